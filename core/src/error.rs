@@ -1,0 +1,85 @@
+//! The domain's one error type. It knows no HTTP; `api/src/problem.rs` maps it to a status.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What the functions of this crate return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One thing that is wrong with one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldError {
+    /// Where: `prompts[1]`, `items[3].vars`. Empty when the whole request is meant.
+    pub path: String,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+/// Why a request could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The thing does not exist, or the caller may not know that it does.
+    #[error("{0} was not found")]
+    NotFound(String),
+    /// The request is understood, and these fields are wrong.
+    #[error("the request is not valid: {}", list(.0))]
+    Invalid(Vec<FieldError>),
+    /// The request contradicts what is stored.
+    #[error("{0}")]
+    Conflict(String),
+    /// The caller is not known.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The caller is known and may not do this.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// More work of this kind is running than the process allows.
+    #[error("the server is busy, try again in a moment")]
+    Busy,
+    /// Postgres refused or could not be reached.
+    #[error("the database could not serve the request")]
+    Database(#[from] sqlx::Error),
+    /// The queue's tables refused or could not be reached.
+    #[error("the queue could not serve the request")]
+    Queue(#[from] apalis_postgres::Error),
+    /// A promise of our own code is broken.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// One wrong field.
+    pub fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError::new(path, message)])
+    }
+
+    /// True when the request broke the unique constraint of this name.
+    #[must_use]
+    pub fn violates(&self, constraint: &str) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        error.constraint() == Some(constraint)
+    }
+}
+
+impl FieldError {
+    /// A field error at a path.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
+fn list(fields: &[FieldError]) -> String {
+    let lines: Vec<String> = fields
+        .iter()
+        .map(|field| match field.path.as_str() {
+            "" => field.message.clone(),
+            path => format!("{path}: {}", field.message),
+        })
+        .collect();
+    lines.join("; ")
+}

@@ -1,0 +1,23 @@
+//! Every rule and every SQL statement of `OpenPromptBank`, by noun.
+//!
+//! This crate knows Postgres and nothing else of the outside world: no HTTP, no model provider, no terminal.
+//! The doors around it (`api`, `worker`, `scheduler`, `cli`) translate and never decide.
+
+pub mod auth;
+pub mod benchmarks;
+pub mod config;
+pub mod database;
+pub mod doorbell;
+mod error;
+pub mod leaderboards;
+pub mod library;
+pub mod metrics;
+pub mod models;
+pub mod queue;
+pub mod runs;
+pub mod scorers;
+pub mod sealing;
+pub mod stats;
+pub mod template;
+
+pub use error::{Error, FieldError, Result};

@@ -1,0 +1,169 @@
+//! Providers: a kind, a base URL and a sealed credential.
+
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{Error, Result, sealing::MasterKey};
+
+/// How a provider is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "provider_kind", rename_all = "snake_case")]
+pub enum ProviderKind {
+    /// The chat completions API of `OpenAI`, which many servers offer.
+    Openai,
+    /// The built-in simulation: offline, deterministic, free of charge.
+    Simulated,
+}
+
+/// A provider, without its credential.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Provider {
+    /// The provider's id.
+    pub id: Uuid,
+    /// The name before the colon in `provider:model`.
+    pub name: String,
+    /// How it is spoken to.
+    pub kind: ProviderKind,
+    /// Where it is; absent for the simulation.
+    pub base_url: Option<String>,
+    /// The last four characters of the stored credential.
+    pub credential_hint: Option<String>,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What a new provider needs.
+pub struct NewProvider {
+    /// Lower-case letters, digits, dashes and underscores.
+    pub name: String,
+    /// How it is spoken to.
+    pub kind: ProviderKind,
+    /// `http://…/v1` or `https://…/v1`; none for the simulation.
+    pub base_url: Option<String>,
+    /// Sent as a bearer token; stored sealed.
+    pub credential: Option<SecretString>,
+}
+
+/// Adds a provider.
+///
+/// # Errors
+/// [`Error::Invalid`] for a wrong field, [`Error::Conflict`] when the name is taken.
+pub async fn create_provider(
+    conn: &mut PgConnection,
+    master_key: &MasterKey,
+    new: NewProvider,
+) -> Result<Provider> {
+    check(&new)?;
+    let id = Uuid::now_v7();
+    let sealed = new
+        .credential
+        .as_ref()
+        .map(|secret| master_key.seal(secret, id.as_bytes()));
+    let hint = new.credential.as_ref().map(hint);
+    let inserted = sqlx::query_as!(
+        Provider,
+        r#"-- providers::create_provider
+        insert into providers (id, name, kind, base_url, sealed_credential, credential_hint)
+        values ($1, $2, $3, $4, $5, $6)
+        returning id, name, kind as "kind: ProviderKind", base_url, credential_hint, created_at"#,
+        id,
+        new.name,
+        new.kind as ProviderKind,
+        new.base_url.map(|url| url.trim_end_matches('/').to_owned()),
+        sealed,
+        hint
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(Error::from);
+    match inserted {
+        Err(error) if error.violates("providers_name_key") => Err(Error::Conflict(format!(
+            "a provider named `{}` already exists",
+            new.name
+        ))),
+        other => other,
+    }
+}
+
+/// Adds a provider without a credential unless its name is known. Returns its id.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn ensure_provider(
+    conn: &mut PgConnection,
+    name: &str,
+    kind: ProviderKind,
+    base_url: Option<&str>,
+) -> Result<Uuid> {
+    let id = sqlx::query_scalar!(
+        "-- providers::ensure_provider
+        insert into providers (id, name, kind, base_url) values ($1, $2, $3, $4)
+        on conflict (name) do update set name = providers.name
+        returning id",
+        Uuid::now_v7(),
+        name,
+        kind as ProviderKind,
+        base_url
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(id)
+}
+
+/// All providers, by name.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list_providers(conn: &mut PgConnection) -> Result<Vec<Provider>> {
+    let providers = sqlx::query_as!(
+        Provider,
+        r#"-- providers::list_providers
+        select id, name, kind as "kind: ProviderKind", base_url, credential_hint, created_at
+        from providers
+        order by name"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(providers)
+}
+
+fn check(new: &NewProvider) -> Result<()> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    if new.name.is_empty()
+        || new.name.len() > 40
+        || !new.name.chars().all(plain)
+        || new.name.starts_with(['-', '_'])
+    {
+        let message = "must have 1 to 40 lower-case letters, digits, dashes or underscores, and begin with a letter or digit";
+        return Err(Error::invalid("name", message));
+    }
+    match (new.kind, new.base_url.as_deref()) {
+        (ProviderKind::Simulated, None) => Ok(()),
+        (ProviderKind::Simulated, Some(_)) => {
+            Err(Error::invalid("base_url", "the simulation has no base URL"))
+        }
+        (ProviderKind::Openai, Some(url))
+            if url.starts_with("http://") || url.starts_with("https://") =>
+        {
+            Ok(())
+        }
+        (ProviderKind::Openai, _) => {
+            let message = "must be an http:// or https:// URL, such as http://127.0.0.1:8080/v1";
+            Err(Error::invalid("base_url", message))
+        }
+    }
+}
+
+/// The last four characters, if that leaves enough of the secret unsaid.
+fn hint(secret: &SecretString) -> String {
+    let text: Vec<char> = secret.expose_secret().chars().collect();
+    match text.len() {
+        12.. => format!("…{}", text[text.len() - 4..].iter().collect::<String>()),
+        _ => "…".to_owned(),
+    }
+}

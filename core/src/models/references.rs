@@ -1,0 +1,174 @@
+//! Models: `provider:name` with parameters.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::ProviderKind;
+use crate::{Error, Result};
+
+/// A model as a request names it: `"simulated:strong"`, or an object with parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ModelRequest {
+    /// `provider:name` with no parameters.
+    Name(String),
+    /// `provider:name` with parameters.
+    WithParameters(ModelWithParameters),
+}
+
+/// A model with parameters that are sent along with every call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelWithParameters {
+    /// `provider:name`.
+    pub model: String,
+    /// For example `{"temperature": 0, "max_tokens": 256}`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub parameters: Map<String, Value>,
+}
+
+/// A model that is known.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Model {
+    /// The model's id.
+    pub id: Uuid,
+    /// `provider:name`.
+    pub model: String,
+    /// What is sent along with every call.
+    #[schema(value_type = Object)]
+    pub parameters: Value,
+    /// True when its answers are simulated.
+    pub simulated: bool,
+    /// Micro-dollars per million input tokens, if known.
+    pub input_microusd_per_mtok: Option<i64>,
+    /// Micro-dollars per million output tokens, if known.
+    pub output_microusd_per_mtok: Option<i64>,
+}
+
+impl ModelRequest {
+    /// `provider:name` and the parameters.
+    #[must_use]
+    pub fn parts(&self) -> (&str, Value) {
+        match self {
+            Self::Name(name) => (name, Value::Object(Map::new())),
+            Self::WithParameters(model) => (&model.model, Value::Object(model.parameters.clone())),
+        }
+    }
+}
+
+/// The id of a model, which is added when its provider is known and the model is new.
+///
+/// # Errors
+/// [`Error::Invalid`] at `path` for a wrong form, an unknown provider or an unknown simulated model.
+pub async fn find_or_create_model(
+    conn: &mut PgConnection,
+    request: &ModelRequest,
+    path: &str,
+) -> Result<Uuid> {
+    let (reference, parameters) = request.parts();
+    let Some((provider, name)) = reference
+        .split_once(':')
+        .filter(|(_, name)| !name.is_empty())
+    else {
+        return Err(Error::invalid(
+            path,
+            "must have the form provider:name, such as simulated:strong",
+        ));
+    };
+    if name.len() > 200 || reference.contains('\0') {
+        return Err(Error::invalid(
+            path,
+            "is longer than 200 characters or holds a NUL",
+        ));
+    }
+    let provider = find_provider(conn, provider, path).await?;
+    if provider.kind == ProviderKind::Simulated
+        && !provider.model_names.iter().any(|known| known == name)
+    {
+        let known = provider.model_names.join(", ");
+        return Err(Error::invalid(
+            path,
+            format!("there is no simulated model `{name}`; there are: {known}"),
+        ));
+    }
+    sqlx::query!(
+        "-- references::find_or_create_model
+        insert into models (id, provider_id, name, parameters) values ($1, $2, $3, $4)
+        on conflict do nothing",
+        Uuid::now_v7(),
+        provider.id,
+        name,
+        parameters
+    )
+    .execute(&mut *conn)
+    .await?;
+    let id = sqlx::query_scalar!(
+        "-- references::find_or_create_model
+        select id from models where provider_id = $1 and name = $2 and parameters = $3",
+        provider.id,
+        name,
+        parameters
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(id)
+}
+
+/// All models that were ever used or have a price, by name.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list_models(conn: &mut PgConnection) -> Result<Vec<Model>> {
+    let models = sqlx::query_as!(
+        Model,
+        r#"-- references::list_models
+        select models.id, providers.name || ':' || models.name as "model!", models.parameters,
+               providers.kind = 'simulated' as "simulated!",
+               model_prices.input_microusd_per_mtok as "input_microusd_per_mtok?",
+               model_prices.output_microusd_per_mtok as "output_microusd_per_mtok?"
+        from models
+        join providers on providers.id = models.provider_id
+        left join model_prices on model_prices.provider_id = models.provider_id and model_prices.model_name = models.name
+        order by 2, models.id"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(models)
+}
+
+struct KnownProvider {
+    id: Uuid,
+    kind: ProviderKind,
+    model_names: Vec<String>,
+}
+
+async fn find_provider(conn: &mut PgConnection, name: &str, path: &str) -> Result<KnownProvider> {
+    let found = sqlx::query_as!(
+        KnownProvider,
+        r#"-- references::find_provider
+        select id, kind as "kind: ProviderKind",
+               array(select model_name from model_prices where provider_id = providers.id order by 1) as "model_names!"
+        from providers
+        where name = $1"#,
+        name
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let known = sqlx::query_scalar!(
+        r#"-- references::find_provider
+        select coalesce(string_agg(name, ', ' order by name), 'none') as "names!" from providers"#
+    )
+    .fetch_one(conn)
+    .await?;
+    Err(Error::invalid(
+        path,
+        format!("there is no provider `{name}`; there are: {known}"),
+    ))
+}

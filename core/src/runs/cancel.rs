@@ -1,0 +1,60 @@
+//! Cancelling: a run ends at once, and whatever its workers still do is refused by the fence.
+
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::{DOORBELL, Run, RunState, find_run};
+use crate::{
+    Error, Result,
+    auth::{CurrentUser, can_change},
+};
+
+/// Cancels a run that has not ended. What is recorded stays.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has ended.
+pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
+    let mut tx = conn.begin().await?;
+    find_run(&mut tx, Some(user), run_id).await?;
+    // Shards before runs: the order in which workers lock them too, so that the two cannot wait for each other.
+    sqlx::query!(
+        "-- cancel::cancel_run
+        update shards set state = 'dead', lease_until = null where run_id = $1 and state in ('available', 'running')",
+        run_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    let row = sqlx::query!(
+        r#"-- cancel::cancel_run
+        select owner_id, state as "state: RunState" from runs where id = $1 for update"#,
+        run_id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if !can_change(user, row.owner_id) {
+        return Err(Error::Forbidden("only the owner of a run can cancel it"));
+    }
+    if !matches!(row.state, RunState::Queued | RunState::Running) {
+        return Err(Error::Conflict("the run has ended already".into()));
+    }
+    sqlx::query!(
+        "-- cancel::cancel_run
+        update runs
+        set state = 'cancelled', state_reason = 'cancelled by ' || $2, shards_open = 0, finished_at = now()
+        where id = $1",
+        run_id,
+        user.username
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        r#"select pg_notify($1, $2)::text as "rung""#,
+        DOORBELL,
+        run_id.to_string()
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let run = find_run(&mut tx, Some(user), run_id).await?;
+    tx.commit().await?;
+    Ok(run)
+}

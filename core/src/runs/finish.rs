@@ -1,0 +1,88 @@
+//! Finishing: when the last shard is done, the run's standings are computed and the run ends.
+
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::{DOORBELL, RunState};
+use crate::{Result, leaderboards};
+
+/// Ends a run whose shards are all done. Safe to call again; a run that is not finishing is left alone.
+///
+/// # Errors
+/// The database does not answer; the run stays as it was and housekeeping calls again.
+pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    let run = sqlx::query!(
+        r#"-- finish::finish_run
+        select state as "state: RunState", planned, recorded, errors from runs where id = $1 for update"#,
+        run_id
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(run) = run.filter(|run| run.state == RunState::Finishing) else {
+        return Ok(());
+    };
+    let (state, reason) = if run.recorded < run.planned {
+        (
+            RunState::Failed,
+            format!(
+                "{} of {} evaluations were lost",
+                run.planned - run.recorded,
+                run.planned
+            ),
+        )
+    } else if run.errors == run.planned {
+        let kind = most_frequent_error(&mut tx, run_id).await?;
+        (
+            RunState::Failed,
+            format!("every evaluation ended in an error, most often `{kind}`"),
+        )
+    } else if run.errors > 0 {
+        (
+            RunState::Completed,
+            format!(
+                "{} of {} evaluations ended in an error",
+                run.errors, run.planned
+            ),
+        )
+    } else {
+        (RunState::Completed, String::new())
+    };
+    if state == RunState::Completed {
+        leaderboards::update_standings(&mut tx, run_id).await?;
+    }
+    sqlx::query!(
+        "-- finish::finish_run
+        update runs set state = $2, state_reason = $3, finished_at = now() where id = $1",
+        run_id,
+        state as RunState,
+        reason
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        r#"select pg_notify($1, $2)::text as "rung""#,
+        DOORBELL,
+        run_id.to_string()
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    tracing::info!(run.id = %run_id, run.state = ?state, "run ended");
+    Ok(())
+}
+
+async fn most_frequent_error(tx: &mut PgConnection, run_id: Uuid) -> Result<String> {
+    let kind = sqlx::query_scalar!(
+        r#"-- finish::most_frequent_error
+        select error_kind as "kind!" from evaluations
+        where run_id = $1 and error_kind is not null
+        group by error_kind
+        order by count(*) desc, error_kind
+        limit 1"#,
+        run_id
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(kind.unwrap_or_default())
+}

@@ -1,0 +1,152 @@
+//! Leases: the right of one worker to work on a shard until a time, with a fencing number.
+//!
+//! The database's clock decides, never the worker's. Whoever lost the lease may go on working for nothing,
+//! but every write asks for the fencing number and is refused.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::ShardRange;
+use crate::{Result, queue};
+
+/// A claimed shard. Whoever holds it may record results with its fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardLease {
+    /// The shard.
+    pub shard_id: Uuid,
+    /// The shard's run.
+    pub run_id: Uuid,
+    /// The number of this claim.
+    pub fence: i64,
+    /// Which evaluations.
+    pub range: ShardRange,
+}
+
+/// Claims a shard, if it is available. Nothing to claim is no error: somebody else has it, or it is done.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn claim_shard(
+    conn: &mut PgConnection,
+    shard_id: Uuid,
+    worker: &str,
+    lease: Duration,
+) -> Result<Option<ShardLease>> {
+    let claimed = sqlx::query!(
+        "-- lease::claim_shard
+        update shards
+        set state = 'running', fence = fence + 1, lease_until = now() + make_interval(secs => $3), worker = $2
+        where id = $1 and state = 'available' and available_at <= now()
+        returning run_id, fence, first_ordinal, size",
+        shard_id,
+        worker,
+        lease.as_secs_f64()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(claimed.map(|row| ShardLease {
+        shard_id,
+        run_id: row.run_id,
+        fence: row.fence,
+        range: ShardRange {
+            first_ordinal: row.first_ordinal,
+            size: row.size,
+        },
+    }))
+}
+
+/// Prolongs leases. Returns those that are still held; the others are lost and their work must stop.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn renew_lease(
+    conn: &mut PgConnection,
+    leases: &[ShardLease],
+    lease: Duration,
+) -> Result<Vec<Uuid>> {
+    let ids: Vec<Uuid> = leases.iter().map(|lease| lease.shard_id).collect();
+    let fences: Vec<i64> = leases.iter().map(|lease| lease.fence).collect();
+    let held = sqlx::query_scalar!(
+        "-- lease::renew_lease
+        update shards
+        set lease_until = now() + make_interval(secs => $3)
+        from unnest($1::uuid[], $2::bigint[]) as held (id, fence)
+        where shards.id = held.id and shards.fence = held.fence and state = 'running'
+        returning shards.id",
+        &ids,
+        &fences,
+        lease.as_secs_f64()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(held)
+}
+
+/// Marks a shard as done. The last shard of a run enqueues the finishing of the run in the same transaction.
+/// Returns false when the lease was lost.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn finish_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result<bool> {
+    let mut tx = conn.begin().await?;
+    let finished = sqlx::query!(
+        "-- lease::finish_shard
+        update shards set state = 'done', lease_until = null
+        where id = $1 and fence = $2 and state = 'running'",
+        lease.shard_id,
+        lease.fence
+    )
+    .execute(&mut *tx)
+    .await?;
+    if finished.rows_affected() == 0 {
+        return Ok(false);
+    }
+    close_shard(&mut tx, lease.run_id).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Hands a shard back unfinished, for example because the worker stops. It counts as no crash.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn release_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    let task_id = queue::new_task_id();
+    let released = sqlx::query!(
+        "-- lease::release_shard
+        update shards set state = 'available', lease_until = null, task_id = $3, enqueued_at = now()
+        where id = $1 and fence = $2 and state = 'running'",
+        lease.shard_id,
+        lease.fence,
+        task_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    if released.rows_affected() == 1 {
+        queue::enqueue_shards(&mut tx, &[(lease.shard_id, task_id)], 0).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Counts a shard of a run as over; whoever counts the last one enqueues the finishing.
+pub(super) async fn close_shard(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    let open = sqlx::query_scalar!(
+        "-- lease::close_shard
+        update runs
+        set shards_open = shards_open - 1,
+            state = case when shards_open = 1 then 'finishing' else state end
+        where id = $1 and state in ('queued', 'running')
+        returning shards_open",
+        run_id
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if open == Some(0) {
+        queue::enqueue_finish(tx, run_id).await?;
+    }
+    Ok(())
+}

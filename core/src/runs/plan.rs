@@ -1,0 +1,137 @@
+//! Planning: a run's evaluations are numbered, and the numbers are cut into shards. Pure.
+
+/// The measures of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunShape {
+    /// How many items.
+    pub items: i32,
+    /// How often each item is asked.
+    pub repeats: i16,
+    /// How many prompt versions.
+    pub prompts: i16,
+    /// How many models.
+    pub models: i16,
+}
+
+/// The natural key of an evaluation within its run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EvaluationKey {
+    /// The item's position in the benchmark version.
+    pub item: i32,
+    /// Counts from 0.
+    pub repeat: i16,
+    /// The prompt version's position in the run.
+    pub prompt: i16,
+    /// The model's position in the run.
+    pub model: i16,
+}
+
+/// A range of ordinals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardRange {
+    /// The first ordinal.
+    pub first_ordinal: i64,
+    /// How many follow each other.
+    pub size: i32,
+}
+
+/// The largest shard: a million evaluations become 5,000 queue rows.
+const MAX_SHARD_SIZE: i64 = 200;
+/// A small run is still cut into about this many shards, so that every lane of every worker has some.
+const AIMED_SHARDS: i64 = 64;
+
+impl RunShape {
+    /// How many evaluations the run has.
+    #[must_use]
+    pub fn evaluations(self) -> i64 {
+        i64::from(self.items)
+            * i64::from(self.repeats)
+            * i64::from(self.prompts)
+            * i64::from(self.models)
+    }
+
+    /// The key of an ordinal. Ordinals count item by item, then repeat, then prompt, then model, so that the
+    /// columns of a leaderboard grow side by side and a run that stops early is still comparable.
+    ///
+    /// # Panics
+    /// The ordinal is not one of this run.
+    #[must_use]
+    pub fn key(self, ordinal: i64) -> EvaluationKey {
+        assert!(
+            (0..self.evaluations()).contains(&ordinal),
+            "ordinal {ordinal} is outside of the run"
+        );
+        let (rest, model) = split(ordinal, i64::from(self.models));
+        let (rest, prompt) = split(rest, i64::from(self.prompts));
+        let (item, repeat) = split(rest, i64::from(self.repeats));
+        let fits = "each part is smaller than the measure it came from";
+        EvaluationKey {
+            item: i32::try_from(item).expect(fits),
+            repeat: i16::try_from(repeat).expect(fits),
+            prompt: i16::try_from(prompt).expect(fits),
+            model: i16::try_from(model).expect(fits),
+        }
+    }
+}
+
+/// Cuts so many evaluations into shards of nearly equal size, in order and without gaps.
+pub fn shards(evaluations: i64) -> impl Iterator<Item = ShardRange> {
+    let size = evaluations
+        .div_euclid(AIMED_SHARDS)
+        .clamp(1, MAX_SHARD_SIZE);
+    (0..evaluations)
+        .step_by(usize::try_from(size).unwrap_or(1))
+        .map(move |first_ordinal| ShardRange {
+            first_ordinal,
+            size: i32::try_from(size.min(evaluations - first_ordinal)).unwrap_or(1),
+        })
+}
+
+fn split(number: i64, measure: i64) -> (i64, i64) {
+    (number / measure, number % measure)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_evaluation_has_one_key_and_one_shard(items in 1..40_i32, repeats in 1..4_i16, prompts in 1..4_i16, models in 1..4_i16) {
+            let shape = RunShape { items, repeats, prompts, models };
+            let mut next = 0;
+            let mut keys = HashSet::new();
+            for shard in shards(shape.evaluations()) {
+                prop_assert_eq!(shard.first_ordinal, next);
+                next += i64::from(shard.size);
+                for ordinal in shard.first_ordinal..next {
+                    let key = shape.key(ordinal);
+                    prop_assert!(key.item < items && key.repeat < repeats && key.prompt < prompts && key.model < models);
+                    prop_assert!(keys.insert(key));
+                }
+            }
+            prop_assert_eq!(next, shape.evaluations());
+            prop_assert_eq!(keys.len(), usize::try_from(next).unwrap());
+        }
+    }
+
+    #[test]
+    fn shards_are_neither_too_many_nor_too_large() {
+        let check = |evaluations: i64, expect: usize| {
+            assert_eq!(
+                shards(evaluations).count(),
+                expect,
+                "{evaluations} evaluations"
+            );
+        };
+        check(1, 1);
+        check(60, 60);
+        check(540, 68);
+        check(5_000, 65);
+        check(1_000_000, 5_000);
+    }
+}

@@ -1,0 +1,254 @@
+//! Recording: results are kept exactly once.
+//!
+//! The fencing number is checked, the rows are inserted and the run's counters are moved in one transaction,
+//! and the counters move by what was really inserted.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection, types::Json};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{DOORBELL, EvaluationKey, ShardLease};
+use crate::Result;
+
+/// A result to record.
+#[derive(Debug, Clone, Default)]
+pub struct NewEvaluation {
+    /// Which evaluation of the run.
+    pub key: EvaluationKey,
+    /// Weighted mean of the scorers, 0 to 1; none when no scorer applied or the call failed.
+    pub score: Option<f32>,
+    /// Did every scorer pass?
+    pub passed: Option<bool>,
+    /// One entry per scorer.
+    pub scores: Vec<ScoredLine>,
+    /// What the model said.
+    pub output: Option<String>,
+    /// Why the model stopped, in the provider's word.
+    pub finish_reason: Option<String>,
+    /// The kind of failure, if the evaluation failed: `rate_limit`, `timeout`, `scorer` and so on.
+    pub error_kind: Option<String>,
+    /// What failed, in a sentence.
+    pub error: Option<String>,
+    /// How many calls it took.
+    pub attempts: i16,
+    /// Milliseconds from the request to the last byte of the call that counted.
+    pub latency_ms: Option<i32>,
+    /// Milliseconds from the request to the first piece of text.
+    pub first_token_ms: Option<i32>,
+    /// Tokens of the prompt.
+    pub input_tokens: Option<i32>,
+    /// Tokens of the answer.
+    pub output_tokens: Option<i32>,
+    /// Micro-dollars, when the price is known.
+    pub cost_microusd: Option<i64>,
+}
+
+/// What one scorer said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ScoredLine {
+    /// The scorer's type.
+    pub scorer: String,
+    /// The metric that it counts for, if it is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// `scored`, `not_applicable` or `error`.
+    pub outcome: String,
+    /// 0 to 1, when scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// When scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<bool>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// So many were new and are kept; the others were there already.
+    Kept(i64),
+    /// The lease was lost: nothing was kept.
+    Fenced,
+}
+
+/// Records a batch of results of one shard.
+///
+/// # Errors
+/// The database does not answer; nothing is kept then, and the batch may be recorded again.
+pub async fn record(
+    conn: &mut PgConnection,
+    lease: &ShardLease,
+    batch: &[NewEvaluation],
+) -> Result<Recorded> {
+    let mut tx = conn.begin().await?;
+    let held = sqlx::query_scalar!(
+        "-- record::record
+        select id from shards where id = $1 and fence = $2 and state = 'running' for update",
+        lease.shard_id,
+        lease.fence
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if held.is_none() {
+        return Ok(Recorded::Fenced);
+    }
+    let kept = insert(&mut tx, lease.run_id, batch).await?;
+    tx.commit().await?;
+    Ok(Recorded::Kept(kept))
+}
+
+/// Counts money that was spent on calls whose results are not kept.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn add_spend(conn: &mut PgConnection, run_id: Uuid, spend_microusd: i64) -> Result<()> {
+    sqlx::query!(
+        "-- record::add_spend
+        update runs set spend_microusd = spend_microusd + $2 where id = $1",
+        run_id,
+        spend_microusd
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Inserts results and moves the run's counters by those that were new. The caller holds the shard.
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    batch: &[NewEvaluation],
+) -> Result<i64> {
+    let columns = Columns::of(batch);
+    let kept = sqlx::query_scalar!(
+        r#"-- record::insert
+        with inserted as (
+            insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,
+                score, passed, scores, output, finish_reason, error_kind, error, attempts,
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd)
+            select $1, item, repeat, prompt, model,
+                case when error_kind is null then 'scored' else 'error' end::evaluation_state,
+                score, passed, scores, output, finish_reason, error_kind, error, attempts,
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd
+            from unnest($2::int[], $3::smallint[], $4::smallint[], $5::smallint[], $6::real[], $7::bool[], $8::jsonb[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::smallint[],
+                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[])
+                as result (item, repeat, prompt, model, score, passed, scores, output, finish_reason, error_kind, error,
+                    attempts, latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd)
+            on conflict do nothing
+            returning passed, error_kind, attempts, input_tokens, output_tokens, cost_microusd
+        ), total as (
+            select count(*) as kept,
+                count(*) filter (where passed) as passed,
+                count(error_kind) as errors,
+                coalesce(sum(attempts - 1) filter (where attempts > 1), 0) as retries,
+                coalesce(sum(input_tokens), 0) as input_tokens,
+                coalesce(sum(output_tokens), 0) as output_tokens,
+                coalesce(sum(cost_microusd), 0)::bigint as cost
+            from inserted
+        ), moved as (
+            update runs
+            set recorded = recorded + total.kept, passed = runs.passed + total.passed, errors = runs.errors + total.errors,
+                retries = runs.retries + total.retries,
+                input_tokens = runs.input_tokens + total.input_tokens,
+                output_tokens = runs.output_tokens + total.output_tokens,
+                cost_microusd = cost_microusd + total.cost, spend_microusd = spend_microusd + total.cost,
+                state = case when state = 'queued' then 'running' else state end,
+                started_at = coalesce(started_at, now())
+            from total
+            where runs.id = $1
+        )
+        select kept as "kept!" from total"#,
+        run_id,
+        &columns.items,
+        &columns.repeats,
+        &columns.prompts,
+        &columns.models,
+        &columns.scores as _,
+        &columns.passed as _,
+        &columns.lines as _,
+        &columns.outputs as _,
+        &columns.finish_reasons as _,
+        &columns.error_kinds as _,
+        &columns.errors as _,
+        &columns.attempts,
+        &columns.latencies as _,
+        &columns.first_tokens as _,
+        &columns.input_tokens as _,
+        &columns.output_tokens as _,
+        &columns.costs as _
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query!(
+        r#"select pg_notify($1, $2)::text as "rung""#,
+        DOORBELL,
+        run_id.to_string()
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(kept)
+}
+
+/// A batch, column by column, as `unnest` takes it.
+#[derive(Default)]
+struct Columns<'a> {
+    items: Vec<i32>,
+    repeats: Vec<i16>,
+    prompts: Vec<i16>,
+    models: Vec<i16>,
+    scores: Vec<Option<f32>>,
+    passed: Vec<Option<bool>>,
+    lines: Vec<Option<Json<&'a [ScoredLine]>>>,
+    outputs: Vec<Option<String>>,
+    finish_reasons: Vec<Option<&'a str>>,
+    error_kinds: Vec<Option<&'a str>>,
+    errors: Vec<Option<String>>,
+    attempts: Vec<i16>,
+    latencies: Vec<Option<i32>>,
+    first_tokens: Vec<Option<i32>>,
+    input_tokens: Vec<Option<i32>>,
+    output_tokens: Vec<Option<i32>>,
+    costs: Vec<Option<i64>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a [NewEvaluation]) -> Self {
+        let mut columns = Self::default();
+        for evaluation in batch {
+            columns.items.push(evaluation.key.item);
+            columns.repeats.push(evaluation.key.repeat);
+            columns.prompts.push(evaluation.key.prompt);
+            columns.models.push(evaluation.key.model);
+            columns.scores.push(evaluation.score);
+            columns.passed.push(evaluation.passed);
+            columns
+                .lines
+                .push((!evaluation.scores.is_empty()).then_some(Json(&evaluation.scores)));
+            columns
+                .outputs
+                .push(evaluation.output.as_deref().map(storable));
+            columns
+                .finish_reasons
+                .push(evaluation.finish_reason.as_deref());
+            columns.error_kinds.push(evaluation.error_kind.as_deref());
+            columns
+                .errors
+                .push(evaluation.error.as_deref().map(storable));
+            columns.attempts.push(evaluation.attempts);
+            columns.latencies.push(evaluation.latency_ms);
+            columns.first_tokens.push(evaluation.first_token_ms);
+            columns.input_tokens.push(evaluation.input_tokens);
+            columns.output_tokens.push(evaluation.output_tokens);
+            columns.costs.push(evaluation.cost_microusd);
+        }
+        columns
+    }
+}
+
+/// Postgres stores no NUL characters; a model may say them.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

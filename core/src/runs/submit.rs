@@ -1,0 +1,386 @@
+//! Submitting: a request is checked, planned, inserted and enqueued in one transaction.
+//!
+//! It writes shards, never evaluations: the time it takes does not grow with the number of evaluations.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use sqlx::{Connection as _, PgConnection};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Run, RunShape, find_run, plan};
+use crate::{
+    Error, FieldError, Result,
+    auth::{CurrentUser, Visibility},
+    benchmarks::{BenchmarkVersion, resolve_benchmark},
+    library::{PromptVersion, resolve_version},
+    models::{ModelRequest, find_or_create_model},
+    queue,
+    template::CompiledPrompt,
+};
+
+/// The most prompts, and the most models, of one run.
+const MAX_COLUMNS: usize = 100;
+/// The most evaluations of one run.
+const MAX_EVALUATIONS: i64 = 10_000_000;
+
+/// A request for a run: a benchmark under every prompt on every model, so many times.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRun {
+    /// `slug` or `slug@number`; without a number, the newest version.
+    pub benchmark: String,
+    /// `slug`, `slug@number` or `slug@alias` each; without a version, the newest.
+    pub prompts: Vec<String>,
+    /// `provider:name` each, or an object with parameters.
+    pub models: Vec<ModelRequest>,
+    /// How often each item is asked, 1 to 1,000.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub repeats: i32,
+    /// Only the first so many items of the benchmark.
+    #[schema(minimum = 1)]
+    pub limit: Option<i32>,
+    /// Makes simulated answers, and those of models that take a seed, repeatable.
+    #[serde(default)]
+    pub seed: i64,
+    /// A name to recognise the run by.
+    #[serde(default)]
+    pub name: String,
+    /// Who may see the run; everybody, when absent.
+    #[serde(default)]
+    pub visibility: Visibility,
+}
+
+/// Checks, plans and enqueues a run. The same idempotency key with the same request returns the first run again.
+///
+/// # Errors
+/// [`Error::Invalid`] with the path of each wrong field, [`Error::Conflict`] when the key was used for another request.
+pub async fn submit_run(
+    conn: &mut PgConnection,
+    owner: &CurrentUser,
+    request: &SubmitRun,
+    idempotency_key: Option<&str>,
+) -> Result<Run> {
+    let request_hash = hash(request)?;
+    let mut tx = conn.begin().await?;
+    if let Some(run) = find_earlier(&mut tx, owner, idempotency_key, &request_hash).await? {
+        return Ok(run);
+    }
+    let checked = check(&mut tx, owner, request).await?;
+    let run_id = Uuid::now_v7();
+    let inserted = insert_run(
+        &mut tx,
+        run_id,
+        owner,
+        request,
+        &checked,
+        idempotency_key,
+        &request_hash,
+    )
+    .await;
+    match inserted {
+        // Another request with this key was faster: its run is the answer.
+        Err(error) if error.violates("runs_idempotency_key") => {
+            tx.rollback().await?;
+            let earlier = find_earlier(conn, owner, idempotency_key, &request_hash).await?;
+            return earlier
+                .ok_or_else(|| Error::Internal("an idempotency key is taken by no run".into()));
+        }
+        other => other?,
+    }
+    insert_columns(&mut tx, run_id, &checked).await?;
+    insert_shards(&mut tx, run_id, checked.shape.evaluations()).await?;
+    let run = find_run(&mut tx, Some(owner), run_id).await?;
+    tx.commit().await?;
+    tracing::info!(run.id = %run_id, run.planned = run.planned, "run submitted");
+    Ok(run)
+}
+
+/// A request whose every reference is known.
+struct Checked {
+    benchmark: BenchmarkVersion,
+    prompt_version_ids: Vec<Uuid>,
+    model_ids: Vec<Uuid>,
+    shape: RunShape,
+}
+
+async fn check(tx: &mut PgConnection, owner: &CurrentUser, request: &SubmitRun) -> Result<Checked> {
+    let mut wrong = check_numbers(request);
+    let benchmark = match resolve_benchmark(tx, Some(owner), &request.benchmark).await {
+        Err(Error::NotFound(what)) => {
+            return Err(Error::invalid("benchmark", format!("{what} was not found")));
+        }
+        other => other?,
+    };
+    let items = request
+        .limit
+        .unwrap_or(benchmark.item_count)
+        .min(benchmark.item_count);
+    let prompts = check_prompts(tx, owner, request, &benchmark, items, &mut wrong).await?;
+    let model_ids = check_models(tx, request, &mut wrong).await?;
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    let measure =
+        |count: usize| i16::try_from(count).map_err(|_| Error::invalid("", "the run is too large"));
+    let shape = RunShape {
+        items,
+        repeats: i16::try_from(request.repeats)
+            .map_err(|_| Error::invalid("repeats", "is too large"))?,
+        prompts: measure(prompts.len())?,
+        models: measure(model_ids.len())?,
+    };
+    if shape.evaluations() > MAX_EVALUATIONS {
+        let message = format!(
+            "the run has {} evaluations, the most is {MAX_EVALUATIONS}",
+            shape.evaluations()
+        );
+        return Err(Error::invalid("", message));
+    }
+    Ok(Checked {
+        benchmark,
+        prompt_version_ids: prompts.iter().map(|prompt| prompt.id).collect(),
+        model_ids,
+        shape,
+    })
+}
+
+fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {
+    let mut wrong = Vec::new();
+    if !(1..=1000).contains(&request.repeats) {
+        wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
+    }
+    if request.limit.is_some_and(|limit| limit < 1) {
+        wrong.push(FieldError::new("limit", "must be at least 1"));
+    }
+    if request.name.chars().count() > 200 || request.name.contains('\0') {
+        wrong.push(FieldError::new(
+            "name",
+            "must have at most 200 characters and no NUL",
+        ));
+    }
+    for (path, count) in [
+        ("prompts", request.prompts.len()),
+        ("models", request.models.len()),
+    ] {
+        if !(1..=MAX_COLUMNS).contains(&count) {
+            wrong.push(FieldError::new(
+                path,
+                format!("must hold 1 to {MAX_COLUMNS} entries"),
+            ));
+        }
+    }
+    wrong
+}
+
+async fn check_prompts(
+    tx: &mut PgConnection,
+    owner: &CurrentUser,
+    request: &SubmitRun,
+    benchmark: &BenchmarkVersion,
+    items: i32,
+    wrong: &mut Vec<FieldError>,
+) -> Result<Vec<PromptVersion>> {
+    let mut prompts: Vec<PromptVersion> = Vec::new();
+    for (index, reference) in request.prompts.iter().take(MAX_COLUMNS).enumerate() {
+        let path = format!("prompts[{index}]");
+        let version = match resolve_version(tx, Some(owner), reference).await {
+            Err(Error::NotFound(what)) => {
+                wrong.push(FieldError::new(path, format!("{what} was not found")));
+                continue;
+            }
+            other => other?,
+        };
+        if prompts.iter().any(|other| other.id == version.id) {
+            wrong.push(FieldError::new(
+                path,
+                "names the same version as an entry before it",
+            ));
+            continue;
+        }
+        if let Some(message) = missing_variable(tx, &version, benchmark, items).await? {
+            wrong.push(FieldError::new(path, message));
+        }
+        prompts.push(version);
+    }
+    Ok(prompts)
+}
+
+/// Says which variable of the prompt some item lacks, if any does.
+async fn missing_variable(
+    tx: &mut PgConnection,
+    version: &PromptVersion,
+    benchmark: &BenchmarkVersion,
+    items: i32,
+) -> Result<Option<String>> {
+    let compiled = match CompiledPrompt::compile(&version.body) {
+        Ok(compiled) => compiled,
+        Err(error) => return Ok(Some(error.to_string())),
+    };
+    let variables: Vec<String> = compiled.variables().iter().cloned().collect();
+    let missing = sqlx::query!(
+        r#"-- submit::missing_variable
+        select variable as "variable!", count(*) as "items!"
+        from items, unnest($2::text[]) as variable
+        where benchmark_version_id = $1 and position < $3 and not vars ? variable
+        group by variable
+        order by variable
+        limit 1"#,
+        benchmark.id,
+        &variables,
+        items
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(missing.map(|missing| {
+        format!(
+            "needs the variable `{}`, which {} of {items} items lack",
+            missing.variable, missing.items
+        )
+    }))
+}
+
+async fn check_models(
+    tx: &mut PgConnection,
+    request: &SubmitRun,
+    wrong: &mut Vec<FieldError>,
+) -> Result<Vec<Uuid>> {
+    let mut model_ids = Vec::new();
+    for (index, model) in request.models.iter().take(MAX_COLUMNS).enumerate() {
+        let path = format!("models[{index}]");
+        match find_or_create_model(tx, model, &path).await {
+            Ok(id) if model_ids.contains(&id) => {
+                wrong.push(FieldError::new(
+                    path,
+                    "names the same model as an entry before it",
+                ));
+            }
+            Ok(id) => model_ids.push(id),
+            Err(Error::Invalid(fields)) => wrong.extend(fields),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(model_ids)
+}
+
+/// The run that this idempotency key made before, if any.
+async fn find_earlier(
+    conn: &mut PgConnection,
+    owner: &CurrentUser,
+    idempotency_key: Option<&str>,
+    request_hash: &[u8],
+) -> Result<Option<Run>> {
+    let Some(key) = idempotency_key else {
+        return Ok(None);
+    };
+    let earlier = sqlx::query!(
+        "-- submit::find_earlier
+        select id, request_hash from runs where owner_id = $1 and idempotency_key = $2",
+        owner.id,
+        key
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    match earlier {
+        None => Ok(None),
+        Some(earlier) if earlier.request_hash.as_deref() == Some(request_hash) => {
+            Ok(Some(find_run(conn, Some(owner), earlier.id).await?))
+        }
+        Some(_) => Err(Error::Conflict(
+            "this idempotency key was used for another request; use a new key".into(),
+        )),
+    }
+}
+
+async fn insert_run(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    owner: &CurrentUser,
+    request: &SubmitRun,
+    checked: &Checked,
+    idempotency_key: Option<&str>,
+    request_hash: &[u8],
+) -> Result<()> {
+    let evaluations = checked.shape.evaluations();
+    let shards = i32::try_from(plan::shards(evaluations).count()).unwrap_or(i32::MAX);
+    sqlx::query!(
+        "-- submit::insert_run
+        insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
+                          planned, shards_open, idempotency_key, request_hash)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        run_id,
+        owner.id,
+        request.name,
+        checked.benchmark.id,
+        request.seed,
+        checked.shape.repeats,
+        checked.shape.items,
+        request.visibility as Visibility,
+        evaluations,
+        shards,
+        idempotency_key,
+        idempotency_key.map(|_| request_hash)
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn insert_columns(tx: &mut PgConnection, run_id: Uuid, checked: &Checked) -> Result<()> {
+    sqlx::query!(
+        "-- submit::insert_columns
+        insert into run_prompts (run_id, position, prompt_version_id)
+        select $1, ordinality - 1, id from unnest($2::uuid[]) with ordinality as version (id, ordinality)",
+        run_id,
+        &checked.prompt_version_ids
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "-- submit::insert_columns
+        insert into run_models (run_id, position, model_id)
+        select $1, ordinality - 1, id from unnest($2::uuid[]) with ordinality as model (id, ordinality)",
+        run_id,
+        &checked.model_ids
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn insert_shards(tx: &mut PgConnection, run_id: Uuid, evaluations: i64) -> Result<()> {
+    let ranges: Vec<_> = plan::shards(evaluations).collect();
+    let tasks: Vec<(Uuid, String)> = ranges
+        .iter()
+        .map(|_| (Uuid::now_v7(), queue::new_task_id()))
+        .collect();
+    let ids: Vec<Uuid> = tasks.iter().map(|(id, _)| *id).collect();
+    let task_ids: Vec<String> = tasks.iter().map(|(_, task_id)| task_id.clone()).collect();
+    let firsts: Vec<i64> = ranges.iter().map(|range| range.first_ordinal).collect();
+    let sizes: Vec<i32> = ranges.iter().map(|range| range.size).collect();
+    sqlx::query!(
+        "-- submit::insert_shards
+        insert into shards (id, run_id, task_id, first_ordinal, size)
+        select id, $1, task_id, first_ordinal, size
+        from unnest($2::uuid[], $3::text[], $4::bigint[], $5::int[]) as shard (id, task_id, first_ordinal, size)",
+        run_id,
+        &ids,
+        &task_ids,
+        &firsts,
+        &sizes
+    )
+    .execute(&mut *tx)
+    .await?;
+    queue::enqueue_shards(tx, &tasks, 0).await
+}
+
+fn hash(request: &SubmitRun) -> Result<Vec<u8>> {
+    let text = serde_json::to_vec(request)
+        .map_err(|error| Error::Internal(format!("a request does not serialise: {error}")))?;
+    Ok(Sha256::digest(text).to_vec())
+}
+
+fn one() -> i32 {
+    1
+}

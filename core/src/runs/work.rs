@@ -1,0 +1,210 @@
+//! What a worker needs to know to work on a shard: the run's prompts, models and scorers, and what is recorded already.
+
+use serde_json::{Map, Value};
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::{EvaluationKey, RunShape, RunState, ShardLease};
+use crate::{
+    Error, Result,
+    benchmarks::{StoredItem, list_items},
+    models::{Price, ProviderKind},
+    scorers::ScorerSpec,
+    template::PromptBody,
+};
+
+/// Everything about a run that its evaluations share.
+#[derive(Debug, Clone)]
+pub struct RunWork {
+    /// The run.
+    pub run_id: Uuid,
+    /// False when the run was cancelled: its shards are not worth working on.
+    pub active: bool,
+    /// The run's measures.
+    pub shape: RunShape,
+    /// The run's seed.
+    pub seed: i64,
+    /// The version that the items belong to.
+    pub benchmark_version_id: Uuid,
+    /// The scorers of items that have none of their own.
+    pub scorers: Vec<ScorerSpec>,
+    /// The prompts, by position.
+    pub prompts: Vec<PromptBody>,
+    /// The models, by position.
+    pub models: Vec<RunModel>,
+}
+
+/// A model of a run, with all that a call needs.
+#[derive(Debug, Clone)]
+pub struct RunModel {
+    /// The name after the colon.
+    pub name: String,
+    /// Sent along with every call.
+    pub parameters: Map<String, Value>,
+    /// Where it is called.
+    pub provider: ProviderSettings,
+    /// What it costs, if known.
+    pub price: Option<Price>,
+}
+
+/// A provider with its sealed credential.
+#[derive(Debug, Clone)]
+pub struct ProviderSettings {
+    /// The provider's id.
+    pub id: Uuid,
+    /// The provider's name.
+    pub name: String,
+    /// How it is spoken to.
+    pub kind: ProviderKind,
+    /// Where it is.
+    pub base_url: Option<String>,
+    /// Opens with the master key and the provider's id.
+    pub sealed_credential: Option<Vec<u8>>,
+}
+
+/// Loads what the evaluations of a run share.
+///
+/// # Errors
+/// [`Error::NotFound`] when the run was deleted.
+pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork> {
+    let run = sqlx::query!(
+        r#"-- work::load_work
+        select runs.state as "state: RunState", runs.seed, runs.repeats, runs.item_count, runs.benchmark_version_id,
+               benchmark_versions.scorers as "scorers: Json<Vec<ScorerSpec>>"
+        from runs join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
+        where runs.id = $1"#,
+        run_id
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or_else(|| Error::NotFound(format!("the run `{run_id}`")))?;
+    let prompts = sqlx::query_scalar!(
+        r#"-- work::load_work
+        select body as "body: Json<PromptBody>"
+        from run_prompts join prompt_versions on prompt_versions.id = prompt_version_id
+        where run_id = $1
+        order by position"#,
+        run_id
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let models = load_models(conn, run_id).await?;
+    let measure = |count: usize| {
+        i16::try_from(count).map_err(|_| Error::Internal("a run has too many columns".into()))
+    };
+    Ok(RunWork {
+        run_id,
+        active: matches!(run.state, RunState::Queued | RunState::Running),
+        shape: RunShape {
+            items: run.item_count,
+            repeats: run.repeats,
+            prompts: measure(prompts.len())?,
+            models: measure(models.len())?,
+        },
+        seed: run.seed,
+        benchmark_version_id: run.benchmark_version_id,
+        scorers: run.scorers.0,
+        prompts: prompts.into_iter().map(|body| body.0).collect(),
+        models,
+    })
+}
+
+impl RunWork {
+    /// The keys of a shard's evaluations, in order.
+    pub fn keys(&self, lease: &ShardLease) -> impl Iterator<Item = EvaluationKey> + use<> {
+        let shape = self.shape;
+        let first = lease.range.first_ordinal;
+        (first..first + i64::from(lease.range.size)).map(move |ordinal| shape.key(ordinal))
+    }
+
+    /// The items of a shard, in order.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn items(
+        &self,
+        conn: &mut PgConnection,
+        lease: &ShardLease,
+    ) -> Result<Vec<StoredItem>> {
+        let (first, last) = self.item_range(lease);
+        list_items(
+            conn,
+            self.benchmark_version_id,
+            first,
+            i64::from(last - first) + 1,
+        )
+        .await
+    }
+
+    fn item_range(&self, lease: &ShardLease) -> (i32, i32) {
+        let last = lease.range.first_ordinal + i64::from(lease.range.size) - 1;
+        (
+            self.shape.key(lease.range.first_ordinal).item,
+            self.shape.key(last).item,
+        )
+    }
+}
+
+/// Which evaluations of a shard are recorded already, by an earlier lease.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn recorded_keys(
+    conn: &mut PgConnection,
+    work: &RunWork,
+    lease: &ShardLease,
+) -> Result<Vec<EvaluationKey>> {
+    let (first, last) = work.item_range(lease);
+    let keys = sqlx::query_as!(
+        EvaluationKey,
+        "-- work::recorded_keys
+        select item_position as item, repeat, prompt_position as prompt, model_position as model
+        from evaluations
+        where run_id = $1 and item_position between $2 and $3",
+        work.run_id,
+        first,
+        last
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(keys)
+}
+
+async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunModel>> {
+    let rows = sqlx::query!(
+        r#"-- work::load_models
+        select models.name, models.parameters as "parameters: Json<Map<String, Value>>",
+               providers.id as provider_id, providers.name as provider_name, providers.kind as "kind: ProviderKind",
+               providers.base_url, providers.sealed_credential,
+               model_prices.input_microusd_per_mtok as "input_price?",
+               model_prices.output_microusd_per_mtok as "output_price?"
+        from run_models
+        join models on models.id = model_id
+        join providers on providers.id = models.provider_id
+        left join model_prices on model_prices.provider_id = models.provider_id and model_prices.model_name = models.name
+        where run_id = $1
+        order by position"#,
+        run_id
+    )
+    .fetch_all(conn)
+    .await?;
+    let models = rows.into_iter().map(|row| RunModel {
+        name: row.name,
+        parameters: row.parameters.0,
+        provider: ProviderSettings {
+            id: row.provider_id,
+            name: row.provider_name,
+            kind: row.kind,
+            base_url: row.base_url,
+            sealed_credential: row.sealed_credential,
+        },
+        price: row
+            .input_price
+            .zip(row.output_price)
+            .map(|(input, output)| Price {
+                input_microusd_per_mtok: input,
+                output_microusd_per_mtok: output,
+            }),
+    });
+    Ok(models.collect())
+}

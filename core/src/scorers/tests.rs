@@ -1,0 +1,379 @@
+//! One table for each scorer, and one for their combination.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn compile(spec: &Value) -> Result<Scorer, String> {
+    let spec: ScorerSpec =
+        serde_json::from_value(spec.clone()).map_err(|error| error.to_string())?;
+    Scorer::compile(&spec).map_err(|error| error.to_string())
+}
+
+fn outcome(spec: &Value, output: &str, expected: &Value) -> Outcome {
+    let vars = json!({"name": "Ada", "pattern": "^A"});
+    let vars = vars.as_object().expect("a map");
+    let expected = Some(expected).filter(|value| !value.is_null());
+    compile(spec)
+        .expect("compiles")
+        .score(&ScoreInput {
+            output,
+            expected,
+            vars,
+        })
+        .outcome
+}
+
+/// Checks a scorer and its opposite.
+fn check(kind: &str, value: &Value, output: &str, expect: bool) {
+    for (kind, expect) in [(kind.to_owned(), expect), (format!("not-{kind}"), !expect)] {
+        let mut spec = json!({"type": kind});
+        if !value.is_null() {
+            spec["value"] = value.clone();
+        }
+        match outcome(&spec, output, &Value::Null) {
+            Outcome::Scored {
+                score,
+                pass,
+                reason,
+            } => {
+                assert_eq!(
+                    (pass, score),
+                    (expect, f64::from(u8::from(expect))),
+                    "{spec} on {output:?}: {reason}"
+                );
+            }
+            other => panic!("{spec} on {output:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn equals() {
+    check("equals", &json!("Paris"), "Paris", true);
+    check("equals", &json!("Paris"), "paris", false);
+    check("equals", &json!("Paris"), "Paris ", false);
+    check("equals", &json!(""), "", true);
+    check("equals", &json!(42), "42", true);
+    check("equals", &json!(true), "true", true);
+    check("equals", &json!({"a": [1, 2]}), " {\"a\": [1.0, 2]} ", true);
+    check("equals", &json!({"a": [1, 2]}), "{\"a\": [2, 1]}", false);
+    check("equals", &json!({"a": 1}), "{\"a\": 1, \"b\": 2}", false);
+    check("equals", &json!([1]), "not json", false);
+    check("equals", &json!("{\"a\":1}"), "{\"a\": 1}", false);
+}
+
+#[test]
+fn contains_and_icontains() {
+    check("contains", &json!("ell"), "Hello", true);
+    check("contains", &json!("ELL"), "Hello", false);
+    check("contains", &json!(42), "it is 42.", true);
+    check("contains", &json!(""), "x", true);
+    check("icontains", &json!("ELL"), "Hello", true);
+    check("icontains", &json!("ÜBER"), "das ist über", true);
+    check("icontains", &json!("x"), "Hello", false);
+}
+
+#[test]
+fn regex_patterns() {
+    check("regex", &json!("^\\d{3}$"), "123", true);
+    check("regex", &json!("^\\d{3}$"), "1234", false);
+    check("regex", &json!("(?i)yes"), "well, YES", true);
+    check("regex", &json!("(.*)*(.*)*x"), &"a".repeat(300_000), false);
+    check(
+        "regex",
+        &json!("end"),
+        &format!("{}end", "é".repeat(200_000)),
+        false,
+    ); // beyond what is searched
+}
+
+#[test]
+fn is_json_of_the_whole_output() {
+    check("is-json", &Value::Null, " {\"a\": 1}\n", true);
+    check("is-json", &Value::Null, "3", true);
+    check("is-json", &Value::Null, "{\"a\": 1} and more", false);
+    check("is-json", &Value::Null, "```json\n{}\n```", false);
+    check("is-json", &Value::Null, "", false);
+    check("is-json", &Value::Null, &"[".repeat(100_000), false);
+}
+
+#[test]
+fn finds_the_last_number() {
+    let check = |text: &str, expect: Option<f64>| assert_eq!(last_number(text), expect, "{text:?}");
+    check("She sold 48/2 = 24 clips.\n#### 1,234", Some(1234.0));
+    check("The answer is $18.00.", Some(18.0));
+    check("**Answer: 70,000**", Some(70000.0));
+    check("so 5 + 13 = 18", Some(18.0));
+    check("$1,234,567.89 in all", Some(1_234_567.89));
+    check("between 3-5", Some(5.0));
+    check("it is -3", Some(-3.0));
+    check("−4.5 °C", Some(-4.5));
+    check("a loss of -$20", Some(-20.0));
+    check("(a)-2", Some(2.0));
+    check("75%", Some(75.0));
+    check("75 % ", Some(75.0));
+    check("18kg", Some(18.0));
+    check(".5", Some(0.5));
+    check("1.5e-3", Some(0.0015));
+    check("2E3!", Some(2000.0));
+    check("3eggs", Some(3.0));
+    check("1, 2, 3", Some(3.0));
+    check("1,2,3", Some(3.0));
+    check("1,2345", Some(2345.0));
+    check("7 says GPT-4 with x2 and H2O", Some(7.0));
+    check("5 in version 1.2.3", Some(5.0));
+    check("x=3", Some(3.0));
+    check("café9", None);
+    check("1e999", None);
+    check("no number", None);
+    check("", None);
+    check("12. ", Some(12.0));
+    check("1.", Some(1.0));
+    check(&format!("9 {}", "é".repeat(200_000)), None);
+    check(&format!("{} 9", "é".repeat(200_000)), Some(9.0));
+}
+
+#[test]
+fn numeric() {
+    check("numeric", &json!(1234), "… #### 1,234", true);
+    check("numeric", &json!("$18"), "The answer is $18.00.", true);
+    check("numeric", &json!("1,234.50"), "1234.5", true);
+    check("numeric", &json!(18), "the 18 apples cost 20", false);
+    check("numeric", &json!(3), "none", false);
+    check("numeric", &json!(1e9), "1,000,000,500", true); // relative 10⁻⁶
+    check("numeric", &json!(1e9), "1,000,002,000", false);
+    check("numeric", &json!(0), "0.0000005", true);
+    check("numeric", &json!("{{ 40 + 2 }}"), "42", true);
+    let tolerant = |output: &str| {
+        outcome(
+            &json!({"type": "numeric", "value": 18, "tolerance": 0.1}),
+            output,
+            &Value::Null,
+        )
+    };
+    assert!(matches!(
+        tolerant("18.1"),
+        Outcome::Scored { pass: true, .. }
+    ));
+    assert!(matches!(
+        tolerant("18.11"),
+        Outcome::Scored { pass: false, .. }
+    ));
+    for expected in [
+        json!("many"),
+        json!("18 or 19"),
+        json!("x 18"),
+        json!([18]),
+        json!({"n": 18}),
+        json!(true),
+        json!(""),
+        json!("#### 18"),
+        Value::Null,
+    ] {
+        for kind in ["numeric", "not-numeric"] {
+            let found = outcome(&json!({"type": kind}), "18", &expected);
+            assert!(
+                matches!(found, Outcome::Error { .. }),
+                "{kind} {expected}: {found:?}"
+            );
+        }
+    }
+    for expected in [
+        json!(18),
+        json!("18"),
+        json!(" 18.0 "),
+        json!("$18"),
+        json!("18%"),
+        json!("1.8e1"),
+    ] {
+        let found = outcome(&json!({"type": "numeric"}), "18", &expected);
+        assert!(
+            matches!(found, Outcome::Scored { pass: true, .. }),
+            "{expected}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn takes_the_expected_value_and_templates() {
+    let pass = |spec: Value, output: &str, expected: Value| {
+        matches!(
+            outcome(&spec, output, &expected),
+            Outcome::Scored { pass: true, .. }
+        )
+    };
+    assert!(pass(json!({"type": "equals"}), "x", json!("x")));
+    assert!(pass(json!({"type": "equals"}), "{{x}}", json!("{{x}}"))); // expected values are never templates
+    assert!(pass(json!({"type": "equals"}), "[1]", json!([1])));
+    assert!(pass(
+        json!({"type": "icontains"}),
+        "say HELLO",
+        json!("Hello")
+    ));
+    assert!(pass(json!({"type": "regex"}), "abc", json!("b+")));
+    assert!(pass(
+        json!({"type": "contains", "value": "{{name}}: {{expected}}"}),
+        "> Ada: 7",
+        json!(7)
+    ));
+    assert!(pass(
+        json!({"type": "regex", "value": "{{ pattern }}"}),
+        "Ada",
+        Value::Null
+    ));
+    for kind in [
+        "equals",
+        "not-equals",
+        "contains",
+        "not-icontains",
+        "not-regex",
+    ] {
+        assert!(
+            matches!(
+                outcome(&json!({"type": kind}), "x", &Value::Null),
+                Outcome::Error { .. }
+            ),
+            "{kind}"
+        );
+    }
+    let broken = outcome(
+        &json!({"type": "not-contains", "value": "{{ missing }}"}),
+        "x",
+        &Value::Null,
+    );
+    assert!(
+        matches!(&broken, Outcome::Error { reason } if reason.contains("`missing` is not defined")),
+        "{broken:?}"
+    );
+    let broken = outcome(&json!({"type": "not-regex"}), "x", &json!("("));
+    assert!(matches!(broken, Outcome::Error { .. }));
+}
+
+#[test]
+fn refuses_what_it_does_not_know() {
+    let check = |spec: Value, part: &str| {
+        let error = compile(&spec).expect_err("refused");
+        assert!(error.contains(part), "{spec}: {error}");
+    };
+    check(
+        json!({"type": "equal"}),
+        "unknown variant `equal`, expected one of `equals`, `not-equals`, `contains`",
+    );
+    check(
+        json!({"type": "equals", "values": 1}),
+        "unknown field `values`, expected one of `type`, `value`, `weight`, `metric`, `tolerance`",
+    );
+    check(json!({"value": 1}), "missing field `type`");
+    check(json!({"type": "regex", "value": "("}), "unclosed group");
+    check(
+        json!({"type": "regex", "value": "(?=x)"}),
+        "look-around and back-references are not available",
+    );
+    check(
+        json!({"type": "regex", "value": "\\w{1000}{100}"}),
+        "too complex",
+    );
+    check(
+        json!({"type": "regex", "value": "x".repeat(1001)}),
+        "longer than 1000",
+    );
+    check(
+        json!({"type": "regex", "value": [1]}),
+        "must be a string or a number",
+    );
+    check(
+        json!({"type": "is-json", "value": {"type": "object"}}),
+        "schema is not supported yet",
+    );
+    check(
+        json!({"type": "numeric", "value": "many"}),
+        "must be a number",
+    );
+    check(
+        json!({"type": "numeric", "value": 1, "tolerance": -1}),
+        "tolerance must be",
+    );
+    check(
+        json!({"type": "equals", "value": 1, "tolerance": 1}),
+        "only for the scorer `numeric`",
+    );
+    check(json!({"type": "equals", "weight": -1}), "weight must be");
+    check(
+        json!({"type": "equals", "value": "{% set a = 1 %}"}),
+        "not a valid template: value, line 1: the statement `set`",
+    );
+    let spec = json!({"type": "not-icontains", "value": "…", "weight": 2.0, "metric": "tone"});
+    let read: ScorerSpec = serde_json::from_value(spec.clone()).expect("reads");
+    assert_eq!(serde_json::to_value(&read).expect("writes"), spec);
+    let scorer = Scorer::compile(&read).expect("compiles");
+    assert_eq!((scorer.weight(), scorer.metric()), (2.0, Some("tone")));
+}
+
+#[test]
+fn combines() {
+    let scored = |score: f64, pass: bool| ScoreResult {
+        outcome: Outcome::Scored {
+            score,
+            pass,
+            reason: "".into(),
+        },
+    };
+    let skipped = || ScoreResult {
+        outcome: Outcome::NotApplicable { reason: "".into() },
+    };
+    let failed = || ScoreResult {
+        outcome: Outcome::Error {
+            reason: "broken".into(),
+        },
+    };
+    let check = |results: &[(f64, Option<&str>, ScoreResult)], expect: Value| {
+        assert_eq!(
+            serde_json::to_value(combine(results)).expect("json"),
+            expect
+        );
+    };
+    let nothing = json!({"score": null, "pass": null, "error": null, "metrics": {}});
+    check(&[], nothing.clone());
+    check(&[(1.0, None, skipped())], nothing);
+    check(
+        &[
+            (1.0, None, scored(1.0, true)),
+            (3.0, None, scored(0.0, false)),
+        ],
+        json!({"score": 0.25, "pass": false, "error": null, "metrics": {}}),
+    );
+    check(
+        &[(1.0, None, scored(1.0, true)), (1.0, None, skipped())],
+        json!({"score": 1.0, "pass": true, "error": null, "metrics": {}}),
+    );
+    check(
+        &[
+            (1.0, None, scored(1.0, true)),
+            (0.0, Some("m"), scored(0.0, false)),
+        ],
+        json!({"score": 1.0, "pass": true, "error": null, "metrics": {"m": 0.0}}),
+    );
+    check(
+        &[(0.0, None, scored(1.0, true))],
+        json!({"score": null, "pass": null, "error": null, "metrics": {}}),
+    );
+    check(
+        &[
+            (1.0, Some("a"), scored(1.0, true)),
+            (3.0, Some("a"), scored(0.5, true)),
+            (1.0, Some("b"), failed()),
+        ],
+        json!({"score": null, "pass": null, "error": "broken", "metrics": {"a": 0.625}}),
+    );
+}
+
+proptest! {
+    /// Any text is read without a panic, and a written number is read back.
+    #[test]
+    fn numbers_are_read_back(text in "\\PC{0,40}", digits in "[-+$€,.0-9eE% a-z]{0,30}", number in -1e12..1e12_f64) {
+        let _ = (last_number(&text), last_number(&digits), number::of(&Value::String(digits.clone())));
+        prop_assert_eq!(last_number(&format!("{text} {number}.")), Some(number));
+    }
+}

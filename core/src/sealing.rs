@@ -1,0 +1,167 @@
+//! Secrets at rest: one master key, from which every other key is derived.
+//!
+//! A sealed value is bound to a context (the id of the row it belongs to), so a value that was
+//! moved to another row does not open.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use chacha20poly1305::{
+    Key, KeyInit as _, XChaCha20Poly1305, XNonce,
+    aead::{Aead as _, Payload},
+};
+use hkdf::Hkdf;
+use secrecy::{ExposeSecret as _, SecretBox, SecretString};
+use sha2::Sha256;
+
+/// Length of a nonce of `XChaCha20`, in bytes; a random one never repeats in practice.
+const NONCE_LEN: usize = 24;
+
+/// The master key: 32 random bytes.
+pub struct MasterKey(SecretBox<[u8; 32]>);
+
+impl MasterKey {
+    /// Reads a key from its base64 text.
+    ///
+    /// # Errors
+    /// The text is not base64 of exactly 32 bytes.
+    pub fn parse(text: &SecretString) -> anyhow::Result<Self> {
+        let Ok(bytes) = BASE64_STANDARD.decode(text.expose_secret().trim()) else {
+            bail!("the master key is not base64; make one with: openssl rand -base64 32");
+        };
+        let Ok(bytes) = <[u8; 32]>::try_from(bytes) else {
+            bail!("the master key has not 32 bytes; make one with: openssl rand -base64 32");
+        };
+        Ok(Self(SecretBox::new(Box::new(bytes))))
+    }
+
+    /// Reads the key of a file, which is first made, with mode 0600, if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or does not hold a key.
+    pub fn load_or_create(path: &Path) -> anyhow::Result<Self> {
+        if !path.exists() {
+            let mut bytes = [0_u8; 32];
+            rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
+            write_private(path, &BASE64_STANDARD.encode(bytes))?;
+        }
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        Self::parse(&text.into())
+            .with_context(|| format!("{} does not hold a master key", path.display()))
+    }
+
+    /// A key for one purpose; keys of different purposes tell nothing about each other (RFC 5869).
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> SecretBox<[u8; 32]> {
+        let mut key = Box::new([0_u8; 32]);
+        Hkdf::<Sha256>::new(None, self.0.expose_secret())
+            .expand(purpose.as_bytes(), key.as_mut())
+            .expect("32 bytes are a valid length for HKDF-SHA256");
+        SecretBox::new(key)
+    }
+
+    /// Seals a secret for a context.
+    #[must_use]
+    pub fn seal(&self, secret: &SecretString, context: &[u8]) -> Vec<u8> {
+        let mut nonce = [0_u8; NONCE_LEN];
+        rand::Rng::fill_bytes(&mut rand::rng(), &mut nonce);
+        let payload = Payload {
+            msg: secret.expose_secret().as_bytes(),
+            aad: context,
+        };
+        let sealed = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("sealing a short text in memory cannot fail");
+        [nonce.as_slice(), &sealed].concat()
+    }
+
+    /// Opens what [`MasterKey::seal`] sealed for the same context.
+    ///
+    /// # Errors
+    /// The value was sealed with another key or for another context, or was changed.
+    pub fn open(&self, sealed: &[u8], context: &[u8]) -> anyhow::Result<SecretString> {
+        let Some((nonce, sealed)) = sealed.split_first_chunk::<NONCE_LEN>() else {
+            bail!("the sealed value is too short");
+        };
+        let payload = Payload {
+            msg: sealed,
+            aad: context,
+        };
+        let Ok(plain) = self.cipher().decrypt(&XNonce::from(*nonce), payload) else {
+            bail!("the sealed value does not open with this master key");
+        };
+        Ok(String::from_utf8(plain)
+            .context("the sealed value is not text")?
+            .into())
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&Key::from(
+            *self.derive("provider-credentials").expose_secret(),
+        ))
+    }
+}
+
+/// Writes a new file that only its owner can read. An existing file is replaced in one step.
+///
+/// # Errors
+/// The folder does not exist or is not writable.
+pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let unfinished = path.with_extension("new");
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&unfinished, path));
+    written.with_context(|| format!("{} cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> MasterKey {
+        MasterKey(SecretBox::new(Box::new([byte; 32])))
+    }
+
+    #[test]
+    fn opens_only_with_the_same_key_and_context() {
+        let sealed = key(1).seal(&"sk-secret".into(), b"row 1");
+        assert_eq!(
+            key(1).open(&sealed, b"row 1").unwrap().expose_secret(),
+            "sk-secret"
+        );
+        assert!(key(1).open(&sealed, b"row 2").is_err());
+        assert!(key(2).open(&sealed, b"row 1").is_err());
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(key(1).open(&changed, b"row 1").is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn refuses_keys_that_are_not_keys() {
+        for text in ["", "secret", "c2hvcnQ=", "not base64!"] {
+            assert!(MasterKey::parse(&text.into()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_is_made_once_and_is_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master-key");
+        let first = MasterKey::load_or_create(&path).unwrap().derive("test");
+        let again = MasterKey::load_or_create(&path).unwrap().derive("test");
+        assert_eq!(first.expose_secret(), again.expose_secret());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

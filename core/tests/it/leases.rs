@@ -1,0 +1,208 @@
+//! A shard is worked on by one lease at a time, and only that lease can write.
+
+use std::time::Duration;
+
+use opb_core::runs::{
+    NewEvaluation, Recorded, RunState, ShardLease, cancel_run, claim_shard, find_run, finish_shard,
+    load_work, mend, record, release_shard, renew_lease,
+};
+use opb_testing::{TestDatabase, fixtures};
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A run of one shard-sized plan, and the ids of its shards.
+async fn run_with_shards(
+    conn: &mut PgConnection,
+) -> (opb_core::auth::CurrentUser, Uuid, Vec<Uuid>) {
+    let owner = fixtures::library(conn, 3).await;
+    let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    let shards: Vec<Uuid> =
+        sqlx::query_scalar("select id from shards where run_id = $1 order by first_ordinal")
+            .bind(run.id)
+            .fetch_all(&mut *conn)
+            .await
+            .unwrap();
+    assert_eq!(
+        shards.len(),
+        6,
+        "two prompts, three items, one model, one evaluation a shard"
+    );
+    (owner, run.id, shards)
+}
+
+async fn results(conn: &mut PgConnection, lease: &ShardLease) -> Vec<NewEvaluation> {
+    let work = load_work(conn, lease.run_id).await.unwrap();
+    let result = |key| NewEvaluation {
+        key,
+        score: Some(1.0),
+        passed: Some(true),
+        output: Some("a\0b".into()),
+        attempts: 2,
+        cost_microusd: Some(10),
+        ..NewEvaluation::default()
+    };
+    work.keys(lease).map(result).collect()
+}
+
+async fn expire(conn: &mut PgConnection, lease: &ShardLease) {
+    sqlx::query("update shards set lease_until = now() - interval '1 second' where id = $1")
+        .bind(lease.shard_id)
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn only_one_of_many_claims_a_shard() {
+    let db = TestDatabase::new().await;
+    let (_, _, shards) = run_with_shards(&mut db.pool.acquire().await.unwrap()).await;
+    let claims = (0..20).map(|number| {
+        let (pool, shard) = (db.pool.clone(), shards[0]);
+        async move {
+            let mut conn = pool.acquire().await.unwrap();
+            claim_shard(&mut conn, shard, &format!("worker {number}"), LEASE)
+                .await
+                .unwrap()
+        }
+    });
+    let claimed = futures::future::join_all(claims).await;
+    assert_eq!(claimed.iter().flatten().count(), 1);
+}
+
+#[tokio::test]
+async fn results_are_kept_once_however_often_they_come() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let (owner, run_id, shards) = run_with_shards(conn).await;
+    let lease = claim_shard(conn, shards[0], "w", LEASE)
+        .await
+        .unwrap()
+        .unwrap();
+    let batch = results(conn, &lease).await;
+    assert_eq!(
+        record(conn, &lease, &batch).await.unwrap(),
+        Recorded::Kept(1)
+    );
+    assert_eq!(
+        record(conn, &lease, &batch).await.unwrap(),
+        Recorded::Kept(0)
+    );
+    let run = find_run(conn, Some(&owner), run_id).await.unwrap();
+    assert_eq!(
+        (
+            run.recorded,
+            run.passed,
+            run.retries,
+            run.cost_microusd,
+            run.spend_microusd
+        ),
+        (1, 1, 1, 10, 10)
+    );
+    assert_eq!(run.state, RunState::Running);
+}
+
+#[tokio::test]
+async fn a_late_worker_writes_nothing() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let (owner, run_id, shards) = run_with_shards(conn).await;
+    let late = claim_shard(conn, shards[0], "late", LEASE)
+        .await
+        .unwrap()
+        .unwrap();
+    let batch = results(conn, &late).await;
+    expire(conn, &late).await;
+    assert_eq!(mend(conn).await.unwrap().expired_leases, 1);
+    assert_eq!(
+        record(conn, &late, &batch).await.unwrap(),
+        Recorded::Fenced,
+        "rescued, not claimed yet"
+    );
+    let next = claim_shard(conn, shards[0], "next", LEASE)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        record(conn, &late, &batch).await.unwrap(),
+        Recorded::Fenced,
+        "claimed by another"
+    );
+    assert!(!finish_shard(conn, &late).await.unwrap());
+    assert_eq!(
+        renew_lease(conn, &[late, next], LEASE).await.unwrap(),
+        [shards[0]]
+    );
+    assert_eq!(
+        record(conn, &next, &batch).await.unwrap(),
+        Recorded::Kept(1)
+    );
+    assert!(finish_shard(conn, &next).await.unwrap());
+    assert_eq!(
+        record(conn, &next, &batch).await.unwrap(),
+        Recorded::Fenced,
+        "done is done"
+    );
+    assert_eq!(
+        find_run(conn, Some(&owner), run_id).await.unwrap().recorded,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_released_shard_can_be_claimed_at_once_and_counts_no_crash() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let (_, _, shards) = run_with_shards(conn).await;
+    let lease = claim_shard(conn, shards[0], "w", LEASE)
+        .await
+        .unwrap()
+        .unwrap();
+    release_shard(conn, &lease).await.unwrap();
+    release_shard(conn, &lease).await.unwrap();
+    let again = claim_shard(conn, shards[0], "w", LEASE)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(again.fence > lease.fence);
+    let crashes: i32 = sqlx::query_scalar("select crashes from shards where id = $1")
+        .bind(shards[0])
+        .fetch_one(&mut **conn)
+        .await
+        .unwrap();
+    assert_eq!(crashes, 0);
+}
+
+#[tokio::test]
+async fn a_cancelled_run_takes_no_more_results() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let (owner, run_id, shards) = run_with_shards(conn).await;
+    let lease = claim_shard(conn, shards[0], "w", LEASE)
+        .await
+        .unwrap()
+        .unwrap();
+    let batch = results(conn, &lease).await;
+    let run = cancel_run(conn, &owner, run_id).await.unwrap();
+    assert_eq!(run.state, RunState::Cancelled);
+    assert_eq!(
+        record(conn, &lease, &batch).await.unwrap(),
+        Recorded::Fenced
+    );
+    assert!(
+        renew_lease(conn, &[lease], LEASE).await.unwrap().is_empty(),
+        "the worker learns of it"
+    );
+    assert!(
+        claim_shard(conn, shards[1], "w", LEASE)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        cancel_run(conn, &owner, run_id).await.is_err(),
+        "it has ended"
+    );
+}

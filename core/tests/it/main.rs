@@ -1,0 +1,6 @@
+//! The domain on a real Postgres.
+
+mod leases;
+mod mending;
+mod publishing;
+mod submitting;

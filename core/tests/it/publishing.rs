@@ -1,0 +1,125 @@
+//! Benchmarks and prompts: versions are immutable, numbered and content-addressed.
+
+use opb_core::{
+    Error,
+    auth::system_user,
+    benchmarks::publish_benchmark,
+    library::{NewPromptVersion, add_version, list_versions, resolve_version},
+    template::PromptBody,
+};
+use opb_testing::{TestDatabase, fixtures};
+use serde_json::json;
+
+#[tokio::test]
+async fn the_same_content_is_the_same_version() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = system_user(conn).await.unwrap();
+    let first = publish_benchmark(conn, &owner, &fixtures::sums(10))
+        .await
+        .unwrap();
+    let again = publish_benchmark(conn, &owner, &fixtures::sums(10))
+        .await
+        .unwrap();
+    assert_eq!((first.id, again.number), (again.id, 1));
+    let longer = publish_benchmark(conn, &owner, &fixtures::sums(11))
+        .await
+        .unwrap();
+    assert_eq!((longer.number, longer.item_count), (2, 11));
+}
+
+#[tokio::test]
+async fn what_is_published_never_changes() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    fixtures::library(conn, 3).await;
+    for statement in [
+        "update items set vars = '{}'",
+        "update benchmark_versions set scorers = '[]'",
+        "update prompt_versions set body = '{}'",
+    ] {
+        let error = sqlx::query(statement)
+            .execute(&mut **conn)
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("never change"),
+            "{statement}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn versions_are_numbered_and_found_by_number_alias_and_latest() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 1).await;
+    let new = |text: &str| NewPromptVersion {
+        body: PromptBody::Text { text: text.into() },
+        note: String::new(),
+    };
+    assert_eq!(
+        add_version(conn, &owner, "plain", new("Q: {{ question }}"))
+            .await
+            .unwrap()
+            .number,
+        2
+    );
+    assert_eq!(
+        add_version(conn, &owner, "plain", new("{{ question }}"))
+            .await
+            .unwrap()
+            .number,
+        1,
+        "known content"
+    );
+    assert_eq!(list_versions(conn, None, "plain").await.unwrap().len(), 2);
+    assert_eq!(
+        resolve_version(conn, None, "plain").await.unwrap().number,
+        2
+    );
+    assert_eq!(
+        resolve_version(conn, None, "plain@1").await.unwrap().number,
+        1
+    );
+    for unknown in ["plain@3", "plain@production", "nothing", "plain@"] {
+        let found = resolve_version(conn, None, unknown).await;
+        assert!(matches!(found, Err(Error::NotFound(_))), "{unknown}");
+    }
+    let refused = add_version(conn, &owner, "plain", new("{{ question")).await;
+    let Err(Error::Invalid(fields)) = refused else {
+        panic!("a broken template was accepted")
+    };
+    assert_eq!(fields[0].path, "body.text");
+}
+
+#[tokio::test]
+async fn every_wrong_field_of_a_benchmark_is_named() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = system_user(conn).await.unwrap();
+    let mut check = async |change: fn(&mut opb_core::benchmarks::Definition), expect: &[&str]| {
+        let mut definition = fixtures::sums(3);
+        change(&mut definition);
+        let Err(Error::Invalid(fields)) = publish_benchmark(conn, &owner, &definition).await else {
+            panic!("accepted; expected {expect:?}");
+        };
+        let paths: Vec<&str> = fields.iter().map(|field| field.path.as_str()).collect();
+        assert_eq!(paths, expect);
+    };
+    check(|d| d.items.clear(), &["items"]).await;
+    check(|d| d.items[2].id = "sum-0".into(), &["items[2].id"]).await;
+    check(|d| d.items[1].id = String::new(), &["items[1].id"]).await;
+    check(|d| d.slug = "No Slug".into(), &["slug"]).await;
+    check(|d| d.title = " ".into(), &["title"]).await;
+    check(
+        |d| d.items[0].expected = Some(json!({"a": ["\0"]})),
+        &["items[0].expected"],
+    )
+    .await;
+    check(
+        |d| d.scorers = serde_json::from_value(json!([{"type": "regex", "value": "("}])).unwrap(),
+        &["scorers[0]"],
+    )
+    .await;
+}

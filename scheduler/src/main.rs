@@ -1,0 +1,37 @@
+//! `opb-scheduler`: one scheduler process. Start as many as you like against one database.
+
+use anyhow::Context as _;
+use clap::Parser;
+use opb_core::{
+    config::{self, DatabaseSettings, FileSettings, LogSettings},
+    database,
+};
+use opb_scheduler::SchedulerSettings;
+use tokio_util::sync::CancellationToken;
+
+/// Does what has to happen because time passes: housekeeping.
+#[derive(Debug, Parser)]
+#[command(name = "opb-scheduler", version, about)]
+struct Program {
+    #[command(flatten)]
+    file: FileSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    scheduler: SchedulerSettings,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let program: Program = config::parse();
+    program.log.start()?;
+    let connections = program.database.database_connections.min(3);
+    let pool =
+        database::connect(&program.database.database_url, connections, "opb-scheduler").await?;
+    database::require_migrated(&pool).await?;
+    let stop = CancellationToken::new();
+    config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
+    opb_scheduler::run(pool, program.scheduler, stop).await
+}

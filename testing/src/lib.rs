@@ -1,0 +1,114 @@
+//! What the tests of several crates share: a migrated database for each test, on the server that `make test` started.
+
+pub mod fixtures;
+
+use secrecy::SecretString;
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
+use uuid::Uuid;
+
+/// A migrated, empty database for one test. It stays behind; the server is thrown away after the tests.
+pub struct TestDatabase {
+    /// Connections to the database.
+    pub pool: PgPool,
+    url: String,
+}
+
+impl TestDatabase {
+    /// Makes a database by copying a template that is migrated once per server.
+    ///
+    /// # Panics
+    /// There is no server: the tests were not started by `make test`.
+    pub async fn new() -> Self {
+        let server = std::env::var("OPB_TEST_DATABASE_URL").expect(
+            "OPB_TEST_DATABASE_URL names the server for tests; `make test` starts one and sets it",
+        );
+        let options: PgConnectOptions = server
+            .parse()
+            .expect("OPB_TEST_DATABASE_URL is a postgres:// URL");
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let mut conn = PgConnection::connect_with(&options)
+            .await
+            .expect("the server for tests answers");
+        let template = template(&mut conn, &options).await;
+        // A template cannot be copied while somebody is connected to it, which only its maker ever is.
+        let copy = format!("create database {name} template {template}");
+        conn.execute(sqlx::AssertSqlSafe(copy))
+            .await
+            .expect("a test database is made");
+        conn.close().await.expect("the connection closes");
+        let url = with_database(&server, &name);
+        let pool = opb_core::database::connect(&SecretString::from(url.clone()), 20, "test")
+            .await
+            .expect("the test database answers");
+        Self { pool, url }
+    }
+
+    /// The database's address, for programs that the test starts.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// The name of the migrated template, which is made by whoever needs it first.
+async fn template(conn: &mut PgConnection, options: &PgConnectOptions) -> String {
+    let newest = opb_core::database::MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
+    let name = format!("template_{newest}");
+    conn.execute("select pg_advisory_lock(716253)")
+        .await
+        .expect("the template's lock is free some time");
+    let exists: bool =
+        sqlx::query_scalar("select exists(select 1 from pg_database where datname = $1)")
+            .bind(&name)
+            .fetch_one(&mut *conn)
+            .await
+            .expect("the server lists its databases");
+    if !exists {
+        make_template(conn, options, &name).await;
+    }
+    conn.execute("select pg_advisory_unlock(716253)")
+        .await
+        .expect("the template's lock is given back");
+    name
+}
+
+async fn make_template(conn: &mut PgConnection, options: &PgConnectOptions, name: &str) {
+    let unfinished = format!("{name}_unfinished");
+    for statement in [
+        format!("drop database if exists {unfinished} with (force)"),
+        format!("create database {unfinished}"),
+    ] {
+        conn.execute(sqlx::AssertSqlSafe(statement))
+            .await
+            .expect("the template is made");
+    }
+    let pool = PgPool::connect_with(options.clone().database(&unfinished))
+        .await
+        .expect("the template answers");
+    opb_core::database::migrate(&pool)
+        .await
+        .expect("the migrations apply");
+    pool.close().await;
+    let rename = format!("alter database {unfinished} rename to {name}");
+    conn.execute(sqlx::AssertSqlSafe(rename))
+        .await
+        .expect("the template is renamed");
+}
+
+fn with_database(server: &str, name: &str) -> String {
+    let (address, parameters) = server
+        .split_once('?')
+        .map_or((server, None), |(a, p)| (a, Some(p)));
+    let authority = address
+        .rfind('/')
+        .filter(|slash| address[..*slash].contains("://") && !address[..*slash].ends_with('/'));
+    let base = authority.map_or(address, |slash| &address[..slash]);
+    match parameters {
+        Some(parameters) => format!("{base}/{name}?{parameters}"),
+        None => format!("{base}/{name}"),
+    }
+}

@@ -1,0 +1,114 @@
+//! Calling a model with retries. This is the only file that repeats a call; the HTTP client below never does.
+//!
+//! Waiting because the provider says "not so fast" is not an attempt: it costs time and nothing else.
+
+use std::{sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use opb_core::metrics::METRICS;
+use tokio::time::Instant;
+
+use crate::{
+    governor::Governor,
+    providers::{CallError, CallErrorKind, Completion, CompletionRequest, Provider},
+};
+
+/// The longest wait that a provider may ask for at once.
+const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// The pause after "not so fast" when the provider names none; it doubles up to a bound.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// An evaluation that waited and retried for so long is given up.
+const MAX_TOTAL: Duration = Duration::from_secs(1800);
+
+/// How a call ended, and how many attempts it took.
+pub(crate) struct Called {
+    /// The completion, or the last failure.
+    pub(crate) result: Result<Completion, CallError>,
+    /// Calls that were made and counted.
+    pub(crate) attempts: u32,
+}
+
+/// Calls a model until it answers, the failure is final, or the attempts are used up.
+pub(crate) async fn call(
+    provider: &dyn Provider,
+    governor: &Arc<Governor>,
+    request: &CompletionRequest<'_>,
+    max_attempts: u32,
+) -> Called {
+    let started = Instant::now();
+    let mut backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(20))
+        .without_max_times()
+        .with_jitter()
+        .build();
+    let mut attempts = 0;
+    let mut waits = 0;
+    loop {
+        let permit = governor.acquire().await;
+        let began = Instant::now();
+        let result = provider.complete(request, attempts + waits).await;
+        observe(provider.name(), &result, began.elapsed());
+        let error = match result {
+            Ok(completion) => {
+                permit.succeeded();
+                return Called {
+                    result: Ok(completion),
+                    attempts: attempts + 1,
+                };
+            }
+            Err(error) => error,
+        };
+        let gives_up = started.elapsed() > MAX_TOTAL;
+        match error.kind {
+            CallErrorKind::RateLimit if !gives_up => {
+                waits += 1;
+                let doubled = FIRST_PAUSE * 2_u32.pow(waits.min(7));
+                permit.overloaded(Some(error.retry_after.unwrap_or(doubled).min(MAX_PAUSE)));
+            }
+            kind => {
+                attempts += 1;
+                if kind == CallErrorKind::Overloaded {
+                    permit.overloaded(error.retry_after.map(|pause| pause.min(MAX_PAUSE)));
+                } else {
+                    drop(permit);
+                }
+                if !kind.may_pass() || attempts >= max_attempts || gives_up {
+                    return Called {
+                        result: Err(error),
+                        attempts,
+                    };
+                }
+                let delay = backoff.next().unwrap_or_default();
+                tokio::time::sleep(
+                    error
+                        .retry_after
+                        .map_or(delay, |pause| pause.clamp(delay, MAX_PAUSE)),
+                )
+                .await;
+            }
+        }
+    }
+}
+
+fn observe(provider: &str, result: &Result<Completion, CallError>, duration: Duration) {
+    let outcome = match result {
+        Ok(_) => "ok",
+        Err(error) => error.kind.name(),
+    };
+    METRICS.calls.with_label_values(&[provider, outcome]).inc();
+    METRICS
+        .call_duration
+        .with_label_values(&[provider])
+        .observe(duration.as_secs_f64());
+    if let Ok(Completion {
+        first_token_after: Some(first),
+        ..
+    }) = result
+    {
+        METRICS
+            .first_token
+            .with_label_values(&[provider])
+            .observe(first.as_secs_f64());
+    }
+}

@@ -1,0 +1,209 @@
+//! One evaluation: render, call, price, score. Whatever goes wrong becomes a recorded error, never a failure of the shard.
+
+use std::{sync::Arc, time::Duration};
+
+use opb_core::{
+    benchmarks::StoredItem,
+    metrics::METRICS,
+    models::cost_microusd,
+    runs::{EvaluationKey, NewEvaluation, ScoredLine},
+    scorers::{Outcome, ScoreInput, combine},
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    call::call,
+    prepared::{PreparedModel, PreparedRun, Scorers},
+    providers::{AnswerHint, Completion, CompletionRequest, Provider},
+};
+
+/// An item, ready to be asked about.
+pub(crate) struct PreparedItem {
+    /// The item's own id.
+    pub(crate) id: String,
+    vars: Map<String, Value>,
+    expected: Option<Value>,
+    expected_text: Option<String>,
+    /// The item's own scorers.
+    scorers: Option<Arc<Scorers>>,
+}
+
+impl PreparedItem {
+    /// Makes a stored item ready.
+    ///
+    /// # Errors
+    /// The item's scorers do not compile, which publishing should have refused.
+    pub(crate) fn new(item: StoredItem) -> anyhow::Result<Self> {
+        let expected_text = item.expected.as_ref().map(|expected| match expected {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        Ok(Self {
+            id: item.id,
+            vars: match item.vars {
+                Value::Object(vars) => vars,
+                _ => Map::new(),
+            },
+            expected: item.expected,
+            expected_text,
+            scorers: item
+                .scorers
+                .map(|specs| Scorers::compile(&specs))
+                .transpose()?
+                .map(Arc::new),
+        })
+    }
+}
+
+/// Evaluates one item under one prompt on one model.
+pub(crate) async fn evaluate(
+    run: Arc<PreparedRun>,
+    item: Arc<PreparedItem>,
+    key: EvaluationKey,
+    max_attempts: u32,
+) -> NewEvaluation {
+    let (Some(prompt), Some(model)) = (
+        usize::try_from(key.prompt)
+            .ok()
+            .and_then(|position| run.prompts.get(position)),
+        usize::try_from(key.model)
+            .ok()
+            .and_then(|position| run.models.get(position)),
+    ) else {
+        return failed(key, "internal", "the run has no such column", 0);
+    };
+    let provider = match &model.provider {
+        Ok(provider) => provider,
+        Err(error) => return failed(key, "model", error, 0),
+    };
+    let messages = match prompt.render(&item.vars) {
+        Ok(messages) => messages,
+        Err(error) => return failed(key, "template", &error.to_string(), 0),
+    };
+    let request = CompletionRequest {
+        messages: &messages,
+        repeat: key.repeat,
+        answer: AnswerHint {
+            expected: item.expected_text.as_deref(),
+            item: &item.id,
+            seed: run.work.seed,
+        },
+    };
+    let called = call(provider.as_ref(), &model.governor, &request, max_attempts).await;
+    let attempts = i16::try_from(called.attempts).unwrap_or(i16::MAX);
+    let evaluation = match called.result {
+        Err(error) => failed(key, error.kind.name(), &error.message, attempts),
+        Ok(completion) => {
+            let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
+            score(key, &item, scorers, model, completion, attempts)
+        }
+    };
+    count(&evaluation, provider.as_ref());
+    evaluation
+}
+
+fn score(
+    key: EvaluationKey,
+    item: &PreparedItem,
+    scorers: &Scorers,
+    model: &PreparedModel,
+    completion: Completion,
+    attempts: i16,
+) -> NewEvaluation {
+    // Neither Postgres nor a person can do anything with NUL characters, and a model may say them.
+    let output = if completion.text.contains('\0') {
+        completion.text.replace('\0', "\u{fffd}")
+    } else {
+        completion.text
+    };
+    let input = ScoreInput {
+        output: &output,
+        expected: item.expected.as_ref(),
+        vars: &item.vars,
+    };
+    let results: Vec<_> = scorers
+        .0
+        .iter()
+        .map(|(_, scorer)| (scorer.weight(), scorer.metric(), scorer.score(&input)))
+        .collect();
+    let combined = combine(&results);
+    let scores = scorers
+        .0
+        .iter()
+        .zip(&results)
+        .map(|((name, _), (_, metric, result))| line(name, *metric, &result.outcome));
+    let cost = model
+        .price
+        .zip(completion.input_tokens)
+        .zip(completion.output_tokens);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "scores lie between 0 and 1 and are stored in four bytes"
+    )]
+    let score = combined.score.map(|score| score as f32);
+    NewEvaluation {
+        key,
+        score,
+        passed: combined.pass,
+        scores: scores.collect(),
+        error_kind: combined.error.as_ref().map(|_| "scorer".to_owned()),
+        error: combined.error,
+        finish_reason: completion
+            .finish_reason
+            .map(|reason| reason.replace('\0', "")),
+        attempts,
+        latency_ms: Some(milliseconds(completion.latency)),
+        first_token_ms: completion.first_token_after.map(milliseconds),
+        input_tokens: completion.input_tokens,
+        output_tokens: completion.output_tokens,
+        cost_microusd: cost
+            .map(|((price, input), output)| cost_microusd(price, input.into(), output.into())),
+        output: Some(output),
+    }
+}
+
+fn line(scorer: &str, metric: Option<&str>, outcome: &Outcome) -> ScoredLine {
+    let (name, score, pass, reason) = match outcome {
+        Outcome::Scored {
+            score,
+            pass,
+            reason,
+        } => ("scored", Some(*score), Some(*pass), reason),
+        Outcome::NotApplicable { reason } => ("not_applicable", None, None, reason),
+        Outcome::Error { reason } => ("error", None, None, reason),
+    };
+    ScoredLine {
+        scorer: scorer.to_owned(),
+        metric: metric.map(str::to_owned),
+        outcome: name.to_owned(),
+        score,
+        pass,
+        reason: reason.clone().into_owned(),
+    }
+}
+
+fn failed(key: EvaluationKey, kind: &str, message: &str, attempts: i16) -> NewEvaluation {
+    NewEvaluation {
+        key,
+        error_kind: Some(kind.to_owned()),
+        error: Some(message.replace('\0', "")),
+        attempts,
+        ..NewEvaluation::default()
+    }
+}
+
+fn count(evaluation: &NewEvaluation, provider: &dyn Provider) {
+    let state = if evaluation.error_kind.is_some() {
+        "error"
+    } else {
+        "scored"
+    };
+    METRICS
+        .evaluations
+        .with_label_values(&[state, provider.name()])
+        .inc();
+}
+
+fn milliseconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

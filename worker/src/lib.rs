@@ -1,0 +1,162 @@
+//! The worker: takes shards from the queue, calls models, scores their answers and records the results.
+//!
+//! One evaluation's way: `lanes` receives a shard's id, `shard` claims it and records its results in batches,
+//! `evaluate` renders, calls and scores one evaluation, `call` retries (nobody else does), `governor` bounds how many
+//! calls run at once, `providers` speak to the models. No connection to Postgres is held while a model is called.
+
+mod call;
+mod evaluate;
+mod governor;
+mod lanes;
+mod leases;
+mod prepared;
+mod providers;
+mod shard;
+pub mod simulation;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use clap::Args;
+use opb_core::{
+    models::{Price, ProviderKind, ensure_provider, set_price},
+    sealing::MasterKey,
+};
+use secrecy::SecretString;
+use sqlx::{PgConnection, PgPool};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use crate::{governor::Governors, leases::Leases, prepared::PreparedRuns, providers::HttpClient};
+
+/// Settings of a worker.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Worker")]
+pub struct WorkerSettings {
+    /// The most model calls that run at once in this process
+    #[arg(long, env = "OPB_CONCURRENCY", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub concurrency: u32,
+    /// How many shards this process works on at once, in steps of four
+    #[arg(long, env = "OPB_SHARDS", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub shards: u32,
+    /// The most attempts at one model call; waiting for a rate limit is not an attempt
+    #[arg(long, env = "OPB_MAX_ATTEMPTS", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub max_attempts: u32,
+    /// Seconds after which a model call is given up
+    #[arg(long, env = "OPB_CALL_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub call_timeout: u64,
+    /// Seconds that a provider may keep silent, before the first byte or between two
+    #[arg(long, env = "OPB_SILENCE_TIMEOUT", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub silence_timeout: u64,
+    /// Seconds after which the work of a worker that does not report is given to another
+    #[arg(long, env = "OPB_LEASE", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    pub lease: u64,
+    /// Seconds that running calls get to finish when the worker is told to stop
+    #[arg(long, env = "OPB_GRACE", value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub grace: u64,
+    /// Credential for the provider named `openai`, used when none is stored for it
+    #[arg(
+        long,
+        env = "OPENAI_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub openai_api_key: Option<SecretString>,
+}
+
+impl WorkerSettings {
+    fn lease_duration(&self) -> Duration {
+        Duration::from_secs(self.lease)
+    }
+}
+
+/// What all parts of a worker share.
+pub(crate) struct Worker {
+    settings: WorkerSettings,
+    pool: PgPool,
+    master_key: Arc<MasterKey>,
+    http: HttpClient,
+    governors: Governors,
+    leases: Leases,
+    runs: PreparedRuns,
+    /// Cancelled when the worker shall take no new work.
+    stop: CancellationToken,
+    /// Cancelled when the grace time is over.
+    abort: CancellationToken,
+}
+
+/// Runs a worker until `stop` is cancelled. Calls that are running then get the grace time; what they leave undone is
+/// handed back.
+///
+/// `pool` serves the worker's own statements, `queue` those of the queue.
+///
+/// # Errors
+/// The database cannot be used at all. Passing trouble is waited out.
+pub async fn run(
+    pool: PgPool,
+    queue: PgPool,
+    master_key: Arc<MasterKey>,
+    settings: WorkerSettings,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let abort = CancellationToken::new();
+    let worker = Arc::new(Worker {
+        http: HttpClient::new(&settings)?,
+        governors: Governors::new(settings.concurrency),
+        leases: Leases::default(),
+        runs: PreparedRuns::new(HashMap::new()),
+        pool,
+        master_key,
+        settings,
+        stop: stop.clone(),
+        abort: abort.clone(),
+    });
+    tracing::info!(
+        worker.concurrency = worker.settings.concurrency,
+        "worker started"
+    );
+    let tasks = TaskTracker::new();
+    let beats = CancellationToken::new();
+    tasks.spawn(leases::renew_for_ever(Arc::clone(&worker), beats.clone()));
+    let lanes = TaskTracker::new();
+    lanes::spawn(&lanes, &worker, &queue);
+    lanes.close();
+    stop.cancelled().await;
+    let grace = Duration::from_secs(worker.settings.grace);
+    if tokio::time::timeout(grace, lanes.wait()).await.is_err() {
+        tracing::warn!("the grace time is over, handing back what is not finished");
+        abort.cancel();
+        // Handing back takes a few statements; a database that is gone must not keep the process.
+        let _ = tokio::time::timeout(Duration::from_secs(10), lanes.wait()).await;
+    }
+    beats.cancel();
+    tasks.close();
+    tasks.wait().await;
+    tracing::info!("worker stopped");
+    Ok(())
+}
+
+/// Makes sure that the built-in providers are known: the simulation with its models and prices, and `OpenAI`.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn seed_providers(conn: &mut PgConnection) -> opb_core::Result<()> {
+    let simulated: Uuid = ensure_provider(conn, "simulated", ProviderKind::Simulated, None).await?;
+    for model in simulation::MODELS
+        .iter()
+        .filter(|model| model.purpose == simulation::Purpose::Text)
+    {
+        let price = Price {
+            input_microusd_per_mtok: model.input_price_microusd,
+            output_microusd_per_mtok: model.output_price_microusd,
+        };
+        set_price(conn, simulated, model.name, price).await?;
+    }
+    ensure_provider(
+        conn,
+        "openai",
+        ProviderKind::Openai,
+        Some("https://api.openai.com/v1"),
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! `opb-worker`: one worker process. Start as many as you like against one database.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use opb_core::{
+    config::{self, DatabaseSettings, FileSettings, LogSettings, SecretSettings},
+    database,
+};
+use opb_worker::WorkerSettings;
+use tokio_util::sync::CancellationToken;
+
+/// Takes shards from the queue, calls models, scores and records.
+#[derive(Debug, Parser)]
+#[command(name = "opb-worker", version, about)]
+struct Program {
+    #[command(flatten)]
+    file: FileSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    secrets: SecretSettings,
+    #[command(flatten)]
+    worker: WorkerSettings,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let program: Program = config::parse();
+    program.log.start()?;
+    let master_key = Arc::new(program.secrets.load()?);
+    // A third of the connections, at least two, belong to the queue.
+    let queue_connections = (program.database.database_connections / 3).max(2);
+    let connections = program
+        .database
+        .database_connections
+        .saturating_sub(queue_connections)
+        .max(2);
+    let pool = database::connect(&program.database.database_url, connections, "opb-worker").await?;
+    let queue = database::connect(
+        &program.database.database_url,
+        queue_connections,
+        "opb-worker queue",
+    )
+    .await?;
+    database::require_migrated(&pool).await?;
+    let stop = CancellationToken::new();
+    config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
+    opb_worker::run(pool, queue, master_key, program.worker, stop).await
+}

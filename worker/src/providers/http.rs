@@ -1,0 +1,238 @@
+//! The HTTP client that every provider uses: no redirects, no repeats, no proxies, bounded in time and size.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use reqwest::{Response, StatusCode, header::HeaderMap};
+
+use super::{CallError, CallErrorKind};
+use crate::WorkerSettings;
+
+/// The largest answer, in bytes.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// How much of an error's body is kept, in characters.
+const MAX_ERROR_CHARS: usize = 500;
+
+/// A client with our bounds.
+#[derive(Clone)]
+pub(crate) struct HttpClient {
+    client: reqwest::Client,
+    silence: Duration,
+}
+
+impl HttpClient {
+    /// Builds the client once a process; its connections are shared.
+    ///
+    /// # Errors
+    /// The TLS roots of the system cannot be read.
+    pub(crate) fn new(settings: &WorkerSettings) -> anyhow::Result<Self> {
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("openpromptbank/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(10))
+            // A drip of one byte a second keeps every other limit away: this one bounds the whole call.
+            .timeout(Duration::from_secs(settings.call_timeout))
+            .pool_max_idle_per_host(usize::MAX)
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self {
+            client,
+            silence: Duration::from_secs(settings.silence_timeout),
+        })
+    }
+
+    /// A POST to build on.
+    pub(crate) fn post(&self, url: &str) -> reqwest::RequestBuilder {
+        self.client.post(url)
+    }
+
+    /// Sends a request and returns the answer once its head is there. Everything but 200 is an error.
+    pub(crate) async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Response, CallError> {
+        let response = tokio::time::timeout(self.silence, request.send())
+            .await
+            .map_err(|_| CallError::new(CallErrorKind::Timeout, "the provider kept silent"))?
+            .map_err(describe)?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        Err(self.refusal(response).await)
+    }
+
+    /// The body in pieces, bounded in size and in silence.
+    pub(crate) fn body(
+        &self,
+        response: Response,
+    ) -> impl Stream<Item = Result<Vec<u8>, CallError>> + use<> {
+        let mut size = 0;
+        let pieces = tokio_stream::StreamExt::timeout(response.bytes_stream(), self.silence);
+        Box::pin(pieces).map(move |piece| {
+            let piece = piece
+                .map_err(|_| {
+                    CallError::new(
+                        CallErrorKind::Timeout,
+                        "the provider fell silent in the middle of its answer",
+                    )
+                })?
+                .map_err(describe)?;
+            size += piece.len();
+            if size > MAX_BODY_BYTES {
+                let message = format!("the answer is larger than {MAX_BODY_BYTES} bytes");
+                return Err(CallError::new(CallErrorKind::TooLarge, message));
+            }
+            Ok(piece.to_vec())
+        })
+    }
+
+    /// The whole body.
+    pub(crate) async fn read(&self, response: Response) -> Result<Vec<u8>, CallError> {
+        self.body(response)
+            .try_fold(Vec::new(), |mut whole, piece| async move {
+                whole.extend_from_slice(&piece);
+                Ok(whole)
+            })
+            .await
+    }
+
+    async fn refusal(&self, response: Response) -> CallError {
+        let status = response.status();
+        let retry_after = retry_after(response.headers());
+        let kind = match status.as_u16() {
+            429 => CallErrorKind::RateLimit,
+            503 | 529 => CallErrorKind::Overloaded,
+            408 | 409 | 500..=599 => CallErrorKind::Server,
+            401 | 403 => CallErrorKind::Credential,
+            _ => CallErrorKind::Refused,
+        };
+        let body = self.read(response).await.unwrap_or_default();
+        let said = error_message(&body);
+        CallError {
+            kind,
+            message: format!("the provider answered {}{said}", status.as_u16()),
+            retry_after,
+        }
+    }
+}
+
+/// What went wrong below HTTP, without the address, which may hold a secret.
+fn describe(error: reqwest::Error) -> CallError {
+    let kind = if error.is_timeout() {
+        CallErrorKind::Timeout
+    } else if error.is_connect() {
+        CallErrorKind::Connect
+    } else if error.is_builder() {
+        CallErrorKind::Request
+    } else {
+        CallErrorKind::Read
+    };
+    let error = error.without_url();
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    CallError::new(kind, message)
+}
+
+/// `Retry-After` in seconds, or `retry-after-ms`, or a rate limit's reset in seconds.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms")
+        .map(|milliseconds| milliseconds / 1000.0)
+        .or_else(|| number("retry-after"))?;
+    // Longer waits are cut by the caller; here only what no Duration can hold is refused.
+    Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).ok()
+}
+
+/// What the provider said about an error, with anything that looks like a key removed.
+fn error_message(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let parsed: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    let said = parsed
+        .as_ref()
+        .and_then(|body| {
+            body.pointer("/error/message")
+                .or_else(|| body.get("message"))
+                .or_else(|| body.get("error"))
+        })
+        .and_then(serde_json::Value::as_str)
+        .map_or_else(|| text.trim().to_owned(), str::to_owned);
+    let said: String = redact(&said)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_ERROR_CHARS)
+        .collect();
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!(": {said}")
+    }
+}
+
+/// Some providers repeat the key that they refuse.
+fn redact(text: &str) -> String {
+    let secret = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        word.starts_with("sk-")
+            || word.starts_with("opb_")
+            || (word.len() >= 32
+                && word
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_*".contains(c)))
+    };
+    let words = text.split_inclusive(char::is_whitespace);
+    words
+        .map(|word| {
+            if secret(word.trim()) {
+                "[removed] "
+            } else {
+                word
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_provider_asks_to_wait() {
+        let check = |name: &'static str, value: &str, expect: Option<u64>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            assert_eq!(
+                retry_after(&headers).map(|wait| wait.as_secs()),
+                expect,
+                "{name}: {value}"
+            );
+        };
+        check("retry-after", "7", Some(7));
+        check("retry-after", "1000000000000", Some(1_000_000_000));
+        check("retry-after", "-5", Some(0));
+        check("retry-after", "NaN", None);
+        check("retry-after", "soon", None);
+        check("retry-after-ms", "2500", Some(2));
+    }
+
+    #[test]
+    fn keeps_the_reason_and_no_key() {
+        let check = |body: &str, expect: &str| assert_eq!(error_message(body.as_bytes()), expect);
+        check(
+            r#"{"error":{"message":"Incorrect API key provided: sk-abc123."}}"#,
+            ": Incorrect API key provided: [removed] ",
+        );
+        check(r#"{"message":"no such model"}"#, ": no such model");
+        check(
+            "<html>\u{1b}[31mbad gateway</html>",
+            ": <html>[31mbad gateway</html>",
+        );
+        check("", "");
+        assert!(error_message("x ".repeat(10_000).as_bytes()).len() <= MAX_ERROR_CHARS + 2);
+    }
+}

@@ -1,0 +1,184 @@
+//! Providers: the only code that calls models. Each speaks one API; none of them repeats a call.
+
+mod http;
+mod openai;
+mod simulated;
+mod stream;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use opb_core::{models::ProviderKind, runs::RunModel, sealing::MasterKey, template::Message};
+use secrecy::SecretString;
+
+use crate::WorkerSettings;
+
+pub(crate) use http::HttpClient;
+
+/// A model that can be asked.
+pub(crate) trait Provider: Send + Sync {
+    /// The provider's name, for metrics and the governor.
+    fn name(&self) -> &str;
+
+    /// Asks once. `attempt` counts the calls that were made for the same evaluation before.
+    fn complete<'a>(
+        &'a self,
+        request: &'a CompletionRequest<'a>,
+        attempt: u32,
+    ) -> BoxFuture<'a, Result<Completion, CallError>>;
+}
+
+/// What a model is asked.
+pub(crate) struct CompletionRequest<'a> {
+    /// The rendered messages.
+    pub(crate) messages: &'a [Message],
+    /// Which repeat this is; providers that take a seed add it.
+    pub(crate) repeat: i16,
+    /// For the simulation only: what no real model may ever see.
+    pub(crate) answer: AnswerHint<'a>,
+}
+
+/// What the simulation needs to pretend: it never leaves the process.
+pub(crate) struct AnswerHint<'a> {
+    /// The right answer.
+    pub(crate) expected: Option<&'a str>,
+    /// The item, so that prompts about one item share its difficulty.
+    pub(crate) item: &'a str,
+    /// The run's seed.
+    pub(crate) seed: i64,
+}
+
+/// What a model answered.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Completion {
+    /// The text.
+    pub(crate) text: String,
+    /// Why it stopped, in the provider's word.
+    pub(crate) finish_reason: Option<String>,
+    /// Tokens of the prompt, as the provider counted them.
+    pub(crate) input_tokens: Option<i32>,
+    /// Tokens of the answer, as the provider counted them.
+    pub(crate) output_tokens: Option<i32>,
+    /// From the request to the first piece of text, when it was streamed.
+    pub(crate) first_token_after: Option<Duration>,
+    /// From the request to the last byte.
+    pub(crate) latency: Duration,
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct CallError {
+    /// The kind of failure.
+    pub(crate) kind: CallErrorKind,
+    /// What happened, without credentials and addresses.
+    pub(crate) message: String,
+    /// How long the provider asked to wait.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// The kinds of failures. Their names are stored with evaluations and are labels of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallErrorKind {
+    /// 429: not so fast.
+    RateLimit,
+    /// 503 or 529: too much for everybody.
+    Overloaded,
+    /// Another 5xx, 408 or 409.
+    Server,
+    /// No connection.
+    Connect,
+    /// The connection broke, or the answer ended too early.
+    Read,
+    /// Too long, or silent for too long.
+    Timeout,
+    /// An answer that is none.
+    Protocol,
+    /// An answer larger than the bound.
+    TooLarge,
+    /// 401 or 403: the credential is wrong.
+    Credential,
+    /// Another 4xx, or an unexpected status: asking again cannot help.
+    Refused,
+    /// The request could not be made at all.
+    Request,
+}
+
+impl CallError {
+    /// A failure without a wish to wait.
+    pub(crate) fn new(kind: CallErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl CallErrorKind {
+    /// The name that is stored.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate_limit",
+            Self::Overloaded => "overloaded",
+            Self::Server => "server",
+            Self::Connect => "connect",
+            Self::Read => "read",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::TooLarge => "too_large",
+            Self::Credential => "credential",
+            Self::Refused => "refused",
+            Self::Request => "request",
+        }
+    }
+
+    /// True when asking again may help.
+    pub(crate) fn may_pass(self) -> bool {
+        match self {
+            Self::RateLimit
+            | Self::Overloaded
+            | Self::Server
+            | Self::Connect
+            | Self::Read
+            | Self::Timeout
+            | Self::Protocol => true,
+            Self::TooLarge | Self::Credential | Self::Refused | Self::Request => false,
+        }
+    }
+}
+
+/// The provider of a run's model.
+///
+/// # Errors
+/// The model cannot be asked: its credential does not open, or a parameter is wrong.
+pub(crate) fn provider(
+    model: &RunModel,
+    http: &HttpClient,
+    master_key: &MasterKey,
+    settings: &WorkerSettings,
+) -> anyhow::Result<Arc<dyn Provider>> {
+    match model.provider.kind {
+        ProviderKind::Simulated => Ok(Arc::new(simulated::Simulated::new(model, settings)?)),
+        ProviderKind::Openai => {
+            let credential = credential(model, master_key, settings)?;
+            Ok(Arc::new(openai::OpenAi::new(
+                model,
+                http.clone(),
+                credential,
+            )?))
+        }
+    }
+}
+
+fn credential(
+    model: &RunModel,
+    master_key: &MasterKey,
+    settings: &WorkerSettings,
+) -> anyhow::Result<Option<SecretString>> {
+    match &model.provider.sealed_credential {
+        Some(sealed) => Ok(Some(master_key.open(sealed, model.provider.id.as_bytes())?)),
+        None if model.provider.name == "openai" => Ok(settings.openai_api_key.clone()),
+        None => Ok(None),
+    }
+}

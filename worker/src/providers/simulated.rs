@@ -1,0 +1,170 @@
+//! The simulated provider: deterministic, offline, free of charge. Its results are labelled wherever they show.
+//!
+//! It really waits as long as the model it pretends to be, and it shows the faults that it is asked for.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use futures::{FutureExt as _, future::BoxFuture};
+use opb_core::runs::RunModel;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{CallError, CallErrorKind, Completion, CompletionRequest, Provider};
+use crate::{
+    WorkerSettings,
+    simulation::{self, Fault, FaultPlan, SimulatedModel, find_model, stable_hash},
+};
+
+/// A model that is only pretended.
+pub(crate) struct Simulated {
+    provider_name: String,
+    model: &'static SimulatedModel,
+    faults: FaultPlan,
+    waits: bool,
+    max_tokens: Option<u32>,
+    silence: Duration,
+}
+
+/// The parameters that the simulation understands.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    /// The share of calls that fail, 0 to 1.
+    #[serde(default)]
+    fault_rate: f64,
+    /// How they fail; every way, when absent.
+    faults: Option<Vec<String>>,
+    /// Whether it waits as long as the model it pretends to be.
+    #[serde(default = "yes")]
+    latency: bool,
+    max_tokens: Option<u32>,
+    /// Accepted, so that one set of parameters serves real and simulated models; it changes the answers by their name only.
+    #[serde(rename = "temperature")]
+    _temperature: Option<f64>,
+}
+
+impl Simulated {
+    /// Prepares a model for many calls.
+    ///
+    /// # Errors
+    /// There is no such model, or a parameter is wrong.
+    pub(crate) fn new(model: &RunModel, settings: &WorkerSettings) -> anyhow::Result<Self> {
+        let parameters: Parameters =
+            serde_json::from_value(Value::Object(model.parameters.clone()))
+                .context("the parameters of the simulated model are wrong")?;
+        let kinds = match parameters.faults {
+            None => Fault::ALL.to_vec(),
+            Some(names) => names
+                .iter()
+                .map(|name| name.parse())
+                .collect::<Result<_, _>>()?,
+        };
+        Ok(Self {
+            provider_name: model.provider.name.clone(),
+            model: find_model(&model.name)
+                .with_context(|| format!("there is no simulated model `{}`", model.name))?,
+            faults: FaultPlan {
+                rate: parameters.fault_rate,
+                kinds,
+                seed: 0,
+            },
+            waits: parameters.latency,
+            max_tokens: parameters.max_tokens,
+            silence: Duration::from_secs(settings.silence_timeout),
+        })
+    }
+
+    async fn pretend(
+        &self,
+        request: &CompletionRequest<'_>,
+        attempt: u32,
+    ) -> Result<Completion, CallError> {
+        let started = Instant::now();
+        let prompt: Vec<&str> = request
+            .messages
+            .iter()
+            .map(|message| message.content.as_str())
+            .collect();
+        let prompt = prompt.join("\n");
+        let seed = request
+            .answer
+            .seed
+            .wrapping_add(i64::from(request.repeat))
+            .cast_unsigned();
+        let draw = stable_hash(format!("{seed} {attempt} {} {prompt}", self.model.name).as_bytes());
+        if let Some(fault) = self.faults.pick(draw) {
+            return Err(self.fail(fault).await);
+        }
+        let reply = simulation::reply(
+            self.model,
+            &simulation::Request {
+                prompt: &prompt,
+                expected: request.answer.expected,
+                item: Some(request.answer.item),
+                seed,
+                json: false,
+                max_tokens: self.max_tokens,
+            },
+        );
+        let mut first_token_after = Duration::ZERO;
+        if self.waits {
+            tokio::time::sleep(reply.first_token_after).await;
+            first_token_after = started.elapsed();
+            tokio::time::sleep(reply.total.saturating_sub(reply.first_token_after)).await;
+        }
+        Ok(Completion {
+            text: reply.text,
+            finish_reason: Some(if reply.cut { "length" } else { "stop" }.to_owned()),
+            input_tokens: i32::try_from(reply.prompt_tokens).ok(),
+            output_tokens: i32::try_from(reply.completion_tokens).ok(),
+            first_token_after: Some(first_token_after),
+            latency: started.elapsed(),
+        })
+    }
+
+    /// What a caller sees of a fault. Silence lasts as long as the caller would bear it.
+    async fn fail(&self, fault: Fault) -> CallError {
+        let (kind, message) = match fault {
+            Fault::RateLimitWithRetryAfter | Fault::RateLimit => {
+                (CallErrorKind::RateLimit, "the provider answered 429")
+            }
+            Fault::ServerError => (CallErrorKind::Server, "the provider answered 500"),
+            Fault::Overloaded => (CallErrorKind::Overloaded, "the provider answered 503"),
+            Fault::Hang | Fault::SlowStream => {
+                tokio::time::sleep(self.silence).await;
+                (CallErrorKind::Timeout, "the provider kept silent")
+            }
+            Fault::TruncatedJson => (CallErrorKind::Read, "the answer ended too early"),
+            Fault::Garbage => (
+                CallErrorKind::Protocol,
+                "the answer is not a chat completion",
+            ),
+            Fault::HugeBody => (CallErrorKind::TooLarge, "the answer is too large"),
+            Fault::Reset => (CallErrorKind::Read, "the connection was reset"),
+        };
+        let mut error = CallError::new(kind, format!("simulated fault `{fault}`: {message}"));
+        if fault == Fault::RateLimitWithRetryAfter {
+            error.retry_after = Some(Duration::from_millis(50));
+        }
+        error
+    }
+}
+
+impl Provider for Simulated {
+    fn name(&self) -> &str {
+        &self.provider_name
+    }
+
+    fn complete<'a>(
+        &'a self,
+        request: &'a CompletionRequest<'a>,
+        attempt: u32,
+    ) -> BoxFuture<'a, Result<Completion, CallError>> {
+        self.pretend(request, attempt).boxed()
+    }
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,239 @@
+//! Answers of the chat completions API: whole, or as a stream of server-sent events.
+//!
+//! The shapes are our own and lenient: the servers that speak this API differ in what they leave out or add, and a
+//! missing field that we do not need shall not cost an answer that was paid for.
+
+use std::time::Instant;
+
+use eventsource_stream::Eventsource as _;
+use futures::{Stream, StreamExt as _};
+use serde::Deserialize;
+
+use super::{CallError, CallErrorKind, Completion};
+
+/// More tokens than any call has: a count beyond is nonsense and treated as missing.
+const MAX_TOKENS: i64 = 100_000_000;
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+    error: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(alias = "delta")]
+    message: Option<Content>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    content: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    prompt_tokens: Option<i64>,
+    completion_tokens: Option<i64>,
+}
+
+/// Reads a whole answer.
+pub(super) fn read_whole(body: &[u8], started: Instant) -> Result<Completion, CallError> {
+    let body = parse(body)?;
+    let Some(choice) = body.choices.into_iter().next() else {
+        return Err(CallError::new(
+            CallErrorKind::Protocol,
+            "the answer holds no choice",
+        ));
+    };
+    let mut completion = Completion {
+        text: choice
+            .message
+            .and_then(|message| message.content)
+            .unwrap_or_default(),
+        finish_reason: choice.finish_reason,
+        ..Completion::default()
+    };
+    count(&mut completion, body.usage);
+    completion.latency = started.elapsed();
+    Ok(completion)
+}
+
+/// Reads a streamed answer to its end mark.
+pub(super) async fn read_stream(
+    body: impl Stream<Item = Result<Vec<u8>, CallError>>,
+    started: Instant,
+) -> Result<Completion, CallError> {
+    let mut completion = Completion::default();
+    let mut ended = false;
+    let mut events = std::pin::pin!(body.eventsource());
+    while let Some(event) = events.next().await {
+        let event = event.map_err(|error| match error {
+            eventsource_stream::EventStreamError::Transport(error) => error,
+            _ => CallError::new(
+                CallErrorKind::Protocol,
+                "the stream is not a stream of events",
+            ),
+        })?;
+        if event.data == "[DONE]" {
+            ended = true;
+            break;
+        }
+        let part = parse(event.data.as_bytes())?;
+        if let Some(choice) = part.choices.into_iter().next() {
+            if let Some(text) = choice
+                .message
+                .and_then(|delta| delta.content)
+                .filter(|text| !text.is_empty())
+            {
+                completion
+                    .first_token_after
+                    .get_or_insert_with(|| started.elapsed());
+                completion.text.push_str(&text);
+            }
+            completion.finish_reason = choice.finish_reason.or(completion.finish_reason);
+        }
+        count(&mut completion, part.usage);
+    }
+    // Some servers leave the end mark out; a reason to stop is one, too.
+    if !ended && completion.finish_reason.is_none() {
+        return Err(CallError::new(
+            CallErrorKind::Read,
+            "the stream ended before the answer did",
+        ));
+    }
+    completion.latency = started.elapsed();
+    Ok(completion)
+}
+
+fn parse(body: &[u8]) -> Result<Body, CallError> {
+    let body: Body = serde_json::from_slice(body).map_err(|error| {
+        let kind = if error.is_eof() {
+            CallErrorKind::Read
+        } else {
+            CallErrorKind::Protocol
+        };
+        CallError::new(
+            kind,
+            format!("the answer is not a chat completion: {error}"),
+        )
+    })?;
+    match body.error {
+        None | Some(serde_json::Value::Null) => Ok(body),
+        Some(error) => {
+            let said = error
+                .get("message")
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or("no reason given");
+            let said: String = said.chars().filter(|c| !c.is_control()).take(500).collect();
+            Err(CallError::new(
+                CallErrorKind::Server,
+                format!("the provider reports an error: {said}"),
+            ))
+        }
+    }
+}
+
+fn count(completion: &mut Completion, usage: Option<Usage>) {
+    let sane = |tokens: Option<i64>| {
+        tokens
+            .filter(|tokens| (0..MAX_TOKENS).contains(tokens))
+            .and_then(|tokens| i32::try_from(tokens).ok())
+    };
+    if let Some(usage) = usage {
+        completion.input_tokens = sane(usage.prompt_tokens).or(completion.input_tokens);
+        completion.output_tokens = sane(usage.completion_tokens).or(completion.output_tokens);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    #[test]
+    fn reads_whole_answers() {
+        let check = |body: &str, expect: Result<(&str, Option<i32>), CallErrorKind>| {
+            let read = read_whole(body.as_bytes(), Instant::now());
+            let read = read
+                .map(|read| (read.text, read.output_tokens))
+                .map_err(|error| error.kind);
+            assert_eq!(
+                read,
+                expect.map(|(text, tokens)| (text.to_owned(), tokens)),
+                "{body}"
+            );
+        };
+        check(
+            r#"{"choices":[{"message":{"content":"4"}}],"usage":{"completion_tokens":1}}"#,
+            Ok(("4", Some(1))),
+        );
+        check(
+            r#"{"choices":[{"message":{"content":null}}]}"#,
+            Ok(("", None)),
+        );
+        check(
+            r#"{"choices":[{"message":{"content":"4"}}],"usage":{"completion_tokens":-1}}"#,
+            Ok(("4", None)),
+        );
+        check(
+            r#"{"choices":[{"message":{"content":"4"}}],"usage":{"completion_tokens":1000000000000000000}}"#,
+            Ok(("4", None)),
+        );
+        check(r#"{"choices":[]}"#, Err(CallErrorKind::Protocol));
+        check(
+            r#"{"error":{"message":"boom"}}"#,
+            Err(CallErrorKind::Server),
+        );
+        check(r#"{"choices":[{"mess"#, Err(CallErrorKind::Read));
+        check("<html>", Err(CallErrorKind::Protocol));
+        check(&"[".repeat(100_000), Err(CallErrorKind::Protocol));
+    }
+
+    #[tokio::test]
+    async fn reads_streams_however_they_are_cut() {
+        let text = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":null}}]}\n\n\
+                    data: {\"choices\":[{\"delta\":{\"content\":\"für\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\" 4\"},\"finish_reason\":\"stop\"}]}\n\n\
+                    data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
+        for size in [1, 2, 3, 7, 64, 4096] {
+            let pieces = text
+                .as_bytes()
+                .chunks(size)
+                .map(|piece| Ok(piece.to_vec()))
+                .collect::<Vec<_>>();
+            let read = read_stream(stream::iter(pieces), Instant::now())
+                .await
+                .unwrap();
+            assert_eq!(
+                (read.text.as_str(), read.input_tokens, read.output_tokens),
+                ("für 4", Some(5), Some(2))
+            );
+            assert!(read.first_token_after.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_an_end_is_no_answer() {
+        let check = async |text: &str, expect: CallErrorKind| {
+            let read =
+                read_stream(stream::iter([Ok(text.as_bytes().to_vec())]), Instant::now()).await;
+            assert_eq!(read.unwrap_err().kind, expect, "{text}");
+        };
+        check(
+            "data: {\"choices\":[{\"delta\":{\"content\":\"4\"}}]}\n\n",
+            CallErrorKind::Read,
+        )
+        .await;
+        check("", CallErrorKind::Read).await;
+        check("data: {\"choi\n\n", CallErrorKind::Read).await;
+        check(
+            "data: {\"error\":{\"message\":\"boom\"}}\n\n",
+            CallErrorKind::Server,
+        )
+        .await;
+    }
+}

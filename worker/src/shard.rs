@@ -1,0 +1,197 @@
+//! One shard: claim it, evaluate what is not recorded yet, record in batches, finish it.
+
+use std::{collections::HashMap, collections::HashSet, sync::Arc, time::Duration};
+
+use opb_core::{
+    metrics::METRICS,
+    runs::{
+        EvaluationKey, NewEvaluation, Recorded, ShardLease, add_spend, claim_shard, finish_shard,
+        record, recorded_keys, release_shard,
+    },
+};
+use tokio::{task::JoinSet, time::Instant};
+use uuid::Uuid;
+
+use crate::{
+    Worker,
+    evaluate::{PreparedItem, evaluate},
+    leases::LeaseGuard,
+    prepared::{PreparedRun, prepare},
+};
+
+/// A batch is recorded when it has so many results …
+const BATCH_SIZE: usize = 100;
+/// … or when its oldest result has waited so long.
+const BATCH_WAIT: Duration = Duration::from_millis(200);
+/// How long recording is tried again while the database is away; the lease is lost by then, so the work is not.
+const RECORD_PAUSE: Duration = Duration::from_millis(500);
+
+/// How the work on a shard ended.
+enum Ended {
+    /// Every evaluation is recorded.
+    Complete,
+    /// The worker stops; some evaluations are left.
+    Stopped,
+    /// The lease was lost, or the run was cancelled: what is left is not ours any more.
+    Lost,
+}
+
+/// Works on a shard, if it is there to be claimed.
+///
+/// # Errors
+/// The database does not answer. The shard comes back when its lease runs out.
+pub(crate) async fn execute(worker: Arc<Worker>, shard_id: Uuid) -> anyhow::Result<()> {
+    if worker.stop.is_cancelled() {
+        return Ok(()); // The task comes back: housekeeping sees a shard that waits without a queue row.
+    }
+    let claimed = {
+        let mut conn = worker.pool.acquire().await?;
+        let name = std::process::id().to_string();
+        claim_shard(&mut conn, shard_id, &name, worker.settings.lease_duration()).await?
+    };
+    let Some(lease) = claimed else {
+        return Ok(()); // Somebody else has it, or it is done: tasks may come twice.
+    };
+    METRICS.shards_running.inc();
+    let guard = worker.leases.hold(lease);
+    let ended = work(&worker, &guard).await;
+    METRICS.shards_running.dec();
+    match ended? {
+        Ended::Complete => {
+            let mut conn = worker.pool.acquire().await?;
+            finish_shard(&mut conn, &lease).await?;
+        }
+        Ended::Stopped => {
+            let mut conn = worker.pool.acquire().await?;
+            release_shard(&mut conn, &lease).await?;
+        }
+        Ended::Lost => tracing::debug!(shard.id = %shard_id, "a shard was left to others"),
+    }
+    Ok(())
+}
+
+async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<Ended> {
+    let run = prepare(worker, guard.lease.run_id).await?;
+    let mut left = load(worker, &run, &guard.lease).await?.into_iter();
+    let mut running: JoinSet<NewEvaluation> = JoinSet::new();
+    let mut batch: Vec<NewEvaluation> = Vec::new();
+    let mut due: Option<Instant> = None;
+    // All evaluations of the shard are begun at once; the governor decides how many of them call at a time.
+    for (key, item) in left.by_ref() {
+        running.spawn(evaluate(
+            Arc::clone(&run),
+            item,
+            key,
+            worker.settings.max_attempts,
+        ));
+    }
+    loop {
+        let record_at = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        let flush = tokio::select! {
+            biased;
+            () = guard.lost.cancelled() => {
+                drop_results(worker, &guard.lease, &batch).await;
+                return Ok(Ended::Lost);
+            }
+            () = worker.abort.cancelled() => {
+                let kept = save(worker, guard, &mut batch).await;
+                return Ok(if kept { Ended::Stopped } else { Ended::Lost });
+            }
+            ended = running.join_next() => match ended {
+                None if batch.is_empty() => return Ok(Ended::Complete),
+                None => true,
+                Some(Ok(evaluation)) => {
+                    batch.push(evaluation);
+                    due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
+                    batch.len() >= BATCH_SIZE
+                }
+                Some(Err(error)) => anyhow::bail!("an evaluation panicked: {error}"),
+            },
+            () = tokio::time::sleep_until(record_at) => true,
+        };
+        if flush {
+            due = None;
+            if !save(worker, guard, &mut batch).await {
+                return Ok(Ended::Lost);
+            }
+        }
+    }
+}
+
+/// The evaluations of a shard that are not recorded yet.
+async fn load(
+    worker: &Worker,
+    run: &PreparedRun,
+    lease: &ShardLease,
+) -> anyhow::Result<Vec<(EvaluationKey, Arc<PreparedItem>)>> {
+    let mut conn = worker.pool.acquire().await?;
+    let recorded: HashSet<EvaluationKey> = recorded_keys(&mut conn, &run.work, lease)
+        .await?
+        .into_iter()
+        .collect();
+    let items = run.work.items(&mut conn, lease).await?;
+    drop(conn);
+    let mut by_position = HashMap::new();
+    for item in items {
+        by_position.insert(item.position, Arc::new(PreparedItem::new(item)?));
+    }
+    let left = run.work.keys(lease).filter(|key| !recorded.contains(key));
+    left.map(|key| match by_position.get(&key.item) {
+        Some(item) => Ok((key, Arc::clone(item))),
+        None => anyhow::bail!("the item at position {} is missing", key.item),
+    })
+    .collect()
+}
+
+/// Records a batch and empties it. Tries again while the database is away. False when the lease was lost.
+async fn save(worker: &Worker, guard: &LeaseGuard<'_>, batch: &mut Vec<NewEvaluation>) -> bool {
+    if batch.is_empty() {
+        return true;
+    }
+    loop {
+        let timer = METRICS.record_duration.start_timer();
+        let recorded = async {
+            let mut conn = worker.pool.acquire().await?;
+            record(&mut conn, &guard.lease, batch).await
+        };
+        let recorded = recorded.await;
+        timer.observe_duration();
+        match recorded {
+            Ok(Recorded::Kept(_)) => {
+                batch.clear();
+                return true;
+            }
+            Ok(Recorded::Fenced) => {
+                drop_results(worker, &guard.lease, batch).await;
+                return false;
+            }
+            Err(error) => {
+                tracing::warn!(shard.id = %guard.lease.shard_id, error = ?error, "results could not be recorded, trying again");
+                tokio::select! {
+                    () = guard.lost.cancelled() => return false,
+                    () = worker.abort.cancelled() => return false,
+                    () = tokio::time::sleep(RECORD_PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+/// The money of results that nobody keeps was spent all the same.
+async fn drop_results(worker: &Worker, lease: &ShardLease, batch: &[NewEvaluation]) {
+    METRICS.fenced_results.inc_by(batch.len() as u64);
+    let spend: i64 = batch
+        .iter()
+        .filter_map(|evaluation| evaluation.cost_microusd)
+        .sum();
+    if spend == 0 {
+        return;
+    }
+    let added = async {
+        let mut conn = worker.pool.acquire().await?;
+        add_spend(&mut conn, lease.run_id, spend).await
+    };
+    if let Err(error) = added.await {
+        tracing::warn!(%error, "the spend of dropped results could not be counted");
+    }
+}

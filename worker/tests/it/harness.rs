@@ -1,0 +1,91 @@
+//! Starts workers and waits for runs.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use opb_core::{
+    auth::CurrentUser,
+    runs::{Run, find_run, mend},
+    sealing::MasterKey,
+};
+use opb_testing::TestDatabase;
+use opb_worker::WorkerSettings;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+#[derive(Parser)]
+#[command(args_override_self = true)]
+struct Program {
+    #[command(flatten)]
+    worker: WorkerSettings,
+}
+
+/// A worker in this process.
+pub struct RunningWorker {
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl RunningWorker {
+    /// Starts a worker with short time-outs and these settings.
+    pub fn start(db: &TestDatabase, settings: &[&str]) -> Self {
+        let words = [
+            "worker",
+            "--silence-timeout",
+            "1",
+            "--call-timeout",
+            "3",
+            "--grace",
+            "5",
+        ];
+        let settings = Program::parse_from(words.iter().chain(settings)).worker;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(opb_worker::run(
+            db.pool.clone(),
+            db.pool.clone(),
+            Arc::new(master_key()),
+            settings,
+            stop.clone(),
+        ));
+        Self { stop, task }
+    }
+
+    /// Tells it to stop and waits until it has.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+/// The same key for every worker of the tests.
+pub fn master_key() -> MasterKey {
+    MasterKey::parse(&"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into()).unwrap()
+}
+
+/// Waits until a run looks as wanted, keeping house meanwhile as a scheduler does.
+pub async fn wait_for(
+    db: &TestDatabase,
+    owner: &CurrentUser,
+    run_id: Uuid,
+    wanted: impl Fn(&Run) -> bool,
+) -> Run {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut conn = db.pool.acquire().await.unwrap();
+        mend(&mut conn).await.unwrap();
+        let run = find_run(&mut conn, Some(owner), run_id).await.unwrap();
+        if wanted(&run) {
+            return run;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "the run did not come that far in a minute: {run:#?}"
+        );
+        drop(conn);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

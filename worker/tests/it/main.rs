@@ -1,0 +1,5 @@
+//! Workers on a real Postgres: whatever happens to them, every evaluation is recorded exactly once.
+
+mod harness;
+mod runs;
+mod stopping;

@@ -1,0 +1,191 @@
+//! Runs from the queue to the leaderboard.
+
+use opb_core::{
+    leaderboards::read_leaderboard,
+    models::{NewProvider, ProviderKind, create_provider},
+    queue,
+    runs::{Run, RunState, list_evaluations},
+};
+use opb_testing::{TestDatabase, fixtures};
+use serde_json::json;
+
+use crate::harness::{RunningWorker, master_key, wait_for};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_on_a_leaderboard() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 60).await;
+    let models = json!([{"model": "simulated:strong", "parameters": {"latency": false}},
+                        {"model": "simulated:weak", "parameters": {"latency": false}}]);
+    let run = fixtures::submit(conn, &owner, models, 2).await;
+    let worker = RunningWorker::start(&db, &[]);
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!(
+        (run.state, run.recorded, run.errors),
+        (RunState::Completed, 480, 0)
+    );
+    assert!(run.cost_microusd > 0 && run.cost_microusd == run.spend_microusd);
+
+    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, None)
+        .await
+        .unwrap();
+    assert!(board.simulated);
+    assert_eq!(board.standings.len(), 4);
+    let (best, worst) = (&board.standings[0], &board.standings[3]);
+    assert_eq!(
+        (best.model.as_str(), worst.model.as_str()),
+        ("simulated:strong", "simulated:weak")
+    );
+    assert_eq!(
+        (best.items, best.evaluations, best.interval_method.as_str()),
+        (60, 120, "clustered")
+    );
+    assert!(
+        best.score_low <= best.score
+            && best.score <= best.score_high
+            && best.score_low > worst.score_high
+    );
+    assert_eq!((best.rank_low, worst.rank_high), (1, 4));
+    let real = read_leaderboard(conn, None, fixtures::BENCHMARK, Some(false))
+        .await
+        .unwrap();
+    assert!(
+        real.standings.is_empty(),
+        "simulated standings never mix with real ones"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_come_twice_to_many_workers_change_nothing() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 100).await;
+    let models = json!([{"model": "simulated:fast", "parameters": {"latency": false}}]);
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    for _ in 0..3 {
+        let shards: Vec<uuid::Uuid> = sqlx::query_scalar("select id from shards")
+            .fetch_all(&mut **conn)
+            .await
+            .unwrap();
+        let tasks: Vec<_> = shards
+            .into_iter()
+            .map(|id| (id, queue::new_task_id()))
+            .collect();
+        queue::enqueue_shards(conn, &tasks, 0).await.unwrap();
+    }
+    let workers: Vec<_> = (0..3)
+        .map(|_| RunningWorker::start(&db, &["--shards", "8"]))
+        .collect();
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    assert_counted_once(&db, &run).await;
+    assert_eq!((run.state, run.recorded), (RunState::Completed, 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_end_as_retries_or_recorded_errors() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 40).await;
+    let models =
+        json!([{"model": "simulated:fast", "parameters": {"latency": false, "fault_rate": 0.3}}]);
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    let worker = RunningWorker::start(&db, &[]);
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!((run.state, run.recorded), (RunState::Completed, 80));
+    assert!(run.retries > 0, "{run:#?}");
+    assert!(run.errors > 0, "a huge answer is final: {run:#?}");
+    let errors = list_evaluations(conn, run.id, None, true, 100)
+        .await
+        .unwrap();
+    assert_eq!(i64::try_from(errors.len()).unwrap(), run.errors);
+    for error in &errors {
+        assert!(
+            error
+                .error
+                .as_ref()
+                .is_some_and(|text| text.starts_with("simulated fault")),
+            "{error:?}"
+        );
+        assert_eq!(
+            (error.score, error.passed),
+            (None, None),
+            "an error is never a pass"
+        );
+    }
+    assert_counted_once(&db, &run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_cannot_be_reached_fails_the_run_and_nothing_else() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 2).await;
+    let provider = NewProvider {
+        name: "gone".into(),
+        kind: ProviderKind::Openai,
+        base_url: Some("http://127.0.0.1:1/v1".into()),
+        credential: Some("sk-canary-canary".into()),
+    };
+    create_provider(conn, &master_key(), provider)
+        .await
+        .unwrap();
+    let run = fixtures::submit(conn, &owner, json!(["gone:model"]), 1).await;
+    let worker = RunningWorker::start(&db, &["--max-attempts", "2"]);
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!(
+        (run.state, run.recorded, run.errors, run.retries),
+        (RunState::Failed, 4, 4, 4)
+    );
+    assert!(run.state_reason.contains("connect"), "{}", run.state_reason);
+    let errors = list_evaluations(conn, run.id, None, true, 100)
+        .await
+        .unwrap();
+    assert!(!format!("{errors:?}").contains("canary"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_parameters_are_recorded_with_the_reason() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 1).await;
+    let models = json!([{"model": "simulated:fast", "parameters": {"faults": ["earthquake"]}}]);
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    let worker = RunningWorker::start(&db, &[]);
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!(run.state, RunState::Failed);
+    let errors = list_evaluations(conn, run.id, None, true, 10)
+        .await
+        .unwrap();
+    assert!(
+        errors[0]
+            .error
+            .as_ref()
+            .is_some_and(|text| text.contains("earthquake")),
+        "{errors:?}"
+    );
+}
+
+/// The counters of a run say what its rows say, and no row is there twice.
+pub async fn assert_counted_once(db: &TestDatabase, run: &Run) {
+    let row: (i64, i64, i64, i64) = sqlx::query_as(
+        "select count(*), count(*) filter (where passed), count(error_kind), coalesce(sum(cost_microusd), 0)::bigint
+         from evaluations where run_id = $1",
+    )
+    .bind(run.id)
+    .fetch_one(&db.pool)
+    .await
+    .unwrap();
+    assert_eq!(
+        row,
+        (run.recorded, run.passed, run.errors, run.cost_microusd)
+    );
+    assert_eq!(run.recorded, run.planned);
+}
