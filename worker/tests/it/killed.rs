@@ -1,0 +1,90 @@
+//! Worker processes that are killed in the middle of a run: nothing is lost, nothing is doubled.
+
+use std::process::{Child, Command, Stdio};
+
+use opb_core::runs::{Run, RunState};
+use opb_testing::{TestDatabase, fixtures};
+use serde_json::json;
+
+use crate::{harness::wait_for, runs::assert_counted_once};
+
+/// A worker in a process of its own, as an operator starts it.
+struct WorkerProcess(Child);
+
+impl WorkerProcess {
+    fn start(db: &TestDatabase) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_opb-worker"))
+            .args(["--concurrency", "64", "--lease", "2", "--log", "error"])
+            .env("DATABASE_URL", db.url())
+            .env(
+                "OPB_MASTER_KEY",
+                "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+            )
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// SIGKILL: no destructor runs, no lease is given back.
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn totals(run: &Run) -> (i64, i64, i64, i64, i64, i64) {
+    (
+        run.recorded,
+        run.passed,
+        run.errors,
+        run.cost_microusd,
+        run.input_tokens,
+        run.output_tokens,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_evaluations_survive_kill_nine() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 625).await;
+    let models = json!([
+        "simulated:strong",
+        "simulated:balanced",
+        "simulated:fast",
+        "simulated:weak"
+    ]);
+
+    let run = fixtures::submit(conn, &owner, models.clone(), 1).await;
+    assert_eq!(run.planned, 5_000);
+    for share in [1_000, 2_500] {
+        let worker = WorkerProcess::start(&db);
+        wait_for(&db, &owner, run.id, |run| run.recorded >= share).await;
+        worker.kill();
+    }
+    let worker = WorkerProcess::start(&db);
+    let disturbed = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    assert_eq!(disturbed.state, RunState::Completed);
+    assert_counted_once(&db, &disturbed).await;
+    let crashes: i64 = sqlx::query_scalar("select coalesce(sum(crashes), 0) from shards")
+        .fetch_one(&mut **conn)
+        .await
+        .unwrap();
+    assert!(
+        crashes > 0,
+        "the kills hit shards in the middle of their work"
+    );
+
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    let undisturbed = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    drop(worker);
+    assert_eq!(totals(&disturbed), totals(&undisturbed));
+}
