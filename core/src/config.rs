@@ -68,7 +68,7 @@ impl SecretSettings {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogSettings {
-    /// What is logged: error, warn, info, debug, trace, or per module as in opb_worker=debug,info
+    /// What is logged: error, warn, info, debug, trace, or per module as in `opb_worker=debug,info`
     #[arg(long, env = "OPB_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
     /// How log lines look

@@ -198,8 +198,7 @@ struct Column {
     evaluations: i64,
     errors: i64,
     full_or_nothing: bool,
-    passed: i64,
-    judged: i64,
+    pass_rate: Option<f64>,
     cost_microusd: Option<i64>,
     latency_p50_ms: Option<f64>,
     latency_p95_ms: Option<f64>,
@@ -215,8 +214,7 @@ async fn load_columns(tx: &mut PgConnection, run_id: Uuid) -> Result<Vec<Column>
                count(*) as "evaluations!",
                count(*) filter (where evaluations.state = 'error') as "errors!",
                coalesce(bool_and(score in (0, 1)), true) as "full_or_nothing!",
-               count(*) filter (where passed) as "passed!",
-               count(passed) as "judged!",
+               avg(passed::int)::float8 as pass_rate,
                (sum(cost_microusd) * 1000 / nullif(count(cost_microusd), 0))::bigint as cost_microusd,
                percentile_cont(0.5) within group (order by latency_ms) as latency_p50_ms,
                percentile_cont(0.95) within group (order by latency_ms) as latency_p95_ms,
@@ -299,7 +297,6 @@ async fn insert_standing(
             "student",
         )
     };
-    let pass_rate = (column.judged > 0).then(|| column.passed as f64 / column.judged as f64);
     sqlx::query!(
         "-- leaderboards::insert_standing
         insert into standings (benchmark_version_id, prompt_version_id, model_id, run_id, simulated, items, evaluations,
@@ -326,7 +323,7 @@ async fn insert_standing(
         score,
         interval.low,
         interval.high,
-        pass_rate,
+        column.pass_rate,
         method,
         item_scores as _,
         column.cost_microusd,

@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
-/// Bounds of durations of model calls, in seconds (OpenTelemetry's GenAI conventions).
+/// Bounds of durations of model calls, in seconds (OpenTelemetry's `GenAI` conventions).
 const CALL_BUCKETS: &[f64] = &[
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
 ];
@@ -38,9 +38,9 @@ pub struct Metrics {
     /// Time to the first piece of text by provider.
     pub first_token: HistogramVec,
     /// Calls that are running now, by provider.
-    pub calls_running: prometheus::IntGaugeVec,
+    pub calls_running: IntGaugeVec,
     /// What the governor allows now, by provider.
-    pub call_limit: prometheus::IntGaugeVec,
+    pub call_limit: IntGaugeVec,
     /// Shards that this process works on.
     pub shards_running: IntGauge,
     /// Time to record a batch.
@@ -51,108 +51,75 @@ pub struct Metrics {
 
 impl Metrics {
     fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
+        let new = New(Registry::new());
         #[cfg(target_os = "linux")]
-        registry.register(Box::new(
+        new.0.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         ))?;
-        let build = IntGauge::with_opts(
-            Opts::new("opb_build_info", "Always 1; the version is a label")
-                .const_label("version", env!("CARGO_PKG_VERSION")),
-        )?;
-        build.set(1);
-        registry.register(Box::new(build))?;
-        let counters =
-            |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntCounterVec> {
-                let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-                registry.register(Box::new(metric.clone()))?;
-                Ok(metric)
-            };
-        let gauges = |name: &str,
-                      help: &str,
-                      labels: &[&str]|
-         -> prometheus::Result<prometheus::IntGaugeVec> {
-            let metric = prometheus::IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let histograms = |name: &str,
-                          help: &str,
-                          buckets: &[f64],
-                          labels: &[&str]|
-         -> prometheus::Result<HistogramVec> {
-            let metric = HistogramVec::new(
-                HistogramOpts::new(name, help).buckets(buckets.to_vec()),
-                labels,
-            )?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let fenced_results = IntCounter::new(
-            "opb_fenced_results_total",
-            "Results dropped because their lease was lost",
-        )?;
-        registry.register(Box::new(fenced_results.clone()))?;
-        let shards_running =
-            IntGauge::new("opb_shards_running", "Shards that this process works on")?;
-        registry.register(Box::new(shards_running.clone()))?;
-        let record_duration = Histogram::with_opts(
-            HistogramOpts::new(
-                "opb_record_duration_seconds",
-                "Time to record a batch of results",
-            )
-            .buckets(REQUEST_BUCKETS.to_vec()),
-        )?;
-        registry.register(Box::new(record_duration.clone()))?;
+        let version = Opts::new("opb_build_info", "Always 1; the version is a label")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        new.keep(IntGauge::with_opts(version)?)?.set(1);
         Ok(Self {
-            http_requests: counters(
+            http_requests: new.counters(
                 "opb_http_requests_total",
                 "HTTP requests",
                 &["method", "route", "status"],
             )?,
-            http_duration: histograms(
+            http_duration: new.histograms(
                 "opb_http_request_duration_seconds",
                 "HTTP request durations",
                 REQUEST_BUCKETS,
                 &["method", "route"],
             )?,
-            evaluations: counters(
+            evaluations: new.counters(
                 "opb_evaluations_total",
                 "Evaluations recorded",
                 &["state", "provider"],
             )?,
-            fenced_results,
-            calls: counters(
+            fenced_results: new.keep(IntCounter::new(
+                "opb_fenced_results_total",
+                "Results dropped because their lease was lost",
+            )?)?,
+            calls: new.counters(
                 "opb_model_calls_total",
                 "Model calls",
                 &["provider", "outcome"],
             )?,
-            call_duration: histograms(
+            call_duration: new.histograms(
                 "gen_ai_client_operation_duration_seconds",
                 "Model call durations",
                 CALL_BUCKETS,
                 &["provider"],
             )?,
-            first_token: histograms(
+            first_token: new.histograms(
                 "opb_time_to_first_token_seconds",
                 "Time to the first piece of text",
                 CALL_BUCKETS,
                 &["provider"],
             )?,
-            calls_running: gauges(
+            calls_running: new.gauges(
                 "opb_model_calls_running",
                 "Model calls that are running now",
                 &["provider"],
             )?,
-            call_limit: gauges(
+            call_limit: new.gauges(
                 "opb_model_calls_limit",
                 "Model calls that the governor allows at once",
                 &["provider"],
             )?,
-            shards_running,
-            record_duration,
-            mended: counters("opb_mended_total", "What housekeeping mended", &["kind"])?,
-            registry,
+            shards_running: new.keep(IntGauge::new(
+                "opb_shards_running",
+                "Shards that this process works on",
+            )?)?,
+            record_duration: new.keep(Histogram::with_opts(
+                HistogramOpts::new(
+                    "opb_record_duration_seconds",
+                    "Time to record a batch of results",
+                )
+                .buckets(REQUEST_BUCKETS.to_vec()),
+            )?)?,
+            mended: new.counters("opb_mended_total", "What housekeeping mended", &["kind"])?,
+            registry: new.0,
         })
     }
 
@@ -162,5 +129,41 @@ impl Metrics {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_default()
+    }
+}
+
+/// Makes metrics and registers them.
+struct New(Registry);
+
+impl New {
+    fn keep<M: Collector + Clone + 'static>(&self, metric: M) -> prometheus::Result<M> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        self.keep(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.keep(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
+        self.keep(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+            labels,
+        )?)
     }
 }

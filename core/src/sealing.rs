@@ -53,6 +53,9 @@ impl MasterKey {
     }
 
     /// A key for one purpose; keys of different purposes tell nothing about each other (RFC 5869).
+    ///
+    /// # Panics
+    /// Never: the length is a constant that HKDF allows.
     #[must_use]
     pub fn derive(&self, purpose: &str) -> SecretBox<[u8; 32]> {
         let mut key = Box::new([0_u8; 32]);
@@ -63,6 +66,9 @@ impl MasterKey {
     }
 
     /// Seals a secret for a context.
+    ///
+    /// # Panics
+    /// Never: only texts of many gigabytes cannot be sealed.
     #[must_use]
     pub fn seal(&self, secret: &SecretString, context: &[u8]) -> Vec<u8> {
         let mut nonce = [0_u8; NONCE_LEN];

@@ -14,11 +14,11 @@ use crate::{
 };
 
 /// The longest wait that a provider may ask for at once.
-const MAX_PAUSE: Duration = Duration::from_secs(300);
+const MAX_PAUSE: Duration = Duration::from_mins(5);
 /// The pause after "not so fast" when the provider names none; it doubles up to a bound.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// An evaluation that waited and retried for so long is given up.
-const MAX_TOTAL: Duration = Duration::from_secs(1800);
+const MAX_TOTAL: Duration = Duration::from_mins(30);
 
 /// How a call ended, and how many attempts it took.
 pub(crate) struct Called {

@@ -127,7 +127,7 @@ fn score(
         .map(|(_, scorer)| (scorer.weight(), scorer.metric(), scorer.score(&input)))
         .collect();
     let combined = combine(&results);
-    let scores = scorers
+    let lines = scorers
         .0
         .iter()
         .zip(&results)
@@ -145,7 +145,7 @@ fn score(
         key,
         score,
         passed: combined.pass,
-        scores: scores.collect(),
+        scores: lines.collect(),
         error_kind: combined.error.as_ref().map(|_| "scorer".to_owned()),
         error: combined.error,
         finish_reason: completion

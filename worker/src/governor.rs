@@ -225,9 +225,9 @@ mod tests {
                 tokio::task::yield_now().await;
                 peak.lock().unwrap().0 -= 1;
                 if number % 3 == 0 {
-                    permit.succeeded()
+                    permit.succeeded();
                 } else {
-                    drop(permit)
+                    drop(permit);
                 }
             })
         });

@@ -94,7 +94,7 @@ where
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(lane = lane.label, %error, "a lane ended and starts again")
+                tracing::warn!(lane = lane.label, %error, "a lane ended and starts again");
             }
             Err(_) => tracing::error!(lane = lane.label, "a lane panicked and starts again"),
         }
@@ -151,7 +151,7 @@ async fn execute_shard(task: ShardTask, worker: Data<Arc<Worker>>) {
     match execution.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::error!(shard.id = %task.shard_id, error = format!("{error:#}"), "a shard was left")
+            tracing::error!(shard.id = %task.shard_id, error = format!("{error:#}"), "a shard was left");
         }
         Err(error) => tracing::error!(shard.id = %task.shard_id, %error, "a shard's work panicked"),
     }

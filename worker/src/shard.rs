@@ -86,7 +86,7 @@ async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<En
         ));
     }
     loop {
-        let record_at = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        let record_at = due.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
         let flush = tokio::select! {
             biased;
             () = guard.lost.cancelled() => {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{Error, Result, sealing::MasterKey};
 
 /// How long an access token works.
-pub const TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
+pub const TOKEN_LIFETIME: Duration = Duration::from_mins(15);
 
 const ISSUER: &str = "openpromptbank";
 const AUDIENCE: &str = "openpromptbank-api";
@@ -116,13 +116,13 @@ mod tests {
         let token = tokens(1).issue(42, now).unwrap();
         assert_eq!(tokens(1).verify(&token).unwrap(), 42);
         assert!(tokens(2).verify(&token).is_err());
-        let old = now - Duration::from_secs(16 * 60);
+        let old = now - Duration::from_mins(16);
         assert!(
             tokens(1)
                 .verify(&tokens(1).issue(42, old).unwrap())
                 .is_err()
         );
-        let early = now + Duration::from_secs(60);
+        let early = now + Duration::from_mins(1);
         assert!(
             tokens(1)
                 .verify(&tokens(1).issue(42, early).unwrap())

@@ -81,7 +81,7 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
             mended.split_shards += 1;
         } else {
             // The pause grows with the crashes: a worker that dies of a shard shall not die in a tight loop.
-            let pause = u64::try_from(shard.crashes - 1).unwrap_or(0) * 2;
+            let pause = u32::try_from(shard.crashes - 1).unwrap_or(0) * 2;
             requeue(&mut tx, shard.id, pause).await?;
         }
     }
@@ -178,7 +178,7 @@ async fn missing_ordinals(tx: &mut PgConnection, shard: &ExpiredShard) -> Result
         .collect())
 }
 
-async fn requeue(tx: &mut PgConnection, shard_id: Uuid, delay_seconds: u64) -> Result<()> {
+async fn requeue(tx: &mut PgConnection, shard_id: Uuid, delay_seconds: u32) -> Result<()> {
     let task_id = queue::new_task_id();
     sqlx::query!(
         "-- housekeeping::requeue
@@ -188,11 +188,11 @@ async fn requeue(tx: &mut PgConnection, shard_id: Uuid, delay_seconds: u64) -> R
         shard_id,
         task_id,
         // Half a second earlier than the queue, whose clock knows whole seconds only.
-        delay_seconds as f64 - 0.5
+        f64::from(delay_seconds) - 0.5
     )
     .execute(&mut *tx)
     .await?;
-    queue::enqueue_shards(tx, &[(shard_id, task_id)], delay_seconds).await
+    queue::enqueue_shards(tx, &[(shard_id, task_id)], delay_seconds.into()).await
 }
 
 /// Shards that wait while no queue row is on its way to a worker.

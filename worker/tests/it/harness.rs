@@ -73,7 +73,7 @@ pub async fn wait_for(
     run_id: Uuid,
     wanted: impl Fn(&Run) -> bool,
 ) -> Run {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let mut conn = db.pool.acquire().await.unwrap();
         mend(&mut conn).await.unwrap();
