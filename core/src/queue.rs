@@ -89,7 +89,8 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deletes the rows of tasks that are over. Returns how many.
+/// Deletes the rows of tasks that are over, and forgets lanes that have been silent for a day.
+/// Returns how many tasks were deleted.
 ///
 /// # Errors
 /// The database does not answer.
@@ -101,6 +102,14 @@ pub async fn delete_finished(conn: &mut PgConnection) -> crate::Result<u64> {
           and (status in ('Done', 'Killed') or (status = 'Failed' and attempts >= max_attempts))",
         SHARDS,
         FINISHED_RUNS
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "-- queue::delete_finished
+        delete from apalis.workers
+        where last_seen < now() - interval '1 day'
+          and not exists (select 1 from apalis.jobs where lock_by = workers.id)"
     )
     .execute(conn)
     .await?;

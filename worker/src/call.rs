@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use opb_core::metrics::METRICS;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     governor::Governor,
@@ -29,12 +30,14 @@ pub(crate) struct Called {
 }
 
 /// Calls a model until it answers, the failure is final, or the attempts are used up.
+/// Nothing when `stop` comes before the next call begins; a call that runs is let finish.
 pub(crate) async fn call(
     provider: &dyn Provider,
     governor: &Arc<Governor>,
     request: &CompletionRequest<'_>,
     max_attempts: u32,
-) -> Called {
+    stop: &CancellationToken,
+) -> Option<Called> {
     let started = Instant::now();
     let mut backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
@@ -45,17 +48,17 @@ pub(crate) async fn call(
     let mut attempts = 0;
     let mut waits = 0;
     loop {
-        let permit = governor.acquire().await;
+        let permit = stop.run_until_cancelled(governor.acquire()).await?;
         let began = Instant::now();
         let result = provider.complete(request, attempts + waits).await;
         observe(provider.name(), &result, began.elapsed());
         let error = match result {
             Ok(completion) => {
                 permit.succeeded();
-                return Called {
+                return Some(Called {
                     result: Ok(completion),
                     attempts: attempts + 1,
-                };
+                });
             }
             Err(error) => error,
         };
@@ -74,18 +77,16 @@ pub(crate) async fn call(
                     drop(permit);
                 }
                 if !kind.may_pass() || attempts >= max_attempts || gives_up {
-                    return Called {
+                    return Some(Called {
                         result: Err(error),
                         attempts,
-                    };
+                    });
                 }
                 let delay = backoff.next().unwrap_or_default();
-                tokio::time::sleep(
-                    error
-                        .retry_after
-                        .map_or(delay, |pause| pause.clamp(delay, MAX_PAUSE)),
-                )
-                .await;
+                let delay = error
+                    .retry_after
+                    .map_or(delay, |pause| pause.clamp(delay, MAX_PAUSE));
+                stop.run_until_cancelled(tokio::time::sleep(delay)).await?;
             }
         }
     }

@@ -12,6 +12,7 @@ use opb_core::{
 use serde_json::{Map, Value};
 
 use crate::{
+    Worker,
     call::call,
     prepared::{PreparedModel, PreparedRun, Scorers},
     providers::{AnswerHint, Completion, CompletionRequest, Provider},
@@ -55,13 +56,13 @@ impl PreparedItem {
     }
 }
 
-/// Evaluates one item under one prompt on one model.
+/// Evaluates one item under one prompt on one model. Nothing when the worker stops before the model was called.
 pub(crate) async fn evaluate(
+    worker: Arc<Worker>,
     run: Arc<PreparedRun>,
     item: Arc<PreparedItem>,
     key: EvaluationKey,
-    max_attempts: u32,
-) -> NewEvaluation {
+) -> Option<NewEvaluation> {
     let (Some(prompt), Some(model)) = (
         usize::try_from(key.prompt)
             .ok()
@@ -70,15 +71,15 @@ pub(crate) async fn evaluate(
             .ok()
             .and_then(|position| run.models.get(position)),
     ) else {
-        return failed(key, "internal", "the run has no such column", 0);
+        return Some(failed(key, "internal", "the run has no such column", 0));
     };
     let provider = match &model.provider {
         Ok(provider) => provider,
-        Err(error) => return failed(key, "model", error, 0),
+        Err(error) => return Some(failed(key, "model", error, 0)),
     };
     let messages = match prompt.render(&item.vars) {
         Ok(messages) => messages,
-        Err(error) => return failed(key, "template", &error.to_string(), 0),
+        Err(error) => return Some(failed(key, "template", &error.to_string(), 0)),
     };
     let request = CompletionRequest {
         messages: &messages,
@@ -89,7 +90,15 @@ pub(crate) async fn evaluate(
             seed: run.work.seed,
         },
     };
-    let called = call(provider.as_ref(), &model.governor, &request, max_attempts).await;
+    let max_attempts = worker.settings.max_attempts;
+    let called = call(
+        provider.as_ref(),
+        &model.governor,
+        &request,
+        max_attempts,
+        &worker.stop,
+    )
+    .await?;
     let attempts = i16::try_from(called.attempts).unwrap_or(i16::MAX);
     let evaluation = match called.result {
         Err(error) => failed(key, error.kind.name(), &error.message, attempts),
@@ -99,7 +108,7 @@ pub(crate) async fn evaluate(
         }
     };
     count(&evaluation, provider.as_ref());
-    evaluation
+    Some(evaluation)
 }
 
 fn score(

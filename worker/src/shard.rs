@@ -72,18 +72,13 @@ pub(crate) async fn execute(worker: Arc<Worker>, shard_id: Uuid) -> anyhow::Resu
 
 async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<Ended> {
     let run = prepare(worker, guard.lease.run_id).await?;
-    let mut left = load(worker, &run, &guard.lease).await?.into_iter();
-    let mut running: JoinSet<NewEvaluation> = JoinSet::new();
+    let mut running: JoinSet<Option<NewEvaluation>> = JoinSet::new();
     let mut batch: Vec<NewEvaluation> = Vec::new();
     let mut due: Option<Instant> = None;
+    let mut complete = true;
     // All evaluations of the shard are begun at once; the governor decides how many of them call at a time.
-    for (key, item) in left.by_ref() {
-        running.spawn(evaluate(
-            Arc::clone(&run),
-            item,
-            key,
-            worker.settings.max_attempts,
-        ));
+    for (key, item) in load(worker, &run, &guard.lease).await? {
+        running.spawn(evaluate(Arc::clone(worker), Arc::clone(&run), item, key));
     }
     loop {
         let record_at = due.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
@@ -98,9 +93,13 @@ async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<En
                 return Ok(if kept { Ended::Stopped } else { Ended::Lost });
             }
             ended = running.join_next() => match ended {
-                None if batch.is_empty() => return Ok(Ended::Complete),
+                None if batch.is_empty() => return Ok(if complete { Ended::Complete } else { Ended::Stopped }),
                 None => true,
-                Some(Ok(evaluation)) => {
+                Some(Ok(None)) => {
+                    complete = false;
+                    false
+                }
+                Some(Ok(Some(evaluation))) => {
                     batch.push(evaluation);
                     due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
                     batch.len() >= BATCH_SIZE
