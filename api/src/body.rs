@@ -1,0 +1,227 @@
+//! Request bodies: JSON, bounded, and refused with the path of what is wrong.
+
+use std::time::Duration;
+
+use axum::{
+    body::BodyDataStream,
+    extract::{FromRequest, Request},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
+    },
+};
+use futures::StreamExt as _;
+use opb_core::FieldError;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, error::Category};
+
+use crate::{
+    AppState,
+    problem::{Refusal, Result},
+};
+
+/// How much of a body that is too large is read and thrown away, so that the client reads the refusal
+/// instead of a broken connection.
+const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
+/// For how long it is read.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// The body of a request.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self> {
+        if !is_json(request.headers()) {
+            return Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be JSON, with the header `content-type: application/json`",
+            ));
+        }
+        let body = read(request, state.body_limit_bytes).await?;
+        parse(&body).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(|value| value.to_str()) else {
+        return false;
+    };
+    let kind = text
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+async fn read(request: Request, limit_bytes: u64) -> Result<Vec<u8>> {
+    let too_large = || {
+        Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("the body is larger than {limit_bytes} bytes"),
+        )
+    };
+    let announced: Option<u64> = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let announces_too_much = announced.is_some_and(|bytes| bytes > limit_bytes);
+    // Such a client asks before it sends.
+    if announces_too_much && request.headers().contains_key(EXPECT) {
+        return Err(too_large());
+    }
+    let mut stream = request.into_body().into_data_stream();
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| {
+            Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "broken_body",
+                "the body ended too early",
+            )
+        })?;
+        if announces_too_much || (body.len() + chunk.len()) as u64 > limit_bytes {
+            // Whether or not the rest comes in time, the answer is the same.
+            let _ = tokio::time::timeout(DRAIN_TIME, drain(stream)).await;
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+async fn drain(mut stream: BodyDataStream) {
+    let mut read = 0;
+    while let Some(Ok(chunk)) = stream.next().await {
+        read += chunk.len() as u64;
+        if read > DRAIN_BYTES {
+            return;
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    if let Some(path) = find_nul(body) {
+        return Err(Refusal::invalid(path, "must not hold a NUL character"));
+    }
+    // serde would take a list for an object, field by field.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Refusal::invalid("", "must be an object"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let parsed: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        refuse(path.trim_matches('.'), error.inner())
+    })?;
+    deserializer.end().map_err(|error| refuse("", &error))?;
+    Ok(parsed)
+}
+
+fn refuse(path: &str, error: &serde_json::Error) -> Refusal {
+    let text = error.to_string();
+    let reason = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(reason, _)| reason);
+    match error.classify() {
+        Category::Data => {
+            let (path, message) = explain(path, reason);
+            Refusal::invalid(path, message)
+        }
+        Category::Syntax | Category::Eof | Category::Io => {
+            let (line, column) = (error.line(), error.column());
+            let message = format!("{reason} (line {line}, column {column})");
+            Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "malformed_json",
+                format!("the body is not JSON: {message}"),
+            )
+            .with_errors(vec![FieldError::new(path, message)])
+        }
+    }
+}
+
+/// Says what the deserializer says without the names of our types, and puts the field into the path.
+fn explain(path: &str, reason: &str) -> (String, String) {
+    let child = |name: &str| match path {
+        "" => name.to_owned(),
+        path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
+        path => format!("{path}.{name}"),
+    };
+    let quoted = reason.split('`').nth(1).unwrap_or_default();
+    if reason.starts_with("missing field") {
+        return (child(quoted), "is missing".into());
+    }
+    if reason.starts_with("duplicate field") {
+        return (child(quoted), "is given twice".into());
+    }
+    if reason.starts_with("unknown field") {
+        let known = reason.split_once(", ").map_or("", |(_, known)| known);
+        return (child(quoted), format!("is not known, {known}"));
+    }
+    if reason.starts_with("unknown variant") {
+        let known = reason
+            .split_once(", expected ")
+            .map_or("", |(_, known)| known);
+        return (path.to_owned(), format!("must be {known}"));
+    }
+    if reason.starts_with("data did not match any variant") {
+        return (path.to_owned(), "has none of the forms allowed here".into());
+    }
+    let message = match reason
+        .strip_prefix("invalid ")
+        .and_then(|rest| rest.split_once(", expected "))
+    {
+        Some((_, wanted)) => format!("must be {}", plain(wanted)),
+        None => reason.to_owned(),
+    };
+    (path.to_owned(), message)
+}
+
+fn plain(wanted: &str) -> &str {
+    match wanted {
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" => "a whole number in range",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        other if other.starts_with("struct ") || other == "a map" => "an object",
+        other if other.contains("enum ") => "one of the forms allowed here",
+        other => other,
+    }
+}
+
+/// Where a body holds a NUL character, which Postgres cannot store. In valid JSON it is always written as an escape.
+fn find_nul(body: &[u8]) -> Option<String> {
+    if !body.windows(6).any(|window| window == b"\\u0000") {
+        return None;
+    }
+    // What does not parse is refused with its own reason later.
+    let value: Value = serde_json::from_slice(body).ok()?;
+    path_of_nul(&value, "")
+}
+
+fn path_of_nul(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(|| path.to_owned()),
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .find_map(|(index, value)| path_of_nul(value, &format!("{path}[{index}]"))),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            if name.contains('\0') {
+                return Some(path.to_owned());
+            }
+            let inner = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            path_of_nul(value, &inner)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}

@@ -1,0 +1,62 @@
+//! The program `opb-api`: the HTTP door as a process of its own.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use clap::Parser;
+use opb_api::ApiSettings;
+use opb_core::{
+    config::{self, DatabaseSettings, FileSettings, LogSettings, SecretSettings},
+    database,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The HTTP door of OpenPromptBank
+#[derive(Debug, Parser)]
+#[command(name = "opb-api", version)]
+struct Program {
+    #[command(flatten)]
+    file: FileSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    secrets: SecretSettings,
+    #[command(flatten)]
+    log: LogSettings,
+    #[command(flatten)]
+    api: ApiSettings,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let program: Program = config::parse();
+    program.log.start()?;
+    let master_key = Arc::new(program.secrets.load()?);
+    let pool = database::connect(
+        &program.database.database_url,
+        program.database.database_connections,
+        "opb-api",
+    )
+    .await?;
+    if !database::is_migrated(&mut *pool.acquire().await?).await? {
+        bail!("the database is not migrated: run `opb migrate`");
+    }
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone())?;
+    opb_api::serve(pool, master_key, program.api, stop, |_| {}).await
+}
+
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to stop");
+        stop.cancel();
+    });
+    Ok(())
+}

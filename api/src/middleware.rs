@@ -1,0 +1,144 @@
+//! What happens around every request: an id, a span, metrics, a time limit, careful headers, and no panic gets out.
+//!
+//! Bodies, credentials and raw paths are never logged, and never become labels.
+
+use std::{any::Any, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{
+        HeaderName, HeaderValue, Method, StatusCode,
+        header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
+    },
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use opb_core::metrics::METRICS;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::{AppState, problem::Refusal};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    static REQUEST_ID: Uuid;
+}
+
+/// The id of the request that this task serves.
+pub(crate) fn request_id() -> Option<String> {
+    REQUEST_ID.try_with(Uuid::to_string).ok()
+}
+
+/// Gives the request an id and a span, counts it, and sets the headers that every answer has.
+pub(crate) async fn observe(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    // Never the client's own id: it would let a client write into the log.
+    let id = Uuid::now_v7();
+    let method = known(request.method());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unmatched", MatchedPath::as_str)
+        .to_owned();
+    let is_api = request.uri().path().starts_with("/api/");
+    let span =
+        tracing::info_span!("request", request.id = %id, http.method = method, http.route = route);
+    let mut response = REQUEST_ID
+        .scope(id, next.run(request))
+        .instrument(span.clone())
+        .await;
+    let elapsed = started.elapsed();
+    let status = response.status();
+    METRICS
+        .http_requests
+        .with_label_values(&[method, &route, status.as_str()])
+        .inc();
+    METRICS
+        .http_duration
+        .with_label_values(&[method, &route])
+        .observe(elapsed.as_secs_f64());
+    span.in_scope(|| {
+        tracing::debug!(
+            http.status = status.as_u16(),
+            http.duration_ms = elapsed.as_millis(),
+            "request served"
+        );
+    });
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if is_api && !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// Gives up on a request that takes too long.
+pub(crate) async fn limit_time(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match tokio::time::timeout(state.request_timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timeout",
+            format!(
+                "the request took longer than {} seconds",
+                state.request_timeout.as_secs()
+            ),
+        )
+        .into_response(),
+    }
+}
+
+/// What a client hears of a panic.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "tower-http asks for a function of this type"
+)]
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let error = opb_core::Error::Internal(format!("a handler panicked: {message}"));
+    Refusal::from(error).into_response()
+}
+
+/// No route has this address.
+pub(crate) async fn no_route() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "no_route",
+        "there is nothing at this address; see /api/docs",
+    )
+}
+
+/// The route does not know this method; the header `allow` tells which it knows.
+pub(crate) async fn wrong_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this address does not take this method",
+    )
+}
+
+/// A method as a label; a client can invent any number of methods.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,135 @@
+//! The OpenAPI document and the pages that show it. The document is made of the handlers themselves.
+
+use axum::{Router, http::HeaderMap, response::Redirect, routing::get};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        Content, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder,
+        path::Operation,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::{AppState, Problem, etag, routes};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "OpenPromptBank",
+        description = "Which prompt, on which model, is best for this job, how sure are we, and what does it cost?\n\nErrors are problem details (RFC 9457). Lists are pages: ask with `?cursor=` of `next_cursor` for the next one."
+    ),
+    tags(
+        (name = "auth", description = "Accounts and tokens"),
+        (name = "library", description = "Prompts and their versions"),
+        (name = "benchmarks", description = "Items and scorers"),
+        (name = "models", description = "Providers and models"),
+        (name = "runs", description = "Runs, their evaluations and their live events"),
+        (name = "leaderboards", description = "Ranks with intervals"),
+        (name = "operations", description = "For operators and their tools")
+    ),
+    components(schemas(Problem)),
+    modifiers(&Bearer)
+)]
+struct ApiDocument;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut Document) {
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.description = Some("An access token, or an API key that begins with `opb_`".into());
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The OpenAPI 3.1 document of this program.
+#[must_use]
+pub fn document() -> Document {
+    let mut document = routes().into_openapi();
+    document_problems(&mut document);
+    document
+}
+
+/// All routes that the document describes.
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(ApiDocument::openapi())
+        .merge(routes::auth::routes())
+        .merge(routes::prompts::routes())
+        .merge(routes::benchmarks::routes())
+        .merge(routes::models::routes())
+        .merge(routes::runs::routes())
+        .merge(routes::events::routes())
+        .merge(routes::leaderboards::routes())
+        .merge(routes::operations::routes())
+}
+
+/// The document, the page that shows it, and the way there.
+pub(crate) fn pages(mut document: Document) -> Router<AppState> {
+    document_problems(&mut document);
+    let text = document
+        .to_json()
+        .expect("the document is made of strings and numbers");
+    let pages: Router<AppState> = SwaggerUi::new("/api/docs")
+        .config(Config::from("/api/openapi.json"))
+        .into();
+    pages
+        .route("/", get(async || Redirect::temporary("/api/docs/")))
+        .route(
+            "/api/openapi.json",
+            get(async move |headers: HeaderMap| {
+                etag::tagged_bytes(&headers, text.clone().into_bytes())
+            }),
+        )
+}
+
+/// Adds the problems that every operation of its kind can answer with.
+fn document_problems(document: &mut Document) {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [&mut item.get, &mut item.post];
+        for operation in operations.into_iter().flatten() {
+            for (status, description) in problems_of(path, operation) {
+                let responses = &mut operation.responses.responses;
+                responses
+                    .entry(status.to_string())
+                    .or_insert_with(|| RefOr::T(problem(description)));
+            }
+        }
+    }
+}
+
+fn problems_of(path: &str, operation: &Operation) -> Vec<(u16, &'static str)> {
+    let mut problems = vec![(500, "A promise of our own code is broken")];
+    if !path.starts_with("/api/") {
+        return problems;
+    }
+    problems.push((503, "Busy, or the database does not answer"));
+    if operation.request_body.is_some() {
+        problems.push((400, "The body is not JSON, or there are two credentials"));
+        problems.push((413, "The body is too large"));
+        problems.push((415, "The body is not declared as JSON"));
+    }
+    if operation.security.is_some() {
+        problems.push((400, "Two credentials"));
+        problems.push((401, "The credential is missing or not valid"));
+    }
+    if path.contains('{') {
+        problems.push((404, "Not found, or not yours to see"));
+    }
+    if path.contains('{') || operation.parameters.is_some() || operation.request_body.is_some() {
+        problems.push((422, "Fields or parameters are not valid"));
+    }
+    problems
+}
+
+fn problem(description: &str) -> Response {
+    ResponseBuilder::new()
+        .description(description)
+        .content(
+            "application/problem+json",
+            Content::new(Some(Ref::from_schema_name("Problem"))),
+        )
+        .build()
+}

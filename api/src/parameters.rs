@@ -1,0 +1,85 @@
+//! Parameters in the address: refused with their name when they are wrong.
+
+use std::str::FromStr;
+
+use axum::{
+    extract::{FromRequestParts, Query as AxumQuery, RawPathParams},
+    http::request::Parts,
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    AppState,
+    problem::{Refusal, Result},
+};
+
+/// The one parameter in the path of a route.
+pub(crate) struct Path<T>(pub(crate) T);
+
+/// The parameters after the question mark.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: FromStr + Send> FromRequestParts<AppState> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let parameters = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Refusal::invalid("", "the path is not UTF-8 text"))?;
+        let Some((name, text)) = parameters.iter().next() else {
+            return Err(Refusal::invalid("", "the path lacks its parameter"));
+        };
+        if text.contains('\0') {
+            return Err(Refusal::invalid(name, "must not hold a NUL character"));
+        }
+        text.parse()
+            .map(Self)
+            .map_err(|_| Refusal::invalid(name, "is not an id"))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self> {
+        if let Ok(AxumQuery(pairs)) = AxumQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            && let Some((name, _)) = pairs
+                .iter()
+                .find(|(name, value)| name.contains('\0') || value.contains('\0'))
+        {
+            let name = name.replace('\0', "");
+            return Err(Refusal::invalid(name, "must not hold a NUL character"));
+        }
+        match AxumQuery::try_from_uri(&parts.uri) {
+            Ok(AxumQuery(query)) => Ok(Self(query)),
+            Err(error) => {
+                let text = error.body_text();
+                let reason = text
+                    .strip_prefix("Failed to deserialize query string: ")
+                    .unwrap_or(&text);
+                Err(refuse(reason))
+            }
+        }
+    }
+}
+
+/// axum says `name: reason`, or only the reason when no parameter is to blame.
+fn refuse(reason: &str) -> Refusal {
+    if let Some(rest) = reason
+        .strip_prefix("unknown field `")
+        .or_else(|| reason.split_once(": unknown field `").map(|(_, rest)| rest))
+    {
+        let (name, known) = rest.split_once("`, ").unwrap_or((rest, ""));
+        return Refusal::invalid(name, format!("is not known, {known}"));
+    }
+    if let Some(rest) = reason.strip_prefix("duplicate field `") {
+        return Refusal::invalid(rest.trim_end_matches('`'), "is given twice");
+    }
+    match reason.split_once(": ") {
+        Some((name, "invalid digit found in string")) => {
+            Refusal::invalid(name, "must be a whole number")
+        }
+        Some((name, reason)) => Refusal::invalid(name, reason),
+        None => Refusal::invalid("", reason),
+    }
+}

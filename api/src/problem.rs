@@ -1,0 +1,265 @@
+//! The one place where an error becomes a status: problem details after RFC 9457.
+//!
+//! Internal detail never leaves: what a client cannot mend is logged here, once, with its whole chain.
+
+use std::error::Error as _;
+
+use axum::{
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse, Response},
+};
+use opb_core::{Error, FieldError};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::middleware;
+
+/// What a handler returns when it cannot serve.
+pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
+
+/// Why a request could not be served (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: the `code` says what kind of problem it is.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    pub kind: String,
+    /// The status in words.
+    #[schema(example = "Unprocessable Entity")]
+    pub title: String,
+    /// The HTTP status.
+    #[schema(example = 422)]
+    pub status: u16,
+    /// What went wrong with this request.
+    pub detail: String,
+    /// What kind of problem it is, for programs.
+    #[schema(example = "invalid")]
+    pub code: String,
+    /// The fields that are wrong, if the request can be mended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// The id of the request, which is in the server's log too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// A problem on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Refusal(Box<Problem>);
+
+impl Refusal {
+    /// A refusal of this status; `code` is for programs, `detail` for people.
+    pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self(Box::new(Problem {
+            kind: "about:blank".into(),
+            title: status.canonical_reason().unwrap_or("Error").into(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.into(),
+            errors: Vec::new(),
+            request_id: None,
+        }))
+    }
+
+    /// One wrong field of a request that is otherwise understood.
+    pub(crate) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::invalid(path, message).into()
+    }
+
+    /// The same refusal with the fields that are wrong.
+    pub(crate) fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.0.errors = errors;
+        self
+    }
+
+    /// The same refusal with another code.
+    pub(crate) fn with_code(mut self, code: &str) -> Self {
+        self.0.code = code.into();
+        self
+    }
+
+    /// True when the thing is not there (any more).
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.0.status == StatusCode::NOT_FOUND.as_u16()
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", detail),
+            Error::Invalid(fields) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with_errors(fields)
+            }
+            Error::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", detail),
+            Error::Unauthenticated(_) => {
+                Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+            }
+            Error::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            Error::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+            Error::Database(ref cause) => match kind_of(cause) {
+                Trouble::Text => Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid",
+                    "the request holds a character that cannot be stored",
+                ),
+                Trouble::Passing => {
+                    log(&error);
+                    Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+                }
+                Trouble::Ours => Self::internal(&error),
+            },
+            Error::Queue(_) => {
+                log(&error);
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            }
+            Error::Internal(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl Refusal {
+    fn internal(error: &Error) -> Self {
+        log(error);
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something went wrong on our side; the request id leads to it in the server's log",
+        )
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut problem = *self.0;
+        problem.request_id = middleware::request_id();
+        // Texts of the request come back in these; a problem stays small however large they were.
+        shorten(&mut problem.detail, 1_000);
+        for error in &mut problem.errors {
+            shorten(&mut error.path, 200);
+            shorten(&mut error.message, 1_000);
+        }
+        let status =
+            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// Who can mend a database error.
+enum Trouble {
+    /// The client: Postgres cannot store the text.
+    Text,
+    /// Nobody needs to: the connection broke, or the server is full or restarting.
+    Passing,
+    /// We.
+    Ours,
+}
+
+fn kind_of(error: &sqlx::Error) -> Trouble {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => Trouble::Passing,
+        sqlx::Error::Database(error) => match error.code().as_deref().unwrap_or_default() {
+            // character_not_in_repertoire, untranslatable_character
+            "22021" | "22P05" => Trouble::Text,
+            // serialization_failure, deadlock_detected, and the classes "connection exception",
+            // "insufficient resources" and "operator intervention" (shutting down, starting up)
+            "40001" | "40P01" => Trouble::Passing,
+            code if ["08", "53", "57"]
+                .iter()
+                .any(|class| code.starts_with(class)) =>
+            {
+                Trouble::Passing
+            }
+            _ => Trouble::Ours,
+        },
+        _ => Trouble::Ours,
+    }
+}
+
+fn shorten(text: &mut String, characters: usize) {
+    if let Some((end, _)) = text.char_indices().nth(characters) {
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
+fn log(error: &Error) {
+    let mut chain = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        chain.push_str(": ");
+        chain.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    tracing::error!(error = chain, "a request failed");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_status() {
+        let check = |error: Error, status: u16, code: &str| {
+            let problem = *Refusal::from(error).0;
+            assert_eq!(
+                (problem.status, problem.code.as_str()),
+                (status, code),
+                "{}",
+                problem.detail
+            );
+        };
+        check(Error::NotFound("the prompt `a`".into()), 404, "not_found");
+        check(Error::invalid("a", "is wrong"), 422, "invalid");
+        check(Error::Conflict("taken".into()), 409, "conflict");
+        check(Error::Unauthenticated("who?"), 401, "unauthenticated");
+        check(Error::Forbidden("no"), 403, "forbidden");
+        check(Error::Busy, 503, "busy");
+        check(
+            Error::Database(sqlx::Error::PoolTimedOut),
+            503,
+            "unavailable",
+        );
+        check(
+            Error::Database(sqlx::Error::Io(std::io::Error::other("reset"))),
+            503,
+            "unavailable",
+        );
+        check(Error::Database(sqlx::Error::RowNotFound), 500, "internal");
+        check(Error::Internal("a secret".into()), 500, "internal");
+    }
+
+    #[test]
+    fn internal_detail_stays_inside() {
+        let problem = Refusal::from(Error::Internal("select secret from users".into())).0;
+        assert!(
+            !serde_json::to_string(&problem)
+                .unwrap()
+                .contains("select secret")
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! A run's live events (server-sent events).
+//!
+//! A stream must never hold a database connection while it waits.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::State,
+    http::HeaderName,
+    response::{
+        IntoResponse,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::{Stream, stream};
+use opb_core::{
+    auth::CurrentUser,
+    doorbell::Ring,
+    runs::{self, Run},
+};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::Instant,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{AppState, caller::Viewer, parameters::Path, problem::Result, seats::Seat};
+
+/// The shortest time between two events of a stream: about five a second.
+const EVENT_INTERVAL: Duration = Duration::from_millis(200);
+/// How often a stream looks by itself, for rings that were lost.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a silent stream shows that it lives.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(follow_run))
+}
+
+/// Follows a run: an event `run` with the run as JSON, at once and whenever the run moved, and an event `end`
+/// when it has ended.
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs/{run}/events",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    security((), ("bearer" = [])),
+    responses(
+        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+        (status = 429, description = "The caller has too many live streams", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn follow_run(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Path(run_id): Path<Uuid>,
+) -> Result<impl IntoResponse> {
+    let seat = state.seats.take(viewer.as_ref().map(|user| user.id))?;
+    // Listening before reading: what moves in between rings.
+    let rings = state.doorbell.subscribe();
+    let follower = Follower {
+        run_id,
+        viewer,
+        rings,
+        shown: None,
+        next_at: Instant::now(),
+        step: Step::Look,
+        state,
+        _seat: seat,
+    };
+    let first = follower.read().await?;
+    let events = Sse::new(follow(follower, first))
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL));
+    // Tells nginx not to hold events back.
+    Ok((
+        [(HeaderName::from_static("x-accel-buffering"), "no")],
+        events,
+    ))
+}
+
+/// One client that follows one run.
+struct Follower {
+    state: AppState,
+    viewer: Option<CurrentUser>,
+    run_id: Uuid,
+    rings: Receiver<Ring>,
+    /// What the client saw last.
+    shown: Option<Run>,
+    /// Before this time nothing is sent.
+    next_at: Instant,
+    step: Step,
+    _seat: Seat,
+}
+
+enum Step {
+    /// Look whether the run moved.
+    Look,
+    /// Wait until it may have moved.
+    Wait,
+    /// Say that it has ended.
+    End,
+    /// Nothing more to say.
+    Done,
+}
+
+fn follow(follower: Follower, first: Run) -> impl Stream<Item = Result<Event, Infallible>> {
+    let state = follower.state.clone();
+    let later = stream::unfold((follower, Some(first)), async |(mut follower, first)| {
+        let event = follower.next(first).await?;
+        Some((Ok(event), (follower, None)))
+    });
+    // Live streams end with the process, so that it can end.
+    futures::StreamExt::take_until(later, async move { state.stop.cancelled().await })
+}
+
+impl Follower {
+    /// The next event, when there is one; `None` after the last.
+    async fn next(&mut self, mut read: Option<Run>) -> Option<Event> {
+        loop {
+            match self.step {
+                Step::Done => return None,
+                Step::End => {
+                    self.step = Step::Done;
+                    return Some(Event::default().event("end").data("{}"));
+                }
+                Step::Wait => {
+                    self.wait().await;
+                    self.step = Step::Look;
+                }
+                Step::Look => {
+                    let run = match read.take() {
+                        Some(run) => run,
+                        None => match self.read().await {
+                            Ok(run) => run,
+                            Err(refusal) if refusal.is_not_found() => return None,
+                            // The reason is logged; the client keeps its stream and sees what comes later.
+                            Err(_) => {
+                                self.step = Step::Wait;
+                                continue;
+                            }
+                        },
+                    };
+                    self.step = if run.state.has_ended() {
+                        Step::End
+                    } else {
+                        Step::Wait
+                    };
+                    if self.shown.as_ref() == Some(&run) {
+                        continue;
+                    }
+                    self.next_at = Instant::now() + EVENT_INTERVAL;
+                    let event = Event::default().event("run").json_data(&run);
+                    self.shown = Some(run);
+                    if let Ok(event) = event {
+                        return Some(event);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a ring of this run, but not for ever, and at least until the next event may be sent.
+    async fn wait(&mut self) {
+        let run_id = self.run_id.to_string();
+        let rings = &mut self.rings;
+        let rung = async {
+            loop {
+                match rings.recv().await {
+                    Ok(ring) if ring.payload != run_id => {}
+                    // Whoever missed rings may have missed this run's.
+                    Ok(_) | Err(RecvError::Lagged(_)) => return,
+                    Err(RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        };
+        // A ring and a time-out say the same: look again.
+        let _ = tokio::time::timeout(POLL_INTERVAL, rung).await;
+        tokio::time::sleep_until(self.next_at).await;
+    }
+
+    async fn read(&self) -> Result<Run> {
+        let mut conn = self.state.conn().await?;
+        Ok(runs::find_run(&mut conn, self.viewer.as_ref(), self.run_id).await?)
+    }
+}

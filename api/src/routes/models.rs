@@ -1,0 +1,127 @@
+//! Providers and models.
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use opb_core::{
+    Error,
+    library::Page,
+    models::{self, Model, NewProvider, Provider, ProviderKind},
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::{Authenticated, Viewer},
+    paging::PageQuery,
+    parameters::Query,
+    problem::Result,
+    secret,
+};
+
+/// What a new provider needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateProvider {
+    /// Lower-case letters, digits, dashes and underscores: the name before the colon in `provider:model`.
+    pub name: String,
+    /// How it is spoken to.
+    pub kind: ProviderKind,
+    /// `http://…/v1` or `https://…/v1`; none for the simulation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Sent as a bearer token; stored sealed and never shown again.
+    #[serde(
+        default,
+        with = "secret::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>, format = Password)]
+    pub credential: Option<SecretString>,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_providers, create_provider))
+        .routes(routes!(list_models))
+}
+
+/// All providers, by name. Where they are, and the ends of their credentials, are shown to administrators only.
+#[utoipa::path(
+    get,
+    path = "/api/v1/providers",
+    tag = "models",
+    params(PageQuery),
+    security(("bearer" = [])),
+    responses((status = 200, description = "A page of providers", body = Page<Provider>))
+)]
+async fn list_providers(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<Provider>>> {
+    let mut conn = state.conn().await?;
+    let mut providers = models::list_providers(&mut conn).await?;
+    if !user.is_admin() {
+        for provider in &mut providers {
+            provider.base_url = None;
+            provider.credential_hint = None;
+        }
+    }
+    Ok(Answer(
+        query.cut(providers, |provider| provider.name.clone())?,
+    ))
+}
+
+/// Adds a provider. For administrators.
+#[utoipa::path(
+    post,
+    path = "/api/v1/providers",
+    tag = "models",
+    request_body = CreateProvider,
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "The new provider", body = Provider),
+        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The name is taken", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn create_provider(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Json(body): Json<CreateProvider>,
+) -> Result<(StatusCode, Answer<Provider>)> {
+    if !user.is_admin() {
+        return Err(Error::Forbidden("only administrators can add providers").into());
+    }
+    let new = NewProvider {
+        name: body.name,
+        kind: body.kind,
+        base_url: body.base_url,
+        credential: body.credential,
+    };
+    let mut conn = state.conn().await?;
+    let provider = models::create_provider(&mut conn, &state.master_key, new).await?;
+    Ok((StatusCode::CREATED, Answer(provider)))
+}
+
+/// All models that were ever used, with their prices, by name.
+#[utoipa::path(
+    get,
+    path = "/api/v1/models",
+    tag = "models",
+    params(PageQuery),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "A page of models", body = Page<Model>))
+)]
+async fn list_models(
+    State(state): State<AppState>,
+    Viewer(_viewer): Viewer,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<Model>>> {
+    let mut conn = state.conn().await?;
+    let models = models::list_models(&mut conn).await?;
+    Ok(Answer(query.cut(models, |model| model.id.to_string())?))
+}

@@ -1,0 +1,92 @@
+//! For operators: is it alive, is it ready, what does it measure.
+
+use std::time::Duration;
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+};
+use opb_core::{database, metrics::METRICS};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    AppState,
+    problem::{Refusal, Result},
+};
+
+/// Whoever asks for readiness asks again soon, and wants an answer now.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How the process is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok` or `ready`.
+    #[schema(example = "ok")]
+    pub status: String,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(get_health))
+        .routes(routes!(get_readiness))
+        .routes(routes!(get_metrics))
+}
+
+/// Is the process alive? Does not ask the database.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "operations",
+    responses((status = 200, description = "It is", body = Health))
+)]
+async fn get_health() -> Answer<Health> {
+    Answer(Health {
+        status: "ok".into(),
+    })
+}
+
+/// Can the process serve? Its database must answer and be migrated.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "operations",
+    responses(
+        (status = 200, description = "It can", body = Health),
+        (status = 503, description = "It cannot", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn get_readiness(State(state): State<AppState>) -> Result<Answer<Health>> {
+    let not_ready =
+        |detail: &str| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail);
+    let asked = tokio::time::timeout(READY_TIMEOUT, is_migrated(&state)).await;
+    match asked {
+        Ok(Ok(true)) => Ok(Answer(Health {
+            status: "ready".into(),
+        })),
+        Ok(Ok(false)) => Err(not_ready("the database is not migrated")),
+        Ok(Err(_)) | Err(_) => Err(not_ready("the database does not answer")),
+    }
+}
+
+async fn is_migrated(state: &AppState) -> Result<bool> {
+    let mut conn = state.conn().await?;
+    Ok(database::is_migrated(&mut conn).await?)
+}
+
+/// The process's metrics, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operations",
+    responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"))
+)]
+async fn get_metrics() -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        METRICS.text(),
+    )
+}

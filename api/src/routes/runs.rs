@@ -1,0 +1,191 @@
+//! Runs and their evaluations.
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    http::{HeaderMap, StatusCode, header::LOCATION},
+    response::{IntoResponse, Response},
+};
+use opb_core::{
+    library::Page,
+    runs::{self, Evaluation, EvaluationKey, Run, SubmitRun},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::{Authenticated, Viewer},
+    etag,
+    paging::{PageQuery, check_limit, decode_key, encode_key},
+    parameters::{Path, Query},
+    problem::{Refusal, Result},
+};
+
+/// Which evaluations of a run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EvaluationsQuery {
+    /// `next_cursor` of the page before; absent for the first page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The most evaluations to return; 50 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 100)]
+    pub limit: Option<i64>,
+    /// Only those that ended in an error.
+    #[serde(default)]
+    #[param(required = false)]
+    pub errors_only: bool,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_runs, create_run))
+        .routes(routes!(get_run))
+        .routes(routes!(list_evaluations))
+        .routes(routes!(cancel_run))
+}
+
+/// The runs that the caller may find, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs",
+    tag = "runs",
+    params(PageQuery),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "A page of runs", body = Page<Run>))
+)]
+async fn list_runs(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<Run>>> {
+    let (before, limit) = query.by_id()?;
+    let mut conn = state.conn().await?;
+    let page = runs::list_runs(&mut conn, viewer.as_ref(), before, limit).await?;
+    Ok(Answer(page))
+}
+
+/// Submits a run; workers begin with it at once.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs",
+    tag = "runs",
+    params(("idempotency-key" = Option<String>, Header, description = "1 to 255 visible characters; the same key with the same body answers with the first run again")),
+    request_body = SubmitRun,
+    security(("bearer" = [])),
+    responses(
+        (status = 202, description = "The run is in the queue", body = Run, headers(("location" = String, description = "The run's address"))),
+        (status = 409, description = "The idempotency key was used for another request", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn create_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    headers: HeaderMap,
+    Json(body): Json<SubmitRun>,
+) -> Result<impl IntoResponse> {
+    let key = idempotency_key(&headers)?;
+    let mut conn = state.conn().await?;
+    let run = runs::submit_run(&mut conn, &user, &body, key).await?;
+    let address = format!("/api/v1/runs/{}", run.id);
+    Ok((StatusCode::ACCEPTED, [(LOCATION, address)], Answer(run)))
+}
+
+/// A run. Poll it with `if-none-match`, or follow its events.
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs/{run}",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    security((), ("bearer" = [])),
+    responses(
+        (status = 200, description = "The run", body = Run, headers(("etag" = String))),
+        (status = 304, description = "Nothing has changed")
+    )
+)]
+async fn get_run(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Path(run): Path<Uuid>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let mut conn = state.conn().await?;
+    let run = runs::find_run(&mut conn, viewer.as_ref(), run).await?;
+    etag::tagged(&headers, &run)
+}
+
+/// The recorded evaluations of a run, item by item.
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs/{run}/evaluations",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id"), EvaluationsQuery),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "A page of evaluations", body = Page<Evaluation>))
+)]
+async fn list_evaluations(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Path(run): Path<Uuid>,
+    Query(query): Query<EvaluationsQuery>,
+) -> Result<Answer<Page<Evaluation>>> {
+    let limit = check_limit(query.limit)?;
+    let after = query.cursor.as_deref().map(decode_key).transpose()?;
+    let mut conn = state.conn().await?;
+    let run = runs::find_run(&mut conn, viewer.as_ref(), run).await?;
+    let evaluations =
+        runs::list_evaluations(&mut conn, run.id, after, query.errors_only, limit + 1).await?;
+    Ok(Answer(Page::cut(evaluations, limit, |evaluation| {
+        encode_key(EvaluationKey {
+            item: evaluation.item_position,
+            repeat: evaluation.repeat,
+            prompt: evaluation.prompt_position,
+            model: evaluation.model_position,
+        })
+    })))
+}
+
+/// Cancels a run. What is recorded stays.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{run}/cancel",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The cancelled run", body = Run),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has ended already", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn cancel_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+) -> Result<Answer<Run>> {
+    let mut conn = state.conn().await?;
+    Ok(Answer(runs::cancel_run(&mut conn, &user, run).await?))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>> {
+    let refused = |message| Refusal::invalid("idempotency-key", message);
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(refused("must be given only once"));
+    }
+    value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=255).contains(&key.len()) && key.chars().all(|c| c.is_ascii_graphic()))
+        .map(Some)
+        .ok_or_else(|| refused("must have 1 to 255 visible ASCII characters"))
+}

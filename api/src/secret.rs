@@ -1,0 +1,45 @@
+//! Secrets in request and response bodies: they travel as text, and are never printed.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize as _, Deserializer, Serializer};
+
+/// Writes a secret into a body; only for bodies that are sent to their owner.
+pub(crate) fn serialize<S: Serializer>(
+    secret: &SecretString,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
+}
+
+/// Reads a secret from a body.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<SecretString, D::Error> {
+    Ok(String::deserialize(deserializer)?.into())
+}
+
+/// The same for a secret that may be absent.
+pub(crate) mod optional {
+    use secrecy::{ExposeSecret as _, SecretString};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    /// Writes a secret, if there is one.
+    #[expect(
+        clippy::ref_option,
+        reason = "serde calls this function with a reference to the field"
+    )]
+    pub(crate) fn serialize<S: Serializer>(
+        secret: &Option<SecretString>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = secret.as_ref().map(SecretString::expose_secret);
+        text.serialize(serializer)
+    }
+
+    /// Reads a secret, if there is one.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SecretString>, D::Error> {
+        Ok(Option::<String>::deserialize(deserializer)?.map(Into::into))
+    }
+}

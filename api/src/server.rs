@@ -1,0 +1,167 @@
+//! The server: binds, serves, and on stop finishes what it began.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum::{Router, middleware::from_fn, middleware::from_fn_with_state};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use opb_core::sealing::MasterKey;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{ApiSettings, AppState, middleware, openapi};
+
+/// For how long requests may go on after the process was asked to stop.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// How long a client may take over the head of a request, and how long an idle connection is kept.
+const HEAD_TIME: Duration = Duration::from_secs(15);
+/// How long nothing is accepted after accepting failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves until `stop` is cancelled; then ends live streams and finishes requests, for ten seconds at most.
+/// `ready` is called with the bound address as soon as connections are accepted.
+///
+/// # Errors
+/// The address cannot be bound.
+pub async fn serve(
+    pool: PgPool,
+    master_key: Arc<MasterKey>,
+    settings: ApiSettings,
+    stop: CancellationToken,
+    ready: impl FnOnce(SocketAddr),
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let address = listener.local_addr()?;
+    let router = router(AppState::new(pool, master_key, &settings, stop.clone()));
+    tracing::info!(api.address = %address, "the API is ready");
+    ready(address);
+    let connections = accept(&listener, &router, &stop).await;
+    drop(listener);
+    if tokio::time::timeout(DRAIN_TIME, connections.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some requests did not end in time and were cut off");
+    }
+    Ok(())
+}
+
+/// Accepts connections until `stop` is cancelled; returns those that are open then.
+/// Not `axum::serve`, which lets a client take for ever over the head of a request.
+async fn accept(
+    listener: &TcpListener,
+    router: &Router,
+    stop: &CancellationToken,
+) -> GracefulShutdown {
+    let connections = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Most likely too many open files: it passes when connections end.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Answers are small and written whole: waiting to fill a packet only makes them late.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection broke");
+            }
+        });
+    }
+    connections
+}
+
+/// All routes, with everything that happens around them.
+pub fn router(state: AppState) -> Router {
+    let (routes, document) = openapi::routes().split_for_parts();
+    around(routes.merge(openapi::pages(document)), state)
+}
+
+/// Puts around routes what happens around every request; the last layer is the outermost.
+fn around(routes: Router<AppState>, state: AppState) -> Router {
+    routes
+        .fallback(middleware::no_route)
+        .method_not_allowed_fallback(middleware::wrong_method)
+        .layer(from_fn_with_state(state.clone(), middleware::limit_time))
+        .layer(CatchPanicLayer::custom(middleware::panicked))
+        .layer(from_fn(middleware::observe))
+        .with_state(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, extract::Request, routing::get};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{Problem, Registration};
+
+    /// Asks routes that misbehave, on a process whose database is away.
+    async fn ask(path: &str) -> (u16, Problem) {
+        let settings = ApiSettings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            registration: Registration::Open,
+            body_limit_bytes: 1024,
+            request_timeout_seconds: 1,
+        };
+        let pool = sqlx::postgres::PgPoolOptions::new()
+            .acquire_timeout(Duration::from_millis(200))
+            .connect_lazy("postgres://nobody@127.0.0.1:1/none")
+            .unwrap();
+        let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
+        let key = Arc::new(MasterKey::parse(&key).unwrap());
+        let stop = CancellationToken::new();
+        let state = AppState::new(pool, key, &settings, stop.clone());
+        let (routes, _) = openapi::routes().split_for_parts();
+        let routes = routes
+            .route("/panic", get(panics))
+            .route("/slow", get(std::future::pending::<()>));
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = around(routes, state).oneshot(request).await.unwrap();
+        stop.cancel();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 10_000)
+            .await
+            .unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    async fn panics() {
+        panic!("a secret of the inside");
+    }
+
+    #[tokio::test]
+    async fn whatever_breaks_inside_is_a_problem_outside() {
+        let check = async |path: &str, status: u16, code: &str| {
+            let (found, problem) = ask(path).await;
+            assert_eq!((found, problem.code.as_str()), (status, code), "{path}");
+            assert!(problem.request_id.is_some(), "{path}");
+            assert!(!problem.detail.contains("secret"), "{path}");
+        };
+        check("/panic", 500, "internal").await;
+        check("/slow", 503, "timeout").await;
+        check("/nothing", 404, "no_route").await;
+        check("/readyz", 503, "not_ready").await;
+        check("/api/v1/prompts", 503, "unavailable").await;
+    }
+}

@@ -1,0 +1,77 @@
+//! What every handler shares.
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use opb_core::{
+    auth::{AccessTokens, PasswordHasher},
+    doorbell::Doorbell,
+    runs,
+    sealing::MasterKey,
+};
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use tokio_util::sync::CancellationToken;
+
+use crate::{ApiSettings, Registration, problem::Result, seats::Seats};
+
+/// What every handler shares; clones are cheap and share everything.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+/// The fields of [`AppState`].
+pub struct Shared {
+    pub(crate) pool: PgPool,
+    pub(crate) master_key: Arc<MasterKey>,
+    pub(crate) tokens: AccessTokens,
+    pub(crate) passwords: PasswordHasher,
+    pub(crate) doorbell: Doorbell,
+    pub(crate) seats: Seats,
+    pub(crate) registration: Registration,
+    pub(crate) body_limit_bytes: u64,
+    pub(crate) request_timeout: Duration,
+    /// Cancelled when the process ends; live streams end with it.
+    pub(crate) stop: CancellationToken,
+}
+
+impl AppState {
+    /// Derives the keys and starts to listen for moving runs, until `stop` is cancelled.
+    ///
+    /// # Panics
+    /// There is no Tokio runtime.
+    #[must_use]
+    pub fn new(
+        pool: PgPool,
+        master_key: Arc<MasterKey>,
+        settings: &ApiSettings,
+        stop: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            tokens: AccessTokens::new(&master_key),
+            passwords: PasswordHasher::new(),
+            doorbell: Doorbell::listen(pool.clone(), &[runs::DOORBELL], stop.clone()),
+            seats: Seats::default(),
+            registration: settings.registration,
+            body_limit_bytes: settings.body_limit_bytes,
+            request_timeout: Duration::from_secs(settings.request_timeout_seconds),
+            pool,
+            master_key,
+            stop,
+        }))
+    }
+
+    /// A connection to the database, given back when it is dropped.
+    pub(crate) async fn conn(&self) -> Result<PoolConnection<Postgres>> {
+        Ok(self
+            .pool
+            .acquire()
+            .await
+            .map_err(opb_core::Error::Database)?)
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

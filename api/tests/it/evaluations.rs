@@ -1,0 +1,104 @@
+//! Reading what workers recorded.
+
+use std::time::Duration;
+
+use opb_core::runs::{self, EvaluationKey, NewEvaluation, Recorded};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::server::{Server, run};
+
+/// Submits a run of six evaluations and records them all as a worker would; those of item `b` are errors.
+async fn recorded_run(server: &Server) -> String {
+    let token = server.user("ada").await;
+    server.prepare_run(&token).await;
+    let run = server
+        .post("/api/v1/runs", &token, &run())
+        .await
+        .expect(202);
+    let id = run["id"].as_str().unwrap().to_owned();
+    let mut conn = server.database.pool.acquire().await.unwrap();
+    let shards: Vec<Uuid> = sqlx::query_scalar("select id from shards where run_id = $1::uuid")
+        .bind(&id)
+        .fetch_all(&mut *conn)
+        .await
+        .unwrap();
+    for shard in shards {
+        let lease = runs::claim_shard(&mut conn, shard, "test", Duration::from_mins(1))
+            .await
+            .unwrap()
+            .unwrap();
+        let range = lease.range;
+        for ordinal in range.first_ordinal..range.first_ordinal + i64::from(range.size) {
+            let (item, repeat) = (ordinal / 2, ordinal % 2);
+            let failed = item == 1;
+            let evaluation = NewEvaluation {
+                key: EvaluationKey {
+                    item: i32::try_from(item).unwrap(),
+                    repeat: i16::try_from(repeat).unwrap(),
+                    prompt: 0,
+                    model: 0,
+                },
+                score: (!failed).then_some(1.0),
+                passed: (!failed).then_some(true),
+                output: (!failed).then(|| "2".to_owned()),
+                error_kind: failed.then(|| "timeout".to_owned()),
+                error: failed.then(|| "no answer in time".to_owned()),
+                attempts: 1,
+                ..NewEvaluation::default()
+            };
+            let kept = runs::record(&mut conn, &lease, &[evaluation]).await;
+            assert_eq!(kept.unwrap(), Recorded::Kept(1));
+        }
+    }
+    id
+}
+
+#[tokio::test]
+async fn pages_hold_every_evaluation_once_in_order() {
+    let server = Server::start().await;
+    let id = recorded_run(&server).await;
+    let check = async |filter: &str, limit: usize, expect: &[(&str, i64)]| {
+        let first = format!("/api/v1/runs/{id}/evaluations?limit={limit}{filter}");
+        let mut path = first.clone();
+        let mut found: Vec<(String, i64)> = Vec::new();
+        loop {
+            let page = server.get(&path, "").await.expect(200);
+            let items = page["items"].as_array().unwrap();
+            assert!(items.len() <= limit);
+            found.extend(items.iter().map(key));
+            let Some(cursor) = page["next_cursor"].as_str() else {
+                break;
+            };
+            assert_eq!(items.len(), limit, "only the last page is short");
+            path = format!("{first}&cursor={cursor}");
+        }
+        let found: Vec<(&str, i64)> = found
+            .iter()
+            .map(|(item, repeat)| (item.as_str(), *repeat))
+            .collect();
+        assert_eq!(found, expect, "limit {limit} {filter}");
+    };
+    let all = [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("c", 0), ("c", 1)];
+    for limit in [1, 2, 4, 6, 100] {
+        check("", limit, &all).await;
+    }
+    check("&errors_only=true", 1, &all[2..4]).await;
+    check("&errors_only=false", 5, &all).await;
+    let run = server
+        .get(&format!("/api/v1/runs/{id}"), "")
+        .await
+        .expect(200);
+    assert_eq!(run["recorded"], 6);
+    assert_eq!(run["errors"], 2);
+}
+
+fn key(evaluation: &Value) -> (String, i64) {
+    let failed = evaluation["item"] == "b";
+    assert_eq!(evaluation["error_kind"] == "timeout", failed);
+    assert_eq!(evaluation["passed"] == true, !failed);
+    (
+        evaluation["item"].as_str().unwrap().to_owned(),
+        evaluation["repeat"].as_i64().unwrap(),
+    )
+}

@@ -1,0 +1,16 @@
+//! The HTTP door on a real Postgres, over real HTTP.
+
+mod auth;
+mod benchmarks;
+mod evaluations;
+mod events;
+mod invalid;
+mod models;
+mod openapi;
+mod operations;
+mod privacy;
+mod program;
+mod prompts;
+mod reads;
+mod runs;
+mod server;

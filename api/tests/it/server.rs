@@ -1,0 +1,225 @@
+//! A server on a free port with a database of its own, and what most tests put into it.
+
+use std::{sync::Arc, time::Duration};
+
+use opb_api::{ApiSettings, Registration};
+use opb_core::{
+    auth,
+    models::{self, Price, ProviderKind},
+    sealing::MasterKey,
+};
+use opb_testing::TestDatabase;
+use reqwest::{
+    Method, RequestBuilder, StatusCode,
+    header::{HeaderMap, HeaderName},
+};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// A running server.
+pub struct Server {
+    pub database: TestDatabase,
+    pub address: String,
+    pub stop: CancellationToken,
+    pub served: JoinHandle<anyhow::Result<()>>,
+    client: reqwest::Client,
+}
+
+/// What a request was answered with.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut ApiSettings)) -> Self {
+        let database = TestDatabase::new().await;
+        let mut settings = ApiSettings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            registration: Registration::Open,
+            body_limit_bytes: 8 * 1024 * 1024,
+            request_timeout_seconds: 30,
+        };
+        change(&mut settings);
+        let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
+        let key = Arc::new(MasterKey::parse(&key).unwrap());
+        let stop = CancellationToken::new();
+        let (ready, bound) = oneshot::channel();
+        let serving = opb_api::serve(
+            database.pool.clone(),
+            key,
+            settings,
+            stop.clone(),
+            move |address| ready.send(address).unwrap(),
+        );
+        let served = tokio::spawn(serving);
+        let address = format!("http://{}", bound.await.unwrap());
+        Self {
+            database,
+            address,
+            stop,
+            served,
+            // Shorter than the pause between two signs of life of a stream: a test never waits on one by mistake.
+            client: reqwest::Client::builder()
+                .read_timeout(Duration::from_secs(12))
+                .build()
+                .unwrap(),
+        }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.address))
+    }
+
+    pub async fn get(&self, path: &str, token: &str) -> Reply {
+        send(with_token(self.request(Method::GET, path), token)).await
+    }
+
+    pub async fn post(&self, path: &str, token: &str, body: &Value) -> Reply {
+        send(with_token(self.request(Method::POST, path), token).json(body)).await
+    }
+
+    /// Registers a user and returns their token.
+    pub async fn user(&self, name: &str) -> String {
+        let body = json!({"username": name, "email": format!("{name}@example.org"), "password": "correct horse"});
+        let reply = self.post("/api/v1/auth/register", "", &body).await;
+        reply.expect(201)["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// An administrator's API key.
+    pub async fn admin(&self) -> String {
+        let mut conn = self.database.pool.acquire().await.unwrap();
+        let admin = auth::system_user(&mut conn).await.unwrap();
+        let key = auth::create_api_key(&mut conn, admin.id, "test")
+            .await
+            .unwrap();
+        key.expose_secret().to_owned()
+    }
+
+    /// Adds what a run needs: the provider `simulated` with the model `strong`, and of this user the prompt `plain`
+    /// and the benchmark `sums` with three items.
+    pub async fn prepare_run(&self, token: &str) {
+        let mut conn = self.database.pool.acquire().await.unwrap();
+        let provider =
+            models::ensure_provider(&mut conn, "simulated", ProviderKind::Simulated, None)
+                .await
+                .unwrap();
+        let price = Price {
+            input_microusd_per_mtok: 150_000,
+            output_microusd_per_mtok: 600_000,
+        };
+        models::set_price(&mut conn, provider, "strong", price)
+            .await
+            .unwrap();
+        self.post("/api/v1/prompts", token, &prompt("plain"))
+            .await
+            .expect(201);
+        self.post("/api/v1/benchmarks", token, &benchmark("sums"))
+            .await
+            .expect(201);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Reply {
+    /// The body, if the status is this one.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.json()
+    }
+
+    /// The body.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// Fails unless the reply is a complete problem of this status whose first wrong field has this path.
+    #[track_caller]
+    pub fn expect_problem(&self, status: u16, code: &str, path: Option<&str>) {
+        let problem = self.expect(status);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], "about:blank");
+        let title = StatusCode::from_u16(status)
+            .unwrap()
+            .canonical_reason()
+            .unwrap();
+        assert_eq!(problem["title"], title);
+        assert_eq!(problem["code"], code, "{}", self.text);
+        assert_eq!(
+            problem["request_id"],
+            self.header("x-request-id"),
+            "{}",
+            self.text
+        );
+        assert_eq!(problem["errors"][0]["path"].as_str(), path, "{}", self.text);
+        for leak in [
+            "sqlx", "postgres", "opb_core", "select ", "struct ", "serde",
+        ] {
+            assert!(!self.text.contains(leak), "{leak} leaks: {}", self.text);
+        }
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        let name: HeaderName = name.parse().unwrap();
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+pub async fn send(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    Reply {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        text: response.text().await.unwrap(),
+    }
+}
+
+pub fn with_token(request: RequestBuilder, token: &str) -> RequestBuilder {
+    match token {
+        "" => request,
+        token => request.bearer_auth(token),
+    }
+}
+
+/// A prompt that asks for the variable `question`.
+pub fn prompt(slug: &str) -> Value {
+    json!({"slug": slug, "title": "Plain", "body": {"kind": "text", "text": "Q: {{ question }}\nA:"}})
+}
+
+/// A benchmark with three items that have the variable `question`.
+pub fn benchmark(slug: &str) -> Value {
+    let item = |id: &str| json!({"id": id, "vars": {"question": "1+1"}, "expected": "2"});
+    json!({
+        "slug": slug,
+        "title": "Sums",
+        "scorers": [{"type": "equals", "value": "2"}],
+        "items": [item("a"), item("b"), item("c")],
+    })
+}
+
+/// A run of `plain` on `sums` with `simulated:strong`.
+pub fn run() -> Value {
+    json!({"benchmark": "sums", "prompts": ["plain"], "models": ["simulated:strong"], "repeats": 2})
+}
