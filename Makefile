@@ -18,15 +18,15 @@ NEXTEST_ARGS ?=
 ##@ Use
 
 .PHONY: demo
-demo: build ## Build, then show it all once: a throw-away bank, a run, a leaderboard
+demo: build ## Build, then show it all once: a bank, a first run, its leaderboard
 	target/release/opb demo
 
 .PHONY: up
-up: build ## Build, then serve a bank with demonstration data until Ctrl-C
+up: build ## Build, then do the same and go on serving until Ctrl-C
 	target/release/opb up --demo
 
 .PHONY: demo-real
-demo-real: build ## The same with a real small language model behind llama.cpp's server
+demo-real: build ## The same with a real small language model (optional; downloads about 130 MB)
 	scripts/demo-real
 
 .PHONY: build

@@ -1,0 +1,348 @@
+//! A whole bank in one process: Postgres, the API, a worker and a scheduler.
+//!
+//! It starts them in the order in which they need each other, and stops them in the opposite one.
+//! If one of them ends by itself, all end: a bank without one of its parts would only look alive.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use opb_api::ApiSettings;
+use opb_core::{
+    auth::{self, AccessTokens},
+    config::SecretSettings,
+    database,
+    sealing::{MasterKey, write_private},
+};
+use opb_scheduler::SchedulerSettings;
+use opb_worker::WorkerSettings;
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgPool;
+use tokio::{sync::oneshot, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    data_folder::{BankLock, DataFolder},
+    packs,
+    postgres::Cluster,
+};
+
+/// The name of the API key that the commands of this machine use.
+const LOCAL_KEY: &str = "local";
+/// The connections of the embedded server that a bank leaves to others are plenty, so this is about memory.
+const CONNECTIONS: u32 = 10;
+/// How long the parts get to end when something else than the user ended the bank.
+const FALL: Duration = Duration::from_secs(3);
+
+/// Settings of a bank.
+#[derive(Debug, Clone, Args)]
+pub struct BankSettings {
+    /// Folder for the database, the keys and the log; without it, the user's own
+    #[arg(
+        long,
+        env = "OPB_DATA_DIR",
+        value_name = "DIR",
+        help_heading = "Database"
+    )]
+    pub data: Option<PathBuf>,
+    /// Address of a Postgres server to use instead of an embedded one: `postgres://user:password@host:port/name`
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Database"
+    )]
+    pub database_url: Option<SecretString>,
+    /// The most connections that each part (API, worker, queue) opens
+    #[arg(long, env = "OPB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = CONNECTIONS, value_parser = clap::value_parser!(u32).range(3..=1000), help_heading = "Database")]
+    pub database_connections: u32,
+    #[command(flatten)]
+    pub secrets: SecretSettings,
+    #[command(flatten)]
+    pub api: ApiSettings,
+    #[command(flatten)]
+    pub worker: WorkerSettings,
+    #[command(flatten)]
+    pub scheduler: SchedulerSettings,
+}
+
+impl BankSettings {
+    /// The server that the user named; an empty name is none.
+    fn own_server(&self) -> Option<&SecretString> {
+        self.database_url
+            .as_ref()
+            .filter(|url| !url.expose_secret().is_empty())
+    }
+}
+
+/// A bank that serves.
+pub struct Bank {
+    /// Where it serves.
+    pub url: String,
+    /// The local API key.
+    pub key: SecretString,
+    parts: JoinSet<(&'static str, anyhow::Result<()>)>,
+    pools: [PgPool; 3],
+    stop: CancellationToken,
+    // The order matters: fields are dropped from the top, and the lock must outlive the server.
+    cluster: Option<Cluster>,
+    folder: DataFolder,
+    _lock: BankLock,
+}
+
+/// What a bank has before its parts run.
+struct Ground {
+    master_key: Arc<MasterKey>,
+    key: SecretString,
+    pools: [PgPool; 3],
+    cluster: Option<Cluster>,
+    folder: DataFolder,
+    lock: BankLock,
+}
+
+impl Bank {
+    /// Starts a bank that runs until `stop` is cancelled; returns nothing if that happens first.
+    ///
+    /// # Errors
+    /// The folder is in use, the database cannot be had, or the address is taken.
+    pub async fn start(
+        settings: BankSettings,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(ground) = stop.run_until_cancelled(lay_ground(&settings)).await else {
+            return Ok(None);
+        };
+        let ground = ground?;
+        let (ready, is_ready) = oneshot::channel();
+        let parts = spawn_parts(&ground, settings, &stop, ready);
+        let mut bank = Self {
+            url: String::new(),
+            key: ground.key,
+            parts,
+            pools: ground.pools,
+            stop,
+            cluster: ground.cluster,
+            folder: ground.folder,
+            _lock: ground.lock,
+        };
+        let Ok(address) = is_ready.await else {
+            // The API ended before it was ready: that is why.
+            let ended = bank.wait().await;
+            return ended.map(|()| None);
+        };
+        bank.url = format!("http://{}", reachable(address));
+        bank.folder.write_url(&bank.url)?;
+        Ok(Some(bank))
+    }
+
+    /// Waits until the bank has ended: in order, because `stop` was cancelled, or because a part of it broke.
+    ///
+    /// # Errors
+    /// A part broke.
+    pub async fn wait(mut self) -> anyhow::Result<()> {
+        let broke = self.first_break().await;
+        self.stop.cancel();
+        self.folder.remove_url();
+        let ended = self.end_parts(broke.is_err()).await;
+        for pool in &self.pools {
+            // A connection that somebody holds on to is cut when the server stops.
+            let _ = tokio::time::timeout(FALL, pool.close()).await;
+        }
+        if let Some(cluster) = self.cluster.take() {
+            cluster.stop().await?;
+        }
+        broke.and(ended)
+    }
+
+    /// Waits for the user's wish to stop, or for what breaks before.
+    async fn first_break(&mut self) -> anyhow::Result<()> {
+        let database_ends = async {
+            match &self.cluster {
+                Some(cluster) => cluster.wait_exit().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Ok(()),
+            error = database_ends => Err(error.into()),
+            Some(ended) = self.parts.join_next() => Err(part_error(ended)),
+        }
+    }
+
+    /// Lets the parts end by themselves; if something is broken, not for long.
+    async fn end_parts(&mut self, is_broken: bool) -> anyhow::Result<()> {
+        let parts = &mut self.parts;
+        let all = async {
+            let mut result = Ok(());
+            while let Some(ended) = parts.join_next().await {
+                if let Ok((name, Err(error))) = ended {
+                    result = Err(error.context(format!("the {name} did not end in order")));
+                }
+            }
+            result
+        };
+        if !is_broken {
+            return all.await;
+        }
+        // What the parts say now follows from what broke first.
+        let _ = tokio::time::timeout(FALL, all).await;
+        self.parts.shutdown().await;
+        Ok(())
+    }
+}
+
+/// Everything that comes before serving: folder, database, schema, contents, keys.
+async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
+    let folder = DataFolder::new(settings.data.as_deref()).create()?;
+    let lock = folder.lock()?;
+    let cluster = match settings.own_server() {
+        Some(_) => None,
+        None => Some(Cluster::start(folder.path()).await?),
+    };
+    let address = match (&cluster, settings.own_server()) {
+        (Some(cluster), _) => cluster.database_url(),
+        (None, Some(address)) => address,
+        (None, None) => return Err(anyhow!("there is no database")),
+    };
+    let master_key = Arc::new(load_master_key(&settings.secrets, &folder)?);
+    let connections = settings.database_connections;
+    let pools = [
+        database::connect(address, connections, "opb api").await?,
+        database::connect(address, connections, "opb worker").await?,
+        database::connect(address, connections, "opb queue").await?,
+    ];
+    let pool = &pools[0];
+    database::migrate(pool).await?;
+    let mut conn = pool
+        .acquire()
+        .await
+        .context("the database does not answer")?;
+    opb_worker::seed_providers(&mut conn).await?;
+    packs::load_built_in(&mut conn).await?;
+    drop(conn);
+    let key = local_key(pool, &master_key, &folder).await?;
+    Ok(Ground {
+        master_key,
+        key,
+        pools,
+        cluster,
+        folder,
+        lock,
+    })
+}
+
+fn spawn_parts(
+    ground: &Ground,
+    settings: BankSettings,
+    stop: &CancellationToken,
+    ready: oneshot::Sender<SocketAddr>,
+) -> JoinSet<(&'static str, anyhow::Result<()>)> {
+    let [api_pool, worker_pool, queue_pool] = ground.pools.clone();
+    let scheduler_pool = worker_pool.clone();
+    let (api_key, worker_key) = (
+        Arc::clone(&ground.master_key),
+        Arc::clone(&ground.master_key),
+    );
+    let (api_stop, worker_stop, scheduler_stop) = (stop.clone(), stop.clone(), stop.clone());
+    let BankSettings {
+        api,
+        worker,
+        scheduler,
+        ..
+    } = settings;
+    let mut parts = JoinSet::new();
+    parts.spawn(async move {
+        // Nobody waits any more when the bank has been stopped meanwhile.
+        let say = |address| {
+            let _ = ready.send(address);
+        };
+        (
+            "API",
+            opb_api::serve(api_pool, api_key, api, api_stop, say).await,
+        )
+    });
+    parts.spawn(async move {
+        (
+            "worker",
+            opb_worker::run(worker_pool, queue_pool, worker_key, worker, worker_stop).await,
+        )
+    });
+    parts.spawn(async move {
+        (
+            "scheduler",
+            opb_scheduler::run(scheduler_pool, scheduler, scheduler_stop).await,
+        )
+    });
+    parts
+}
+
+fn part_error(
+    ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
+) -> anyhow::Error {
+    match ended {
+        Ok((name, Ok(()))) => anyhow!("the {name} ended by itself"),
+        Ok((name, Err(error))) => error.context(format!("the {name} ended")),
+        Err(error) => anyhow!(error).context("a part of the bank panicked"),
+    }
+}
+
+fn load_master_key(secrets: &SecretSettings, folder: &DataFolder) -> anyhow::Result<MasterKey> {
+    if secrets.master_key.is_some() || secrets.master_key_file.is_some() {
+        return secrets.load();
+    }
+    MasterKey::load_or_create(&folder.master_key_file())
+}
+
+/// The key in the data folder if it still opens the bank, else a new one; older ones are revoked then.
+async fn local_key(
+    pool: &PgPool,
+    master_key: &MasterKey,
+    folder: &DataFolder,
+) -> anyhow::Result<SecretString> {
+    let mut conn = pool
+        .acquire()
+        .await
+        .context("the database does not answer")?;
+    let owner = auth::system_user(&mut conn).await?;
+    if let Some(key) = folder.api_key() {
+        let tokens = AccessTokens::new(master_key);
+        match auth::authenticate(pool, &tokens, key.expose_secret()).await {
+            Ok(user) if user.id == owner.id => return Ok(key),
+            Ok(_) | Err(opb_core::Error::Unauthenticated(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    auth::revoke_api_keys_named(&mut conn, owner.id, LOCAL_KEY).await?;
+    let key = auth::create_api_key(&mut conn, owner.id, LOCAL_KEY).await?;
+    write_private(&folder.api_key_file(), key.expose_secret())?;
+    Ok(key)
+}
+
+/// An address that a client of this machine can call: nobody can call 0.0.0.0.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => ([127, 0, 0, 1], v6.port()).into(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_for_everybody_is_called_locally() {
+        for (bound, expect) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "127.0.0.1:80"),
+            ("[::1]:80", "[::1]:80"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+        ] {
+            assert_eq!(reachable(bound.parse().unwrap()).to_string(), expect);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The client of the REST API, as the commands use it: like any other program would.
+
+mod address;
+mod events;
+
+use std::{fmt::Write as _, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use opb_core::FieldError;
+use reqwest::{Method, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+pub use address::ClientSettings;
+pub use events::follow_run;
+
+use crate::{outcome::BadUsage, text};
+
+/// How long an answer may take; only live events take longer.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a request is sent that a broken connection may have swallowed.
+const ATTEMPTS: u32 = 3;
+
+/// A server and the key for it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    key: Option<SecretString>,
+}
+
+/// What the server says when it cannot serve (RFC 9457).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    title: String,
+    detail: String,
+    errors: Vec<FieldError>,
+}
+
+/// A request that the server refused because it contradicts what is stored.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Conflict(String);
+
+impl Client {
+    /// A client of the server at `url`, an address without a path.
+    ///
+    /// # Errors
+    /// The system's network library does not start.
+    pub fn new(url: &str, key: Option<SecretString>) -> anyhow::Result<Self> {
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("opb/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT);
+        if address::is_local(url) {
+            // A proxy of this machine's environment cannot reach this machine's own address.
+            http = http.no_proxy();
+        }
+        let http = http.build().context("the HTTP client cannot start")?;
+        Ok(Self {
+            http,
+            url: url.trim_end_matches('/').to_owned(),
+            key,
+        })
+    }
+
+    /// Where the server is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Reads the resource of a path such as `/api/v1/runs`.
+    ///
+    /// # Errors
+    /// Nothing answers, or the server refuses.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let response = self
+            .send(self.request(Method::GET, path).timeout(TIMEOUT))
+            .await?;
+        response
+            .json()
+            .await
+            .with_context(|| format!("the answer to {path} was not understood"))
+    }
+
+    /// Posts a body that may be sent twice without harm only if the server says so; it is sent once.
+    ///
+    /// # Errors
+    /// Nothing answers, or the server refuses: [`BadUsage`] for a request that is not valid, [`Conflict`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let request = self.request(Method::POST, path).timeout(TIMEOUT).json(body);
+        let response = self.send(request).await?;
+        response
+            .json()
+            .await
+            .with_context(|| format!("the answer to {path} was not understood"))
+    }
+
+    /// Posts a body under a new idempotency key, again when the connection breaks: the server does it once.
+    ///
+    /// # Errors
+    /// Those of [`Client::post`].
+    pub async fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let key = Uuid::new_v4().to_string();
+        let mut attempt = 1;
+        loop {
+            let request = self.request(Method::POST, path).timeout(TIMEOUT);
+            let sent = request
+                .header("Idempotency-Key", &key)
+                .json(body)
+                .send()
+                .await;
+            match sent {
+                Err(error) if attempt < ATTEMPTS && !error.is_connect() => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(self.unreachable(&error)),
+                Ok(response) => {
+                    let response = self.accept(response).await?;
+                    return response
+                        .json()
+                        .await
+                        .with_context(|| format!("the answer to {path} was not understood"));
+                }
+            }
+        }
+    }
+
+    /// Opens a stream of events; it has no time-out.
+    async fn open_events(&self, path: &str) -> anyhow::Result<reqwest::Response> {
+        self.send(
+            self.request(Method::GET, path)
+                .header("accept", "text/event-stream"),
+        )
+        .await
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.key {
+            Some(key) => request.bearer_auth(key.expose_secret()),
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        self.accept(response).await
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        if error.is_connect() {
+            anyhow!("nothing answers at {}; start it with: opb up", self.url)
+        } else if error.is_timeout() {
+            anyhow!("{} did not answer in time", self.url)
+        } else {
+            // The error's own text repeats the address; its source says what broke.
+            let source = std::error::Error::source(error).map(ToString::to_string);
+            anyhow!(
+                "the connection to {} broke: {}",
+                self.url,
+                source.unwrap_or_else(|| error.to_string())
+            )
+        }
+    }
+
+    /// Passes an answer on, or turns a refusal into an error.
+    async fn accept(&self, response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let problem: Problem = response.json().await.unwrap_or_default();
+        let message = message(status, &problem);
+        Err(match status {
+            StatusCode::CONFLICT => Conflict(message).into(),
+            StatusCode::UNAUTHORIZED => {
+                anyhow!(
+                    "{message}; give a key with --api-key or OPB_API_KEY (the key of a local bank is in its data folder)"
+                )
+            }
+            StatusCode::BAD_REQUEST
+            | StatusCode::NOT_FOUND
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNPROCESSABLE_ENTITY => BadUsage(message).into(),
+            _ => anyhow!("{} refused: {message}", self.url),
+        })
+    }
+}
+
+fn message(status: StatusCode, problem: &Problem) -> String {
+    if !problem.errors.is_empty() {
+        let line = |error: &FieldError| match error.path.as_str() {
+            "" => text::plain(&error.message),
+            path => format!("{}: {}", text::plain(path), text::plain(&error.message)),
+        };
+        return problem
+            .errors
+            .iter()
+            .map(line)
+            .collect::<Vec<_>>()
+            .join("; ");
+    }
+    match (problem.detail.as_str(), problem.title.as_str()) {
+        ("", "") => format!("HTTP status {status}"),
+        ("", title) => text::plain(title),
+        (detail, _) => text::plain(detail),
+    }
+}
+
+/// A path segment of what a user wrote, so that a slash or a question mark in it stays harmless.
+pub fn segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'@' => {
+                segment.push(char::from(byte));
+            }
+            _ => {
+                // Writing to a string cannot fail.
+                let _ = write!(segment, "%{byte:02X}");
+            }
+        }
+    }
+    segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_stay_segments() {
+        for (text, expect) in [
+            ("gsm8k@2", "gsm8k@2"),
+            ("a/../b?c#d", "a%2F..%2Fb%3Fc%23d"),
+            ("ü", "%C3%BC"),
+        ] {
+            assert_eq!(segment(text), expect);
+        }
+    }
+
+    #[test]
+    fn problems_are_told_by_field() {
+        let json = r#"{"title": "Unprocessable Entity", "detail": "not valid", "status": 422,
+            "errors": [{"path": "prompts[0]", "message": "was not found"}, {"path": "", "message": "too \u001b[31mlarge"}]}"#;
+        let problem: Problem = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            message(StatusCode::UNPROCESSABLE_ENTITY, &problem),
+            "prompts[0]: was not found; too large"
+        );
+        assert_eq!(
+            message(StatusCode::BAD_GATEWAY, &Problem::default()),
+            "HTTP status 502 Bad Gateway"
+        );
+    }
+}

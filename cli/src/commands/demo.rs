@@ -1,0 +1,145 @@
+//! `opb demo`: from nothing to a leaderboard.
+
+use clap::Args;
+use opb_core::{
+    config::{self, LogSettings},
+    leaderboards::Leaderboard,
+    models::ModelRequest,
+    runs::{Run, RunState, SubmitRun},
+};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{print, print_json, run, up::start_log};
+use crate::{
+    bank::{Bank, BankSettings},
+    client::Client,
+    data_folder::DataFolder,
+    outcome::Outcome,
+    packs, tables,
+};
+
+/// The models of the demonstration.
+const MODELS: [&str; 4] = [
+    "simulated:strong",
+    "simulated:balanced",
+    "simulated:fast",
+    "simulated:weak",
+];
+
+/// Run a first benchmark on simulated models and print its leaderboard; needs no key and no network
+///
+/// Uses the bank that serves from the data folder, or starts one for as long as it takes.
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("listen", |arg| arg.default_value("127.0.0.1:0")),
+    mut_arg("log", |arg| arg.default_value("warn"))
+)]
+pub struct Demo {
+    #[command(flatten)]
+    bank: BankSettings,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+/// What the demonstration has to show.
+#[derive(Serialize)]
+pub struct Shown {
+    run: Run,
+    leaderboard: Leaderboard,
+    /// The same, for people.
+    #[serde(skip)]
+    pub text: String,
+}
+
+impl Demo {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        start_log(&self.log)?;
+        if let Some(client) = running_bank(&DataFolder::new(self.bank.data.as_deref())).await {
+            eprintln!("using the bank that serves at {}", client.url());
+            let docs = format!("API documentation: {}/api/docs", client.url());
+            return finish(&demonstrate(&client).await?, json, &docs);
+        }
+        let stop = CancellationToken::new();
+        config::stop_on_signals(stop.clone())?;
+        eprintln!("starting a bank of its own");
+        let Some(bank) = Bank::start(self.bank, stop.clone()).await? else {
+            return Ok(Outcome::Interrupted);
+        };
+        let client = Client::new(&bank.url, Some(bank.key.clone()))?;
+        let demonstrate = async {
+            let shown = stop.run_until_cancelled(demonstrate(&client)).await;
+            stop.cancel();
+            shown
+        };
+        let (shown, ended) = tokio::join!(demonstrate, bank.wait());
+        ended?;
+        match shown {
+            Some(shown) => finish(
+                &shown?,
+                json,
+                "The bank of this demonstration has stopped. To keep one serving: make up (or: opb up)\n\
+                 API documentation, while it serves: http://127.0.0.1:8080/api/docs",
+            ),
+            None => Ok(Outcome::Interrupted),
+        }
+    }
+}
+
+fn finish(shown: &Shown, json: bool, remark: &str) -> anyhow::Result<Outcome> {
+    if json {
+        print_json(shown)?;
+    } else {
+        print(&format!("{}\n{remark}", shown.text))?;
+    }
+    Ok(if shown.run.state == RunState::Completed {
+        Outcome::Done
+    } else {
+        Outcome::RunFailed
+    })
+}
+
+/// Runs the first benchmark under each of its prompts on each simulated model, over REST like any user.
+pub async fn demonstrate(client: &Client) -> anyhow::Result<Shown> {
+    let request = request()?;
+    let run = run::submit(client, &request).await?;
+    let run = run::follow(client, &run, false).await?;
+    let leaderboard = run::leaderboard_of(client, &run, true).await?;
+    let text = format!(
+        "\n{}\n\n{}\n",
+        tables::run_summary(&run),
+        tables::leaderboard(&leaderboard)
+    );
+    Ok(Shown {
+        run,
+        leaderboard,
+        text,
+    })
+}
+
+fn request() -> anyhow::Result<SubmitRun> {
+    let packs = packs::built_in_packs()?;
+    let first = packs
+        .iter()
+        .find(|pack| pack.header.slug == packs::FIRST_BENCHMARK);
+    Ok(SubmitRun {
+        benchmark: packs::FIRST_BENCHMARK.to_owned(),
+        prompts: first.map(packs::Pack::prompt_slugs).unwrap_or_default(),
+        models: MODELS
+            .iter()
+            .map(|model| ModelRequest::Name((*model).to_owned()))
+            .collect(),
+        repeats: 1,
+        limit: None,
+        seed: 1,
+        name: "demonstration".to_owned(),
+        visibility: opb_core::auth::Visibility::Public,
+    })
+}
+
+/// The bank that serves from a folder, if one does.
+async fn running_bank(folder: &DataFolder) -> Option<Client> {
+    let client = Client::new(&folder.url()?, folder.api_key()).ok()?;
+    client.get::<serde_json::Value>("/readyz").await.ok()?;
+    Some(client)
+}

@@ -1,0 +1,100 @@
+//! `opb import`: brings a benchmark pack to the server, over REST.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use opb_core::{
+    benchmarks::BenchmarkVersion,
+    library::{NewPrompt, NewPromptVersion, Prompt, PromptVersion},
+};
+use serde_json::json;
+
+use super::{print, print_json};
+use crate::{
+    client::{Client, ClientSettings, Conflict, segment},
+    outcome::{BadUsage, Outcome},
+    packs, text,
+};
+
+/// Import a benchmark and its prompts from a folder; what is there already is not added again
+///
+/// The folder holds `benchmark.yaml` (or `.yml`, `.toml`), the items in JSON Lines, and prompts in `prompts/*.yaml`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The folder
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// File of the items, if it is not in the folder
+    #[arg(long, env = "OPB_IMPORT_ITEMS", value_name = "FILE")]
+    items: Option<PathBuf>,
+    /// Import only the first so many items
+    #[arg(long, env = "OPB_IMPORT_LIMIT", value_name = "N", value_parser = parse_limit)]
+    limit: Option<usize>,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+impl Import {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let client = self.client.connect()?;
+        let pack = packs::read_folder(&self.folder, self.items.as_deref())?;
+        let definition = pack
+            .definition(self.limit)?
+            .context("the items are missing")?;
+        let benchmark: BenchmarkVersion = client.post("/api/v1/benchmarks", &definition).await?;
+        let mut prompts = Vec::new();
+        for prompt in pack.prompts {
+            prompts.push(import_prompt(&client, prompt).await?);
+        }
+        if json {
+            print_json(&json!({"benchmark": benchmark, "prompts": prompts}))?;
+            return Ok(Outcome::Done);
+        }
+        print(&format!(
+            "benchmark {}@{} with {} items",
+            text::plain(&benchmark.benchmark),
+            benchmark.number,
+            text::count(benchmark.item_count.into())
+        ))?;
+        for prompt in prompts {
+            print(&format!("prompt {}", text::plain(&prompt)))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// Adds a prompt, or a version to the prompt of that slug; returns `slug@number`.
+async fn import_prompt(client: &Client, prompt: NewPrompt) -> anyhow::Result<String> {
+    let created = client.post::<Prompt>("/api/v1/prompts", &prompt).await;
+    let error = match created {
+        Ok(created) => return Ok(format!("{}@{}", created.slug, created.latest_version)),
+        Err(error) if error.is::<Conflict>() => error,
+        Err(error) => return Err(error),
+    };
+    // Without a slug of its own, the server made one of the title, and only the server knows how.
+    let Some(slug) = prompt.slug else {
+        return Err(BadUsage(format!(
+            "{error}; give the prompt a slug to add a version to it"
+        ))
+        .into());
+    };
+    let new = NewPromptVersion {
+        body: prompt.body,
+        note: "imported".to_owned(),
+    };
+    let version: PromptVersion = client
+        .post(
+            &format!("/api/v1/prompts/{}/versions", segment(&slug)),
+            &new,
+        )
+        .await?;
+    Ok(format!("{}@{}", version.prompt, version.number))
+}
+
+fn parse_limit(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|limit| *limit > 0)
+        .ok_or_else(|| "expected a number of at least 1".to_owned())
+}

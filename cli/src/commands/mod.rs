@@ -1,0 +1,112 @@
+//! The subcommands: one file each. Each starts the runtime that it needs, none before the command line is parsed.
+
+mod cancel;
+mod completions;
+mod demo;
+mod doctor;
+mod import;
+mod leaderboard;
+mod migrate;
+mod postgres;
+mod provider;
+mod run;
+mod runs;
+mod simulate;
+mod up;
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use opb_core::config::FileSettings;
+use serde::Serialize;
+
+use crate::outcome::{EXIT_CODES, Outcome};
+
+/// Measures prompts on models and says which is best, how sure that is, and what it costs.
+#[derive(Debug, Parser)]
+#[command(name = "opb", version, after_help = EXIT_CODES, arg_required_else_help = false)]
+pub struct Program {
+    #[command(flatten)]
+    file: FileSettings,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(Box<up::Up>),
+    Demo(Box<demo::Demo>),
+    Run(Box<run::RunBenchmark>),
+    Leaderboard(leaderboard::ShowLeaderboard),
+    Runs(runs::ListRuns),
+    Cancel(cancel::CancelRun),
+    Import(import::Import),
+    Provider(provider::ProviderCommand),
+    Simulate(simulate::Simulate),
+    Migrate(migrate::Migrate),
+    Doctor(Box<doctor::Doctor>),
+    Completions(completions::Completions),
+    Postgres(postgres::WithPostgres),
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// What went wrong, in words for the user.
+pub fn execute(program: Program) -> anyhow::Result<Outcome> {
+    let json = program.json;
+    match program.command {
+        Command::Up(command) => with_threads(command.execute(json)),
+        Command::Demo(command) => with_threads(command.execute(json)),
+        Command::Run(command) => alone(command.execute(json)),
+        Command::Leaderboard(command) => alone(command.execute(json)),
+        Command::Runs(command) => alone(command.execute(json)),
+        Command::Cancel(command) => alone(command.execute(json)),
+        Command::Import(command) => alone(command.execute(json)),
+        Command::Provider(command) => alone(command.execute(json)),
+        Command::Simulate(command) => with_threads(command.execute(json)),
+        Command::Migrate(command) => alone(command.execute(json)),
+        Command::Doctor(command) => alone(command.execute(json, program.file.config)),
+        Command::Completions(command) => command.execute(),
+        Command::Postgres(command) => alone(command.execute()),
+    }
+}
+
+/// Runs a command that serves, on all cores.
+fn with_threads<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
+    let result = runtime.block_on(work);
+    // Work on another thread that cannot be stopped must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+/// Runs a command that mostly waits, on this thread.
+fn alone<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot start")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+/// Prints a line on standard output.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// Prints JSON on standard output.
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}

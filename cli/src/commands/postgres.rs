@@ -1,0 +1,96 @@
+//! `opb postgres`: a throw-away Postgres for one command, for developers.
+
+use std::{
+    ffi::OsString, os::unix::fs::PermissionsExt as _, os::unix::process::ExitStatusExt as _,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use secrecy::ExposeSecret as _;
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    outcome::{BadUsage, Outcome},
+    postgres::Cluster,
+};
+
+/// Run a command beside a throw-away Postgres, named by `DATABASE_URL` and `OPB_TEST_DATABASE_URL` (for developers)
+///
+/// The exit code is the command's own. SIGINT and SIGTERM are passed on to it.
+#[derive(Debug, Args)]
+pub struct WithPostgres {
+    /// The command and its arguments, after `--`
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    command: Vec<OsString>,
+}
+
+impl WithPostgres {
+    pub async fn execute(self) -> anyhow::Result<Outcome> {
+        let Some((program, arguments)) = self.command.split_first() else {
+            return Err(BadUsage("there is no command; write it after `--`".to_owned()).into());
+        };
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let folder = tempfile::Builder::new()
+            .prefix("opb-postgres-")
+            .tempdir()
+            .context("a folder for Postgres cannot be made")?;
+        // The server of root runs as another user, who must pass through.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
+        let data = folder.path().join("data");
+        let cluster = tokio::select! {
+            cluster = Cluster::start(&data) => cluster?,
+            _ = interrupt.recv() => return Ok(Outcome::Interrupted),
+            _ = terminate.recv() => return Ok(Outcome::Code(143)),
+        };
+        let address = cluster.database_url().expose_secret();
+        let child = Command::new(program)
+            .args(arguments)
+            .env("DATABASE_URL", address)
+            .env("OPB_TEST_DATABASE_URL", address)
+            .spawn()
+            .with_context(|| format!("{} cannot be run", program.display()));
+        let outcome = match child {
+            Ok(child) => wait(child, &mut interrupt, &mut terminate).await,
+            Err(error) => Err(error),
+        };
+        cluster.stop().await?;
+        outcome
+    }
+}
+
+/// Waits for the command, and passes signals on to it.
+async fn wait(
+    mut child: Child,
+    interrupt: &mut Signal,
+    terminate: &mut Signal,
+) -> anyhow::Result<Outcome> {
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                let status = status.context("the command cannot be waited for")?;
+                let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+                return Ok(Outcome::Code(u8::try_from(code).unwrap_or(1)));
+            }
+            _ = interrupt.recv() => pass_on(&child, "INT").await,
+            _ = terminate.recv() => pass_on(&child, "TERM").await,
+        }
+    }
+}
+
+async fn pass_on(child: &Child, signal: &str) {
+    let Some(id) = child.id() else {
+        return;
+    };
+    // The standard library can only kill; a command that has just ended needs no signal.
+    let sent = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", signal, &id.to_string()])
+        .status()
+        .await;
+    if let Err(error) = sent {
+        tracing::warn!(%error, "a signal could not be passed on");
+    }
+}

@@ -1,0 +1,144 @@
+//! `opb provider`: where models are called.
+
+use std::io::Read as _;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use opb_api::routes::models::CreateProvider;
+use opb_core::{
+    library::Page,
+    models::{Provider, ProviderKind},
+};
+use secrecy::SecretString;
+
+use super::{print, print_json};
+use crate::{
+    client::ClientSettings,
+    outcome::{BadUsage, Outcome},
+    tables,
+};
+
+/// Add and list providers of models
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = false)]
+pub struct ProviderCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Add(AddProvider),
+    List(ListProviders),
+}
+
+/// Add a provider; its models are then called `NAME:model`
+#[derive(Debug, Args)]
+struct AddProvider {
+    /// The name: lower-case letters, digits, dashes and underscores
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Where it is, such as `http://127.0.0.1:8081/v1`
+    #[arg(long, env = "OPB_PROVIDER_BASE_URL", value_name = "URL")]
+    base_url: String,
+    /// How it is spoken to
+    #[arg(
+        long,
+        env = "OPB_PROVIDER_KIND",
+        value_name = "KIND",
+        value_enum,
+        default_value = "openai"
+    )]
+    kind: Kind,
+    /// Name of the environment variable that holds the credential
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "credential_stdin")]
+    credential_env: Option<String>,
+    /// Read the credential from standard input
+    #[arg(long)]
+    credential_stdin: bool,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// List the providers
+#[derive(Debug, Args)]
+struct ListProviders {
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// How a provider that has an address is spoken to.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// The chat completions API of OpenAI, which many servers offer
+    Openai,
+}
+
+impl ProviderCommand {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        match self.action {
+            Action::Add(command) => command.execute(json).await,
+            Action::List(command) => command.execute(json).await,
+        }
+    }
+}
+
+impl AddProvider {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let credential = self.credential()?;
+        let Kind::Openai = self.kind;
+        let new = CreateProvider {
+            name: self.name,
+            kind: ProviderKind::Openai,
+            base_url: Some(self.base_url),
+            credential,
+        };
+        let provider: Provider = self
+            .client
+            .connect()?
+            .post("/api/v1/providers", &new)
+            .await?;
+        if json {
+            print_json(&provider)?;
+        } else {
+            print(&tables::providers(std::slice::from_ref(&provider)))?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// The credential; never from the command line, which other users of the machine can read.
+    fn credential(&self) -> anyhow::Result<Option<SecretString>> {
+        let text = if let Some(variable) = &self.credential_env {
+            std::env::var(variable)
+                .map_err(|_| BadUsage(format!("the environment variable {variable} is not set")))?
+        } else if self.credential_stdin {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("the credential cannot be read from standard input")?;
+            text
+        } else {
+            return Ok(None);
+        };
+        match text.trim() {
+            "" => Err(BadUsage("the credential is empty".to_owned()).into()),
+            text => Ok(Some(text.into())),
+        }
+    }
+}
+
+impl ListProviders {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let page: Page<Provider> = self
+            .client
+            .connect()?
+            .get("/api/v1/providers?limit=100")
+            .await?;
+        if json {
+            print_json(&page)?;
+        } else {
+            print(&tables::providers(&page.items))?;
+        }
+        Ok(Outcome::Done)
+    }
+}

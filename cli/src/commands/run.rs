@@ -1,0 +1,219 @@
+//! `opb run`: submits a run, shows how it goes, and ends with what it found.
+
+use clap::Args;
+use opb_core::{
+    auth::Visibility,
+    leaderboards::Leaderboard,
+    models::ModelRequest,
+    runs::{Run, RunState, SubmitRun},
+};
+use serde_json::{Map, Value, json};
+
+use super::{print, print_json};
+use crate::{
+    client::{Client, ClientSettings, follow_run, segment},
+    outcome::Outcome,
+    progress::Progress,
+    tables,
+};
+
+/// Run a benchmark under prompts on models, and print how they did
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  opb run --benchmark first-steps --prompt step-by-step --prompt number-only --model simulated:strong\n\n\
+    Exit codes: 0 completed, 1 something went wrong, 2 bad usage, 3 the run failed or was cancelled,\n\
+    130 interrupted by Ctrl-C (the run goes on)."
+)]
+pub struct RunBenchmark {
+    /// The benchmark: `slug`, or `slug@2` for one of its versions
+    #[arg(long, short, env = "OPB_BENCHMARK", value_name = "SLUG")]
+    benchmark: String,
+    /// A prompt: `slug`, or `slug@2` or `slug@production` for one of its versions; may be repeated
+    #[arg(
+        long = "prompt",
+        short,
+        env = "OPB_PROMPTS",
+        value_name = "SLUG",
+        required = true,
+        value_delimiter = ','
+    )]
+    prompts: Vec<String>,
+    /// A model, `provider:name` such as `simulated:strong`; may be repeated
+    #[arg(
+        long = "model",
+        short,
+        env = "OPB_MODELS",
+        value_name = "MODEL",
+        required = true,
+        value_delimiter = ','
+    )]
+    models: Vec<String>,
+    /// How often each item is asked
+    #[arg(long, env = "OPB_REPEATS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    repeats: i32,
+    /// Ask only the first so many items
+    #[arg(long, env = "OPB_LIMIT", value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    limit: Option<i32>,
+    /// Makes simulated answers, and those of models that take a seed, repeatable
+    #[arg(
+        long,
+        env = "OPB_SEED",
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    seed: i64,
+    /// A name to recognise the run by
+    #[arg(long, env = "OPB_RUN_NAME", value_name = "TEXT", default_value = "")]
+    name: String,
+    /// A parameter that is sent with every call, such as `temperature=0`; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_parameter)]
+    parameters: Vec<(String, Value)>,
+    /// Return as soon as the run is submitted
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+impl RunBenchmark {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let client = self.client.connect()?;
+        let request = self.request();
+        let run = submit(&client, &request).await?;
+        if self.no_wait {
+            if json {
+                print_json(&run)?;
+            } else {
+                print(&format!(
+                    "submitted run {} with {} evaluations",
+                    run.id, run.planned
+                ))?;
+            }
+            return Ok(Outcome::Done);
+        }
+        let run = tokio::select! {
+            biased;
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                eprintln!("\nrun {0} goes on; see it with `opb runs`, end it with `opb cancel {0}`", run.id);
+                return Ok(Outcome::Interrupted);
+            }
+            run = follow(&client, &run, json) => run?,
+        };
+        if json {
+            print_json(&run)?;
+        } else {
+            print_result(&client, &run).await?;
+        }
+        Ok(if run.state == RunState::Completed {
+            Outcome::Done
+        } else {
+            Outcome::RunFailed
+        })
+    }
+
+    fn request(&self) -> SubmitRun {
+        let parameters: Map<String, Value> = self.parameters.iter().cloned().collect();
+        let model = |name: &String| {
+            if parameters.is_empty() {
+                return ModelRequest::Name(name.clone());
+            }
+            // The type of this form has no name outside of its crate; its JSON is the public one.
+            let form = json!({"model": name, "parameters": parameters});
+            serde_json::from_value(form).unwrap_or_else(|_| ModelRequest::Name(name.clone()))
+        };
+        SubmitRun {
+            benchmark: self.benchmark.clone(),
+            prompts: self.prompts.clone(),
+            models: self.models.iter().map(model).collect(),
+            repeats: self.repeats,
+            limit: self.limit,
+            seed: self.seed,
+            name: self.name.clone(),
+            visibility: Visibility::Public,
+        }
+    }
+}
+
+/// Submits a run.
+pub async fn submit(client: &Client, request: &SubmitRun) -> anyhow::Result<Run> {
+    client.post_once("/api/v1/runs", request).await
+}
+
+/// Shows the progress of a run until it has ended.
+pub async fn follow(client: &Client, run: &Run, quiet: bool) -> anyhow::Result<Run> {
+    let mut progress = Progress::new(run, quiet);
+    let ended = follow_run(client, run.id, |run| progress.show(run)).await;
+    progress.finish();
+    ended
+}
+
+/// The standings that come from this run.
+pub async fn leaderboard_of(
+    client: &Client,
+    run: &Run,
+    simulated: bool,
+) -> anyhow::Result<Leaderboard> {
+    let path = format!(
+        "/api/v1/leaderboards/{}?simulated={simulated}",
+        segment(&run.benchmark)
+    );
+    let mut leaderboard: Leaderboard = client.get(&path).await?;
+    leaderboard
+        .standings
+        .retain(|standing| standing.run_id == run.id);
+    Ok(leaderboard)
+}
+
+async fn print_result(client: &Client, run: &Run) -> anyhow::Result<()> {
+    print(&tables::run_summary(run))?;
+    if run.state != RunState::Completed {
+        return Ok(());
+    }
+    let mut shown = 0;
+    for simulated in [false, true] {
+        let leaderboard = leaderboard_of(client, run, simulated).await?;
+        if !leaderboard.standings.is_empty() {
+            shown += leaderboard.standings.len();
+            print(&format!("\n{}", tables::leaderboard(&leaderboard)))?;
+        }
+    }
+    if shown < run.prompts.len() * run.models.len() {
+        print(
+            "\nSome columns are not on the leaderboard: it keeps earlier results over more items, and has no place for columns without any score.",
+        )?;
+    }
+    Ok(())
+}
+
+/// `name=value`; a value that is JSON is taken as such, anything else as text.
+fn parse_parameter(text: &str) -> Result<(String, Value), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+            Ok((name.to_owned(), value))
+        }
+        _ => Err("expected NAME=VALUE, such as temperature=0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_json_or_text() {
+        for (text, name, value) in [
+            ("temperature=0", "temperature", json!(0)),
+            ("stop=[\"a\"]", "stop", json!(["a"])),
+            ("reasoning_effort=low", "reasoning_effort", json!("low")),
+            ("a=b=c", "a", json!("b=c")),
+        ] {
+            assert_eq!(parse_parameter(text), Ok((name.to_owned(), value)));
+        }
+        for text in ["temperature", "=1", ""] {
+            assert!(parse_parameter(text).is_err(), "{text}");
+        }
+    }
+}

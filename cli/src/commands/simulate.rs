@@ -1,0 +1,39 @@
+//! `opb simulate`: the simulated provider over HTTP.
+
+use clap::Args;
+use opb_core::config::{self, LogSettings};
+use tokio_util::sync::CancellationToken;
+
+use super::up::start_log;
+use crate::{
+    outcome::Outcome,
+    simulate::{SimulateSettings, serve},
+};
+
+/// Serve simulated models in OpenAI's format, for tests and load measurements
+#[derive(Debug, Args)]
+pub struct Simulate {
+    #[command(flatten)]
+    settings: SimulateSettings,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+impl Simulate {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        start_log(&self.log)?;
+        let stop = CancellationToken::new();
+        config::stop_on_signals(stop.clone())?;
+        serve(self.settings, stop, |address| {
+            // Whoever closed our output does not wait for this line.
+            let line = if json {
+                format!("{{\"ready\":\"http://{address}\"}}")
+            } else {
+                format!("ready http://{address}")
+            };
+            let _ = super::print(&line);
+        })
+        .await?;
+        Ok(Outcome::Done)
+    }
+}

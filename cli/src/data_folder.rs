@@ -1,0 +1,151 @@
+//! What a bank keeps in its data folder, beside the database of [`crate::postgres`].
+//!
+//! ```text
+//! bank.lock     held while a bank serves from the folder; says which process
+//! master-key    the key for secrets at rest and for tokens
+//! api-key       the key of the system user, for the other commands of this machine
+//! url           where the bank serves; there only while it does
+//! ```
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read as _, Seek as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use secrecy::SecretString;
+
+use crate::postgres;
+
+/// A data folder, by its path.
+#[derive(Debug, Clone)]
+pub struct DataFolder(PathBuf);
+
+/// The sole right to serve from a data folder; the system takes it back when this process ends, however it ends.
+#[derive(Debug)]
+pub struct BankLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+impl DataFolder {
+    /// The folder of this path, or the default one.
+    pub fn new(path: Option<&Path>) -> Self {
+        Self(path.map_or_else(postgres::default_data_dir, Path::to_owned))
+    }
+
+    /// The same folder, made if it is not there.
+    pub fn create(self) -> anyhow::Result<Self> {
+        Ok(Self(postgres::create_data_folder(&self.0)?))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The file with the master key.
+    pub fn master_key_file(&self) -> PathBuf {
+        self.0.join("master-key")
+    }
+
+    /// The file with the local API key.
+    pub fn api_key_file(&self) -> PathBuf {
+        self.0.join("api-key")
+    }
+
+    /// The local API key, if there is one that this user may read.
+    pub fn api_key(&self) -> Option<SecretString> {
+        let text = std::fs::read_to_string(self.api_key_file()).ok()?;
+        let key = text.trim();
+        (!key.is_empty()).then(|| key.into())
+    }
+
+    /// Where the bank of this folder serves, or served when it was killed.
+    pub fn url(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.url_file()).ok()?;
+        let url = text.trim();
+        (!url.is_empty()).then(|| url.to_owned())
+    }
+
+    /// Writes down where the bank serves, for the other commands.
+    pub fn write_url(&self, url: &str) -> anyhow::Result<()> {
+        let path = self.url_file();
+        let unfinished = path.with_extension("new");
+        std::fs::write(&unfinished, format!("{url}\n"))
+            .and_then(|()| std::fs::rename(&unfinished, &path))
+            .with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// Forgets where the bank served.
+    pub fn remove_url(&self) {
+        // If it stays, the commands say that nothing answers there.
+        let _ = std::fs::remove_file(self.url_file());
+    }
+
+    /// Takes the folder for this process, or says who has it.
+    pub fn lock(&self) -> anyhow::Result<BankLock> {
+        let path = self.0.join("bank.lock");
+        let what = || format!("{} cannot be locked", path.display());
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(what)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(self.taken(&mut file)),
+            Err(TryLockError::Error(error)) => return Err(error).with_context(what),
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .with_context(what)?;
+        Ok(BankLock(file))
+    }
+
+    fn taken(&self, lock: &mut File) -> String {
+        let mut process = String::new();
+        // The number is only a help to the reader; a lock without one is still a lock.
+        let _ = lock.read_to_string(&mut process);
+        let process = match process.trim() {
+            "" => "unknown",
+            process => process,
+        };
+        let at = self
+            .url()
+            .map(|url| format!(" at {url}"))
+            .unwrap_or_default();
+        format!(
+            "another opb (process {process}) already serves from {}{at}; stop it or choose another folder with --data",
+            self.0.display()
+        )
+    }
+
+    fn url_file(&self) -> PathBuf {
+        self.0.join("url")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_to_come_is_told_who_was_first() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = DataFolder::new(Some(temp.path())).create().unwrap();
+        let first = folder.lock().unwrap();
+        folder.write_url("http://127.0.0.1:1234").unwrap();
+        let refusal = folder.lock().unwrap_err().to_string();
+        let process = format!("process {}", std::process::id());
+        assert!(
+            refusal.contains(&process) && refusal.contains("http://127.0.0.1:1234"),
+            "{refusal}"
+        );
+        drop(first);
+        folder.lock().unwrap();
+        folder.remove_url();
+        assert_eq!(folder.url(), None);
+    }
+}

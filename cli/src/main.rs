@@ -1,0 +1,23 @@
+//! `opb`: serves a bank of prompts and benchmarks, and talks to one.
+//!
+//! Nothing here knows a rule: what a command does is decided by the crates behind it or by the server it asks.
+//! Nothing heavy may happen before the command line is parsed: `opb --help` must answer at once.
+
+mod bank;
+mod client;
+mod commands;
+mod data_folder;
+mod outcome;
+mod packs;
+mod postgres;
+mod progress;
+mod simulate;
+mod tables;
+mod text;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let program: commands::Program = opb_core::config::parse();
+    outcome::exit_code(commands::execute(program))
+}

@@ -1,0 +1,167 @@
+//! As whom the server runs: as the caller, or as another user when the caller is root.
+//!
+//! Postgres refuses to run as root, so root's server must never be started without this module.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tracing::warn;
+
+use super::Error;
+use super::folder::Folder;
+
+/// The user as whom the server and `initdb` run.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The user to become; nothing when the caller is an ordinary user.
+    user: Option<User>,
+    /// Whether `setpriv` can tie the server's life to ours.
+    has_setpriv: bool,
+}
+
+#[derive(Clone, Debug)]
+struct User {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl Account {
+    /// Chooses the user: whoever owns the data already, else `postgres`, else `nobody`.
+    pub fn for_server_of(folder: &Folder) -> Result<Self, Error> {
+        let user = if is_root() {
+            Some(
+                owner(&folder.cluster())
+                    .or_else(known_user)
+                    .ok_or(Error::NoUser)?,
+            )
+        } else {
+            None
+        };
+        let has_setpriv =
+            succeeds(Command::new("setpriv").args(["--pdeathsig", "INT", "--", "true"]));
+        if !has_setpriv {
+            warn!(
+                "there is no setpriv with --pdeathsig: should opb be killed, Postgres ends only at its next start"
+            );
+        }
+        Ok(Self { user, has_setpriv })
+    }
+
+    /// A command that runs `program` as this user, and that is asked to stop when the *thread* that spawned it ends.
+    ///
+    /// It is in a process group of its own: a Ctrl-C at the terminal is for opb, which then stops the server in order.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = if self.has_setpriv {
+            // The request for a signal would be lost on a change of user, but setpriv already starts as the new user.
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "INT", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"))
+        {
+            command.env_remove(name);
+        }
+        // The log is searched for English messages, and the current folder may be closed to the user.
+        command
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::null());
+        self.become_user(&mut command);
+        command
+    }
+
+    /// Makes this user the owner of `path`.
+    pub fn give(&self, path: &Path) -> Result<(), Error> {
+        let Some(user) = &self.user else {
+            return Ok(());
+        };
+        // A link is not followed: in a folder of somebody else it could point anywhere.
+        lchown(path, Some(user.uid), Some(user.gid)).map_err(Error::io(format!(
+            "give {} to the user {}",
+            path.display(),
+            user.name
+        )))
+    }
+
+    /// Checks that this user can enter the folder, through every folder above it.
+    pub fn require_entry(&self, folder: &Folder) -> Result<(), Error> {
+        let Some(user) = &self.user else {
+            return Ok(());
+        };
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "cd \"$0\""])
+            .arg(&folder.root)
+            .current_dir("/");
+        self.become_user(&mut command);
+        if succeeds(&mut command) {
+            return Ok(());
+        }
+        Err(Error::NoEntry {
+            user: user.name.clone(),
+            folder: folder.root.clone(),
+        })
+    }
+
+    fn become_user(&self, command: &mut Command) {
+        if let Some(user) = &self.user {
+            // The standard library drops root's supplementary groups along with this.
+            command.uid(user.uid).gid(user.gid);
+        }
+    }
+}
+
+/// Whether this process runs as root.
+pub fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// The owner of data that an ordinary user has made before, so that root can run on them too.
+fn owner(cluster: &Path) -> Option<User> {
+    let metadata = fs::metadata(cluster)
+        .ok()
+        .filter(|metadata| metadata.uid() != 0)?;
+    Some(User {
+        name: metadata.uid().to_string(),
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+    })
+}
+
+fn known_user() -> Option<User> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    ["postgres", "nobody"].into_iter().find_map(|name| {
+        let line = users
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
+        let mut ids = line
+            .split(':')
+            .skip(2)
+            .map_while(|field| field.parse().ok());
+        Some(User {
+            name: name.to_owned(),
+            uid: ids.next()?,
+            gid: ids.next()?,
+        })
+    })
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

@@ -1,0 +1,140 @@
+//! Waits until the server answers, and makes its database.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, raw_sql};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::info;
+
+use super::Error;
+use super::folder::Folder;
+use super::server::Server;
+
+/// The extensions that the queue's own migrations create.
+const EXTENSIONS: [&str; 2] = ["hstore", "pgcrypto"];
+
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The pause between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Waits until the server answers, checks its extensions and creates the database `opb` if there is none.
+///
+/// Gives up when the server ends or says nothing at all for as long as `silence`.
+/// `log_start` is where the log of this start begins.
+pub async fn prepare_database(
+    server: &Server,
+    folder: &Folder,
+    silence: Duration,
+    log_start: u64,
+) -> Result<(), Error> {
+    let mut conn = connect(server, folder, silence, log_start).await?;
+    require_extensions(&mut conn).await?;
+    create_database(&mut conn).await?;
+    conn.close().await.map_err(database("close a connection"))
+}
+
+async fn connect(
+    server: &Server,
+    folder: &Folder,
+    silence: Duration,
+    log_start: u64,
+) -> Result<PgConnection, Error> {
+    let url = folder.database_url(server.port, "postgres")?;
+    let options: PgConnectOptions = url
+        .expose_secret()
+        .parse()
+        .map_err(database("read the address"))?;
+    let log = || folder.log().tail(log_start);
+    let mut deadline = Instant::now() + silence;
+    let mut is_recovering = false;
+    loop {
+        let attempt = tokio::select! {
+            biased;
+            status = server.exited() => return Err(Error::Start { status, log: log() }),
+            attempt = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)) => attempt,
+        };
+        match attempt.map(|result| result.map_err(|error| (code(&error), error))) {
+            Ok(Ok(conn)) => return Ok(conn),
+            // After a crash the server reads its log back, which can take minutes and must not be cut short.
+            Ok(Err((Some(code), _))) if code == "57P03" => {
+                if !is_recovering {
+                    info!("the Postgres server is starting up");
+                }
+                is_recovering = true;
+                deadline = Instant::now() + silence;
+            }
+            Ok(Err((Some(code), _))) if code == "28P01" => {
+                // Unless a stranger was quicker to take the port: then our own server is about to end.
+                let status = timeout(CONNECT_TIMEOUT, server.exited()).await;
+                let rejected = |_| Error::PasswordRejected {
+                    file: folder.password_file(),
+                };
+                let status = status.map_err(rejected)?;
+                return Err(Error::Start { status, log: log() });
+            }
+            _ if Instant::now() >= deadline => {
+                return Err(Error::Silent {
+                    seconds: silence.as_secs(),
+                    log: log(),
+                });
+            }
+            _ => {}
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// These statements ask the server about itself before there is a schema, so they cannot be checked when compiled.
+async fn require_extensions(conn: &mut PgConnection) -> Result<(), Error> {
+    let statement = "
+        -- readiness::require_extensions
+        select name::text
+        from pg_available_extensions
+        where name = any($1)";
+    let available: Vec<String> = sqlx::query_scalar(statement)
+        .bind(EXTENSIONS)
+        .fetch_all(conn)
+        .await
+        .map_err(database("list the extensions"))?;
+    let missing: Vec<&str> = EXTENSIONS
+        .into_iter()
+        .filter(|name| !available.iter().any(|known| known == name))
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::MissingExtensions {
+            names: missing.join(" and "),
+        })
+    }
+}
+
+async fn create_database(conn: &mut PgConnection) -> Result<(), Error> {
+    let statement = "
+        -- readiness::create_database
+        select exists (select from pg_database where datname = 'opb')";
+    let exists: bool = sqlx::query_scalar(statement)
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(database("look for the database opb"))?;
+    if exists {
+        return Ok(());
+    }
+    raw_sql("create database opb")
+        .execute(conn)
+        .await
+        .map_err(database("create the database opb"))?;
+    Ok(())
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
+fn database(what: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+    move |source| Error::Database { what, source }
+}

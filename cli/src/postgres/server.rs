@@ -1,0 +1,134 @@
+//! One process of the server, from its first to its last moment.
+
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::sync::watch;
+
+use super::account::Account;
+use super::binaries::Binaries;
+use super::folder::Folder;
+use super::{Error, pidfile};
+
+/// The settings of every server; on the command line they outrank any file in the data folder.
+///
+/// The first three are the promise that a confirmed result survives a power cut.
+/// The sizes fit a small machine that runs opb too.
+const SETTINGS: [&str; 18] = [
+    "fsync=on",
+    "full_page_writes=on",
+    "synchronous_commit=on",
+    "listen_addresses=127.0.0.1",
+    // A socket's path may have about 100 bytes, and the data folder's name is not ours to choose.
+    "unix_socket_directories=",
+    "ssl=off",
+    "max_connections=200",
+    "shared_buffers=256MB",
+    "wal_compression=on",
+    "max_wal_size=2GB",
+    "checkpoint_timeout=15min",
+    "jit=off",
+    "timezone=UTC",
+    "log_timezone=UTC",
+    "lc_messages=C",
+    "log_destination=stderr",
+    "logging_collector=off",
+    "cluster_name=openpromptbank",
+];
+
+/// A server that has been started; dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    /// The port on 127.0.0.1 where it listens.
+    pub port: u16,
+    pid: u32,
+    exit: watch::Receiver<Option<String>>,
+}
+
+impl Server {
+    /// Starts the server; it needs a moment more before it answers.
+    pub fn spawn(
+        folder: &Folder,
+        account: &Account,
+        binaries: &Binaries,
+        port: u16,
+    ) -> Result<Self, Error> {
+        let program = binaries.program("postgres");
+        let what = || format!("run {}", program.display());
+        let log = folder.log().open()?;
+        account.give(&folder.log().path)?;
+        let mut command = account.command(&program);
+        command
+            .arg("-D")
+            .arg(folder.cluster())
+            .args(["-p", &port.to_string()]);
+        command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        command
+            .stdout(log.try_clone().map_err(Error::io(what()))?)
+            .stderr(log);
+
+        let (started, start) = mpsc::sync_channel(1);
+        let (ended, exit) = watch::channel(None);
+        // Linux sends the signal of a dying parent when the parent's *thread* ends: this one lives exactly as long as the server.
+        thread::Builder::new()
+            .name("postgres".to_owned())
+            .spawn(move || keep(command, &started, &ended))
+            .map_err(Error::io("start a thread for the Postgres server"))?;
+        let started = start
+            .recv()
+            .unwrap_or_else(|_| Err(std::io::Error::other("its thread has ended")));
+        Ok(Self {
+            port,
+            pid: started.map_err(Error::io(what()))?,
+            exit,
+        })
+    }
+
+    /// Waits until the server has ended, and says how.
+    pub async fn exited(&self) -> String {
+        let mut exit = self.exit.clone();
+        let status = exit.wait_for(Option::is_some).await;
+        status
+            .ok()
+            .and_then(|status| status.clone())
+            .unwrap_or_else(|| "unknown".to_owned())
+    }
+
+    /// Stops the server and waits until it is gone; blocks for at most about 45 seconds.
+    pub fn halt(&self) -> Result<(), Error> {
+        if pidfile::halt(self.pid, || self.exit.borrow().is_some()) {
+            return Ok(());
+        }
+        Err(Error::StillRunning { pid: self.pid })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.halt() {
+            tracing::error!(pid = self.pid, %error, "the Postgres server is left behind");
+        }
+    }
+}
+
+/// Runs the server to its end.
+fn keep(
+    mut command: Command,
+    started: &mpsc::SyncSender<std::io::Result<u32>>,
+    ended: &watch::Sender<Option<String>>,
+) {
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            // The receiver waits for exactly this message.
+            started.send(Err(error)).ok();
+            return;
+        }
+    };
+    started.send(Ok(child.id())).ok();
+    let status = child
+        .wait()
+        .map_or_else(|error| error.to_string(), |status| status.to_string());
+    ended.send_replace(Some(status));
+}

@@ -1,0 +1,113 @@
+//! Listens, hands connections to threads, and stops cleanly.
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{LocalPoolHandle, TaskTracker};
+
+use super::answers::read_answers;
+use super::faults::ResetOnPurpose;
+use super::limiter::Limiter;
+use super::routes::{Simulator, handle};
+use super::settings::SimulateSettings;
+use super::stats::Stats;
+
+/// How long running requests may take after the stop; a hang would otherwise last for ever.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Serves until `shutdown`; `ready` is told the address once connections are accepted.
+///
+/// Each thread has a runtime of its own and keeps its connections, so a request never crosses threads.
+///
+/// # Errors
+/// When an answer file cannot be read or the address cannot be listened on.
+pub async fn serve(
+    settings: SimulateSettings,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(SocketAddr),
+) -> anyhow::Result<()> {
+    let simulator = Arc::new(Simulator {
+        answers: read_answers(&settings.answers)?,
+        faults: settings.fault_plan(),
+        latency: settings.latency,
+        seed: settings.seed,
+        limiter: settings.rpm.map(Limiter::new),
+        api_key: settings.api_key,
+        stats: Stats::default(),
+        started: Instant::now(),
+    });
+    let address = SocketAddr::new(settings.listen_host, settings.port);
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address}"))?;
+    let threads = settings
+        .threads
+        .or_else(|| available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    let pool = LocalPoolHandle::new(threads);
+    let connections = TaskTracker::new();
+    ready(
+        listener
+            .local_addr()
+            .context("read the address listened on")?,
+    );
+
+    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
+        let Ok(stream) = accepted.and_then(|(stream, _)| stream.into_std()) else {
+            // Out of file descriptors, most likely: some connections have to end first.
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let (simulator, shutdown) = (Arc::clone(&simulator), shutdown.clone());
+        let tracked = connections.token();
+        pool.spawn_pinned(move || async move {
+            let _tracked = tracked;
+            // Registered again here, with the runtime of this thread.
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                serve_connection(&simulator, stream, shutdown).await;
+            }
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+async fn serve_connection(simulator: &Simulator, stream: TcpStream, shutdown: CancellationToken) {
+    let _open = simulator.stats.open_connection();
+    // Without it a small answer may wait for an acknowledgement; a failure costs speed only.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| handle(simulator, request));
+    let mut connection = http1::Builder::new()
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service);
+
+    let mut finished = shutdown.run_until_cancelled(&mut connection).await;
+    if finished.is_none() {
+        Pin::new(&mut connection).graceful_shutdown();
+        finished = timeout(GRACE, &mut connection).await.ok();
+    }
+    // What else goes wrong on a connection is the client's own business.
+    if matches!(finished, Some(Err(error)) if is_reset_on_purpose(&error)) {
+        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    }
+}
+
+fn is_reset_on_purpose(error: &hyper::Error) -> bool {
+    error
+        .source()
+        .is_some_and(<dyn std::error::Error>::is::<ResetOnPurpose>)
+}

@@ -1,0 +1,189 @@
+//! Tables for people. Whatever shows simulated results says so.
+
+use std::io::IsTerminal as _;
+
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use opb_core::{
+    leaderboards::{Leaderboard, Standing},
+    models::Provider,
+    runs::Run,
+};
+
+use crate::{progress, text};
+
+/// The width of a table where there is no terminal to ask; wide enough for every leaderboard.
+const WIDTH: u16 = 160;
+
+/// A leaderboard with a heading.
+pub fn leaderboard(leaderboard: &Leaderboard) -> String {
+    let label = if leaderboard.simulated {
+        "SIMULATED leaderboard"
+    } else {
+        "Leaderboard"
+    };
+    let heading = format!(
+        "{label} of {} ({} items, intervals at {:.0} %)",
+        text::plain(&leaderboard.benchmark),
+        leaderboard.item_count,
+        leaderboard.confidence * 100.0
+    );
+    if leaderboard.standings.is_empty() {
+        return format!("{heading}\nno results yet");
+    }
+    let mut table = table(&[
+        "rank",
+        "prompt",
+        "model",
+        "score",
+        "$ per 1,000",
+        "p50 ms",
+        "p95 ms",
+        "errors",
+    ]);
+    for standing in &leaderboard.standings {
+        table.add_row(row(standing));
+    }
+    align_right(&mut table, &[0, 4, 5, 6, 7]);
+    let mut lines = vec![heading, table.to_string()];
+    lines.push(
+        "Entries whose ranks overlap cannot be told apart for sure by this many items.".to_owned(),
+    );
+    if leaderboard.simulated {
+        lines.push(
+            "SIMULATED: no model was called; these numbers say nothing about any real model."
+                .to_owned(),
+        );
+    }
+    lines.join("\n")
+}
+
+/// The runs of a page.
+pub fn runs(runs: &[Run]) -> String {
+    let mut table = table(&[
+        "run",
+        "created",
+        "benchmark",
+        "columns",
+        "state",
+        "done",
+        "errors",
+        "cost",
+        "name",
+    ]);
+    for run in runs {
+        let name = text::plain(&run.name);
+        table.add_row(vec![
+            run.id.to_string(),
+            text::time(run.created_at),
+            text::plain(&run.benchmark),
+            format!(
+                "{} × {}{}",
+                run.prompts.len(),
+                run.models.len(),
+                if run.simulated { ", simulated" } else { "" }
+            ),
+            progress::state_name(run.state).to_owned(),
+            format!("{}/{}", text::count(run.recorded), text::count(run.planned)),
+            text::count(run.errors),
+            text::dollars(run.cost_microusd),
+            name,
+        ]);
+    }
+    align_right(&mut table, &[5, 6, 7]);
+    table.to_string()
+}
+
+/// The providers.
+pub fn providers(providers: &[Provider]) -> String {
+    let mut table = table(&["name", "kind", "base URL", "credential"]);
+    for provider in providers {
+        let kind = serde_json::to_value(provider.kind).ok();
+        table.add_row(vec![
+            text::plain(&provider.name),
+            kind.and_then(|kind| kind.as_str().map(str::to_owned))
+                .unwrap_or_default(),
+            text::plain(provider.base_url.as_deref().unwrap_or("-")),
+            text::plain(provider.credential_hint.as_deref().unwrap_or("-")),
+        ]);
+    }
+    table.to_string()
+}
+
+/// One line about how a run ended.
+pub fn run_summary(run: &Run) -> String {
+    let reason = if run.state_reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", text::plain(&run.state_reason))
+    };
+    let simulated = if run.simulated { "SIMULATED, " } else { "" };
+    let seconds = run
+        .started_at
+        .zip(run.finished_at)
+        .map(|(start, end)| (end - start).as_seconds_f64());
+    let took = seconds
+        .map(|seconds| format!(" in {seconds:.1} s"))
+        .unwrap_or_default();
+    format!(
+        "{simulated}run {} {}{reason}: {} of {} evaluations{took}, {} errors, {} retries, {}",
+        run.id,
+        progress::state_name(run.state),
+        text::count(run.recorded),
+        text::count(run.planned),
+        text::count(run.errors),
+        text::count(run.retries),
+        text::dollars(run.cost_microusd)
+    )
+}
+
+fn row(standing: &Standing) -> Vec<String> {
+    let mut model = text::plain(&standing.model);
+    if standing
+        .parameters
+        .as_object()
+        .is_some_and(|parameters| !parameters.is_empty())
+    {
+        model.push(' ');
+        model.push_str(&text::plain(&standing.parameters.to_string()));
+    }
+    vec![
+        text::rank(standing.rank_low, standing.rank_high),
+        text::plain(&standing.prompt),
+        model,
+        text::score(standing.score, standing.score_low, standing.score_high),
+        standing
+            .cost_per_1000_microusd
+            .map_or_else(|| "-".to_owned(), text::dollars),
+        text::millis(standing.latency_p50_ms),
+        text::millis(standing.latency_p95_ms),
+        format!(
+            "{}/{}",
+            text::count(standing.errors),
+            text::count(standing.evaluations)
+        ),
+    ]
+}
+
+fn table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    if !std::io::stdout().is_terminal() {
+        table.set_width(WIDTH);
+    }
+    table.set_header(
+        headings
+            .iter()
+            .map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)),
+    );
+    table
+}
+
+fn align_right(table: &mut Table, columns: &[usize]) {
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}

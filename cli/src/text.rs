@@ -1,0 +1,136 @@
+//! Text for people: numbers with their units, and words from a server made safe for a terminal.
+//!
+//! What a server sends may hold what a model or a stranger wrote. Nothing of it may move the cursor, change colours or
+//! hide other text.
+
+use chrono::{DateTime, Utc};
+
+/// The text without control characters, escape sequences and marks that change the direction of writing.
+pub fn plain(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '\u{1b}' && letters.peek() == Some(&'[') {
+            // A control sequence ends with a byte from @ to ~ after its bracket.
+            letters.next();
+            while letters
+                .next_if(|next| !('@'..='~').contains(next))
+                .is_some()
+            {}
+            letters.next();
+        } else if matches!(letter, '\n' | '\t') {
+            safe.push(' ');
+        } else if !letter.is_control() && !hides_text(letter) {
+            safe.push(letter);
+        }
+    }
+    safe
+}
+
+/// `82.5 % [77.1, 86.9]`
+pub fn score(score: f64, low: f64, high: f64) -> String {
+    format!(
+        "{:.1} % [{:.1}, {:.1}]",
+        score * 100.0,
+        low * 100.0,
+        high * 100.0
+    )
+}
+
+/// `1–2`, or `3` when the range holds one rank only.
+pub fn rank(low: i32, high: i32) -> String {
+    if low == high {
+        low.to_string()
+    } else {
+        format!("{low}–{high}")
+    }
+}
+
+/// Dollars of micro-dollars: `$0.42`, with more digits for small amounts.
+pub fn dollars(microusd: i64) -> String {
+    let (dollars, rest) = (microusd / 1_000_000, microusd % 1_000_000);
+    if dollars == 0 && rest != 0 {
+        return format!("${dollars}.{:04}", (rest + 50) / 100);
+    }
+    // Cents, rounded half up, without the detour over a float.
+    let cents = (microusd + 5_000) / 10_000;
+    format!("${}.{:02}", cents / 100, cents % 100)
+}
+
+/// `1,234,567`
+pub fn count(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|group| std::str::from_utf8(group).ok())
+        .collect();
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{}", groups.join(","))
+}
+
+/// Whole milliseconds, `-` where nothing was measured.
+pub fn millis(latency_ms: Option<f64>) -> String {
+    latency_ms.map_or_else(|| "-".to_owned(), |latency| format!("{latency:.0}"))
+}
+
+/// `2026-05-01 12:34 UTC`
+pub fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// Marks that turn the direction of writing or have no width, and can make text look like other text.
+fn hides_text(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_a_server_steers_the_terminal() {
+        for (text, expect) in [
+            ("plain", "plain"),
+            ("\u{1b}[31mred\u{1b}[0m", "red"),
+            ("\u{1b}]0;title\u{7}", "]0;title"),
+            ("\u{1b}[2J\u{1b}[1;1Hgone", "gone"),
+            ("two\nlines\there\r", "two lines here"),
+            ("\u{9b}31mred", "31mred"),
+            ("abc\u{202e}cba", "abccba"),
+            ("größe 東京", "größe 東京"),
+            ("\u{1b}[", ""),
+        ] {
+            assert_eq!(plain(text), expect, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_their_units() {
+        assert_eq!(score(0.825, 0.771, 0.869), "82.5 % [77.1, 86.9]");
+        assert_eq!((rank(1, 2), rank(3, 3)), ("1–2".into(), "3".into()));
+        for (microusd, expect) in [
+            (0, "$0.00"),
+            (50, "$0.0001"),
+            (12_345, "$0.0123"),
+            (425_000, "$0.4250"),
+            (1_234_567, "$1.23"),
+            (12_995_000, "$13.00"),
+        ] {
+            assert_eq!(dollars(microusd), expect, "{microusd}");
+        }
+        for (number, expect) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (-1_234_567, "-1,234,567"),
+        ] {
+            assert_eq!(count(number), expect);
+        }
+        assert_eq!(
+            (millis(None), millis(Some(41.6))),
+            ("-".into(), "42".into())
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! `opb up`: one process that serves a whole bank, and what it leaves behind.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use opb_testing::TestDatabase;
+
+use crate::site::{Site, signal, wait_until};
+
+#[test]
+fn a_bank_serves_runs_and_ends_in_order() {
+    let site = Site::new();
+    let mut up = site.up(&[]);
+    for file in ["api-key", "master-key"] {
+        let mode = fs::metadata(site.data().join(file))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+
+    let words = [
+        "run",
+        "--benchmark=first-steps",
+        "--prompt=step-by-step,number-only",
+        "--model=simulated:strong,simulated:weak",
+        "--json",
+    ];
+    let run = site.check(&words, 0).json();
+    assert_eq!(
+        (&run["state"], &run["recorded"], &run["simulated"]),
+        (&"completed".into(), &240.into(), &true.into())
+    );
+
+    let board = site
+        .check(&["leaderboard", "first-steps", "--json"], 0)
+        .json();
+    let standings = board["standings"].as_array().unwrap();
+    assert_eq!(standings.len(), 4);
+    for standing in standings {
+        assert!(
+            (1..=4).contains(&standing["rank_low"].as_i64().unwrap()),
+            "{standing}"
+        );
+        assert!(
+            standing["score_low"].as_f64().unwrap() < standing["score_high"].as_f64().unwrap(),
+            "{standing}"
+        );
+    }
+    assert_eq!(standings[0]["model"], "simulated:strong");
+    let text = site.check(&["leaderboard", "first-steps"], 0).out;
+    assert!(
+        text.contains("SIMULATED") && text.contains(" % ["),
+        "{text}"
+    );
+
+    let second = site.check(&["up"], 1);
+    assert!(
+        second.error().contains("already serves") && second.err.contains(&up.url),
+        "{}",
+        second.err
+    );
+
+    signal("TERM", up.id());
+    let (code, rest) = up.wait();
+    assert_eq!((code, rest.as_str()), (Some(0), ""), "{}", site.up_log());
+    assert_eq!(site.processes(), Vec::<u32>::new());
+    assert!(!site.data().join("url").exists());
+}
+
+#[test]
+fn every_built_in_benchmark_runs_under_its_prompts() {
+    let site = Site::new();
+    let _up = site.up(&[]);
+    for (benchmark, prompts) in [
+        (
+            "capitals",
+            "capital-question,capital-one-name,capital-geographer",
+        ),
+        (
+            "json-extraction",
+            "extract-plainly,extract-strictly,extract-by-example",
+        ),
+        (
+            "sentiment",
+            "sentiment-question,sentiment-one-word,sentiment-by-example",
+        ),
+    ] {
+        let run = site
+            .check(
+                &[
+                    "run",
+                    "--benchmark",
+                    benchmark,
+                    "--prompt",
+                    prompts,
+                    "--model=simulated:strong",
+                    "--limit=20",
+                    "--json",
+                ],
+                0,
+            )
+            .json();
+        assert_eq!(
+            (&run["recorded"], &run["errors"]),
+            (&60.into(), &0.into()),
+            "{run}"
+        );
+        assert!(run["passed"].as_i64().unwrap() >= 20, "{benchmark}: {run}");
+    }
+}
+
+#[test]
+fn the_key_is_kept_while_it_opens_the_bank() {
+    let site = Site::new();
+    let key = || fs::read_to_string(site.data().join("api-key")).unwrap();
+    drop(site.up(&[]));
+    let first = key();
+    drop(site.up(&[]));
+    assert_eq!(key(), first);
+    fs::write(site.data().join("api-key"), "opb_wrong").unwrap();
+    let _up = site.up(&[]);
+    assert_ne!(key(), first);
+    site.check(&["provider", "list"], 0);
+    let old = site.check(&["provider", "list", "--api-key", first.trim()], 1);
+    assert!(old.error().contains("invalid"), "{}", old.err);
+}
+
+#[test]
+fn a_killed_bank_leaves_no_postgres_and_starts_again() {
+    let site = Site::new();
+    let mut up = site.up(&[]);
+    signal("KILL", up.id());
+    up.wait();
+    wait_until("the end of Postgres", || site.processes().is_empty());
+    let _up = site.up(&[]);
+    site.check(&["runs"], 0);
+}
+
+#[test]
+fn a_bank_without_its_postgres_ends_with_an_error() {
+    let site = Site::new();
+    let mut up = site.up(&[]);
+    signal("KILL", site.postgres());
+    let (code, _) = up.wait();
+    assert_eq!(code, Some(1));
+    let log = site.up_log();
+    let last = log
+        .lines()
+        .rfind(|line| line.starts_with("error: "))
+        .unwrap_or_default();
+    assert!(last.contains("Postgres"), "{log}");
+}
+
+#[test]
+fn a_taken_address_is_said() {
+    let site = Site::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let printed = site.check(&["up", "--listen", &address, "--log=error"], 1);
+    assert!(printed.error().contains(&address), "{}", printed.err);
+    assert_eq!(site.processes(), Vec::<u32>::new());
+}
+
+#[tokio::test]
+async fn a_server_of_the_user_is_used_instead() {
+    let database = TestDatabase::new().await;
+    let site = Site::new();
+    site.check(&["migrate", "--database-url", database.url()], 0);
+    site.check(&["migrate", "--database-url", database.url()], 0);
+    let mut up = site.up(&["--database-url", database.url()]);
+    assert!(!site.data().join("postgres").exists());
+    let report = site
+        .check(&["doctor", "--json", "--database-url", database.url()], 0)
+        .json();
+    for name in ["database", "schema", "server", "key"] {
+        let check = report
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|check| check["name"] == name)
+            .unwrap();
+        assert_eq!(check["verdict"], "ok", "{report}");
+    }
+    let second = site.check(&["up", "--database-url", database.url()], 1);
+    assert!(second.error().contains("already serves"), "{}", second.err);
+    signal("INT", up.id());
+    assert_eq!(up.wait().0, Some(0), "{}", site.up_log());
+}

@@ -1,0 +1,8 @@
+//! The program `opb` from outside: what it prints, how it ends, and what it leaves behind.
+
+mod bank;
+mod demo;
+mod postgres;
+mod runs;
+mod settings;
+mod site;
