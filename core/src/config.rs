@@ -3,7 +3,7 @@
 //! A file is TOML whose keys are the long options of the command line. Its values become the options' defaults,
 //! so `--help` shows what is in force.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf};
 
 use clap::{
     ArgMatches, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind,
@@ -99,13 +99,14 @@ impl LogSettings {
     pub fn start(&self) -> anyhow::Result<()> {
         // The libraries' own chatter at `info` hides ours; whoever wants it can name the module.
         let filter = EnvFilter::try_new(format!(
-            "apalis=warn,apalis_core=warn,sqlx=warn,{}",
+            "apalis=warn,apalis_core=warn,sqlx=warn,sqlx::postgres::notice=error,{}",
             self.log
         ))
         .map_err(|error| anyhow::anyhow!("--log: {error}"))?;
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal());
         // A second start in one process (tests, `opb up`) keeps the first.
         let _ = match self.log_format {
             LogFormat::Text => builder.with_target(false).try_init(),

@@ -6,25 +6,22 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use apalis::prelude::*;
-use apalis_core::backend::ext::poll_strategy::{IntervalStrategy, Strategy, StreamStrategy};
+use apalis_core::backend::ext::poll_strategy::PollWith;
 use apalis_postgres::{Config, PostgresStorage};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::FutureExt as _;
 use opb_core::{
     doorbell::Doorbell,
     queue::{self, FinishTask, ShardTask},
     runs,
 };
 use sqlx::PgPool;
-use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::{Worker, shard};
+use crate::{Worker, shard, wakeups::Wakeups};
 
 /// Tasks that one lane works on at once. More than four with batches of one hangs apalis when it stops.
 const TASKS_PER_LANE: usize = 4;
-/// How often a lane looks for tasks when no bell rings.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a lane says that it lives; after four silent intervals its tasks are given to others.
 const BEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// The longest pause between two starts of a lane.
@@ -113,13 +110,8 @@ where
 async fn serve_shards(lane: Lane, name: String) -> Result<(), WorkerError> {
     let backend =
         PostgresStorage::<ShardTask>::new(&lane.queue).with_config(Lane::config(queue::SHARDS));
-    let strategy = Strategy::new()
-        .apply(IntervalStrategy::new(POLL_INTERVAL))
-        .apply(StreamStrategy::new(
-            BroadcastStream::new(lane.doorbell.subscribe()).map(|_| ()),
-        ));
     WorkerBuilder::new(name)
-        .backend(backend.poll_with_strategy(strategy))
+        .backend(PollWith::new(backend, Wakeups::new(&lane.doorbell)))
         .concurrency(TASKS_PER_LANE)
         .data(Arc::clone(&lane.worker))
         .build(execute_shard)
@@ -130,13 +122,8 @@ async fn serve_shards(lane: Lane, name: String) -> Result<(), WorkerError> {
 async fn serve_finishes(lane: Lane, name: String) -> Result<(), WorkerError> {
     let backend = PostgresStorage::<FinishTask>::new(&lane.queue)
         .with_config(Lane::config(queue::FINISHED_RUNS));
-    let strategy = Strategy::new()
-        .apply(IntervalStrategy::new(POLL_INTERVAL))
-        .apply(StreamStrategy::new(
-            BroadcastStream::new(lane.doorbell.subscribe()).map(|_| ()),
-        ));
     WorkerBuilder::new(name)
-        .backend(backend.poll_with_strategy(strategy))
+        .backend(PollWith::new(backend, Wakeups::new(&lane.doorbell)))
         .data(Arc::clone(&lane.worker))
         .build(finish_run)
         .run_until(stopped(lane))

@@ -13,6 +13,7 @@ mod prepared;
 mod providers;
 mod shard;
 pub mod simulation;
+mod wakeups;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

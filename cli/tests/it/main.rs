@@ -2,6 +2,7 @@
 
 mod bank;
 mod demo;
+mod faults;
 mod postgres;
 mod runs;
 mod settings;

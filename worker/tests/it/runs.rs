@@ -1,10 +1,12 @@
 //! Runs from the queue to the leaderboard.
 
+use std::time::Duration;
+
 use opb_core::{
     leaderboards::read_leaderboard,
     models::{NewProvider, ProviderKind, create_provider},
     queue,
-    runs::{Run, RunState, list_evaluations},
+    runs::{Run, RunState, find_run, list_evaluations},
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -171,6 +173,34 @@ async fn wrong_parameters_are_recorded_with_the_reason() {
             .is_some_and(|text| text.contains("earthquake")),
         "{errors:?}"
     );
+}
+
+/// Housekeeping hides a bell that was not heard, so it does not run here.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_ring_of_the_doorbell_is_missed() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 30).await;
+    let worker = RunningWorker::start(&db, &[]);
+    for _ in 0..40 {
+        let models = json!([{"model": "simulated:fast", "parameters": {"latency": false}}]);
+        let run = fixtures::submit(conn, &owner, models, 1).await;
+        let ended = async {
+            while !find_run(conn, Some(&owner), run.id)
+                .await
+                .unwrap()
+                .state
+                .has_ended()
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        // Twice the polling interval, and some time for a busy machine.
+        tokio::time::timeout(Duration::from_secs(8), ended)
+            .await
+            .expect("the run ends while the bell still rings");
+    }
+    worker.stop().await;
 }
 
 /// The counters of a run say what its rows say, and no row is there twice.

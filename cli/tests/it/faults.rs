@@ -1,0 +1,145 @@
+//! Runs over real HTTP against a server that misbehaves in every way it can: each fault is a retry or a recorded error.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::site::Site;
+
+/// A running `opb simulate`; dropping it ends it.
+struct Simulated {
+    child: Child,
+    url: String,
+}
+
+impl Simulated {
+    fn start(site: &Site, words: &[&str]) -> Self {
+        let words = [&["simulate", "--port=0", "--latency=none"], words].concat();
+        let mut child = site
+            .command(&words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("ready ").unwrap().to_owned();
+        Self { child, url }
+    }
+}
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn get(url: &str) -> Value {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let text = runtime.block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() });
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Adds a provider for the server and runs both prompts on it.
+fn run(site: &Site, provider: &str, server: &Simulated, limit: &str, code: i32) -> Value {
+    let base_url = format!("{}/v1", server.url);
+    site.check(&["provider", "add", provider, "--base-url", &base_url], 0);
+    let model = format!("{provider}:strong");
+    let words = [
+        "run",
+        "--benchmark=first-steps",
+        "--prompt=step-by-step,number-only",
+        "--json",
+    ];
+    let words = [&words[..], &["--model", &model, "--limit", limit]].concat();
+    site.check(&words, code).json()
+}
+
+/// How many errors of each kind a run recorded.
+fn error_kinds(bank: &str, run: &Value) -> BTreeMap<String, usize> {
+    let id = run["id"].as_str().unwrap();
+    let page = get(&format!(
+        "{bank}/api/v1/runs/{id}/evaluations?errors_only=true&limit=100"
+    ));
+    let mut kinds = BTreeMap::new();
+    for evaluation in page["items"].as_array().unwrap() {
+        assert!(evaluation["score"].is_null(), "an error is never a score");
+        let kind = evaluation["error_kind"].as_str().unwrap();
+        *kinds.entry(kind.to_owned()).or_default() += 1;
+    }
+    kinds
+}
+
+#[test]
+fn a_run_with_a_fifth_of_its_calls_failing_is_completed() {
+    let site = Site::new();
+    let bank = site.up(&["--silence-timeout=1", "--call-timeout=3"]);
+    let server = Simulated::start(&site, &["--fault-rate=0.2", "--seed=3"]);
+    let run = run(&site, "faulty", &server, "60", 0);
+    let number = |field: &str| run[field].as_i64().unwrap();
+    assert_eq!(
+        (run["state"].as_str(), number("recorded")),
+        (Some("completed"), 120),
+        "{run}"
+    );
+
+    // What the server says it did is what the run says it saw.
+    let stats = get(&format!("{}/stats", server.url));
+    let faults = &stats["faults"];
+    let fault = |name: &str| faults[name].as_i64().unwrap_or(0);
+    let waits = fault("rate_limit") + fault("rate_limit_with_retry_after");
+    let all: i64 = faults
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_i64)
+        .sum();
+    assert!(waits > 0 && all > waits, "{stats}");
+    assert_eq!(
+        number("retries") + number("errors"),
+        all - waits,
+        "{stats} {run}"
+    );
+    let kinds = error_kinds(&bank.url, &run);
+    assert_eq!(
+        kinds.values().sum::<usize>(),
+        usize::try_from(number("errors")).unwrap()
+    );
+    assert_eq!(
+        kinds.get("too_large").copied().unwrap_or(0),
+        usize::try_from(fault("huge_body")).unwrap()
+    );
+}
+
+#[test]
+fn every_fault_has_its_kind() {
+    let site = Site::new();
+    let bank = site.up(&[
+        "--silence-timeout=1",
+        "--call-timeout=3",
+        "--max-attempts=1",
+    ]);
+    for (fault, kind) in [
+        ("server_error", "server"),
+        ("overloaded", "overloaded"),
+        ("hang", "timeout"),
+        ("slow_stream", "timeout"),
+        ("truncated_json", "read"),
+        ("garbage", "protocol"),
+        ("huge_body", "too_large"),
+        ("reset", "read"),
+    ] {
+        let faults = format!("--faults={fault}");
+        let server = Simulated::start(&site, &["--fault-rate=1", &faults]);
+        let run = run(&site, &fault.replace('_', "-"), &server, "2", 3);
+        assert_eq!(run["state"], "failed", "{fault}: {run}");
+        let expected = BTreeMap::from([(kind.to_owned(), 4)]);
+        assert_eq!(error_kinds(&bank.url, &run), expected, "{fault}");
+    }
+}
