@@ -152,14 +152,14 @@ fn says_what_is_wrong_and_how_to_mend_it() {
         assert!(error.message.contains(part), "{template}: {error}");
     };
     check(
-        "a\nb {{ mising }}",
+        "a\nb {{ absent }}",
         Undefined,
         2,
-        "`mising` is not defined; add it",
+        "`absent` is not defined; add it",
     );
     check("{{ map.deep.y }}", Undefined, 1, "`map.deep.y`");
     check("{{ map.y.z }}", Undefined, 1, "`map.y` is not defined");
-    check("{% if mising %}x{% endif %}", Undefined, 1, "`mising`");
+    check("{% if absent %}x{% endif %}", Undefined, 1, "`absent`");
     check(
         "\n{% for x in list %}\n{{ x.y }}{% endfor %}",
         Undefined,

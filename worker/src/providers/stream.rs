@@ -5,12 +5,13 @@
 
 use std::time::Instant;
 
-use eventsource_stream::Eventsource as _;
 use futures::{Stream, StreamExt as _};
 use serde::Deserialize;
 
 use super::{CallError, CallErrorKind, Completion};
 
+/// The largest event of a stream, in bytes.
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
 /// More tokens than any call has: a count beyond is nonsense and treated as missing.
 const MAX_TOKENS: i64 = 100_000_000;
 
@@ -68,35 +69,17 @@ pub(super) async fn read_stream(
     started: Instant,
 ) -> Result<Completion, CallError> {
     let mut completion = Completion::default();
+    let mut events = Events::default();
     let mut ended = false;
-    let mut events = std::pin::pin!(body.eventsource());
-    while let Some(event) = events.next().await {
-        let event = event.map_err(|error| match error {
-            eventsource_stream::EventStreamError::Transport(error) => error,
-            _ => CallError::new(
-                CallErrorKind::Protocol,
-                "the stream is not a stream of events",
-            ),
-        })?;
-        if event.data == "[DONE]" {
-            ended = true;
-            break;
-        }
-        let part = parse(event.data.as_bytes())?;
-        if let Some(choice) = part.choices.into_iter().next() {
-            if let Some(text) = choice
-                .message
-                .and_then(|delta| delta.content)
-                .filter(|text| !text.is_empty())
-            {
-                completion
-                    .first_token_after
-                    .get_or_insert_with(|| started.elapsed());
-                completion.text.push_str(&text);
+    let mut body = std::pin::pin!(body);
+    while !ended && let Some(piece) = body.next().await {
+        for event in events.read(&piece?)? {
+            if event == b"[DONE]" {
+                ended = true;
+                break;
             }
-            completion.finish_reason = choice.finish_reason.or(completion.finish_reason);
+            take(&mut completion, parse(&event)?, started);
         }
-        count(&mut completion, part.usage);
     }
     // Some servers leave the end mark out; a reason to stop is one, too.
     if !ended && completion.finish_reason.is_none() {
@@ -107,6 +90,64 @@ pub(super) async fn read_stream(
     }
     completion.latency = started.elapsed();
     Ok(completion)
+}
+
+/// Adds a part of a streamed answer.
+fn take(completion: &mut Completion, part: Body, started: Instant) {
+    if let Some(choice) = part.choices.into_iter().next() {
+        let text = choice.message.and_then(|delta| delta.content);
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            completion
+                .first_token_after
+                .get_or_insert_with(|| started.elapsed());
+            completion.text.push_str(&text);
+        }
+        completion.finish_reason = choice.finish_reason.or(completion.finish_reason.take());
+    }
+    count(completion, part.usage);
+}
+
+/// Cuts a stream of server-sent events into the data of its events.
+///
+/// Our own, because the crates for it look at the whole of an unfinished line with every piece: a provider that never
+/// ends its line would take a core for minutes.
+#[derive(Default)]
+struct Events {
+    line: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Events {
+    /// The data of the events that end in this piece.
+    fn read(&mut self, piece: &[u8]) -> Result<Vec<Vec<u8>>, CallError> {
+        let mut events = Vec::new();
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if self.line.len() + self.data.len() > MAX_EVENT_BYTES {
+                let message =
+                    format!("an event of the stream is larger than {MAX_EVENT_BYTES} bytes");
+                return Err(CallError::new(CallErrorKind::TooLarge, message));
+            }
+            if part.ends_with(b"\n") {
+                events.extend(self.end_line());
+            }
+        }
+        Ok(events)
+    }
+
+    /// Takes the line, and returns the event that it ends, if it is empty.
+    fn end_line(&mut self) -> Option<Vec<u8>> {
+        let line = std::mem::take(&mut self.line);
+        let line = line.trim_ascii_end();
+        if line.is_empty() {
+            return Some(std::mem::take(&mut self.data)).filter(|data| !data.is_empty());
+        }
+        // Other fields, and comments that keep the connection alive, say nothing about the answer.
+        if let Some(data) = line.strip_prefix(b"data:") {
+            self.data.extend_from_slice(data.trim_ascii_start());
+        }
+        None
+    }
 }
 
 fn parse(body: &[u8]) -> Result<Body, CallError> {
@@ -230,6 +271,7 @@ mod tests {
         .await;
         check("", CallErrorKind::Read).await;
         check("data: {\"choi\n\n", CallErrorKind::Read).await;
+        check(&"x".repeat(MAX_EVENT_BYTES + 1), CallErrorKind::TooLarge).await;
         check(
             "data: {\"error\":{\"message\":\"boom\"}}\n\n",
             CallErrorKind::Server,
