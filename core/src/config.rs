@@ -319,14 +319,14 @@ mod tests {
     fn a_bad_setting_is_one_clear_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("opb.toml");
-        std::fs::write(&path, "database-conections = 3\n").unwrap();
+        std::fs::write(&path, "database-conns = 3\n").unwrap();
         let check = |words: &[&str], expect: &str| {
             let line = parse(words).unwrap_err();
             assert!(!line.contains('\n') && line.contains(expect), "{line}");
         };
         check(
             &["--config", path.to_str().unwrap()],
-            "unknown setting `database-conections`",
+            "unknown setting `database-conns`",
         );
         check(&["--config", "/nowhere/opb.toml"], "cannot be read");
         check(
@@ -347,6 +347,6 @@ mod tests {
             ],
             "1..=1000",
         );
-        check(&["--databse-url", "postgres://x"], "--databse-url");
+        check(&["--data-url", "postgres://x"], "--data-url");
     }
 }
