@@ -71,7 +71,8 @@ pub(crate) async fn call(
             }
             kind => {
                 attempts += 1;
-                if kind == CallErrorKind::Overloaded {
+                // A provider that keeps silent usually has more to do than it can.
+                if matches!(kind, CallErrorKind::Overloaded | CallErrorKind::Timeout) {
                     permit.overloaded(error.retry_after.map(|pause| pause.min(MAX_PAUSE)));
                 } else {
                     drop(permit);
