@@ -2,7 +2,9 @@
 
 mod bank;
 mod demo;
+mod leaks;
 mod postgres;
+mod providers;
 mod runs;
 mod settings;
 mod site;
