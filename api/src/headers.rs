@@ -18,8 +18,9 @@ use crate::{AppState, settings::CorsOrigin};
 
 /// Answers of the API are data: nothing in them may load or run anything.
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
-/// What the page of the documentation needs: its own files, and the icons that its style sheet holds.
-const DOCUMENTATION_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// What the page of the documentation needs: its own files, the icons that its style sheet holds, and the style that
+/// stands inside its logo, by its hash.
+const DOCUMENTATION_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// A year, as preload lists ask for.
 const TRANSPORT: &str = "max-age=31536000; includeSubDomains";
 

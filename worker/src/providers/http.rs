@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn keeps_the_reason_and_no_key() {
         let check = |body: &str, expect: &str| {
-            assert_eq!(error_message(body.as_bytes(), Some("canary-7")), expect)
+            assert_eq!(error_message(body.as_bytes(), Some("canary-7")), expect);
         };
         check(
             r#"{"error":{"message":"Incorrect API key provided: sk-abc123."}}"#,
