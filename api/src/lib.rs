@@ -6,6 +6,7 @@
 mod body;
 mod caller;
 mod etag;
+mod headers;
 mod middleware;
 mod openapi;
 mod paging;
@@ -22,5 +23,5 @@ pub use openapi::document;
 pub use paging::PageQuery;
 pub use problem::Problem;
 pub use server::{router, serve};
-pub use settings::{ApiSettings, Registration};
+pub use settings::{ApiSettings, CorsOrigin, Registration};
 pub use state::AppState;

@@ -8,6 +8,7 @@ use opb_api::ApiSettings;
 use opb_core::{
     config::{self, DatabaseSettings, FileSettings, LogSettings, SecretSettings},
     database,
+    outbound::OutboundSettings,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ struct Program {
     log: LogSettings,
     #[command(flatten)]
     api: ApiSettings,
+    #[command(flatten)]
+    outbound: OutboundSettings,
 }
 
 #[tokio::main]
@@ -44,7 +47,11 @@ async fn main() -> anyhow::Result<()> {
     }
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
-    opb_api::serve(pool, master_key, program.api, stop, |_| {}).await
+    let settings = ApiSettings {
+        outbound: Arc::new(program.outbound.policy()),
+        ..program.api
+    };
+    opb_api::serve(pool, master_key, settings, stop, |_| {}).await
 }
 
 fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {

@@ -88,7 +88,12 @@ pub(crate) fn pages(mut document: Document) -> Router<AppState> {
 /// Adds the problems that every operation of its kind can answer with.
 fn document_problems(document: &mut Document) {
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post];
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ];
         for operation in operations.into_iter().flatten() {
             for (status, description) in problems_of(path, operation) {
                 let responses = &mut operation.responses.responses;

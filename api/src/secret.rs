@@ -43,3 +43,37 @@ pub(crate) mod optional {
         Ok(Option::<String>::deserialize(deserializer)?.map(Into::into))
     }
 }
+
+/// The same for a secret that a change may leave alone (absent), remove (`null`) or replace.
+pub(crate) mod change {
+    use opb_core::models::CredentialChange;
+    use secrecy::{ExposeSecret as _, SecretString};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    /// True for a field that is left out.
+    pub(crate) fn is_kept(change: &CredentialChange) -> bool {
+        matches!(change, CredentialChange::Keep)
+    }
+
+    /// Writes a change.
+    pub(crate) fn serialize<S: Serializer>(
+        change: &CredentialChange,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = match change {
+            CredentialChange::Keep | CredentialChange::Remove => None,
+            CredentialChange::Replace(secret) => Some(secret.expose_secret()),
+        };
+        text.serialize(serializer)
+    }
+
+    /// Reads a change; the field is there.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<CredentialChange, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        Ok(text.map_or(CredentialChange::Remove, |text| {
+            CredentialChange::Replace(SecretString::from(text))
+        }))
+    }
+}

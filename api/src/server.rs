@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{ApiSettings, AppState, middleware, openapi};
+use crate::{ApiSettings, AppState, CorsOrigin, headers, middleware, openapi};
 
 /// For how long requests may go on after the process was asked to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -41,7 +41,8 @@ pub async fn serve(
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
-    let router = router(AppState::new(pool, master_key, &settings, stop.clone()));
+    let state = AppState::new(pool, master_key, &settings, stop.clone());
+    let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
     ready(address);
     let connections = accept(&listener, &router, &stop).await;
@@ -92,9 +93,13 @@ async fn accept(
 }
 
 /// All routes, with everything that happens around them.
-pub fn router(state: AppState) -> Router {
+pub fn router(state: AppState, cors_origins: &[CorsOrigin]) -> Router {
     let (routes, document) = openapi::routes().split_for_parts();
-    around(routes.merge(openapi::pages(document)), state)
+    let served = around(routes.merge(openapi::pages(document)), state);
+    if cors_origins.is_empty() {
+        return served;
+    }
+    served.layer(headers::cross_origin(cors_origins))
 }
 
 /// Puts around routes what happens around every request; the last layer is the outermost.
@@ -105,6 +110,7 @@ fn around(routes: Router<AppState>, state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), middleware::limit_time))
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn(middleware::observe))
+        .layer(from_fn_with_state(state.clone(), headers::harden))
         .with_state(state)
 }
 
@@ -123,6 +129,9 @@ mod tests {
             registration: Registration::Open,
             body_limit_bytes: 1024,
             request_timeout_seconds: 1,
+            cors_origins: Vec::new(),
+            behind_tls: false,
+            outbound: Arc::default(),
         };
         let pool = sqlx::postgres::PgPoolOptions::new()
             .acquire_timeout(Duration::from_millis(200))

@@ -1,8 +1,10 @@
 //! What an operator can set about the HTTP door.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, str::FromStr, sync::Arc};
 
+use axum::http::{HeaderValue, Uri};
 use clap::{Args, ValueEnum};
+use opb_core::outbound::OutboundPolicy;
 
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
@@ -31,6 +33,42 @@ pub struct ApiSettings {
     /// After so many seconds a request is given up; live events are not counted
     #[arg(long, env = "OPB_REQUEST_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub request_timeout_seconds: u64,
+    /// Web pages of these origins may call the API from a browser, as in `https://bank.example.org`; none without it
+    #[arg(
+        long,
+        env = "OPB_CORS_ORIGINS",
+        value_name = "ORIGIN,…",
+        value_delimiter = ','
+    )]
+    pub cors_origins: Vec<CorsOrigin>,
+    /// Clients reach this API through TLS only (a proxy before it holds the certificate): browsers are told to keep to it
+    #[arg(long, env = "OPB_BEHIND_TLS")]
+    pub behind_tls: bool,
+    /// Which addresses users may name; the public internet unless whoever starts the API says more.
+    #[arg(skip)]
+    pub outbound: Arc<OutboundPolicy>,
+}
+
+/// The origin of a web page: scheme, host and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorsOrigin(pub(crate) HeaderValue);
+
+impl FromStr for CorsOrigin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not an origin such as https://bank.example.org");
+        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong());
+        };
+        // Browsers send an origin in exactly one spelling.
+        let origin = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
+        if origin != text || origin != text.to_lowercase() || origin.contains('@') {
+            return Err(wrong());
+        }
+        HeaderValue::try_from(origin).map(Self).map_err(|_| wrong())
+    }
 }
 
 /// Who may register.
@@ -40,4 +78,28 @@ pub enum Registration {
     Open,
     /// Nobody: accounts are made by the administrator.
     Closed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_origin_is_an_origin() {
+        for good in ["https://bank.example.org", "http://127.0.0.1:5173"] {
+            assert!(good.parse::<CorsOrigin>().is_ok(), "{good}");
+        }
+        for wrong in [
+            "",
+            "*",
+            "null",
+            "bank.example.org",
+            "https://bank.example.org/",
+            "https://Bank.example.org",
+            "https://a@b",
+            "ftp://a",
+        ] {
+            assert!(wrong.parse::<CorsOrigin>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use opb_core::{
     auth::{AccessTokens, PasswordHasher},
     doorbell::Doorbell,
+    outbound::OutboundPolicy,
     runs,
     sealing::MasterKey,
 };
@@ -28,6 +29,8 @@ pub struct Shared {
     pub(crate) registration: Registration,
     pub(crate) body_limit_bytes: u64,
     pub(crate) request_timeout: Duration,
+    pub(crate) outbound: Arc<OutboundPolicy>,
+    pub(crate) behind_tls: bool,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -52,6 +55,8 @@ impl AppState {
             registration: settings.registration,
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
+            outbound: Arc::clone(&settings.outbound),
+            behind_tls: settings.behind_tls,
             pool,
             master_key,
             stop,

@@ -12,6 +12,7 @@ use opb_core::{
     auth::{self, AccessTokens},
     config::SecretSettings,
     database,
+    outbound::OutboundSettings,
     sealing::{MasterKey, write_private},
 };
 use opb_scheduler::SchedulerSettings;
@@ -65,6 +66,8 @@ pub struct BankSettings {
     pub worker: WorkerSettings,
     #[command(flatten)]
     pub scheduler: SchedulerSettings,
+    #[command(flatten)]
+    pub outbound: OutboundSettings,
 }
 
 impl BankSettings {
@@ -247,11 +250,16 @@ fn spawn_parts(
     );
     let (api_stop, worker_stop, scheduler_stop) = (stop.clone(), stop.clone(), stop.clone());
     let BankSettings {
-        api,
-        worker,
+        mut api,
+        mut worker,
         scheduler,
+        outbound,
         ..
     } = settings;
+    // Whoever starts a bank of their own means the models on this machine too, and only administrators add providers.
+    let outbound = Arc::new(outbound.local_policy());
+    api.outbound = Arc::clone(&outbound);
+    worker.outbound = outbound;
     let mut parts = JoinSet::new();
     parts.spawn(async move {
         // Nobody waits any more when the bank has been stopped meanwhile.

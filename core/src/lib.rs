@@ -13,6 +13,7 @@ pub mod leaderboards;
 pub mod library;
 pub mod metrics;
 pub mod models;
+pub mod outbound;
 pub mod queue;
 pub mod runs;
 pub mod scorers;

@@ -17,6 +17,10 @@ use sha2::Sha256;
 
 /// Length of a nonce of `XChaCha20`, in bytes; a random one never repeats in practice.
 const NONCE_LEN: usize = 24;
+/// What every sealed value begins with, before the id of its key: the number of this layout.
+const LAYOUT: u8 = 1;
+/// Length of a key's id, in bytes.
+const KEY_ID_LEN: usize = 4;
 
 /// The master key: 32 random bytes.
 pub struct MasterKey(SecretBox<[u8; 32]>);
@@ -36,15 +40,27 @@ impl MasterKey {
         Ok(Self(SecretBox::new(Box::new(bytes))))
     }
 
+    /// A new key.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut bytes = Box::new([0_u8; 32]);
+        rand::Rng::fill_bytes(&mut rand::rng(), bytes.as_mut());
+        Self(SecretBox::new(bytes))
+    }
+
+    /// The key as base64 text, to be kept in a private file.
+    #[must_use]
+    pub fn text(&self) -> SecretString {
+        BASE64_STANDARD.encode(self.0.expose_secret()).into()
+    }
+
     /// Reads the key of a file, which is first made, with mode 0600, if there is none.
     ///
     /// # Errors
     /// The file cannot be read or written, or does not hold a key.
     pub fn load_or_create(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
-            let mut bytes = [0_u8; 32];
-            rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
-            write_private(path, &BASE64_STANDARD.encode(bytes))?;
+            write_private(path, Self::generate().text().expose_secret())?;
         }
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
@@ -65,7 +81,7 @@ impl MasterKey {
         SecretBox::new(key)
     }
 
-    /// Seals a secret for a context.
+    /// Seals a secret for a context. The result says which key sealed it: layout, id of the key, nonce, sealed text.
     ///
     /// # Panics
     /// Never: only texts of many gigabytes cannot be sealed.
@@ -81,7 +97,7 @@ impl MasterKey {
             .cipher()
             .encrypt(&XNonce::from(nonce), payload)
             .expect("sealing a short text in memory cannot fail");
-        [nonce.as_slice(), &sealed].concat()
+        [self.mark().as_slice(), &nonce, &sealed].concat()
     }
 
     /// Opens what [`MasterKey::seal`] sealed for the same context.
@@ -89,6 +105,10 @@ impl MasterKey {
     /// # Errors
     /// The value was sealed with another key or for another context, or was changed.
     pub fn open(&self, sealed: &[u8], context: &[u8]) -> anyhow::Result<SecretString> {
+        // The first version wrote no mark; its values still open, and are marked when they are sealed anew.
+        let sealed = sealed
+            .strip_prefix(self.mark().as_slice())
+            .unwrap_or(sealed);
         let Some((nonce, sealed)) = sealed.split_first_chunk::<NONCE_LEN>() else {
             bail!("the sealed value is too short");
         };
@@ -102,6 +122,14 @@ impl MasterKey {
         Ok(String::from_utf8(plain)
             .context("the sealed value is not text")?
             .into())
+    }
+
+    /// What values that this key sealed begin with. It tells keys apart and nothing about them.
+    fn mark(&self) -> [u8; 1 + KEY_ID_LEN] {
+        let mut mark = [LAYOUT; 1 + KEY_ID_LEN];
+        let id = self.derive("key-id");
+        mark[1..].copy_from_slice(&id.expose_secret()[..KEY_ID_LEN]);
+        mark
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -151,6 +179,25 @@ mod tests {
             changed[at] ^= 1;
             assert!(key(1).open(&changed, b"row 1").is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_value_says_which_key_sealed_it_and_old_ones_still_open() {
+        let sealed = key(1).seal(&"sk-secret".into(), b"row 1");
+        assert_eq!(sealed[..5], key(1).mark());
+        assert_ne!(key(1).mark(), key(2).mark());
+        let unmarked = &sealed[5..];
+        let opened = key(1).open(unmarked, b"row 1").unwrap();
+        assert_eq!(opened.expose_secret(), "sk-secret");
+        assert!(key(2).open(unmarked, b"row 1").is_err());
+        for length in 0..sealed.len() {
+            assert!(
+                key(1).open(&sealed[..length], b"row 1").is_err(),
+                "{length}"
+            );
+        }
+        let again = MasterKey::parse(&MasterKey::generate().text()).unwrap();
+        assert_ne!(again.mark(), key(1).mark());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use clap::Args;
 use opb_core::{
     models::{Price, ProviderKind, ensure_provider, set_price},
+    outbound::OutboundPolicy,
     sealing::MasterKey,
 };
 use secrecy::SecretString;
@@ -28,6 +29,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{governor::Governors, leases::Leases, prepared::PreparedRuns, providers::HttpClient};
+
+/// Where `OpenAI` is.
+pub(crate) const OPENAI_URL: &str = "https://api.openai.com/v1";
 
 /// Settings of a worker.
 #[derive(Debug, Clone, Args)]
@@ -54,7 +58,7 @@ pub struct WorkerSettings {
     /// Seconds that running calls get to finish when the worker is told to stop
     #[arg(long, env = "OPB_GRACE", value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub grace: u64,
-    /// Credential for the provider named `openai`, used when none is stored for it
+    /// Credential for the provider named `openai` at api.openai.com, used when none is stored for it
     #[arg(
         long,
         env = "OPENAI_API_KEY",
@@ -62,6 +66,9 @@ pub struct WorkerSettings {
         hide_env_values = true
     )]
     pub openai_api_key: Option<SecretString>,
+    /// Where calls may go; the public internet unless whoever starts the worker says more.
+    #[arg(skip)]
+    pub outbound: Arc<OutboundPolicy>,
 }
 
 impl WorkerSettings {
@@ -152,12 +159,6 @@ pub async fn seed_providers(conn: &mut PgConnection) -> opb_core::Result<()> {
         };
         set_price(conn, simulated, model.name, price).await?;
     }
-    ensure_provider(
-        conn,
-        "openai",
-        ProviderKind::Openai,
-        Some("https://api.openai.com/v1"),
-    )
-    .await?;
+    ensure_provider(conn, "openai", ProviderKind::Openai, Some(OPENAI_URL)).await?;
     Ok(())
 }

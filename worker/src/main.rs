@@ -7,6 +7,7 @@ use clap::Parser;
 use opb_core::{
     config::{self, DatabaseSettings, FileSettings, LogSettings, SecretSettings},
     database,
+    outbound::OutboundSettings,
 };
 use opb_worker::WorkerSettings;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ struct Program {
     secrets: SecretSettings,
     #[command(flatten)]
     worker: WorkerSettings,
+    #[command(flatten)]
+    outbound: OutboundSettings,
     #[command(flatten)]
     log: LogSettings,
 }
@@ -49,5 +52,9 @@ async fn main() -> anyhow::Result<()> {
     database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();
     config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
-    opb_worker::run(pool, queue, master_key, program.worker, stop).await
+    let settings = WorkerSettings {
+        outbound: Arc::new(program.outbound.policy()),
+        ..program.worker
+    };
+    opb_worker::run(pool, queue, master_key, settings, stop).await
 }

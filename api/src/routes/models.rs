@@ -4,7 +4,7 @@ use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
     Error,
     library::Page,
-    models::{self, Model, NewProvider, Provider, ProviderKind},
+    models::{self, CredentialChange, Model, NewProvider, Provider, ProviderChange, ProviderKind},
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::{
     body::Json,
     caller::{Authenticated, Viewer},
     paging::PageQuery,
-    parameters::Query,
+    parameters::{Path, Query},
     problem::Result,
     secret,
 };
@@ -42,9 +42,27 @@ pub struct CreateProvider {
     pub credential: Option<SecretString>,
 }
 
+/// What to change about a provider; what is absent stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateProvider {
+    /// Its new address. When scheme, host or port change, `credential` must be given too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Its new credential; null removes the one it has.
+    #[serde(
+        default,
+        with = "secret::change",
+        skip_serializing_if = "secret::change::is_kept"
+    )]
+    #[schema(value_type = Option<String>, format = Password)]
+    pub credential: CredentialChange,
+}
+
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_providers, create_provider))
+        .routes(routes!(update_provider, delete_provider))
         .routes(routes!(list_models))
 }
 
@@ -103,8 +121,70 @@ async fn create_provider(
         credential: body.credential,
     };
     let mut conn = state.conn().await?;
-    let provider = models::create_provider(&mut conn, &state.master_key, new).await?;
+    let provider =
+        models::create_provider(&mut conn, &state.master_key, &state.outbound, new).await?;
     Ok((StatusCode::CREATED, Answer(provider)))
+}
+
+/// Changes a provider. For administrators.
+///
+/// A stored credential never follows a provider to another host: give it again, or null.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/providers/{name}",
+    tag = "models",
+    params(("name" = String, Path, description = "The provider's name")),
+    request_body = UpdateProvider,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The changed provider", body = Provider),
+        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn update_provider(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(name): Path<String>,
+    Json(body): Json<UpdateProvider>,
+) -> Result<Answer<Provider>> {
+    if !user.is_admin() {
+        return Err(Error::Forbidden("only administrators can change providers").into());
+    }
+    let change = ProviderChange {
+        base_url: body.base_url,
+        credential: body.credential,
+    };
+    let mut tx = state.pool.begin().await.map_err(Error::Database)?;
+    let provider =
+        models::update_provider(&mut tx, &state.master_key, &state.outbound, &name, change).await?;
+    tx.commit().await.map_err(Error::Database)?;
+    Ok(Answer(provider))
+}
+
+/// Removes a provider that no run names. For administrators.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/providers/{name}",
+    tag = "models",
+    params(("name" = String, Path, description = "The provider's name")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Runs name it", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn delete_provider(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(name): Path<String>,
+) -> Result<StatusCode> {
+    if !user.is_admin() {
+        return Err(Error::Forbidden("only administrators can remove providers").into());
+    }
+    let mut conn = state.conn().await?;
+    models::delete_provider(&mut conn, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// All models that were ever used, with their prices, by name.

@@ -4,6 +4,7 @@ mod auth;
 mod benchmarks;
 mod evaluations;
 mod events;
+mod headers;
 mod invalid;
 mod models;
 mod openapi;

@@ -1,12 +1,29 @@
 //! Providers and models.
 
+use std::sync::Arc;
+
+use opb_core::{
+    models::{ProviderKind, ensure_provider},
+    outbound::OutboundPolicy,
+};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::server::{Server, run};
+use crate::server::{Reply, Server, run, send, with_token};
+
+/// A server that allows providers on this machine.
+async fn local_server() -> Server {
+    Server::start_with(|settings| settings.outbound = Arc::new(OutboundPolicy::local())).await
+}
+
+async fn ask(server: &Server, method: Method, name: &str, token: &str, body: &Value) -> Reply {
+    let path = format!("/api/v1/providers/{name}");
+    send(with_token(server.request(method, &path), token).json(body)).await
+}
 
 #[tokio::test]
 async fn administrators_add_providers_and_nobody_sees_a_credential() {
-    let server = Server::start().await;
+    let server = local_server().await;
     let admin = server.admin().await;
     let user = server.user("ada").await;
     let body = json!({"name": "local", "kind": "openai", "base_url": "http://127.0.0.1:9/v1", "credential": "sk-0123456789abcdef"});
@@ -56,8 +73,117 @@ async fn wrong_providers_name_their_field() {
         "base_url",
     )
     .await;
+    let secret =
+        json!({"name": "a", "kind": "openai", "base_url": "http://a", "credential": "a\nb"});
+    check(secret, "credential").await;
     check(json!({"name": "a", "kind": "magic"}), "kind").await;
     check(json!({"name": "a", "kind": "simulated", "url": "x"}), "url").await;
+}
+
+#[tokio::test]
+async fn providers_inside_the_network_need_the_operators_word() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    for url in [
+        "http://127.0.0.1:11434/v1",
+        "http://2130706433/v1",
+        "http://localhost/v1",
+        "http://10.0.0.1/v1",
+        "http://169.254.169.254/latest",
+        "http://[::ffff:10.0.0.1]/v1",
+        "http://metadata.google.internal/v1",
+    ] {
+        let body = json!({"name": "inside", "kind": "openai", "base_url": url});
+        let reply = server.post("/api/v1/providers", &admin, &body).await;
+        reply.expect_problem(422, "invalid", Some("base_url"));
+        assert!(reply.text.contains("may not call"), "{}", reply.text);
+    }
+    let body =
+        json!({"name": "outside", "kind": "openai", "base_url": "https://EXAMPLE.org:443/v1/"});
+    let created = server.post("/api/v1/providers", &admin, &body).await;
+    assert_eq!(created.expect(201)["base_url"], "https://example.org/v1");
+    let change = json!({"base_url": "http://127.0.0.1/v1"});
+    let moved = ask(&server, Method::PATCH, "outside", &admin, &change).await;
+    moved.expect_problem(422, "invalid", Some("base_url"));
+}
+
+#[tokio::test]
+async fn a_credential_does_not_follow_a_provider_to_another_host() {
+    let server = local_server().await;
+    let admin = server.admin().await;
+    let body = json!({"name": "a", "kind": "openai", "base_url": "https://a.example/v1", "credential": "sk-0123456789abcdef"});
+    server
+        .post("/api/v1/providers", &admin, &body)
+        .await
+        .expect(201);
+    let change = async |body: Value| ask(&server, Method::PATCH, "a", &admin, &body).await;
+    for elsewhere in [
+        "https://evil.example/v1",
+        "http://a.example/v1",
+        "https://a.example:8443/v1",
+        "https://a.example.evil.example/v1",
+    ] {
+        let reply = change(json!({"base_url": elsewhere})).await;
+        reply.expect_problem(422, "invalid", Some("credential"));
+        assert!(
+            reply
+                .text
+                .contains("key must be supplied again when the host changes"),
+            "{}",
+            reply.text
+        );
+    }
+    let listed = server.get("/api/v1/providers", &admin).await.expect(200);
+    assert_eq!(listed["items"][0]["base_url"], "https://a.example/v1");
+    let moved = change(json!({"base_url": "https://A.example:443/v2/"}))
+        .await
+        .expect(200);
+    assert_eq!(moved["base_url"], "https://a.example/v2");
+    assert_eq!(moved["credential_hint"], "…cdef");
+    let moved =
+        change(json!({"base_url": "https://b.example/v1", "credential": "sk-another-secret-9876"}))
+            .await
+            .expect(200);
+    assert_eq!(moved["credential_hint"], "…9876");
+    let moved = change(json!({"base_url": "http://127.0.0.1/v1", "credential": null}))
+        .await
+        .expect(200);
+    assert_eq!(moved["credential_hint"], Value::Null);
+    let moved = change(json!({"base_url": "http://[::1]/v1"}))
+        .await
+        .expect(200);
+    assert_eq!(moved["base_url"], "http://[::1]/v1");
+    let user = server.user("ada").await;
+    for (token, status, code) in [("", 401, "unauthenticated"), (&*user, 403, "forbidden")] {
+        for method in [Method::PATCH, Method::DELETE] {
+            let reply = ask(&server, method, "a", token, &json!({})).await;
+            reply.expect_problem(status, code, None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_goes_unless_runs_name_it() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    server.prepare_run(&admin).await;
+    let removed = async |name: &str| ask(&server, Method::DELETE, name, &admin, &json!({})).await;
+    let mut conn = server.database.pool.acquire().await.unwrap();
+    let url = Some("https://example.org/v1");
+    ensure_provider(&mut conn, "unused", ProviderKind::Openai, url)
+        .await
+        .unwrap();
+    assert_eq!(removed("unused").await.status, 204);
+    removed("unused")
+        .await
+        .expect_problem(404, "not_found", None);
+    server
+        .post("/api/v1/runs", &admin, &run())
+        .await
+        .expect(202);
+    removed("simulated")
+        .await
+        .expect_problem(409, "conflict", None);
 }
 
 #[tokio::test]

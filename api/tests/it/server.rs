@@ -47,6 +47,9 @@ impl Server {
             registration: Registration::Open,
             body_limit_bytes: 8 * 1024 * 1024,
             request_timeout_seconds: 30,
+            cors_origins: Vec::new(),
+            behind_tls: false,
+            outbound: Arc::default(),
         };
         change(&mut settings);
         let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();

@@ -103,6 +103,32 @@ impl Client {
             .with_context(|| format!("the answer to {path} was not understood"))
     }
 
+    /// Changes the resource of a path.
+    ///
+    /// # Errors
+    /// Those of [`Client::post`].
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let request = self.request(Method::PATCH, path).timeout(TIMEOUT);
+        let response = self.send(request.json(body)).await?;
+        response
+            .json()
+            .await
+            .with_context(|| format!("the answer to {path} was not understood"))
+    }
+
+    /// Removes the resource of a path.
+    ///
+    /// # Errors
+    /// Those of [`Client::post`].
+    pub async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        let request = self.request(Method::DELETE, path).timeout(TIMEOUT);
+        self.send(request).await.map(|_| ())
+    }
+
     /// Posts a body under a new idempotency key, again when the connection breaks: the server does it once.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The subcommands: one file each. Each starts the runtime that it needs, none before the command line is parsed.
 
+mod admin;
 mod cancel;
 mod completions;
 mod demo;
@@ -48,6 +49,7 @@ enum Command {
     Provider(provider::ProviderCommand),
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
+    Admin(admin::Admin),
     Doctor(Box<doctor::Doctor>),
     Completions(completions::Completions),
     Postgres(postgres::WithPostgres),
@@ -69,6 +71,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Import(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),
+        Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),
         Command::Doctor(command) => alone(command.execute(json, program.file.config)),
         Command::Completions(command) => command.execute(),

@@ -4,21 +4,22 @@ use std::io::Read as _;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
-use opb_api::routes::models::CreateProvider;
+use opb_api::routes::models::{CreateProvider, UpdateProvider};
 use opb_core::{
     library::Page,
-    models::{Provider, ProviderKind},
+    models::{CredentialChange, Provider, ProviderKind},
 };
 use secrecy::SecretString;
+use serde_json::json;
 
 use super::{print, print_json};
 use crate::{
-    client::ClientSettings,
+    client::{ClientSettings, segment},
     outcome::{BadUsage, Outcome},
-    tables,
+    tables, text,
 };
 
-/// Add and list providers of models
+/// Add, list, change and remove providers of models
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = false)]
 pub struct ProviderCommand {
@@ -30,6 +31,8 @@ pub struct ProviderCommand {
 enum Action {
     Add(AddProvider),
     List(ListProviders),
+    SetKey(SetKey),
+    Remove(RemoveProvider),
 }
 
 /// Add a provider; its models are then called `NAME:model`
@@ -50,12 +53,44 @@ struct AddProvider {
         default_value = "openai"
     )]
     kind: Kind,
+    #[command(flatten)]
+    credential: CredentialSource,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// Where a credential comes from; never the command line, which other users of the machine can read.
+#[derive(Debug, Args)]
+struct CredentialSource {
     /// Name of the environment variable that holds the credential
     #[arg(long, value_name = "VARIABLE", conflicts_with = "credential_stdin")]
     credential_env: Option<String>,
     /// Read the credential from standard input
     #[arg(long)]
     credential_stdin: bool,
+}
+
+/// Store another credential for a provider, or remove the one it has
+#[derive(Debug, Args)]
+struct SetKey {
+    /// The provider's name
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Remove the credential
+    #[arg(long, conflicts_with_all = ["credential_env", "credential_stdin"])]
+    none: bool,
+    #[command(flatten)]
+    credential: CredentialSource,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// Remove a provider that no run names, with its credential
+#[derive(Debug, Args)]
+struct RemoveProvider {
+    /// The provider's name
+    #[arg(value_name = "NAME")]
+    name: String,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -79,13 +114,15 @@ impl ProviderCommand {
         match self.action {
             Action::Add(command) => command.execute(json).await,
             Action::List(command) => command.execute(json).await,
+            Action::SetKey(command) => command.execute(json).await,
+            Action::Remove(command) => command.execute(json).await,
         }
     }
 }
 
 impl AddProvider {
     async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
-        let credential = self.credential()?;
+        let credential = self.credential.read()?;
         let Kind::Openai = self.kind;
         let new = CreateProvider {
             name: self.name,
@@ -105,9 +142,11 @@ impl AddProvider {
         }
         Ok(Outcome::Done)
     }
+}
 
-    /// The credential; never from the command line, which other users of the machine can read.
-    fn credential(&self) -> anyhow::Result<Option<SecretString>> {
+impl CredentialSource {
+    /// The credential, if a source is named.
+    fn read(&self) -> anyhow::Result<Option<SecretString>> {
         let text = if let Some(variable) = &self.credential_env {
             std::env::var(variable)
                 .map_err(|_| BadUsage(format!("the environment variable {variable} is not set")))?
@@ -125,6 +164,47 @@ impl AddProvider {
             text => Ok(Some(text.into())),
         }
     }
+}
+
+impl SetKey {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let credential = self.credential.read()?;
+        if credential.is_none() && !self.none {
+            let message = "say where the credential is with --credential-env or --credential-stdin, or --none";
+            return Err(BadUsage(message.to_owned()).into());
+        }
+        let change = UpdateProvider {
+            credential: credential.map_or(CredentialChange::Remove, CredentialChange::Replace),
+            ..UpdateProvider::default()
+        };
+        let provider: Provider = self
+            .client
+            .connect()?
+            .patch(&address(&self.name), &change)
+            .await?;
+        if json {
+            print_json(&provider)?;
+        } else {
+            print(&tables::providers(std::slice::from_ref(&provider)))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl RemoveProvider {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        self.client.connect()?.delete(&address(&self.name)).await?;
+        if json {
+            print_json(&json!({"removed": self.name}))?;
+        } else {
+            print(&format!("removed {}", text::plain(&self.name)))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn address(name: &str) -> String {
+    format!("/api/v1/providers/{}", segment(name))
 }
 
 impl ListProviders {

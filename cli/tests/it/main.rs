@@ -2,8 +2,13 @@
 
 mod bank;
 mod demo;
+<<<<<<< HEAD
 mod faults;
+=======
+mod leaks;
+>>>>>>> guard
 mod postgres;
+mod providers;
 mod runs;
 mod settings;
 mod site;

@@ -7,7 +7,11 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{Error, Result, sealing::MasterKey};
+use crate::{
+    Error, Result,
+    outbound::{OutboundPolicy, UrlFault},
+    sealing::MasterKey,
+};
 
 /// How a provider is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
@@ -49,16 +53,21 @@ pub struct NewProvider {
     pub credential: Option<SecretString>,
 }
 
-/// Adds a provider.
+/// Adds a provider. Its base URL is stored in its one canonical spelling.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a wrong field, [`Error::Conflict`] when the name is taken.
+/// [`Error::Invalid`] for a wrong field or an address that is forbidden, [`Error::Conflict`] when the name is taken.
 pub async fn create_provider(
     conn: &mut PgConnection,
     master_key: &MasterKey,
+    outbound: &OutboundPolicy,
     new: NewProvider,
 ) -> Result<Provider> {
-    check(&new)?;
+    check_name(&new.name)?;
+    let base_url = check_base_url(outbound, new.kind, new.base_url.as_deref())?;
+    if let Some(credential) = &new.credential {
+        check_credential(credential)?;
+    }
     let id = Uuid::now_v7();
     let sealed = new
         .credential
@@ -74,7 +83,7 @@ pub async fn create_provider(
         id,
         new.name,
         new.kind as ProviderKind,
-        new.base_url.map(|url| url.trim_end_matches('/').to_owned()),
+        base_url,
         sealed,
         hint
     )
@@ -132,35 +141,51 @@ pub async fn list_providers(conn: &mut PgConnection) -> Result<Vec<Provider>> {
     Ok(providers)
 }
 
-fn check(new: &NewProvider) -> Result<()> {
+fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-    if new.name.is_empty()
-        || new.name.len() > 40
-        || !new.name.chars().all(plain)
-        || new.name.starts_with(['-', '_'])
+    if name.is_empty()
+        || name.len() > 40
+        || !name.chars().all(plain)
+        || name.starts_with(['-', '_'])
     {
         let message = "must have 1 to 40 lower-case letters, digits, dashes or underscores, and begin with a letter or digit";
         return Err(Error::invalid("name", message));
     }
-    match (new.kind, new.base_url.as_deref()) {
-        (ProviderKind::Simulated, None) => Ok(()),
+    Ok(())
+}
+
+/// The base URL as it is stored.
+pub(super) fn check_base_url(
+    outbound: &OutboundPolicy,
+    kind: ProviderKind,
+    base_url: Option<&str>,
+) -> Result<Option<String>> {
+    let wrong = |fault: UrlFault| Error::invalid("base_url", fault.to_string());
+    match (kind, base_url) {
+        (ProviderKind::Simulated, None) => Ok(None),
         (ProviderKind::Simulated, Some(_)) => {
             Err(Error::invalid("base_url", "the simulation has no base URL"))
         }
-        (ProviderKind::Openai, Some(url))
-            if url.starts_with("http://") || url.starts_with("https://") =>
-        {
-            Ok(())
-        }
-        (ProviderKind::Openai, _) => {
-            let message = "must be an http:// or https:// URL, such as http://127.0.0.1:8080/v1";
-            Err(Error::invalid("base_url", message))
+        (ProviderKind::Openai, None) => Err(wrong(UrlFault::NotHttp)),
+        (ProviderKind::Openai, Some(url)) => {
+            let url = outbound.check_url(url).map_err(wrong)?;
+            Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
         }
     }
 }
 
+/// A credential travels in a header.
+pub(super) fn check_credential(credential: &SecretString) -> Result<()> {
+    let text = credential.expose_secret();
+    if text.is_empty() || text.len() > 4_000 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "must have 1 to 4000 printable ASCII characters and no spaces";
+        return Err(Error::invalid("credential", message));
+    }
+    Ok(())
+}
+
 /// The last four characters, if that leaves enough of the secret unsaid.
-fn hint(secret: &SecretString) -> String {
+pub(super) fn hint(secret: &SecretString) -> String {
     let text: Vec<char> = secret.expose_secret().chars().collect();
     match text.len() {
         12.. => format!("…{}", text[text.len() - 4..].iter().collect::<String>()),

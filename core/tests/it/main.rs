@@ -3,4 +3,5 @@
 mod leases;
 mod mending;
 mod publishing;
+mod sealing;
 mod submitting;

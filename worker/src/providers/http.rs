@@ -1,11 +1,19 @@
-//! The HTTP client that every provider uses: no redirects, no repeats, no proxies, bounded in time and size.
+//! The HTTP client that every provider uses: no redirects, no repeats, no proxies, bounded in time and size, and kept
+//! away from every address that the policy for outbound connections forbids.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use reqwest::{Response, StatusCode, header::HeaderMap};
+use opb_core::outbound::OutboundPolicy;
+use reqwest::{
+    Response, StatusCode,
+    header::{AUTHORIZATION, HeaderMap},
+};
 
-use super::{CallError, CallErrorKind};
+use super::{
+    CallError, CallErrorKind,
+    guard::{Forbidden, Guard, Lookup, SystemLookup},
+};
 use crate::WorkerSettings;
 
 /// The largest answer, in bytes.
@@ -17,6 +25,7 @@ const MAX_ERROR_CHARS: usize = 500;
 #[derive(Clone)]
 pub(crate) struct HttpClient {
     client: reqwest::Client,
+    policy: Arc<OutboundPolicy>,
     silence: Duration,
 }
 
@@ -26,11 +35,24 @@ impl HttpClient {
     /// # Errors
     /// The TLS roots of the system cannot be read.
     pub(crate) fn new(settings: &WorkerSettings) -> anyhow::Result<Self> {
+        Self::with_lookup(settings, Arc::new(SystemLookup))
+    }
+
+    pub(super) fn with_lookup(
+        settings: &WorkerSettings,
+        lookup: Arc<dyn Lookup>,
+    ) -> anyhow::Result<Self> {
+        let policy = Arc::clone(&settings.outbound);
+        let guard = Guard {
+            policy: Arc::clone(&policy),
+            lookup,
+        };
         let client = reqwest::Client::builder()
             .user_agent(concat!("openpromptbank/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
+            .dns_resolver(guard)
             .connect_timeout(Duration::from_secs(10))
             // A drip of one byte a second keeps every other limit away: this one bounds the whole call.
             .timeout(Duration::from_secs(settings.call_timeout))
@@ -39,6 +61,7 @@ impl HttpClient {
             .build()?;
         Ok(Self {
             client,
+            policy,
             silence: Duration::from_secs(settings.silence_timeout),
         })
     }
@@ -53,14 +76,20 @@ impl HttpClient {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<Response, CallError> {
-        let response = tokio::time::timeout(self.silence, request.send())
+        let request = request.build().map_err(describe)?;
+        // An address that is written as numbers never comes to the resolver.
+        if !self.policy.allows_host(request.url()) {
+            return Err(unreachable(CallErrorKind::Forbidden));
+        }
+        let credential = bearer(request.headers());
+        let response = tokio::time::timeout(self.silence, self.client.execute(request))
             .await
             .map_err(|_| CallError::new(CallErrorKind::Timeout, "the provider kept silent"))?
             .map_err(describe)?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
-        Err(self.refusal(response).await)
+        Err(self.refusal(response, credential.as_deref()).await)
     }
 
     /// The body in pieces, bounded in size and in silence.
@@ -98,7 +127,7 @@ impl HttpClient {
             .await
     }
 
-    async fn refusal(&self, response: Response) -> CallError {
+    async fn refusal(&self, response: Response, credential: Option<&str>) -> CallError {
         let status = response.status();
         let retry_after = retry_after(response.headers());
         let kind = match status.as_u16() {
@@ -109,7 +138,7 @@ impl HttpClient {
             _ => CallErrorKind::Refused,
         };
         let body = self.read(response).await.unwrap_or_default();
-        let said = error_message(&body);
+        let said = error_message(&body, credential);
         CallError {
             kind,
             message: format!("the provider answered {}{said}", status.as_u16()),
@@ -118,25 +147,53 @@ impl HttpClient {
     }
 }
 
+/// No connection, whatever the reason: a stranger must not learn from it what listens where.
+fn unreachable(kind: CallErrorKind) -> CallError {
+    CallError::new(
+        kind,
+        "the provider's address is not allowed or cannot be reached",
+    )
+}
+
+/// The credential that a request carries.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    Some(value.strip_prefix("Bearer ")?.to_owned())
+}
+
 /// What went wrong below HTTP, without the address, which may hold a secret.
 fn describe(error: reqwest::Error) -> CallError {
+    if error.is_connect() {
+        let error = error.without_url();
+        let is_forbidden = causes(&error).any(<dyn std::error::Error>::is::<Forbidden>);
+        tracing::debug!(error = %explain(&error), "no connection to a provider");
+        return unreachable(if is_forbidden {
+            CallErrorKind::Forbidden
+        } else {
+            CallErrorKind::Connect
+        });
+    }
     let kind = if error.is_timeout() {
         CallErrorKind::Timeout
-    } else if error.is_connect() {
-        CallErrorKind::Connect
     } else if error.is_builder() {
         CallErrorKind::Request
     } else {
         CallErrorKind::Read
     };
-    let error = error.without_url();
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    CallError::new(kind, message)
+    CallError::new(kind, explain(&error.without_url()))
+}
+
+/// An error and everything that caused it.
+fn explain(error: &reqwest::Error) -> String {
+    causes(error)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |cause| cause.source())
 }
 
 /// `Retry-After` in seconds, or `retry-after-ms`, or a rate limit's reset in seconds.
@@ -149,9 +206,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).ok()
 }
 
-/// What the provider said about an error, with anything that looks like a key removed.
-fn error_message(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+/// What the provider said about an error, with our key and anything that looks like one removed.
+fn error_message(body: &[u8], credential: Option<&str>) -> String {
+    let text = without(String::from_utf8_lossy(body).into_owned(), credential);
     let parsed: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     let said = parsed
         .as_ref()
@@ -162,7 +219,8 @@ fn error_message(body: &[u8]) -> String {
         })
         .and_then(serde_json::Value::as_str)
         .map_or_else(|| text.trim().to_owned(), str::to_owned);
-    let said: String = redact(&said)
+    // Again, for a key that JSON had written with escapes.
+    let said: String = redact(&without(said, credential))
         .chars()
         .filter(|c| !c.is_control())
         .take(MAX_ERROR_CHARS)
@@ -171,6 +229,16 @@ fn error_message(body: &[u8]) -> String {
         String::new()
     } else {
         format!(": {said}")
+    }
+}
+
+/// A text without the credential: a provider that repeats it must not show it to whoever reads the run.
+pub(super) fn without(text: String, credential: Option<&str>) -> String {
+    match credential {
+        Some(credential) if !credential.is_empty() && text.contains(credential) => {
+            text.replace(credential, "[removed]")
+        }
+        _ => text,
     }
 }
 
@@ -222,7 +290,9 @@ mod tests {
 
     #[test]
     fn keeps_the_reason_and_no_key() {
-        let check = |body: &str, expect: &str| assert_eq!(error_message(body.as_bytes()), expect);
+        let check = |body: &str, expect: &str| {
+            assert_eq!(error_message(body.as_bytes(), Some("canary-7")), expect);
+        };
         check(
             r#"{"error":{"message":"Incorrect API key provided: sk-abc123."}}"#,
             ": Incorrect API key provided: [removed] ",
@@ -233,6 +303,11 @@ mod tests {
             ": <html>[31mbad gateway</html>",
         );
         check("", "");
-        assert!(error_message("x ".repeat(10_000).as_bytes()).len() <= MAX_ERROR_CHARS + 2);
+        check(
+            r#"{"error":{"message":"no such key: <canary-7> or \u0063anary-7"}}"#,
+            ": no such key: <[removed]> or [removed]",
+        );
+        check("canary-7", ": [removed]");
+        assert!(error_message("x ".repeat(10_000).as_bytes(), None).len() <= MAX_ERROR_CHARS + 2);
     }
 }

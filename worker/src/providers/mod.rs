@@ -1,5 +1,6 @@
 //! Providers: the only code that calls models. Each speaks one API; none of them repeats a call.
 
+mod guard;
 mod http;
 mod openai;
 mod simulated;
@@ -88,6 +89,9 @@ pub(crate) enum CallErrorKind {
     Server,
     /// No connection.
     Connect,
+    /// No connection is made, because the policy for outbound connections forbids it. To others the same as no
+    /// connection.
+    Forbidden,
     /// The connection broke, or the answer ended too early.
     Read,
     /// Too long, or silent for too long.
@@ -122,7 +126,7 @@ impl CallErrorKind {
             Self::RateLimit => "rate_limit",
             Self::Overloaded => "overloaded",
             Self::Server => "server",
-            Self::Connect => "connect",
+            Self::Connect | Self::Forbidden => "connect",
             Self::Read => "read",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
@@ -143,7 +147,9 @@ impl CallErrorKind {
             | Self::Read
             | Self::Timeout
             | Self::Protocol => true,
-            Self::TooLarge | Self::Credential | Self::Refused | Self::Request => false,
+            Self::Forbidden | Self::TooLarge | Self::Credential | Self::Refused | Self::Request => {
+                false
+            }
         }
     }
 }
@@ -178,7 +184,14 @@ fn credential(
 ) -> anyhow::Result<Option<SecretString>> {
     match &model.provider.sealed_credential {
         Some(sealed) => Ok(Some(master_key.open(sealed, model.provider.id.as_bytes())?)),
-        None if model.provider.name == "openai" => Ok(settings.openai_api_key.clone()),
+        // The operator's own key goes to OpenAI only, wherever an administrator moved the provider.
+        None if model.provider.name == "openai" && is_openai(model) => {
+            Ok(settings.openai_api_key.clone())
+        }
         None => Ok(None),
     }
+}
+
+fn is_openai(model: &RunModel) -> bool {
+    model.provider.base_url.as_deref() == Some(crate::OPENAI_URL)
 }

@@ -21,7 +21,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
 use super::{
-    CallError, CallErrorKind, Completion, CompletionRequest, HttpClient, Provider, stream,
+    CallError, CallErrorKind, Completion, CompletionRequest, HttpClient, Provider, http::without,
+    stream,
 };
 
 /// A model behind the chat completions API.
@@ -30,6 +31,7 @@ pub(crate) struct OpenAi {
     model_name: String,
     url: String,
     authorization: Option<HeaderValue>,
+    credential: Option<SecretString>,
     /// The model's parameters, without those that are ours.
     parameters: Map<String, Value>,
     streams: bool,
@@ -64,14 +66,13 @@ impl OpenAi {
                 "the parameter `{ours}` is set by the worker"
             );
         }
-        let authorization = credential
-            .map(|credential| authorization(&credential))
-            .transpose()?;
+        let authorization = credential.as_ref().map(authorization).transpose()?;
         Ok(Self {
             provider_name: model.provider.name.clone(),
             model_name: model.name.clone(),
             url: format!("{base_url}/chat/completions"),
             authorization,
+            credential,
             parameters,
             streams,
             http,
@@ -146,7 +147,30 @@ impl Provider for OpenAi {
         request: &'a CompletionRequest<'a>,
         _attempt: u32,
     ) -> BoxFuture<'a, Result<Completion, CallError>> {
-        self.ask(request).boxed()
+        let credential = self.credential.as_ref().map(SecretString::expose_secret);
+        self.ask(request)
+            .map(move |result| scrub(result, credential))
+            .boxed()
+    }
+}
+
+/// What came back, without our credential: answers and errors are shown to people who may not know it.
+fn scrub(
+    result: Result<Completion, CallError>,
+    credential: Option<&str>,
+) -> Result<Completion, CallError> {
+    match result {
+        Ok(completion) => Ok(Completion {
+            text: without(completion.text, credential),
+            finish_reason: completion
+                .finish_reason
+                .map(|reason| without(reason, credential)),
+            ..completion
+        }),
+        Err(error) => Err(CallError {
+            message: without(error.message, credential),
+            ..error
+        }),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use clap::Parser;
 use opb_core::{
     auth::CurrentUser,
+    outbound::OutboundSettings,
     runs::{Run, find_run, mend},
     sealing::MasterKey,
 };
@@ -22,6 +23,8 @@ use uuid::Uuid;
 struct Program {
     #[command(flatten)]
     worker: WorkerSettings,
+    #[command(flatten)]
+    outbound: OutboundSettings,
 }
 
 /// A worker in this process.
@@ -42,7 +45,11 @@ impl RunningWorker {
             "--grace",
             "5",
         ];
-        let settings = Program::parse_from(words.iter().chain(settings)).worker;
+        let program = Program::parse_from(words.iter().chain(settings));
+        let settings = WorkerSettings {
+            outbound: Arc::new(program.outbound.policy()),
+            ..program.worker
+        };
         let stop = CancellationToken::new();
         let task = tokio::spawn(opb_worker::run(
             db.pool.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use opb_core::{
     leaderboards::read_leaderboard,
     models::{NewProvider, ProviderKind, create_provider},
+    outbound::OutboundPolicy,
     queue,
     runs::{Run, RunState, find_run, list_evaluations},
 };
@@ -134,11 +135,12 @@ async fn a_provider_that_cannot_be_reached_fails_the_run_and_nothing_else() {
         base_url: Some("http://127.0.0.1:1/v1".into()),
         credential: Some("sk-canary-canary".into()),
     };
-    create_provider(conn, &master_key(), provider)
+    create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
         .await
         .unwrap();
     let run = fixtures::submit(conn, &owner, json!(["gone:model"]), 1).await;
-    let worker = RunningWorker::start(&db, &["--max-attempts", "2"]);
+    let settings = ["--max-attempts", "2", "--allow-outbound", "127.0.0.1"];
+    let worker = RunningWorker::start(&db, &settings);
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;
     assert_eq!(

@@ -1,0 +1,28 @@
+//! `opb admin`: what only the operator may do, on the machine that holds the keys.
+
+mod rotate_master_key;
+
+use clap::{Args, Subcommand};
+
+use crate::outcome::Outcome;
+
+/// Look after a bank, on the machine that holds its keys
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = false)]
+pub struct Admin {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    RotateMasterKey(Box<rotate_master_key::RotateMasterKey>),
+}
+
+impl Admin {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        match self.action {
+            Action::RotateMasterKey(command) => command.execute(json).await,
+        }
+    }
+}

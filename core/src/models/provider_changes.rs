@@ -1,0 +1,177 @@
+//! Changing and removing providers, and sealing their credentials anew.
+//!
+//! A stored credential goes nowhere but to where it was given for: this file must never let the address of a provider
+//! change under its credential.
+
+use secrecy::SecretString;
+use sqlx::PgConnection;
+use url::{Origin, Url};
+
+use super::{
+    Provider, ProviderKind,
+    providers::{check_base_url, check_credential, hint},
+};
+use crate::{Error, Result, outbound::OutboundPolicy, sealing::MasterKey};
+
+/// What to change about a provider.
+#[derive(Default)]
+pub struct ProviderChange {
+    /// Its new address.
+    pub base_url: Option<String>,
+    /// What becomes of its credential.
+    pub credential: CredentialChange,
+}
+
+/// What becomes of a stored credential.
+#[derive(Debug, Clone, Default)]
+pub enum CredentialChange {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is removed.
+    Remove,
+    /// This one takes its place.
+    Replace(SecretString),
+}
+
+/// Changes a provider. Runs that a worker has begun go on with what they began with, address and credential alike.
+/// Must run in a transaction.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Invalid`] for a wrong field, or when scheme, host or port change and the stored
+/// credential is neither replaced nor removed: nothing is changed then.
+pub async fn update_provider(
+    conn: &mut PgConnection,
+    master_key: &MasterKey,
+    outbound: &OutboundPolicy,
+    name: &str,
+    change: ProviderChange,
+) -> Result<Provider> {
+    let stored = sqlx::query!(
+        r#"-- provider_changes::update_provider (read)
+        select id, kind as "kind: ProviderKind", base_url, sealed_credential, credential_hint
+        from providers
+        where name = $1
+        for update"#,
+        name
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or_else(|| unknown(name))?;
+    let base_url = match change.base_url.as_deref() {
+        None => stored.base_url.clone(),
+        Some(url) => check_base_url(outbound, stored.kind, Some(url))?,
+    };
+    let moves = origin(base_url.as_deref()) != origin(stored.base_url.as_deref());
+    let (sealed, hint) = match change.credential {
+        CredentialChange::Keep if moves && stored.sealed_credential.is_some() => {
+            let message = "key must be supplied again when the host changes";
+            return Err(Error::invalid("credential", message));
+        }
+        CredentialChange::Keep => (stored.sealed_credential, stored.credential_hint),
+        CredentialChange::Remove => (None, None),
+        CredentialChange::Replace(_) if stored.kind == ProviderKind::Simulated => {
+            let message = "the simulation has no credential";
+            return Err(Error::invalid("credential", message));
+        }
+        CredentialChange::Replace(credential) => {
+            check_credential(&credential)?;
+            let sealed = master_key.seal(&credential, stored.id.as_bytes());
+            (Some(sealed), Some(hint(&credential)))
+        }
+    };
+    let provider = sqlx::query_as!(
+        Provider,
+        r#"-- provider_changes::update_provider (write)
+        update providers
+        set base_url = $2, sealed_credential = $3, credential_hint = $4
+        where id = $1
+        returning id, name, kind as "kind: ProviderKind", base_url, credential_hint, created_at"#,
+        stored.id,
+        base_url,
+        sealed,
+        hint
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(provider)
+}
+
+/// Removes a provider that no run names, with its credential, prices and models.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Conflict`] when runs name it, whose results must stay readable.
+pub async fn delete_provider(conn: &mut PgConnection, name: &str) -> Result<()> {
+    let deleted = sqlx::query!(
+        "-- provider_changes::delete_provider
+        delete from providers where name = $1",
+        name
+    )
+    .execute(conn)
+    .await
+    .map_err(Error::from);
+    match deleted {
+        Ok(deleted) if deleted.rows_affected() == 0 => Err(unknown(name)),
+        Ok(_) => Ok(()),
+        Err(error) if error.violates("run_models_model_id_fkey") => Err(Error::Conflict(format!(
+            "runs name the provider `{name}`, so it stays; its credential can be removed instead"
+        ))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Seals every credential anew, with another master key. Returns how many were changed; those that the new key opens
+/// already are left, so doing it twice is harmless. Must run in a transaction.
+///
+/// # Errors
+/// [`Error::Conflict`] when a credential opens with neither key: nothing may be committed then.
+pub async fn reseal_credentials(
+    conn: &mut PgConnection,
+    old: &MasterKey,
+    new: &MasterKey,
+) -> Result<usize> {
+    // No credential may be sealed with the old key behind our back.
+    sqlx::query!("lock table providers in share row exclusive mode")
+        .execute(&mut *conn)
+        .await?;
+    let rows = sqlx::query!(
+        r#"-- provider_changes::reseal_credentials (read)
+        select id, name, sealed_credential as "sealed!"
+        from providers
+        where sealed_credential is not null
+        order by name"#
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut changed = 0;
+    for row in rows {
+        if new.open(&row.sealed, row.id.as_bytes()).is_ok() {
+            continue;
+        }
+        let Ok(credential) = old.open(&row.sealed, row.id.as_bytes()) else {
+            return Err(Error::Conflict(format!(
+                "the credential of the provider `{}` opens with neither key; set or remove it first",
+                row.name
+            )));
+        };
+        sqlx::query!(
+            "-- provider_changes::reseal_credentials (write)
+            update providers set sealed_credential = $2 where id = $1",
+            row.id,
+            new.seal(&credential, row.id.as_bytes())
+        )
+        .execute(&mut *conn)
+        .await?;
+        changed += 1;
+    }
+    Ok(changed)
+}
+
+/// Scheme, host and port: what decides who receives a credential.
+fn origin(base_url: Option<&str>) -> Option<Origin> {
+    Some(Url::parse(base_url?).ok()?.origin())
+}
+
+fn unknown(name: &str) -> Error {
+    Error::NotFound(format!("the provider `{name}`"))
+}

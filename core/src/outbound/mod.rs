@@ -1,0 +1,197 @@
+//! Where this installation may connect to when a user names the address: by default the public internet only.
+//!
+//! Everything here is pure. A name says nothing about where it leads, so whoever connects resolves it, asks
+//! [`OutboundPolicy::allows`] for **every** address, and connects to exactly those. What is checked when an address
+//! is saved ([`OutboundPolicy::check_url`]) is a courtesy to the user, not the guard.
+
+mod address;
+#[cfg(test)]
+mod tests;
+
+use std::{net::IpAddr, str::FromStr};
+
+use clap::Args;
+use ipnet::IpNet;
+use url::{Host, Url};
+
+/// What somebody who may run a bank on their own machine expects to reach: models on it and around it.
+const LOCAL: &str = "localhost,127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16";
+
+/// The longest URL, in bytes.
+const MAX_URL_BYTES: usize = 2_000;
+
+/// Which addresses the operator allows besides the public internet.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Outbound connections")]
+pub struct OutboundSettings {
+    /// Hosts and ranges that providers may be at besides the public internet, as in `gpu.lan,10.1.0.0/16`
+    #[arg(long, env = "OPB_ALLOW_OUTBOUND", value_name = "HOST|RANGE,…")]
+    pub allow_outbound: Vec<AllowList>,
+}
+
+impl OutboundSettings {
+    /// What the operator allows; without a setting nothing but the public internet.
+    #[must_use]
+    pub fn policy(&self) -> OutboundPolicy {
+        let mut policy = OutboundPolicy::default();
+        for list in &self.allow_outbound {
+            policy.0.hosts.extend(list.hosts.iter().cloned());
+            policy.0.ranges.extend(&list.ranges);
+        }
+        policy
+    }
+
+    /// The same for a bank that one person runs on their own machine: without a setting, that machine and its private
+    /// networks are allowed too. An empty setting allows nothing.
+    #[must_use]
+    pub fn local_policy(&self) -> OutboundPolicy {
+        if self.allow_outbound.is_empty() {
+            OutboundPolicy::local()
+        } else {
+            self.policy()
+        }
+    }
+}
+
+/// Hosts and ranges, separated by commas.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowList {
+    hosts: Vec<String>,
+    ranges: Vec<IpNet>,
+}
+
+impl FromStr for AllowList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut list = Self::default();
+        for word in text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+        {
+            if let Ok(range) = word.parse::<IpNet>() {
+                list.ranges.push(range.trunc());
+                continue;
+            }
+            if let Ok(address) = word.trim_matches(['[', ']']).parse::<IpAddr>() {
+                list.ranges.push(address.into());
+                continue;
+            }
+            match Host::parse(word) {
+                Ok(Host::Domain(name)) if !word.contains('/') => {
+                    list.hosts.push(name.trim_end_matches('.').to_owned());
+                }
+                _ => {
+                    return Err(format!(
+                        "`{word}` is neither a host such as gpu.lan nor a range such as 10.1.0.0/16"
+                    ));
+                }
+            }
+        }
+        Ok(list)
+    }
+}
+
+/// Decides which addresses may be connected to. The default allows the public internet only.
+#[derive(Debug, Clone, Default)]
+pub struct OutboundPolicy(AllowList);
+
+/// Why a URL cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UrlFault {
+    /// It is no URL of the web.
+    #[error("must be an http:// or https:// URL, such as https://example.org/v1")]
+    NotHttp,
+    /// It has parts that a base address must not have.
+    #[error("must not hold a user name, a password, a query, a fragment, spaces or backslashes")]
+    Parts,
+    /// It leads to where this installation must not connect.
+    #[error(
+        "is at an address that this server may not call; its operator can allow it with --allow-outbound"
+    )]
+    Forbidden,
+}
+
+impl OutboundPolicy {
+    /// Allows loopback and the private networks; for a bank that one person runs on their own machine.
+    #[must_use]
+    pub fn local() -> Self {
+        let Ok(list): Result<AllowList, _> = LOCAL.parse() else {
+            return Self::default();
+        };
+        Self(list)
+    }
+
+    /// True if a connection to `address`, which `name` led to, may be made.
+    #[must_use]
+    pub fn allows(&self, name: Option<&str>, address: IpAddr) -> bool {
+        if address::is_metadata(address) {
+            return false;
+        }
+        if !address::is_special(address) {
+            return true;
+        }
+        let plain = address::unmapped(address);
+        self.0.ranges.iter().any(|range| range.contains(&plain))
+            || name.is_some_and(|name| self.names(name))
+    }
+
+    /// True unless the name itself is forbidden. Where it leads is another question.
+    #[must_use]
+    pub fn allows_name(&self, name: &str) -> bool {
+        let name = canonical(name);
+        let is_loopback = name == "localhost" || name.ends_with(".localhost");
+        !address::is_metadata_name(&name)
+            && (!is_loopback || self.names(&name) || self.allows(None, [127, 0, 0, 1].into()))
+    }
+
+    /// True if the host of a URL may be asked; the addresses of a name are checked when they are known.
+    #[must_use]
+    pub fn allows_host(&self, url: &Url) -> bool {
+        match url.host() {
+            Some(Host::Ipv4(address)) => self.allows(None, address.into()),
+            Some(Host::Ipv6(address)) => self.allows(None, address.into()),
+            Some(Host::Domain(name)) => self.allows_name(name),
+            None => false,
+        }
+    }
+
+    /// Reads a base URL that a user gave. Every spelling of an address comes out the same.
+    ///
+    /// # Errors
+    /// It is not one, or it is at an address that is forbidden.
+    pub fn check_url(&self, text: &str) -> Result<Url, UrlFault> {
+        let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
+        if text.contains(odd) {
+            return Err(UrlFault::Parts);
+        }
+        let (Some(url), true) = (Url::parse(text).ok(), text.len() <= MAX_URL_BYTES) else {
+            return Err(UrlFault::NotHttp);
+        };
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(UrlFault::NotHttp);
+        }
+        let is_plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if !is_plain || text.contains('@') {
+            return Err(UrlFault::Parts);
+        }
+        if !self.allows_host(&url) {
+            return Err(UrlFault::Forbidden);
+        }
+        Ok(url)
+    }
+
+    fn names(&self, name: &str) -> bool {
+        let name = canonical(name);
+        self.0.hosts.contains(&name)
+    }
+}
+
+/// A name in lower case, without the dot of the root.
+fn canonical(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
