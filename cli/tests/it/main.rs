@@ -2,11 +2,8 @@
 
 mod bank;
 mod demo;
-<<<<<<< HEAD
 mod faults;
-=======
 mod leaks;
->>>>>>> guard
 mod postgres;
 mod providers;
 mod runs;
