@@ -65,6 +65,7 @@ async fn the_document_is_sound() {
             let (verb, _) = name.split_once('_').unwrap();
             let verbs = [
                 "list", "get", "create", "publish", "register", "login", "cancel", "follow",
+                "refresh", "logout", "change", "revoke",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);
