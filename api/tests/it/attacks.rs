@@ -105,15 +105,15 @@ async fn headers_cannot_choose_the_key() {
     };
     check("no kid", &|header| header.kid = None).await;
     check("a path", &|header| {
-        header.kid = Some("../../dev/null".into())
+        header.kid = Some("../../dev/null".into());
     })
     .await;
     check("SQL", &|header| {
-        header.kid = Some("x' union select 'key".into())
+        header.kid = Some("x' union select 'key".into());
     })
     .await;
     check("an address", &|header| {
-        header.kid = Some("http://127.0.0.1/key".into())
+        header.kid = Some("http://127.0.0.1/key".into());
     })
     .await;
     check("10 kB", &|header| header.kid = Some("k".repeat(10_000))).await;

@@ -37,6 +37,7 @@ fn same(found: &Value, expect: &Value) -> bool {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of examples")]
 async fn the_django_dialect_speaks_its_document() {
     let server = Server::start().await;
     let check = async |path: &str, body: Value, status: u16, answer: Value| {
@@ -151,6 +152,7 @@ async fn the_django_dialect_speaks_its_document() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of examples")]
 async fn the_flask_dialect_speaks_its_document() {
     let server = Server::start().await;
     let check = async |path: &str, body: Value, status: u16, answer: Value| {
