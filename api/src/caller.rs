@@ -1,13 +1,16 @@
 //! Who calls. A handler that needs to know takes one of these types as an argument.
+//!
+//! Here, and nowhere else, an API key is held to its scopes: a route that is not in the list needs the scope `admin`.
 
 use axum::{
-    extract::FromRequestParts,
-    http::{StatusCode, header::AUTHORIZATION, request::Parts},
+    extract::{FromRequestParts, MatchedPath},
+    http::{Method, StatusCode, header::AUTHORIZATION, request::Parts},
 };
 use opb_core::{
     Error,
-    auth::{self, CurrentUser},
+    auth::{self, ApiKeyScope, Caller, Credential, CurrentUser},
 };
+use uuid::Uuid;
 
 use crate::{
     AppState,
@@ -20,16 +23,21 @@ pub(crate) struct Authenticated(pub(crate) CurrentUser);
 /// A caller with a valid credential, or with none. A wrong credential is refused, never ignored.
 pub(crate) struct Viewer(pub(crate) Option<CurrentUser>);
 
+/// A caller who logged in with a password: what an API key may never do needs one.
+pub(crate) struct LoggedIn {
+    /// Who.
+    pub(crate) user: CurrentUser,
+    /// Through which session.
+    pub(crate) session_id: Uuid,
+}
+
 impl FromRequestParts<AppState> for Authenticated {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         match Viewer::from_request_parts(parts, state).await?.0 {
             Some(user) => Ok(Self(user)),
-            None => Err(Error::Unauthenticated(
-                "log in and send the header `authorization: Bearer <token or API key>`",
-            )
-            .into()),
+            None => Err(nobody()),
         }
     }
 }
@@ -38,28 +46,124 @@ impl FromRequestParts<AppState> for Viewer {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
-        let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
-        let Some(header) = headers.next() else {
+        let Some(credential) = bearer(parts)? else {
             return Ok(Self(None));
         };
-        if headers.next().is_some() {
-            return Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "two_credentials",
-                "the request has more than one authorization header",
-            ));
+        let caller = authenticate(state, credential).await?;
+        if let Credential::ApiKey(scopes) = &caller.credential
+            && let Some(needed) = scope_of(parts)
+            && !scopes.contains(&needed)
+            && !scopes.contains(&ApiKeyScope::Admin)
+        {
+            let error = Error::Forbidden("the API key lacks the scope for this");
+            return Err(Refusal::from(error).with_code("scope_missing"));
         }
-        let bearer = header
-            .to_str()
-            .ok()
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, credential)) = bearer else {
-            return Err(
-                Error::Unauthenticated("the credential must have the form `Bearer …`").into(),
-            );
+        Ok(Self(Some(caller.user)))
+    }
+}
+
+impl FromRequestParts<AppState> for LoggedIn {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let credential = bearer(parts)?.ok_or_else(nobody)?;
+        let caller = authenticate(state, credential).await?;
+        let Credential::Session(session_id) = caller.credential else {
+            let error = Error::Forbidden("an API key cannot do this; log in with a password");
+            return Err(Refusal::from(error).with_code("login_needed"));
         };
-        let user = auth::authenticate(&state.pool, &state.tokens, credential.trim()).await?;
-        Ok(Self(Some(user)))
+        Ok(Self {
+            user: caller.user,
+            session_id,
+        })
+    }
+}
+
+/// Finds out who a credential belongs to.
+pub(crate) async fn authenticate(state: &AppState, credential: &str) -> Result<Caller, Error> {
+    auth::authenticate(&state.pool, &state.accounts.tokens, credential).await
+}
+
+/// The credential of a request, if it brings one.
+pub(crate) fn bearer(parts: &Parts) -> Result<Option<&str>> {
+    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+    let Some(header) = headers.next() else {
+        return Ok(None);
+    };
+    if headers.next().is_some() {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "two_credentials",
+            "the request has more than one authorization header",
+        ));
+    }
+    let bearer = header
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let Some((_, credential)) = bearer else {
+        return Err(Error::Unauthenticated("the credential must have the form `Bearer …`").into());
+    };
+    Ok(Some(credential.trim()))
+}
+
+fn nobody() -> Refusal {
+    Error::Unauthenticated("log in and send the header `authorization: Bearer <token or API key>`")
+        .into()
+}
+
+/// What an API key needs for the route of a request; nothing for asking who one is.
+fn scope_of(parts: &Parts) -> Option<ApiKeyScope> {
+    let route = parts.extensions.get::<MatchedPath>();
+    needed_scope(&parts.method, route.map_or("", MatchedPath::as_str))
+}
+
+fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
+    let noun = route
+        .strip_prefix("/api/v1/")
+        .map(|rest| rest.split('/').next().unwrap_or(rest));
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    match (noun, reads) {
+        (Some("me"), true) => None,
+        (Some("prompts" | "benchmarks"), true) => Some(ApiKeyScope::PromptsRead),
+        (Some("prompts" | "benchmarks"), false) => Some(ApiKeyScope::PromptsWrite),
+        (Some("runs" | "models" | "providers" | "leaderboards"), true) => {
+            Some(ApiKeyScope::RunsRead)
+        }
+        (Some("runs"), false) => Some(ApiKeyScope::RunsWrite),
+        _ => Some(ApiKeyScope::Admin),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_has_its_scope() {
+        use ApiKeyScope::{Admin, PromptsRead, PromptsWrite, RunsRead, RunsWrite};
+        let check = |method: Method, route: &str, expect: Option<ApiKeyScope>| {
+            assert_eq!(needed_scope(&method, route), expect, "{method} {route}");
+        };
+        check(Method::GET, "/api/v1/me", None);
+        check(Method::PATCH, "/api/v1/me", Some(Admin));
+        check(
+            Method::GET,
+            "/api/v1/prompts/{prompt}/versions",
+            Some(PromptsRead),
+        );
+        check(Method::POST, "/api/v1/prompts", Some(PromptsWrite));
+        check(Method::POST, "/api/v1/benchmarks", Some(PromptsWrite));
+        check(Method::GET, "/api/v1/runs/{run}/events", Some(RunsRead));
+        check(Method::POST, "/api/v1/runs/{run}/cancel", Some(RunsWrite));
+        check(
+            Method::GET,
+            "/api/v1/leaderboards/{benchmark}",
+            Some(RunsRead),
+        );
+        check(Method::POST, "/api/v1/providers", Some(Admin));
+        check(Method::GET, "/api/v1/audit", Some(Admin));
+        check(Method::GET, "/api/v1/something-new", Some(Admin));
     }
 }

@@ -5,6 +5,8 @@
 
 mod body;
 mod caller;
+mod client;
+mod dialects;
 mod etag;
 mod headers;
 mod middleware;

@@ -17,7 +17,7 @@ use opb_core::metrics::METRICS;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::{AppState, problem::Refusal};
+use crate::{AppState, dialects, problem::Refusal};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -41,7 +41,8 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
         .get::<MatchedPath>()
         .map_or("unmatched", MatchedPath::as_str)
         .to_owned();
-    let is_api = request.uri().path().starts_with("/api/");
+    let path = request.uri().path();
+    let is_api = path.starts_with("/api/") || dialects::of(path).is_some();
     let span =
         tracing::info_span!("request", request.id = %id, http.method = method, http.route = route);
     let mut response = REQUEST_ID

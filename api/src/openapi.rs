@@ -12,16 +12,21 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{AppState, Problem, etag, routes};
+use crate::{
+    AppState, Problem,
+    dialects::{self, Dialect},
+    etag, routes,
+};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "OpenPromptBank",
-        description = "Which prompt, on which model, is best for this job, how sure are we, and what does it cost?\n\nErrors are problem details (RFC 9457). Lists are pages: ask with `?cursor=` of `next_cursor` for the next one."
+        description = include_str!("openapi.md")
     ),
     tags(
         (name = "auth", description = "Accounts and tokens"),
+        (name = "inherited", description = "The authentication APIs of two older services; see Known quirks"),
         (name = "library", description = "Prompts and their versions"),
         (name = "benchmarks", description = "Items and scorers"),
         (name = "models", description = "Providers and models"),
@@ -57,6 +62,10 @@ pub fn document() -> Document {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(routes::auth::routes())
+        .merge(routes::api_keys::routes())
+        .merge(routes::audit::routes())
+        .merge(dialects::django::routes())
+        .merge(dialects::flask::routes())
         .merge(routes::prompts::routes())
         .merge(routes::benchmarks::routes())
         .merge(routes::models::routes())
@@ -95,6 +104,10 @@ fn document_problems(document: &mut Document) {
             &mut item.delete,
         ];
         for operation in operations.into_iter().flatten() {
+            if let Some(dialect) = dialects::of(path) {
+                document_dialect(dialect, operation);
+                continue;
+            }
             for (status, description) in problems_of(path, operation) {
                 let responses = &mut operation.responses.responses;
                 responses
@@ -102,6 +115,35 @@ fn document_problems(document: &mut Document) {
                     .or_insert_with(|| RefOr::T(problem(description)));
             }
         }
+    }
+}
+
+/// Adds the errors that every operation of a dialect can answer with, in the dialect's own shape.
+fn document_dialect(dialect: Dialect, operation: &mut Operation) {
+    let schema = match dialect {
+        Dialect::Django => "DjangoDetail",
+        Dialect::Flask => "FlaskMessage",
+    };
+    let mut errors = vec![
+        (400, "The request is not understood"),
+        (500, "Something went wrong on our side"),
+        (503, "Busy, or the database does not answer"),
+    ];
+    if operation.request_body.is_some() {
+        errors.push((403, "Registration is closed"));
+        errors.push((413, "The body is too large"));
+        errors.push((415, "The body is not declared as JSON"));
+        errors.push((429, "Too many attempts"));
+    }
+    for (status, description) in errors {
+        let response = ResponseBuilder::new().description(description).content(
+            "application/json",
+            Content::new(Some(Ref::from_schema_name(schema))),
+        );
+        let responses = &mut operation.responses.responses;
+        responses
+            .entry(status.to_string())
+            .or_insert_with(|| RefOr::T(response.build()));
     }
 }
 

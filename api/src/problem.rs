@@ -2,7 +2,7 @@
 //!
 //! Internal detail never leaves: what a client cannot mend is logged here, once, with its whole chain.
 
-use std::error::Error as _;
+use std::{error::Error as _, sync::Arc};
 
 use axum::{
     http::{
@@ -48,12 +48,16 @@ pub struct Problem {
 
 /// A problem on its way to the client.
 #[derive(Debug)]
-pub(crate) struct Refusal(Box<Problem>);
+pub(crate) struct Refusal {
+    problem: Box<Problem>,
+    /// For how long the client should wait, if waiting helps.
+    retry_after_seconds: u64,
+}
 
 impl Refusal {
     /// A refusal of this status; `code` is for programs, `detail` for people.
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem {
+        let problem = Box::new(Problem {
             kind: "about:blank".into(),
             title: status.canonical_reason().unwrap_or("Error").into(),
             status: status.as_u16(),
@@ -61,7 +65,11 @@ impl Refusal {
             code: code.into(),
             errors: Vec::new(),
             request_id: None,
-        }))
+        });
+        Self {
+            problem,
+            retry_after_seconds: 1,
+        }
     }
 
     /// One wrong field of a request that is otherwise understood.
@@ -71,19 +79,19 @@ impl Refusal {
 
     /// The same refusal with the fields that are wrong.
     pub(crate) fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
-        self.0.errors = errors;
+        self.problem.errors = errors;
         self
     }
 
     /// The same refusal with another code.
     pub(crate) fn with_code(mut self, code: &str) -> Self {
-        self.0.code = code.into();
+        self.problem.code = code.into();
         self
     }
 
     /// True when the thing is not there (any more).
     pub(crate) fn is_not_found(&self) -> bool {
-        self.0.status == StatusCode::NOT_FOUND.as_u16()
+        self.problem.status == StatusCode::NOT_FOUND.as_u16()
     }
 }
 
@@ -96,10 +104,16 @@ impl From<Error> for Refusal {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with_errors(fields)
             }
             Error::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", detail),
-            Error::Unauthenticated(_) => {
+            Error::Unauthenticated(_) | Error::UserGone => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
             }
             Error::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            Error::TooManyAttempts {
+                retry_after_seconds,
+            } => Self {
+                retry_after_seconds,
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail)
+            },
             Error::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
             Error::Database(ref cause) => match kind_of(cause) {
                 Trouble::Text => Self::new(
@@ -135,7 +149,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut problem = *self.0;
+        let mut problem = *self.problem;
         problem.request_id = middleware::request_id();
         // Texts of the request come back in these; a problem stays small however large they were.
         shorten(&mut problem.detail, 1_000);
@@ -157,10 +171,12 @@ impl IntoResponse for Refusal {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(RETRY_AFTER, self.retry_after_seconds.into());
             }
             _ => {}
         }
+        // For doors that spell their errors differently.
+        response.extensions_mut().insert(Arc::new(problem));
         response
     }
 }
@@ -225,7 +241,7 @@ mod tests {
     #[test]
     fn every_error_has_its_status() {
         let check = |error: Error, status: u16, code: &str| {
-            let problem = *Refusal::from(error).0;
+            let problem = *Refusal::from(error).problem;
             assert_eq!(
                 (problem.status, problem.code.as_str()),
                 (status, code),
@@ -238,6 +254,14 @@ mod tests {
         check(Error::Conflict("taken".into()), 409, "conflict");
         check(Error::Unauthenticated("who?"), 401, "unauthenticated");
         check(Error::Forbidden("no"), 403, "forbidden");
+        check(Error::UserGone, 401, "unauthenticated");
+        check(
+            Error::TooManyAttempts {
+                retry_after_seconds: 9,
+            },
+            429,
+            "too_many_attempts",
+        );
         check(Error::Busy, 503, "busy");
         check(
             Error::Database(sqlx::Error::PoolTimedOut),
@@ -255,7 +279,7 @@ mod tests {
 
     #[test]
     fn internal_detail_stays_inside() {
-        let problem = Refusal::from(Error::Internal("select secret from users".into())).0;
+        let problem = Refusal::from(Error::Internal("select secret from users".into())).problem;
         assert!(
             !serde_json::to_string(&problem)
                 .unwrap()

@@ -14,9 +14,11 @@ use opb_core::sealing::MasterKey;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::{add_extension::AddExtension, catch_panic::CatchPanicLayer};
 
-use crate::{ApiSettings, AppState, CorsOrigin, headers, middleware, openapi};
+use crate::{
+    ApiSettings, AppState, CorsOrigin, client::Peer, dialects, headers, middleware, openapi,
+};
 
 /// For how long requests may go on after the process was asked to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -67,8 +69,8 @@ async fn accept(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Most likely too many open files: it passes when connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -80,7 +82,7 @@ async fn accept(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps its delay");
         }
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(AddExtension::new(router.clone(), Peer(peer.ip())));
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
@@ -109,6 +111,7 @@ fn around(routes: Router<AppState>, state: AppState) -> Router {
         .method_not_allowed_fallback(middleware::wrong_method)
         .layer(from_fn_with_state(state.clone(), middleware::limit_time))
         .layer(CatchPanicLayer::custom(middleware::panicked))
+        .layer(from_fn(dialects::respell))
         .layer(from_fn(middleware::observe))
         .layer(from_fn_with_state(state.clone(), headers::harden))
         .with_state(state)
@@ -132,6 +135,10 @@ mod tests {
             cors_origins: Vec::new(),
             behind_tls: false,
             outbound: Arc::default(),
+            login_failures_per_account: 5,
+            login_failures_per_address: 1_000,
+            registrations_per_address: 1_000,
+            trusted_proxies: Vec::new(),
         };
         let pool = sqlx::postgres::PgPoolOptions::new()
             .acquire_timeout(Duration::from_millis(200))

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, str::FromStr, sync::Arc};
 
 use axum::http::{HeaderValue, Uri};
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use opb_core::outbound::OutboundPolicy;
 
 /// How the HTTP door is opened.
@@ -47,6 +48,23 @@ pub struct ApiSettings {
     /// Which addresses users may name; the public internet unless whoever starts the API says more.
     #[arg(skip)]
     pub outbound: Arc<OutboundPolicy>,
+    /// So many logins of one account may fail before further ones must wait
+    #[arg(long, env = "OPB_LOGIN_FAILURES_PER_ACCOUNT", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub login_failures_per_account: u32,
+    /// So many logins from one address may fail before further ones must wait
+    #[arg(long, env = "OPB_LOGIN_FAILURES_PER_ADDRESS", value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub login_failures_per_address: u32,
+    /// So many registrations may come from one address before further ones must wait
+    #[arg(long, env = "OPB_REGISTRATIONS_PER_ADDRESS", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub registrations_per_address: u32,
+    /// Networks of the proxies whose header `X-Forwarded-For` is believed, as in `10.0.0.0/8`; none by default
+    #[arg(
+        long,
+        env = "OPB_TRUSTED_PROXIES",
+        value_name = "NETWORKS",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The origin of a web page: scheme, host and port.

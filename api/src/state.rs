@@ -2,8 +2,9 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use opb_core::{
-    auth::{AccessTokens, PasswordHasher},
+    auth::{Accounts, Limits, PasswordHasher, TokenKeys},
     doorbell::Doorbell,
     outbound::OutboundPolicy,
     runs,
@@ -22,8 +23,8 @@ pub struct AppState(Arc<Shared>);
 pub struct Shared {
     pub(crate) pool: PgPool,
     pub(crate) master_key: Arc<MasterKey>,
-    pub(crate) tokens: AccessTokens,
-    pub(crate) passwords: PasswordHasher,
+    pub(crate) accounts: Accounts,
+    pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) doorbell: Doorbell,
     pub(crate) seats: Seats,
     pub(crate) registration: Registration,
@@ -48,8 +49,17 @@ impl AppState {
         stop: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
-            tokens: AccessTokens::new(&master_key),
-            passwords: PasswordHasher::new(),
+            accounts: Accounts {
+                pool: pool.clone(),
+                passwords: PasswordHasher::new(),
+                tokens: TokenKeys::new(&master_key),
+                limits: Limits {
+                    login_failures_per_account: settings.login_failures_per_account,
+                    login_failures_per_address: settings.login_failures_per_address,
+                    registrations_per_address: settings.registrations_per_address,
+                },
+            },
+            trusted_proxies: settings.trusted_proxies.clone(),
             doorbell: Doorbell::listen(pool.clone(), &[runs::DOORBELL], stop.clone()),
             seats: Seats::default(),
             registration: settings.registration,

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use opb_api::ApiSettings;
 use opb_core::{
-    auth::{self, AccessTokens},
+    auth::{self, TokenKeys},
     config::SecretSettings,
     database,
     outbound::OutboundSettings,
@@ -300,7 +300,7 @@ fn load_master_key(secrets: &SecretSettings, folder: &DataFolder) -> anyhow::Res
     if secrets.master_key.is_some() || secrets.master_key_file.is_some() {
         return secrets.load();
     }
-    MasterKey::load_or_create(&folder.master_key_file())
+    secrets.with_previous(MasterKey::load_or_create(&folder.master_key_file())?)
 }
 
 /// The key in the data folder if it still opens the bank, else a new one; older ones are revoked then.
@@ -315,10 +315,10 @@ async fn local_key(
         .context("the database does not answer")?;
     let owner = auth::system_user(&mut conn).await?;
     if let Some(key) = folder.api_key() {
-        let tokens = AccessTokens::new(master_key);
+        let tokens = TokenKeys::new(master_key);
         match auth::authenticate(pool, &tokens, key.expose_secret()).await {
-            Ok(user) if user.id == owner.id => return Ok(key),
-            Ok(_) | Err(opb_core::Error::Unauthenticated(_)) => {}
+            Ok(caller) if caller.user.id == owner.id => return Ok(key),
+            Ok(_) | Err(opb_core::Error::Unauthenticated(_) | opb_core::Error::UserGone) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -5,6 +5,7 @@
 
 use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf};
 
+use anyhow::Context as _;
 use clap::{
     ArgMatches, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind,
 };
@@ -46,6 +47,14 @@ pub struct SecretSettings {
         conflicts_with = "master_key"
     )]
     pub master_key_file: Option<PathBuf>,
+    /// The key that the master key replaced: tokens made with it work until they expire
+    #[arg(
+        long,
+        env = "OPB_PREVIOUS_MASTER_KEY",
+        value_name = "BASE64",
+        hide_env_values = true
+    )]
+    pub previous_master_key: Option<SecretString>,
 }
 
 impl SecretSettings {
@@ -54,13 +63,26 @@ impl SecretSettings {
     /// # Errors
     /// There is no key, or it is not one.
     pub fn load(&self) -> anyhow::Result<MasterKey> {
-        match (&self.master_key, &self.master_key_file) {
-            (Some(text), _) => MasterKey::parse(text),
-            (None, Some(path)) => MasterKey::load_or_create(path),
+        let key = match (&self.master_key, &self.master_key_file) {
+            (Some(text), _) => MasterKey::parse(text)?,
+            (None, Some(path)) => MasterKey::load_or_create(path)?,
             (None, None) => anyhow::bail!(
                 "set OPB_MASTER_KEY, or OPB_MASTER_KEY_FILE to a file that all processes share"
             ),
-        }
+        };
+        self.with_previous(key)
+    }
+
+    /// Adds the previous key, if one is set.
+    ///
+    /// # Errors
+    /// The previous key is not one.
+    pub fn with_previous(&self, key: MasterKey) -> anyhow::Result<MasterKey> {
+        let Some(text) = &self.previous_master_key else {
+            return Ok(key);
+        };
+        let previous = MasterKey::parse(text).context("OPB_PREVIOUS_MASTER_KEY")?;
+        Ok(key.with_previous(previous))
     }
 }
 

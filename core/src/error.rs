@@ -33,6 +33,15 @@ pub enum Error {
     /// The caller is known and may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The credential is genuine, but its user was deleted.
+    #[error("the user of this credential no longer exists")]
+    UserGone,
+    /// Too many logins failed, or too many registrations were tried.
+    #[error("too many attempts, try again in {retry_after_seconds} seconds")]
+    TooManyAttempts {
+        /// When the next attempt is allowed, in seconds from now.
+        retry_after_seconds: u64,
+    },
     /// More work of this kind is running than the process allows.
     #[error("the server is busy, try again in a moment")]
     Busy,

@@ -23,7 +23,10 @@ const LAYOUT: u8 = 1;
 const KEY_ID_LEN: usize = 4;
 
 /// The master key: 32 random bytes.
-pub struct MasterKey(SecretBox<[u8; 32]>);
+pub struct MasterKey {
+    key: SecretBox<[u8; 32]>,
+    previous: Option<Box<MasterKey>>,
+}
 
 impl MasterKey {
     /// Reads a key from its base64 text.
@@ -37,7 +40,23 @@ impl MasterKey {
         let Ok(bytes) = <[u8; 32]>::try_from(bytes) else {
             bail!("the master key has not 32 bytes; make one with: openssl rand -base64 32");
         };
-        Ok(Self(SecretBox::new(Box::new(bytes))))
+        Ok(Self {
+            key: SecretBox::new(Box::new(bytes)),
+            previous: None,
+        })
+    }
+
+    /// The same key, with the one that it replaced.
+    #[must_use]
+    pub fn with_previous(mut self, previous: Self) -> Self {
+        self.previous = Some(Box::new(previous));
+        self
+    }
+
+    /// The key that this one replaced, while what was made with it is still in use.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Self> {
+        self.previous.as_deref()
     }
 
     /// A new key.
@@ -45,13 +64,16 @@ impl MasterKey {
     pub fn generate() -> Self {
         let mut bytes = Box::new([0_u8; 32]);
         rand::Rng::fill_bytes(&mut rand::rng(), bytes.as_mut());
-        Self(SecretBox::new(bytes))
+        Self {
+            key: SecretBox::new(bytes),
+            previous: None,
+        }
     }
 
     /// The key as base64 text, to be kept in a private file.
     #[must_use]
     pub fn text(&self) -> SecretString {
-        BASE64_STANDARD.encode(self.0.expose_secret()).into()
+        BASE64_STANDARD.encode(self.key.expose_secret()).into()
     }
 
     /// Reads the key of a file, which is first made, with mode 0600, if there is none.
@@ -75,7 +97,7 @@ impl MasterKey {
     #[must_use]
     pub fn derive(&self, purpose: &str) -> SecretBox<[u8; 32]> {
         let mut key = Box::new([0_u8; 32]);
-        Hkdf::<Sha256>::new(None, self.0.expose_secret())
+        Hkdf::<Sha256>::new(None, self.key.expose_secret())
             .expand(purpose.as_bytes(), key.as_mut())
             .expect("32 bytes are a valid length for HKDF-SHA256");
         SecretBox::new(key)
@@ -117,6 +139,9 @@ impl MasterKey {
             aad: context,
         };
         let Ok(plain) = self.cipher().decrypt(&XNonce::from(*nonce), payload) else {
+            if let Some(previous) = self.previous() {
+                return previous.open(&[nonce.as_slice(), sealed].concat(), context);
+            }
             bail!("the sealed value does not open with this master key");
         };
         Ok(String::from_utf8(plain)
@@ -162,7 +187,10 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> MasterKey {
-        MasterKey(SecretBox::new(Box::new([byte; 32])))
+        MasterKey {
+            key: SecretBox::new(Box::new([byte; 32])),
+            previous: None,
+        }
     }
 
     #[test]
@@ -198,6 +226,16 @@ mod tests {
         }
         let again = MasterKey::parse(&MasterKey::generate().text()).unwrap();
         assert_ne!(again.mark(), key(1).mark());
+    }
+
+    #[test]
+    fn opens_what_the_previous_key_sealed() {
+        let sealed = key(1).seal(&"sk-secret".into(), b"row 1");
+        let replaced = key(2).with_previous(key(1));
+        assert!(replaced.open(&sealed, b"row 1").is_ok());
+        assert!(replaced.open(&sealed, b"row 2").is_err());
+        let sealed = replaced.seal(&"sk-secret".into(), b"row 1");
+        assert!(key(2).open(&sealed, b"row 1").is_ok());
     }
 
     #[test]

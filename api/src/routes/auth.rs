@@ -1,12 +1,11 @@
-//! Accounts: registering, logging in, who am I.
+//! Accounts: registering, logging in and out, who am I.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use chrono::Utc;
 use opb_core::{
     Error,
-    auth::{self, NewUser, TOKEN_LIFETIME, User},
+    auth::{self, NewUser, ProfileChange, Rotation, TOKEN_LIFETIME, Tokens, User},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -14,7 +13,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     AppState, Registration,
     body::Json,
-    caller::Authenticated,
+    caller::{Authenticated, LoggedIn},
+    client::Client,
     problem::{Refusal, Result},
     secret,
 };
@@ -45,19 +45,71 @@ pub struct LoginUser {
     pub password: SecretString,
 }
 
-/// A user and a token that speaks for them.
+/// What a refresh needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshSession {
+    /// The newest refresh token of the session.
+    #[serde(with = "secret")]
+    #[schema(value_type = String)]
+    pub refresh_token: SecretString,
+}
+
+/// What a change of password needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePassword {
+    /// The password of today.
+    #[serde(with = "secret")]
+    #[schema(value_type = String, format = Password)]
+    pub current_password: SecretString,
+    /// 8 to 128 characters, and not easy to guess.
+    #[serde(with = "secret")]
+    #[schema(value_type = String, format = Password)]
+    pub new_password: SecretString,
+}
+
+/// What a change of one's own account needs; what is absent stays.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeMe {
+    /// The password, as a proof.
+    #[serde(with = "secret")]
+    #[schema(value_type = String, format = Password)]
+    pub current_password: SecretString,
+    /// The new username.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The new email address.
+    #[serde(default)]
+    pub email: Option<String>,
+}
+
+/// A user and the tokens that speak for them.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Session {
-    /// Who the token speaks for.
+    /// Who the tokens speak for.
     pub user: User,
+    /// The tokens.
+    #[serde(flatten)]
+    pub tokens: SessionTokens,
+}
+
+/// The tokens of a session.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SessionTokens {
     /// Send it as `authorization: Bearer …`.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub access_token: SecretString,
+    /// Exchange it for the next tokens; each works once, and an old one ends the session.
+    #[serde(with = "secret")]
+    #[schema(value_type = String)]
+    pub refresh_token: SecretString,
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
     pub token_type: String,
-    /// For how long the token works.
+    /// For how long the access token works.
     pub expires_in_seconds: u64,
 }
 
@@ -65,7 +117,11 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(register_user))
         .routes(routes!(login_user))
-        .routes(routes!(get_me))
+        .routes(routes!(refresh_session))
+        .routes(routes!(logout_session))
+        .routes(routes!(logout_user))
+        .routes(routes!(get_me, change_me))
+        .routes(routes!(change_password))
 }
 
 /// Registers a user and logs them in.
@@ -75,25 +131,25 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     tag = "auth",
     request_body = RegisterUser,
     responses(
-        (status = 201, description = "The new user and a token", body = Session),
-        (status = 403, description = "Registration is closed", body = crate::Problem, content_type = "application/problem+json")
+        (status = 201, description = "The new user and their tokens", body = Session),
+        (status = 403, description = "Registration is closed", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many registrations from this address", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn register_user(
     State(state): State<AppState>,
+    Client(origin): Client,
     Json(body): Json<RegisterUser>,
 ) -> Result<(StatusCode, Answer<Session>)> {
-    if state.registration == Registration::Closed {
-        let error = Error::Forbidden("registration is closed on this server");
-        return Err(Refusal::from(error).with_code("registration_closed"));
-    }
+    check_registration_is_open(&state)?;
     let new = NewUser {
         username: body.username,
         email: body.email,
         password: body.password,
     };
-    let user = auth::register(&state.pool, &state.passwords, new).await?;
-    Ok((StatusCode::CREATED, Answer(open_session(&state, user)?)))
+    let (user, tokens) = auth::register(&state.accounts, new, &origin).await?;
+    let tokens = tokens.into();
+    Ok((StatusCode::CREATED, Answer(Session { user, tokens })))
 }
 
 /// Logs a user in.
@@ -103,16 +159,84 @@ async fn register_user(
     tag = "auth",
     request_body = LoginUser,
     responses(
-        (status = 200, description = "The user and a token", body = Session),
-        (status = 401, description = "The username or the password is wrong", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The user and their tokens", body = Session),
+        (status = 401, description = "The username or the password is wrong", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many logins of this account or from this address failed", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn login_user(
     State(state): State<AppState>,
+    Client(origin): Client,
     Json(body): Json<LoginUser>,
 ) -> Result<Answer<Session>> {
-    let user = auth::login(&state.pool, &state.passwords, &body.username, body.password).await?;
-    Ok(Answer(open_session(&state, user)?))
+    let (user, tokens) =
+        auth::login(&state.accounts, &body.username, body.password, &origin).await?;
+    let tokens = tokens.into();
+    Ok(Answer(Session { user, tokens }))
+}
+
+/// Exchanges a refresh token for the next tokens.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/refresh",
+    tag = "auth",
+    request_body = RefreshSession,
+    responses(
+        (status = 200, description = "The next tokens", body = SessionTokens),
+        (status = 401, description = "The refresh token is invalid, expired, replaced or revoked", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn refresh_session(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    Json(body): Json<RefreshSession>,
+) -> Result<Answer<SessionTokens>> {
+    let token = body.refresh_token.expose_secret();
+    let keys = &state.accounts.tokens;
+    let tokens = auth::refresh(&state.pool, keys, token, Rotation::Rotate, &origin).await?;
+    Ok(Answer(tokens.into()))
+}
+
+/// Ends the session of the access token: its tokens stop to work at once.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/logout",
+    tag = "auth",
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The session has ended"),
+        (status = 403, description = "An API key has no session", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn logout_session(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, session_id }: LoggedIn,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    auth::log_out(&mut conn, &user, session_id, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends all sessions of the user; API keys keep working.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/logout-all",
+    tag = "auth",
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "All sessions have ended"),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn logout_user(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, .. }: LoggedIn,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    auth::log_out_everywhere(&mut conn, &user, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The user that the credential belongs to.
@@ -131,11 +255,74 @@ async fn get_me(
     Ok(Answer(auth::find_user(&mut conn, user.id).await?))
 }
 
-fn open_session(state: &AppState, user: User) -> Result<Session> {
-    Ok(Session {
-        access_token: state.tokens.issue(user.id, Utc::now())?.into(),
-        user,
-        token_type: "Bearer".into(),
-        expires_in_seconds: TOKEN_LIFETIME.as_secs(),
-    })
+/// Changes the username or the email address of the caller.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/me",
+    tag = "auth",
+    request_body = ChangeMe,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The user", body = User),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many wrong passwords", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn change_me(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, .. }: LoggedIn,
+    Json(body): Json<ChangeMe>,
+) -> Result<Answer<User>> {
+    let change = ProfileChange {
+        current_password: body.current_password,
+        username: body.username,
+        email: body.email,
+    };
+    let user = auth::change_profile(&state.accounts, &user, change, &origin).await?;
+    Ok(Answer(user))
+}
+
+/// Changes the password of the caller and ends all their other sessions.
+#[utoipa::path(
+    post,
+    path = "/api/v1/me/password",
+    tag = "auth",
+    request_body = ChangePassword,
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The password is changed"),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many wrong passwords", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn change_password(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, session_id }: LoggedIn,
+    Json(body): Json<ChangePassword>,
+) -> Result<StatusCode> {
+    let passwords = (body.current_password, body.new_password);
+    auth::change_password(&state.accounts, &user, session_id, passwords, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Refuses when the operator has closed registration.
+pub(crate) fn check_registration_is_open(state: &AppState) -> Result<()> {
+    if state.registration == Registration::Closed {
+        let error = Error::Forbidden("registration is closed on this server");
+        return Err(Refusal::from(error).with_code("registration_closed"));
+    }
+    Ok(())
+}
+
+impl From<Tokens> for SessionTokens {
+    fn from(tokens: Tokens) -> Self {
+        Self {
+            access_token: tokens.access_token,
+            refresh_token: tokens.refresh_token,
+            token_type: "Bearer".into(),
+            expires_in_seconds: TOKEN_LIFETIME.as_secs(),
+        }
+    }
 }

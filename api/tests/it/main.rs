@@ -1,7 +1,10 @@
 //! The HTTP door on a real Postgres, over real HTTP.
 
+mod api_keys;
+mod attacks;
 mod auth;
 mod benchmarks;
+mod dialects;
 mod evaluations;
 mod events;
 mod headers;
@@ -15,3 +18,5 @@ mod prompts;
 mod reads;
 mod runs;
 mod server;
+mod sessions;
+mod throttle;

@@ -50,6 +50,10 @@ impl Server {
             cors_origins: Vec::new(),
             behind_tls: false,
             outbound: Arc::default(),
+            login_failures_per_account: 5,
+            login_failures_per_address: 1_000,
+            registrations_per_address: 1_000,
+            trusted_proxies: Vec::new(),
         };
         change(&mut settings);
         let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
@@ -93,12 +97,33 @@ impl Server {
 
     /// Registers a user and returns their token.
     pub async fn user(&self, name: &str) -> String {
+        field(&self.register(name).await, "access_token")
+    }
+
+    /// Registers a user with the password `correct horse` and returns the answer.
+    pub async fn register(&self, name: &str) -> Value {
         let body = json!({"username": name, "email": format!("{name}@example.org"), "password": "correct horse"});
         let reply = self.post("/api/v1/auth/register", "", &body).await;
-        reply.expect(201)["access_token"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        reply.expect(201)
+    }
+
+    /// Logs in with the password `correct horse` and returns the answer.
+    pub async fn log_in(&self, name: &str) -> Value {
+        let body = json!({"username": name, "password": "correct horse"});
+        self.post("/api/v1/auth/login", "", &body).await.expect(200)
+    }
+
+    /// Whether an access token still opens the door.
+    pub async fn knows(&self, token: &str) -> bool {
+        self.get("/api/v1/me", token).await.status == 200
+    }
+
+    /// Runs a statement that no API offers.
+    pub async fn sql(&self, statement: &'static str) {
+        sqlx::query(statement)
+            .execute(&self.database.pool)
+            .await
+            .unwrap();
     }
 
     /// An administrator's API key.
@@ -188,6 +213,12 @@ impl Reply {
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
     }
+}
+
+/// A text of a body.
+#[track_caller]
+pub fn field(body: &Value, name: &str) -> String {
+    body[name].as_str().unwrap().to_owned()
 }
 
 pub async fn send(request: RequestBuilder) -> Reply {

@@ -1,18 +1,92 @@
 //! API keys: long-lived secrets for programs, shown once and stored hashed.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{CurrentUser, UserRole};
-use crate::{Error, Result};
+use super::{AuditEvent, Caller, Credential, CurrentUser, Origin, UserRole, audit::record};
+use crate::{Error, FieldError, Result};
 
 /// What every key begins with.
 pub(super) const PREFIX: &str = "opb_";
+/// The most keys of one user that work at the same time.
+const MAX_KEYS: i64 = 100;
 
-/// Makes a key for a user. The key itself is returned once and not kept.
+/// What a key may be used for.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema, sqlx::Type,
+)]
+#[sqlx(type_name = "api_key_scope")]
+pub enum ApiKeyScope {
+    /// Read prompts and benchmarks.
+    #[serde(rename = "prompts:read")]
+    #[sqlx(rename = "prompts:read")]
+    PromptsRead,
+    /// Add prompts and benchmarks.
+    #[serde(rename = "prompts:write")]
+    #[sqlx(rename = "prompts:write")]
+    PromptsWrite,
+    /// Read models, runs and leaderboards.
+    #[serde(rename = "runs:read")]
+    #[sqlx(rename = "runs:read")]
+    RunsRead,
+    /// Start and cancel runs.
+    #[serde(rename = "runs:write")]
+    #[sqlx(rename = "runs:write")]
+    RunsWrite,
+    /// Act with the owner's role; without it an administrator's key is a plain user's.
+    #[serde(rename = "admin")]
+    #[sqlx(rename = "admin")]
+    Admin,
+}
+
+impl ApiKeyScope {
+    /// Every scope.
+    pub const ALL: [Self; 5] = [
+        Self::PromptsRead,
+        Self::PromptsWrite,
+        Self::RunsRead,
+        Self::RunsWrite,
+        Self::Admin,
+    ];
+}
+
+/// A key as its owner sees it; the key itself is never shown again.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ApiKey {
+    /// The key's id.
+    pub id: Uuid,
+    /// What its owner calls it.
+    pub name: String,
+    /// How it begins.
+    #[schema(example = "opb_xYz1")]
+    pub prefix: String,
+    /// What it may be used for.
+    pub scopes: Vec<ApiKeyScope>,
+    /// When it stops to work, if ever.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What a new key needs.
+pub struct NewApiKey {
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Vec<ApiKeyScope>,
+    /// When it stops to work, if ever.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Makes a key with every scope for a user. The key itself is returned once and not kept.
 ///
 /// # Errors
 /// The database does not answer.
@@ -21,21 +95,107 @@ pub async fn create_api_key(
     user_id: i64,
     name: &str,
 ) -> Result<SecretString> {
-    let mut bytes = [0_u8; 32];
-    rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
-    let key = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
-    sqlx::query!(
-        "-- api_keys::create_api_key
-        insert into api_keys (id, user_id, name, prefix, secret_hash) values ($1, $2, $3, $4, $5)",
-        Uuid::now_v7(),
-        user_id,
-        name,
-        &key[..PREFIX.len() + 4],
-        &hash(&key)
+    let new = NewApiKey {
+        name: name.to_owned(),
+        scopes: ApiKeyScope::ALL.to_vec(),
+        expires_at: None,
+    };
+    Ok(insert(conn, user_id, new).await?.1)
+}
+
+/// Makes a key that a user asked for. The key itself is returned once and not kept.
+///
+/// # Errors
+/// [`Error::Invalid`] for a bad name, no scope or a time in the past; [`Error::Forbidden`] for the scope `admin` without
+/// the role; [`Error::Conflict`] when the user has too many keys.
+pub async fn create_scoped_api_key(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    mut new: NewApiKey,
+    origin: &Origin,
+) -> Result<(ApiKey, SecretString)> {
+    new.scopes.sort_unstable();
+    new.scopes.dedup();
+    check(&new)?;
+    if new.scopes.contains(&ApiKeyScope::Admin) && !user.is_admin() {
+        return Err(Error::Forbidden(
+            "only administrators make keys with the scope `admin`",
+        ));
+    }
+    let mut tx = conn.begin().await?;
+    if count_keys(&mut tx, user.id).await? >= MAX_KEYS {
+        let message = format!("you have {MAX_KEYS} keys; revoke one first");
+        return Err(Error::Conflict(message));
+    }
+    let (key, secret) = insert(&mut tx, user.id, new).await?;
+    let subject = key.id.to_string();
+    record(
+        &mut tx,
+        AuditEvent::ApiKeyCreated,
+        Some(user.id),
+        Some(&user.username),
+        Some(&subject),
+        Some(origin),
     )
-    .execute(conn)
     .await?;
-    Ok(key.into())
+    tx.commit().await?;
+    Ok((key, secret))
+}
+
+/// The keys of a user that are not revoked, newest first; there are at most a hundred and those of the program itself.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list_api_keys(conn: &mut PgConnection, user: &CurrentUser) -> Result<Vec<ApiKey>> {
+    let keys = sqlx::query_as!(
+        ApiKey,
+        r#"-- api_keys::list_api_keys
+        select id, name, prefix, scopes as "scopes: Vec<ApiKeyScope>", expires_at, last_used_at, created_at
+        from api_keys
+        where user_id = $1 and revoked_at is null
+        order by id desc
+        limit 1000"#,
+        user.id
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(keys)
+}
+
+/// Revokes a key of the caller.
+///
+/// # Errors
+/// [`Error::NotFound`] when the caller has no such key.
+pub async fn revoke_api_key(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    id: Uuid,
+    origin: &Origin,
+) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    let revoked = sqlx::query!(
+        "-- api_keys::revoke_api_key
+        update api_keys set revoked_at = now() where id = $1 and user_id = $2 and revoked_at is null",
+        id,
+        user.id
+    )
+    .execute(&mut *tx)
+    .await?;
+    if revoked.rows_affected() == 0 {
+        return Err(Error::NotFound("the API key".into()));
+    }
+    let subject = id.to_string();
+    record(
+        &mut tx,
+        AuditEvent::ApiKeyRevoked,
+        Some(user.id),
+        Some(&user.username),
+        Some(&subject),
+        Some(origin),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Revokes a user's keys of one name.
@@ -58,17 +218,16 @@ pub async fn revoke_api_keys_named(
     Ok(())
 }
 
-/// The user that a key belongs to.
-pub(super) async fn authenticate(conn: &mut PgConnection, key: &str) -> Result<CurrentUser> {
+/// The user that a key belongs to, and what the key may be used for.
+pub(super) async fn authenticate(conn: &mut PgConnection, key: &str) -> Result<Caller> {
     // Looking a hash up tells an attacker nothing about the key, so no constant-time comparison is needed.
-    let user = sqlx::query_as!(
-        CurrentUser,
+    let found = sqlx::query!(
         r#"-- api_keys::authenticate
         with used as (
             update api_keys set last_used_at = now()
             where secret_hash = $1 and revoked_at is null and (last_used_at is null or last_used_at < now() - interval '1 minute')
         )
-        select users.id, users.username, users.role as "role: UserRole"
+        select users.id, users.username, users.role as "role: UserRole", api_keys.scopes as "scopes: Vec<ApiKeyScope>"
         from api_keys join users on users.id = api_keys.user_id
         where api_keys.secret_hash = $1
           and api_keys.revoked_at is null
@@ -78,9 +237,81 @@ pub(super) async fn authenticate(conn: &mut PgConnection, key: &str) -> Result<C
     )
     .fetch_optional(conn)
     .await?;
-    user.ok_or(Error::Unauthenticated(
+    let found = found.ok_or(Error::Unauthenticated(
         "the API key is invalid, expired or revoked",
-    ))
+    ))?;
+    let role = if found.scopes.contains(&ApiKeyScope::Admin) {
+        found.role
+    } else {
+        UserRole::User
+    };
+    Ok(Caller {
+        user: CurrentUser {
+            id: found.id,
+            username: found.username,
+            role,
+        },
+        credential: Credential::ApiKey(found.scopes),
+    })
+}
+
+async fn insert(
+    conn: &mut PgConnection,
+    user_id: i64,
+    new: NewApiKey,
+) -> Result<(ApiKey, SecretString)> {
+    let mut bytes = [0_u8; 32];
+    rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
+    let secret = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
+    let key = sqlx::query_as!(
+        ApiKey,
+        r#"-- api_keys::insert
+        insert into api_keys (id, user_id, name, prefix, secret_hash, scopes, expires_at)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        returning id, name, prefix, scopes as "scopes: Vec<ApiKeyScope>", expires_at, last_used_at, created_at"#,
+        Uuid::now_v7(),
+        user_id,
+        new.name,
+        &secret[..PREFIX.len() + 4],
+        &hash(&secret),
+        new.scopes as Vec<ApiKeyScope>,
+        new.expires_at
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((key, secret.into()))
+}
+
+async fn count_keys(conn: &mut PgConnection, user_id: i64) -> Result<i64> {
+    let count = sqlx::query_scalar!(
+        r#"-- api_keys::count_keys
+        select count(*) as "count!" from api_keys where user_id = $1 and revoked_at is null"#,
+        user_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count)
+}
+
+fn check(new: &NewApiKey) -> Result<()> {
+    let mut wrong = Vec::new();
+    if !(1..=100).contains(&new.name.chars().count()) || new.name.chars().any(char::is_control) {
+        wrong.push(FieldError::new(
+            "name",
+            "must have 1 to 100 printable characters",
+        ));
+    }
+    if new.scopes.is_empty() {
+        wrong.push(FieldError::new("scopes", "must name at least one scope"));
+    }
+    if new.expires_at.is_some_and(|at| at <= Utc::now()) {
+        wrong.push(FieldError::new("expires_at", "must be in the future"));
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(wrong))
+    }
 }
 
 fn hash(key: &str) -> Vec<u8> {

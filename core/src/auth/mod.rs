@@ -2,36 +2,94 @@
 
 mod access;
 mod api_keys;
+mod audit;
 mod passwords;
+mod sessions;
+mod throttle;
 mod tokens;
 mod users;
 
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 pub use access::{CurrentUser, UserRole, Visibility, can_change, can_read};
-pub use api_keys::{create_api_key, revoke_api_keys_named};
-pub use passwords::PasswordHasher;
-pub use tokens::{AccessTokens, TOKEN_LIFETIME};
-pub use users::{NewUser, User, find_user, login, register, system_user};
+pub use api_keys::{
+    ApiKey, ApiKeyScope, NewApiKey, create_api_key, create_scoped_api_key, list_api_keys,
+    revoke_api_key, revoke_api_keys_named,
+};
+pub use audit::{AuditEntry, AuditEvent, list_audit_entries};
+pub use passwords::{Match, PasswordHasher, Turn};
+pub use sessions::{
+    IDLE_LIFETIME, Origin, Rotation, SESSION_LIFETIME, Tokens, log_out, log_out_everywhere, refresh,
+};
+pub use throttle::Limits;
+pub use tokens::{AccessToken, RefreshToken, TOKEN_LIFETIME, TokenKeys};
+pub use users::{
+    EMAIL_INVALID, EMAIL_TAKEN, ListedUser, NewUser, ProfileChange, USERNAME_TAKEN, User,
+    change_password, change_profile, check_new_user, find_user, list_users, login, register,
+    system_user,
+};
 
 use crate::{Error, Result};
+
+/// What the functions need that let people in.
+#[derive(Clone)]
+pub struct Accounts {
+    /// The database.
+    pub pool: PgPool,
+    /// Hashes passwords.
+    pub passwords: PasswordHasher,
+    /// Signs tokens.
+    pub tokens: TokenKeys,
+    /// How many guesses are free.
+    pub limits: Limits,
+}
+
+/// The caller of a request and what they proved themselves with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user. Through a key without the scope `admin`, an administrator is a plain user.
+    pub user: CurrentUser,
+    /// The credential.
+    pub credential: Credential,
+}
+
+/// What a caller proved themselves with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// An access token of this session.
+    Session(Uuid),
+    /// An API key with these scopes.
+    ApiKey(Vec<ApiKeyScope>),
+}
 
 /// Finds out who a bearer credential belongs to: an API key (`opb_…`) or an access token.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] for anything that is not a valid credential of an enabled user.
-pub async fn authenticate(
-    pool: &PgPool,
-    tokens: &AccessTokens,
-    bearer: &str,
-) -> Result<CurrentUser> {
-    let mut conn: sqlx::pool::PoolConnection<sqlx::Postgres> = pool.acquire().await?;
-    let conn: &mut PgConnection = &mut conn;
+/// [`Error::Unauthenticated`] for anything that is not a valid credential of an enabled user, and [`Error::UserGone`]
+/// for a genuine token of a deleted user.
+pub async fn authenticate(pool: &PgPool, tokens: &TokenKeys, bearer: &str) -> Result<Caller> {
     if bearer.starts_with(api_keys::PREFIX) {
-        return api_keys::authenticate(conn, bearer).await;
+        return api_keys::authenticate(&mut *pool.acquire().await?, bearer).await;
     }
-    let user_id = tokens.verify(bearer)?;
-    users::current_user(conn, user_id)
-        .await?
-        .ok_or(Error::Unauthenticated("the token is invalid or expired"))
+    // Whoever has no genuine token costs the database nothing.
+    let token = tokens.verify_access(bearer)?;
+    let user = sessions::user_of_session(&mut *pool.acquire().await?, token).await?;
+    Ok(Caller {
+        user,
+        credential: Credential::Session(token.session_id),
+    })
 }
+
+/// Deletes ended sessions, quiet throttles and old audit entries; returns how many rows.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
+    Ok(sessions::delete_ended(conn).await?
+        + throttle::delete_quiet(conn).await?
+        + audit::delete_old(conn).await?)
+}
+
+/// What a caller is told whose login is wrong, whatever is wrong with it.
+const WRONG_LOGIN: Error = Error::Unauthenticated("the username or the password is wrong");

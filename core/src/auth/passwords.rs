@@ -1,15 +1,21 @@
 //! Passwords: argon2id with the OWASP parameters, off the async threads and bounded in number.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use argon2::{
-    Argon2,
+    Argon2, Params,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Error, Result};
+use crate::{Error, FieldError, Result};
+
+/// For how long a request waits for its turn to hash.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Hashes and checks passwords. Clones share one bound.
 #[derive(Debug, Clone)]
@@ -27,45 +33,79 @@ impl PasswordHasher {
         }
     }
 
-    /// Hashes a password into a PHC string.
+    /// Waits for a turn: whoever has one may hash, and keeps a core busy.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the length is not between 8 and 128 characters.
-    pub async fn hash(&self, password: SecretString) -> Result<String> {
-        check_length(&password)?;
-        self.off_thread(move || hash(&password)).await?
+    /// [`Error::Busy`] when too many others wait too.
+    pub async fn turn(&self) -> Result<Turn> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        match tokio::time::timeout(PATIENCE, permit).await {
+            Ok(Ok(permit)) => Ok(Turn(Arc::new(permit))),
+            Ok(Err(_)) | Err(_) => Err(Error::Busy),
+        }
+    }
+}
+
+/// The right to hash one password after the other.
+#[derive(Debug)]
+pub struct Turn(Arc<OwnedSemaphorePermit>);
+
+impl Turn {
+    /// Checks a new password against the rules and hashes it into a PHC string.
+    /// `known` is what an attacker would try first: the user's name and email address.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a password that is too short, too long or too easy to guess; `field` is its path.
+    pub async fn hash(
+        self,
+        field: &'static str,
+        password: SecretString,
+        known: Vec<String>,
+    ) -> Result<String> {
+        self.off_thread(move || {
+            if let Some(error) = check(field, &password, &known) {
+                return Err(Error::Invalid(vec![error]));
+            }
+            hash(&password)
+        })
+        .await?
     }
 
     /// Checks a password. Takes as long for a user without a hash (or without an account) as for one with.
+    /// A password that matches a hash of other parameters than today's is hashed anew.
     ///
     /// # Errors
-    /// The server is shutting down.
-    pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool> {
-        if check_length(&password).is_err() {
-            return Ok(false);
+    /// Hashing broke.
+    pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<Match> {
+        if !has_allowed_length(&password) {
+            return Ok(Match::No);
         }
         let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| NOBODY.clone());
-        let matches = self
-            .off_thread(move || {
-                PasswordHash::new(&hash).is_ok_and(|hash| {
-                    Argon2::default()
-                        .verify_password(password.expose_secret().as_bytes(), &hash)
-                        .is_ok()
-                })
-            })
-            .await?;
-        Ok(matches && known)
+        let stored = hash.unwrap_or_else(|| NOBODY.clone());
+        self.off_thread(move || {
+            let Ok(stored) = PasswordHash::new(&stored) else {
+                return Ok(Match::No);
+            };
+            let matches = Argon2::default()
+                .verify_password(password.expose_secret().as_bytes(), &stored)
+                .is_ok();
+            if !matches || !known {
+                return Ok(Match::No);
+            }
+            if is_up_to_date(&stored) {
+                return Ok(Match::Yes);
+            }
+            self::hash(&password).map(Match::YesAndRehashed)
+        })
+        .await?
     }
 
     async fn off_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let permit = Arc::clone(&self.permits)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Busy)?;
+        // The turn lasts as long as the work, even when nobody waits for its end any more.
+        let permit = Arc::clone(&self.0);
         let worked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
@@ -74,6 +114,17 @@ impl PasswordHasher {
             .await
             .map_err(|_| Error::Internal("hashing a password panicked".into()))
     }
+}
+
+/// What checking a password found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Match {
+    /// The password is wrong, or there is nobody to have one.
+    No,
+    /// The password is right.
+    Yes,
+    /// The password is right, and this is its hash with today's parameters.
+    YesAndRehashed(String),
 }
 
 impl Default for PasswordHasher {
@@ -93,13 +144,84 @@ fn hash(password: &SecretString) -> Result<String> {
         .map_err(|error| Error::Internal(format!("argon2: {error}")))
 }
 
-fn check_length(password: &SecretString) -> Result<()> {
-    let characters = password.expose_secret().chars().take(129).count();
-    if (8..=128).contains(&characters) {
-        return Ok(());
+/// What is wrong with a new password, if anything is.
+fn check(field: &'static str, password: &SecretString, known: &[String]) -> Option<FieldError> {
+    if !has_allowed_length(password) {
+        return Some(FieldError::new(
+            field,
+            "must have between 8 and 128 characters",
+        ));
     }
-    Err(Error::invalid(
-        "password",
-        "must have between 8 and 128 characters",
-    ))
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    // The estimate's cost grows with the square of the length, and the beginning says enough.
+    let beginning: String = password.expose_secret().chars().take(64).collect();
+    if zxcvbn::zxcvbn(&beginning, &known).score() < zxcvbn::Score::Two {
+        return Some(FieldError::new(
+            field,
+            "is too easy to guess; use several unrelated words",
+        ));
+    }
+    None
+}
+
+fn has_allowed_length(password: &SecretString) -> bool {
+    let characters = password.expose_secret().chars().take(129).count();
+    (8..=128).contains(&characters)
+}
+
+fn is_up_to_date(hash: &PasswordHash) -> bool {
+    let Ok(params) = Params::try_from(hash) else {
+        return false;
+    };
+    let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+    hash.algorithm == argon2::Algorithm::Argon2id.ident()
+        && costs(&params) == costs(&Params::DEFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_must_be_hard_to_guess() {
+        let check = |password: &str, good: bool| {
+            let known = ["ada.lovelace".to_owned(), "ada@example.org".to_owned()];
+            let wrong = check("password", &password.into(), &known);
+            assert_eq!(wrong.is_none(), good, "{password}");
+        };
+        check("short", false);
+        check("password", false);
+        check("password123", false);
+        check("qwertyuiop", false);
+        check("iloveyou", false);
+        check("aaaaaaaaaaaa", false);
+        check("12345678901", false);
+        check("ada.lovelace", false);
+        check("ada@example.org", false);
+        check("correct horse", true);
+        check("pa55-wört ☃", true);
+        check(&"s0me longer 7hing! ".repeat(3), true);
+        check(&"x1?".repeat(43), false);
+    }
+
+    #[tokio::test]
+    async fn old_parameters_are_replaced() {
+        let params = Params::new(1024, 1, 1, None).unwrap();
+        let weak = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+        let old = weak.hash_password(b"correct horse").unwrap().to_string();
+        let turn = PasswordHasher::new().turn().await.unwrap();
+        let found = turn.verify("correct horse".into(), Some(old.clone())).await;
+        let Match::YesAndRehashed(new) = found.unwrap() else {
+            panic!("not hashed anew");
+        };
+        let again = turn
+            .verify("correct horse".into(), Some(new))
+            .await
+            .unwrap();
+        assert_eq!(again, Match::Yes);
+        let wrong = turn.verify("wrong horse".into(), Some(old)).await.unwrap();
+        assert_eq!(wrong, Match::No);
+        let nobody = turn.verify("nobody has this password".into(), None).await;
+        assert_eq!(nobody.unwrap(), Match::No);
+    }
 }

@@ -1,10 +1,14 @@
-//! Access tokens: short-lived JWTs with one algorithm and every claim checked.
+//! Access and refresh tokens: JWTs with one algorithm, every claim checked, and keys of their own.
+//!
+//! A valid signature is only half of the matter: `sessions` decides whether the session of a token still lives.
+//! Nothing of a token's header is trusted but the key id, and that only finds a key in memory.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -14,84 +18,250 @@ use crate::{Error, Result, sealing::MasterKey};
 pub const TOKEN_LIFETIME: Duration = Duration::from_mins(15);
 
 const ISSUER: &str = "openpromptbank";
-const AUDIENCE: &str = "openpromptbank-api";
-const TYPE: &str = "at+jwt";
+/// By how much the clocks of two servers may differ, in seconds.
+const LEEWAY: u64 = 5;
+/// Our own tokens have about 500 bytes.
+const MAX_LEN: usize = 2048;
+const REFUSED: Error = Error::Unauthenticated("the token is invalid or expired");
+
+/// Makes and checks tokens with keys that are derived from the master key, and checks those of the previous one.
+#[derive(Clone)]
+pub struct TokenKeys {
+    newest: String,
+    by_id: HashMap<String, KeyPair>,
+}
+
+/// Whom and which session an access token speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessToken {
+    /// The user.
+    pub user_id: i64,
+    /// The session.
+    pub session_id: Uuid,
+}
+
+/// Which link of which session's chain a refresh token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshToken {
+    /// The user.
+    pub user_id: i64,
+    /// The session.
+    pub session_id: Uuid,
+    /// The number of the token in the session; the first has 0.
+    pub counter: i32,
+}
+
+#[derive(Clone)]
+struct KeyPair {
+    access: Key,
+    refresh: Key,
+}
+
+#[derive(Clone)]
+struct Key {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+/// What tells the two kinds of token apart, besides their keys.
+struct Kind {
+    /// The header's `typ`.
+    typ: &'static str,
+    /// The claim `token_use`.
+    token_use: &'static str,
+    audience: &'static str,
+    purpose: &'static str,
+}
+
+const ACCESS: Kind = Kind {
+    typ: "at+jwt",
+    token_use: "access",
+    audience: "openpromptbank-api",
+    purpose: "access-tokens",
+};
+const REFRESH: Kind = Kind {
+    typ: "rt+jwt",
+    token_use: "refresh",
+    audience: "openpromptbank-sessions",
+    purpose: "refresh-tokens",
+};
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
     aud: String,
     sub: String,
-    jti: Uuid,
+    jti: String,
     iat: i64,
     nbf: i64,
     exp: i64,
+    token_use: String,
+    sid: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ctr: Option<i32>,
 }
 
-/// Makes and checks access tokens with a key derived from the master key.
-#[derive(Clone)]
-pub struct AccessTokens {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
-    validation: Validation,
-}
-
-impl AccessTokens {
-    /// Derives the signing key.
+impl TokenKeys {
+    /// Derives the keys.
     #[must_use]
     pub fn new(master_key: &MasterKey) -> Self {
-        let secret = master_key.derive("access-tokens");
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 5;
-        validation.validate_nbf = true;
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        // Without this line a token that lacks a claim is accepted.
-        validation.set_required_spec_claims(&["exp", "aud", "iss", "sub", "nbf"]);
+        let keys = std::iter::once(master_key).chain(master_key.previous());
+        let by_id = keys.map(|key| (id_of(key), KeyPair::derive(key))).collect();
         Self {
-            encoding: EncodingKey::from_secret(secret.expose_secret()),
-            decoding: DecodingKey::from_secret(secret.expose_secret()),
-            validation,
+            newest: id_of(master_key),
+            by_id,
         }
     }
 
-    /// A token for a user, valid from `now` on for [`TOKEN_LIFETIME`].
+    /// An access token, valid from `now` on for [`TOKEN_LIFETIME`], but never longer than its session.
     ///
     /// # Errors
     /// The token cannot be signed.
-    pub fn issue(&self, user_id: i64, now: DateTime<Utc>) -> Result<String> {
-        let issued = now.timestamp();
+    pub fn issue_access(
+        &self,
+        token: AccessToken,
+        now: DateTime<Utc>,
+        session_expires_at: DateTime<Utc>,
+    ) -> Result<SecretString> {
         let claims = Claims {
             iss: ISSUER.into(),
-            aud: AUDIENCE.into(),
-            sub: user_id.to_string(),
-            jti: Uuid::new_v4(),
-            iat: issued,
-            nbf: issued,
-            exp: issued + TOKEN_LIFETIME.as_secs().cast_signed(),
+            aud: ACCESS.audience.into(),
+            sub: token.user_id.to_string(),
+            jti: Uuid::new_v4().to_string(),
+            iat: now.timestamp(),
+            nbf: now.timestamp(),
+            exp: (now + TOKEN_LIFETIME).min(session_expires_at).timestamp(),
+            token_use: ACCESS.token_use.into(),
+            sid: token.session_id,
+            ctr: None,
         };
+        self.sign(&ACCESS, &claims)
+    }
+
+    /// The refresh token of a session's counter. The same input gives the same token, so a lost answer can be repeated.
+    ///
+    /// # Errors
+    /// The token cannot be signed.
+    pub fn issue_refresh(
+        &self,
+        token: RefreshToken,
+        rotated_at: DateTime<Utc>,
+        session_expires_at: DateTime<Utc>,
+    ) -> Result<SecretString> {
+        let claims = Claims {
+            iss: ISSUER.into(),
+            aud: REFRESH.audience.into(),
+            sub: token.user_id.to_string(),
+            jti: format!("{}.{}", token.session_id, token.counter),
+            iat: rotated_at.timestamp(),
+            nbf: rotated_at.timestamp(),
+            exp: session_expires_at.timestamp(),
+            token_use: REFRESH.token_use.into(),
+            sid: token.session_id,
+            ctr: Some(token.counter),
+        };
+        self.sign(&REFRESH, &claims)
+    }
+
+    /// What an access token says.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] for every token that this program did not issue as one, or that is no longer valid.
+    pub fn verify_access(&self, token: &str) -> Result<AccessToken> {
+        let claims = self.verify(&ACCESS, token)?;
+        let lives = claims.exp.checked_sub(claims.iat).ok_or(REFUSED)?;
+        if lives > TOKEN_LIFETIME.as_secs().cast_signed() || claims.ctr.is_some() {
+            return Err(REFUSED);
+        }
+        Ok(AccessToken {
+            user_id: claims.sub.parse().map_err(|_| REFUSED)?,
+            session_id: claims.sid,
+        })
+    }
+
+    /// What a refresh token says.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] for every token that this program did not issue as one, or that is no longer valid.
+    pub fn verify_refresh(&self, token: &str) -> Result<RefreshToken> {
+        let claims = self.verify(&REFRESH, token)?;
+        Ok(RefreshToken {
+            user_id: claims.sub.parse().map_err(|_| REFUSED)?,
+            session_id: claims.sid,
+            counter: claims.ctr.ok_or(REFUSED)?,
+        })
+    }
+
+    fn sign(&self, kind: &Kind, claims: &Claims) -> Result<SecretString> {
+        let keys = self.by_id.get(&self.newest);
+        let keys = keys.ok_or_else(|| Error::Internal("there is no key for tokens".into()))?;
         let mut header = Header::new(Algorithm::HS256);
-        header.typ = Some(TYPE.into());
-        jsonwebtoken::encode(&header, &claims, &self.encoding)
+        header.typ = Some(kind.typ.into());
+        header.kid = Some(self.newest.clone());
+        jsonwebtoken::encode(&header, claims, &keys.of(kind).encoding)
+            .map(Into::into)
             .map_err(|error| Error::Internal(format!("a token cannot be signed: {error}")))
     }
 
-    /// The id of the user that a token was issued to.
-    ///
-    /// # Errors
-    /// [`Error::Unauthenticated`] for every token that this program did not issue, or that is no longer valid.
-    pub fn verify(&self, token: &str) -> Result<i64> {
-        const REFUSED: Error = Error::Unauthenticated("the token is invalid or expired");
-        let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|_| REFUSED)?;
-        let lives = data.claims.exp.checked_sub(data.claims.iat);
-        if data.header.typ.as_deref() != Some(TYPE)
-            || lives != Some(TOKEN_LIFETIME.as_secs().cast_signed())
-        {
+    fn verify(&self, kind: &Kind, token: &str) -> Result<Claims> {
+        if token.len() > MAX_LEN {
             return Err(REFUSED);
         }
-        data.claims.sub.parse().map_err(|_| REFUSED)
+        let header = jsonwebtoken::decode_header(token).map_err(|_| REFUSED)?;
+        // Whatever a `crit` lists must be understood, and we understand no extension.
+        if header.typ.as_deref() != Some(kind.typ) || header.crit.is_some() {
+            return Err(REFUSED);
+        }
+        let keys = header.kid.and_then(|id| self.by_id.get(&id));
+        let key = keys.ok_or(REFUSED)?.of(kind);
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &key.validation)
+            .map_err(|_| REFUSED)?
+            .claims;
+        let newest_iat = Utc::now().timestamp() + LEEWAY.cast_signed();
+        if claims.token_use != kind.token_use || claims.iat > newest_iat {
+            return Err(REFUSED);
+        }
+        Ok(claims)
     }
+}
+
+impl KeyPair {
+    fn derive(master_key: &MasterKey) -> Self {
+        let key = |kind: &Kind| {
+            let secret = master_key.derive(kind.purpose);
+            let mut validation = Validation::new(Algorithm::HS256);
+            validation.leeway = LEEWAY;
+            validation.validate_nbf = true;
+            validation.set_issuer(&[ISSUER]);
+            validation.set_audience(&[kind.audience]);
+            // Without this line a token that lacks a claim is accepted.
+            validation.set_required_spec_claims(&["exp", "aud", "iss", "sub", "nbf"]);
+            Key {
+                encoding: EncodingKey::from_secret(secret.expose_secret()),
+                decoding: DecodingKey::from_secret(secret.expose_secret()),
+                validation,
+            }
+        };
+        Self {
+            access: key(&ACCESS),
+            refresh: key(&REFRESH),
+        }
+    }
+
+    fn of(&self, kind: &Kind) -> &Key {
+        if kind.token_use == ACCESS.token_use {
+            &self.access
+        } else {
+            &self.refresh
+        }
+    }
+}
+
+/// The public name of a master key's token keys.
+fn id_of(master_key: &MasterKey) -> String {
+    let bytes = master_key.derive("token-key-id");
+    BASE64_URL_SAFE_NO_PAD.encode(&bytes.expose_secret()[..8])
 }
 
 #[cfg(test)]
@@ -100,32 +270,94 @@ mod tests {
 
     use super::*;
 
-    fn tokens(key: u8) -> AccessTokens {
-        use base64::Engine as _;
+    fn master(key: u8) -> MasterKey {
         let text = base64::prelude::BASE64_STANDARD.encode([key; 32]);
-        AccessTokens::new(&MasterKey::parse(&text.into()).unwrap())
+        MasterKey::parse(&text.into()).unwrap()
     }
 
-    fn sign(header: &Header, claims: &serde_json::Value) -> String {
-        jsonwebtoken::encode(header, claims, &tokens(1).encoding).unwrap()
+    fn keys(key: u8) -> TokenKeys {
+        TokenKeys::new(&master(key))
+    }
+
+    const TOKEN: AccessToken = AccessToken {
+        user_id: 42,
+        session_id: Uuid::nil(),
+    };
+
+    fn access(keys: &TokenKeys, now: DateTime<Utc>) -> String {
+        let end = now + Duration::from_hours(1);
+        let token = keys.issue_access(TOKEN, now, end).unwrap();
+        token.expose_secret().to_owned()
+    }
+
+    fn header(kind: &Kind) -> Header {
+        let mut header = Header::new(Algorithm::HS256);
+        header.typ = Some(kind.typ.into());
+        header.kid = Some(id_of(&master(1)));
+        header
+    }
+
+    fn claims(kind: &Kind) -> serde_json::Value {
+        let now = Utc::now().timestamp();
+        json!({"iss": ISSUER, "aud": kind.audience, "sub": "1", "jti": "a", "iat": now, "nbf": now, "exp": now + 900,
+               "token_use": kind.token_use, "sid": Uuid::nil()})
+    }
+
+    fn sign(kind: &Kind, header: &Header, claims: &serde_json::Value) -> String {
+        let key = &keys(1).by_id[&id_of(&master(1))].of(kind).encoding.clone();
+        jsonwebtoken::encode(header, claims, key).unwrap()
     }
 
     #[test]
     fn accepts_its_own_tokens_only() {
         let now = Utc::now();
-        let token = tokens(1).issue(42, now).unwrap();
-        assert_eq!(tokens(1).verify(&token).unwrap(), 42);
-        assert!(tokens(2).verify(&token).is_err());
-        let old = now - Duration::from_mins(16);
-        assert!(
-            tokens(1)
-                .verify(&tokens(1).issue(42, old).unwrap())
-                .is_err()
+        let token = access(&keys(1), now);
+        assert_eq!(keys(1).verify_access(&token).unwrap(), TOKEN);
+        assert!(keys(2).verify_access(&token).is_err());
+        assert!(keys(1).verify_refresh(&token).is_err());
+        let old = access(&keys(1), now - Duration::from_mins(16));
+        assert!(keys(1).verify_access(&old).is_err());
+        let early = access(&keys(1), now + Duration::from_mins(1));
+        assert!(keys(1).verify_access(&early).is_err());
+    }
+
+    #[test]
+    fn the_previous_key_still_checks_but_does_not_sign() {
+        let now = Utc::now();
+        let both = TokenKeys::new(&master(2).with_previous(master(1)));
+        assert!(both.verify_access(&access(&keys(1), now)).is_ok());
+        assert!(keys(2).verify_access(&access(&both, now)).is_ok());
+        assert!(keys(1).verify_access(&access(&both, now)).is_err());
+    }
+
+    #[test]
+    fn a_refresh_token_can_be_made_again() {
+        let now = Utc::now();
+        let token = RefreshToken {
+            user_id: 1,
+            session_id: Uuid::nil(),
+            counter: 3,
+        };
+        let issue = || {
+            let made = keys(1).issue_refresh(token, now, now + Duration::from_hours(1));
+            made.unwrap().expose_secret().to_owned()
+        };
+        assert_eq!(issue(), issue());
+        assert_eq!(keys(1).verify_refresh(&issue()).unwrap(), token);
+        assert!(keys(1).verify_access(&issue()).is_err());
+    }
+
+    #[test]
+    fn a_token_ends_with_its_session() {
+        let now = Utc::now();
+        let token = keys(1).issue_access(
+            TOKEN,
+            now - Duration::from_mins(2),
+            now - Duration::from_mins(1),
         );
-        let early = now + Duration::from_mins(1);
         assert!(
-            tokens(1)
-                .verify(&tokens(1).issue(42, early).unwrap())
+            keys(1)
+                .verify_access(token.unwrap().expose_secret())
                 .is_err()
         );
     }
@@ -133,42 +365,70 @@ mod tests {
     #[test]
     fn refuses_tokens_that_lack_or_bend_a_claim() {
         let now = Utc::now().timestamp();
-        let good = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "1", "jti": Uuid::nil(), "iat": now, "nbf": now, "exp": now + 900});
-        let mut header = Header::new(Algorithm::HS256);
-        header.typ = Some(TYPE.into());
-        assert!(tokens(1).verify(&sign(&header, &good)).is_ok());
-        for claim in ["iss", "aud", "sub", "jti", "iat", "nbf", "exp"] {
+        let good = claims(&ACCESS);
+        let refused = |header: &Header, claims: &serde_json::Value| {
+            keys(1)
+                .verify_access(&sign(&ACCESS, header, claims))
+                .is_err()
+        };
+        assert!(!refused(&header(&ACCESS), &good));
+        for claim in good.as_object().unwrap().keys() {
             let mut claims = good.clone();
             claims.as_object_mut().unwrap().remove(claim);
-            assert!(
-                tokens(1).verify(&sign(&header, &claims)).is_err(),
-                "without {claim}"
-            );
+            assert!(refused(&header(&ACCESS), &claims), "without {claim}");
         }
         for (claim, value) in [
             ("iss", json!("other")),
+            ("iss", json!("OpenPromptBank")),
+            ("iss", json!([ISSUER])),
             ("aud", json!(["other"])),
+            ("aud", json!([ACCESS.audience])),
+            ("aud", json!(REFRESH.audience)),
             ("exp", json!(now + 901)),
+            ("exp", json!(now - 6)),
+            ("exp", json!(-1)),
+            ("exp", json!(1e12)),
             ("exp", json!(u64::MAX)),
             ("exp", json!("soon")),
+            ("iat", json!(now + 6)),
+            ("nbf", json!(now + 6)),
             ("sub", json!("root")),
+            ("token_use", json!("refresh")),
+            ("sid", json!("mine")),
+            ("ctr", json!(0)),
         ] {
             let mut claims = good.clone();
             claims[claim] = value.clone();
-            assert!(
-                tokens(1).verify(&sign(&header, &claims)).is_err(),
-                "{claim} = {value}"
-            );
+            assert!(refused(&header(&ACCESS), &claims), "{claim} = {value}");
         }
+    }
+
+    #[test]
+    fn refuses_headers_that_are_not_its_own() {
+        let good = claims(&ACCESS);
+        let refused = |change: &dyn Fn(&mut Header)| {
+            let mut header = header(&ACCESS);
+            change(&mut header);
+            assert!(
+                keys(1)
+                    .verify_access(&sign(&ACCESS, &header, &good))
+                    .is_err()
+            );
+        };
+        refused(&|header| header.typ = None);
+        refused(&|header| header.typ = Some("JWT".into()));
+        refused(&|header| header.typ = Some(REFRESH.typ.into()));
+        refused(&|header| header.kid = None);
+        refused(&|header| header.kid = Some("../../dev/null".into()));
+        refused(&|header| header.kid = Some("' or 1=1 --".into()));
+        refused(&|header| header.kid = Some("x".repeat(10_000)));
+        refused(&|header| header.crit = Some(vec!["exp".into()]));
+        refused(&|header| header.alg = Algorithm::HS512);
+        // Another kind's key, although everything else is right.
         assert!(
-            tokens(1)
-                .verify(&sign(&Header::new(Algorithm::HS256), &good))
-                .is_err(),
-            "another typ"
+            keys(1)
+                .verify_access(&sign(&REFRESH, &header(&ACCESS), &good))
+                .is_err()
         );
-        let none = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0";
-        let signed = sign(&header, &good);
-        let payload = signed.split('.').nth(1).unwrap();
-        assert!(tokens(1).verify(&format!("{none}.{payload}.")).is_err());
     }
 }

@@ -11,7 +11,7 @@ use super::{
     DOORBELL, EvaluationKey, NewEvaluation, ShardLease, ShardRange, lease::close_shard, load_work,
     record::insert, recorded_keys,
 };
-use crate::{Result, queue};
+use crate::{Result, auth, queue};
 
 /// After so many crashes a shard is cut into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
@@ -33,6 +33,8 @@ pub struct Mended {
     pub requeued: u64,
     /// Queue rows of finished tasks that were deleted.
     pub deleted_tasks: u64,
+    /// Sessions, throttles and audit entries that have had their time.
+    pub deleted_account_rows: u64,
 }
 
 /// Mends what it finds.
@@ -45,6 +47,7 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     mended.requeued += requeue_lost_shards(conn).await?;
     mended.requeued += requeue_lost_finishes(conn).await?;
     mended.deleted_tasks = queue::delete_finished(conn).await?;
+    mended.deleted_account_rows = auth::delete_expired(conn).await?;
     Ok(mended)
 }
 

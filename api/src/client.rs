@@ -1,0 +1,89 @@
+//! Where a request comes from: the address that guesses are counted by.
+//!
+//! The header `X-Forwarded-For` is a claim of whoever sent it; only what a trusted proxy added to it is believed.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header::USER_AGENT, request::Parts},
+};
+use ipnet::IpNet;
+use opb_core::auth::Origin;
+
+use crate::AppState;
+
+/// The other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Where the request comes from.
+pub(crate) struct Client(pub(crate) Origin);
+
+impl FromRequestParts<AppState> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
+        let unknown = Peer(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let Peer(peer) = parts.extensions.get().copied().unwrap_or(unknown);
+        let user_agent = parts.headers.get(USER_AGENT);
+        Ok(Self(Origin {
+            address: behind_proxies(peer, &parts.headers, &state.trusted_proxies),
+            user_agent: user_agent.and_then(|text| text.to_str().ok().map(Into::into)),
+        }))
+    }
+}
+
+/// Walks from the peer back through the proxies that are trusted, to the first address that is not one of them.
+fn behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let mut address = peer.to_canonical();
+    let claims = headers.get_all("x-forwarded-for").iter();
+    let claims: Vec<&str> = claims
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    for claim in claims.iter().rev() {
+        if !is_trusted(address) {
+            return address;
+        }
+        let Ok(before) = claim.trim().parse::<IpAddr>() else {
+            return address;
+        };
+        address = before.to_canonical();
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let check = |peer: &str, forwarded: &[&str], expect: &str| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append("x-forwarded-for", value.parse().unwrap());
+            }
+            let found = behind_proxies(peer.parse().unwrap(), &headers, &trusted);
+            assert_eq!(found.to_string(), expect, "{peer} {forwarded:?}");
+        };
+        check("192.0.2.1", &[], "192.0.2.1");
+        check("192.0.2.1", &["198.51.100.7"], "192.0.2.1");
+        check("10.0.0.1", &[], "10.0.0.1");
+        check("10.0.0.1", &["198.51.100.7"], "198.51.100.7");
+        check(
+            "10.0.0.1",
+            &["1.1.1.1, 198.51.100.7, 10.0.0.2"],
+            "198.51.100.7",
+        );
+        check("10.0.0.1", &["1.1.1.1", "198.51.100.7"], "198.51.100.7");
+        check("10.0.0.1", &["198.51.100.7, nonsense"], "10.0.0.1");
+        check("::ffff:10.0.0.1", &["2001:db8::1"], "2001:db8::1");
+    }
+}

@@ -1,0 +1,130 @@
+//! API keys: made and revoked by people who logged in, used by programs.
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use chrono::{DateTime, Utc};
+use opb_core::{
+    auth::{self, ApiKey, ApiKeyScope, NewApiKey},
+    library::Page,
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::LoggedIn,
+    client::Client,
+    paging::PageQuery,
+    parameters::{Path, Query},
+    problem::Result,
+    secret,
+};
+
+/// What a new key needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateApiKey {
+    /// What you call it: 1 to 100 characters.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Vec<ApiKeyScope>,
+    /// When it stops to work; never when absent.
+    #[serde(default)]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A new key. This is the only answer that ever shows it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreatedApiKey {
+    /// What is kept of the key.
+    #[serde(flatten)]
+    pub api_key: ApiKey,
+    /// Send it as `authorization: Bearer …`.
+    #[serde(with = "secret")]
+    #[schema(value_type = String)]
+    pub key: SecretString,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_api_keys, create_api_key))
+        .routes(routes!(revoke_api_key))
+}
+
+/// The caller's keys that are not revoked, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/api-keys",
+    tag = "auth",
+    params(PageQuery),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "A page of keys", body = Page<ApiKey>),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn list_api_keys(
+    State(state): State<AppState>,
+    LoggedIn { user, .. }: LoggedIn,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<ApiKey>>> {
+    let mut conn = state.conn().await?;
+    let keys = auth::list_api_keys(&mut conn, &user).await?;
+    Ok(Answer(query.cut(keys, |key| key.id.to_string())?))
+}
+
+/// Makes a key. The answer shows it once; only a hash is kept.
+#[utoipa::path(
+    post,
+    path = "/api/v1/api-keys",
+    tag = "auth",
+    request_body = CreateApiKey,
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "The new key", body = CreatedApiKey),
+        (status = 403, description = "An API key cannot do this, or the scope is not yours to give", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "There are too many keys", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn create_api_key(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, .. }: LoggedIn,
+    Json(body): Json<CreateApiKey>,
+) -> Result<(StatusCode, Answer<CreatedApiKey>)> {
+    let new = NewApiKey {
+        name: body.name,
+        scopes: body.scopes,
+        expires_at: body.expires_at,
+    };
+    let mut conn = state.conn().await?;
+    let (api_key, key) = auth::create_scoped_api_key(&mut conn, &user, new, &origin).await?;
+    let created = CreatedApiKey { api_key, key };
+    Ok((StatusCode::CREATED, Answer(created)))
+}
+
+/// Revokes a key: it stops to work at once.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/api-keys/{api_key}",
+    tag = "auth",
+    params(("api_key" = Uuid, Path, description = "Id of the key")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The key is revoked"),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn revoke_api_key(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, .. }: LoggedIn,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    auth::revoke_api_key(&mut conn, &user, id, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

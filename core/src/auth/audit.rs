@@ -1,0 +1,130 @@
+//! The audit log: who did what to accounts and keys. It never holds a secret.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::{CurrentUser, Origin};
+use crate::{Error, Result, library::Page};
+
+/// For how many days an entry is kept.
+const DAYS_KEPT: i32 = 90;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "audit_event", rename_all = "snake_case")]
+pub enum AuditEvent {
+    /// A user registered.
+    Registered,
+    /// A user logged in.
+    LoggedIn,
+    /// A login was refused.
+    LoginFailed,
+    /// A user ended one session.
+    LoggedOut,
+    /// A user ended all sessions.
+    LoggedOutEverywhere,
+    /// A refresh token was used after it had been replaced; its session was revoked.
+    RefreshReplayed,
+    /// A user changed the password.
+    PasswordChanged,
+    /// A user changed the username or the email address.
+    ProfileChanged,
+    /// A user made an API key.
+    ApiKeyCreated,
+    /// A user revoked an API key.
+    ApiKeyRevoked,
+    /// A user was deleted.
+    UserDeleted,
+}
+
+/// One line of the audit log.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// The number of the line.
+    pub id: i64,
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// What happened.
+    pub event: AuditEvent,
+    /// The user, if there is (or was) one.
+    pub user_id: Option<i64>,
+    /// The user's name at that time.
+    pub username: Option<String>,
+    /// The session or the key that it happened to.
+    pub subject: Option<String>,
+    /// Where the request came from.
+    pub address: Option<String>,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+}
+
+/// The audit log, newest first, from before a line on.
+///
+/// # Errors
+/// [`Error::Forbidden`] for everybody but administrators.
+pub async fn list_audit_entries(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Page<AuditEntry>> {
+    if !user.is_admin() {
+        return Err(Error::Forbidden("only administrators read the audit log"));
+    }
+    let entries = sqlx::query_as!(
+        AuditEntry,
+        r#"-- audit::list_audit_entries
+        select id, at, event as "event: AuditEvent", user_id, username, subject, address, user_agent
+        from audit_log
+        where $1::bigint is null or id < $1
+        order by id desc
+        limit $2"#,
+        before,
+        limit + 1
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(Page::cut(entries, limit, |entry| entry.id.to_string()))
+}
+
+/// Writes a line.
+pub(super) async fn record(
+    conn: &mut PgConnection,
+    event: AuditEvent,
+    user_id: Option<i64>,
+    username: Option<&str>,
+    subject: Option<&str>,
+    origin: Option<&Origin>,
+) -> Result<()> {
+    let username: Option<String> =
+        username.map(|name| name.chars().filter(|c| !c.is_control()).take(64).collect());
+    sqlx::query!(
+        "-- audit::record
+        insert into audit_log (event, user_id, username, subject, address, user_agent) values ($1, $2, $3, $4, $5, $6)",
+        event as AuditEvent,
+        user_id,
+        username,
+        subject,
+        origin.map(Origin::address),
+        origin.and_then(Origin::user_agent)
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Deletes lines that were kept long enough.
+pub(super) async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "-- audit::delete_old
+        delete from audit_log
+        where id in (select id from audit_log where at < now() - make_interval(days => $1) order by at limit 1000)",
+        DAYS_KEPT
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}

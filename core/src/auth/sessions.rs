@@ -1,0 +1,455 @@
+//! Sessions: what a login opens, refreshing prolongs, and logging out ends.
+//!
+//! Refresh tokens rotate, and a stolen one is found out: whoever presents a token that was already replaced ends the
+//! session. Two clients must never be logged out by that: the one whose answer was lost, and the one that keeps its
+//! first token for ever because its documents never told it of rotation.
+
+use std::{net::IpAddr, time::Duration};
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{
+    AccessToken, AuditEvent, CurrentUser, RefreshToken, TokenKeys, UserRole, audit::record,
+};
+use crate::{Error, Result};
+
+/// A session that is not refreshed for so long ends.
+pub const IDLE_LIFETIME: Duration = Duration::from_hours(24);
+/// A session ends after so long whatever happens.
+pub const SESSION_LIFETIME: Duration = Duration::from_hours(24 * 30);
+/// For so long after a rotation the replaced token is taken for a lost answer or a parallel tab.
+const GRACE_SECONDS: i64 = 30;
+
+const REFUSED: Error = Error::Unauthenticated("the refresh token is invalid or expired");
+
+/// Where a request comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The client's address.
+    pub address: IpAddr,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+}
+
+/// The tokens of a session.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// Speaks for the user for [`super::TOKEN_LIFETIME`].
+    pub access_token: SecretString,
+    /// Gets the next access token.
+    pub refresh_token: SecretString,
+}
+
+/// What a refresh does to the refresh token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// The answer brings the next one.
+    Rotate,
+    /// The answer has no place for one; the client keeps what it has.
+    Keep,
+}
+
+/// What a refresh token of a session means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The newest one: hand out the next.
+    Advance,
+    /// The one before, which the client may honestly still have: hand out the newest again.
+    Repeat,
+    /// One that was never handed out.
+    Forged,
+    /// One that was replaced: somebody has stolen it, or has stolen what replaced it.
+    Replayed,
+}
+
+impl Origin {
+    /// The address as it is stored.
+    pub(super) fn address(&self) -> String {
+        self.address.to_canonical().to_string()
+    }
+
+    /// The client's name for itself, cut to what is stored.
+    pub(super) fn user_agent(&self) -> Option<String> {
+        let text = self.user_agent.as_ref()?;
+        Some(text.chars().filter(|c| !c.is_control()).take(256).collect())
+    }
+}
+
+/// Opens a session for a user who has proved who they are.
+///
+/// # Errors
+/// The database does not answer.
+pub(super) async fn open_session(
+    conn: &mut PgConnection,
+    keys: &TokenKeys,
+    user_id: i64,
+    origin: &Origin,
+) -> Result<Tokens> {
+    let now = Utc::now();
+    let session = Session {
+        id: Uuid::now_v7(),
+        user_id,
+        counter: 0,
+        last_rotated_at: now,
+        expires_at: now + SESSION_LIFETIME,
+    };
+    sqlx::query!(
+        "-- sessions::open_session
+        insert into sessions (id, user_id, last_rotated_at, idle_expires_at, expires_at, user_agent, address)
+        values ($1, $2, $3, $4, $5, $6, $7)",
+        session.id,
+        user_id,
+        now,
+        now + IDLE_LIFETIME,
+        session.expires_at,
+        origin.user_agent(),
+        origin.address()
+    )
+    .execute(conn)
+    .await?;
+    session.tokens(keys, now)
+}
+
+/// Exchanges a refresh token for an access token, and for the next refresh token if the client can take one.
+/// A token that was already replaced revokes its session.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] for a token that is not, or no longer, the session's; [`Error::UserGone`] for a deleted user.
+pub async fn refresh(
+    pool: &PgPool,
+    keys: &TokenKeys,
+    token: &str,
+    rotation: Rotation,
+    origin: &Origin,
+) -> Result<Tokens> {
+    let token = keys.verify_refresh(token).map_err(|_| REFUSED)?;
+    let mut conn = pool.acquire().await?;
+    let mut tx = conn.begin().await?;
+    let Some(mut session) = lock(&mut tx, token).await? else {
+        let gone = !user_exists(&mut tx, token.user_id).await?;
+        return Err(if gone { Error::UserGone } else { REFUSED });
+    };
+    let now = Utc::now();
+    match judge(
+        session.counter,
+        token.counter,
+        now - session.last_rotated_at,
+    ) {
+        Verdict::Forged => return Err(REFUSED),
+        Verdict::Replayed => {
+            revoke(&mut tx, session.user_id, Some(session.id), None).await?;
+            let subject = session.id.to_string();
+            record(
+                &mut tx,
+                AuditEvent::RefreshReplayed,
+                Some(session.user_id),
+                None,
+                Some(&subject),
+                Some(origin),
+            )
+            .await?;
+            tx.commit().await?;
+            tracing::warn!(session.id = %session.id, user.id = session.user_id, "a replaced refresh token was used again; the session is revoked");
+            return Err(REFUSED);
+        }
+        Verdict::Advance if rotation == Rotation::Rotate => {
+            session.counter += 1;
+            session.last_rotated_at = now;
+        }
+        Verdict::Advance | Verdict::Repeat => {}
+    }
+    sqlx::query!(
+        "-- sessions::refresh
+        update sessions set counter = $2, last_rotated_at = $3, idle_expires_at = least($4, expires_at) where id = $1",
+        session.id,
+        session.counter,
+        session.last_rotated_at,
+        now + IDLE_LIFETIME
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    session.tokens(keys, now)
+}
+
+/// Ends one session.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn log_out(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    session_id: Uuid,
+    origin: &Origin,
+) -> Result<()> {
+    revoke(conn, user.id, Some(session_id), None).await?;
+    let subject = session_id.to_string();
+    record(
+        conn,
+        AuditEvent::LoggedOut,
+        Some(user.id),
+        Some(&user.username),
+        Some(&subject),
+        Some(origin),
+    )
+    .await
+}
+
+/// Ends every session of a user.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn log_out_everywhere(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    origin: &Origin,
+) -> Result<()> {
+    revoke(conn, user.id, None, None).await?;
+    record(
+        conn,
+        AuditEvent::LoggedOutEverywhere,
+        Some(user.id),
+        Some(&user.username),
+        None,
+        Some(origin),
+    )
+    .await
+}
+
+/// The user of an access token whose session lives.
+pub(super) async fn user_of_session(
+    conn: &mut PgConnection,
+    token: AccessToken,
+) -> Result<CurrentUser> {
+    let found = sqlx::query!(
+        r#"-- sessions::user_of_session
+        select users.username as "username!", users.role as "role!: UserRole",
+               (users.disabled_at is null and sessions.id is not null) as "alive!"
+        from users
+        left join sessions on sessions.id = $2 and sessions.user_id = users.id
+            and sessions.revoked_at is null and sessions.expires_at > now()
+        where users.id = $1"#,
+        token.user_id,
+        token.session_id
+    )
+    .fetch_optional(conn)
+    .await?;
+    match found {
+        None => Err(Error::UserGone),
+        Some(found) if found.alive => Ok(CurrentUser {
+            id: token.user_id,
+            username: found.username,
+            role: found.role,
+        }),
+        Some(_) => Err(Error::Unauthenticated("the token is invalid or expired")),
+    }
+}
+
+/// Ends the sessions of a user: one of them or all, but for one.
+pub(super) async fn revoke(
+    conn: &mut PgConnection,
+    user_id: i64,
+    only: Option<Uuid>,
+    but: Option<Uuid>,
+) -> Result<()> {
+    sqlx::query!(
+        "-- sessions::revoke
+        update sessions set revoked_at = now()
+        where user_id = $1 and revoked_at is null
+          and ($2::uuid is null or id = $2)
+          and ($3::uuid is null or id <> $3)",
+        user_id,
+        only,
+        but
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Deletes sessions that nobody can use any more.
+pub(super) async fn delete_ended(conn: &mut PgConnection) -> Result<u64> {
+    // A revoked session is deleted with the others of its age: until then it can be looked up.
+    let deleted = sqlx::query!(
+        "-- sessions::delete_ended
+        delete from sessions
+        where id in (select id from sessions
+                     where idle_expires_at < now() - interval '1 day' order by idle_expires_at limit 1000)"
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
+struct Session {
+    id: Uuid,
+    user_id: i64,
+    counter: i32,
+    last_rotated_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+}
+
+impl Session {
+    fn tokens(&self, keys: &TokenKeys, now: DateTime<Utc>) -> Result<Tokens> {
+        let access = AccessToken {
+            user_id: self.user_id,
+            session_id: self.id,
+        };
+        let refresh = RefreshToken {
+            user_id: self.user_id,
+            session_id: self.id,
+            counter: self.counter,
+        };
+        Ok(Tokens {
+            access_token: keys.issue_access(access, now, self.expires_at)?,
+            refresh_token: keys.issue_refresh(refresh, self.last_rotated_at, self.expires_at)?,
+        })
+    }
+}
+
+/// The living session of a token, locked until the transaction ends.
+async fn lock(conn: &mut PgConnection, token: RefreshToken) -> Result<Option<Session>> {
+    let session = sqlx::query_as!(
+        Session,
+        "-- sessions::lock
+        select sessions.id, user_id, counter, last_rotated_at, expires_at
+        from sessions join users on users.id = sessions.user_id
+        where sessions.id = $1 and user_id = $2 and users.disabled_at is null
+          and revoked_at is null and idle_expires_at > now() and expires_at > now()
+        for update of sessions",
+        token.session_id,
+        token.user_id
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(session)
+}
+
+async fn user_exists(conn: &mut PgConnection, user_id: i64) -> Result<bool> {
+    let exists = sqlx::query_scalar!(
+        r#"-- sessions::user_exists
+        select exists(select 1 from users where id = $1) as "exists!""#,
+        user_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(exists)
+}
+
+/// The rule. `counter` is the session's, `presented` the token's, `age` the time since the last rotation.
+fn judge(counter: i32, presented: i32, age: chrono::Duration) -> Verdict {
+    match counter - presented {
+        0 => Verdict::Advance,
+        1 if counter == 1 || age.num_seconds() <= GRACE_SECONDS => Verdict::Repeat,
+        ..0 => Verdict::Forged,
+        _ => Verdict::Replayed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A session in memory; time only moves when the test says so.
+    #[derive(Default)]
+    struct Model {
+        counter: i32,
+        age_seconds: i64,
+        revoked: bool,
+    }
+
+    impl Model {
+        fn refresh(&mut self, presented: i32) -> Option<i32> {
+            if self.revoked {
+                return None;
+            }
+            match judge(
+                self.counter,
+                presented,
+                chrono::Duration::seconds(self.age_seconds),
+            ) {
+                Verdict::Advance => {
+                    self.counter += 1;
+                    self.age_seconds = 0;
+                    Some(self.counter)
+                }
+                Verdict::Repeat => Some(self.counter),
+                Verdict::Forged => None,
+                Verdict::Replayed => {
+                    self.revoked = true;
+                    None
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_that_keeps_its_first_token_is_never_logged_out(pauses in prop::collection::vec(0_i64..100_000, 1..100)) {
+            let mut session = Model::default();
+            for pause in pauses {
+                session.age_seconds += pause;
+                prop_assert_eq!(session.refresh(0), Some(1));
+            }
+        }
+
+        /// A client whose answer is lost asks again within the grace.
+        #[test]
+        fn a_client_whose_answers_are_lost_is_never_logged_out(steps in prop::collection::vec((any::<bool>(), 0_i64..100_000), 1..100)) {
+            let mut session = Model::default();
+            let mut kept = 0;
+            let mut lost = false;
+            for (loses, pause) in steps {
+                session.age_seconds += if lost { pause % (GRACE_SECONDS + 1 - session.age_seconds.min(GRACE_SECONDS)) } else { pause };
+                let next = session.refresh(kept);
+                prop_assert!(next.is_some());
+                lost = loses;
+                if !loses {
+                    kept = next.unwrap();
+                }
+            }
+        }
+
+        /// Thief and owner share a token; both rotate. However they interleave, the session dies within three turns of ownership.
+        #[test]
+        fn a_thief_is_found_out(stolen_at in 0_usize..6, turns in prop::collection::vec(any::<bool>(), 40)) {
+            let mut session = Model::default();
+            let mut owner = 0;
+            for _ in 0..stolen_at {
+                session.age_seconds += 900;
+                owner = session.refresh(owner).unwrap();
+            }
+            let mut thief = owner;
+            let (mut changes, mut last) = (0, None);
+            for turn in turns {
+                session.age_seconds += 900;
+                let hand = if turn { &mut thief } else { &mut owner };
+                if last.is_some_and(|last| last != turn) {
+                    changes += 1;
+                }
+                last = Some(turn);
+                match session.refresh(*hand) {
+                    Some(next) => *hand = next,
+                    None => break,
+                }
+            }
+            prop_assert!(changes <= 3, "{changes} changes of ownership");
+        }
+
+        #[test]
+        fn a_replaced_token_revokes_and_a_forged_one_does_not(counter in 2_i32..1_000, presented in 0_i32..2_000) {
+            let verdict = judge(counter, presented, chrono::Duration::seconds(GRACE_SECONDS + 1));
+            let expect = match presented {
+                p if p == counter => Verdict::Advance,
+                p if p > counter => Verdict::Forged,
+                _ => Verdict::Replayed,
+            };
+            prop_assert_eq!(verdict, expect);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The throttle of guesses: after some free attempts each further one locks its bucket for 1 s, 2 s … 15 minutes.
+//!
+//! Buckets live in Postgres, so all API processes and all dialects share them. A lock is soft: it passes, and the right
+//! password works then, so nobody can lock somebody else out for ever. An hour of quiet forgets everything.
+
+use std::net::IpAddr;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use sqlx::PgConnection;
+
+use crate::{Error, Result};
+
+/// How many attempts are free, per bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Failed logins of one account.
+    pub login_failures_per_account: u32,
+    /// Failed logins from one address.
+    pub login_failures_per_address: u32,
+    /// Registrations from one address, whether or not they succeed.
+    pub registrations_per_address: u32,
+}
+
+/// What is counted together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bucket(String);
+
+impl Bucket {
+    /// Failed logins of a known account, by whichever of its names.
+    pub(super) fn login_of_user(user_id: i64) -> Self {
+        Self(format!("login:user:{user_id}"))
+    }
+
+    /// Failed logins of a name that nobody has; it is throttled just like one that somebody has.
+    pub(super) fn login_of_stranger(login: &str) -> Self {
+        use sha2::Digest as _;
+        let digest = sha2::Sha256::digest(login.to_lowercase().as_bytes());
+        let digest = BASE64_URL_SAFE_NO_PAD.encode(digest);
+        Self(format!("login:stranger:{digest}"))
+    }
+
+    /// Failed logins from an address.
+    pub(super) fn login_from(address: IpAddr) -> Self {
+        Self(format!("login:address:{}", network(address)))
+    }
+
+    /// Registrations from an address.
+    pub(super) fn registration_from(address: IpAddr) -> Self {
+        Self(format!("registration:address:{}", network(address)))
+    }
+}
+
+/// Refuses while one of the buckets is locked.
+pub(super) async fn check(conn: &mut PgConnection, buckets: &[&Bucket]) -> Result<()> {
+    let names: Vec<String> = buckets.iter().map(|bucket| bucket.0.clone()).collect();
+    let seconds = sqlx::query_scalar!(
+        r#"-- throttle::check
+        select max(extract(epoch from locked_until - clock_timestamp()))::float8
+        from throttles where bucket = any($1)"#,
+        &names
+    )
+    .fetch_one(conn)
+    .await?;
+    match seconds {
+        Some(seconds) if seconds > 0.0 => Err(Error::TooManyAttempts {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "between 1 and 900"
+            )]
+            retry_after_seconds: seconds.ceil().clamp(1.0, 900.0) as u64,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Counts an attempt, and locks the bucket when it was one too many.
+pub(super) async fn count(conn: &mut PgConnection, bucket: &Bucket, free: u32) -> Result<()> {
+    let free = i32::try_from(free).unwrap_or(i32::MAX).max(1);
+    sqlx::query!(
+        "-- throttle::count
+        insert into throttles as kept (bucket, attempts, last_at, locked_until)
+        values ($1, 1, clock_timestamp(),
+                clock_timestamp() + case when $2::integer <= 1 then interval '1 second' else interval '0' end)
+        on conflict (bucket) do update
+        set attempts = case when kept.last_at < clock_timestamp() - interval '1 hour' then 1
+                            else least(kept.attempts + 1, 1000000) end,
+            locked_until = clock_timestamp() + case
+                when kept.last_at < clock_timestamp() - interval '1 hour' or kept.attempts + 1 < $2 then interval '0'
+                else least(900, power(2, least(kept.attempts + 1 - $2, 10))) * interval '1 second' end,
+            last_at = clock_timestamp()",
+        bucket.0,
+        free
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Forgets a bucket: its owner has proved who they are.
+pub(super) async fn forget(conn: &mut PgConnection, bucket: &Bucket) -> Result<()> {
+    sqlx::query!(
+        "-- throttle::forget
+        delete from throttles where bucket = $1",
+        bucket.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Deletes buckets that were quiet long enough.
+pub(super) async fn delete_quiet(conn: &mut PgConnection) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "-- throttle::delete_quiet
+        delete from throttles
+        where bucket in (select bucket from throttles where last_at < now() - interval '1 hour' order by last_at limit 1000)"
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
+/// Who has one IPv6 address has the other 2⁶⁴ of its network too.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_stands_for_what_one_client_can_have() {
+        let check = |address: &str, expect: &str| {
+            assert_eq!(network(address.parse().unwrap()), expect);
+        };
+        check("192.0.2.1", "192.0.2.1");
+        check("::ffff:192.0.2.1", "192.0.2.1");
+        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64");
+    }
+}
