@@ -99,5 +99,5 @@ fn remarks(run: &Run) -> String {
     } else {
         format!("{} errors", text::count(run.errors))
     };
-    format!("{errors}, {}", text::dollars(run.cost_microusd))
+    format!("{errors}, {}", text::run_cost(run))
 }

@@ -85,7 +85,7 @@ pub fn runs(runs: &[Run]) -> String {
             progress::state_name(run.state).to_owned(),
             format!("{}/{}", text::count(run.recorded), text::count(run.planned)),
             text::count(run.errors),
-            text::dollars(run.cost_microusd),
+            text::run_cost(run),
             name,
         ]);
     }
@@ -132,7 +132,7 @@ pub fn run_summary(run: &Run) -> String {
         text::count(run.planned),
         text::count(run.errors),
         text::count(run.retries),
-        text::dollars(run.cost_microusd)
+        text::run_cost(run)
     )
 }
 

@@ -4,6 +4,7 @@
 //! hide other text.
 
 use chrono::{DateTime, Utc};
+use opb_core::runs::Run;
 
 /// The text without control characters, escape sequences and marks that change the direction of writing.
 pub fn plain(text: &str) -> String {
@@ -55,6 +56,14 @@ pub fn dollars(microusd: i64) -> String {
     // Cents, rounded half up, without the detour over a float.
     let cents = (microusd + 5_000) / 10_000;
     format!("${}.{:02}", cents / 100, cents % 100)
+}
+
+/// What a run cost. One that used tokens for nothing ran on models whose price nobody has told.
+pub fn run_cost(run: &Run) -> String {
+    if run.cost_microusd == 0 && run.output_tokens > 0 {
+        return "cost unknown".to_owned();
+    }
+    dollars(run.cost_microusd)
 }
 
 /// `1,234,567`
