@@ -50,7 +50,7 @@ test: prepare nextest ## Run every test against a Postgres of its own
 	target/debug/opb postgres -- cargo nextest run --locked --workspace $(NEXTEST_ARGS)
 
 .PHONY: test-dialects
-test-dialects: build ## Ask a real bank the examples of both inherited login APIs, with Python requests
+test-dialects: opb ## Ask a real bank the examples of both inherited login APIs, with Python requests
 	scripts/test-dialects
 
 .PHONY: lint
@@ -79,7 +79,7 @@ bench-simulate: opb ## Measure how many calls a second the simulated provider an
 	scripts/bench-simulate
 
 .PHONY: clean-data
-clean-data: ## Delete the local bank's data (.opb), after asking
+clean-data: ## Delete the local bank's data, after asking
 	@scripts/clean-data
 
 .PHONY: tools
