@@ -1,9 +1,13 @@
 //! Who calls, and what they may do.
 
 mod access;
+mod account;
 mod api_keys;
 mod audit;
+mod login;
+mod names;
 mod passwords;
+mod registration;
 mod sessions;
 mod throttle;
 mod tokens;
@@ -13,22 +17,22 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use access::{CurrentUser, UserRole, Visibility, can_change, can_read};
+pub use account::{ProfileChange, change_password, change_profile};
 pub use api_keys::{
     ApiKey, ApiKeyScope, NewApiKey, create_api_key, create_scoped_api_key, list_api_keys,
     revoke_api_key, revoke_api_keys_named,
 };
 pub use audit::{AuditEntry, AuditEvent, list_audit_entries};
+pub use login::login;
+pub use names::{EMAIL_INVALID, EMAIL_TAKEN, USERNAME_TAKEN, check_new_user};
 pub use passwords::{Match, PasswordHasher, Turn};
+pub use registration::{NewUser, register};
 pub use sessions::{
     IDLE_LIFETIME, Origin, Rotation, SESSION_LIFETIME, Tokens, log_out, log_out_everywhere, refresh,
 };
 pub use throttle::Limits;
 pub use tokens::{AccessToken, RefreshToken, TOKEN_LIFETIME, TokenKeys};
-pub use users::{
-    EMAIL_INVALID, EMAIL_TAKEN, ListedUser, NewUser, ProfileChange, USERNAME_TAKEN, User,
-    change_password, change_profile, check_new_user, find_user, list_users, login, register,
-    system_user,
-};
+pub use users::{ListedUser, User, find_user, list_users, system_user};
 
 use crate::{Error, Result};
 

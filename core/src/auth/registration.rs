@@ -1,0 +1,85 @@
+//! Registration: how somebody becomes a user.
+
+use secrecy::SecretString;
+use sqlx::Acquire as _;
+
+use super::{
+    Accounts, AuditEvent, Origin, Tokens, User, UserRole,
+    audit::record,
+    names::{check_new_user, explain_taken, normalise},
+    sessions::open_session,
+    throttle::{self, Bucket},
+};
+use crate::{Error, Result};
+
+/// What a registration needs.
+pub struct NewUser {
+    /// 3 to 32 letters, digits, dots, dashes or underscores.
+    pub username: String,
+    /// An email address.
+    pub email: String,
+    /// 8 to 128 characters, and not easy to guess.
+    pub password: SecretString,
+}
+
+/// Registers a user and opens a session.
+///
+/// # Errors
+/// [`Error::Invalid`] for a field that breaks a rule or is taken; [`Error::TooManyAttempts`].
+pub async fn register(
+    accounts: &Accounts,
+    new: NewUser,
+    origin: &Origin,
+) -> Result<(User, Tokens)> {
+    let bucket = Bucket::registration_from(origin.address);
+    {
+        let mut conn = accounts.pool.acquire().await?;
+        throttle::check(&mut conn, &[&bucket]).await?;
+        throttle::count(
+            &mut conn,
+            &bucket,
+            accounts.limits.registrations_per_address,
+        )
+        .await?;
+    }
+    let (username, email) = (normalise(&new.username), normalise(&new.email));
+    let wrong = check_new_user(&username, &email);
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    let known = vec![username.clone(), email.clone()];
+    let turn = accounts.passwords.turn().await?;
+    let hash = turn.hash("password", new.password, known).await?;
+    let mut conn = accounts.pool.acquire().await?;
+    let mut tx = conn.begin().await?;
+    let user = sqlx::query_as!(
+        User,
+        r#"-- registration::register
+        insert into users (username, email, password_hash) values ($1, $2, $3)
+        returning id, username, email, role as "role: UserRole", created_at"#,
+        username,
+        email,
+        hash
+    )
+    .fetch_one(&mut *tx)
+    .await;
+    let user = match user {
+        Ok(user) => user,
+        Err(error) => {
+            tx.rollback().await?;
+            return Err(explain_taken(&mut conn, error.into(), None, (&username, &email)).await);
+        }
+    };
+    let tokens = open_session(&mut tx, &accounts.tokens, user.id, origin).await?;
+    record(
+        &mut tx,
+        AuditEvent::Registered,
+        Some(user.id),
+        Some(&user.username),
+        None,
+        Some(origin),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok((user, tokens))
+}
