@@ -1,4 +1,5 @@
-//! The HTTP door of OpenPromptBank: it spells the domain's answers in REST, JSON and problem details.
+//! The HTTP door of OpenPromptBank: it spells the domain's answers in REST, JSON and problem details, and carries the
+//! mails of the outbox to the operator's mail server.
 //!
 //! This crate must never hold a rule or an SQL statement: both live in `opb-core`.
 //! It must never call a model either; whoever submits a run waits for the workers.
@@ -9,7 +10,9 @@ mod client;
 mod dialects;
 mod etag;
 mod headers;
+mod mail;
 mod middleware;
+mod oidc;
 mod openapi;
 mod paging;
 mod parameters;
@@ -21,6 +24,8 @@ mod server;
 mod settings;
 mod state;
 
+pub use mail::MailSettings;
+pub use oidc::OidcSettings;
 pub use openapi::document;
 pub use paging::PageQuery;
 pub use problem::Problem;

@@ -62,6 +62,8 @@ pub fn document() -> Document {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(routes::auth::routes())
+        .merge(routes::recovery::routes())
+        .merge(routes::identities::routes())
         .merge(routes::api_keys::routes())
         .merge(routes::audit::routes())
         .merge(dialects::django::routes())

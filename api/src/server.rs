@@ -39,11 +39,14 @@ pub async fn serve(
     stop: CancellationToken,
     ready: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
+    // Settings that do not fit together are found before anybody is served.
+    let postman = settings.mail.postman(settings.public_url.as_ref())?;
+    let state = AppState::new(pool.clone(), Arc::clone(&master_key), &settings, stop.clone())?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
-    let state = AppState::new(pool, master_key, &settings, stop.clone());
+    let postman = postman.map(|postman| tokio::spawn(postman.carry(pool, master_key, stop.clone())));
     let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
     ready(address);
@@ -54,6 +57,10 @@ pub async fn serve(
         .is_err()
     {
         tracing::warn!("some requests did not end in time and were cut off");
+    }
+    if let Some(postman) = postman {
+        // A mail whose attempt is cut off here is tried again by the next process.
+        let _ = tokio::time::timeout(DRAIN_TIME, postman).await;
     }
     Ok(())
 }
@@ -123,7 +130,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::{Problem, Registration};
+    use crate::{MailSettings, OidcSettings, Problem, Registration};
 
     /// Asks routes that misbehave, on a process whose database is away.
     async fn ask(path: &str) -> (u16, Problem) {
@@ -139,6 +146,10 @@ mod tests {
             login_failures_per_address: 1_000,
             registrations_per_address: 1_000,
             trusted_proxies: Vec::new(),
+            public_url: None,
+            require_verified_email: false,
+            mail: MailSettings::default(),
+            oidc: OidcSettings::default(),
         };
         let pool = sqlx::postgres::PgPoolOptions::new()
             .acquire_timeout(Duration::from_millis(200))
@@ -147,7 +158,7 @@ mod tests {
         let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
         let key = Arc::new(MasterKey::parse(&key).unwrap());
         let stop = CancellationToken::new();
-        let state = AppState::new(pool, key, &settings, stop.clone());
+        let state = AppState::new(pool, key, &settings, stop.clone()).unwrap();
         let (routes, _) = openapi::routes().split_for_parts();
         let routes = routes
             .route("/panic", get(panics))

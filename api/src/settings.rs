@@ -5,7 +5,10 @@ use std::{net::SocketAddr, str::FromStr, sync::Arc};
 use axum::http::{HeaderValue, Uri};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
-use opb_core::outbound::OutboundPolicy;
+use opb_core::{mail::parse_public_url, outbound::OutboundPolicy};
+use url::Url;
+
+use crate::{MailSettings, OidcSettings};
 
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
@@ -28,6 +31,12 @@ pub struct ApiSettings {
         default_value = "open"
     )]
     pub registration: Registration,
+    /// Address at which people reach this bank, as in https://bank.example.org; links in mails begin with it
+    #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
+    pub public_url: Option<Url>,
+    /// Only users who have verified their email address may start runs; administrators always may
+    #[arg(long, env = "OPB_REQUIRE_VERIFIED_EMAIL")]
+    pub require_verified_email: bool,
     /// The largest request body in bytes
     #[arg(long, env = "OPB_BODY_LIMIT", value_name = "BYTES", default_value_t = 8 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1024..=1 << 30))]
     pub body_limit_bytes: u64,
@@ -65,6 +74,12 @@ pub struct ApiSettings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpNet>,
+    /// How mail is sent.
+    #[command(flatten)]
+    pub mail: MailSettings,
+    /// Where users may log in besides here.
+    #[command(flatten)]
+    pub oidc: OidcSettings,
 }
 
 /// The origin of a web page: scheme, host and port.

@@ -11,6 +11,7 @@ pub mod doorbell;
 mod error;
 pub mod leaderboards;
 pub mod library;
+pub mod mail;
 pub mod metrics;
 pub mod models;
 pub mod outbound;

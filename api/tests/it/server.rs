@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use opb_api::{ApiSettings, Registration};
+use opb_api::{ApiSettings, MailSettings, OidcSettings, Registration};
 use opb_core::{
     auth,
     models::{self, Price, ProviderKind},
@@ -41,7 +41,14 @@ impl Server {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut ApiSettings)) -> Self {
-        let database = TestDatabase::new().await;
+        Self::start_on(TestDatabase::new().await, change).await
+    }
+
+    /// Starts a server on a database that another one may have used before.
+    pub async fn start_on(
+        database: TestDatabase,
+        change: impl FnOnce(&mut ApiSettings),
+    ) -> Self {
         let mut settings = ApiSettings {
             listen: "127.0.0.1:0".parse().unwrap(),
             registration: Registration::Open,
@@ -54,6 +61,10 @@ impl Server {
             login_failures_per_address: 1_000,
             registrations_per_address: 1_000,
             trusted_proxies: Vec::new(),
+            public_url: None,
+            require_verified_email: false,
+            mail: MailSettings::default(),
+            oidc: OidcSettings::default(),
         };
         change(&mut settings);
         let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();

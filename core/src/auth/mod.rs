@@ -4,8 +4,13 @@ mod access;
 mod account;
 mod api_keys;
 mod audit;
+mod email_verification;
+mod identities;
+mod letters;
 mod login;
 mod names;
+mod one_time_tokens;
+mod password_reset;
 mod passwords;
 mod registration;
 mod sessions;
@@ -23,8 +28,18 @@ pub use api_keys::{
     revoke_api_key, revoke_api_keys_named,
 };
 pub use audit::{AuditEntry, AuditEvent, list_audit_entries};
+pub use email_verification::{
+    VERIFICATION_LIFETIME, request_email_verification, require_verified_email, verify_email,
+};
+pub use identities::{
+    ConfirmedIdentity, Identity, collect_login, delete_identity, keep_login, link_identity,
+    list_identities,
+};
 pub use login::login;
 pub use names::{EMAIL_INVALID, EMAIL_TAKEN, USERNAME_TAKEN, check_new_user};
+pub use password_reset::{
+    RESET_LIFETIME, create_reset_link, request_password_reset, reset_password,
+};
 pub use passwords::{Match, PasswordHasher, Turn};
 pub use registration::{NewUser, register};
 pub use sessions::{
@@ -34,7 +49,7 @@ pub use throttle::Limits;
 pub use tokens::{AccessToken, RefreshToken, TOKEN_LIFETIME, TokenKeys};
 pub use users::{ListedUser, User, find_user, list_users, system_user};
 
-use crate::{Error, Result};
+use crate::{Error, Result, mail::Outbox};
 
 /// What the functions need that let people in.
 #[derive(Clone)]
@@ -47,6 +62,8 @@ pub struct Accounts {
     pub tokens: TokenKeys,
     /// How many guesses are free.
     pub limits: Limits,
+    /// Where mails are dropped, if the operator has set a mail server.
+    pub outbox: Option<Outbox>,
 }
 
 /// The caller of a request and what they proved themselves with.
@@ -85,12 +102,14 @@ pub async fn authenticate(pool: &PgPool, tokens: &TokenKeys, bearer: &str) -> Re
     })
 }
 
-/// Deletes ended sessions, quiet throttles and old audit entries; returns how many rows.
+/// Deletes ended sessions, expired links and logins, quiet throttles and old audit entries; returns how many rows.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
     Ok(sessions::delete_ended(conn).await?
+        + one_time_tokens::delete_expired(conn).await?
+        + identities::delete_expired(conn).await?
         + throttle::delete_quiet(conn).await?
         + audit::delete_old(conn).await?)
 }

@@ -1,6 +1,7 @@
 //! Providers: the only code that calls models. Each speaks one API; none of them repeats a call.
 
-mod guard;
+#[cfg(test)]
+mod guard_tests;
 mod http;
 mod openai;
 mod simulated;

@@ -1,21 +1,39 @@
-//! The guard on the connection itself: names are resolved here and nowhere else, and only checked addresses are passed on.
+//! HTTP connections to addresses that somebody has set: guarded on the connection itself, no redirects, no repeats, no
+//! proxies of the environment.
 //!
-//! A name that leads to one forbidden address is refused whole, however many good ones come with it.
+//! Names are resolved here and nowhere else, and only checked addresses are passed on. A name that leads to one forbidden
+//! address is refused whole, however many good ones come with it. Which addresses are forbidden is decided in `opb-core`.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use opb_core::outbound::OutboundPolicy;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+/// How long connecting may take.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// A client to build on. An address that is written as numbers never comes to the guard: before each request, ask
+/// [`OutboundPolicy::allows_host`] for its URL.
+pub fn guarded(policy: Arc<OutboundPolicy>, lookup: Arc<dyn Lookup>) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("openpromptbank/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .dns_resolver(Guard { policy, lookup })
+        .connect_timeout(CONNECT_TIME)
+}
+
 /// Asks which addresses a name has.
-pub(super) trait Lookup: Send + Sync {
+pub trait Lookup: Send + Sync {
     /// All addresses; their ports mean nothing.
     fn addresses(&self, name: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
 }
 
 /// The resolver of the system.
-pub(super) struct SystemLookup;
+#[derive(Debug, Clone, Copy)]
+pub struct SystemLookup;
 
 impl Lookup for SystemLookup {
     fn addresses(&self, name: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
@@ -24,15 +42,15 @@ impl Lookup for SystemLookup {
 }
 
 /// Resolves names for the HTTP client.
-pub(super) struct Guard {
-    pub(super) policy: Arc<OutboundPolicy>,
-    pub(super) lookup: Arc<dyn Lookup>,
+struct Guard {
+    policy: Arc<OutboundPolicy>,
+    lookup: Arc<dyn Lookup>,
 }
 
 /// The policy forbids the address.
 #[derive(Debug, thiserror::Error)]
 #[error("the address is not allowed")]
-pub(super) struct Forbidden;
+pub struct Forbidden;
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
@@ -56,6 +74,3 @@ impl Resolve for Guard {
         .boxed()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,14 +1,22 @@
 //! The guard before real sockets. 127.0.0.1 plays the inside of the network, 127.0.0.2 the public internet.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use clap::Parser;
+use futures::{FutureExt as _, future::BoxFuture};
+use opb_outbound::Lookup;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
-use super::*;
 use crate::{
     WorkerSettings,
     providers::{CallError, CallErrorKind, HttpClient},
