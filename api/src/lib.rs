@@ -21,9 +21,10 @@ mod server;
 mod settings;
 mod state;
 
+pub use opb_core::auth::Registration;
 pub use openapi::document;
 pub use paging::PageQuery;
 pub use problem::Problem;
 pub use server::{router, serve};
-pub use settings::{ApiSettings, CorsOrigin, Registration};
+pub use settings::{ApiSettings, CorsOrigin};
 pub use state::AppState;
