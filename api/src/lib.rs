@@ -8,6 +8,7 @@ mod caller;
 mod client;
 mod dialects;
 mod etag;
+mod first_admin;
 mod headers;
 mod middleware;
 mod openapi;

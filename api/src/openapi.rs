@@ -15,7 +15,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::{
     AppState, Problem,
     dialects::{self, Dialect},
-    etag, routes,
+    etag, first_admin, routes,
 };
 
 #[derive(OpenApi)]
@@ -89,6 +89,7 @@ pub(crate) fn pages(mut document: Document) -> Router<AppState> {
         .config(Config::from("/api/openapi.json"))
         .into();
     pages
+        .merge(first_admin::pages())
         .route("/", get(async || Redirect::temporary("/api/docs/")))
         .route(
             "/api/openapi.json",
