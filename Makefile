@@ -53,6 +53,10 @@ test: prepare nextest ## Run every test against a Postgres of its own
 test-dialects: opb ## Ask a real bank the examples of both inherited login APIs, with Python requests
 	scripts/test-dialects
 
+.PHONY: test-fuzz
+test-fuzz: opb ## Ask every operation of the API document all sorts of questions, with schemathesis (some minutes)
+	scripts/test-fuzz
+
 .PHONY: lint
 lint: tools ## Check formatting, lints, dependencies, spelling, scripts and the recorded queries
 	cargo fmt --check
