@@ -82,6 +82,10 @@ audit: tools ## Look the dependencies up in the advisory database (needs the int
 bench-simulate: opb ## Measure how many calls a second the simulated provider answers
 	scripts/bench-simulate
 
+.PHONY: bench-engine
+bench-engine: opb ## Measure the engine beside a bare client: evaluations a second, CPU seconds, memory
+	python3 scripts/bench-engine.py
+
 .PHONY: clean-data
 clean-data: ## Delete the local bank's data, after asking
 	@scripts/clean-data
