@@ -4,11 +4,13 @@
 //! This crate must never hold a rule or an SQL statement: both live in `opb-core`.
 //! It must never call a model either; whoever submits a run waits for the workers.
 
+mod account_pages;
 mod body;
 mod caller;
 mod client;
 mod dialects;
 mod etag;
+mod first_admin;
 mod headers;
 mod mail;
 mod middleware;
@@ -26,9 +28,10 @@ mod state;
 
 pub use mail::MailSettings;
 pub use oidc::OidcSettings;
+pub use opb_core::auth::Registration;
 pub use openapi::document;
 pub use paging::PageQuery;
 pub use problem::Problem;
 pub use server::{router, serve};
-pub use settings::{ApiSettings, CorsOrigin, Registration};
+pub use settings::{ApiSettings, CorsOrigin};
 pub use state::AppState;

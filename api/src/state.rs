@@ -15,7 +15,7 @@ use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{ApiSettings, Registration, oidc::Oidc, problem::Result, seats::Seats};
+use crate::{ApiSettings, oidc::Oidc, problem::Result, seats::Seats};
 
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
@@ -29,7 +29,6 @@ pub struct Shared {
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) doorbell: Doorbell,
     pub(crate) seats: Seats,
-    pub(crate) registration: Registration,
     pub(crate) body_limit_bytes: u64,
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
@@ -78,11 +77,12 @@ impl AppState {
                     registrations_per_address: settings.registrations_per_address,
                 },
                 outbox,
+                registration: settings.registration,
+                strict_rotation: settings.require_rotation,
             },
             trusted_proxies: settings.trusted_proxies.clone(),
             doorbell: Doorbell::listen(pool.clone(), &[runs::DOORBELL], stop.clone()),
             seats: Seats::default(),
-            registration: settings.registration,
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             outbound: Arc::clone(&settings.outbound),

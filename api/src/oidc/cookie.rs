@@ -81,7 +81,7 @@ fn cookie(
 }
 
 fn name(secure: bool) -> &'static str {
-    if secure { "__Host-opb_oidc" } else { "opb_oidc" }
+    if secure { "__Host-opb-oidc" } else { "opb-oidc" }
 }
 
 #[cfg(test)]

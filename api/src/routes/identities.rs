@@ -279,7 +279,7 @@ async fn take_back(
         Err(fault) => return Ok(Err(fault)),
     };
     confirmed.may_register =
-        provider.creates_users() && state.registration == Registration::Open;
+        provider.creates_users() && state.accounts.registration == Registration::Open;
     let mut conn = state.pool.acquire().await?;
     let code = auth::keep_login(&mut conn, &confirmed, &browser).await?;
     let at = Utc::now();

@@ -262,7 +262,7 @@ async fn a_login_ends_in_the_browser_that_began_it_and_once() {
         assert_eq!(ends, format!("error={expect}"), "{url}");
     };
     check("", &back, "login_unknown").await;
-    check("opb_oidc=AAAA", &back, "login_unknown").await;
+    check("opb-oidc=AAAA", &back, "login_unknown").await;
     check(&started, &changed("state", "another"), "login_unknown").await;
     check(&started, &changed("state", ""), "login_unknown").await;
     let mut other = Browser::default();
@@ -392,4 +392,18 @@ async fn a_provider_at_a_forbidden_address_is_never_asked() {
     let page = Browser::default().open(&site.address("/api/v1/auth/oidc/op/start")).await;
     assert_eq!(page.fragment(), Some("error=provider_unavailable"));
     assert_eq!(site.provider.requests.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn the_pages_behind_links_come_from_the_binary() {
+    let server = Server::start().await;
+    for name in ["reset-password", "verify-email", "oidc"] {
+        let page = server.get(&format!("/account/{name}"), "").await;
+        assert_eq!(page.status, 200);
+        assert!(page.header("content-security-policy").starts_with("default-src 'none'; script-src 'self'"));
+        for link in ["script.js", "style.css"] {
+            assert!(page.text.contains(&format!("\"{link}\"")), "{}", page.text);
+            assert_eq!(server.get(&format!("/account/{link}"), "").await.status, 200);
+        }
+    }
 }

@@ -1,9 +1,13 @@
 //! The HTTP door on a real Postgres, over real HTTP.
 
+mod access;
+mod administration;
 mod api_keys;
 mod attacks;
 mod auth;
 mod benchmarks;
+mod cookie;
+mod deletion;
 mod dialects;
 mod evaluations;
 mod events;
@@ -11,6 +15,7 @@ mod headers;
 mod identities;
 mod invalid;
 mod mailbox;
+mod invitations;
 mod models;
 mod oidc_provider;
 mod openapi;
@@ -23,4 +28,6 @@ mod recovery;
 mod runs;
 mod server;
 mod sessions;
+mod slow;
 mod throttle;
+mod world;

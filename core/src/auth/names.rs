@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::deletion::DELETED;
 use crate::{Error, FieldError};
 
 /// What a registration with a taken username is told.
@@ -37,7 +38,7 @@ pub fn check_new_user(username: &str, email: &str) -> Vec<FieldError> {
     if !(3..=32).contains(&username.len()) || !username.chars().all(plain) {
         let message = "must have 3 to 32 letters, digits, dots, dashes or underscores";
         wrong.push(FieldError::new("username", message));
-    } else if RESERVED.contains(&username.to_ascii_lowercase().as_str()) {
+    } else if is_reserved(&username.to_ascii_lowercase()) {
         wrong.push(FieldError::new("username", "is reserved"));
     }
     if !looks_like_an_email_address(&email) {
@@ -85,6 +86,10 @@ pub(super) async fn explain_taken(
     Error::Invalid(wrong)
 }
 
+fn is_reserved(username: &str) -> bool {
+    RESERVED.contains(&username) || username.starts_with(DELETED)
+}
+
 /// One spelling for what looks the same: full-width letters become plain ones, and so on.
 pub(super) fn normalise(text: &str) -> String {
     // A name is short; nobody makes us normalise megabytes.
@@ -92,7 +97,7 @@ pub(super) fn normalise(text: &str) -> String {
 }
 
 /// ASCII only, like usernames: an address that merely looks like another one is refused.
-fn looks_like_an_email_address(text: &str) -> bool {
+pub(super) fn looks_like_an_email_address(text: &str) -> bool {
     let Some((name, host)) = text.split_once('@') else {
         return false;
     };
@@ -131,6 +136,7 @@ mod tests {
         check("ada'--", false);
         check("\u{202e}ada", false);
         check("Admin", false);
+        check("Deleted-17", false);
         check(&"x".repeat(10_000), false);
     }
 
