@@ -24,11 +24,22 @@ pub(crate) fn pages() -> Router<AppState> {
             (headers, text)
         })
     };
-    let page = || file("text/html; charset=utf-8", include_str!("account_pages/page.html"));
+    let page = || {
+        file(
+            "text/html; charset=utf-8",
+            include_str!("account_pages/page.html"),
+        )
+    };
     Router::new()
         .route("/account/reset-password", page())
         .route("/account/verify-email", page())
         .route("/account/oidc", page())
-        .route("/account/script.js", file("text/javascript", include_str!("account_pages/script.js")))
-        .route("/account/style.css", file("text/css", include_str!("account_pages/style.css")))
+        .route(
+            "/account/script.js",
+            file("text/javascript", include_str!("account_pages/script.js")),
+        )
+        .route(
+            "/account/style.css",
+            file("text/css", include_str!("account_pages/style.css")),
+        )
 }

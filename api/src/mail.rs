@@ -34,12 +34,7 @@ const POLL: Duration = Duration::from_secs(5);
 #[command(next_help_heading = "Mail")]
 pub struct MailSettings {
     /// The mail server: smtps://user:password@host, or smtp://user:password@host:587?tls=required; none without it
-    #[arg(
-        long,
-        env = "OPB_SMTP_URL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "OPB_SMTP_URL", value_name = "URL", hide_env_values = true)]
     pub smtp_url: Option<SecretString>,
     /// The sender of mails, as in `OpenPromptBank <bank@example.org>`
     #[arg(long, env = "OPB_MAIL_FROM", value_name = "ADDRESS")]
@@ -71,15 +66,15 @@ impl MailSettings {
             .parse()
             .with_context(|| format!("--mail-from: `{sender}` is not an address"))?;
         // What lettre says of a wrong URL can repeat the password in it.
-        let Ok(server) =
-            AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret())
-        else {
+        let Ok(server) = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret()) else {
             bail!(
                 "--smtp-url is not an address such as smtps://user:password@mail.example.org or smtp://…:587?tls=required"
             );
         };
         if !is_private(url) {
-            tracing::warn!("mail goes unencrypted to the mail server; use smtps:// or ?tls=required");
+            tracing::warn!(
+                "mail goes unencrypted to the mail server; use smtps:// or ?tls=required"
+            );
         }
         let server = server.timeout(Some(ATTEMPT_TIME)).build();
         Ok(Some(Postman { server, sender }))
@@ -117,7 +112,10 @@ impl Postman {
         let mut conn = pool.acquire().await?;
         let stale = mail::give_up_stale(&mut conn).await?;
         if stale > 0 {
-            tracing::warn!(count = stale, "mails could not be sent in time and were given up");
+            tracing::warn!(
+                count = stale,
+                "mails could not be sent in time and were given up"
+            );
         }
         let due = mail::take_due(&mut conn, master_key, BATCH).await?;
         // No connection is held while the mail server thinks.
@@ -132,7 +130,10 @@ impl Postman {
 
     async fn attempt(&self, pool: &PgPool, due: DueMail) -> opb_core::Result<()> {
         let sent = tokio::time::timeout(ATTEMPT_TIME, self.send(&due)).await;
-        let sent = sent.unwrap_or(Err((Failure::Passing, "the mail server took too long".into())));
+        let sent = sent.unwrap_or(Err((
+            Failure::Passing,
+            "the mail server took too long".into(),
+        )));
         let mut conn = pool.acquire().await?;
         match sent {
             Ok(()) => {
@@ -154,7 +155,10 @@ impl Postman {
         let message = self
             .message(due, text)
             .map_err(|_| (Failure::Final, "the mail cannot be written".to_owned()))?;
-        self.server.send(message).await.map_err(|error| judge(&error))?;
+        self.server
+            .send(message)
+            .await
+            .map_err(|error| judge(&error))?;
         Ok(())
     }
 
@@ -200,7 +204,9 @@ fn is_private(url: &SecretString) -> bool {
         return false;
     };
     url.scheme() == "smtps"
-        || url.query_pairs().any(|pair| pair == ("tls".into(), "required".into()))
+        || url
+            .query_pairs()
+            .any(|pair| pair == ("tls".into(), "required".into()))
         || matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
@@ -224,7 +230,12 @@ mod tests {
         let (from, public) = (Some("bank@example.org"), Some("https://bank.example.org"));
         check("smtps://a:hunter2@b", from, None, "--public-url");
         check("smtps://a:hunter2@b", None, public, "--mail-from");
-        check("smtps://a:hunter2@b", Some("bank"), public, "not an address");
+        check(
+            "smtps://a:hunter2@b",
+            Some("bank"),
+            public,
+            "not an address",
+        );
         check("http://a:hunter2@b", from, public, "--smtp-url");
         check("hunter2", from, public, "--smtp-url");
     }

@@ -130,7 +130,9 @@ impl Oidc {
             return Ok(Self::default());
         }
         let Some(public_url) = public_url else {
-            bail!("--oidc-providers needs --public-url (OPB_PUBLIC_URL): providers send browsers back there");
+            bail!(
+                "--oidc-providers needs --public-url (OPB_PUBLIC_URL): providers send browsers back there"
+            );
         };
         let http = Http::new(policy)?;
         let mut providers = BTreeMap::new();
@@ -185,7 +187,10 @@ impl Provider {
             .set_pkce_challenge(challenge)
             .url();
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(self.note(Fault::Unavailable, "its address for logins is not of the web"));
+            return Err(self.note(
+                Fault::Unavailable,
+                "its address for logins is not of the web",
+            ));
         }
         let progress = Progress::Started {
             provider: self.name.clone(),
@@ -208,7 +213,10 @@ impl Provider {
         nonce: String,
         verifier: String,
     ) -> Result<ConfirmedIdentity, Fault> {
-        if returned.issuer.is_some_and(|issuer| issuer != *self.settings.issuer) {
+        if returned
+            .issuer
+            .is_some_and(|issuer| issuer != *self.settings.issuer)
+        {
             return Err(self.note(Fault::NotConfirmed, "another issuer sent the browser back"));
         }
         let client = self.client(METADATA_LIFETIME).await?;
@@ -244,7 +252,8 @@ impl Provider {
             may_register: false,
         };
         if identity.email.is_none() {
-            self.ask_for_email(&client, &response, &claims, &mut identity).await?;
+            self.ask_for_email(&client, &response, &claims, &mut identity)
+                .await?;
         }
         self.require_fitting(&identity)?;
         Ok(identity)
@@ -292,9 +301,10 @@ impl Provider {
         let Ok(request) = client.user_info(response.access_token().clone(), subject) else {
             return Ok(());
         };
-        let said: CoreUserInfoClaims = request.request_async(&self.http).await.map_err(|_| {
-            self.note(Fault::Unavailable, "it does not say who the user is")
-        })?;
+        let said: CoreUserInfoClaims = request
+            .request_async(&self.http)
+            .await
+            .map_err(|_| self.note(Fault::Unavailable, "it does not say who the user is"))?;
         identity.email = said.email().map(|email| email.to_string());
         identity.email_verified = said.email_verified().unwrap_or(false);
         if identity.name.is_none() {
@@ -305,20 +315,30 @@ impl Provider {
 
     /// Refuses what cannot be kept, and addresses of other domains than the operator allows.
     fn require_fitting(&self, identity: &ConfirmedIdentity) -> Result<(), Fault> {
-        let texts = [Some(&identity.subject), identity.email.as_ref(), identity.name.as_ref()];
+        let texts = [
+            Some(&identity.subject),
+            identity.email.as_ref(),
+            identity.name.as_ref(),
+        ];
         let mut texts = texts.into_iter().flatten();
         if texts.any(|text| text.contains('\0')) || identity.subject.is_empty() {
             return Err(self.note(Fault::NotConfirmed, "a claim cannot be kept"));
         }
         let allowed = &self.settings.allowed_email_domains;
-        let domain = identity.email.as_deref().and_then(|email| email.rsplit_once('@'));
+        let domain = identity
+            .email
+            .as_deref()
+            .and_then(|email| email.rsplit_once('@'));
         let fits = domain.is_some_and(|(_, domain)| {
             allowed.iter().any(|name| name.eq_ignore_ascii_case(domain))
         });
         if allowed.is_empty() || (identity.email_verified && fits) {
             return Ok(());
         }
-        Err(self.note(Fault::EmailNotAllowed, "the user's address is of another domain"))
+        Err(self.note(
+            Fault::EmailNotAllowed,
+            "the user's address is of another domain",
+        ))
     }
 
     /// The client for a provider whose description is not older than this.
@@ -347,7 +367,10 @@ impl Provider {
         let metadata = CoreProviderMetadata::discover_async(issuer, &self.http)
             .await
             .map_err(|error| self.note(Fault::Unavailable, &error.to_string()))?;
-        Ok(Known { at: Instant::now(), metadata })
+        Ok(Known {
+            at: Instant::now(),
+            metadata,
+        })
     }
 
     fn note_request<R: std::error::Error, T: openidconnect::ErrorResponse>(

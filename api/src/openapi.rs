@@ -13,8 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
-    account_pages,
-    AppState, Problem,
+    AppState, Problem, account_pages,
     dialects::{self, Dialect},
     etag, first_admin, routes,
 };

@@ -41,7 +41,12 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     // Settings that do not fit together are found before anybody is served.
     let postman = settings.mail.postman(settings.public_url.as_ref())?;
-    let state = AppState::new(pool.clone(), Arc::clone(&master_key), &settings, stop.clone())?;
+    let state = AppState::new(
+        pool.clone(),
+        Arc::clone(&master_key),
+        &settings,
+        stop.clone(),
+    )?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
@@ -49,7 +54,8 @@ pub async fn serve(
     if let Some(secret) = &settings.first_admin_invitation {
         auth::accept_first_admin(&mut *pool.acquire().await?, secret).await?;
     }
-    let postman = postman.map(|postman| tokio::spawn(postman.carry(pool, master_key, stop.clone())));
+    let postman =
+        postman.map(|postman| tokio::spawn(postman.carry(pool, master_key, stop.clone())));
     let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
     ready(address);

@@ -63,7 +63,9 @@ impl AppState {
             _ => None,
         };
         if settings.require_verified_email && outbox.is_none() {
-            anyhow::bail!("--require-verified-email needs --smtp-url: without mail nobody can verify an address");
+            anyhow::bail!(
+                "--require-verified-email needs --smtp-url: without mail nobody can verify an address"
+            );
         }
         let oidc = Oidc::new(&settings.oidc, public_url.as_ref(), &settings.outbound)?;
         Ok(Self(Arc::new(Shared {

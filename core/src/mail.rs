@@ -185,7 +185,11 @@ pub async fn note_failure(
     failure: Failure,
     reason: &str,
 ) -> Result<()> {
-    let reason: String = reason.chars().filter(|c| !c.is_control()).take(500).collect();
+    let reason: String = reason
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(500)
+        .collect();
     sqlx::query!(
         "-- mail::note_failure
         update mails
@@ -310,14 +314,30 @@ mod tests {
             assert_eq!(link.expose_secret(), expect);
         };
         let rest = "account/reset-password#token=abc_-1";
-        check("https://bank.example.org", &format!("https://bank.example.org/{rest}"));
-        check("http://127.0.0.1:8080/", &format!("http://127.0.0.1:8080/{rest}"));
-        check("https://example.org/bank", &format!("https://example.org/bank/{rest}"));
+        check(
+            "https://bank.example.org",
+            &format!("https://bank.example.org/{rest}"),
+        );
+        check(
+            "http://127.0.0.1:8080/",
+            &format!("http://127.0.0.1:8080/{rest}"),
+        );
+        check(
+            "https://example.org/bank",
+            &format!("https://example.org/bank/{rest}"),
+        );
     }
 
     #[test]
     fn only_a_plain_address_is_a_public_address() {
-        for wrong in ["", "bank.example.org", "ftp://a", "https://a@b", "https://a/?b", "https://a/#b"] {
+        for wrong in [
+            "",
+            "bank.example.org",
+            "ftp://a",
+            "https://a@b",
+            "https://a/?b",
+            "https://a/#b",
+        ] {
             assert!(parse_public_url(wrong).is_err(), "{wrong}");
         }
     }

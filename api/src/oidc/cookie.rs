@@ -81,7 +81,11 @@ fn cookie(
 }
 
 fn name(secure: bool) -> &'static str {
-    if secure { "__Host-opb-oidc" } else { "opb-oidc" }
+    if secure {
+        "__Host-opb-oidc"
+    } else {
+        "opb-oidc"
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +94,10 @@ mod tests {
 
     fn confirmed(age: TimeDelta) -> Progress {
         let at = Utc::now() - age;
-        Progress::Confirmed { browser: "b".into(), at }
+        Progress::Confirmed {
+            browser: "b".into(),
+            at,
+        }
     }
 
     fn sent_back(header: &HeaderValue) -> HeaderMap {

@@ -57,7 +57,11 @@ impl Http {
         if !self.policy.allows_host(request.url()) {
             return Err(HttpError::Forbidden);
         }
-        let answer = self.client.execute(request).await.map_err(|_| HttpError::Connection)?;
+        let answer = self
+            .client
+            .execute(request)
+            .await
+            .map_err(|_| HttpError::Connection)?;
         let mut response = HttpResponse::new(Vec::new());
         *response.status_mut() = answer.status();
         *response.headers_mut() = answer.headers().clone();

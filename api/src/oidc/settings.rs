@@ -76,7 +76,9 @@ fn parse(text: &str) -> anyhow::Result<BTreeMap<String, ProviderSettings>> {
             None => false,
         };
         if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {
-            bail!("[{name}]: the issuer must be an https:// address (http:// on this machine only)");
+            bail!(
+                "[{name}]: the issuer must be an https:// address (http:// on this machine only)"
+            );
         }
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
             bail!("[{name}]: the issuer must have no user name, query or fragment");
@@ -117,7 +119,9 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
         };
         let with = |name: &str, issuer: &str, rest: &str| {
-            format!("[{name}]\nissuer = '{issuer}'\nclient_id = 'bank'\nclient_secret = 'hunter2'\n{rest}")
+            format!(
+                "[{name}]\nissuer = '{issuer}'\nclient_id = 'bank'\nclient_secret = 'hunter2'\n{rest}"
+            )
         };
         check(&with("A", "https://a.example", ""), "small letters");
         check(&with("a", "http://a.example", ""), "https://");

@@ -3,7 +3,10 @@
 use axum::{
     Json as Answer,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header::{LOCATION, SET_COOKIE}},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{LOCATION, SET_COOKIE},
+    },
     response::{AppendHeaders, IntoResponse, Response},
 };
 use chrono::Utc;
@@ -114,7 +117,11 @@ async fn start_oidc_login(
             let cookie = oidc::write(&progress, &state.master_key, state.is_secure());
             redirect(url.as_str(), cookie)
         }
-        Err(fault) => send_back(&state, &format!("error={fault}"), oidc::clear(state.is_secure())),
+        Err(fault) => send_back(
+            &state,
+            &format!("error={fault}"),
+            oidc::clear(state.is_secure()),
+        ),
     }
 }
 
@@ -170,7 +177,11 @@ async fn login_oidc_user(
     let (user, tokens) = collected.map_err(|error| {
         let is_conflict = matches!(error, Error::Conflict(_));
         let refusal = Refusal::from(error);
-        if is_conflict { refusal.with_code("link_needed") } else { refusal }
+        if is_conflict {
+            refusal.with_code("link_needed")
+        } else {
+            refusal
+        }
     })?;
     let tokens = tokens.into();
     let cookie = oidc::clear(state.is_secure()).map_err(|_| broken())?;
@@ -273,7 +284,10 @@ async fn take_back(
     let (Some(code), None) = (query.code, query.error) else {
         return Ok(Err(Fault::Refused));
     };
-    let returned = Returned { code, issuer: query.iss };
+    let returned = Returned {
+        code,
+        issuer: query.iss,
+    };
     let mut confirmed = match provider.finish(returned, nonce, verifier).await {
         Ok(confirmed) => confirmed,
         Err(fault) => return Ok(Err(fault)),
@@ -308,7 +322,10 @@ fn send_back<E>(
     fragment: &str,
     cookie: Result<HeaderValue, E>,
 ) -> Result<Response> {
-    let page = state.public_url.as_ref().and_then(|url| url.join(PAGE).ok());
+    let page = state
+        .public_url
+        .as_ref()
+        .and_then(|url| url.join(PAGE).ok());
     let mut page = page.ok_or_else(broken)?;
     page.set_fragment(Some(fragment));
     redirect(page.as_str(), cookie)

@@ -1,12 +1,19 @@
 //! Logging in through an OpenID Connect provider: the way in, and everybody who must not get in by it.
 
-use std::{io::Write as _, sync::{Arc, atomic::Ordering}};
+use std::{
+    io::Write as _,
+    sync::{Arc, atomic::Ordering},
+};
 
 use axum::response::IntoResponse as _;
 use clap::Parser as _;
 use opb_api::{ApiSettings, OidcSettings, Registration};
 use opb_core::outbound::OutboundSettings;
-use reqwest::{Method, header::{COOKIE, LOCATION, SET_COOKIE}, redirect::Policy};
+use reqwest::{
+    Method,
+    header::{COOKIE, LOCATION, SET_COOKIE},
+    redirect::Policy,
+};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use url::Url;
@@ -76,7 +83,9 @@ impl Site {
 
     /// Begins a login and logs in at the provider; returns the address that the provider sends the browser back to.
     async fn log_in_there(&self, browser: &mut Browser) -> Url {
-        let there = browser.open(&self.address("/api/v1/auth/oidc/op/start")).await;
+        let there = browser
+            .open(&self.address("/api/v1/auth/oidc/op/start"))
+            .await;
         assert!(there.as_str().starts_with(&self.provider.issuer), "{there}");
         let back = browser.open(there.as_str()).await;
         assert!(back.as_str().starts_with(PUBLIC_URL), "{back}");
@@ -94,11 +103,14 @@ impl Site {
 
     /// Exchanges what is behind the `#` for a session.
     async fn exchange(&self, browser: &Browser, fragment: &str) -> Reply {
-        self.bring(browser, "/api/v1/auth/oidc/exchange", "", fragment).await
+        self.bring(browser, "/api/v1/auth/oidc/exchange", "", fragment)
+            .await
     }
 
     async fn bring(&self, browser: &Browser, path: &str, token: &str, fragment: &str) -> Reply {
-        let code = fragment.strip_prefix("code=").unwrap_or_else(|| panic!("{fragment}"));
+        let code = fragment
+            .strip_prefix("code=")
+            .unwrap_or_else(|| panic!("{fragment}"));
         let request = self.server.request(Method::POST, path);
         let request = with_token(request, token).json(&json!({"code": code}));
         send(request.header(COOKIE, &browser.cookie)).await
@@ -124,8 +136,16 @@ impl Site {
 impl Browser {
     /// Opens an address; returns where it leads.
     async fn open(&mut self, url: &str) -> Url {
-        let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
-        let reply = client.get(url).header(COOKIE, &self.cookie).send().await.unwrap();
+        let client = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .build()
+            .unwrap();
+        let reply = client
+            .get(url)
+            .header(COOKIE, &self.cookie)
+            .send()
+            .await
+            .unwrap();
         if let Some(cookie) = reply.headers().get(SET_COOKIE) {
             let cookie = cookie.to_str().unwrap();
             assert!(cookie.contains("; HttpOnly; SameSite=Lax"), "{cookie}");
@@ -144,7 +164,10 @@ async fn a_user_of_a_provider_gets_an_account_and_comes_back_to_it() {
     let site = Site::start().await;
     let listed = site.server.get("/api/v1/auth/oidc", "").await.expect(200);
     let start = "/api/v1/auth/oidc/op/start";
-    assert_eq!(listed, json!([{"name": "op", "display_name": "Our provider", "start_path": start}]));
+    assert_eq!(
+        listed,
+        json!([{"name": "op", "display_name": "Our provider", "start_path": start}])
+    );
     let first = site.log_in().await.expect(200);
     assert_eq!(first["user"]["username"], "ada");
     assert_eq!(first["user"]["email"], "ada@example.org");
@@ -159,19 +182,45 @@ async fn a_user_of_a_provider_gets_an_account_and_comes_back_to_it() {
     let second = site.log_in().await.expect(200);
     assert_eq!(second["user"]["id"], first["user"]["id"]);
     assert_eq!(second["user"]["email"], "ada@example.org");
-    let identities = site.server.get("/api/v1/me/identities", &token).await.expect(200);
+    let identities = site
+        .server
+        .get("/api/v1/me/identities", &token)
+        .await
+        .expect(200);
     assert_eq!(identities[0]["provider"], "op");
     assert_eq!(identities[0]["email"], "other@example.org");
     // The only way in cannot be removed; with a password it can.
     let path = format!("/api/v1/me/identities/{}", field(&identities[0], "id"));
-    let remove = async || send(with_token(site.server.request(Method::DELETE, &path), &token)).await;
+    let remove = async || {
+        send(with_token(
+            site.server.request(Method::DELETE, &path),
+            &token,
+        ))
+        .await
+    };
     remove().await.expect_problem(409, "conflict", None);
-    site.server.sql("update users set password_hash = 'x' where username = 'ada'").await;
+    site.server
+        .sql("update users set password_hash = 'x' where username = 'ada'")
+        .await;
     assert_eq!(remove().await.status, 204);
     remove().await.expect_problem(404, "not_found", None);
-    let log = site.server.get("/api/v1/audit", &site.server.admin().await).await.expect(200);
-    let events: Vec<String> = log["items"].as_array().unwrap().iter().map(|entry| field(entry, "event")).collect();
-    for event in ["registered", "identity_linked", "logged_in", "identity_removed"] {
+    let log = site
+        .server
+        .get("/api/v1/audit", &site.server.admin().await)
+        .await
+        .expect(200);
+    let events: Vec<String> = log["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| field(entry, "event"))
+        .collect();
+    for event in [
+        "registered",
+        "identity_linked",
+        "logged_in",
+        "identity_removed",
+    ] {
         assert!(events.contains(&event.to_owned()), "{events:?}");
     }
 }
@@ -188,7 +237,11 @@ async fn an_address_can_come_with_the_user_info() {
 async fn taken_and_strange_names_get_another_one() {
     let site = Site::start().await;
     site.server.user("ada").await;
-    for (subject, name, expect) in [("s1", "ada", "ada-"), ("s2", "admin", "admin-"), ("s3", "<я>", "s3")] {
+    for (subject, name, expect) in [
+        ("s1", "ada", "ada-"),
+        ("s2", "admin", "admin-"),
+        ("s3", "<я>", "s3"),
+    ] {
         site.provider.script(|script| {
             script.subject = subject.into();
             script.claims = json!({"email": format!("{subject}.mail@example.org"), "email_verified": true, "preferred_username": name});
@@ -205,11 +258,17 @@ async fn forged_id_tokens_open_nothing() {
     let refused = async |what: &str| {
         assert_eq!(site.ends().await, "error=login_not_confirmed", "{what}");
     };
-    for signing in [Signing::None, Signing::Hs256, Signing::Foreign, Signing::UnknownKey] {
+    for signing in [
+        Signing::None,
+        Signing::Hs256,
+        Signing::Foreign,
+        Signing::UnknownKey,
+    ] {
         site.provider.script(|script| script.signing = signing);
         refused(&format!("{signing:?}")).await;
     }
-    site.provider.script(|script| script.signing = Signing::Es256);
+    site.provider
+        .script(|script| script.signing = Signing::Es256);
     for (claim, value) in [
         ("nonce", json!("another login's")),
         ("nonce", Value::Null),
@@ -240,7 +299,10 @@ async fn forged_id_tokens_open_nothing() {
     }
     site.provider.forge(|_| {});
     site.log_in().await.expect(200);
-    let users: i64 = sqlx::query_scalar("select count(*) from users").fetch_one(&site.server.database.pool).await.unwrap();
+    let users: i64 = sqlx::query_scalar("select count(*) from users")
+        .fetch_one(&site.server.database.pool)
+        .await
+        .unwrap();
     assert_eq!(users, 1, "only the honest login made a user");
 }
 
@@ -251,12 +313,21 @@ async fn a_login_ends_in_the_browser_that_began_it_and_once() {
     let back = site.log_in_there(&mut browser).await;
     let changed = |name: &str, value: &str| {
         let mut url = back.clone();
-        let pairs: Vec<(String, String)> = back.query_pairs().into_owned().filter(|(found, _)| found != name).collect();
-        url.query_pairs_mut().clear().extend_pairs(pairs).append_pair(name, value);
+        let pairs: Vec<(String, String)> = back
+            .query_pairs()
+            .into_owned()
+            .filter(|(found, _)| found != name)
+            .collect();
+        url.query_pairs_mut()
+            .clear()
+            .extend_pairs(pairs)
+            .append_pair(name, value);
         url
     };
     let started = browser.cookie.clone();
-    let with = |cookie: &str| Browser { cookie: cookie.into() };
+    let with = |cookie: &str| Browser {
+        cookie: cookie.into(),
+    };
     let check = async |cookie: &str, url: &Url, expect: &str| {
         let ends = site.come_back(&mut with(cookie), url).await;
         assert_eq!(ends, format!("error={expect}"), "{url}");
@@ -268,8 +339,18 @@ async fn a_login_ends_in_the_browser_that_began_it_and_once() {
     let mut other = Browser::default();
     site.log_in_there(&mut other).await;
     check(&other.cookie, &back, "login_unknown").await;
-    check(&started, &changed("error", "access_denied"), "login_refused").await;
-    check(&started, &changed("iss", "https://other.example"), "login_not_confirmed").await;
+    check(
+        &started,
+        &changed("error", "access_denied"),
+        "login_refused",
+    )
+    .await;
+    check(
+        &started,
+        &changed("iss", "https://other.example"),
+        "login_not_confirmed",
+    )
+    .await;
     check(&started, &changed("code", "guessed"), "login_not_confirmed").await;
     // None of that has spoilt the honest way.
     let fragment = site.come_back(&mut browser, &back).await;
@@ -281,10 +362,16 @@ async fn a_login_ends_in_the_browser_that_began_it_and_once() {
     }
     let mut third = Browser::default();
     site.go(&mut third).await;
-    site.exchange(&third, &fragment).await.expect_problem(422, "invalid", Some("code"));
-    site.exchange(&browser, "code=guessed").await.expect_problem(422, "invalid", Some("code"));
+    site.exchange(&third, &fragment)
+        .await
+        .expect_problem(422, "invalid", Some("code"));
+    site.exchange(&browser, "code=guessed")
+        .await
+        .expect_problem(422, "invalid", Some("code"));
     site.exchange(&browser, &fragment).await.expect(200);
-    site.exchange(&browser, &fragment).await.expect_problem(422, "invalid", Some("code"));
+    site.exchange(&browser, &fragment)
+        .await
+        .expect_problem(422, "invalid", Some("code"));
 }
 
 #[tokio::test]
@@ -292,9 +379,17 @@ async fn an_email_address_alone_opens_no_account() {
     let site = Site::start().await;
     let ada = site.server.user("ada").await;
     let set = async |ours: bool, theirs: bool, role: &'static str| {
-        site.provider.script(|script| script.claims["email_verified"] = json!(theirs));
-        let verify = sqlx::query("update users set email_verified_at = case when $1 then now() end, role = $2::user_role where username = 'ada'");
-        verify.bind(ours).bind(role).execute(&site.server.database.pool).await.unwrap();
+        site.provider
+            .script(|script| script.claims["email_verified"] = json!(theirs));
+        let verify = sqlx::query(
+            "update users set email_verified_at = case when $1 then now() end, role = $2::user_role where username = 'ada'",
+        );
+        verify
+            .bind(ours)
+            .bind(role)
+            .execute(&site.server.database.pool)
+            .await
+            .unwrap();
     };
     for (ours, theirs, role) in [
         (false, false, "user"),
@@ -307,37 +402,58 @@ async fn an_email_address_alone_opens_no_account() {
         site.log_in().await.expect_problem(409, "link_needed", None);
     }
     set(true, true, "user").await;
-    site.server.sql("update users set disabled_at = now() where username = 'ada'").await;
+    site.server
+        .sql("update users set disabled_at = now() where username = 'ada'")
+        .await;
     site.log_in().await.expect_problem(409, "link_needed", None);
-    site.server.sql("update users set disabled_at = null where username = 'ada'").await;
+    site.server
+        .sql("update users set disabled_at = null where username = 'ada'")
+        .await;
     // The owner can link it, with the very code that was refused.
     set(false, false, "user").await;
     let mut browser = Browser::default();
     let fragment = site.go(&mut browser).await;
-    site.exchange(&browser, &fragment).await.expect_problem(409, "link_needed", None);
+    site.exchange(&browser, &fragment)
+        .await
+        .expect_problem(409, "link_needed", None);
     let path = "/api/v1/me/identities";
-    site.bring(&browser, path, "", &fragment).await.expect_problem(401, "unauthenticated", None);
-    site.bring(&browser, path, &ada, &fragment).await.expect(201);
-    site.bring(&browser, path, &ada, &fragment).await.expect_problem(422, "invalid", Some("code"));
+    site.bring(&browser, path, "", &fragment)
+        .await
+        .expect_problem(401, "unauthenticated", None);
+    site.bring(&browser, path, &ada, &fragment)
+        .await
+        .expect(201);
+    site.bring(&browser, path, &ada, &fragment)
+        .await
+        .expect_problem(422, "invalid", Some("code"));
     let session = site.log_in().await.expect(200);
     assert_eq!(session["user"]["username"], "ada");
     // Nobody else can have it then.
     let bob = site.server.user("bob").await;
     let fragment = site.go(&mut browser).await;
-    site.bring(&browser, path, &bob, &fragment).await.expect_problem(409, "conflict", None);
+    site.bring(&browser, path, &bob, &fragment)
+        .await
+        .expect_problem(409, "conflict", None);
     // Where both sides know the address, the account is linked by itself.
     site.server.sql("delete from identities").await;
     set(true, true, "user").await;
     let session = site.log_in().await.expect(200);
     assert_eq!(session["user"]["username"], "ada");
     // A disabled account stays closed.
-    site.server.sql("update users set disabled_at = now() where username = 'ada'").await;
-    site.log_in().await.expect_problem(401, "unauthenticated", None);
+    site.server
+        .sql("update users set disabled_at = now() where username = 'ada'")
+        .await;
+    site.log_in()
+        .await
+        .expect_problem(401, "unauthenticated", None);
 }
 
 #[tokio::test]
 async fn unknown_users_are_let_in_only_where_the_operator_wants_them() {
-    let unverified = |site: &Site| site.provider.script(|script| script.claims["email_verified"] = json!(false));
+    let unverified = |site: &Site| {
+        site.provider
+            .script(|script| script.claims["email_verified"] = json!(false))
+    };
     let site = Site::start_with("create_users = false", |_| {}).await;
     site.log_in().await.expect_problem(403, "forbidden", None);
     let site = Site::start_with("", |settings| settings.registration = Registration::Closed).await;
@@ -345,19 +461,26 @@ async fn unknown_users_are_let_in_only_where_the_operator_wants_them() {
     let site = Site::start_with("allowed_email_domains = ['Example.ORG']", |_| {}).await;
     unverified(&site);
     assert_eq!(site.ends().await, "error=email_not_allowed");
-    site.provider.script(|script| script.claims = json!({"email": "eve@example.org.evil.test", "email_verified": true}));
+    site.provider.script(|script| {
+        script.claims = json!({"email": "eve@example.org.evil.test", "email_verified": true})
+    });
     assert_eq!(site.ends().await, "error=email_not_allowed");
     site.provider.script(|script| script.claims = json!({}));
     assert_eq!(site.ends().await, "error=email_not_allowed");
-    site.provider.script(|script| script.claims = json!({"email": "ada@example.org", "email_verified": true}));
+    site.provider.script(|script| {
+        script.claims = json!({"email": "ada@example.org", "email_verified": true})
+    });
     site.log_in().await.expect(200);
     let site = Site::start().await;
     unverified(&site);
     site.log_in().await.expect_problem(403, "forbidden", None);
     site.provider.script(|script| script.claims = json!({}));
     site.log_in().await.expect_problem(403, "forbidden", None);
-    site.provider.script(|script| script.claims = json!({"email": "no address", "email_verified": true}));
-    site.log_in().await.expect_problem(422, "invalid", Some("email"));
+    site.provider
+        .script(|script| script.claims = json!({"email": "no address", "email_verified": true}));
+    site.log_in()
+        .await
+        .expect_problem(422, "invalid", Some("email"));
 }
 
 #[tokio::test]
@@ -365,13 +488,17 @@ async fn a_provider_that_misbehaves_ends_a_login_and_nothing_else() {
     let site = Site::start().await;
     let mut browser = Browser::default();
     for instead in [
-        (|| axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response()) as fn() -> axum::response::Response,
+        (|| axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response())
+            as fn() -> axum::response::Response,
         || "not JSON".into_response(),
         || vec![b' '; 3_000_000].into_response(),
         || axum::response::Redirect::to("/elsewhere").into_response(),
     ] {
-        site.provider.script(|script| script.instead = Some(instead));
-        let page = browser.open(&site.address("/api/v1/auth/oidc/op/start")).await;
+        site.provider
+            .script(|script| script.instead = Some(instead));
+        let page = browser
+            .open(&site.address("/api/v1/auth/oidc/op/start"))
+            .await;
         assert_eq!(page.fragment(), Some("error=provider_unavailable"));
     }
     site.provider.script(|script| script.instead = None);
@@ -381,7 +508,11 @@ async fn a_provider_that_misbehaves_ends_a_login_and_nothing_else() {
         site.log_in_there(&mut browser).await;
     }
     let after = site.provider.requests.load(Ordering::SeqCst);
-    assert_eq!(after - before, 10, "only the browser asked: the description is known");
+    assert_eq!(
+        after - before,
+        10,
+        "only the browser asked: the description is known"
+    );
     let unknown = site.server.get("/api/v1/auth/oidc/other/start", "").await;
     unknown.expect_problem(404, "not_found", None);
 }
@@ -389,7 +520,9 @@ async fn a_provider_that_misbehaves_ends_a_login_and_nothing_else() {
 #[tokio::test]
 async fn a_provider_at_a_forbidden_address_is_never_asked() {
     let site = Site::start_with("", |settings| settings.outbound = Arc::default()).await;
-    let page = Browser::default().open(&site.address("/api/v1/auth/oidc/op/start")).await;
+    let page = Browser::default()
+        .open(&site.address("/api/v1/auth/oidc/op/start"))
+        .await;
     assert_eq!(page.fragment(), Some("error=provider_unavailable"));
     assert_eq!(site.provider.requests.load(Ordering::SeqCst), 0);
 }
@@ -400,10 +533,16 @@ async fn the_pages_behind_links_come_from_the_binary() {
     for name in ["reset-password", "verify-email", "oidc"] {
         let page = server.get(&format!("/account/{name}"), "").await;
         assert_eq!(page.status, 200);
-        assert!(page.header("content-security-policy").starts_with("default-src 'none'; script-src 'self'"));
+        assert!(
+            page.header("content-security-policy")
+                .starts_with("default-src 'none'; script-src 'self'")
+        );
         for link in ["script.js", "style.css"] {
             assert!(page.text.contains(&format!("\"{link}\"")), "{}", page.text);
-            assert_eq!(server.get(&format!("/account/{link}"), "").await.status, 200);
+            assert_eq!(
+                server.get(&format!("/account/{link}"), "").await.status,
+                200
+            );
         }
     }
 }

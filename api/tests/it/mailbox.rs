@@ -100,6 +100,15 @@ pub fn token(mail: &str) -> String {
     rest.split_whitespace().next().unwrap().to_owned()
 }
 
+/// A mail as its reader sees it: long lines joined again, escapes replaced.
+fn as_read(mail: &str) -> String {
+    assert!(!mail.contains(": base64"), "{mail}");
+    if mail.contains(": quoted-printable") {
+        return mail.replace("=\r\n", "").replace("=3D", "=");
+    }
+    mail.to_owned()
+}
+
 async fn converse(
     stream: TcpStream,
     answer: &AtomicU16,
@@ -122,7 +131,7 @@ async fn converse(
                 }
                 let code = answer.load(Ordering::SeqCst);
                 if code == 250 {
-                    mails.lock().unwrap().push(mail);
+                    mails.lock().unwrap().push(as_read(&mail));
                     came.notify_waiters();
                 }
                 // A refusal repeats what it refuses, as some servers do.

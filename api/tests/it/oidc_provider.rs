@@ -13,9 +13,7 @@ use aws_lc_rs::{
     encoding::AsBigEndian as _,
     rand::SystemRandom,
     rsa::{KeyPair as RsaKey, KeySize},
-    signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-    },
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256},
 };
 use axum::{
     Form, Json, Router,
@@ -25,7 +23,10 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
-use base64::{Engine as _, prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD}};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use chrono::Utc;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -184,7 +185,9 @@ async fn authorize(
         && is("code_challenge_method", "S256")
         && is("redirect_uri", &redirect_uri())
         && scopes.split(' ').any(|scope| scope == "openid")
-        && ["state", "nonce", "code_challenge"].iter().all(|name| asked.get(*name).is_some_and(|text| text.len() >= 20));
+        && ["state", "nonce", "code_challenge"]
+            .iter()
+            .all(|name| asked.get(*name).is_some_and(|text| text.len() >= 20));
     if !right {
         return (StatusCode::BAD_REQUEST, format!("{asked:?}")).into_response();
     }
@@ -204,16 +207,27 @@ async fn exchange(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Response {
-    let refuse = |error: &str| (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response();
+    let refuse =
+        |error: &str| (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response();
     let form_encoded = CLIENT_SECRET.replace(' ', "+").replace('/', "%2F");
     let expected = BASE64_STANDARD.encode(format!("{CLIENT_ID}:{form_encoded}"));
-    if headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) != Some(format!("Basic {expected}").as_str()) {
+    if headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        != Some(format!("Basic {expected}").as_str())
+    {
         return refuse("invalid_client");
     }
-    let Some(asked) = form.get("code").and_then(|code| inner.codes.lock().unwrap().remove(code)) else {
+    let Some(asked) = form
+        .get("code")
+        .and_then(|code| inner.codes.lock().unwrap().remove(code))
+    else {
         return refuse("invalid_grant");
     };
-    let verifier = form.get("code_verifier").map(String::as_str).unwrap_or_default();
+    let verifier = form
+        .get("code_verifier")
+        .map(String::as_str)
+        .unwrap_or_default();
     let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
     if challenge != asked["code_challenge"]
         || form.get("redirect_uri") != asked.get("redirect_uri")
@@ -228,7 +242,10 @@ async fn exchange(
         "iat": now, "exp": now + 300, "nonce": asked["nonce"],
     });
     if !script.only_user_info {
-        claims.as_object_mut().unwrap().extend(script.claims.as_object().unwrap().clone());
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(script.claims.as_object().unwrap().clone());
     }
     (script.change)(&mut claims);
     Json(json!({
@@ -239,7 +256,10 @@ async fn exchange(
 }
 
 async fn tell_user(State(inner): State<Arc<Inner>>, headers: HeaderMap) -> Response {
-    if headers.get(header::AUTHORIZATION).is_none_or(|value| value != "Bearer access") {
+    if headers
+        .get(header::AUTHORIZATION)
+        .is_none_or(|value| value != "Bearer access")
+    {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let script = inner.script.lock().unwrap().clone();
@@ -263,11 +283,24 @@ fn sign(inner: &Inner, signing: Signing, claims: &Value) -> String {
     let signature = match signing {
         Signing::Rs256 => {
             let mut signature = vec![0; inner.rsa.public_modulus_len()];
-            inner.rsa.sign(&RSA_PKCS1_SHA256, &random, text.as_bytes(), &mut signature).unwrap();
+            inner
+                .rsa
+                .sign(&RSA_PKCS1_SHA256, &random, text.as_bytes(), &mut signature)
+                .unwrap();
             signature
         }
-        Signing::Es256 | Signing::UnknownKey => inner.ec.sign(&random, text.as_bytes()).unwrap().as_ref().to_vec(),
-        Signing::Foreign => inner.foreign.sign(&random, text.as_bytes()).unwrap().as_ref().to_vec(),
+        Signing::Es256 | Signing::UnknownKey => inner
+            .ec
+            .sign(&random, text.as_bytes())
+            .unwrap()
+            .as_ref()
+            .to_vec(),
+        Signing::Foreign => inner
+            .foreign
+            .sign(&random, text.as_bytes())
+            .unwrap()
+            .as_ref()
+            .to_vec(),
         Signing::None => Vec::new(),
         Signing::Hs256 => {
             use aws_lc_rs::hmac;

@@ -45,11 +45,11 @@ async fn login(server: &Server, password: &str) -> u16 {
 async fn until(server: &Server, query: &'static str) {
     let asked = async {
         loop {
-            let done: bool = sqlx::query_scalar(query)
+            let done: Option<bool> = sqlx::query_scalar(query)
                 .fetch_one(&server.database.pool)
                 .await
                 .unwrap();
-            if done {
+            if done == Some(true) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -76,8 +76,14 @@ async fn a_reset_link_arrives_and_works_once() {
     assert_eq!(ask(&server, "ADA@example.org").await.status, 202);
     let mail = mailbox.wait_for("Choose a new password").await;
     assert!(mail.contains("To: ada@example.org"), "{mail}");
-    assert!(mail.contains("From: OpenPromptBank <bank@bank.test>"), "{mail}");
-    assert!(mail.contains(&format!("{PUBLIC_URL}account/reset-password#token=")), "{mail}");
+    assert!(
+        mail.contains("From: OpenPromptBank <bank@bank.test>"),
+        "{mail}"
+    );
+    assert!(
+        mail.contains(&format!("{PUBLIC_URL}account/reset-password#token=")),
+        "{mail}"
+    );
     let token = token(&mail);
     confirm(&server, &token, "password")
         .await
@@ -100,9 +106,16 @@ async fn a_reset_link_arrives_and_works_once() {
     }
     // Whoever read the mail has shown that the address is theirs.
     let body = json!({"username": "ada", "password": NEW});
-    let me = server.post("/api/v1/auth/login", "", &body).await.expect(200);
+    let me = server
+        .post("/api/v1/auth/login", "", &body)
+        .await
+        .expect(200);
     assert!(me["user"]["email_verified_at"].is_string(), "{me}");
-    until(&server, "select bool_and(state = 'sent' and sealed_text is null) from mails").await;
+    until(
+        &server,
+        "select bool_and(state = 'sent' and sealed_text is null) from mails",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -120,11 +133,17 @@ async fn a_link_stops_with_its_time_its_address_and_its_user() {
     let reset = token(&mailbox.wait_for("Choose a new password").await);
     let verification = token(&mailbox.wait_for("Is this your email address").await);
     for spoil in spoilt {
-        server.sql("update one_time_tokens set expires_at = now() + interval '1 minute'").await;
+        server
+            .sql("update one_time_tokens set expires_at = now() + interval '1 minute'")
+            .await;
         server.sql("update users set email = 'ada@example.org', disabled_at = null where username = 'ada'").await;
         server.sql(spoil).await;
-        confirm(&server, &reset, NEW).await.expect_problem(422, "invalid", Some("token"));
-        verify(&server, &verification).await.expect_problem(422, "invalid", Some("token"));
+        confirm(&server, &reset, NEW)
+            .await
+            .expect_problem(422, "invalid", Some("token"));
+        verify(&server, &verification)
+            .await
+            .expect_problem(422, "invalid", Some("token"));
     }
 }
 
@@ -136,8 +155,12 @@ async fn a_token_of_one_purpose_is_none_of_another() {
     ask(&server, "ada@example.org").await;
     let reset = token(&mailbox.wait_for("Choose a new password").await);
     let verification = token(&mailbox.wait_for("Is this your email address").await);
-    confirm(&server, &verification, NEW).await.expect_problem(422, "invalid", Some("token"));
-    verify(&server, &reset).await.expect_problem(422, "invalid", Some("token"));
+    confirm(&server, &verification, NEW)
+        .await
+        .expect_problem(422, "invalid", Some("token"));
+    verify(&server, &reset)
+        .await
+        .expect_problem(422, "invalid", Some("token"));
     assert_eq!(verify(&server, &verification).await.status, 204);
     assert_eq!(confirm(&server, &reset, NEW).await.status, 204);
 }
@@ -150,7 +173,9 @@ async fn of_many_at_once_one_uses_a_link() {
     ask(&server, "ada@example.org").await;
     let token = token(&mailbox.wait_for("Choose a new password").await);
     let passwords: Vec<String> = (0..6).map(|n| format!("{NEW}{n}")).collect();
-    let tried = passwords.iter().map(|password| confirm(&server, &token, password));
+    let tried = passwords
+        .iter()
+        .map(|password| confirm(&server, &token, password));
     let replies = futures::future::join_all(tried).await;
     let done: Vec<bool> = replies.iter().map(|reply| reply.status == 204).collect();
     assert_eq!(done.iter().filter(|done| **done).count(), 1, "{replies:?}");
@@ -168,7 +193,10 @@ async fn asking_tells_nobody_whether_there_is_an_account() {
     let mut times = [Vec::new(), Vec::new()];
     let mut texts = Vec::new();
     for _ in 0..7 {
-        for (at, email) in ["ada@example.org", "nobody@example.org"].into_iter().enumerate() {
+        for (at, email) in ["ada@example.org", "nobody@example.org"]
+            .into_iter()
+            .enumerate()
+        {
             server.sql("delete from throttles").await;
             let started = Instant::now();
             let reply = ask(&server, email).await;
@@ -183,7 +211,10 @@ async fn asking_tells_nobody_whether_there_is_an_account() {
         times.sort_unstable();
         times[times.len() / 2].as_secs_f64()
     });
-    assert!((known / unknown - 1.0).abs() < 0.1, "{known} s against {unknown} s");
+    assert!(
+        (known / unknown - 1.0).abs() < 0.1,
+        "{known} s against {unknown} s"
+    );
     // Too often is too often, for both.
     for email in ["ada@example.org", "nobody@example.org"] {
         server.sql("delete from throttles").await;
@@ -204,7 +235,11 @@ async fn a_mail_survives_a_mail_server_that_is_away_and_a_restart() {
     let first = Server::start_with(send_to(port)).await;
     first.register("ada").await;
     ask(&first, "ada@example.org").await;
-    until(&first, "select count(*) = 2 and min(attempts) = 1 and bool_and(last_error is not null) from mails").await;
+    until(
+        &first,
+        "select count(*) = 2 and min(attempts) = 1 and bool_and(last_error is not null) from mails",
+    )
+    .await;
     first.stop.cancel();
     let mailbox = Mailbox::open_at(port).await;
     // The pause before the next attempt is over.
@@ -213,7 +248,11 @@ async fn a_mail_survives_a_mail_server_that_is_away_and_a_restart() {
     let token = token(&mailbox.wait_for("Choose a new password").await);
     assert_eq!(confirm(&second, &token, NEW).await.status, 204);
     until(&second, "select bool_and(state = 'sent') from mails").await;
-    let resets = mailbox.mails().iter().filter(|mail| mail.contains("Choose a new")).count();
+    let resets = mailbox
+        .mails()
+        .iter()
+        .filter(|mail| mail.contains("Choose a new"))
+        .count();
     assert_eq!(resets, 1);
 }
 
@@ -225,11 +264,17 @@ async fn a_mail_that_nobody_takes_is_given_up_and_erased() {
     server.register("ada").await;
     until(&server, "select state = 'waiting' and last_error = 'the mail server answered 451' and next_attempt_at > now() from mails").await;
     mailbox.answer.store(550, Ordering::SeqCst);
-    server.sql("update mails set next_attempt_at = now(); ").await;
+    server
+        .sql("update mails set next_attempt_at = now(); ")
+        .await;
     until(&server, "select state = 'failed' and sealed_text is null and last_error = 'the mail server answered 550' from mails").await;
     ask(&server, "ada@example.org").await;
     server.sql("update mails set state = 'waiting', sealed_text = '', ended_at = null, give_up_at = now()").await;
-    until(&server, "select bool_and(state = 'failed' and sealed_text is null) from mails").await;
+    until(
+        &server,
+        "select bool_and(state = 'failed' and sealed_text is null) from mails",
+    )
+    .await;
     assert!(mailbox.mails().is_empty());
 }
 
@@ -241,10 +286,14 @@ async fn an_address_is_verified_and_a_change_of_it_is_noticed() {
     let me = server.get("/api/v1/me", &ada).await.expect(200);
     assert_eq!(me["email_verified_at"], Value::Null);
     let first = token(&mailbox.wait_for("Is this your email address").await);
-    let again = server.post("/api/v1/me/email-verification", &ada, &json!({})).await;
+    let again = server
+        .post("/api/v1/me/email-verification", &ada, &json!({}))
+        .await;
     assert_eq!(again.status, 202, "{}", again.text);
     assert_eq!(verify(&server, &first).await.status, 204);
-    verify(&server, &first).await.expect_problem(422, "invalid", Some("token"));
+    verify(&server, &first)
+        .await
+        .expect_problem(422, "invalid", Some("token"));
     let me = server.get("/api/v1/me", &ada).await.expect(200);
     assert!(me["email_verified_at"].is_string(), "{me}");
     server
@@ -254,12 +303,23 @@ async fn an_address_is_verified_and_a_change_of_it_is_noticed() {
     let body = json!({"current_password": "correct horse", "email": "new@example.org"});
     let change = with_token(server.request(Method::PATCH, "/api/v1/me"), &ada).json(&body);
     let me = send(change).await.expect(200);
-    assert_eq!(me["email_verified_at"], Value::Null, "the new one is not known yet");
+    assert_eq!(
+        me["email_verified_at"],
+        Value::Null,
+        "the new one is not known yet"
+    );
     let news = mailbox.wait_for("Your email address was changed").await;
-    assert!(news.contains("To: ada@example.org") && !news.contains("new@example.org"), "{news}");
+    assert!(
+        news.contains("To: ada@example.org") && !news.contains("new@example.org"),
+        "{news}"
+    );
     let link = mailbox.wait_for("To: new@example.org").await;
     assert_eq!(verify(&server, &token(&link)).await.status, 204);
-    assert!(audited(&server).await.contains(&"email_verified".to_owned()));
+    assert!(
+        audited(&server)
+            .await
+            .contains(&"email_verified".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -269,7 +329,10 @@ async fn a_first_proof_of_an_address_ends_what_others_prepared() {
     // Somebody registers with Ada's address, and leaves ways back in.
     let thief = server.user("ada").await;
     let body = json!({"name": "way back", "scopes": ["runs:read"]});
-    let key = server.post("/api/v1/api-keys", &thief, &body).await.expect(201);
+    let key = server
+        .post("/api/v1/api-keys", &thief, &body)
+        .await
+        .expect(201);
     let key = field(&key, "key");
     server.sql("insert into identities (id, user_id, provider, issuer, subject) select gen_random_uuid(), id, 'op', 'i', 's' from users where username = 'ada'").await;
     assert!(server.knows(&key).await);
@@ -280,23 +343,35 @@ async fn a_first_proof_of_an_address_ends_what_others_prepared() {
     until(&server, "select count(*) = 0 from identities").await;
     // From now on the address is Ada's, and a reset leaves her keys alone.
     let body = json!({"username": "ada", "password": NEW});
-    let ada = server.post("/api/v1/auth/login", "", &body).await.expect(200);
+    let ada = server
+        .post("/api/v1/auth/login", "", &body)
+        .await
+        .expect(200);
     let body = json!({"name": "mine", "scopes": ["runs:read"]});
-    let key = server.post("/api/v1/api-keys", &field(&ada, "access_token"), &body).await;
+    let key = server
+        .post("/api/v1/api-keys", &field(&ada, "access_token"), &body)
+        .await;
     let key = field(&key.expect(201), "key");
     server.sql("delete from throttles").await;
     server.sql("delete from mails").await;
     ask(&server, "ada@example.org").await;
     let mails = async {
         loop {
-            let links: Vec<String> = mailbox.mails().iter().filter(|mail| mail.contains("Choose a new")).map(|mail| token(mail)).collect();
+            let links: Vec<String> = mailbox
+                .mails()
+                .iter()
+                .filter(|mail| mail.contains("Choose a new"))
+                .map(|mail| token(mail))
+                .collect();
             if let Some(fresh) = links.into_iter().find(|found| *found != link) {
                 return fresh;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let fresh = tokio::time::timeout(Duration::from_secs(20), mails).await.unwrap();
+    let fresh = tokio::time::timeout(Duration::from_secs(20), mails)
+        .await
+        .unwrap();
     assert_eq!(confirm(&server, &fresh, NEW).await.status, 204);
     assert!(server.knows(&key).await);
 }
@@ -305,23 +380,36 @@ async fn a_first_proof_of_an_address_ends_what_others_prepared() {
 async fn a_server_without_mail_says_so_and_its_operator_makes_links() {
     let server = Server::start().await;
     let ada = server.user("ada").await;
-    ask(&server, "ada@example.org").await.expect_problem(403, "mail_not_set", None);
+    ask(&server, "ada@example.org")
+        .await
+        .expect_problem(403, "mail_not_set", None);
     server
         .post("/api/v1/me/email-verification", &ada, &json!({}))
         .await
         .expect_problem(403, "mail_not_set", None);
     let mut conn = server.database.pool.acquire().await.unwrap();
     let public = PUBLIC_URL.parse().unwrap();
-    let link = auth::create_reset_link(&mut conn, "ADA", &public).await.unwrap();
-    assert_eq!(confirm(&server, &token(link.expose_secret()), NEW).await.status, 204);
-    assert_eq!(login(&server, NEW).await, 200);
-    let me: bool = sqlx::query_scalar("select email_verified_at is null from users where username = 'ada'")
-        .fetch_one(&server.database.pool)
+    let link = auth::create_reset_link(&mut conn, "ADA", &public)
         .await
         .unwrap();
+    assert_eq!(
+        confirm(&server, &token(link.expose_secret()), NEW)
+            .await
+            .status,
+        204
+    );
+    assert_eq!(login(&server, NEW).await, 200);
+    let me: bool =
+        sqlx::query_scalar("select email_verified_at is null from users where username = 'ada'")
+            .fetch_one(&server.database.pool)
+            .await
+            .unwrap();
     assert!(me, "a printed link proves nothing about the address");
     let unknown = auth::create_reset_link(&mut conn, "bob", &public).await;
-    assert!(matches!(unknown, Err(opb_core::Error::NotFound(_))), "{unknown:?}");
+    assert!(
+        matches!(unknown, Err(opb_core::Error::NotFound(_))),
+        "{unknown:?}"
+    );
 }
 
 #[tokio::test]
@@ -334,8 +422,14 @@ async fn runs_can_be_kept_for_verified_users() {
     .await;
     let ada = server.user("ada").await;
     server.prepare_run(&ada).await;
-    let create = async || server.post("/api/v1/runs", &ada, &crate::server::run()).await;
-    create().await.expect_problem(403, "email_not_verified", None);
+    let create = async || {
+        server
+            .post("/api/v1/runs", &ada, &crate::server::run())
+            .await
+    };
+    create()
+        .await
+        .expect_problem(403, "email_not_verified", None);
     let link = token(&mailbox.wait_for("Is this your email address").await);
     assert_eq!(verify(&server, &link).await.status, 204);
     create().await.expect(202);
@@ -378,10 +472,21 @@ async fn no_token_is_logged_or_kept_readable() {
     let server = Server::start_with(send_to(mailbox.port)).await;
     server.register("ada").await;
     ask(&server, "ada@example.org").await;
-    until(&server, "select count(*) = 2 and bool_and(last_error is not null) from mails").await;
-    let kept: String = sqlx::query_scalar("select string_agg(m::text, ' ') from mails m").fetch_one(&server.database.pool).await.unwrap();
+    until(
+        &server,
+        "select count(*) = 2 and bool_and(last_error is not null) from mails",
+    )
+    .await;
+    let kept: String = sqlx::query_scalar("select string_agg(m::text, ' ') from mails m")
+        .fetch_one(&server.database.pool)
+        .await
+        .unwrap();
     assert!(!kept.contains("token="), "{kept}");
-    let kept: Vec<String> = sqlx::query_scalar("select encode(secret_hash, 'base64') from one_time_tokens").fetch_all(&server.database.pool).await.unwrap();
+    let kept: Vec<String> =
+        sqlx::query_scalar("select encode(secret_hash, 'base64') from one_time_tokens")
+            .fetch_all(&server.database.pool)
+            .await
+            .unwrap();
     mailbox.answer.store(250, Ordering::SeqCst);
     server.sql("update mails set next_attempt_at = now()").await;
     let mail = mailbox.wait_for("Choose a new password").await;
@@ -389,7 +494,11 @@ async fn no_token_is_logged_or_kept_readable() {
     assert!(!kept.contains(&token));
     assert_eq!(confirm(&server, &token, NEW).await.status, 204);
     let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    assert!(log.contains("a mail could not be sent") && log.contains("a mail was sent"), "the log was kept: {} bytes", log.len());
+    assert!(
+        log.contains("a mail could not be sent") && log.contains("a mail was sent"),
+        "the log was kept: {} bytes",
+        log.len()
+    );
     for secret in [token.as_str(), "token=", NEW, "ada@example.org"] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }

@@ -45,10 +45,7 @@ impl Server {
     }
 
     /// Starts a server on a database that another one may have used before.
-    pub async fn start_on(
-        database: TestDatabase,
-        change: impl FnOnce(&mut ApiSettings),
-    ) -> Self {
+    pub async fn start_on(database: TestDatabase, change: impl FnOnce(&mut ApiSettings)) -> Self {
         let mut settings = settings();
         change(&mut settings);
         let key = Arc::new(master_key());

@@ -5,8 +5,8 @@
 use chrono::{Duration, Utc};
 use opb_core::{
     auth::{
-        self, AccessToken, ApiKeyScope, ConfirmedIdentity, CurrentUser, NewApiKey, NewInvitation, Origin,
-        PasswordHasher, RefreshToken, TokenKeys, UserRole, Visibility,
+        self, AccessToken, ApiKeyScope, ConfirmedIdentity, CurrentUser, NewApiKey, NewInvitation,
+        Origin, PasswordHasher, RefreshToken, TokenKeys, UserRole, Visibility,
     },
     benchmarks, library,
     models::{self, Price, ProviderKind},
@@ -168,7 +168,9 @@ impl<'a> World<'a> {
             may_register: false,
         };
         let mut conn = self.conn().await;
-        let code = auth::keep_login(&mut conn, &confirmed, "browser").await.unwrap();
+        let code = auth::keep_login(&mut conn, &confirmed, "browser")
+            .await
+            .unwrap();
         let code = code.expose_secret();
         let linked = auth::link_identity(&mut conn, &self.owner, code, "browser", &nowhere());
         linked.await.unwrap().id.to_string()

@@ -254,7 +254,10 @@ async fn take_login(
     .fetch_optional(conn)
     .await?;
     confirmed.ok_or_else(|| {
-        Error::invalid("code", "is wrong, expired, already used, or of another browser; log in again")
+        Error::invalid(
+            "code",
+            "is wrong, expired, already used, or of another browser; log in again",
+        )
     })
 }
 
@@ -312,7 +315,8 @@ async fn admit(
             find_user(conn, user.id).await?
         }
         Some(_) => {
-            let message = "an account has this email address; log in to it and link the provider there";
+            let message =
+                "an account has this email address; log in to it and link the provider there";
             return Err(Error::Conflict(message.into()));
         }
     };

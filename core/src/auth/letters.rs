@@ -27,7 +27,12 @@ impl Reader<'_> {
             lifetime.as_secs() / 60,
             link.expose_secret()
         );
-        self.write(MailKind::PasswordReset, "Choose a new password", &body, lifetime)
+        self.write(
+            MailKind::PasswordReset,
+            "Choose a new password",
+            &body,
+            lifetime,
+        )
     }
 
     /// The password was changed.
@@ -35,7 +40,12 @@ impl Reader<'_> {
         let body = "your password was changed with a link that was sent to you or that an operator gave you.\n\
              All sessions have ended; log in with the new password.\n\n\
              If it was not you, ask for a new password at once, and tell the operator.";
-        self.write(MailKind::PasswordChanged, "Your password was changed", body, NEWS_LIFETIME)
+        self.write(
+            MailKind::PasswordChanged,
+            "Your password was changed",
+            body,
+            NEWS_LIFETIME,
+        )
     }
 
     /// A link to show that an address is one's own.
@@ -47,14 +57,24 @@ impl Reader<'_> {
             lifetime.as_secs() / 3600,
             link.expose_secret()
         );
-        self.write(MailKind::EmailVerification, "Is this your email address?", &body, lifetime)
+        self.write(
+            MailKind::EmailVerification,
+            "Is this your email address?",
+            &body,
+            lifetime,
+        )
     }
 
     /// To the old address: it is the account's no longer. It does not say which is the new one.
     pub(super) fn email_changed(&self) -> Mail {
         let body = "your account has another email address now, and this one is no longer connected with it.\n\n\
              If it was not you, somebody knows your password: tell the operator at once.";
-        self.write(MailKind::EmailChanged, "Your email address was changed", body, NEWS_LIFETIME)
+        self.write(
+            MailKind::EmailChanged,
+            "Your email address was changed",
+            body,
+            NEWS_LIFETIME,
+        )
     }
 
     fn write(&self, kind: MailKind, subject: &str, body: &str, useful_for: Duration) -> Mail {

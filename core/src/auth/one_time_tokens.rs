@@ -59,11 +59,7 @@ pub(super) async fn issue(
 }
 
 /// Finds a token, without using it up. One that was sent to an address works only while that is the user's address.
-pub(super) async fn find(
-    conn: &mut PgConnection,
-    purpose: Purpose,
-    token: &str,
-) -> Result<Found> {
+pub(super) async fn find(conn: &mut PgConnection, purpose: Purpose, token: &str) -> Result<Found> {
     let found = sqlx::query_as!(
         Found,
         r#"-- one_time_tokens::find
@@ -129,5 +125,8 @@ pub(super) fn hash_secret(secret: &str) -> Vec<u8> {
 }
 
 fn refusal() -> Error {
-    Error::invalid("token", "is wrong, expired or already used; ask for a new link")
+    Error::invalid(
+        "token",
+        "is wrong, expired or already used; ask for a new link",
+    )
 }

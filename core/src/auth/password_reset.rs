@@ -117,9 +117,14 @@ pub async fn create_reset_link(
     .fetch_optional(&mut *tx)
     .await?
     .ok_or_else(|| Error::NotFound(format!("an enabled user `{username}`")))?;
-    let token =
-        one_time_tokens::issue(&mut tx, Purpose::PasswordReset, user.id, None, RESET_LIFETIME)
-            .await?;
+    let token = one_time_tokens::issue(
+        &mut tx,
+        Purpose::PasswordReset,
+        user.id,
+        None,
+        RESET_LIFETIME,
+    )
+    .await?;
     record(
         &mut tx,
         AuditEvent::PasswordResetLinkPrinted,
@@ -215,7 +220,9 @@ async fn store(conn: &mut PgConnection, found: &Found, hash: &str) -> Result<()>
     .execute(conn)
     .await?;
     if stored.rows_affected() == 0 {
-        return Err(Error::Conflict("the account has changed meanwhile; ask for a new link".into()));
+        return Err(Error::Conflict(
+            "the account has changed meanwhile; ask for a new link".into(),
+        ));
     }
     Ok(())
 }

@@ -12,9 +12,7 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderMap},
 };
 
-use super::{
-    CallError, CallErrorKind,
-};
+use super::{CallError, CallErrorKind};
 use crate::WorkerSettings;
 
 /// The largest answer, in bytes.
