@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// How many mails are on their way at once.
-const BATCH: i64 = 8;
+const BATCH: u8 = 8;
 /// How long one attempt may take; shorter than the pause before the next, so that no mail is on its way twice.
 const ATTEMPT_TIME: Duration = Duration::from_secs(12);
 /// How often the outbox is looked at without a ring of the doorbell.
@@ -93,7 +93,7 @@ impl Postman {
         let mut rings = doorbell.subscribe();
         while !stop.is_cancelled() {
             let more = match self.round(&pool, &master_key).await {
-                Ok(taken) => taken == BATCH.unsigned_abs() as usize,
+                Ok(taken) => taken == usize::from(BATCH),
                 Err(error) => {
                     tracing::warn!(error = ?error, "the outbox cannot be read, trying again");
                     false
@@ -117,7 +117,7 @@ impl Postman {
                 "mails could not be sent in time and were given up"
             );
         }
-        let due = mail::take_due(&mut conn, master_key, BATCH).await?;
+        let due = mail::take_due(&mut conn, master_key, i64::from(BATCH)).await?;
         // No connection is held while the mail server thinks.
         drop(conn);
         let taken = due.len();

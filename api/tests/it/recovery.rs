@@ -207,10 +207,9 @@ async fn asking_tells_nobody_whether_there_is_an_account() {
     }
     texts.dedup();
     assert_eq!(texts, [""]);
-    let [known, unknown] = times.map(|mut times| {
-        times.sort_unstable();
-        times[times.len() / 2].as_secs_f64()
-    });
+    // The shortest of several: what else the machine does only makes an answer later.
+    let [known, unknown] = times.map(|times| times.into_iter().min().unwrap().as_secs_f64());
+    assert!(known >= 0.25 && unknown >= 0.25, "{known} s, {unknown} s");
     assert!(
         (known / unknown - 1.0).abs() < 0.1,
         "{known} s against {unknown} s"

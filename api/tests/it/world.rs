@@ -172,7 +172,8 @@ impl<'a> World<'a> {
             .await
             .unwrap();
         let code = code.expose_secret();
-        let linked = auth::link_identity(&mut conn, &self.owner, code, "browser", &nowhere());
+        let origin = nowhere();
+        let linked = auth::link_identity(&mut conn, &self.owner, code, "browser", &origin);
         linked.await.unwrap().id.to_string()
     }
 
