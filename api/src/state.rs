@@ -32,6 +32,7 @@ pub struct Shared {
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
     pub(crate) behind_tls: bool,
+    pub(crate) hides_metrics: bool,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -67,6 +68,7 @@ impl AppState {
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             outbound: Arc::clone(&settings.outbound),
             behind_tls: settings.behind_tls,
+            hides_metrics: settings.hides_metrics,
             pool,
             master_key,
             stop,

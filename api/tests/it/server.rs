@@ -50,6 +50,7 @@ impl Server {
             cors_origins: Vec::new(),
             behind_tls: false,
             outbound: Arc::default(),
+            hides_metrics: false,
             login_failures_per_account: 5,
             login_failures_per_address: 1_000,
             registrations_per_address: 1_000,
