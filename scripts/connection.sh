@@ -4,6 +4,7 @@
 : "${DATABASE_URL:?name the database: postgres://user:password@host:port/name}"
 address=$DATABASE_URL
 if [[ $DATABASE_URL =~ ^(postgres(ql)?://[^:@/]*):([^@/]*)@(.*)$ ]]; then
+    # shellcheck disable=SC2034 # whoever sources this uses it
     address="${BASH_REMATCH[1]}@${BASH_REMATCH[4]}"
     PGPASSWORD=$(printf '%b' "${BASH_REMATCH[3]//%/\\x}")
     export PGPASSWORD

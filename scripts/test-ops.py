@@ -84,9 +84,11 @@ class Monitoring:
             file.write(settings)
         with open("prometheus/alertmanager.yml", encoding="utf-8") as file:
             settings = file.read()
-        settings = settings.replace("group_wait: 30s", "group_wait: 1s").replace(
-            "  - name: operators\n", "  - name: operators\n    webhook_configs:\n"
-            f"      - url: http://127.0.0.1:{self.receiver.server_address[1]}/\n")
+        settings, replaced = re.subn(
+            "^  - name: operators$", "  - name: operators\n    webhook_configs:\n"
+            f"      - url: http://127.0.0.1:{self.receiver.server_address[1]}/",
+            settings.replace("group_wait: 30s", "group_wait: 1s"), flags=re.MULTILINE)
+        assert replaced == 1, "alertmanager.yml has no receiver `operators`"
         with open(f"{self.folder}/alertmanager.yml", "w", encoding="utf-8") as file:
             file.write(settings)
 
@@ -95,6 +97,8 @@ class Monitoring:
             return subprocess.Popen([program, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def __enter__(self):
+        for port in (self.prometheus_port, self.alertmanager_port):
+            until(f"port {port} is ready", lambda: get(f"http://127.0.0.1:{port}/-/ready"))
         return self
 
     def __exit__(self, *_):
