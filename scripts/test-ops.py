@@ -201,7 +201,7 @@ def check_panels(monitoring, reader):
                 if "rawSql" in target:
                     sql = target["rawSql"].replace("$benchmark", "first-steps")
                     sql = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 between now() - interval '1 hour' and now()", sql)
-                    assert psql(reader, sql), f"{where} returns no data: {sql}"
+                    until(f"{where} returns data: {sql}", lambda: psql(reader, sql), 30)
                     asked["Postgres"] += 1
                 else:
                     query = target["expr"].replace("$__rate_interval", "30s").replace("$provider", ".*")

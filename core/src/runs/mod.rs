@@ -6,6 +6,7 @@
 
 mod backlog;
 mod cancel;
+mod erase;
 mod finish;
 mod housekeeping;
 mod lease;
@@ -20,6 +21,7 @@ pub const DOORBELL: &str = "opb_runs";
 
 pub use backlog::{Backlog, read_backlog};
 pub use cancel::cancel_run;
+pub(crate) use erase::erase_private_runs;
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
 pub use lease::{ShardLease, claim_shard, finish_shard, release_shard, renew_lease};
