@@ -168,9 +168,11 @@ impl Scorer {
                 let template =
                     CompiledText::compile(text, "value").map_err(ScorerError::Template)?;
                 match template.as_constant() {
-                    Some(constant) => {
-                        Wanted::Fixed(prepare(kind, &Value::String(constant.to_owned()), &patterns)?)
-                    }
+                    Some(constant) => Wanted::Fixed(prepare(
+                        kind,
+                        &Value::String(constant.to_owned()),
+                        &patterns,
+                    )?),
                     None => Wanted::Template(template),
                 }
             }
@@ -242,9 +244,8 @@ impl Scorer {
                     template.render(input.vars, expected.map(|expected| ("expected", expected)));
                 let text = text
                     .map_err(|error| format!("the scorer's value cannot be rendered: {error}"))?;
-                prepared =
-                    prepare(self.kind, &Value::String(text), &self.patterns)
-                        .map_err(|error| error.to_string())?;
+                prepared = prepare(self.kind, &Value::String(text), &self.patterns)
+                    .map_err(|error| error.to_string())?;
                 &prepared
             }
         };
@@ -287,11 +288,7 @@ impl Scorer {
 }
 
 /// Brings a value into the form that a scorer compares with.
-fn prepare(
-    kind: ScorerKind,
-    value: &Value,
-    patterns: &Patterns,
-) -> Result<Prepared, ScorerError> {
+fn prepare(kind: ScorerKind, value: &Value, patterns: &Patterns) -> Result<Prepared, ScorerError> {
     match (kind, value) {
         (ScorerKind::Equals, Value::Array(_) | Value::Object(_)) => {
             Ok(Prepared::Json(value.clone()))

@@ -284,8 +284,11 @@ mod tests {
     #[tokio::test]
     async fn a_stream_without_an_end_is_no_answer() {
         let check = async |text: &str, expect: CallErrorKind| {
-            let read =
-                read_stream(stream::iter([Ok(Bytes::copy_from_slice(text.as_bytes()))]), Instant::now()).await;
+            let read = read_stream(
+                stream::iter([Ok(Bytes::copy_from_slice(text.as_bytes()))]),
+                Instant::now(),
+            )
+            .await;
             assert_eq!(read.unwrap_err().kind, expect, "{text}");
         };
         check(
