@@ -5,6 +5,7 @@ mod cancel;
 mod completions;
 mod demo;
 mod doctor;
+mod health;
 mod import;
 mod leaderboard;
 mod migrate;
@@ -51,6 +52,7 @@ enum Command {
     Migrate(migrate::Migrate),
     Admin(admin::Admin),
     Doctor(Box<doctor::Doctor>),
+    Health(health::Health),
     Completions(completions::Completions),
     Postgres(postgres::WithPostgres),
 }
@@ -74,6 +76,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),
         Command::Doctor(command) => alone(command.execute(json, program.file.config)),
+        Command::Health(command) => alone(command.execute()),
         Command::Completions(command) => command.execute(),
         Command::Postgres(command) => alone(command.execute()),
     }
