@@ -53,6 +53,14 @@ test: prepare nextest ## Run every test against a Postgres of its own
 test-dialects: opb ## Ask a real bank the examples of both inherited login APIs, with Python requests
 	scripts/test-dialects
 
+.PHONY: conformance-stats
+conformance-stats: prepare ## Compare every statistic with scipy, statsmodels and ruptures over generated data
+	scripts/conformance-stats
+
+.PHONY: simulate-coverage
+simulate-coverage: prepare ## Try intervals and tests on 10,000 simulated runs whose truth is known
+	cargo run --release --locked --quiet -p opb-conformance --bin coverage
+
 .PHONY: lint
 lint: tools ## Check formatting, lints, dependencies, spelling, scripts and the recorded queries
 	cargo fmt --check
@@ -97,4 +105,4 @@ nextest:
 help: ## Print this
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
