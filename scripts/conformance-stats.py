@@ -248,7 +248,7 @@ def mcnemar(chance):
     splits = numpy.arange(only_a + only_b + 1)
     chances = stats.binom.pmf(splits, only_a + only_b, 0.5)
     uneven = abs(2 * splits - only_a - only_b) - abs(only_a - only_b)
-    mid = chances[uneven > 0].sum() + 0.5 * chances[uneven == 0].sum()
+    mid = chances[uneven > 0].sum() + 0.5 * chances[uneven == 0].sum() if only_a + only_b else 1.0
     return (
         {"ask": "mcnemar", "only_a": only_a, "only_b": only_b},
         lambda found: [(found["exact_p"], exact), (found["mid_p"], mid)],

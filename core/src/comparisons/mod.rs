@@ -126,16 +126,12 @@ pub async fn compare_columns(
     }
     let tries = load_tries(conn, &columns).await?;
     // Minutes of arithmetic are possible; other requests must not wait for them.
-    tokio::task::spawn_blocking(move || tabulate(columns, tries, smallest))
+    tokio::task::spawn_blocking(move || tabulate(columns, &tries, smallest))
         .await
         .map_err(|_| Error::Internal("the comparison broke off".into()))?
 }
 
-fn tabulate(
-    columns: Vec<Column>,
-    tries: Vec<Vec<Tried>>,
-    smallest: f64,
-) -> Result<ComparisonTable> {
+fn tabulate(columns: Vec<Column>, tries: &[Vec<Tried>], smallest: f64) -> Result<ComparisonTable> {
     let first = columns
         .first()
         .ok_or_else(|| Error::Internal("a comparison without columns".into()))?;
@@ -156,7 +152,7 @@ fn tabulate(
         .map(|items| columns::scores_by_item(items, slots))
         .collect();
     let comparisons = stats::compare(&scores, smallest, 0);
-    let columns = columns.into_iter().zip(&tries);
+    let columns = columns.into_iter().zip(tries);
     Ok(ComparisonTable {
         columns: columns
             .map(|(column, tries)| compared(column, tries))

@@ -87,9 +87,8 @@ impl Summary {
 
 #[expect(
     clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
     clippy::float_cmp,
-    reason = "counts are positive and far below 2⁵³; 0 and 1 are looked for exactly"
+    reason = "counts are far below 2⁵³; 0 and 1 are looked for exactly"
 )]
 fn score(items: &[Tried]) -> Option<ScoreSummary> {
     let scored: Vec<f64> = items

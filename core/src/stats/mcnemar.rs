@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::stats::repeats::choose;
 
-/// Both forms of `McNemar`'s test.
+/// Both forms of McNemar's test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Mcnemar {
     /// The exact p-value; never too small, and with few differing items much too large.
@@ -17,14 +17,16 @@ pub struct Mcnemar {
 
 /// Tests whether items that only one column passed fall evenly to both.
 ///
-/// `McNemar` (1947), "Note on the sampling error of the difference between correlated proportions",
+/// McNemar (1947), "Note on the sampling error of the difference between correlated proportions",
 /// Psychometrika 12, as an exact binomial test; the mid-p form as in Fagerland, Lydersen & Laake (2013), "The
-/// `McNemar` test for binary matched-pairs data", BMC Medical Research Methodology 13.
+/// McNemar test for binary matched-pairs data", BMC Medical Research Methodology 13.
 #[must_use]
 pub fn mcnemar(only_a: usize, only_b: usize) -> Mcnemar {
     let point = point(only_a + only_b, only_a.min(only_b));
     let exact_p = sign_test(only_a, only_b);
-    let mid_p = if only_a == only_b {
+    let mid_p = if only_a + only_b == 0 {
+        1.0
+    } else if only_a == only_b {
         1.0 - 0.5 * point
     } else {
         exact_p - point

@@ -28,7 +28,7 @@ pub struct PairedDifference {
 ///
 /// - In general the paired t-test: Student (1908), `t = d̄ / (s / √n)` with n − 1 degrees of freedom,
 ///   and its interval.
-/// - If all scores are 0 or 1: the exact form of `McNemar` (1947), "Note on the sampling error of the difference
+/// - If all scores are 0 or 1: the exact form of McNemar (1947), "Note on the sampling error of the difference
 ///   between correlated proportions", a binomial test on the items that differ; it never calls equals different too often,
 ///   which t does with counts. The interval is that of Agresti & Min (2005), "Simple improved
 ///   confidence intervals for comparing matched proportions", half a success added to each cell; it

@@ -7,6 +7,10 @@ use proptest::prelude::*;
 use super::student::{t_quantile, two_sided_p};
 use super::*;
 
+mod comparisons;
+mod courses;
+mod intervals;
+
 #[track_caller]
 fn close(found: f64, expect: f64) {
     assert!(
