@@ -31,6 +31,7 @@ use crate::{
         (name = "benchmarks", description = "Items and scorers"),
         (name = "models", description = "Providers and models"),
         (name = "runs", description = "Runs, their evaluations and their live events"),
+        (name = "comparisons", description = "Is B really better than A?"),
         (name = "leaderboards", description = "Ranks with intervals"),
         (name = "operations", description = "For operators and their tools")
     ),
@@ -77,6 +78,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::models::routes())
         .merge(routes::runs::routes())
         .merge(routes::events::routes())
+        .merge(routes::comparisons::routes())
         .merge(routes::leaderboards::routes())
         .merge(routes::operations::routes())
 }

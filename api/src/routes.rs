@@ -5,6 +5,7 @@ pub mod api_keys;
 pub(crate) mod audit;
 pub mod auth;
 pub mod benchmarks;
+pub(crate) mod comparisons;
 pub mod cookie;
 pub(crate) mod events;
 pub mod identities;

@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod benchmarks;
+pub mod comparisons;
 pub mod config;
 pub mod database;
 pub mod doorbell;

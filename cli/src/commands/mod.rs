@@ -2,6 +2,7 @@
 
 mod admin;
 mod cancel;
+mod compare;
 mod completions;
 mod demo;
 mod doctor;
@@ -44,6 +45,7 @@ enum Command {
     Demo(Box<demo::Demo>),
     Run(Box<run::RunBenchmark>),
     Leaderboard(leaderboard::ShowLeaderboard),
+    Compare(compare::CompareColumns),
     Runs(runs::ListRuns),
     Cancel(cancel::CancelRun),
     Import(import::Import),
@@ -68,6 +70,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Demo(command) => with_threads(command.execute(json)),
         Command::Run(command) => alone(command.execute(json)),
         Command::Leaderboard(command) => alone(command.execute(json)),
+        Command::Compare(command) => alone(command.execute(json)),
         Command::Runs(command) => alone(command.execute(json)),
         Command::Cancel(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
