@@ -24,6 +24,9 @@ pub enum Error {
     /// The request is understood, and these fields are wrong.
     #[error("the request is not valid: {}", list(.0))]
     Invalid(Vec<FieldError>),
+    /// A template cannot be rendered with what it was given, or would cost too much.
+    #[error("the template cannot be rendered: {}: {}", .0.path, .0.message)]
+    Unrenderable(FieldError),
     /// The request contradicts what is stored.
     #[error("{0}")]
     Conflict(String),
