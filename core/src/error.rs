@@ -65,6 +65,17 @@ impl Error {
         Self::Invalid(vec![FieldError::new(path, message)])
     }
 
+    /// The same error with its fields seen from what holds the part that is wrong.
+    #[must_use]
+    pub fn below(self, part: &str) -> Self {
+        let Self::Invalid(fields) = self else {
+            return self;
+        };
+        let outer =
+            |field: FieldError| FieldError::new(format!("{part}.{}", field.path), field.message);
+        Self::Invalid(fields.into_iter().map(outer).collect())
+    }
+
     /// True when the request broke the unique constraint of this name.
     #[must_use]
     pub fn violates(&self, constraint: &str) -> bool {

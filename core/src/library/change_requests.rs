@@ -12,7 +12,7 @@ use super::{
     NewPromptVersion, Page, Parameters, SavedVersion, Variable, find_prompt, resolve_version,
     versions,
 };
-use crate::{Error, FieldError, Result, auth::CurrentUser, template::PromptBody};
+use crate::{Error, Result, auth::CurrentUser, template::PromptBody};
 
 /// A version that somebody proposes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -114,7 +114,9 @@ pub async fn create_change_request(
     if new.title.trim().is_empty() || new.title.chars().count() > 200 {
         return Err(Error::invalid("title", "must have 1 to 200 characters"));
     }
-    new.version.check().map_err(below_version)?;
+    new.version
+        .check()
+        .map_err(|error| error.below("version"))?;
     let wanted = new
         .base_version
         .map_or("latest".to_owned(), |n| n.to_string());
@@ -393,14 +395,4 @@ fn check_reason(decision: &Decision) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// The paths of a version's faults, seen from the request that holds it.
-fn below_version(error: Error) -> Error {
-    let Error::Invalid(fields) = error else {
-        return error;
-    };
-    let below =
-        |field: FieldError| FieldError::new(format!("version.{}", field.path), field.message);
-    Error::Invalid(fields.into_iter().map(below).collect())
 }

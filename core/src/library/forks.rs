@@ -68,16 +68,15 @@ pub async fn fork_prompt(
         variables: version.variables.0,
         parameters: version.parameters.0,
     };
-    let slug = prompts::insert(&mut tx, user, &new, Some(version.id)).await?;
-    let prompt = find_prompt(&mut tx, Some(user), &slug).await?;
+    let id = prompts::insert(&mut tx, user, &new, Some(version.id)).await?;
     let first = NewPromptVersion {
         note: format!("forked from {}@{}", version.prompt, version.number),
         variables: new.variables,
         parameters: new.parameters,
         body: new.body,
     };
-    versions::insert(&mut tx, prompt.id, user.id, &first).await?;
-    let prompt = find_prompt(&mut tx, Some(user), &slug).await?;
+    versions::insert(&mut tx, id, user.id, &first).await?;
+    let prompt = find_prompt(&mut tx, Some(user), &id.to_string()).await?;
     tx.commit().await?;
     Ok(prompt)
 }

@@ -7,8 +7,10 @@ mod categories;
 mod change_requests;
 mod diff;
 mod discussion;
+mod export;
 mod fields;
 mod forks;
+mod import;
 mod lint;
 mod markdown;
 mod page;
@@ -39,8 +41,13 @@ pub use discussion::{
     ChangeRequestComment, NewChangeRequestComment, add_change_request_comment,
     list_change_request_comments,
 };
+pub use export::export_prompts;
 pub(crate) use fields::check_slug;
 pub use forks::{NewFork, fork_prompt, list_forks};
+pub use import::{
+    ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptFile, SourceRow,
+    import_prompts, read_source, to_files,
+};
 pub use lint::{Warning, WarningCode, lint};
 pub use markdown::to_html;
 pub use page::Page;

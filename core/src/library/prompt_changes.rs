@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What to change about a prompt; what is absent stays.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptChange {
     /// 1 to 200 characters.

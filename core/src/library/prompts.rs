@@ -171,16 +171,15 @@ pub async fn create_prompt(
     new: NewPrompt,
 ) -> Result<(Prompt, PromptVersion)> {
     let mut tx = conn.begin().await?;
-    let slug = insert(&mut tx, owner, &new, None).await?;
-    let prompt = find_prompt(&mut tx, Some(owner), &slug).await?;
+    let id = insert(&mut tx, owner, &new, None).await?;
     let version = NewPromptVersion {
         body: new.body,
         variables: new.variables,
         parameters: new.parameters,
         note: String::new(),
     };
-    let saved = versions::insert(&mut tx, prompt.id, owner.id, &version).await?;
-    let prompt = find_prompt(&mut tx, Some(owner), &slug).await?;
+    let saved = versions::insert(&mut tx, id, owner.id, &version).await?;
+    let prompt = find_prompt(&mut tx, Some(owner), &id.to_string()).await?;
     tx.commit().await?;
     Ok((prompt, saved.version))
 }
@@ -265,21 +264,22 @@ pub async fn find_prompt_detail(
     })
 }
 
-/// Inserts the row of a prompt, without a version yet, and returns its slug.
+/// Inserts the row of a prompt, without a version yet, and returns its id.
 pub(super) async fn insert(
     tx: &mut PgConnection,
     owner: &CurrentUser,
     new: &NewPrompt,
     forked_from: Option<Uuid>,
-) -> Result<String> {
+) -> Result<Uuid> {
     let slug = check(new)?;
+    let id = Uuid::now_v7();
     let tags = normalise_tags(&new.tags).map_err(|wrong| Error::Invalid(vec![wrong]))?;
     let inserted = sqlx::query!(
         "-- prompts::insert
         insert into prompts (id, slug, title, description, visibility, owner_id, category, tags, language, licence,
                              attribution, forked_from)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        Uuid::now_v7(),
+        id,
         slug,
         new.title,
         new.description,
@@ -300,7 +300,7 @@ pub(super) async fn insert(
             "a prompt with the slug `{slug}` already exists"
         ))),
         Err(error) => Err(category_error(error)),
-        Ok(_) => Ok(slug),
+        Ok(_) => Ok(id),
     }
 }
 

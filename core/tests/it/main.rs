@@ -1,6 +1,7 @@
 //! The domain on a real Postgres.
 
 mod leases;
+mod library;
 mod mending;
 mod publishing;
 mod sealing;
