@@ -1,12 +1,16 @@
 //! The handlers, by noun, with the bodies that only the HTTP door knows.
 //! A handler is called `<verb>_<resource>`, and that is its operation id.
 
+pub(crate) mod aliases;
 pub mod api_keys;
 pub(crate) mod audit;
 pub mod auth;
 pub mod benchmarks;
 pub(crate) mod comparisons;
 pub mod cookie;
+pub(crate) mod categories;
+pub(crate) mod change_requests;
+pub(crate) mod contributions;
 pub(crate) mod events;
 pub mod identities;
 pub mod invitations;
@@ -18,3 +22,5 @@ pub(crate) mod prompts;
 pub mod recovery;
 pub mod runs;
 pub mod users;
+pub(crate) mod saved_searches;
+pub(crate) mod versions;
