@@ -126,8 +126,12 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match (noun, reads) {
         (Some("me"), true) => None,
-        (Some("prompts" | "benchmarks"), true) => Some(ApiKeyScope::PromptsRead),
-        (Some("prompts" | "benchmarks"), false) => Some(ApiKeyScope::PromptsWrite),
+        (Some("prompts" | "benchmarks" | "collections" | "comments" | "users"), true) => {
+            Some(ApiKeyScope::PromptsRead)
+        }
+        (Some("prompts" | "benchmarks" | "collections" | "comments" | "preferences"), false) => {
+            Some(ApiKeyScope::PromptsWrite)
+        }
         (Some("runs" | "models" | "providers" | "leaderboards"), true) => {
             Some(ApiKeyScope::RunsRead)
         }
@@ -162,6 +166,15 @@ mod tests {
             "/api/v1/leaderboards/{benchmark}",
             Some(RunsRead),
         );
+        check(
+            Method::PUT,
+            "/api/v1/prompts/{prompt}/vote",
+            Some(PromptsWrite),
+        );
+        check(Method::POST, "/api/v1/preferences", Some(PromptsWrite));
+        check(Method::GET, "/api/v1/users/{user}", Some(PromptsRead));
+        check(Method::DELETE, "/api/v1/users/{user}", Some(Admin));
+        check(Method::PUT, "/api/v1/me/profile", Some(Admin));
         check(Method::POST, "/api/v1/providers", Some(Admin));
         check(Method::GET, "/api/v1/audit", Some(Admin));
         check(Method::GET, "/api/v1/something-new", Some(Admin));

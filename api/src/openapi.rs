@@ -32,6 +32,7 @@ use crate::{
         (name = "models", description = "Providers and models"),
         (name = "runs", description = "Runs, their evaluations and their live events"),
         (name = "leaderboards", description = "Ranks with intervals"),
+        (name = "community", description = "Votes, rankings, blind preferences, favourites, comments, collections, profiles"),
         (name = "operations", description = "For operators and their tools")
     ),
     components(schemas(Problem)),
@@ -72,6 +73,14 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::runs::routes())
         .merge(routes::events::routes())
         .merge(routes::leaderboards::routes())
+        .merge(routes::votes::routes())
+        .merge(routes::ranks::routes())
+        .merge(routes::evidence::routes())
+        .merge(routes::favourites::routes())
+        .merge(routes::comments::routes())
+        .merge(routes::collections::routes())
+        .merge(routes::preferences::routes())
+        .merge(routes::profiles::routes())
         .merge(routes::operations::routes())
 }
 
@@ -100,6 +109,7 @@ fn document_problems(document: &mut Document) {
         let operations = [
             &mut item.get,
             &mut item.post,
+            &mut item.put,
             &mut item.patch,
             &mut item.delete,
         ];

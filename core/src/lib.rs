@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod benchmarks;
+pub mod community;
 pub mod config;
 pub mod database;
 pub mod doorbell;

@@ -4,6 +4,7 @@ mod api_keys;
 mod attacks;
 mod auth;
 mod benchmarks;
+mod community;
 mod dialects;
 mod evaluations;
 mod events;

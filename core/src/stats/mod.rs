@@ -5,6 +5,7 @@
 
 mod interval;
 mod paired;
+mod preferences;
 mod rank;
 mod student;
 
@@ -15,4 +16,5 @@ pub use self::interval::{
     Interval, clustered_mean_interval, mean, mean_interval, quantiles, wilson,
 };
 pub use self::paired::{PairedDifference, benjamini_hochberg, paired_difference};
+pub use self::preferences::{Comparison, Strength, bradley_terry};
 pub use self::rank::{Rank, RankEntry, rank};
