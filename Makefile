@@ -53,6 +53,10 @@ test: prepare nextest ## Run every test against a Postgres of its own
 test-dialects: opb ## Ask a real bank the examples of both inherited login APIs, with Python requests
 	scripts/test-dialects
 
+.PHONY: test-fuzz
+test-fuzz: opb ## Ask every operation of the API document all sorts of questions, with schemathesis (some minutes)
+	scripts/test-fuzz
+
 .PHONY: lint
 lint: tools ## Check formatting, lints, dependencies, spelling, scripts and the recorded queries
 	cargo fmt --check
@@ -77,6 +81,10 @@ audit: tools ## Look the dependencies up in the advisory database (needs the int
 .PHONY: bench-simulate
 bench-simulate: opb ## Measure how many calls a second the simulated provider answers
 	scripts/bench-simulate
+
+.PHONY: bench-engine
+bench-engine: opb ## Measure the engine beside a bare client: evaluations a second, CPU seconds, memory
+	python3 scripts/bench-engine.py
 
 .PHONY: clean-data
 clean-data: ## Delete the local bank's data, after asking

@@ -54,7 +54,7 @@ begin
     end if;
     return new;
 end $$;
-comment on function empty_orphaned_comment is 'who leaves takes their words along: the foreign key sets author_id to null, and this empties the comment';
+comment on function empty_orphaned_comment is 'who leaves takes their words along: whatever sets author_id to null, this empties the comment';
 create trigger comments_empty_orphaned before update of author_id on comments
     for each row execute function empty_orphaned_comment();
 

@@ -27,4 +27,3 @@ create index preferences_right_idx on preferences (right_prompt_version_id);
 comment on table preferences is 'a pair that a user was shown, and what they preferred';
 comment on column preferences.left_prompt_version_id is 'the order was drawn when the pair was; it is kept here and shown only after the choice';
 comment on column preferences.choice is 'null while the pair is open; a user has one open pair per board and gets it again until they choose';
-create index runs_benchmark_version_id_idx on runs (benchmark_version_id) where state = 'completed' and visibility = 'public';

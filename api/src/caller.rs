@@ -8,8 +8,9 @@ use axum::{
 };
 use opb_core::{
     Error,
-    auth::{self, ApiKeyScope, Caller, Credential, CurrentUser},
+    auth::{self, AccessToken, ApiKeyScope, Caller, Credential, CurrentUser},
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use crate::{
@@ -29,6 +30,42 @@ pub(crate) struct LoggedIn {
     pub(crate) user: CurrentUser,
     /// Through which session.
     pub(crate) session_id: Uuid,
+}
+
+/// The credential of a stream, which is looked at again and again while the stream lasts.
+pub(crate) enum Watch {
+    /// There is none.
+    Nobody,
+    /// An access token; the stream may outlast it, but not its session.
+    Session(AccessToken),
+    /// An API key.
+    ApiKey(SecretString),
+}
+
+impl Watch {
+    /// Who sees the stream now.
+    pub(crate) async fn viewer(&self, state: &AppState) -> Result<Option<CurrentUser>, Error> {
+        match self {
+            Self::Nobody => Ok(None),
+            Self::Session(token) => auth::user_of_session(&state.pool, *token).await.map(Some),
+            Self::ApiKey(key) => {
+                let caller = authenticate(state, key.expose_secret()).await?;
+                Ok(Some(caller.user))
+            }
+        }
+    }
+}
+
+impl FromRequestParts<AppState> for Watch {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        Ok(match bearer(parts)? {
+            None => Self::Nobody,
+            Some(key) if auth::is_api_key(key) => Self::ApiKey(key.into()),
+            Some(token) => Self::Session(state.accounts.tokens.verify_access(token)?),
+        })
+    }
 }
 
 impl FromRequestParts<AppState> for Authenticated {

@@ -15,7 +15,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::{
     AppState, Problem,
     dialects::{self, Dialect},
-    etag, routes,
+    etag, first_admin, routes,
 };
 
 #[derive(OpenApi)]
@@ -64,6 +64,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(routes::auth::routes())
         .merge(routes::api_keys::routes())
+        .merge(routes::me::routes())
+        .merge(routes::cookie::routes())
+        .merge(routes::users::routes())
+        .merge(routes::invitations::routes())
         .merge(routes::audit::routes())
         .merge(dialects::django::routes())
         .merge(dialects::flask::routes())
@@ -94,6 +98,7 @@ pub(crate) fn pages(mut document: Document) -> Router<AppState> {
         .config(Config::from("/api/openapi.json"))
         .into();
     pages
+        .merge(first_admin::pages())
         .route("/", get(async || Redirect::temporary("/api/docs/")))
         .route(
             "/api/openapi.json",
@@ -140,7 +145,8 @@ fn document_dialect(dialect: Dialect, operation: &mut Operation) {
         (503, "Busy, or the database does not answer"),
     ];
     if operation.request_body.is_some() {
-        errors.push((403, "Registration is closed"));
+        errors.push((403, "Registration is closed, or by invitation"));
+        errors.push((408, "The body came too slowly"));
         errors.push((413, "The body is too large"));
         errors.push((415, "The body is not declared as JSON"));
         errors.push((429, "Too many attempts"));
@@ -165,6 +171,7 @@ fn problems_of(path: &str, operation: &Operation) -> Vec<(u16, &'static str)> {
     problems.push((503, "Busy, or the database does not answer"));
     if operation.request_body.is_some() {
         problems.push((400, "The body is not JSON, or there are two credentials"));
+        problems.push((408, "The body came too slowly"));
         problems.push((413, "The body is too large"));
         problems.push((415, "The body is not declared as JSON"));
     }

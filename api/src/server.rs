@@ -10,7 +10,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use opb_core::sealing::MasterKey;
+use opb_core::{auth, sealing::MasterKey};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,9 @@ pub async fn serve(
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
+    if let Some(secret) = &settings.first_admin_invitation {
+        auth::accept_first_admin(&mut *pool.acquire().await?, secret).await?;
+    }
     let state = AppState::new(pool, master_key, &settings, stop.clone());
     let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
@@ -123,23 +126,22 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::{Problem, Registration};
+    use crate::Problem;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        api: ApiSettings,
+    }
 
     /// Asks routes that misbehave, on a process whose database is away.
     async fn ask(path: &str) -> (u16, Problem) {
-        let settings = ApiSettings {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            registration: Registration::Open,
-            body_limit_bytes: 1024,
-            request_timeout_seconds: 1,
-            cors_origins: Vec::new(),
-            behind_tls: false,
-            outbound: Arc::default(),
-            login_failures_per_account: 5,
-            login_failures_per_address: 1_000,
-            registrations_per_address: 1_000,
-            trusted_proxies: Vec::new(),
-        };
+        let words = [
+            "test",
+            "--listen=127.0.0.1:0",
+            "--request-timeout-seconds=1",
+        ];
+        let settings = <Program as clap::Parser>::parse_from(words).api;
         let pool = sqlx::postgres::PgPoolOptions::new()
             .acquire_timeout(Duration::from_millis(200))
             .connect_lazy("postgres://nobody@127.0.0.1:1/none")

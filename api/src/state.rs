@@ -13,7 +13,7 @@ use opb_core::{
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ApiSettings, Registration, problem::Result, seats::Seats};
+use crate::{ApiSettings, problem::Result, seats::Seats};
 
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
@@ -27,7 +27,6 @@ pub struct Shared {
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) doorbell: Doorbell,
     pub(crate) seats: Seats,
-    pub(crate) registration: Registration,
     pub(crate) body_limit_bytes: u64,
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
@@ -58,11 +57,12 @@ impl AppState {
                     login_failures_per_address: settings.login_failures_per_address,
                     registrations_per_address: settings.registrations_per_address,
                 },
+                registration: settings.registration,
+                strict_rotation: settings.require_rotation,
             },
             trusted_proxies: settings.trusted_proxies.clone(),
             doorbell: Doorbell::listen(pool.clone(), &[runs::DOORBELL], stop.clone()),
             seats: Seats::default(),
-            registration: settings.registration,
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             outbound: Arc::clone(&settings.outbound),

@@ -73,11 +73,12 @@ impl SecretSettings {
         self.with_previous(key)
     }
 
-    /// Adds the previous key, if one is set.
+    /// Checks a key, and adds the previous one, if it is set.
     ///
     /// # Errors
-    /// The previous key is not one.
+    /// The key can be guessed, or the previous key is not one.
     pub fn with_previous(&self, key: MasterKey) -> anyhow::Result<MasterKey> {
+        key.require_random()?;
         let Some(text) = &self.previous_master_key else {
             return Ok(key);
         };
@@ -147,7 +148,9 @@ pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
         Err(error)
             if matches!(
                 error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+                ErrorKind::DisplayHelp
+                    | ErrorKind::DisplayVersion
+                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
             ) =>
         {
             error.exit()

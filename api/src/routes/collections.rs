@@ -49,7 +49,11 @@ pub struct SetCollectionPrompts {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_collections, create_collection))
-        .routes(routes!(get_collection, update_collection, delete_collection))
+        .routes(routes!(
+            get_collection,
+            update_collection,
+            delete_collection
+        ))
         .routes(routes!(list_collection_prompts, set_collection_prompts))
 }
 
@@ -215,7 +219,6 @@ async fn set_collection_prompts(
     Json(body): Json<SetCollectionPrompts>,
 ) -> Result<Answer<Collection>> {
     let mut conn = state.conn().await?;
-    let collection =
-        community::set_collection_prompts(&mut conn, &user, id, &body.prompts).await?;
+    let collection = community::set_collection_prompts(&mut conn, &user, id, &body.prompts).await?;
     Ok(Answer(collection))
 }

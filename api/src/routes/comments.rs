@@ -54,8 +54,7 @@ async fn list_comments(
 ) -> Result<Answer<Page<Comment>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
-    let page =
-        community::list_comments(&mut conn, viewer.as_ref(), &prompt, before, limit).await?;
+    let page = community::list_comments(&mut conn, viewer.as_ref(), &prompt, before, limit).await?;
     Ok(Answer(page))
 }
 

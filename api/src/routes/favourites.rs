@@ -62,21 +62,21 @@ async fn delete_favourite(
 /// A user's favourites, newest first: the caller's own, or those of somebody who shows them.
 #[utoipa::path(
     get,
-    path = "/api/v1/users/{user}/favourites",
+    path = "/api/v1/users/{username}/favourites",
     tag = "community",
-    params(("user" = String, Path, description = "Username"), PageQuery),
+    params(("username" = String, Path, description = "Name of the user"), PageQuery),
     security((), ("bearer" = [])),
     responses((status = 200, description = "A page of prompts", body = Page<RankedPrompt>))
 )]
 async fn list_favourites(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
-    Path(user): Path<String>,
+    Path(username): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<RankedPrompt>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page =
-        community::list_favourites(&mut conn, viewer.as_ref(), &user, before, limit).await?;
+        community::list_favourites(&mut conn, viewer.as_ref(), &username, before, limit).await?;
     Ok(Answer(page))
 }

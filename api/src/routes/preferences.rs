@@ -101,12 +101,8 @@ async fn get_preference_board(
     headers: HeaderMap,
 ) -> Result<Response> {
     let mut conn = state.conn().await?;
-    let board = community::read_preference_board(
-        &mut conn,
-        viewer.as_ref(),
-        &benchmark,
-        query.simulated,
-    )
-    .await?;
+    let board =
+        community::read_preference_board(&mut conn, viewer.as_ref(), &benchmark, query.simulated)
+            .await?;
     etag::tagged(&headers, &board)
 }

@@ -27,19 +27,19 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 /// A user as the caller may see them.
 #[utoipa::path(
     get,
-    path = "/api/v1/users/{user}",
+    path = "/api/v1/users/{username}",
     tag = "community",
-    params(("user" = String, Path, description = "Username")),
+    params(("username" = String, Path, description = "Name of the user")),
     security((), ("bearer" = [])),
     responses((status = 200, description = "The profile", body = Profile))
 )]
 async fn get_profile(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
-    Path(user): Path<String>,
+    Path(username): Path<String>,
 ) -> Result<Answer<Profile>> {
     let mut conn = state.conn().await?;
-    let profile = community::find_profile(&mut conn, viewer.as_ref(), &user).await?;
+    let profile = community::find_profile(&mut conn, viewer.as_ref(), &username).await?;
     Ok(Answer(profile))
 }
 

@@ -1,6 +1,5 @@
 //! What people make of the library.
 
-mod access;
 mod collections;
 mod comments;
 mod evidence;
@@ -73,8 +72,7 @@ async fn measure(
     prompts: &[&str],
     passes: impl Fn(usize, i64) -> bool,
 ) -> Uuid {
-    let body =
-        json!({"benchmark": benchmark, "prompts": prompts, "models": ["simulated:strong"], "repeats": 1});
+    let body = json!({"benchmark": benchmark, "prompts": prompts, "models": ["simulated:strong"], "repeats": 1});
     let run = server.post("/api/v1/runs", token, &body).await.expect(202);
     let id: Uuid = run["id"].as_str().unwrap().parse().unwrap();
     let mut conn = server.database.pool.acquire().await.unwrap();

@@ -1,15 +1,20 @@
 //! The HTTP door on a real Postgres, over real HTTP.
 
+mod access;
+mod administration;
 mod api_keys;
 mod attacks;
 mod auth;
 mod benchmarks;
 mod community;
+mod cookie;
+mod deletion;
 mod dialects;
 mod evaluations;
 mod events;
 mod headers;
 mod invalid;
+mod invitations;
 mod models;
 mod openapi;
 mod operations;
@@ -20,4 +25,6 @@ mod reads;
 mod runs;
 mod server;
 mod sessions;
+mod slow;
 mod throttle;
+mod world;

@@ -265,7 +265,10 @@ async fn check_parent(tx: &mut PgConnection, prompt_id: Uuid, parent_id: Uuid) -
     .fetch_optional(tx)
     .await?;
     match is_reply {
-        None => Err(Error::invalid("reply_to", "is not a comment on this prompt")),
+        None => Err(Error::invalid(
+            "reply_to",
+            "is not a comment on this prompt",
+        )),
         Some(true) => Err(Error::invalid(
             "reply_to",
             "is an answer itself; answer the comment that it answers",

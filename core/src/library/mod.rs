@@ -1,8 +1,10 @@
 //! The prompt library: prompts with immutable, numbered versions.
 
+mod erase;
 mod prompts;
 mod versions;
 
+pub(crate) use erase::erase_private_prompts;
 pub(crate) use prompts::check_slug;
 pub use prompts::{NewPrompt, Prompt, create_prompt, ensure_prompt, find_prompt, list_prompts};
 pub use versions::{NewPromptVersion, PromptVersion, add_version, list_versions, resolve_version};

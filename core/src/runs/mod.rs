@@ -5,6 +5,7 @@
 //! `housekeeping` mends what crashes left behind.
 
 mod cancel;
+mod erase;
 mod finish;
 mod housekeeping;
 mod lease;
@@ -18,6 +19,7 @@ mod work;
 pub const DOORBELL: &str = "opb_runs";
 
 pub use cancel::cancel_run;
+pub(crate) use erase::erase_private_runs;
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
 pub use lease::{ShardLease, claim_shard, finish_shard, release_shard, renew_lease};

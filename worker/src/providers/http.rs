@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use opb_core::outbound::OutboundPolicy;
 use reqwest::{
@@ -96,7 +97,7 @@ impl HttpClient {
     pub(crate) fn body(
         &self,
         response: Response,
-    ) -> impl Stream<Item = Result<Vec<u8>, CallError>> + use<> {
+    ) -> impl Stream<Item = Result<Bytes, CallError>> + use<> {
         let mut size = 0;
         let pieces = tokio_stream::StreamExt::timeout(response.bytes_stream(), self.silence);
         Box::pin(pieces).map(move |piece| {
@@ -113,7 +114,7 @@ impl HttpClient {
                 let message = format!("the answer is larger than {MAX_BODY_BYTES} bytes");
                 return Err(CallError::new(CallErrorKind::TooLarge, message));
             }
-            Ok(piece.to_vec())
+            Ok(piece)
         })
     }
 

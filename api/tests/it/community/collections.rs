@@ -26,7 +26,14 @@ async fn a_collection_keeps_its_order_and_shows_no_private_prompt() {
     let address = collection(&server, &ada, "For the start", "public").await;
     let list = format!("{address}/prompts");
     let set = async |token: &str, slugs: &[&str]| {
-        ask(&server, Method::PUT, &list, token, &json!({"prompts": slugs})).await
+        ask(
+            &server,
+            Method::PUT,
+            &list,
+            token,
+            &json!({"prompts": slugs}),
+        )
+        .await
     };
     let kept = set(&ada, &["three", "adas-secret", "one", "two"])
         .await
@@ -56,7 +63,9 @@ async fn a_collection_keeps_its_order_and_shows_no_private_prompt() {
     set(&ada, &["one", "one"])
         .await
         .expect_problem(422, "invalid", Some("prompts[1]"));
-    set(&bob, &["one"]).await.expect_problem(403, "forbidden", None);
+    set(&bob, &["one"])
+        .await
+        .expect_problem(403, "forbidden", None);
     set(&ada, &["two", "three"]).await.expect(200);
     assert_eq!(
         all_pages(&server, &list, "", "slug").await,
@@ -157,10 +166,7 @@ async fn favourites_are_ones_own_unless_shown() {
         let reply = ask(&server, Method::DELETE, path, &bob, &Value::Null).await;
         assert_eq!(reply.status, 204);
     }
-    assert_eq!(
-        all_pages(&server, list, "", "slug").await,
-        ["three", "two"]
-    );
+    assert_eq!(all_pages(&server, list, "", "slug").await, ["three", "two"]);
     let page = server
         .get("/api/v1/leaderboards/community?sort=top", "")
         .await

@@ -203,7 +203,39 @@ async fn who_leaves_takes_their_words_along() {
     let question = comment(&server, &bob, "A question of Bob's", None).await;
     comment(&server, &bob, "A remark of Bob's", None).await;
     comment(&server, &ada, "An answer of Ada's", Some(&question)).await;
-    server.sql("delete from users where username = 'bob'").await;
+    for (method, path, body) in [
+        (
+            Method::PUT,
+            "/api/v1/prompts/plain/vote",
+            json!({"vote": "up"}),
+        ),
+        (Method::PUT, "/api/v1/prompts/plain/favourite", Value::Null),
+        (
+            Method::POST,
+            "/api/v1/collections",
+            json!({"title": "Bob's best"}),
+        ),
+        (
+            Method::DELETE,
+            "/api/v1/me",
+            json!({"current_password": "correct horse"}),
+        ),
+    ] {
+        let reply = ask(&server, method, path, &bob, &body).await;
+        assert!(reply.status < 300, "{path}: {}", reply.text);
+    }
+    let board = server.get("/api/v1/leaderboards/community", "").await;
+    let ranked = &board.expect(200)["items"][0];
+    assert_eq!(
+        (&ranked["up"], &ranked["favourites"]),
+        (&json!(0), &json!(0))
+    );
+    let collections = server.get("/api/v1/collections", "").await.expect(200);
+    assert_eq!(collections["items"], json!([]));
+    server
+        .get("/api/v1/users/bob", "")
+        .await
+        .expect_problem(404, "not_found", None);
     let page = server.get(COMMENTS, "").await;
     assert!(!page.text.contains("Bob"), "{}", page.text);
     let page = page.expect(200);

@@ -67,9 +67,7 @@ async fn markup_comes_back_as_it_was_written_and_inert() {
             .await;
 
         let collection = json!({"title": attack, "description": attack});
-        let reply = server
-            .post("/api/v1/collections", &ada, &collection)
-            .await;
+        let reply = server.post("/api/v1/collections", &ada, &collection).await;
         inert(&reply);
         let reply = server.get("/api/v1/collections", "").await;
         inert(&reply);

@@ -18,7 +18,14 @@ async fn draw(server: &Server, token: &str) -> Reply {
 
 async fn choose(server: &Server, token: &str, id: &str, choice: &str) -> Reply {
     let path = format!("{PAIRS}/{id}");
-    ask(server, Method::PUT, &path, token, &json!({"choice": choice})).await
+    ask(
+        server,
+        Method::PUT,
+        &path,
+        token,
+        &json!({"choice": choice}),
+    )
+    .await
 }
 
 /// Three prompts with an answer each to three items.
@@ -43,7 +50,9 @@ async fn a_pair_tells_nothing_before_the_choice() {
     for number in 0..9 {
         let reply = draw(&server, &bob).await;
         let pair = reply.expect(201);
-        for name in ["alpha", "beta", "gamma", "run_id", "prompt", "strong", "ada"] {
+        for name in [
+            "alpha", "beta", "gamma", "run_id", "prompt", "strong", "ada",
+        ] {
             assert!(!reply.text.contains(name), "{name}: {}", reply.text);
         }
         assert_eq!(pair["vars"], json!({"question": "1+1"}));

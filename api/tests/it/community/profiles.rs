@@ -41,7 +41,10 @@ async fn a_profile_shows_what_its_user_wants() {
     assert_eq!(named["display_name"], "Ada Lovelace");
     assert_eq!(named["avatar"]["initials"], "AL");
     assert_eq!(named["bio"], "I *measure*.");
-    assert_eq!(server.get(OWN, &ada).await.expect(200), settings(&json!({})));
+    assert_eq!(
+        server.get(OWN, &ada).await.expect(200),
+        settings(&json!({}))
+    );
 
     save(json!({"shows_activity": false})).await.expect(200);
     let quiet = profile(&bob).await.expect(200);
@@ -57,7 +60,10 @@ async fn a_profile_shows_what_its_user_wants() {
         hidden.expect_problem(404, "not_found", None);
         let unknown = server.get("/api/v1/users/nobody", token).await;
         assert_eq!(
-            hidden.json()["detail"].as_str().unwrap().replace("Ada", "nobody"),
+            hidden.json()["detail"]
+                .as_str()
+                .unwrap()
+                .replace("Ada", "nobody"),
             unknown.json()["detail"].as_str().unwrap()
         );
         let path = "/api/v1/users/ada/favourites";
@@ -165,7 +171,10 @@ async fn the_export_holds_everything_of_one_user_and_no_secret() {
     prompts(&server, &bob, &["of-bob"], "public").await;
     measure(&server, &ada, "sums", &["plain", "of-bob"], |_, _| true).await;
     let key = json!({"name": "laptop", "scopes": ["prompts:read"]});
-    let key = server.post("/api/v1/api-keys", &ada, &key).await.expect(201);
+    let key = server
+        .post("/api/v1/api-keys", &ada, &key)
+        .await
+        .expect(201);
     let key = field(&key, "key");
     ask(&server, Method::PUT, OWN, &ada, &settings(&json!({})))
         .await
@@ -183,8 +192,13 @@ async fn the_export_holds_everything_of_one_user_and_no_secret() {
         .await
         .expect(201);
     let bobs = json!({"body": "What Bob said"});
-    let bobs = server.post("/api/v1/prompts/of-bob/comments", &bob, &bobs).await;
-    let reports = format!("/api/v1/comments/{}/reports", field(&bobs.expect(201), "id"));
+    let bobs = server
+        .post("/api/v1/prompts/of-bob/comments", &bob, &bobs)
+        .await;
+    let reports = format!(
+        "/api/v1/comments/{}/reports",
+        field(&bobs.expect(201), "id")
+    );
     let report = json!({"reason": "other", "note": "What Ada reported"});
     assert_eq!(server.post(&reports, &ada, &report).await.status, 204);
     let collection = json!({"title": "What Ada collected"});
@@ -193,9 +207,15 @@ async fn the_export_holds_everything_of_one_user_and_no_secret() {
         "/api/v1/collections/{}/prompts",
         field(&collection.expect(201), "id")
     );
-    ask(&server, Method::PUT, &list, &ada, &json!({"prompts": ["of-bob"]}))
-        .await
-        .expect(200);
+    ask(
+        &server,
+        Method::PUT,
+        &list,
+        &ada,
+        &json!({"prompts": ["of-bob"]}),
+    )
+    .await
+    .expect(200);
     let pair = server
         .post("/api/v1/preferences", &ada, &json!({"benchmark": "sums"}))
         .await
@@ -208,7 +228,11 @@ async fn the_export_holds_everything_of_one_user_and_no_secret() {
     let reply = server.get("/api/v1/me/export", &ada).await;
     let data = reply.expect(200);
     assert_eq!(reply.header("cache-control"), "no-store");
-    assert!(reply.header("content-disposition").starts_with("attachment"));
+    assert!(
+        reply
+            .header("content-disposition")
+            .starts_with("attachment")
+    );
     assert_eq!(data["account"]["email"], "ada@example.org");
     assert_eq!(data["profile"]["display_name"], "Ada Lovelace");
     let lengths: Vec<(&str, usize)> = data
@@ -256,9 +280,7 @@ async fn the_export_holds_everything_of_one_user_and_no_secret() {
         assert!(!reply.text.contains(foreign), "{foreign}");
     }
     let by_key = with_token(server.request(Method::GET, "/api/v1/me/export"), &key);
-    send(by_key)
-        .await
-        .expect_problem(403, "login_needed", None);
+    send(by_key).await.expect_problem(403, "login_needed", None);
     server
         .get("/api/v1/me/export", "")
         .await

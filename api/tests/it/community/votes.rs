@@ -80,7 +80,10 @@ async fn counters_are_right_under_two_hundred_parallel_voters() {
     };
     let count = async || {
         let votes = server.get(VOTE, "").await.expect(200);
-        (votes["up"].as_i64().unwrap(), votes["down"].as_i64().unwrap())
+        (
+            votes["up"].as_i64().unwrap(),
+            votes["down"].as_i64().unwrap(),
+        )
     };
     all(&|number| if number % 4 == 0 { "down" } else { "up" }).await;
     assert_eq!(count().await, (150, 50));
@@ -89,7 +92,11 @@ async fn counters_are_right_under_two_hundred_parallel_voters() {
     let leaving = keys.iter().step_by(4).map(|key| {
         let server = &server;
         async move {
-            while ask(server, Method::DELETE, VOTE, key, &Value::Null).await.status == 503 {}
+            while ask(server, Method::DELETE, VOTE, key, &Value::Null)
+                .await
+                .status
+                == 503
+            {}
         }
     });
     futures::future::join_all(leaving).await;
