@@ -50,11 +50,12 @@ comment on column prompt_ranks.quality_benchmark_version_id is 'with the next tw
 
 create function make_prompt_rank() returns trigger language plpgsql as $$
 begin
-    insert into prompt_ranks (prompt_id) values (new.id);
+    insert into prompt_ranks (prompt_id) select id from added;
     return null;
 end $$;
-comment on function make_prompt_rank is 'gives every prompt its row in prompt_ranks';
-create trigger prompts_make_rank after insert on prompts for each row execute function make_prompt_rank();
+comment on function make_prompt_rank is 'gives every prompt its row in prompt_ranks, all new ones of a statement at once';
+create trigger prompts_make_rank after insert on prompts referencing new table as added
+    for each statement execute function make_prompt_rank();
 insert into prompt_ranks (prompt_id) select id from prompts;
 
 create function count_prompt_vote() returns trigger language plpgsql as $$
