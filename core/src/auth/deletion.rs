@@ -13,7 +13,7 @@ use super::{
     audit::record,
     login::confirm,
 };
-use crate::{Error, Result, benchmarks, community, library, runs};
+use crate::{Error, Result, benchmarks, library, runs};
 
 /// What a deleted user is called, before the id; nobody else may be called so.
 pub(super) const DELETED: &str = "deleted-";
@@ -81,7 +81,6 @@ async fn delete(
     .await?;
     require_other_admin(tx, account).await?;
     erase_credentials(tx, account.id).await?;
-    community::erase_traces(tx, account.id).await?;
     // Runs first: what they have used can go when they are gone.
     runs::erase_private_runs(tx, account.id).await?;
     library::erase_private_prompts(tx, account.id).await?;

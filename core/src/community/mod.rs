@@ -5,7 +5,6 @@
 mod badges;
 mod collections;
 mod comments;
-mod erase;
 mod evidence;
 mod favourites;
 mod moderation;
@@ -27,7 +26,6 @@ pub use comments::{
     Comment, NewComment, create_comment, delete_comment, list_comments, list_replies,
     update_comment,
 };
-pub use erase::erase_traces;
 pub use evidence::{Evidence, EvidenceFilter, list_evidence};
 pub use favourites::{delete_favourite, list_favourites, set_favourite};
 pub use moderation::{
