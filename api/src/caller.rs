@@ -151,13 +151,16 @@ fn nobody() -> Refusal {
 }
 
 /// The nouns that the scopes of prompts open.
-const LIBRARY: [&str; 6] = [
+const LIBRARY: [&str; 9] = [
     "prompts",
     "benchmarks",
     "change-requests",
     "categories",
     "tags",
     "saved-searches",
+    "collections",
+    "comments",
+    "preferences",
 ];
 
 /// What an API key needs for the route of a request; nothing for asking who one is.
@@ -173,6 +176,7 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match (noun, reads) {
         (Some("me"), true) => None,
+        (Some("users"), true) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), true) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), false) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsWrite),
         (Some("runs" | "models" | "providers" | "leaderboards"), true) => {
@@ -215,6 +219,15 @@ mod tests {
             "/api/v1/leaderboards/{benchmark}",
             Some(RunsRead),
         );
+        check(
+            Method::PUT,
+            "/api/v1/prompts/{prompt}/vote",
+            Some(PromptsWrite),
+        );
+        check(Method::POST, "/api/v1/preferences", Some(PromptsWrite));
+        check(Method::GET, "/api/v1/users/{user}", Some(PromptsRead));
+        check(Method::DELETE, "/api/v1/users/{user}", Some(Admin));
+        check(Method::PUT, "/api/v1/me/profile", Some(Admin));
         check(Method::POST, "/api/v1/providers", Some(Admin));
         check(Method::GET, "/api/v1/audit", Some(Admin));
         check(Method::GET, "/api/v1/something-new", Some(Admin));

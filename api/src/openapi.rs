@@ -34,6 +34,7 @@ use crate::{
         (name = "runs", description = "Runs, their evaluations and their live events"),
         (name = "comparisons", description = "Is B really better than A?"),
         (name = "leaderboards", description = "Ranks with intervals"),
+        (name = "community", description = "Votes, rankings, blind preferences, favourites, comments, collections, profiles"),
         (name = "operations", description = "For operators and their tools")
     ),
     components(schemas(Problem)),
@@ -87,6 +88,14 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::events::routes())
         .merge(routes::comparisons::routes())
         .merge(routes::leaderboards::routes())
+        .merge(routes::votes::routes())
+        .merge(routes::ranks::routes())
+        .merge(routes::evidence::routes())
+        .merge(routes::favourites::routes())
+        .merge(routes::comments::routes())
+        .merge(routes::collections::routes())
+        .merge(routes::preferences::routes())
+        .merge(routes::profiles::routes())
         .merge(routes::operations::routes())
 }
 

@@ -7,6 +7,7 @@ mod attacks;
 mod auth;
 mod benchmarks;
 mod comparisons;
+mod community;
 mod cookie;
 mod deletion;
 mod contributions;

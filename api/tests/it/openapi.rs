@@ -70,6 +70,8 @@ async fn the_document_is_sound() {
                 "update", "delete", "refresh", "logout", "change", "revoke", "suggest", "compare",
                 "render", "set", "fork", "offer", "accept", "decline", "withdraw", "save",
                 "import", "export",
+                "update", "delete", "refresh", "logout", "change", "revoke", "set", "report",
+                "moderate", "export",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);
