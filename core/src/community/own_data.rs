@@ -196,7 +196,7 @@ async fn comments(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
     let value = sqlx::query_scalar!(
         r#"-- own_data::comments
         select coalesce(jsonb_agg(jsonb_build_object('id', comments.id, 'reply_to', parent_id, 'body', body,
-                   'created_at', comments.created_at, 'edited_at', edited_at, 'deleted_at', deleted_at,
+                   'created_at', comments.created_at, 'edited_at', edited_at, 'deleted_at', comments.deleted_at,
                    'hidden_reason', hidden_reason,
                    'prompt', case when visibility <> 'private' or owner_id = $1 then slug end)
                    order by comments.id), '[]') as "value!"

@@ -266,14 +266,16 @@ async fn count_contributions(conn: &mut PgConnection, user_id: i64) -> Result<Co
     let contributions = sqlx::query_as!(
         Contributions,
         r#"-- profiles::count_contributions
-        select (select count(*) from prompts where owner_id = $1 and visibility = 'public') as "prompts!",
+        select (select count(*) from prompts
+                where owner_id = $1 and visibility = 'public' and deleted_at is null) as "prompts!",
                (select count(*) from prompt_versions join prompts on prompts.id = prompt_id
                 where author_id = $1 and visibility = 'public') as "versions!",
                (select count(*) from benchmarks where owner_id = $1 and visibility = 'public') as "benchmarks!",
                (select count(*) from runs
                 where owner_id = $1 and visibility = 'public' and state = 'completed') as "runs!",
                (select count(*) from comments join prompts on prompts.id = prompt_id
-                where author_id = $1 and visibility = 'public' and deleted_at is null and hidden_at is null) as "comments!",
+                where author_id = $1 and visibility = 'public' and comments.deleted_at is null and hidden_at is null
+                  and prompts.deleted_at is null) as "comments!",
                (select count(*) from collections where owner_id = $1 and visibility = 'public') as "collections!""#,
         user_id
     )
