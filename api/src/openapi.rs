@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
-    AppState, Problem,
+    AppState, Problem, account_pages,
     dialects::{self, Dialect},
     etag, first_admin, routes,
 };
@@ -31,6 +31,7 @@ use crate::{
         (name = "benchmarks", description = "Items and scorers"),
         (name = "models", description = "Providers and models"),
         (name = "runs", description = "Runs, their evaluations and their live events"),
+        (name = "comparisons", description = "Is B really better than A?"),
         (name = "leaderboards", description = "Ranks with intervals"),
         (name = "community", description = "Votes, rankings, blind preferences, favourites, comments, collections, profiles"),
         (name = "operations", description = "For operators and their tools")
@@ -63,6 +64,8 @@ pub fn document() -> Document {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(routes::auth::routes())
+        .merge(routes::recovery::routes())
+        .merge(routes::identities::routes())
         .merge(routes::api_keys::routes())
         .merge(routes::me::routes())
         .merge(routes::cookie::routes())
@@ -76,6 +79,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::models::routes())
         .merge(routes::runs::routes())
         .merge(routes::events::routes())
+        .merge(routes::comparisons::routes())
         .merge(routes::leaderboards::routes())
         .merge(routes::votes::routes())
         .merge(routes::ranks::routes())
@@ -99,6 +103,7 @@ pub(crate) fn pages(mut document: Document) -> Router<AppState> {
         .into();
     pages
         .merge(first_admin::pages())
+        .merge(account_pages::pages())
         .route("/", get(async || Redirect::temporary("/api/docs/")))
         .route(
             "/api/openapi.json",

@@ -65,8 +65,8 @@ async fn the_document_is_sound() {
             let (verb, _) = name.split_once('_').unwrap();
             let verbs = [
                 "list", "get", "create", "publish", "register", "login", "cancel", "follow",
-                "update", "delete", "refresh", "logout", "change", "revoke", "set", "report",
-                "moderate", "export",
+                "update", "delete", "refresh", "logout", "change", "revoke", "request", "confirm",
+                "verify", "start", "finish", "link", "set", "report", "moderate", "export",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);

@@ -5,8 +5,8 @@
 use chrono::{Duration, Utc};
 use opb_core::{
     auth::{
-        self, AccessToken, ApiKeyScope, CurrentUser, NewApiKey, NewInvitation, Origin,
-        PasswordHasher, RefreshToken, TokenKeys, UserRole, Visibility,
+        self, AccessToken, ApiKeyScope, ConfirmedIdentity, CurrentUser, NewApiKey, NewInvitation,
+        Origin, PasswordHasher, RefreshToken, TokenKeys, UserRole, Visibility,
     },
     benchmarks, community, library,
     models::{self, Price, ProviderKind},
@@ -88,6 +88,7 @@ impl<'a> World<'a> {
             "refresh_token" => self.refresh_token().await,
             "api_key" => self.key().await.0,
             "invitation" => self.invitation().await,
+            "identity" => self.identity().await,
             "provider" => self.provider().await,
             "public_prompt" => self.prompt(Visibility::Public).await,
             "private_prompt" => self.prompt(Visibility::Private).await,
@@ -160,6 +161,26 @@ impl<'a> World<'a> {
         let new = NewInvitation::default();
         let made = auth::create_invitation(&mut conn, &admin, new, &nowhere()).await;
         made.unwrap().0.id.to_string()
+    }
+
+    async fn identity(&self) -> String {
+        let confirmed = ConfirmedIdentity {
+            provider: "op".into(),
+            issuer: "https://op.example.org".into(),
+            subject: fresh(),
+            email: None,
+            email_verified: false,
+            name: None,
+            may_register: false,
+        };
+        let mut conn = self.conn().await;
+        let code = auth::keep_login(&mut conn, &confirmed, "browser")
+            .await
+            .unwrap();
+        let code = code.expose_secret();
+        let origin = nowhere();
+        let linked = auth::link_identity(&mut conn, &self.owner, code, "browser", &origin);
+        linked.await.unwrap().id.to_string()
     }
 
     async fn provider(&self) -> String {

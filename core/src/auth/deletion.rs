@@ -3,6 +3,9 @@
 //! The row of the user stays without name, address and password, as `deleted-17`: prompt versions never change, and
 //! neither does who wrote them, so every result can still be explained. What only the user could see is erased,
 //! unless a result that others see was computed from it.
+//!
+//! A table says by its foreign key what becomes of its rows: `on delete cascade` and `on delete set null` mean here what
+//! they mean everywhere, although the row of the user stays. A key without either keeps the row, and its owner.
 
 use secrecy::SecretString;
 use sqlx::{Connection as _, PgConnection};
@@ -72,6 +75,7 @@ async fn delete(
         "-- deletion::delete
         update users
         set username = $2 || id, email = $2 || id || '@deleted.invalid', password_hash = null, role = 'user',
+            email_verified_at = null,
             disabled_at = now(), deleted_at = now()
         where id = $1",
         account.id,
@@ -80,7 +84,7 @@ async fn delete(
     .execute(&mut *tx)
     .await?;
     require_other_admin(tx, account).await?;
-    erase_credentials(tx, account.id).await?;
+    erase_belongings(tx, account.id).await?;
     // Runs first: what they have used can go when they are gone.
     runs::erase_private_runs(tx, account.id).await?;
     library::erase_private_prompts(tx, account.id).await?;
@@ -96,15 +100,21 @@ async fn delete(
     .await
 }
 
-async fn erase_credentials(tx: &mut PgConnection, user_id: i64) -> Result<()> {
+/// Sessions, keys and everything else that a table declares to go with its user.
+async fn erase_belongings(tx: &mut PgConnection, user_id: i64) -> Result<()> {
     sqlx::query!(
-        "-- deletion::erase_credentials
-        with gone as (delete from sessions where user_id = $1),
-             revoked as (update invitations set revoked_at = now() where created_by = $1 and revoked_at is null)
-        delete from api_keys where user_id = $1",
+        "-- deletion::erase_belongings
+        update invitations set revoked_at = now() where created_by = $1 and revoked_at is null",
         user_id
     )
-    .execute(tx)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query_scalar!(
+        r#"-- deletion::erase_belongings
+        select erase_what_goes_with_user($1) is null as "erased""#,
+        user_id
+    )
+    .fetch_one(tx)
     .await?;
     Ok(())
 }

@@ -20,6 +20,7 @@ pub async fn export_own_data(conn: &mut PgConnection, user: &CurrentUser) -> Res
     keep("profile", profile(conn, id).await?);
     keep("sessions", sessions(conn, id).await?);
     keep("api_keys", api_keys(conn, id).await?);
+    keep("identities", identities(conn, id).await?);
     keep("audit_log", audit_log(conn, id).await?);
     keep("prompts", prompts(conn, id).await?);
     keep(
@@ -82,6 +83,20 @@ async fn api_keys(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
                    'created_at', created_at, 'expires_at', expires_at, 'last_used_at', last_used_at, 'revoked_at', revoked_at)
                    order by id), '[]') as "value!"
         from api_keys where user_id = $1"#,
+        user_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(value)
+}
+
+async fn identities(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
+    let value = sqlx::query_scalar!(
+        r#"-- own_data::identities
+        select coalesce(jsonb_agg(jsonb_build_object('provider', provider, 'issuer', issuer, 'subject', subject, 'email', email,
+                   'created_at', created_at, 'last_login_at', last_login_at)
+                   order by id), '[]') as "value!"
+        from identities where user_id = $1"#,
         user_id
     )
     .fetch_one(conn)

@@ -13,7 +13,7 @@ use crate::{
     auth::CurrentUser,
     benchmarks::resolve_benchmark,
     leaderboards::{self, CONFIDENCE},
-    stats::{Comparison, bradley_terry},
+    stats::{PairChoice, bradley_terry},
 };
 
 /// The prior says that 95 of 100 prompts are preferred to an average one between 12 and 88 % of the time.
@@ -102,7 +102,7 @@ pub async fn read_preference_board(
             PreferenceChoice::Right => 0.0,
             PreferenceChoice::Tie | PreferenceChoice::BothBad => 0.5,
         };
-        comparisons.push(Comparison {
+        comparisons.push(PairChoice {
             left,
             right,
             outcome,

@@ -250,6 +250,7 @@ async fn the_export_holds_everything_of_one_user_and_no_secret() {
             ("collections", 1),
             ("comments", 1),
             ("favourites", 1),
+            ("identities", 0),
             ("preferences", 1),
             ("prompts", 2),
             ("reports", 1),
