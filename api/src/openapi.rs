@@ -27,7 +27,8 @@ use crate::{
     tags(
         (name = "auth", description = "Accounts and tokens"),
         (name = "inherited", description = "The authentication APIs of two older services; see Known quirks"),
-        (name = "library", description = "Prompts and their versions"),
+        (name = "library", description = "Prompts, their versions, and finding them"),
+        (name = "contributions", description = "Forks, change requests and handing over"),
         (name = "benchmarks", description = "Items and scorers"),
         (name = "models", description = "Providers and models"),
         (name = "runs", description = "Runs, their evaluations and their live events"),
@@ -75,6 +76,12 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(dialects::django::routes())
         .merge(dialects::flask::routes())
         .merge(routes::prompts::routes())
+        .merge(routes::versions::routes())
+        .merge(routes::aliases::routes())
+        .merge(routes::contributions::routes())
+        .merge(routes::change_requests::routes())
+        .merge(routes::categories::routes())
+        .merge(routes::saved_searches::routes())
         .merge(routes::benchmarks::routes())
         .merge(routes::models::routes())
         .merge(routes::runs::routes())

@@ -8,7 +8,7 @@ use opb_core::{
     models::Price,
     runs::{RunWork, load_work},
     scorers::{Scorer, ScorerSpec},
-    template::CompiledPrompt,
+    template::{CompiledPrompt, TemplateError},
 };
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -88,8 +88,11 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
     let prompts = work
         .prompts
         .iter()
-        .map(CompiledPrompt::compile)
-        .collect::<Result<_, _>>();
+        .map(|prompt| {
+            let compiled = CompiledPrompt::compile(&prompt.body)?;
+            Ok(compiled.with_defaults(prompt.defaults.clone()))
+        })
+        .collect::<Result<_, TemplateError>>();
     let models = work.models.iter().map(|model| {
         let provider =
             providers::provider(model, &worker.http, &worker.master_key, &worker.settings);

@@ -13,7 +13,7 @@ use crate::{
     auth::CurrentUser,
     benchmarks::resolve_benchmark,
     leaderboards::{self, CONFIDENCE},
-    stats::{PairChoice, bradley_terry},
+    stats::{Preference, bradley_terry},
 };
 
 /// The prior says that 95 of 100 prompts are preferred to an average one between 12 and 88 % of the time.
@@ -102,7 +102,7 @@ pub async fn read_preference_board(
             PreferenceChoice::Right => 0.0,
             PreferenceChoice::Tie | PreferenceChoice::BothBad => 0.5,
         };
-        comparisons.push(PairChoice {
+        comparisons.push(Preference {
             left,
             right,
             outcome,
@@ -188,6 +188,7 @@ async fn load_choices(
         join prompts right_prompts on right_prompts.id = right_versions.prompt_id
         where preferences.benchmark_version_id = $1 and simulated = $2 and choice is not null
           and left_prompts.visibility = 'public' and right_prompts.visibility = 'public'
+          and left_prompts.deleted_at is null and right_prompts.deleted_at is null
         order by decided_at desc, preferences.id
         limit $3"#,
         benchmark_version_id,

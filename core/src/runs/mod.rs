@@ -29,4 +29,4 @@ pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
 pub use read::{Evaluation, Run, RunState, find_run, list_evaluations, list_runs};
 pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record};
 pub use submit::{SubmitRun, submit_run};
-pub use work::{ProviderSettings, RunModel, RunWork, load_work, recorded_keys};
+pub use work::{ProviderSettings, RunModel, RunPrompt, RunWork, load_work, recorded_keys};

@@ -40,7 +40,7 @@ pub use self::paired::{PairedDifference, benjamini_hochberg, paired_difference};
 pub use self::pareto::{Estimate, FrontierPlace, Offer, frontier};
 pub use self::permutation::sign_flip_p;
 pub use self::power::{detectable_difference, items_needed};
-pub use self::preferences::{PairChoice, Strength, bradley_terry};
+pub use self::preferences::{Preference, Strength, bradley_terry};
 pub use self::quantile::{QuantileInterval, quantile_interval, quantiles};
 pub use self::rank::{Rank, RankEntry, rank};
 pub use self::ratio::{Ratio, ratio_of_means};

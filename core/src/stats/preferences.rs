@@ -13,7 +13,7 @@ const MOST_STEPS: usize = 100;
 
 /// One person's choice between two different entries.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PairChoice {
+pub struct Preference {
     /// The index of one entry.
     pub left: usize,
     /// The index of the other entry.
@@ -55,11 +55,11 @@ pub struct Strength {
 #[must_use]
 pub fn bradley_terry(
     count: usize,
-    comparisons: &[PairChoice],
+    comparisons: &[Preference],
     penalty: f64,
     confidence: f64,
 ) -> Vec<Strength> {
-    let comparisons: Vec<PairChoice> = comparisons
+    let comparisons: Vec<Preference> = comparisons
         .iter()
         .copied()
         .filter(|it| it.left < count && it.right < count && it.left != it.right)
@@ -113,7 +113,7 @@ struct Table {
 }
 
 impl Table {
-    fn of(count: usize, comparisons: &[PairChoice]) -> Self {
+    fn of(count: usize, comparisons: &[Preference]) -> Self {
         let mut table = Self {
             meetings: Square::zero(count),
             wins: vec![0.0; count],
@@ -205,10 +205,10 @@ struct Spread {
 }
 
 impl Spread {
-    fn of(table: &Table, strengths: &[f64], comparisons: &[PairChoice], penalty: f64) -> Self {
+    fn of(table: &Table, strengths: &[f64], comparisons: &[Preference], penalty: f64) -> Self {
         let count = table.count;
         let laplace = table.curvature(strengths, penalty).inverse();
-        let mut by_voter: Vec<&PairChoice> = comparisons.iter().collect();
+        let mut by_voter: Vec<&Preference> = comparisons.iter().collect();
         by_voter.sort_by_key(|it| it.voter);
         let mut filling = Square::zero(count);
         let mut voters = 0.0;

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod leases;
+mod library;
 mod mending;
 mod publishing;
 mod sealing;

@@ -255,6 +255,7 @@ async fn the_export_holds_everything_of_one_user_and_no_secret() {
             ("prompts", 2),
             ("reports", 1),
             ("runs", 1),
+            ("saved_searches", 0),
             ("sessions", 1),
             ("versions_of_others_prompts", 0),
             ("votes", 1),
