@@ -26,6 +26,9 @@ pub(super) struct Wanted {
     language: Option<String>,
     licence: Option<String>,
     kind: Option<PromptKind>,
+    benchmark: Option<String>,
+    model: Option<String>,
+    min_score: Option<f64>,
     archived: bool,
     offered: bool,
 }
@@ -47,6 +50,9 @@ pub(super) struct Found {
     /// The oldest prompt that was ranked, if older matches were not.
     #[sqlx(default)]
     pub(super) ranked: Option<Uuid>,
+    /// The number that an order of the community goes by.
+    #[sqlx(default)]
+    pub(super) rank: Option<f64>,
 }
 
 impl Wanted {
@@ -65,6 +71,9 @@ impl Wanted {
             language: query.language.clone(),
             licence: query.licence.clone(),
             kind: query.kind,
+            benchmark: query.benchmark.clone(),
+            model: query.model.clone(),
+            min_score: query.min_score,
             archived: query.archived.unwrap_or(false),
             offered: query.offered.unwrap_or(false),
         };
@@ -139,6 +148,37 @@ impl Wanted {
         if let Some(kind) = self.kind {
             sql.push(" and kind = ").push_bind(kind);
         }
+        self.push_measured(sql);
+    }
+
+    /// What was measured with a real model on the newest version of a public benchmark.
+    fn push_measured(&self, sql: &mut QueryBuilder<Postgres>) {
+        if self.benchmark.is_none() && self.model.is_none() && self.min_score.is_none() {
+            return;
+        }
+        sql.push(
+            " and exists (select 1 from prompt_versions measured
+                join standings on standings.prompt_version_id = measured.id
+                join benchmark_versions on benchmark_versions.id = standings.benchmark_version_id
+                join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
+                join models on models.id = standings.model_id
+                join providers on providers.id = models.provider_id
+                where measured.prompt_id = prompts.id and not simulated and benchmarks.visibility = 'public'
+                  and not exists (select 1 from benchmark_versions newer
+                      where newer.benchmark_id = benchmarks.id and newer.number > benchmark_versions.number)",
+        );
+        if let Some(benchmark) = &self.benchmark {
+            sql.push(" and benchmarks.slug = ")
+                .push_bind(benchmark.clone());
+        }
+        if let Some(model) = &self.model {
+            sql.push(" and providers.name || ':' || models.name = ")
+                .push_bind(model.clone());
+        }
+        if let Some(score) = self.min_score {
+            sql.push(" and standings.score >= ").push_bind(score);
+        }
+        sql.push(")");
     }
 
     /// The words as a condition on `column`; nothing without words.
@@ -163,14 +203,25 @@ pub(super) async fn list_in_order(
 ) -> Result<Vec<Found>> {
     let mut sql = QueryBuilder::new(
         "-- search_statements::list_in_order
-        with page as materialized (select prompts.id, row_number() over (",
+        with page as materialized (select prompts.id, ",
     );
+    if let Some(rank) = sort.rank() {
+        sql.push(rank).push(" as rank, ");
+    }
+    sql.push("row_number() over (");
     let order = match sort {
         PromptSort::Updated => " order by updated_at desc, prompts.id desc",
         PromptSort::Title => " order by lower(title) collate \"C\", prompts.id",
         PromptSort::Newest | PromptSort::Relevance => " order by prompts.id desc",
+        PromptSort::Top => " order by wilson desc, prompt_id desc",
+        PromptSort::Trending => " order by trend desc, prompt_id desc",
+        PromptSort::Quality => " order by quality desc, prompt_id desc",
+        PromptSort::Combined => " order by combined desc, prompt_id desc",
     };
     sql.push(order).push(") as place from prompts");
+    if sort.rank().is_some() {
+        sql.push(" join prompt_ranks on prompt_id = prompts.id");
+    }
     wanted.push_filters(&mut sql);
     wanted.push_words(&mut sql, "document");
     match (sort, after) {
@@ -190,10 +241,26 @@ pub(super) async fn list_in_order(
                 .push_bind(title.clone());
             sql.push(") collate \"C\", ").push_bind(*id).push(")");
         }
+        (_, Some(SearchCursor::Rank { sort: of, bits, id }))
+            if *of == sort && !f64::from_bits(*bits).is_nan() =>
+        {
+            sql.push(" and (")
+                .push(sort.rank().unwrap_or("wilson"))
+                .push(", prompt_id) < (")
+                .push_bind(f64::from_bits(*bits))
+                .push(", ")
+                .push_bind(*id)
+                .push(")");
+        }
         _ => return Err(bad_cursor()),
     }
     sql.push(order).push(" limit ").push_bind(limit).push(")");
-    push_prompts(&mut sql, wanted, "");
+    let columns = if sort.rank().is_some() {
+        ", page.rank"
+    } else {
+        ""
+    };
+    push_prompts(&mut sql, wanted, columns);
     read(conn, sql).await
 }
 
