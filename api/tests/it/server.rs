@@ -41,7 +41,11 @@ impl Server {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut ApiSettings)) -> Self {
-        let database = TestDatabase::new().await;
+        Self::start_on(TestDatabase::new().await, change).await
+    }
+
+    /// Starts a server on a database that another one may have used before.
+    pub async fn start_on(database: TestDatabase, change: impl FnOnce(&mut ApiSettings)) -> Self {
         let mut settings = settings();
         change(&mut settings);
         let key = Arc::new(master_key());
