@@ -68,7 +68,12 @@ async fn counters_are_right_under_two_hundred_parallel_voters() {
         loop {
             let request = client.request(method.clone(), format!("{}{VOTE}", server.address));
             let request = request.bearer_auth(key);
-            let reply = send(if body.is_null() { request } else { request.json(body) }).await;
+            let reply = send(if body.is_null() {
+                request
+            } else {
+                request.json(body)
+            })
+            .await;
             if reply.status != 503 {
                 assert!(reply.status < 300, "{}", reply.text);
                 return;
