@@ -10,6 +10,7 @@ pub(crate) mod categories;
 pub(crate) mod change_requests;
 pub(crate) mod contributions;
 pub(crate) mod events;
+pub(crate) mod exchange;
 pub(crate) mod leaderboards;
 pub mod models;
 pub mod operations;
