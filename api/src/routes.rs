@@ -18,6 +18,7 @@ pub(crate) mod evidence;
 pub(crate) mod favourites;
 pub mod identities;
 pub mod invitations;
+pub(crate) mod exchange;
 pub(crate) mod leaderboards;
 pub mod me;
 pub mod models;

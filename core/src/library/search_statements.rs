@@ -2,6 +2,8 @@
 //! checked by the compiler; every value is bound.
 //!
 //! They are planned anew for each request, as the best way to a rare word is the worst to a common one.
+//! They are statements without a name for that, and must never hold a type of our own: sqlx would ask Postgres about it
+//! between preparing and running, and the statement would be gone. Enums are cast to text.
 
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
@@ -146,7 +148,7 @@ impl Wanted {
             sql.push(" and licence = ").push_bind(licence.clone());
         }
         if let Some(kind) = self.kind {
-            sql.push(" and kind = ").push_bind(kind);
+            sql.push(" and kind::text = ").push_bind(kind.as_str());
         }
         self.push_measured(sql);
     }
@@ -345,7 +347,7 @@ pub(super) async fn list_matches(
 fn push_prompts(sql: &mut QueryBuilder<Postgres>, wanted: &Wanted, columns: &'static str) {
     sql.push(
         " select prompts.id, prompts.slug, prompts.title, prompts.description, prompts.category, prompts.tags,
-               prompts.language, prompts.licence, prompts.attribution, prompts.kind, prompts.visibility,
+               prompts.language, prompts.licence, prompts.attribution, prompts.kind::text, prompts.visibility::text,
                users.username as owner, prompts.latest_version, prompts.archived_at is not null as archived,
                prompts.created_at, prompts.updated_at,
                (select origin.slug || '@' || number
