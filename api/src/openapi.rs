@@ -70,6 +70,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::benchmarks::routes())
         .merge(routes::models::routes())
         .merge(routes::runs::routes())
+        .merge(routes::control::routes())
         .merge(routes::events::routes())
         .merge(routes::leaderboards::routes())
         .merge(routes::operations::routes())

@@ -5,6 +5,7 @@ pub mod api_keys;
 pub(crate) mod audit;
 pub mod auth;
 pub mod benchmarks;
+pub(crate) mod control;
 pub(crate) mod events;
 pub(crate) mod leaderboards;
 pub mod models;

@@ -30,13 +30,13 @@ pub(crate) struct Called {
 }
 
 /// Calls a model until it answers, the failure is final, or the attempts are used up.
-/// Nothing when `stop` comes before the next call begins; a call that runs is let finish.
+/// Nothing when `halt` comes before the next call begins; a call that runs is let finish.
 pub(crate) async fn call(
     provider: &dyn Provider,
     governor: &Arc<Governor>,
     request: &CompletionRequest<'_>,
     max_attempts: u32,
-    stop: &CancellationToken,
+    halt: &CancellationToken,
 ) -> Option<Called> {
     let started = Instant::now();
     let mut backoff = ExponentialBuilder::default()
@@ -48,7 +48,7 @@ pub(crate) async fn call(
     let mut attempts = 0;
     let mut waits = 0;
     loop {
-        let permit = stop.run_until_cancelled(governor.acquire()).await?;
+        let permit = halt.run_until_cancelled(governor.acquire()).await?;
         let began = Instant::now();
         let result = provider.complete(request, attempts + waits).await;
         observe(provider.name(), &result, began.elapsed());
@@ -87,7 +87,7 @@ pub(crate) async fn call(
                 let delay = error
                     .retry_after
                     .map_or(delay, |pause| pause.clamp(delay, MAX_PAUSE));
-                stop.run_until_cancelled(tokio::time::sleep(delay)).await?;
+                halt.run_until_cancelled(tokio::time::sleep(delay)).await?;
             }
         }
     }

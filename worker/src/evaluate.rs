@@ -10,6 +10,7 @@ use opb_core::{
     scorers::{Outcome, ScoreInput, combine},
 };
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Worker,
@@ -56,12 +57,13 @@ impl PreparedItem {
     }
 }
 
-/// Evaluates one item under one prompt on one model. Nothing when the worker stops before the model was called.
+/// Evaluates one item under one prompt on one model. Nothing when `halt` comes before the model was called.
 pub(crate) async fn evaluate(
     worker: Arc<Worker>,
     run: Arc<PreparedRun>,
     item: Arc<PreparedItem>,
     key: EvaluationKey,
+    halt: CancellationToken,
 ) -> Option<NewEvaluation> {
     let (Some(prompt), Some(model)) = (
         usize::try_from(key.prompt)
@@ -96,7 +98,7 @@ pub(crate) async fn evaluate(
         &model.governor,
         &request,
         max_attempts,
-        &worker.stop,
+        &halt,
     )
     .await?;
     let attempts = i16::try_from(called.attempts).unwrap_or(i16::MAX);

@@ -30,7 +30,7 @@ const RECORD_PAUSE: Duration = Duration::from_millis(500);
 enum Ended {
     /// Every evaluation is recorded.
     Complete,
-    /// The worker stops; some evaluations are left.
+    /// The worker stops or the run is paused; some evaluations are left.
     Stopped,
     /// The lease was lost, or the run was cancelled: what is left is not ours any more.
     Lost,
@@ -53,7 +53,7 @@ pub(crate) async fn execute(worker: Arc<Worker>, shard_id: Uuid) -> anyhow::Resu
         return Ok(()); // Somebody else has it, or it is done: tasks may come twice.
     };
     METRICS.shards_running.inc();
-    let guard = worker.leases.hold(lease);
+    let guard = worker.leases.hold(lease, &worker.stop);
     let ended = work(&worker, &guard).await;
     METRICS.shards_running.dec();
     match ended? {
@@ -78,7 +78,9 @@ async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<En
     let mut complete = true;
     // All evaluations of the shard are begun at once; the governor decides how many of them call at a time.
     for (key, item) in load(worker, &run, &guard.lease).await? {
-        running.spawn(evaluate(Arc::clone(worker), Arc::clone(&run), item, key));
+        let halt = guard.halt.clone();
+        let evaluation = evaluate(Arc::clone(worker), Arc::clone(&run), item, key, halt);
+        running.spawn(evaluation);
     }
     loop {
         let record_at = due.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));

@@ -65,7 +65,7 @@ async fn the_document_is_sound() {
             let (verb, _) = name.split_once('_').unwrap();
             let verbs = [
                 "list", "get", "create", "publish", "register", "login", "cancel", "follow",
-                "update", "delete", "refresh", "logout", "change", "revoke",
+                "update", "delete", "refresh", "logout", "change", "revoke", "pause", "resume",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);

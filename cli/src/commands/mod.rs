@@ -1,8 +1,8 @@
-//! The subcommands: one file each. Each starts the runtime that it needs, none before the command line is parsed.
+//! The subcommands: one file each, but for those that only tell a run what to do. Each starts the runtime that it needs, none before the command line is parsed.
 
 mod admin;
-mod cancel;
 mod completions;
+mod control;
 mod demo;
 mod doctor;
 mod import;
@@ -44,7 +44,12 @@ enum Command {
     Run(Box<run::RunBenchmark>),
     Leaderboard(leaderboard::ShowLeaderboard),
     Runs(runs::ListRuns),
-    Cancel(cancel::CancelRun),
+    /// Cancel a run; what is recorded stays
+    Cancel(control::ControlRun),
+    /// Pause a run: calls that run are let finish, no new one begins
+    Pause(control::ControlRun),
+    /// Let a paused run go on
+    Resume(control::ControlRun),
     Import(import::Import),
     Provider(provider::ProviderCommand),
     Simulate(simulate::Simulate),
@@ -67,7 +72,9 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Run(command) => alone(command.execute(json)),
         Command::Leaderboard(command) => alone(command.execute(json)),
         Command::Runs(command) => alone(command.execute(json)),
-        Command::Cancel(command) => alone(command.execute(json)),
+        Command::Cancel(command) => alone(command.execute("cancel", json)),
+        Command::Pause(command) => alone(command.execute("pause", json)),
+        Command::Resume(command) => alone(command.execute("resume", json)),
         Command::Import(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),

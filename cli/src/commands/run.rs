@@ -22,7 +22,7 @@ use crate::{
 #[command(
     after_help = "Example:\n  opb run --benchmark first-steps --prompt step-by-step --prompt number-only --model simulated:strong\n\n\
     Exit codes: 0 completed, 1 something went wrong, 2 bad usage, 3 the run failed or was cancelled,\n\
-    130 interrupted by Ctrl-C (the run goes on)."
+    4 the run is paused, 130 interrupted by Ctrl-C (the run goes on)."
 )]
 pub struct RunBenchmark {
     /// The benchmark: `slug`, or `slug@2` for one of its versions
@@ -106,10 +106,10 @@ impl RunBenchmark {
         } else {
             print_result(&client, &run).await?;
         }
-        Ok(if run.state == RunState::Completed {
-            Outcome::Done
-        } else {
-            Outcome::RunFailed
+        Ok(match run.state {
+            RunState::Completed => Outcome::Done,
+            RunState::Paused => Outcome::RunPaused,
+            _ => Outcome::RunFailed,
         })
     }
 
@@ -168,6 +168,9 @@ pub async fn leaderboard_of(
 
 async fn print_result(client: &Client, run: &Run) -> anyhow::Result<()> {
     print(&tables::run_summary(run))?;
+    if run.state == RunState::Paused {
+        return print(&format!("let it go on with: opb resume {}", run.id));
+    }
     if run.state != RunState::Completed {
         return Ok(());
     }

@@ -3,10 +3,11 @@
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{DOORBELL, Run, RunState, find_run};
+use super::{Run, RunState, control::tell, find_run};
 use crate::{
     Error, Result,
     auth::{CurrentUser, can_change},
+    queue,
 };
 
 /// Cancels a run that has not ended. What is recorded stays.
@@ -34,7 +35,10 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     if !can_change(user, row.owner_id) {
         return Err(Error::Forbidden("only the owner of a run can cancel it"));
     }
-    if !matches!(row.state, RunState::Queued | RunState::Running) {
+    if !matches!(
+        row.state,
+        RunState::Queued | RunState::Running | RunState::Paused
+    ) {
         return Err(Error::Conflict("the run has ended already".into()));
     }
     sqlx::query!(
@@ -47,13 +51,8 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!(
-        r#"select pg_notify($1, $2)::text as "rung""#,
-        DOORBELL,
-        run_id.to_string()
-    )
-    .fetch_one(&mut *tx)
-    .await?;
+    queue::recall(&mut tx, run_id).await?;
+    tell(&mut tx, run_id).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     Ok(run)

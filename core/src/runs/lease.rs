@@ -24,7 +24,17 @@ pub struct ShardLease {
     pub range: ShardRange,
 }
 
-/// Claims a shard, if it is available. Nothing to claim is no error: somebody else has it, or it is done.
+/// A lease that was prolonged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The shard.
+    pub shard_id: Uuid,
+    /// True when the shard's run is paused: no new call may begin, and the shard is to be handed back.
+    pub paused: bool,
+}
+
+/// Claims a shard, if it is available and its run is not paused. Nothing to claim is no error: somebody else has it,
+/// it is done, or it is enqueued again when its run is resumed.
 ///
 /// # Errors
 /// The database does not answer.
@@ -39,6 +49,7 @@ pub async fn claim_shard(
         update shards
         set state = 'running', fence = fence + 1, lease_until = now() + make_interval(secs => $3), worker = $2
         where id = $1 and state = 'available' and available_at <= now()
+          and exists (select 1 from runs where runs.id = shards.run_id and runs.state in ('queued', 'running'))
         returning run_id, fence, first_ordinal, size",
         shard_id,
         worker,
@@ -57,7 +68,8 @@ pub async fn claim_shard(
     }))
 }
 
-/// Prolongs leases. Returns those that are still held; the others are lost and their work must stop.
+/// Prolongs leases. Returns those that are still held, and says whose runs are paused; the others are lost and their
+/// work must stop.
 ///
 /// # Errors
 /// The database does not answer.
@@ -65,16 +77,18 @@ pub async fn renew_lease(
     conn: &mut PgConnection,
     leases: &[ShardLease],
     lease: Duration,
-) -> Result<Vec<Uuid>> {
+) -> Result<Vec<HeldLease>> {
     let ids: Vec<Uuid> = leases.iter().map(|lease| lease.shard_id).collect();
     let fences: Vec<i64> = leases.iter().map(|lease| lease.fence).collect();
-    let held = sqlx::query_scalar!(
-        "-- lease::renew_lease
+    let held = sqlx::query_as!(
+        HeldLease,
+        r#"-- lease::renew_lease
         update shards
         set lease_until = now() + make_interval(secs => $3)
         from unnest($1::uuid[], $2::bigint[]) as held (id, fence)
         where shards.id = held.id and shards.fence = held.fence and state = 'running'
-        returning shards.id",
+        returning shards.id as shard_id,
+                  (select runs.state = 'paused' from runs where runs.id = shards.run_id) as "paused!""#,
         &ids,
         &fences,
         lease.as_secs_f64()
@@ -108,38 +122,41 @@ pub async fn finish_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result
     Ok(true)
 }
 
-/// Hands a shard back unfinished, for example because the worker stops. It counts as no crash.
+/// Hands a shard back unfinished, because the worker stops or the run is paused. It counts as no crash.
+/// A shard of a paused run is not enqueued: resuming the run does that.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn release_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result<()> {
     let mut tx = conn.begin().await?;
     let task_id = queue::new_task_id();
-    let released = sqlx::query!(
-        "-- lease::release_shard
+    let paused = sqlx::query_scalar!(
+        r#"-- lease::release_shard
         update shards set state = 'available', lease_until = null, task_id = $3, enqueued_at = now()
-        where id = $1 and fence = $2 and state = 'running'",
+        where id = $1 and fence = $2 and state = 'running'
+        returning (select runs.state = 'paused' from runs where runs.id = shards.run_id) as "paused!""#,
         lease.shard_id,
         lease.fence,
         task_id
     )
-    .execute(&mut *tx)
+    .fetch_optional(&mut *tx)
     .await?;
-    if released.rows_affected() == 1 {
+    if paused == Some(false) {
         queue::enqueue_shards(&mut tx, &[(lease.shard_id, task_id)], 0).await?;
     }
     tx.commit().await?;
     Ok(())
 }
 
-/// Counts a shard of a run as over; whoever counts the last one enqueues the finishing.
+/// Counts a shard of a run as over, also while the run is paused; whoever counts the last one enqueues the finishing.
 pub(super) async fn close_shard(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let open = sqlx::query_scalar!(
         "-- lease::close_shard
         update runs
         set shards_open = shards_open - 1,
-            state = case when shards_open = 1 then 'finishing' else state end
-        where id = $1 and state in ('queued', 'running')
+            state = case when shards_open = 1 then 'finishing' else state end,
+            state_reason = case when shards_open = 1 then '' else state_reason end
+        where id = $1 and state in ('queued', 'running', 'paused')
         returning shards_open",
         run_id
     )

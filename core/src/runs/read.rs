@@ -22,6 +22,8 @@ pub enum RunState {
     Queued,
     /// Some results.
     Running,
+    /// Waits for its owner: no new call begins until it is resumed.
+    Paused,
     /// All results; the standings are being computed.
     Finishing,
     /// Ended, with results.

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{DOORBELL, EvaluationKey, ShardLease};
+use super::{EvaluationKey, ShardLease, control::tell};
 use crate::Result;
 
 /// A result to record.
@@ -182,13 +182,7 @@ pub(super) async fn insert(
     )
     .fetch_one(&mut *tx)
     .await?;
-    sqlx::query!(
-        r#"select pg_notify($1, $2)::text as "rung""#,
-        DOORBELL,
-        run_id.to_string()
-    )
-    .fetch_one(tx)
-    .await?;
+    tell(tx, run_id).await?;
     Ok(kept)
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use opb_core::runs::{
-    NewEvaluation, Recorded, RunState, ShardLease, cancel_run, claim_shard, find_run, finish_shard,
-    load_work, mend, record, release_shard, renew_lease,
+    HeldLease, NewEvaluation, Recorded, RunState, ShardLease, cancel_run, claim_shard, find_run,
+    finish_shard, load_work, mend, pause_run, record, release_shard, renew_lease, resume_run,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -131,9 +131,13 @@ async fn a_late_worker_writes_nothing() {
         "claimed by another"
     );
     assert!(!finish_shard(conn, &late).await.unwrap());
+    let held = HeldLease {
+        shard_id: shards[0],
+        paused: false,
+    };
     assert_eq!(
         renew_lease(conn, &[late, next], LEASE).await.unwrap(),
-        [shards[0]]
+        [held]
     );
     assert_eq!(
         record(conn, &next, &batch).await.unwrap(),
@@ -204,5 +208,66 @@ async fn a_cancelled_run_takes_no_more_results() {
     assert!(
         cancel_run(conn, &owner, run_id).await.is_err(),
         "it has ended"
+    );
+}
+
+#[tokio::test]
+async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let (owner, run_id, shards) = run_with_shards(conn).await;
+    let mut leases = Vec::new();
+    for shard in &shards[1..] {
+        leases.push(
+            claim_shard(conn, *shard, "w", LEASE)
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+    }
+    let (released, held) = leases.split_last().unwrap();
+    pause_run(conn, &owner, run_id).await.unwrap();
+    assert!(
+        claim_shard(conn, shards[0], "w", LEASE)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let renewed = renew_lease(conn, &leases, LEASE).await.unwrap();
+    assert_eq!(renewed.len(), leases.len());
+    assert!(renewed.iter().all(|held| held.paused));
+    let waiting = async |conn: &mut PgConnection| -> i64 {
+        let sql = "select count(*) from apalis.jobs join shards on shards.task_id = jobs.id
+                   where jobs.status = 'Pending' and shards.state = 'available'";
+        sqlx::query_scalar(sql).fetch_one(conn).await.unwrap()
+    };
+    release_shard(conn, released).await.unwrap();
+    assert_eq!(waiting(conn).await, 0, "nothing of it is in the queue");
+    for lease in held {
+        let batch = results(conn, lease).await;
+        record(conn, lease, &batch).await.unwrap();
+        assert!(finish_shard(conn, lease).await.unwrap());
+    }
+    let run = resume_run(conn, &owner, run_id).await.unwrap();
+    assert_eq!((run.state, run.recorded), (RunState::Running, 4));
+    assert_eq!(waiting(conn).await, 2, "what waited is enqueued");
+    let mut last = Vec::new();
+    for shard in [shards[0], shards[5]] {
+        last.push(claim_shard(conn, shard, "w", LEASE).await.unwrap().unwrap());
+    }
+    pause_run(conn, &owner, run_id).await.unwrap();
+    for lease in &last {
+        let batch = results(conn, lease).await;
+        assert_eq!(
+            record(conn, lease, &batch).await.unwrap(),
+            Recorded::Kept(1),
+            "calls that ran are recorded"
+        );
+        assert!(finish_shard(conn, lease).await.unwrap());
+    }
+    let run = find_run(conn, Some(&owner), run_id).await.unwrap();
+    assert_eq!(
+        (run.state, run.state_reason.as_str()),
+        (RunState::Finishing, "")
     );
 }

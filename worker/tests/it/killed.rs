@@ -40,7 +40,8 @@ impl Drop for WorkerProcess {
     }
 }
 
-fn totals(run: &Run) -> (i64, i64, i64, i64, i64, i64) {
+/// What two runs of one request must have in common.
+pub fn totals(run: &Run) -> (i64, i64, i64, i64, i64, i64) {
     (
         run.recorded,
         run.passed,

@@ -2,5 +2,6 @@
 
 mod harness;
 mod killed;
+mod pausing;
 mod runs;
 mod stopping;

@@ -1,4 +1,4 @@
-//! `opb cancel`: ends a run.
+//! `opb cancel`, `opb pause` and `opb resume`: tell a run to end, to wait, or to go on.
 
 use clap::Args;
 use opb_core::runs::Run;
@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::{print, print_json};
 use crate::{client::ClientSettings, outcome::Outcome, tables};
 
-/// Cancel a run; what is recorded stays
+/// Names the run that is told.
 #[derive(Debug, Args)]
-pub struct CancelRun {
+pub struct ControlRun {
     /// The run's id
     #[arg(value_name = "RUN")]
     run: Uuid,
@@ -18,9 +18,10 @@ pub struct CancelRun {
     client: ClientSettings,
 }
 
-impl CancelRun {
-    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
-        let path = format!("/api/v1/runs/{}/cancel", self.run);
+impl ControlRun {
+    /// Sends the run what it is told: the last segment of an address, such as `pause`.
+    pub async fn execute(self, what: &str, json: bool) -> anyhow::Result<Outcome> {
+        let path = format!("/api/v1/runs/{}/{what}", self.run);
         let run: Run = self.client.connect()?.post(&path, &json!({})).await?;
         if json {
             print_json(&run)?;
