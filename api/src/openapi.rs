@@ -101,6 +101,7 @@ fn document_problems(document: &mut Document) {
         let operations = [
             &mut item.get,
             &mut item.post,
+            &mut item.put,
             &mut item.patch,
             &mut item.delete,
         ];

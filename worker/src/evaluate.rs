@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct PreparedItem {
     /// The item's own id.
     pub(crate) id: String,
-    vars: Map<String, Value>,
+    pub(crate) vars: Map<String, Value>,
     expected: Option<Value>,
     expected_text: Option<String>,
     /// The item's own scorers.
@@ -57,31 +57,36 @@ impl PreparedItem {
     }
 }
 
-/// Evaluates one item under one prompt on one model. Nothing when `halt` comes before the model was called.
+/// What became of an evaluation.
+pub(crate) struct Evaluated {
+    /// The result. Nothing when `halt` came before there was one.
+    pub(crate) evaluation: Option<NewEvaluation>,
+    /// True when calls may have been paid for whose cost nobody told.
+    pub(crate) unaccounted: bool,
+}
+
+/// Evaluates one item under one prompt on one model. Once `halt` comes no further call begins.
 pub(crate) async fn evaluate(
     worker: Arc<Worker>,
     run: Arc<PreparedRun>,
     item: Arc<PreparedItem>,
     key: EvaluationKey,
     halt: CancellationToken,
-) -> Option<NewEvaluation> {
-    let (Some(prompt), Some(model)) = (
-        usize::try_from(key.prompt)
-            .ok()
-            .and_then(|position| run.prompts.get(position)),
-        usize::try_from(key.model)
-            .ok()
-            .and_then(|position| run.models.get(position)),
-    ) else {
-        return Some(failed(key, "internal", "the run has no such column", 0));
+) -> Evaluated {
+    let unasked = |kind, message: &str| Evaluated {
+        evaluation: Some(failed(key, kind, message, 0)),
+        unaccounted: false,
+    };
+    let Some((prompt, model)) = run.column(key) else {
+        return unasked("internal", "the run has no such column");
     };
     let provider = match &model.provider {
         Ok(provider) => provider,
-        Err(error) => return Some(failed(key, "model", error, 0)),
+        Err(error) => return unasked("model", error),
     };
     let messages = match prompt.render(&item.vars) {
         Ok(messages) => messages,
-        Err(error) => return Some(failed(key, "template", &error.to_string(), 0)),
+        Err(error) => return unasked("template", &error.to_string()),
     };
     let request = CompletionRequest {
         messages: &messages,
@@ -100,9 +105,16 @@ pub(crate) async fn evaluate(
         max_attempts,
         &halt,
     )
-    .await?;
+    .await;
     let attempts = i16::try_from(called.attempts).unwrap_or(i16::MAX);
-    let evaluation = match called.result {
+    let Some(result) = called.result else {
+        return Evaluated {
+            evaluation: None,
+            unaccounted: called.may_be_paid,
+        };
+    };
+    let answered = result.is_ok();
+    let evaluation = match result {
         Err(error) => failed(key, error.kind.name(), &error.message, attempts),
         Ok(completion) => {
             let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
@@ -110,7 +122,10 @@ pub(crate) async fn evaluate(
         }
     };
     count(&evaluation, provider.as_ref());
-    Some(evaluation)
+    Evaluated {
+        unaccounted: called.may_be_paid || answered && evaluation.cost_microusd.is_none(),
+        evaluation: Some(evaluation),
+    }
 }
 
 fn score(

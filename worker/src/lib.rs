@@ -11,6 +11,7 @@ mod lanes;
 mod leases;
 mod prepared;
 mod providers;
+mod purse;
 mod shard;
 pub mod simulation;
 mod wakeups;

@@ -1,16 +1,44 @@
 //! What an owner may do to a run that was submitted, beside cancelling it.
 
-use axum::{Json as Answer, extract::State};
-use opb_core::runs::{self, Run};
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use opb_core::runs::{self, ExtendRun, Run, UpdateRun};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use crate::{AppState, caller::Authenticated, parameters::Path, problem::Result};
+use crate::{AppState, body::Json, caller::Authenticated, parameters::Path, problem::Result};
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .routes(routes!(update_run))
         .routes(routes!(pause_run))
         .routes(routes!(resume_run))
+        .routes(routes!(retry_run))
+        .routes(routes!(extend_run))
+}
+
+/// Changes the budget of a run that has one. A run that paused because it was used up is to be resumed then.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/runs/{run}",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    request_body = UpdateRun,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The changed run", body = Run),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has no budget", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn update_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+    Json(body): Json<UpdateRun>,
+) -> Result<Answer<Run>> {
+    let mut conn = state.conn().await?;
+    let run = runs::update_run(&mut conn, &user, run, &body).await?;
+    Ok(Answer(run))
 }
 
 /// Pauses a run: no new call begins, calls that run are let finish and are recorded.
@@ -55,4 +83,52 @@ async fn resume_run(
 ) -> Result<Answer<Run>> {
     let mut conn = state.conn().await?;
     Ok(Answer(runs::resume_run(&mut conn, &user, run).await?))
+}
+
+/// Makes the evaluations of an ended run that ended in an error anew. What was spent on them stays spent.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{run}/retry",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 202, description = "The run is in the queue again", body = Run),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has not ended, was cancelled, or has no errors", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn retry_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+) -> Result<(StatusCode, Answer<Run>)> {
+    let mut conn = state.conn().await?;
+    let run = runs::retry_run(&mut conn, &user, run).await?;
+    Ok((StatusCode::ACCEPTED, Answer(run)))
+}
+
+/// Extends an ended run by prompts, models, items or repeats. What is recorded is not called again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{run}/extend",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    request_body = ExtendRun,
+    security(("bearer" = [])),
+    responses(
+        (status = 202, description = "The run is in the queue again", body = Run),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has not ended, or was cancelled", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn extend_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+    Json(body): Json<ExtendRun>,
+) -> Result<(StatusCode, Answer<Run>)> {
+    let mut conn = state.conn().await?;
+    let run = runs::extend_run(&mut conn, &user, run, &body).await?;
+    Ok((StatusCode::ACCEPTED, Answer(run)))
 }

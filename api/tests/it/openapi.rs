@@ -66,6 +66,7 @@ async fn the_document_is_sound() {
             let verbs = [
                 "list", "get", "create", "publish", "register", "login", "cancel", "follow",
                 "update", "delete", "refresh", "logout", "change", "revoke", "pause", "resume",
+                "retry", "extend", "estimate",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);

@@ -48,8 +48,10 @@ enum Command {
     Cancel(control::ControlRun),
     /// Pause a run: calls that run are let finish, no new one begins
     Pause(control::ControlRun),
-    /// Let a paused run go on
-    Resume(control::ControlRun),
+    Resume(control::ResumeRun),
+    /// Make the evaluations of a run that ended in an error anew
+    Retry(control::ControlRun),
+    Extend(control::ExtendCommand),
     Import(import::Import),
     Provider(provider::ProviderCommand),
     Simulate(simulate::Simulate),
@@ -74,7 +76,9 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Runs(command) => alone(command.execute(json)),
         Command::Cancel(command) => alone(command.execute("cancel", json)),
         Command::Pause(command) => alone(command.execute("pause", json)),
-        Command::Resume(command) => alone(command.execute("resume", json)),
+        Command::Resume(command) => alone(command.execute(json)),
+        Command::Retry(command) => alone(command.execute("retry", json)),
+        Command::Extend(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),

@@ -20,7 +20,8 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     // Shards before runs: the order in which workers lock them too, so that the two cannot wait for each other.
     sqlx::query!(
         "-- cancel::cancel_run
-        update shards set state = 'dead', lease_until = null where run_id = $1 and state in ('available', 'running')",
+        update shards set state = 'dead', lease_until = null, reserved_microusd = 0
+        where run_id = $1 and state in ('available', 'running')",
         run_id
     )
     .execute(&mut *tx)
@@ -41,10 +42,12 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     ) {
         return Err(Error::Conflict("the run has ended already".into()));
     }
+    // Calls that run may be paid for: what was reserved for them is unaccounted until they are told of.
     sqlx::query!(
         "-- cancel::cancel_run
         update runs
-        set state = 'cancelled', state_reason = 'cancelled by ' || $2, shards_open = 0, finished_at = now()
+        set state = 'cancelled', state_reason = 'cancelled by ' || $2, shards_open = 0, finished_at = now(),
+            reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd
         where id = $1",
         run_id,
         user.username

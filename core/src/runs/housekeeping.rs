@@ -8,8 +8,8 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    EvaluationKey, NewEvaluation, ShardLease, ShardRange, control::tell, lease::close_shard,
-    load_work, record::insert, recorded_keys,
+    EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange, budget::settle,
+    control::tell, lease::close_shard, load_work, record::insert, recorded_keys,
 };
 use crate::{Result, auth, queue};
 
@@ -58,6 +58,7 @@ struct ExpiredShard {
     size: i32,
     fence: i64,
     crashes: i32,
+    reserved_microusd: i64,
 }
 
 async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> Result<()> {
@@ -69,7 +70,7 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
         set state = 'available', lease_until = null, crashes = crashes + 1, fence = fence + 1
         where id in (select id from shards where state = 'running' and lease_until < now()
                      order by lease_until limit $1 for update skip locked)
-        returning id, run_id, first_ordinal, size, fence, crashes",
+        returning id, run_id, first_ordinal, size, fence, crashes, reserved_microusd",
         ROUND
     )
     .fetch_all(&mut *tx)
@@ -77,6 +78,13 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
     for shard in &expired {
         tracing::warn!(shard.id = %shard.id, run.id = %shard.run_id, shard.crashes, "a lease ran out");
         mended.expired_leases += 1;
+        // Its calls may have been paid for, and nobody told.
+        let settlement = Settlement {
+            keep_microusd: 0,
+            unaccounted_microusd: shard.reserved_microusd,
+        };
+        let reserved = shard.reserved_microusd;
+        settle(&mut tx, shard.run_id, shard.id, reserved, settlement).await?;
         if shard.crashes >= CRASHES_BEFORE_DEATH {
             mended.poisoned_evaluations += give_up(&mut tx, shard).await?;
         } else if shard.crashes >= CRASHES_BEFORE_SPLIT && shard.size > 1 {
@@ -170,6 +178,7 @@ async fn missing_ordinals(tx: &mut PgConnection, shard: &ExpiredShard) -> Result
             first_ordinal: shard.first_ordinal,
             size: shard.size,
         },
+        planned: work.shape.evaluations(),
     };
     let recorded: std::collections::HashSet<EvaluationKey> = recorded_keys(tx, &work, &lease)
         .await?

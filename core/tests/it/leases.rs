@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use opb_core::runs::{
-    HeldLease, NewEvaluation, Recorded, RunState, ShardLease, cancel_run, claim_shard, find_run,
-    finish_shard, load_work, mend, pause_run, record, release_shard, renew_lease, resume_run,
+    HeldLease, NewEvaluation, Recorded, RunState, Settlement, ShardLease, cancel_run, claim_shard,
+    find_run, finish_shard, load_work, mend, pause_run, record, release_shard, renew_lease,
+    resume_run,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -83,11 +84,15 @@ async fn results_are_kept_once_however_often_they_come() {
         .unwrap();
     let batch = results(conn, &lease).await;
     assert_eq!(
-        record(conn, &lease, &batch).await.unwrap(),
+        record(conn, &lease, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Kept(1)
     );
     assert_eq!(
-        record(conn, &lease, &batch).await.unwrap(),
+        record(conn, &lease, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Kept(0)
     );
     let run = find_run(conn, Some(&owner), run_id).await.unwrap();
@@ -117,7 +122,9 @@ async fn a_late_worker_writes_nothing() {
     expire(conn, &late).await;
     assert_eq!(mend(conn).await.unwrap().expired_leases, 1);
     assert_eq!(
-        record(conn, &late, &batch).await.unwrap(),
+        record(conn, &late, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Fenced,
         "rescued, not claimed yet"
     );
@@ -126,7 +133,9 @@ async fn a_late_worker_writes_nothing() {
         .unwrap()
         .unwrap();
     assert_eq!(
-        record(conn, &late, &batch).await.unwrap(),
+        record(conn, &late, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Fenced,
         "claimed by another"
     );
@@ -140,12 +149,16 @@ async fn a_late_worker_writes_nothing() {
         [held]
     );
     assert_eq!(
-        record(conn, &next, &batch).await.unwrap(),
+        record(conn, &next, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Kept(1)
     );
     assert!(finish_shard(conn, &next).await.unwrap());
     assert_eq!(
-        record(conn, &next, &batch).await.unwrap(),
+        record(conn, &next, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Fenced,
         "done is done"
     );
@@ -164,8 +177,8 @@ async fn a_released_shard_can_be_claimed_at_once_and_counts_no_crash() {
         .await
         .unwrap()
         .unwrap();
-    release_shard(conn, &lease).await.unwrap();
-    release_shard(conn, &lease).await.unwrap();
+    release_shard(conn, &lease, 0, 0).await.unwrap();
+    release_shard(conn, &lease, 0, 0).await.unwrap();
     let again = claim_shard(conn, shards[0], "w", LEASE)
         .await
         .unwrap()
@@ -192,7 +205,9 @@ async fn a_cancelled_run_takes_no_more_results() {
     let run = cancel_run(conn, &owner, run_id).await.unwrap();
     assert_eq!(run.state, RunState::Cancelled);
     assert_eq!(
-        record(conn, &lease, &batch).await.unwrap(),
+        record(conn, &lease, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Fenced
     );
     assert!(
@@ -241,11 +256,13 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
                    where jobs.status = 'Pending' and shards.state = 'available'";
         sqlx::query_scalar(sql).fetch_one(conn).await.unwrap()
     };
-    release_shard(conn, released).await.unwrap();
+    release_shard(conn, released, 0, 0).await.unwrap();
     assert_eq!(waiting(conn).await, 0, "nothing of it is in the queue");
     for lease in held {
         let batch = results(conn, lease).await;
-        record(conn, lease, &batch).await.unwrap();
+        record(conn, lease, &batch, Settlement::default())
+            .await
+            .unwrap();
         assert!(finish_shard(conn, lease).await.unwrap());
     }
     let run = resume_run(conn, &owner, run_id).await.unwrap();
@@ -259,7 +276,9 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
     for lease in &last {
         let batch = results(conn, lease).await;
         assert_eq!(
-            record(conn, lease, &batch).await.unwrap(),
+            record(conn, lease, &batch, Settlement::default())
+                .await
+                .unwrap(),
             Recorded::Kept(1),
             "calls that ran are recorded"
         );

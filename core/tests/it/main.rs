@@ -1,5 +1,6 @@
 //! The domain on a real Postgres.
 
+mod budgets;
 mod leases;
 mod mending;
 mod publishing;
