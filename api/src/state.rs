@@ -32,6 +32,8 @@ pub struct Shared {
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
     pub(crate) behind_tls: bool,
+    /// The quota of users that are no administrators and have none of their own.
+    pub(crate) user_daily_budget_microusd: i64,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -66,6 +68,7 @@ impl AppState {
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             outbound: Arc::clone(&settings.outbound),
+            user_daily_budget_microusd: settings.user_daily_budget,
             behind_tls: settings.behind_tls,
             pool,
             master_key,

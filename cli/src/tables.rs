@@ -134,7 +134,9 @@ pub fn estimate(estimate: &Estimate) -> String {
     ];
     if !estimate.unpriced.is_empty() {
         let models = text::plain(&estimate.unpriced.join(", "));
-        lines.push(format!("The cost is unknown: no price is set for {models}."));
+        lines.push(format!(
+            "The cost is unknown: no price is set for {models}."
+        ));
     }
     for column in &estimate.columns {
         let basis = match column.basis {

@@ -54,6 +54,7 @@ impl Server {
             login_failures_per_address: 1_000,
             registrations_per_address: 1_000,
             trusted_proxies: Vec::new(),
+            user_daily_budget: 0,
         };
         change(&mut settings);
         let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();

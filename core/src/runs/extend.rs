@@ -74,7 +74,7 @@ pub async fn extend_run(
     insert_columns(
         &mut tx,
         run_id,
-        (before.prompts, &checked.prompt_version_ids[prompts..]),
+        (before.prompts, &checked.prompts[prompts..]),
         (before.models, &checked.model_ids[models..]),
     )
     .await?;

@@ -93,8 +93,13 @@ pub async fn submit_run(
         }
         other => other?,
     }
-    let (prompts, models) = (&checked.prompt_version_ids, &checked.model_ids);
-    insert_columns(&mut tx, run_id, (0, prompts), (0, models)).await?;
+    insert_columns(
+        &mut tx,
+        run_id,
+        (0, &checked.prompts),
+        (0, &checked.model_ids),
+    )
+    .await?;
     let ranges: Vec<ShardRange> = plan::shards(checked.shape.evaluations()).collect();
     insert_shards(&mut tx, run_id, &ranges).await?;
     let run = find_run(&mut tx, Some(owner), run_id).await?;
@@ -106,7 +111,7 @@ pub async fn submit_run(
 /// A request whose every reference is known.
 pub(super) struct Checked {
     pub(super) benchmark: BenchmarkVersion,
-    pub(super) prompt_version_ids: Vec<Uuid>,
+    pub(super) prompts: Vec<PromptVersion>,
     pub(super) model_ids: Vec<Uuid>,
     pub(super) shape: RunShape,
 }
@@ -227,7 +232,7 @@ fn finish_check(
     }
     Ok(Checked {
         benchmark,
-        prompt_version_ids: prompts.iter().map(|prompt| prompt.id).collect(),
+        prompts,
         model_ids,
         shape,
     })
@@ -420,15 +425,16 @@ async fn insert_run(
 pub(super) async fn insert_columns(
     tx: &mut PgConnection,
     run_id: Uuid,
-    (first_prompt, prompt_version_ids): (i16, &[Uuid]),
+    (first_prompt, prompts): (i16, &[PromptVersion]),
     (first_model, model_ids): (i16, &[Uuid]),
 ) -> Result<()> {
+    let prompt_version_ids: Vec<Uuid> = prompts.iter().map(|prompt| prompt.id).collect();
     sqlx::query!(
         "-- submit::insert_columns
         insert into run_prompts (run_id, position, prompt_version_id)
         select $1, $3 + ordinality - 1, id from unnest($2::uuid[]) with ordinality as version (id, ordinality)",
         run_id,
-        prompt_version_ids,
+        &prompt_version_ids,
         i64::from(first_prompt)
     )
     .execute(&mut *tx)

@@ -7,12 +7,13 @@ use opb_core::{
     models::{ModelPrice, update_price},
     runs::{
         NewEvaluation, Recorded, Reserved, RunState, Settlement, SubmitRun, UpdateRun, add_spend,
-        claim_shard, find_run, load_work, mend, record, release_shard, reserve, submit_run,
-        update_run,
+        check_quota, claim_shard, find_run, load_work, mend, record, release_shard, reserve,
+        set_quota, submit_run, update_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -201,4 +202,70 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
         Some("runs_budget_check"),
         "the table itself refuses"
     );
+}
+
+#[tokio::test]
+async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 3).await;
+    sqlx::query("update users set role = 'user'")
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    // Refuses as the API does: in the transaction that submits.
+    let submit = async |conn: &mut sqlx::PgConnection, budget| {
+        let mut tx = conn.begin().await.unwrap();
+        let run = submit_run(&mut tx, &owner, &request(bounded(), budget), None).await?;
+        check_quota(&mut tx, &owner, run.id, 1_000).await?;
+        tx.commit().await.unwrap();
+        Ok::<_, Error>(run)
+    };
+    submit(conn, None).await.unwrap(); // Simulated models cost nothing.
+    sqlx::query("update providers set kind = 'openai', base_url = 'http://127.0.0.1/v1'")
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    sqlx::query("delete from runs")
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    assert!(matches!(submit(conn, None).await, Err(Error::Invalid(_))));
+    assert!(matches!(
+        submit(conn, Some(1_001)).await,
+        Err(Error::Conflict(_))
+    ));
+    let first = submit(conn, Some(600)).await.unwrap();
+    assert!(matches!(
+        submit(conn, Some(401)).await,
+        Err(Error::Conflict(_))
+    ));
+    add_spend(conn, first.id, 100).await.unwrap();
+    opb_core::runs::cancel_run(conn, &owner, first.id)
+        .await
+        .unwrap();
+    let second = submit(conn, Some(900)).await.unwrap();
+    assert!(
+        matches!(submit(conn, Some(1)).await, Err(Error::Conflict(_))),
+        "the hundred count"
+    );
+    sqlx::query("update runs set finished_at = now() - interval '25 hours' where id = $1")
+        .bind(first.id)
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    submit(conn, Some(100)).await.unwrap();
+    set_quota(conn, &owner.username, Some(0)).await.unwrap();
+    assert!(
+        check_quota(conn, &owner, second.id, 1_000_000)
+            .await
+            .is_err()
+    );
+    set_quota(conn, &owner.username, None).await.unwrap();
+    sqlx::query("update users set role = 'admin'")
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    check_quota(conn, &owner, second.id, 0).await.unwrap();
+    assert!(set_quota(conn, "nobody", None).await.is_err());
 }

@@ -1,6 +1,7 @@
 //! The domain on a real Postgres.
 
 mod budgets;
+mod estimating;
 mod leases;
 mod mending;
 mod publishing;

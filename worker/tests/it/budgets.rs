@@ -54,10 +54,20 @@ async fn sixteen_racing_workers_never_spend_more_than_a_dollar() {
     }
     let mut workers = Vec::new();
     for _ in 0..15 {
-        let pool = opb_core::database::connect(&db.url().into(), 4, "racing worker")
+        let pool = opb_core::database::connect(&db.url().into(), 5, "racing worker")
             .await
             .unwrap();
-        let settings = ["--lease", "2", "--allow-outbound", "127.0.0.1"];
+        // Patient, however busy the machine is: what is lost here is to be lost by the kill.
+        let settings = [
+            "--lease",
+            "30",
+            "--silence-timeout",
+            "30",
+            "--call-timeout",
+            "60",
+            "--allow-outbound",
+            "127.0.0.1",
+        ];
         workers.push(RunningWorker::start_on(&pool, &settings));
     }
     doomed.kill();
