@@ -89,9 +89,11 @@ impl Refusal {
         self
     }
 
-    /// True when the thing is not there (any more).
-    pub(crate) fn is_not_found(&self) -> bool {
-        self.problem.status == StatusCode::NOT_FOUND.as_u16()
+    /// True when asking again cannot help: the thing, or the right to see it, is gone.
+    pub(crate) fn is_final(&self) -> bool {
+        [StatusCode::NOT_FOUND, StatusCode::UNAUTHORIZED]
+            .iter()
+            .any(|status| self.problem.status == status.as_u16())
     }
 }
 
@@ -103,11 +105,20 @@ impl From<Error> for Refusal {
             Error::Invalid(fields) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with_errors(fields)
             }
+            Error::Unrenderable(field) => {
+                Self::new(StatusCode::BAD_REQUEST, "unrenderable", detail).with_errors(vec![field])
+            }
             Error::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", detail),
             Error::Unauthenticated(_) | Error::UserGone => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
             }
             Error::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            Error::RegistrationClosed => {
+                Self::new(StatusCode::FORBIDDEN, "registration_closed", detail)
+            }
+            Error::InvitationNeeded => {
+                Self::new(StatusCode::FORBIDDEN, "invitation_needed", detail)
+            }
             Error::TooManyAttempts {
                 retry_after_seconds,
             } => Self {
@@ -251,9 +262,16 @@ mod tests {
         };
         check(Error::NotFound("the prompt `a`".into()), 404, "not_found");
         check(Error::invalid("a", "is wrong"), 422, "invalid");
+        check(
+            Error::Unrenderable(FieldError::new("body.text", "costs too much")),
+            400,
+            "unrenderable",
+        );
         check(Error::Conflict("taken".into()), 409, "conflict");
         check(Error::Unauthenticated("who?"), 401, "unauthenticated");
         check(Error::Forbidden("no"), 403, "forbidden");
+        check(Error::RegistrationClosed, 403, "registration_closed");
+        check(Error::InvitationNeeded, 403, "invitation_needed");
         check(Error::UserGone, 401, "unauthenticated");
         check(
             Error::TooManyAttempts {

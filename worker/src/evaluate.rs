@@ -1,13 +1,17 @@
 //! One evaluation: render, call, price, score. Whatever goes wrong becomes a recorded error, never a failure of the shard.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use opb_core::{
     benchmarks::StoredItem,
-    metrics::METRICS,
+    metrics::{METRICS, ModelLabels},
     models::cost_microusd,
     runs::{EvaluationKey, NewEvaluation, ScoredLine},
     scorers::{Outcome, ScoreInput, combine},
+    template::CompiledPrompt,
 };
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +20,7 @@ use crate::{
     Worker,
     call::call,
     prepared::{PreparedModel, PreparedRun, Scorers},
-    providers::{AnswerHint, Completion, CompletionRequest, Provider},
+    providers::{AnswerHint, Completion, CompletionRequest},
 };
 
 /// An item, ready to be asked about.
@@ -73,20 +77,32 @@ pub(crate) async fn evaluate(
     key: EvaluationKey,
     halt: CancellationToken,
 ) -> Evaluated {
-    let unasked = |kind, message: &str| Evaluated {
-        evaluation: Some(failed(key, kind, message, 0)),
-        unaccounted: false,
-    };
     let Some((prompt, model)) = run.column(key) else {
-        return unasked("internal", "the run has no such column");
+        return unasked(key, "internal", "the run has no such column");
     };
+    let evaluated = ask(&worker, &run, &item, model, prompt, key, &halt).await;
+    if let Some(evaluation) = &evaluated.evaluation {
+        count(evaluation, &model.labels);
+    }
+    evaluated
+}
+
+async fn ask(
+    worker: &Worker,
+    run: &PreparedRun,
+    item: &PreparedItem,
+    model: &PreparedModel,
+    prompt: &CompiledPrompt,
+    key: EvaluationKey,
+    halt: &CancellationToken,
+) -> Evaluated {
     let provider = match &model.provider {
         Ok(provider) => provider,
-        Err(error) => return unasked("model", error),
+        Err(error) => return unasked(key, "model", error),
     };
     let messages = match prompt.render(&item.vars) {
         Ok(messages) => messages,
-        Err(error) => return unasked("template", &error.to_string()),
+        Err(error) => return unasked(key, "template", &error.to_string()),
     };
     let request = CompletionRequest {
         messages: &messages,
@@ -101,9 +117,10 @@ pub(crate) async fn evaluate(
     let called = call(
         provider.as_ref(),
         &model.governor,
+        &model.labels,
         &request,
         max_attempts,
-        &halt,
+        halt,
     )
     .await;
     let attempts = i16::try_from(called.attempts).unwrap_or(i16::MAX);
@@ -118,10 +135,9 @@ pub(crate) async fn evaluate(
         Err(error) => failed(key, error.kind.name(), &error.message, attempts),
         Ok(completion) => {
             let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
-            score(key, &item, scorers, model, completion, attempts)
+            score(key, item, scorers, model, completion, attempts)
         }
     };
-    count(&evaluation, provider.as_ref());
     Evaluated {
         unaccounted: called.may_be_paid || answered && evaluation.cost_microusd.is_none(),
         evaluation: Some(evaluation),
@@ -150,7 +166,15 @@ fn score(
     let results: Vec<_> = scorers
         .0
         .iter()
-        .map(|(_, scorer)| (scorer.weight(), scorer.metric(), scorer.score(&input)))
+        .map(|(name, scorer)| {
+            let started = Instant::now();
+            let result = scorer.score(&input);
+            METRICS
+                .scorer_duration
+                .with_label_values(&[name])
+                .observe(started.elapsed().as_secs_f64());
+            (scorer.weight(), scorer.metric(), result)
+        })
         .collect();
     let combined = combine(&results);
     let lines = scorers
@@ -208,6 +232,14 @@ fn line(scorer: &str, metric: Option<&str>, outcome: &Outcome) -> ScoredLine {
     }
 }
 
+/// An evaluation whose model cannot be asked.
+fn unasked(key: EvaluationKey, kind: &str, message: &str) -> Evaluated {
+    Evaluated {
+        evaluation: Some(failed(key, kind, message, 0)),
+        unaccounted: false,
+    }
+}
+
 fn failed(key: EvaluationKey, kind: &str, message: &str, attempts: i16) -> NewEvaluation {
     NewEvaluation {
         key,
@@ -218,16 +250,31 @@ fn failed(key: EvaluationKey, kind: &str, message: &str, attempts: i16) -> NewEv
     }
 }
 
-fn count(evaluation: &NewEvaluation, provider: &dyn Provider) {
+fn count(evaluation: &NewEvaluation, labels: &ModelLabels) {
     let state = if evaluation.error_kind.is_some() {
         "error"
     } else {
         "scored"
     };
+    let [provider, model] = labels.both();
     METRICS
         .evaluations
-        .with_label_values(&[state, provider.name()])
+        .with_label_values(&[state, provider, model])
         .inc();
+    for (kind, count) in [
+        ("input", evaluation.input_tokens),
+        ("output", evaluation.output_tokens),
+    ] {
+        if let Some(count) = count {
+            METRICS
+                .tokens
+                .with_label_values(&[provider, model, kind])
+                .observe(count.into());
+        }
+    }
+    if let Some(cost) = evaluation.cost_microusd {
+        METRICS.add_cost(labels, cost);
+    }
 }
 
 fn milliseconds(duration: Duration) -> i32 {

@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context as _;
 use opb_core::{
+    metrics::{METRICS, ModelLabels},
     models::Price,
     runs::{EvaluationKey, RunModel, RunWork, ShardLease, load_work},
     scorers::{Scorer, ScorerSpec},
-    template::CompiledPrompt,
+    template::{CompiledPrompt, TemplateError},
 };
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -38,6 +39,7 @@ pub(crate) struct PreparedModel {
     pub(crate) provider: Result<Arc<dyn Provider>, String>,
     pub(crate) governor: Arc<Governor>,
     pub(crate) price: Option<Price>,
+    pub(crate) labels: ModelLabels,
     /// The most tokens that an answer can have, if known.
     pub(crate) output_limit: Option<i64>,
     /// How long the parameters are that are sent along: some of them are paid for, such as tools and schemas.
@@ -104,8 +106,11 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
     let prompts = work
         .prompts
         .iter()
-        .map(CompiledPrompt::compile)
-        .collect::<Result<_, _>>();
+        .map(|prompt| {
+            let compiled = CompiledPrompt::compile(&prompt.body)?;
+            Ok(compiled.with_defaults(prompt.defaults.clone()))
+        })
+        .collect::<Result<_, TemplateError>>();
     let models = work.models.iter().map(|model| {
         let bounded = !work.budgeted || (model.price.is_some() && model.output_limit.is_some());
         let provider = if bounded {
@@ -119,6 +124,7 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
             price: model.price,
             output_limit: model.output_limit,
             parameters_bytes: serde_json::to_string(&model.parameters).map_or(0, |text| text.len()),
+            labels: METRICS.model(&model.provider.name, &model.name),
         }
     });
     Ok(PreparedRun {

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use opb_core::{
-    Error,
+    Error, auth,
     library::Page,
     runs::{self, Estimate, Evaluation, EvaluationKey, Run, SubmitRun},
 };
@@ -83,6 +83,7 @@ async fn list_runs(
     security(("bearer" = [])),
     responses(
         (status = 202, description = "The run is in the queue", body = Run, headers(("location" = String, description = "The run's address"))),
+        (status = 403, description = "The API key lacks the scope, or the caller's email address is not verified and this server asks for it", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "The idempotency key was used for another request, or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -94,6 +95,11 @@ async fn create_run(
 ) -> Result<impl IntoResponse> {
     let key = idempotency_key(&headers)?;
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
+    if state.require_verified_email {
+        auth::require_verified_email(&mut tx, &user)
+            .await
+            .map_err(|error| Refusal::from(error).with_code("email_not_verified"))?;
+    }
     let run = runs::submit_run(&mut tx, &user, &body, key).await?;
     runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
     tx.commit().await.map_err(Error::Database)?;

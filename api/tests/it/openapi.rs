@@ -65,8 +65,10 @@ async fn the_document_is_sound() {
             let (verb, _) = name.split_once('_').unwrap();
             let verbs = [
                 "list", "get", "create", "publish", "register", "login", "cancel", "follow",
-                "update", "delete", "refresh", "logout", "change", "revoke", "pause", "resume",
-                "retry", "extend", "estimate",
+                "update", "delete", "refresh", "logout", "change", "revoke", "request", "confirm",
+                "verify", "start", "finish", "link", "suggest", "compare", "render", "set", "fork",
+                "offer", "accept", "decline", "withdraw", "save", "import", "export", "report",
+                "moderate", "pause", "resume", "retry", "extend", "estimate",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);

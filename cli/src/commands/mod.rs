@@ -1,10 +1,12 @@
 //! The subcommands: one file each, but for those that only tell a run what to do. Each starts the runtime that it needs, none before the command line is parsed.
 
 mod admin;
+mod compare;
 mod completions;
 mod control;
 mod demo;
 mod doctor;
+mod health;
 mod import;
 mod leaderboard;
 mod migrate;
@@ -43,6 +45,7 @@ enum Command {
     Demo(Box<demo::Demo>),
     Run(Box<run::RunBenchmark>),
     Leaderboard(leaderboard::ShowLeaderboard),
+    Compare(compare::CompareColumns),
     Runs(runs::ListRuns),
     /// Cancel a run; what is recorded stays
     Cancel(control::ControlRun),
@@ -58,6 +61,7 @@ enum Command {
     Migrate(migrate::Migrate),
     Admin(admin::Admin),
     Doctor(Box<doctor::Doctor>),
+    Health(health::Health),
     Completions(completions::Completions),
     Postgres(postgres::WithPostgres),
 }
@@ -73,6 +77,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Demo(command) => with_threads(command.execute(json)),
         Command::Run(command) => alone(command.execute(json)),
         Command::Leaderboard(command) => alone(command.execute(json)),
+        Command::Compare(command) => alone(command.execute(json)),
         Command::Runs(command) => alone(command.execute(json)),
         Command::Cancel(command) => alone(command.execute("cancel", json)),
         Command::Pause(command) => alone(command.execute("pause", json)),
@@ -85,6 +90,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),
         Command::Doctor(command) => alone(command.execute(json, program.file.config)),
+        Command::Health(command) => alone(command.execute()),
         Command::Completions(command) => command.execute(),
         Command::Postgres(command) => alone(command.execute()),
     }

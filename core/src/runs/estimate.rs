@@ -15,7 +15,6 @@ use crate::{
     benchmarks::list_items,
     library::PromptVersion,
     models::{Price, cost_microusd},
-    template::CompiledPrompt,
 };
 
 /// So many items are rendered to see how long a prompt is.
@@ -292,7 +291,7 @@ fn whole(number: f64) -> i64 {
 
 /// Tokens of a rendered prompt, four bytes each, on the average of these items.
 fn rendered_tokens(prompt: &PromptVersion, items: &[crate::benchmarks::StoredItem]) -> f64 {
-    let Ok(compiled) = CompiledPrompt::compile(&prompt.body) else {
+    let Ok(compiled) = prompt.compile() else {
         return 0.0; // Checking has refused it.
     };
     let lengths: Vec<u32> = items

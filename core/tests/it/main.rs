@@ -2,7 +2,9 @@
 
 mod budgets;
 mod estimating;
+mod backlog;
 mod leases;
+mod library;
 mod mending;
 mod publishing;
 mod sealing;
