@@ -16,6 +16,7 @@ pub(crate) mod control;
 pub mod cookie;
 pub(crate) mod events;
 pub(crate) mod evidence;
+pub(crate) mod exchange;
 pub(crate) mod favourites;
 pub mod identities;
 pub mod invitations;

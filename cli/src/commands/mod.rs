@@ -11,6 +11,7 @@ mod import;
 mod leaderboard;
 mod migrate;
 mod postgres;
+mod prompts;
 mod provider;
 mod run;
 mod runs;
@@ -56,6 +57,7 @@ enum Command {
     Retry(control::ControlRun),
     Extend(control::ExtendCommand),
     Import(import::Import),
+    Prompts(prompts::PromptsCommand),
     Provider(provider::ProviderCommand),
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
@@ -85,6 +87,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Retry(command) => alone(command.execute("retry", json)),
         Command::Extend(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
+        Command::Prompts(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),
         Command::Admin(command) => alone(command.execute(json)),
