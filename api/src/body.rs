@@ -40,7 +40,17 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
                 "the body must be JSON, with the header `content-type: application/json`",
             ));
         }
-        let body = read(request, state.body_limit_bytes).await?;
+        // Half of the request's time: the other half is for the answer.
+        let body = read(request, state.body_limit_bytes);
+        let body = tokio::time::timeout(state.request_timeout / 2, body).await;
+        let Ok(body) = body else {
+            return Err(Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow_body",
+                "the body did not come in time",
+            ));
+        };
+        let body = body?;
         parse(&body).map(Self)
     }
 }

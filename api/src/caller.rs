@@ -8,8 +8,9 @@ use axum::{
 };
 use opb_core::{
     Error,
-    auth::{self, ApiKeyScope, Caller, Credential, CurrentUser},
+    auth::{self, AccessToken, ApiKeyScope, Caller, Credential, CurrentUser},
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use crate::{
@@ -29,6 +30,42 @@ pub(crate) struct LoggedIn {
     pub(crate) user: CurrentUser,
     /// Through which session.
     pub(crate) session_id: Uuid,
+}
+
+/// The credential of a stream, which is looked at again and again while the stream lasts.
+pub(crate) enum Watch {
+    /// There is none.
+    Nobody,
+    /// An access token; the stream may outlast it, but not its session.
+    Session(AccessToken),
+    /// An API key.
+    ApiKey(SecretString),
+}
+
+impl Watch {
+    /// Who sees the stream now.
+    pub(crate) async fn viewer(&self, state: &AppState) -> Result<Option<CurrentUser>, Error> {
+        match self {
+            Self::Nobody => Ok(None),
+            Self::Session(token) => auth::user_of_session(&state.pool, *token).await.map(Some),
+            Self::ApiKey(key) => {
+                let caller = authenticate(state, key.expose_secret()).await?;
+                Ok(Some(caller.user))
+            }
+        }
+    }
+}
+
+impl FromRequestParts<AppState> for Watch {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        Ok(match bearer(parts)? {
+            None => Self::Nobody,
+            Some(key) if auth::is_api_key(key) => Self::ApiKey(key.into()),
+            Some(token) => Self::Session(state.accounts.tokens.verify_access(token)?),
+        })
+    }
 }
 
 impl FromRequestParts<AppState> for Authenticated {
@@ -114,13 +151,16 @@ fn nobody() -> Refusal {
 }
 
 /// The nouns that the scopes of prompts open.
-const LIBRARY: [&str; 6] = [
+const LIBRARY: [&str; 9] = [
     "prompts",
     "benchmarks",
     "change-requests",
     "categories",
     "tags",
     "saved-searches",
+    "collections",
+    "comments",
+    "preferences",
 ];
 
 /// What an API key needs for the route of a request; nothing for asking who one is.
@@ -133,9 +173,12 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
     let noun = route
         .strip_prefix("/api/v1/")
         .map(|rest| rest.split('/').next().unwrap_or(rest));
-    let reads = matches!(*method, Method::GET | Method::HEAD);
+    // Rendering and comparing take a body and change nothing.
+    let shows = route.ends_with("/render") || route.ends_with("/diff");
+    let reads = matches!(*method, Method::GET | Method::HEAD) || shows;
     match (noun, reads) {
         (Some("me"), true) => None,
+        (Some("users"), true) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), true) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), false) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsWrite),
         (Some("runs" | "models" | "providers" | "leaderboards"), true) => {
@@ -171,6 +214,11 @@ mod tests {
             Some(PromptsWrite),
         );
         check(Method::GET, "/api/v1/tags", Some(PromptsRead));
+        check(
+            Method::POST,
+            "/api/v1/prompts/{prompt}/render",
+            Some(PromptsRead),
+        );
         check(Method::GET, "/api/v1/runs/{run}/events", Some(RunsRead));
         check(Method::POST, "/api/v1/runs/{run}/cancel", Some(RunsWrite));
         check(
@@ -178,6 +226,15 @@ mod tests {
             "/api/v1/leaderboards/{benchmark}",
             Some(RunsRead),
         );
+        check(
+            Method::PUT,
+            "/api/v1/prompts/{prompt}/vote",
+            Some(PromptsWrite),
+        );
+        check(Method::POST, "/api/v1/preferences", Some(PromptsWrite));
+        check(Method::GET, "/api/v1/users/{user}", Some(PromptsRead));
+        check(Method::DELETE, "/api/v1/users/{user}", Some(Admin));
+        check(Method::PUT, "/api/v1/me/profile", Some(Admin));
         check(Method::POST, "/api/v1/providers", Some(Admin));
         check(Method::GET, "/api/v1/audit", Some(Admin));
         check(Method::GET, "/api/v1/something-new", Some(Admin));

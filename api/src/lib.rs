@@ -1,15 +1,20 @@
-//! The HTTP door of OpenPromptBank: it spells the domain's answers in REST, JSON and problem details.
+//! The HTTP door of OpenPromptBank: it spells the domain's answers in REST, JSON and problem details, and carries the
+//! mails of the outbox to the operator's mail server.
 //!
 //! This crate must never hold a rule or an SQL statement: both live in `opb-core`.
 //! It must never call a model either; whoever submits a run waits for the workers.
 
+mod account_pages;
 mod body;
 mod caller;
 mod client;
 mod dialects;
 mod etag;
+mod first_admin;
 mod headers;
+mod mail;
 mod middleware;
+mod oidc;
 mod openapi;
 mod paging;
 mod parameters;
@@ -21,9 +26,12 @@ mod server;
 mod settings;
 mod state;
 
+pub use mail::MailSettings;
+pub use oidc::OidcSettings;
+pub use opb_core::auth::Registration;
 pub use openapi::document;
 pub use paging::PageQuery;
 pub use problem::Problem;
 pub use server::{router, serve};
-pub use settings::{ApiSettings, CorsOrigin, Registration};
+pub use settings::{ApiSettings, CorsOrigin};
 pub use state::AppState;

@@ -13,9 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
-    AppState, Problem,
+    AppState, Problem, account_pages,
     dialects::{self, Dialect},
-    etag, routes,
+    etag, first_admin, routes,
 };
 
 #[derive(OpenApi)]
@@ -32,7 +32,9 @@ use crate::{
         (name = "benchmarks", description = "Items and scorers"),
         (name = "models", description = "Providers and models"),
         (name = "runs", description = "Runs, their evaluations and their live events"),
+        (name = "comparisons", description = "Is B really better than A?"),
         (name = "leaderboards", description = "Ranks with intervals"),
+        (name = "community", description = "Votes, rankings, blind preferences, favourites, comments, collections, profiles"),
         (name = "operations", description = "For operators and their tools")
     ),
     components(schemas(Problem)),
@@ -63,7 +65,13 @@ pub fn document() -> Document {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(routes::auth::routes())
+        .merge(routes::recovery::routes())
+        .merge(routes::identities::routes())
         .merge(routes::api_keys::routes())
+        .merge(routes::me::routes())
+        .merge(routes::cookie::routes())
+        .merge(routes::users::routes())
+        .merge(routes::invitations::routes())
         .merge(routes::audit::routes())
         .merge(dialects::django::routes())
         .merge(dialects::flask::routes())
@@ -79,7 +87,16 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::models::routes())
         .merge(routes::runs::routes())
         .merge(routes::events::routes())
+        .merge(routes::comparisons::routes())
         .merge(routes::leaderboards::routes())
+        .merge(routes::votes::routes())
+        .merge(routes::ranks::routes())
+        .merge(routes::evidence::routes())
+        .merge(routes::favourites::routes())
+        .merge(routes::comments::routes())
+        .merge(routes::collections::routes())
+        .merge(routes::preferences::routes())
+        .merge(routes::profiles::routes())
         .merge(routes::operations::routes())
 }
 
@@ -93,6 +110,8 @@ pub(crate) fn pages(mut document: Document) -> Router<AppState> {
         .config(Config::from("/api/openapi.json"))
         .into();
     pages
+        .merge(first_admin::pages())
+        .merge(account_pages::pages())
         .route("/", get(async || Redirect::temporary("/api/docs/")))
         .route(
             "/api/openapi.json",
@@ -139,7 +158,8 @@ fn document_dialect(dialect: Dialect, operation: &mut Operation) {
         (503, "Busy, or the database does not answer"),
     ];
     if operation.request_body.is_some() {
-        errors.push((403, "Registration is closed"));
+        errors.push((403, "Registration is closed, or by invitation"));
+        errors.push((408, "The body came too slowly"));
         errors.push((413, "The body is too large"));
         errors.push((415, "The body is not declared as JSON"));
         errors.push((429, "Too many attempts"));
@@ -164,6 +184,7 @@ fn problems_of(path: &str, operation: &Operation) -> Vec<(u16, &'static str)> {
     problems.push((503, "Busy, or the database does not answer"));
     if operation.request_body.is_some() {
         problems.push((400, "The body is not JSON, or there are two credentials"));
+        problems.push((408, "The body came too slowly"));
         problems.push((413, "The body is too large"));
         problems.push((415, "The body is not declared as JSON"));
     }

@@ -89,7 +89,8 @@ pub(crate) fn decode_key(cursor: &str) -> Result<EvaluationKey> {
     parse().ok_or_else(bad_cursor)
 }
 
-fn bad_cursor() -> Refusal {
+/// A cursor that no page gave.
+pub(crate) fn bad_cursor() -> Refusal {
     Refusal::invalid("cursor", "is not the `next_cursor` of a page of this list")
 }
 

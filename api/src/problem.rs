@@ -89,9 +89,11 @@ impl Refusal {
         self
     }
 
-    /// True when the thing is not there (any more).
-    pub(crate) fn is_not_found(&self) -> bool {
-        self.problem.status == StatusCode::NOT_FOUND.as_u16()
+    /// True when asking again cannot help: the thing, or the right to see it, is gone.
+    pub(crate) fn is_final(&self) -> bool {
+        [StatusCode::NOT_FOUND, StatusCode::UNAUTHORIZED]
+            .iter()
+            .any(|status| self.problem.status == status.as_u16())
     }
 }
 
@@ -111,6 +113,12 @@ impl From<Error> for Refusal {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
             }
             Error::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            Error::RegistrationClosed => {
+                Self::new(StatusCode::FORBIDDEN, "registration_closed", detail)
+            }
+            Error::InvitationNeeded => {
+                Self::new(StatusCode::FORBIDDEN, "invitation_needed", detail)
+            }
             Error::TooManyAttempts {
                 retry_after_seconds,
             } => Self {
@@ -262,6 +270,8 @@ mod tests {
         check(Error::Conflict("taken".into()), 409, "conflict");
         check(Error::Unauthenticated("who?"), 401, "unauthenticated");
         check(Error::Forbidden("no"), 403, "forbidden");
+        check(Error::RegistrationClosed, 403, "registration_closed");
+        check(Error::InvitationNeeded, 403, "invitation_needed");
         check(Error::UserGone, 401, "unauthenticated");
         check(
             Error::TooManyAttempts {

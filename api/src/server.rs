@@ -10,7 +10,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use opb_core::sealing::MasterKey;
+use opb_core::{auth, sealing::MasterKey};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -39,11 +39,23 @@ pub async fn serve(
     stop: CancellationToken,
     ready: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
+    // Settings that do not fit together are found before anybody is served.
+    let postman = settings.mail.postman(settings.public_url.as_ref())?;
+    let state = AppState::new(
+        pool.clone(),
+        Arc::clone(&master_key),
+        &settings,
+        stop.clone(),
+    )?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
-    let state = AppState::new(pool, master_key, &settings, stop.clone());
+    if let Some(secret) = &settings.first_admin_invitation {
+        auth::accept_first_admin(&mut *pool.acquire().await?, secret).await?;
+    }
+    let postman =
+        postman.map(|postman| tokio::spawn(postman.carry(pool, master_key, stop.clone())));
     let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
     ready(address);
@@ -54,6 +66,10 @@ pub async fn serve(
         .is_err()
     {
         tracing::warn!("some requests did not end in time and were cut off");
+    }
+    if let Some(postman) = postman {
+        // A mail whose attempt is cut off here is tried again by the next process.
+        let _ = tokio::time::timeout(DRAIN_TIME, postman).await;
     }
     Ok(())
 }
@@ -123,23 +139,22 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::{Problem, Registration};
+    use crate::Problem;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        api: ApiSettings,
+    }
 
     /// Asks routes that misbehave, on a process whose database is away.
     async fn ask(path: &str) -> (u16, Problem) {
-        let settings = ApiSettings {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            registration: Registration::Open,
-            body_limit_bytes: 1024,
-            request_timeout_seconds: 1,
-            cors_origins: Vec::new(),
-            behind_tls: false,
-            outbound: Arc::default(),
-            login_failures_per_account: 5,
-            login_failures_per_address: 1_000,
-            registrations_per_address: 1_000,
-            trusted_proxies: Vec::new(),
-        };
+        let words = [
+            "test",
+            "--listen=127.0.0.1:0",
+            "--request-timeout-seconds=1",
+        ];
+        let settings = <Program as clap::Parser>::parse_from(words).api;
         let pool = sqlx::postgres::PgPoolOptions::new()
             .acquire_timeout(Duration::from_millis(200))
             .connect_lazy("postgres://nobody@127.0.0.1:1/none")
@@ -147,7 +162,7 @@ mod tests {
         let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
         let key = Arc::new(MasterKey::parse(&key).unwrap());
         let stop = CancellationToken::new();
-        let state = AppState::new(pool, key, &settings, stop.clone());
+        let state = AppState::new(pool, key, &settings, stop.clone()).unwrap();
         let (routes, _) = openapi::routes().split_for_parts();
         let routes = routes
             .route("/panic", get(panics))

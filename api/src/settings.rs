@@ -3,9 +3,13 @@
 use std::{net::SocketAddr, str::FromStr, sync::Arc};
 
 use axum::http::{HeaderValue, Uri};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ipnet::IpNet;
-use opb_core::outbound::OutboundPolicy;
+use opb_core::{auth::Registration, mail::parse_public_url, outbound::OutboundPolicy};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::{MailSettings, OidcSettings};
 
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
@@ -28,11 +32,28 @@ pub struct ApiSettings {
         default_value = "open"
     )]
     pub registration: Registration,
+    /// Address at which people reach this bank, as in https://bank.example.org; links in mails begin with it
+    #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
+    pub public_url: Option<Url>,
+    /// Only users who have verified their email address may start runs; administrators always may
+    #[arg(long, env = "OPB_REQUIRE_VERIFIED_EMAIL")]
+    pub require_verified_email: bool,
+    /// While there is no administrator, whoever registers with this secret as invitation becomes one; it works once, even where registration is closed
+    #[arg(
+        long,
+        env = "OPB_FIRST_ADMIN_INVITATION",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub first_admin_invitation: Option<SecretString>,
+    /// End the first refresh token of a session like all others 30 seconds after it was replaced; clients that keep it for ever are logged out
+    #[arg(long, env = "OPB_REQUIRE_ROTATION")]
+    pub require_rotation: bool,
     /// The largest request body in bytes
-    #[arg(long, env = "OPB_BODY_LIMIT", value_name = "BYTES", default_value_t = 8 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1024..=1 << 30))]
+    #[arg(long, env = "OPB_BODY_LIMIT_BYTES", value_name = "BYTES", default_value_t = 8 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1024..=1 << 30))]
     pub body_limit_bytes: u64,
-    /// After so many seconds a request is given up; live events are not counted
-    #[arg(long, env = "OPB_REQUEST_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// After so many seconds a request is given up, and a body that is not there after half of them; live events are not counted
+    #[arg(long, env = "OPB_REQUEST_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub request_timeout_seconds: u64,
     /// Web pages of these origins may call the API from a browser, as in `https://bank.example.org`; none without it
     #[arg(
@@ -48,6 +69,9 @@ pub struct ApiSettings {
     /// Which addresses users may name; the public internet unless whoever starts the API says more.
     #[arg(skip)]
     pub outbound: Arc<OutboundPolicy>,
+    /// True when the metrics are served elsewhere, and not through this door.
+    #[arg(skip)]
+    pub hides_metrics: bool,
     /// So many logins of one account may fail before further ones must wait
     #[arg(long, env = "OPB_LOGIN_FAILURES_PER_ACCOUNT", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub login_failures_per_account: u32,
@@ -65,6 +89,12 @@ pub struct ApiSettings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpNet>,
+    /// How mail is sent.
+    #[command(flatten)]
+    pub mail: MailSettings,
+    /// Where users may log in besides here.
+    #[command(flatten)]
+    pub oidc: OidcSettings,
 }
 
 /// The origin of a web page: scheme, host and port.
@@ -87,15 +117,6 @@ impl FromStr for CorsOrigin {
         }
         HeaderValue::try_from(origin).map(Self).map_err(|_| wrong())
     }
-}
-
-/// Who may register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Registration {
-    /// Everybody.
-    Open,
-    /// Nobody: accounts are made by the administrator.
-    Closed,
 }
 
 #[cfg(test)]

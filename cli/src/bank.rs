@@ -15,6 +15,7 @@ use opb_core::{
     outbound::OutboundSettings,
     sealing::{MasterKey, write_private},
 };
+use opb_monitor::MonitorSettings;
 use opb_scheduler::SchedulerSettings;
 use opb_worker::WorkerSettings;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -30,6 +31,8 @@ use crate::{
 
 /// The name of the API key that the commands of this machine use.
 const LOCAL_KEY: &str = "local";
+/// How long the invitation for the first administrator works.
+const FIRST_ADMIN_LIFETIME: chrono::Duration = chrono::Duration::hours(1);
 /// The connections of the embedded server that a bank leaves to others are plenty, so this is about memory.
 const CONNECTIONS: u32 = 10;
 /// How long the parts get to end when something else than the user ended the bank.
@@ -67,6 +70,8 @@ pub struct BankSettings {
     #[command(flatten)]
     pub scheduler: SchedulerSettings,
     #[command(flatten)]
+    pub monitor: MonitorSettings,
+    #[command(flatten)]
     pub outbound: OutboundSettings,
 }
 
@@ -85,6 +90,8 @@ pub struct Bank {
     pub url: String,
     /// The local API key.
     pub key: SecretString,
+    /// The invitation for the first administrator, while there is none.
+    pub first_admin: Option<SecretString>,
     parts: JoinSet<(&'static str, anyhow::Result<()>)>,
     pools: [PgPool; 3],
     stop: CancellationToken,
@@ -98,6 +105,7 @@ pub struct Bank {
 struct Ground {
     master_key: Arc<MasterKey>,
     key: SecretString,
+    first_admin: Option<SecretString>,
     pools: [PgPool; 3],
     cluster: Option<Cluster>,
     folder: DataFolder,
@@ -122,6 +130,7 @@ impl Bank {
         let mut bank = Self {
             url: String::new(),
             key: ground.key,
+            first_admin: ground.first_admin,
             parts,
             pools: ground.pools,
             stop,
@@ -224,11 +233,13 @@ async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
         .context("the database does not answer")?;
     opb_worker::seed_providers(&mut conn).await?;
     packs::load_built_in(&mut conn).await?;
+    let first_admin = auth::invite_first_admin(&mut conn, FIRST_ADMIN_LIFETIME).await?;
     drop(conn);
     let key = local_key(pool, &master_key, &folder).await?;
     Ok(Ground {
         master_key,
         key,
+        first_admin,
         pools,
         cluster,
         folder,
@@ -253,6 +264,7 @@ fn spawn_parts(
         mut api,
         mut worker,
         scheduler,
+        monitor,
         outbound,
         ..
     } = settings;
@@ -260,16 +272,15 @@ fn spawn_parts(
     let outbound = Arc::new(outbound.local_policy());
     api.outbound = Arc::clone(&outbound);
     worker.outbound = outbound;
+    api.hides_metrics = monitor.monitor_listen.is_some();
     let mut parts = JoinSet::new();
     parts.spawn(async move {
         // Nobody waits any more when the bank has been stopped meanwhile.
         let say = |address| {
             let _ = ready.send(address);
         };
-        (
-            "API",
-            opb_api::serve(api_pool, api_key, api, api_stop, say).await,
-        )
+        let work = opb_api::serve(api_pool.clone(), api_key, api, api_stop, say);
+        ("API", opb_monitor::beside(work, &monitor, api_pool).await)
     });
     parts.spawn(async move {
         (

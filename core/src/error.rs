@@ -36,6 +36,12 @@ pub enum Error {
     /// The caller is known and may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// Nobody may register.
+    #[error("registration is closed on this server")]
+    RegistrationClosed,
+    /// Only whoever has an invitation may register.
+    #[error("registration is by invitation; ask an administrator for one")]
+    InvitationNeeded,
     /// The credential is genuine, but its user was deleted.
     #[error("the user of this credential no longer exists")]
     UserGone,

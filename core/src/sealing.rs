@@ -46,6 +46,21 @@ impl MasterKey {
         })
     }
 
+    /// Refuses a key that was typed rather than drawn: text, or few different bytes. A random key passes; one in more
+    /// than a million million does not.
+    ///
+    /// # Errors
+    /// The key can be guessed.
+    pub fn require_random(&self) -> anyhow::Result<()> {
+        let bytes = self.key.expose_secret();
+        let different: std::collections::BTreeSet<u8> = bytes.iter().copied().collect();
+        let is_text = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        if is_text || different.len() < 16 {
+            bail!("the master key can be guessed; make one with: openssl rand -base64 32");
+        }
+        Ok(())
+    }
+
     /// The same key, with the one that it replaced.
     #[must_use]
     pub fn with_previous(mut self, previous: Self) -> Self {
@@ -242,6 +257,23 @@ mod tests {
     fn refuses_keys_that_are_not_keys() {
         for text in ["", "secret", "c2hvcnQ=", "not base64!"] {
             assert!(MasterKey::parse(&text.into()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_keys_that_can_be_guessed() {
+        for _ in 0..1000 {
+            assert!(MasterKey::generate().require_random().is_ok());
+        }
+        for bytes in [
+            *b"changemechangemechangemechangeme",
+            *b"0123456789abcdef0123456789abcdef",
+            *b"correct horse battery staple 123",
+            [0; 32],
+            [255; 32],
+        ] {
+            let key = MasterKey::parse(&BASE64_STANDARD.encode(bytes).into()).unwrap();
+            assert!(key.require_random().is_err(), "{bytes:?}");
         }
     }
 

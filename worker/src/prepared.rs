@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context as _;
 use opb_core::{
+    metrics::{METRICS, ModelLabels},
     models::Price,
     runs::{RunWork, load_work},
     scorers::{Scorer, ScorerSpec},
@@ -38,6 +39,7 @@ pub(crate) struct PreparedModel {
     pub(crate) provider: Result<Arc<dyn Provider>, String>,
     pub(crate) governor: Arc<Governor>,
     pub(crate) price: Option<Price>,
+    pub(crate) labels: ModelLabels,
 }
 
 /// Compiled scorers, each with the name it is reported under.
@@ -98,6 +100,7 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
             provider: provider.map_err(|error| format!("{error:#}")),
             governor: worker.governors.of(&model.provider.name),
             price: model.price,
+            labels: METRICS.model(&model.provider.name, &model.name),
         }
     });
     Ok(PreparedRun {

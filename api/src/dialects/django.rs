@@ -25,7 +25,6 @@ use crate::{
     caller::{authenticate, bearer},
     client::Client,
     problem::Result,
-    routes::auth::check_registration_is_open,
 };
 
 const REQUIRED: &str = "This field is required.";
@@ -92,6 +91,17 @@ pub(crate) struct DjangoDetail {
 #[derive(Default, Serialize, ToSchema)]
 pub(crate) struct DjangoFieldErrors(BTreeMap<String, Vec<String>>);
 
+/// Why a request was refused: what is wrong with which field, or with the request itself.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) enum DjangoRefusal {
+    /// The request itself.
+    Detail(DjangoDetail),
+    /// Its fields.
+    Fields(DjangoFieldErrors),
+}
+
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(register_django_user))
@@ -113,7 +123,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     request_body = DjangoRegistration,
     responses(
         (status = 201, description = "The user is registered", body = DjangoMessage, example = json!({"message": "User registered successfully"})),
-        (status = 400, description = "What is wrong with which field", body = DjangoFieldErrors, example = json!({"username": ["This field is required."], "email": ["Enter a valid email address."]}))
+        (status = 400, description = "What is wrong with which field", body = DjangoRefusal, example = json!({"username": ["This field is required."], "email": ["Enter a valid email address."]}))
     )
 )]
 async fn register_django_user(
@@ -121,7 +131,7 @@ async fn register_django_user(
     Client(origin): Client,
     Json(body): Json<DjangoRegistration>,
 ) -> Result<Response> {
-    check_registration_is_open(&state)?;
+    auth::check_registration(&state.accounts, None).await?;
     let field = |field: &Option<Value>| text(field.as_ref()).unwrap_or_default().to_owned();
     let (username, email, password) = (
         field(&body.username),
@@ -140,6 +150,7 @@ async fn register_django_user(
         username,
         email,
         password: password.into(),
+        invitation: None,
     };
     match auth::register(&state.accounts, new, &origin).await {
         Ok(_) => {
@@ -162,6 +173,7 @@ async fn register_django_user(
     request_body = DjangoLogin,
     responses(
         (status = 200, description = "The tokens", body = DjangoTokens),
+        (status = 400, description = "What is wrong with which field", body = DjangoRefusal, example = json!({"username": ["This field is required."]})),
         (status = 401, description = "The username or the password is wrong", body = DjangoLoginError, example = json!({"error": "Invalid credentials"}))
     )
 )]
@@ -201,6 +213,7 @@ async fn login_django_user(
     request_body = DjangoRefresh,
     responses(
         (status = 200, description = "The new access token", body = DjangoAccess),
+        (status = 400, description = "What is wrong with the field", body = DjangoRefusal, example = json!({"refresh": ["This field is required."]})),
         (status = 401, description = "The refresh token is not valid", body = DjangoDetail, example = json!({"detail": "Token is invalid or expired"}))
     )
 )]
@@ -214,8 +227,7 @@ async fn refresh_django_token(
     let Some(token) = text(body.refresh.as_ref()) else {
         return Ok(answer(StatusCode::BAD_REQUEST, errors));
     };
-    let keys = &state.accounts.tokens;
-    match auth::refresh(&state.pool, keys, token, Rotation::Keep, &origin).await {
+    match auth::refresh(&state.accounts, token, Rotation::Keep, &origin).await {
         Ok(tokens) => {
             let access = tokens.access_token.expose_secret().to_owned();
             Ok(answer(StatusCode::OK, DjangoAccess { access }))
@@ -301,6 +313,7 @@ pub(super) fn spell(trouble: &Trouble) -> (StatusCode, Value) {
             return (StatusCode::BAD_REQUEST, json!(errors));
         }
         (_, "malformed_json") => "JSON parse error".into(),
+        (_, "invitation_needed") => "Registration is by invitation.".into(),
         (_, "registration_closed") => "Registration is disabled.".into(),
         (StatusCode::UNAUTHORIZED, _) => "Authentication credentials were not provided.".into(),
         (StatusCode::NOT_FOUND, _) => "Not found.".into(),
@@ -310,6 +323,7 @@ pub(super) fn spell(trouble: &Trouble) -> (StatusCode, Value) {
         (StatusCode::TOO_MANY_REQUESTS, _) => {
             format!("Request was throttled. Expected available in {retry_after} seconds.")
         }
+        (StatusCode::REQUEST_TIMEOUT, _) => "Request body took too long.".into(),
         (StatusCode::SERVICE_UNAVAILABLE, _) => {
             "Service temporarily unavailable, try again later.".into()
         }

@@ -24,7 +24,6 @@ use crate::{
     client::Client,
     parameters::Query,
     problem::Result,
-    routes::auth::check_registration_is_open,
 };
 
 /// The addresses of this dialect.
@@ -135,7 +134,7 @@ async fn register_flask_user(
     Client(origin): Client,
     Json(body): Json<FlaskRegistration>,
 ) -> Result<Response> {
-    check_registration_is_open(&state)?;
+    auth::check_registration(&state.accounts, None).await?;
     let fields = (
         text(body.username.as_ref()),
         text(body.email.as_ref()),
@@ -152,6 +151,7 @@ async fn register_flask_user(
         username: username.into(),
         email: email.into(),
         password: password.into(),
+        invitation: None,
     };
     match auth::register(&state.accounts, new, &origin).await {
         Ok((_, tokens)) => {
@@ -233,8 +233,7 @@ async fn refresh_flask_token(
     let Some(token) = text(body.refresh_token.as_ref()) else {
         return Ok(refuse(StatusCode::BAD_REQUEST, "Missing refresh token"));
     };
-    let keys = &state.accounts.tokens;
-    match auth::refresh(&state.pool, keys, token, Rotation::Keep, &origin).await {
+    match auth::refresh(&state.accounts, token, Rotation::Keep, &origin).await {
         Ok(tokens) => {
             let access_token = tokens.access_token.expose_secret().to_owned();
             Ok(answer(StatusCode::OK, FlaskAccess { access_token }))
@@ -360,6 +359,7 @@ pub(super) fn spell(trouble: &Trouble) -> (StatusCode, Value) {
             (StatusCode::BAD_REQUEST, explain(&problem.errors))
         }
         (_, "malformed_json") => (status, "The request body is not valid JSON".into()),
+        (_, "invitation_needed") => (status, "Registration is by invitation".into()),
         (_, "registration_closed") => (status, "Registration is disabled".into()),
         (StatusCode::UNAUTHORIZED, _) => (status, "Token is invalid or expired!".into()),
         (StatusCode::METHOD_NOT_ALLOWED, _) => (status, "Method not allowed".into()),
@@ -370,6 +370,7 @@ pub(super) fn spell(trouble: &Trouble) -> (StatusCode, Value) {
         (StatusCode::TOO_MANY_REQUESTS, _) => {
             (status, "Too many attempts. Please try again later.".into())
         }
+        (StatusCode::REQUEST_TIMEOUT, _) => (status, "Request body took too long".into()),
         (StatusCode::SERVICE_UNAVAILABLE, _) => (
             status,
             "Service unavailable. Please try again later.".into(),

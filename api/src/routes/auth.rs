@@ -1,21 +1,18 @@
 //! Accounts: registering, logging in and out, who am I.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
-use opb_core::{
-    Error,
-    auth::{self, NewUser, ProfileChange, Rotation, TOKEN_LIFETIME, Tokens, User},
-};
+use opb_core::auth::{self, NewUser, ProfileChange, Rotation, TOKEN_LIFETIME, Tokens, User};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    AppState, Registration,
+    AppState,
     body::Json,
     caller::{Authenticated, LoggedIn},
     client::Client,
-    problem::{Refusal, Result},
+    problem::Result,
     secret,
 };
 
@@ -31,6 +28,14 @@ pub struct RegisterUser {
     #[serde(with = "secret")]
     #[schema(value_type = String, format = Password)]
     pub password: SecretString,
+    /// An invitation, where registration is by invitation.
+    #[serde(
+        default,
+        with = "secret::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub invitation: Option<SecretString>,
 }
 
 /// What a login needs.
@@ -132,7 +137,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     request_body = RegisterUser,
     responses(
         (status = 201, description = "The new user and their tokens", body = Session),
-        (status = 403, description = "Registration is closed", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Registration is closed, or by invitation", body = crate::Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many registrations from this address", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -141,11 +146,11 @@ async fn register_user(
     Client(origin): Client,
     Json(body): Json<RegisterUser>,
 ) -> Result<(StatusCode, Answer<Session>)> {
-    check_registration_is_open(&state)?;
     let new = NewUser {
         username: body.username,
         email: body.email,
         password: body.password,
+        invitation: body.invitation,
     };
     let (user, tokens) = auth::register(&state.accounts, new, &origin).await?;
     let tokens = tokens.into();
@@ -192,8 +197,7 @@ async fn refresh_session(
     Json(body): Json<RefreshSession>,
 ) -> Result<Answer<SessionTokens>> {
     let token = body.refresh_token.expose_secret();
-    let keys = &state.accounts.tokens;
-    let tokens = auth::refresh(&state.pool, keys, token, Rotation::Rotate, &origin).await?;
+    let tokens = auth::refresh(&state.accounts, token, Rotation::Rotate, &origin).await?;
     Ok(Answer(tokens.into()))
 }
 
@@ -305,15 +309,6 @@ async fn change_password(
     let passwords = (body.current_password, body.new_password);
     auth::change_password(&state.accounts, &user, session_id, passwords, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Refuses when the operator has closed registration.
-pub(crate) fn check_registration_is_open(state: &AppState) -> Result<()> {
-    if state.registration == Registration::Closed {
-        let error = Error::Forbidden("registration is closed on this server");
-        return Err(Refusal::from(error).with_code("registration_closed"));
-    }
-    Ok(())
 }
 
 impl From<Tokens> for SessionTokens {

@@ -1,6 +1,6 @@
 //! A run's live events (server-sent events).
 //!
-//! A stream must never hold a database connection while it waits.
+//! A stream must never hold a database connection while it waits, and it ends soon after its credential does.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -14,7 +14,6 @@ use axum::{
 };
 use futures::{Stream, stream};
 use opb_core::{
-    auth::CurrentUser,
     doorbell::Ring,
     runs::{self, Run},
 };
@@ -25,7 +24,13 @@ use tokio::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use crate::{AppState, caller::Viewer, parameters::Path, problem::Result, seats::Seat};
+use crate::{
+    AppState,
+    caller::{Viewer, Watch},
+    parameters::Path,
+    problem::Result,
+    seats::Seat,
+};
 
 /// The shortest time between two events of a stream: about five a second.
 const EVENT_INTERVAL: Duration = Duration::from_millis(200);
@@ -54,6 +59,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn follow_run(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    watch: Watch,
     Path(run_id): Path<Uuid>,
 ) -> Result<impl IntoResponse> {
     let seat = state.seats.take(viewer.as_ref().map(|user| user.id))?;
@@ -61,7 +67,7 @@ async fn follow_run(
     let rings = state.doorbell.subscribe();
     let follower = Follower {
         run_id,
-        viewer,
+        watch,
         rings,
         shown: None,
         next_at: Instant::now(),
@@ -82,7 +88,7 @@ async fn follow_run(
 /// One client that follows one run.
 struct Follower {
     state: AppState,
-    viewer: Option<CurrentUser>,
+    watch: Watch,
     run_id: Uuid,
     rings: Receiver<Ring>,
     /// What the client saw last.
@@ -133,7 +139,7 @@ impl Follower {
                         Some(run) => run,
                         None => match self.read().await {
                             Ok(run) => run,
-                            Err(refusal) if refusal.is_not_found() => return None,
+                            Err(refusal) if refusal.is_final() => return None,
                             // The reason is logged; the client keeps its stream and sees what comes later.
                             Err(_) => {
                                 self.step = Step::Wait;
@@ -180,7 +186,9 @@ impl Follower {
     }
 
     async fn read(&self) -> Result<Run> {
+        // Whoever has logged out, or lost the right to see the run, sees no more of it.
+        let viewer = self.watch.viewer(&self.state).await?;
         let mut conn = self.state.conn().await?;
-        Ok(runs::find_run(&mut conn, self.viewer.as_ref(), self.run_id).await?)
+        Ok(runs::find_run(&mut conn, viewer.as_ref(), self.run_id).await?)
     }
 }

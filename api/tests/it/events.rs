@@ -171,3 +171,52 @@ async fn streams_end_when_the_server_stops() {
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_stream_ends_soon_after_its_credential() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    server.prepare_run(&ada).await;
+    let mut private = run();
+    private["visibility"] = "private".into();
+    let run = server
+        .post("/api/v1/runs", &ada, &private)
+        .await
+        .expect(202);
+    let path = format!("/api/v1/runs/{}/events", run["id"].as_str().unwrap());
+    let key = serde_json::json!({"name": "reads", "scopes": ["runs:read"]});
+    let key = server
+        .post("/api/v1/api-keys", &ada, &key)
+        .await
+        .expect(201);
+    let follow = async |token: &str| {
+        let request = with_token(server.request(Method::GET, &path), token);
+        let mut response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let mut text = String::new();
+        next_event(&mut response, &mut text).await.unwrap();
+        (response, text)
+    };
+    let second = server.log_in("ada").await;
+    let second = second["access_token"].as_str().unwrap();
+    let logged_out = follow(second).await;
+    let disabled = [
+        follow(&ada).await,
+        follow(key["key"].as_str().unwrap()).await,
+    ];
+    let ended = async |(mut response, mut text): (Response, String)| {
+        let start = Instant::now();
+        assert_eq!(next_event(&mut response, &mut text).await, None);
+        assert!(start.elapsed() < Duration::from_secs(8));
+    };
+    let empty = serde_json::json!({});
+    let reply = server.post("/api/v1/auth/logout", second, &empty).await;
+    assert_eq!(reply.status, 204);
+    ended(logged_out).await;
+    server
+        .sql("update users set disabled_at = now() where username = 'ada'")
+        .await;
+    for stream in disabled {
+        ended(stream).await;
+    }
+}

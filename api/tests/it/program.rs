@@ -7,13 +7,13 @@ use std::{
 
 use opb_testing::TestDatabase;
 
+/// Drawn once, for these tests.
+const KEY: &str = "K0N4hJ2cQv7Zr9mTzW1uXe5bYp8sLd3fGa6HkRoVtEw=";
+
 fn start(url: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_opb-api"))
         .env("DATABASE_URL", url)
-        .env(
-            "OPB_MASTER_KEY",
-            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-        )
+        .env("OPB_MASTER_KEY", KEY)
         .env("OPB_LISTEN", "127.0.0.1:0")
         .env("NO_COLOR", "1")
         .env_remove("RUST_BACKTRACE")
@@ -37,6 +37,64 @@ async fn it_refuses_a_database_that_is_not_migrated() {
     assert_eq!(
         text.trim_end(),
         "Error: the database is not migrated: run `opb migrate`"
+    );
+}
+
+#[test]
+fn it_refuses_keys_that_can_be_guessed() {
+    let check = |key: Option<&str>, file: Option<&str>, expect: &str| {
+        let folder = std::env::temp_dir().join(format!("opb-key-{}", uuid::Uuid::new_v4()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_opb-api"));
+        command
+            .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")
+            .env_remove("OPB_CONFIG")
+            .env_remove("OPB_MASTER_KEY")
+            .env_remove("RUST_BACKTRACE");
+        if let Some(key) = key {
+            command.env("OPB_MASTER_KEY", key);
+        }
+        if let Some(text) = file {
+            std::fs::write(&folder, text).unwrap();
+            command.env("OPB_MASTER_KEY_FILE", &folder);
+        }
+        let ended = command.output().unwrap();
+        let text = String::from_utf8(ended.stderr).unwrap();
+        if file.is_some() {
+            std::fs::remove_file(&folder).unwrap();
+        }
+        assert!(!ended.status.success(), "{key:?}");
+        assert!(text.contains(expect), "{key:?}: {text}");
+        assert!(
+            !text.contains("does not answer"),
+            "it asks no database before: {text}"
+        );
+    };
+    let make = "openssl rand -base64 32";
+    check(None, None, "OPB_MASTER_KEY");
+    check(Some(""), None, make);
+    check(Some("secret"), None, make);
+    check(Some("changeme"), None, make);
+    check(Some("c2hvcnQ="), None, make);
+    check(
+        Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        None,
+        make,
+    );
+    check(
+        Some("Y2hhbmdlbWVjaGFuZ2VtZWNoYW5nZW1lY2hhbmdlbWU="),
+        None,
+        make,
+    );
+    check(
+        Some("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+        None,
+        make,
+    );
+    check(None, Some(""), make);
+    check(
+        None,
+        Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        make,
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use opb_api::{ApiSettings, Registration};
+use opb_api::ApiSettings;
 use opb_core::{
     auth,
     models::{self, Price, ProviderKind},
@@ -41,23 +41,14 @@ impl Server {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut ApiSettings)) -> Self {
-        let database = TestDatabase::new().await;
-        let mut settings = ApiSettings {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            registration: Registration::Open,
-            body_limit_bytes: 8 * 1024 * 1024,
-            request_timeout_seconds: 30,
-            cors_origins: Vec::new(),
-            behind_tls: false,
-            outbound: Arc::default(),
-            login_failures_per_account: 5,
-            login_failures_per_address: 1_000,
-            registrations_per_address: 1_000,
-            trusted_proxies: Vec::new(),
-        };
+        Self::start_on(TestDatabase::new().await, change).await
+    }
+
+    /// Starts a server on a database that another one may have used before.
+    pub async fn start_on(database: TestDatabase, change: impl FnOnce(&mut ApiSettings)) -> Self {
+        let mut settings = settings();
         change(&mut settings);
-        let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
-        let key = Arc::new(MasterKey::parse(&key).unwrap());
+        let key = Arc::new(master_key());
         let stop = CancellationToken::new();
         let (ready, bound) = oneshot::channel();
         let serving = opb_api::serve(
@@ -167,6 +158,29 @@ impl Server {
             .await
             .expect(201);
     }
+}
+
+/// The settings of `opb-api` without any option, but for a free port, and throttles that tests do not reach by the way.
+pub fn settings() -> ApiSettings {
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        api: ApiSettings,
+    }
+    let words = [
+        "test",
+        "--listen=127.0.0.1:0",
+        "--login-failures-per-address=1000",
+    ];
+    let words = words
+        .into_iter()
+        .chain(["--registrations-per-address=1000"]);
+    <Program as clap::Parser>::parse_from(words).api
+}
+
+/// The key of every server here.
+pub fn master_key() -> MasterKey {
+    MasterKey::parse(&"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()).unwrap()
 }
 
 impl Drop for Server {

@@ -282,3 +282,80 @@ async fn tokens_of_gone_or_disabled_users_stop_at_once() {
         .find(|entry| entry["event"] == "user_deleted");
     assert_eq!(deleted.unwrap()["username"], "bob");
 }
+
+#[tokio::test]
+async fn sessions_are_listed_and_ended_one_by_one() {
+    let server = Server::start().await;
+    let login = async |agent: &str| {
+        let body = json!({"username": "ada", "password": "correct horse"});
+        let request = server.request(reqwest::Method::POST, "/api/v1/auth/login");
+        let reply = crate::server::send(request.header("user-agent", agent).json(&body)).await;
+        tokens(&reply.expect(200))
+    };
+    let (_, _) = tokens(&server.register("ada").await);
+    server
+        .sql("update sessions set last_used_at = now() - interval '1 day'")
+        .await;
+    let (laptop, _) = login("laptop").await;
+    let (phone, phone_refresh) = login("phone").await;
+    let (bob, _) = tokens(&server.register("bob").await);
+    let list = server.get("/api/v1/me/sessions", &laptop).await.expect(200);
+    let list = list["items"].as_array().unwrap();
+    assert_eq!(list.len(), 3, "{list:?}");
+    let find = |agent: &str| {
+        list.iter()
+            .find(|session| session["user_agent"] == agent)
+            .unwrap()
+    };
+    assert_eq!(
+        (&find("laptop")["current"], &find("phone")["current"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(find("phone")["address"], "127.0.0.1");
+    assert_ne!(list[0]["last_used_at"], list[2]["last_used_at"]);
+    assert!(
+        list[2]["user_agent"].is_null(),
+        "the one of the registration was used least"
+    );
+    let path = format!("/api/v1/me/sessions/{}", field(find("phone"), "id"));
+    let end = async |token: &str| {
+        let request = server
+            .request(reqwest::Method::DELETE, &path)
+            .bearer_auth(token);
+        crate::server::send(request).await.status
+    };
+    assert_eq!(end(&bob).await, 404);
+    assert!(server.knows(&phone).await);
+    assert_eq!(end(&laptop).await, 204);
+    assert!(!server.knows(&phone).await);
+    refresh(&server, &phone_refresh)
+        .await
+        .expect_problem(401, "unauthenticated", None);
+    assert_eq!(end(&laptop).await, 404, "it has ended already");
+    // Using a session is noted, to the minute.
+    server
+        .sql("update sessions set last_used_at = now() - interval '1 day'")
+        .await;
+    assert!(server.knows(&laptop).await);
+    let list = server.get("/api/v1/me/sessions", &laptop).await.expect(200);
+    assert_eq!(list["items"][0]["current"], true);
+    assert_ne!(
+        list["items"][0]["last_used_at"],
+        list["items"][1]["last_used_at"]
+    );
+}
+
+#[tokio::test]
+async fn where_rotation_is_required_the_first_token_ends_too() {
+    let server = Server::start_with(|settings| settings.require_rotation = true).await;
+    let (access, first) = tokens(&server.register("ada").await);
+    refresh(&server, &first).await.expect(200);
+    refresh(&server, &first).await.expect(200);
+    server
+        .sql("update sessions set last_rotated_at = now() - interval '31 seconds'")
+        .await;
+    refresh(&server, &first)
+        .await
+        .expect_problem(401, "unauthenticated", None);
+    assert!(!server.knows(&access).await);
+}

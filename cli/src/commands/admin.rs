@@ -1,5 +1,8 @@
 //! `opb admin`: what only the operator may do, on the machine that holds the keys.
 
+mod create;
+mod database;
+mod reset_link;
 mod rotate_master_key;
 
 use clap::{Args, Subcommand};
@@ -16,12 +19,16 @@ pub struct Admin {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Create(Box<create::CreateAdmin>),
+    ResetLink(Box<reset_link::ResetLink>),
     RotateMasterKey(Box<rotate_master_key::RotateMasterKey>),
 }
 
 impl Admin {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
+            Action::Create(command) => command.execute(json).await,
+            Action::ResetLink(command) => command.execute(json).await,
             Action::RotateMasterKey(command) => command.execute(json).await,
         }
     }

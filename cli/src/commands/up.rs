@@ -2,6 +2,7 @@
 
 use clap::Args;
 use opb_core::config::{self, LogSettings};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,7 @@ use crate::{
 /// Serve a bank: API, worker and scheduler in one process, with a Postgres of its own unless one is named
 ///
 /// Prints one line `ready http://ADDRESS` on standard output when it serves; everything else goes to standard error.
+/// While the bank has no administrator, that is also a link that makes one.
 /// Ends on SIGTERM and Ctrl-C.
 #[derive(Debug, Args)]
 pub struct Up {
@@ -35,12 +37,20 @@ impl Up {
         let Some(bank) = Bank::start(self.bank, stop.clone()).await? else {
             return Ok(Outcome::Done);
         };
+        let first_admin = bank.first_admin.as_ref();
+        let first_admin = first_admin
+            .map(|secret| format!("{}/first-admin#{}", bank.url, secret.expose_secret()));
         let ready = if json {
-            json!({"ready": bank.url}).to_string()
+            json!({"ready": bank.url, "first_admin": first_admin}).to_string()
         } else {
             format!("ready {}", bank.url)
         };
         print(&ready)?;
+        if let (Some(link), false) = (first_admin, json) {
+            eprintln!(
+                "There is no administrator yet. Within the hour, this link makes one, once:\n  {link}\nSo does: opb admin create NAME --email ADDRESS"
+            );
+        }
         if !self.demo {
             bank.wait().await?;
             return Ok(Outcome::Done);

@@ -129,6 +129,16 @@ pub fn create_data_folder(data: &Path) -> Result<PathBuf, Error> {
     Ok(Folder::create(data)?.root)
 }
 
+/// The address of the database `opb` of the server that runs from the folder `data`, if one does.
+#[must_use]
+pub fn running_database_url(data: &Path) -> Option<SecretString> {
+    let folder = Folder {
+        root: data.to_owned(),
+    };
+    let port = pidfile::port(&folder.cluster())?;
+    folder.database_url(port, "opb").ok()
+}
+
 /// The Postgres programs that a start would use: their version and their folder. Nothing is downloaded.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! What a crash leaves behind: a `postmaster.pid`, and perhaps the server that wrote it.
 //!
-//! Only who holds the folder's lock may call this. A process is never signalled unless it is a server of these data.
+//! Only who holds the folder's lock may change anything. A process is never signalled unless it is a server of these data.
 
 use std::fs;
 use std::path::Path;
@@ -61,6 +61,12 @@ pub fn clear(cluster: &Path) -> Result<(), Error> {
     fs::remove_file(&file)
         .or_else(missing_is_fine)
         .map_err(Error::io(format!("remove {}", file.display())))
+}
+
+/// The port of the server that has written a `postmaster.pid` and is ready.
+pub fn port(cluster: &Path) -> Option<u16> {
+    let text = fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
+    text.lines().nth(3)?.trim().parse().ok()
 }
 
 /// Stops the process `pid` with ever stronger signals until `has_ended`; says whether it has.

@@ -1,5 +1,6 @@
 //! The program `opb` from outside: what it prints, how it ends, and what it leaves behind.
 
+mod admin;
 mod bank;
 mod demo;
 mod faults;

@@ -38,6 +38,28 @@ pub enum AuditEvent {
     ApiKeyRevoked,
     /// A user was deleted.
     UserDeleted,
+    /// Somebody asked for a new password by mail.
+    PasswordResetRequested,
+    /// The operator printed a link to choose a new password.
+    PasswordResetLinkPrinted,
+    /// A user chose a new password with a link.
+    PasswordReset,
+    /// A user showed that the email address is theirs.
+    EmailVerified,
+    /// A user's identity at a provider was linked to the account.
+    IdentityLinked,
+    /// A user removed an identity.
+    IdentityRemoved,
+    /// A user got another role.
+    RoleChanged,
+    /// A user was kept out.
+    UserDisabled,
+    /// A user was let in again.
+    UserEnabled,
+    /// An administrator made an invitation.
+    InvitationCreated,
+    /// An administrator revoked an invitation.
+    InvitationRevoked,
 }
 
 /// One line of the audit log.
@@ -53,7 +75,7 @@ pub struct AuditEntry {
     pub user_id: Option<i64>,
     /// The user's name at that time.
     pub username: Option<String>,
-    /// The session or the key that it happened to.
+    /// The session, key or invitation that it happened to, or who did it.
     pub subject: Option<String>,
     /// Where the request came from.
     pub address: Option<String>,

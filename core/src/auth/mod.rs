@@ -1,9 +1,21 @@
 //! Who calls, and what they may do.
 
 mod access;
+mod account;
+mod administration;
 mod api_keys;
 mod audit;
+mod deletion;
+mod email_verification;
+mod identities;
+mod invitations;
+mod letters;
+mod login;
+mod names;
+mod one_time_tokens;
+mod password_reset;
 mod passwords;
+mod registration;
 mod sessions;
 mod throttle;
 mod tokens;
@@ -13,24 +25,43 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use access::{CurrentUser, UserRole, Visibility, can_change, can_read};
+pub use account::{ProfileChange, change_password, change_profile};
+pub use administration::{
+    Account, AccountChange, change_account, create_admin, list_accounts, promote_to_admin,
+};
 pub use api_keys::{
     ApiKey, ApiKeyScope, NewApiKey, create_api_key, create_scoped_api_key, list_api_keys,
     revoke_api_key, revoke_api_keys_named,
 };
 pub use audit::{AuditEntry, AuditEvent, list_audit_entries};
+pub use deletion::{delete_me, delete_user};
+pub use email_verification::{
+    VERIFICATION_LIFETIME, request_email_verification, require_verified_email, verify_email,
+};
+pub use identities::{
+    ConfirmedIdentity, Identity, collect_login, delete_identity, keep_login, link_identity,
+    list_identities,
+};
+pub use invitations::{
+    Invitation, NewInvitation, accept_first_admin, create_invitation, invite_first_admin,
+    list_invitations, revoke_invitation,
+};
+pub use login::login;
+pub use names::{EMAIL_INVALID, EMAIL_TAKEN, USERNAME_TAKEN, check_new_user};
+pub use password_reset::{
+    RESET_LIFETIME, create_reset_link, request_password_reset, reset_password,
+};
 pub use passwords::{Match, PasswordHasher, Turn};
+pub use registration::{NewUser, Registration, check_registration, register};
 pub use sessions::{
-    IDLE_LIFETIME, Origin, Rotation, SESSION_LIFETIME, Tokens, log_out, log_out_everywhere, refresh,
+    IDLE_LIFETIME, Origin, Rotation, SESSION_LIFETIME, SessionEntry, Tokens, end_session,
+    list_sessions, log_out, log_out_by_refresh_token, log_out_everywhere, refresh,
 };
 pub use throttle::Limits;
 pub use tokens::{AccessToken, RefreshToken, TOKEN_LIFETIME, TokenKeys};
-pub use users::{
-    EMAIL_INVALID, EMAIL_TAKEN, ListedUser, NewUser, ProfileChange, USERNAME_TAKEN, User,
-    change_password, change_profile, check_new_user, find_user, list_users, login, register,
-    system_user,
-};
+pub use users::{ListedUser, User, find_user, list_users, system_user};
 
-use crate::{Error, Result};
+use crate::{Error, Result, mail::Outbox};
 
 /// What the functions need that let people in.
 #[derive(Clone)]
@@ -43,6 +74,12 @@ pub struct Accounts {
     pub tokens: TokenKeys,
     /// How many guesses are free.
     pub limits: Limits,
+    /// Where mails are dropped, if the operator has set a mail server.
+    pub outbox: Option<Outbox>,
+    /// Who may register.
+    pub registration: Registration,
+    /// Whether the first refresh token of a session ends like all others when it is replaced.
+    pub strict_rotation: bool,
 }
 
 /// The caller of a request and what they proved themselves with.
@@ -69,25 +106,43 @@ pub enum Credential {
 /// [`Error::Unauthenticated`] for anything that is not a valid credential of an enabled user, and [`Error::UserGone`]
 /// for a genuine token of a deleted user.
 pub async fn authenticate(pool: &PgPool, tokens: &TokenKeys, bearer: &str) -> Result<Caller> {
-    if bearer.starts_with(api_keys::PREFIX) {
+    if is_api_key(bearer) {
         return api_keys::authenticate(&mut *pool.acquire().await?, bearer).await;
     }
     // Whoever has no genuine token costs the database nothing.
     let token = tokens.verify_access(bearer)?;
-    let user = sessions::user_of_session(&mut *pool.acquire().await?, token).await?;
+    let user = user_of_session(pool, token).await?;
     Ok(Caller {
         user,
         credential: Credential::Session(token.session_id),
     })
 }
 
-/// Deletes ended sessions, quiet throttles and old audit entries; returns how many rows.
+/// True for a credential that has the form of an API key.
+#[must_use]
+pub fn is_api_key(bearer: &str) -> bool {
+    bearer.starts_with(api_keys::PREFIX)
+}
+
+/// The user of a token that was genuine once, if its session still lives.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] when the session has ended or the user is disabled; [`Error::UserGone`].
+pub async fn user_of_session(pool: &PgPool, token: AccessToken) -> Result<CurrentUser> {
+    sessions::user_of_session(&mut *pool.acquire().await?, token).await
+}
+
+/// Deletes ended sessions, expired links and logins, quiet throttles, old invitations and old audit entries; returns how
+/// many rows.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
     Ok(sessions::delete_ended(conn).await?
+        + one_time_tokens::delete_expired(conn).await?
+        + identities::delete_expired(conn).await?
         + throttle::delete_quiet(conn).await?
+        + invitations::delete_old(conn).await?
         + audit::delete_old(conn).await?)
 }
 

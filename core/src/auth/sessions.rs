@@ -8,11 +8,14 @@ use std::{net::IpAddr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    AccessToken, AuditEvent, CurrentUser, RefreshToken, TokenKeys, UserRole, audit::record,
+    AccessToken, Accounts, AuditEvent, CurrentUser, RefreshToken, TokenKeys, UserRole,
+    audit::record,
 };
 use crate::{Error, Result};
 
@@ -32,6 +35,25 @@ pub struct Origin {
     pub address: IpAddr,
     /// What the client calls itself.
     pub user_agent: Option<String>,
+}
+
+/// A session as its user sees it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SessionEntry {
+    /// The session's id.
+    pub id: Uuid,
+    /// Whether the request came through this one.
+    pub current: bool,
+    /// Where the login came from.
+    pub address: Option<String>,
+    /// What the client called itself at login.
+    pub user_agent: Option<String>,
+    /// When a token of it was last used, to the minute.
+    pub last_used_at: DateTime<Utc>,
+    /// When it ends, whatever happens.
+    pub expires_at: DateTime<Utc>,
+    /// When it was opened.
+    pub created_at: DateTime<Utc>,
 }
 
 /// The tokens of a session.
@@ -119,14 +141,14 @@ pub(super) async fn open_session(
 /// # Errors
 /// [`Error::Unauthenticated`] for a token that is not, or no longer, the session's; [`Error::UserGone`] for a deleted user.
 pub async fn refresh(
-    pool: &PgPool,
-    keys: &TokenKeys,
+    accounts: &Accounts,
     token: &str,
     rotation: Rotation,
     origin: &Origin,
 ) -> Result<Tokens> {
+    let keys = &accounts.tokens;
     let token = keys.verify_refresh(token).map_err(|_| REFUSED)?;
-    let mut conn = pool.acquire().await?;
+    let mut conn = accounts.pool.acquire().await?;
     let mut tx = conn.begin().await?;
     let Some(mut session) = lock(&mut tx, token).await? else {
         let gone = !user_exists(&mut tx, token.user_id).await?;
@@ -137,6 +159,7 @@ pub async fn refresh(
         session.counter,
         token.counter,
         now - session.last_rotated_at,
+        accounts.strict_rotation,
     ) {
         Verdict::Forged => return Err(REFUSED),
         Verdict::Replayed => {
@@ -163,7 +186,8 @@ pub async fn refresh(
     }
     sqlx::query!(
         "-- sessions::refresh
-        update sessions set counter = $2, last_rotated_at = $3, idle_expires_at = least($4, expires_at) where id = $1",
+        update sessions set counter = $2, last_rotated_at = $3, last_used_at = now(), idle_expires_at = least($4, expires_at)
+        where id = $1",
         session.id,
         session.counter,
         session.last_rotated_at,
@@ -198,6 +222,89 @@ pub async fn log_out(
     .await
 }
 
+/// The caller's sessions that have not ended, the last used first; there are at most a thousand.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list_sessions(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    current: Uuid,
+) -> Result<Vec<SessionEntry>> {
+    let sessions = sqlx::query_as!(
+        SessionEntry,
+        r#"-- sessions::list_sessions
+        select id, id = $2 as "current!", address, user_agent, last_used_at, expires_at, created_at
+        from sessions
+        where user_id = $1 and revoked_at is null and idle_expires_at > now()
+        order by last_used_at desc, id desc
+        limit 1000"#,
+        user.id,
+        current
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(sessions)
+}
+
+/// Ends one of the caller's sessions.
+///
+/// # Errors
+/// [`Error::NotFound`] when the caller has no such session.
+pub async fn end_session(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    session_id: Uuid,
+    origin: &Origin,
+) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    if revoke(&mut tx, user.id, Some(session_id), None).await? == 0 {
+        return Err(Error::NotFound("the session".into()));
+    }
+    let subject = session_id.to_string();
+    record(
+        &mut tx,
+        AuditEvent::LoggedOut,
+        Some(user.id),
+        Some(&user.username),
+        Some(&subject),
+        Some(origin),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Ends the session of a refresh token, whichever of the session's it is. A token that means nothing ends nothing.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn log_out_by_refresh_token(
+    accounts: &Accounts,
+    token: &str,
+    origin: &Origin,
+) -> Result<()> {
+    let Ok(token) = accounts.tokens.verify_refresh(token) else {
+        return Ok(());
+    };
+    let mut conn = accounts.pool.acquire().await?;
+    let mut tx = conn.begin().await?;
+    if revoke(&mut tx, token.user_id, Some(token.session_id), None).await? == 1 {
+        let subject = token.session_id.to_string();
+        record(
+            &mut tx,
+            AuditEvent::LoggedOut,
+            Some(token.user_id),
+            None,
+            Some(&subject),
+            Some(origin),
+        )
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Ends every session of a user.
 ///
 /// # Errors
@@ -226,8 +333,12 @@ pub(super) async fn user_of_session(
 ) -> Result<CurrentUser> {
     let found = sqlx::query!(
         r#"-- sessions::user_of_session
+        with used as (
+            update sessions set last_used_at = now()
+            where id = $2 and user_id = $1 and revoked_at is null and last_used_at < now() - interval '1 minute'
+        )
         select users.username as "username!", users.role as "role!: UserRole",
-               (users.disabled_at is null and sessions.id is not null) as "alive!"
+               (users.disabled_at is null and sessions.id is not null) as "alive!", users.deleted_at
         from users
         left join sessions on sessions.id = $2 and sessions.user_id = users.id
             and sessions.revoked_at is null and sessions.expires_at > now()
@@ -239,6 +350,7 @@ pub(super) async fn user_of_session(
     .await?;
     match found {
         None => Err(Error::UserGone),
+        Some(found) if found.deleted_at.is_some() => Err(Error::UserGone),
         Some(found) if found.alive => Ok(CurrentUser {
             id: token.user_id,
             username: found.username,
@@ -248,14 +360,14 @@ pub(super) async fn user_of_session(
     }
 }
 
-/// Ends the sessions of a user: one of them or all, but for one.
+/// Ends the sessions of a user: one of them or all, but for one. Returns how many.
 pub(super) async fn revoke(
     conn: &mut PgConnection,
     user_id: i64,
     only: Option<Uuid>,
     but: Option<Uuid>,
-) -> Result<()> {
-    sqlx::query!(
+) -> Result<u64> {
+    let revoked = sqlx::query!(
         "-- sessions::revoke
         update sessions set revoked_at = now()
         where user_id = $1 and revoked_at is null
@@ -267,7 +379,7 @@ pub(super) async fn revoke(
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(revoked.rows_affected())
 }
 
 /// Deletes sessions that nobody can use any more.
@@ -331,7 +443,7 @@ async fn lock(conn: &mut PgConnection, token: RefreshToken) -> Result<Option<Ses
 async fn user_exists(conn: &mut PgConnection, user_id: i64) -> Result<bool> {
     let exists = sqlx::query_scalar!(
         r#"-- sessions::user_exists
-        select exists(select 1 from users where id = $1) as "exists!""#,
+        select exists(select 1 from users where id = $1 and deleted_at is null) as "exists!""#,
         user_id
     )
     .fetch_one(conn)
@@ -340,10 +452,11 @@ async fn user_exists(conn: &mut PgConnection, user_id: i64) -> Result<bool> {
 }
 
 /// The rule. `counter` is the session's, `presented` the token's, `age` the time since the last rotation.
-fn judge(counter: i32, presented: i32, age: chrono::Duration) -> Verdict {
+/// Whoever is strict logs clients out that keep their first token for ever.
+fn judge(counter: i32, presented: i32, age: chrono::Duration, strict: bool) -> Verdict {
     match counter - presented {
         0 => Verdict::Advance,
-        1 if counter == 1 || age.num_seconds() <= GRACE_SECONDS => Verdict::Repeat,
+        1 if (counter == 1 && !strict) || age.num_seconds() <= GRACE_SECONDS => Verdict::Repeat,
         ..0 => Verdict::Forged,
         _ => Verdict::Replayed,
     }
@@ -361,6 +474,7 @@ mod tests {
         counter: i32,
         age_seconds: i64,
         revoked: bool,
+        strict: bool,
     }
 
     impl Model {
@@ -372,6 +486,7 @@ mod tests {
                 self.counter,
                 presented,
                 chrono::Duration::seconds(self.age_seconds),
+                self.strict,
             ) {
                 Verdict::Advance => {
                     self.counter += 1;
@@ -389,6 +504,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn strictness_ends_it_after_the_grace(pause in 0_i64..100_000) {
+            let mut session = Model { strict: true, ..Model::default() };
+            prop_assert_eq!(session.refresh(0), Some(1));
+            session.age_seconds = pause;
+            prop_assert_eq!(session.refresh(0).is_some(), pause <= GRACE_SECONDS);
+            prop_assert_eq!(session.revoked, pause > GRACE_SECONDS);
+        }
+
         #[test]
         fn a_client_that_keeps_its_first_token_is_never_logged_out(pauses in prop::collection::vec(0_i64..100_000, 1..100)) {
             let mut session = Model::default();
@@ -443,7 +567,7 @@ mod tests {
 
         #[test]
         fn a_replaced_token_revokes_and_a_forged_one_does_not(counter in 2_i32..1_000, presented in 0_i32..2_000) {
-            let verdict = judge(counter, presented, chrono::Duration::seconds(GRACE_SECONDS + 1));
+            let verdict = judge(counter, presented, chrono::Duration::seconds(GRACE_SECONDS + 1), false);
             let expect = match presented {
                 p if p == counter => Verdict::Advance,
                 p if p > counter => Verdict::Forged,

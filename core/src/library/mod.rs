@@ -7,6 +7,7 @@ mod categories;
 mod change_requests;
 mod diff;
 mod discussion;
+mod erase;
 mod export;
 mod fields;
 mod forks;
@@ -41,6 +42,7 @@ pub use discussion::{
     ChangeRequestComment, NewChangeRequestComment, add_change_request_comment,
     list_change_request_comments,
 };
+pub(crate) use erase::erase_private_prompts;
 pub use export::export_prompts;
 pub(crate) use fields::check_slug;
 pub use forks::{NewFork, fork_prompt, list_forks};

@@ -75,7 +75,6 @@ pub struct PromptQuery {
 }
 
 /// The orders of a list of prompts.
-// Orders that read a figure of its own table (votes, trend, measured quality) join it in `search_statements::list_in_order`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptSort {
@@ -87,6 +86,14 @@ pub enum PromptSort {
     Updated,
     /// By title, from A to Z.
     Title,
+    /// By votes: the lower end of what they say for certain.
+    Top,
+    /// By votes, of which recent ones weigh more.
+    Trending,
+    /// By the lower end of the best score that was measured on a real model.
+    Quality,
+    /// By quality and votes together.
+    Combined,
 }
 
 /// A prompt in a list.
@@ -138,6 +145,12 @@ pub(super) enum SearchCursor {
     },
     Title {
         title: String,
+        id: Uuid,
+    },
+    /// In an order of `prompt_ranks`: the figure's bits, as digits would not keep them all.
+    Rank {
+        by: PromptSort,
+        bits: u64,
         id: Uuid,
     },
 }
@@ -302,6 +315,11 @@ impl Found {
                 id,
             },
             PromptSort::Newest | PromptSort::Relevance => SearchCursor::Newest { id },
+            by => SearchCursor::Rank {
+                by,
+                bits: self.rank.unwrap_or_default().to_bits(),
+                id,
+            },
         }
     }
 }

@@ -43,6 +43,9 @@ pub(super) struct Found {
     /// The words as they are indexed.
     #[sqlx(default)]
     pub(super) lexemes: Option<Vec<String>>,
+    /// The figure that the list is ordered by, if `prompt_ranks` has it.
+    #[sqlx(default)]
+    pub(super) rank: Option<f64>,
     /// How well it matches, if it was ranked.
     #[sqlx(default)]
     pub(super) score: Option<f32>,
@@ -163,16 +166,28 @@ pub(super) async fn list_in_order(
     after: Option<&SearchCursor>,
     limit: i64,
 ) -> Result<Vec<Found>> {
+    let rank = rank_column(sort);
+    let order = match sort {
+        PromptSort::Updated => " order by updated_at desc, prompts.id desc",
+        PromptSort::Title => " order by lower(title) collate \"C\", prompts.id",
+        PromptSort::Top => " order by wilson desc, prompt_id desc",
+        PromptSort::Trending => " order by trend desc, prompt_id desc",
+        PromptSort::Quality => " order by quality desc, prompt_id desc",
+        PromptSort::Combined => " order by combined desc, prompt_id desc",
+        PromptSort::Newest | PromptSort::Relevance => " order by prompts.id desc",
+    };
     let mut sql = QueryBuilder::new(
         "-- search_statements::list_in_order
         with page as materialized (select prompts.id, row_number() over (",
     );
-    let order = match sort {
-        PromptSort::Updated => " order by updated_at desc, prompts.id desc",
-        PromptSort::Title => " order by lower(title) collate \"C\", prompts.id",
-        PromptSort::Newest | PromptSort::Relevance => " order by prompts.id desc",
+    sql.push(order).push(") as place");
+    match rank {
+        Some(rank) => sql
+            .push(", ")
+            .push(rank)
+            .push(" as rank from prompt_ranks join prompts on prompts.id = prompt_id"),
+        None => sql.push(" from prompts"),
     };
-    sql.push(order).push(") as place from prompts");
     wanted.push_filters(&mut sql);
     wanted.push_words(&mut sql, "document");
     match (sort, after) {
@@ -181,22 +196,38 @@ pub(super) async fn list_in_order(
             sql.push(" and prompts.id < ").push_bind(*id);
         }
         (PromptSort::Updated, Some(SearchCursor::Updated { at, id })) => {
-            sql.push(" and (updated_at, prompts.id) < (")
-                .push_bind(*at)
-                .push(", ")
-                .push_bind(*id)
-                .push(")");
+            sql.push(" and (updated_at, prompts.id) < (").push_bind(*at);
+            sql.push(", ").push_bind(*id).push(")");
         }
         (PromptSort::Title, Some(SearchCursor::Title { title, id })) => {
-            sql.push(" and (lower(title) collate \"C\", prompts.id) > (lower(")
-                .push_bind(title.clone());
-            sql.push(") collate \"C\", ").push_bind(*id).push(")");
+            sql.push(" and (lower(title) collate \"C\", prompts.id) > (lower(");
+            sql.push_bind(title.clone()).push(") collate \"C\", ");
+            sql.push_bind(*id).push(")");
+        }
+        (_, Some(SearchCursor::Rank { by, bits, id })) if *by == sort => {
+            sql.push(" and (")
+                .push(rank.unwrap_or("0"))
+                .push(", prompt_id) < (");
+            sql.push_bind(f64::from_bits(*bits)).push(", ");
+            sql.push_bind(*id).push(")");
         }
         _ => return Err(bad_cursor()),
     }
     sql.push(order).push(" limit ").push_bind(limit).push(")");
-    push_prompts(&mut sql, wanted, "");
+    let columns = if rank.is_some() { ", page.rank" } else { "" };
+    push_prompts(&mut sql, wanted, columns);
     read(conn, sql).await
+}
+
+/// The column of `prompt_ranks` that an order reads, if it reads one.
+fn rank_column(sort: PromptSort) -> Option<&'static str> {
+    match sort {
+        PromptSort::Top => Some("wilson"),
+        PromptSort::Trending => Some("trend"),
+        PromptSort::Quality => Some("quality"),
+        PromptSort::Combined => Some("combined"),
+        _ => None,
+    }
 }
 
 /// The best of the newest matches in title, tags and description, each with the oldest of them all if there are more

@@ -2,9 +2,11 @@
 //!
 //! In the order of their life: `submit` checks and inserts, `plan` cuts into shards, `lease` hands a shard to one
 //! worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
-//! `housekeeping` mends what crashes left behind.
+//! `housekeeping` mends what crashes left behind. `backlog` tells operators what waits.
 
+mod backlog;
 mod cancel;
+mod erase;
 mod finish;
 mod housekeeping;
 mod lease;
@@ -17,7 +19,9 @@ mod work;
 /// The channel on which Postgres tells that a run moved; the payload is the run's id.
 pub const DOORBELL: &str = "opb_runs";
 
+pub use backlog::{Backlog, read_backlog};
 pub use cancel::cancel_run;
+pub(crate) use erase::erase_private_runs;
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
 pub use lease::{ShardLease, claim_shard, finish_shard, release_shard, renew_lease};

@@ -7,14 +7,15 @@
 
 mod combine;
 mod number;
+mod patterns;
 mod spec;
 
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -23,6 +24,7 @@ use crate::template::{CompiledText, TemplateError};
 
 pub use self::combine::{Combined, combine};
 pub use self::number::last_number;
+use self::patterns::Patterns;
 pub use self::spec::{ScorerKind, ScorerSpec, ScorerType};
 
 /// The longest regular expression, in characters.
@@ -103,6 +105,7 @@ pub struct Scorer {
     metric: Option<String>,
     tolerance: Option<f64>,
     wanted: Wanted,
+    patterns: Patterns,
 }
 
 /// Where the value to compare with comes from, prepared as far as can be.
@@ -122,7 +125,7 @@ enum Prepared {
     Nothing,
     Text(String),
     Json(Value),
-    Pattern(Regex),
+    Pattern(Arc<Regex>),
     Number(f64),
 }
 
@@ -151,6 +154,7 @@ impl Scorer {
             }
             _ => {}
         }
+        let patterns = Patterns::default();
         let wanted = match (&spec.value, kind) {
             (None, ScorerKind::IsJson) => Wanted::Fixed(Prepared::Nothing),
             (Some(_), ScorerKind::IsJson) => {
@@ -164,13 +168,15 @@ impl Scorer {
                 let template =
                     CompiledText::compile(text, "value").map_err(ScorerError::Template)?;
                 match template.as_constant() {
-                    Some(constant) => {
-                        Wanted::Fixed(prepare(kind, &Value::String(constant.to_owned()))?)
-                    }
+                    Some(constant) => Wanted::Fixed(prepare(
+                        kind,
+                        &Value::String(constant.to_owned()),
+                        &patterns,
+                    )?),
                     None => Wanted::Template(template),
                 }
             }
-            (Some(value), _) => Wanted::Fixed(prepare(kind, value)?),
+            (Some(value), _) => Wanted::Fixed(prepare(kind, value, &patterns)?),
         };
         Ok(Self {
             kind,
@@ -179,6 +185,7 @@ impl Scorer {
             metric: spec.metric.clone(),
             tolerance: spec.tolerance,
             wanted,
+            patterns,
         })
     }
 
@@ -226,7 +233,7 @@ impl Scorer {
                 {
                     return Ok(self.compare_text(input.output, expected));
                 }
-                prepared = prepare(self.kind, expected).map_err(|error| {
+                prepared = prepare(self.kind, expected, &self.patterns).map_err(|error| {
                     format!("the item's expected value does not fit the scorer: {error}")
                 })?;
                 &prepared
@@ -237,8 +244,8 @@ impl Scorer {
                     template.render(input.vars, expected.map(|expected| ("expected", expected)));
                 let text = text
                     .map_err(|error| format!("the scorer's value cannot be rendered: {error}"))?;
-                prepared =
-                    prepare(self.kind, &Value::String(text)).map_err(|error| error.to_string())?;
+                prepared = prepare(self.kind, &Value::String(text), &self.patterns)
+                    .map_err(|error| error.to_string())?;
                 &prepared
             }
         };
@@ -281,7 +288,7 @@ impl Scorer {
 }
 
 /// Brings a value into the form that a scorer compares with.
-fn prepare(kind: ScorerKind, value: &Value) -> Result<Prepared, ScorerError> {
+fn prepare(kind: ScorerKind, value: &Value, patterns: &Patterns) -> Result<Prepared, ScorerError> {
     match (kind, value) {
         (ScorerKind::Equals, Value::Array(_) | Value::Object(_)) => {
             Ok(Prepared::Json(value.clone()))
@@ -305,32 +312,12 @@ fn prepare(kind: ScorerKind, value: &Value) -> Result<Prepared, ScorerError> {
                 other => other.to_string(),
             };
             match kind {
-                ScorerKind::Regex => pattern(&text).map(Prepared::Pattern),
+                ScorerKind::Regex => patterns.compile(text).map(Prepared::Pattern),
                 ScorerKind::Icontains => Ok(Prepared::Text(text.to_lowercase())),
                 _ => Ok(Prepared::Text(text)),
             }
         }
     }
-}
-
-fn pattern(text: &str) -> Result<Regex, ScorerError> {
-    if text.chars().count() > MAX_PATTERN_CHARS {
-        return Err(ScorerError::Pattern(format!(
-            "it is longer than {MAX_PATTERN_CHARS} characters"
-        )));
-    }
-    let built = RegexBuilder::new(text)
-        .size_limit(MAX_PATTERN_BYTES)
-        .dfa_size_limit(MAX_PATTERN_BYTES)
-        .build();
-    built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => {
-            ScorerError::Pattern("it is too complex; use smaller repetitions".to_owned())
-        }
-        error => ScorerError::Pattern(format!(
-            "{error}; look-around and back-references are not available"
-        )),
-    })
 }
 
 fn is_json(output: &str) -> (bool, Cow<'static, str>) {

@@ -1,5 +1,6 @@
 //! The domain on a real Postgres.
 
+mod backlog;
 mod leases;
 mod library;
 mod mending;

@@ -3,8 +3,9 @@
 //! The shapes are our own and lenient: the servers that speak this API differ in what they leave out or add, and a
 //! missing field that we do not need shall not cost an answer that was paid for.
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use serde::Deserialize;
 
@@ -15,24 +16,27 @@ const MAX_EVENT_BYTES: usize = 1024 * 1024;
 /// More tokens than any call has: a count beyond is nonsense and treated as missing.
 const MAX_TOKENS: i64 = 100_000_000;
 
+/// Texts are borrowed where they can be: a streamed answer has as many of these as it has tokens.
 #[derive(Deserialize)]
-struct Body {
-    #[serde(default)]
-    choices: Vec<Choice>,
+struct Body<'a> {
+    #[serde(default, borrow)]
+    choices: Vec<Choice<'a>>,
     usage: Option<Usage>,
     error: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
-    #[serde(alias = "delta")]
-    message: Option<Content>,
-    finish_reason: Option<String>,
+struct Choice<'a> {
+    #[serde(alias = "delta", borrow)]
+    message: Option<Content<'a>>,
+    #[serde(borrow)]
+    finish_reason: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
-struct Content {
-    content: Option<String>,
+struct Content<'a> {
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -54,8 +58,9 @@ pub(super) fn read_whole(body: &[u8], started: Instant) -> Result<Completion, Ca
         text: choice
             .message
             .and_then(|message| message.content)
-            .unwrap_or_default(),
-        finish_reason: choice.finish_reason,
+            .unwrap_or_default()
+            .into_owned(),
+        finish_reason: choice.finish_reason.map(Cow::into_owned),
         ..Completion::default()
     };
     count(&mut completion, body.usage);
@@ -65,7 +70,7 @@ pub(super) fn read_whole(body: &[u8], started: Instant) -> Result<Completion, Ca
 
 /// Reads a streamed answer to its end mark.
 pub(super) async fn read_stream(
-    body: impl Stream<Item = Result<Vec<u8>, CallError>>,
+    body: impl Stream<Item = Result<Bytes, CallError>>,
     started: Instant,
 ) -> Result<Completion, CallError> {
     let mut completion = Completion::default();
@@ -73,13 +78,13 @@ pub(super) async fn read_stream(
     let mut ended = false;
     let mut body = std::pin::pin!(body);
     while !ended && let Some(piece) = body.next().await {
-        for event in events.read(&piece?)? {
-            if event == b"[DONE]" {
-                ended = true;
-                break;
+        events.read(&piece?, |event| {
+            ended |= event == b"[DONE]";
+            if !ended {
+                take(&mut completion, parse(event)?, started);
             }
-            take(&mut completion, parse(&event)?, started);
-        }
+            Ok(())
+        })?;
     }
     // Some servers leave the end mark out; a reason to stop is one, too.
     if !ended && completion.finish_reason.is_none() {
@@ -93,7 +98,7 @@ pub(super) async fn read_stream(
 }
 
 /// Adds a part of a streamed answer.
-fn take(completion: &mut Completion, part: Body, started: Instant) {
+fn take(completion: &mut Completion, part: Body<'_>, started: Instant) {
     if let Some(choice) = part.choices.into_iter().next() {
         let text = choice.message.and_then(|delta| delta.content);
         if let Some(text) = text.filter(|text| !text.is_empty()) {
@@ -102,7 +107,9 @@ fn take(completion: &mut Completion, part: Body, started: Instant) {
                 .get_or_insert_with(|| started.elapsed());
             completion.text.push_str(&text);
         }
-        completion.finish_reason = choice.finish_reason.or(completion.finish_reason.take());
+        if let Some(reason) = choice.finish_reason {
+            completion.finish_reason = Some(reason.into_owned());
+        }
     }
     count(completion, part.usage);
 }
@@ -113,45 +120,62 @@ fn take(completion: &mut Completion, part: Body, started: Instant) {
 /// ends its line would take a core for minutes.
 #[derive(Default)]
 struct Events {
+    /// The start of a line whose end is yet to come.
     line: Vec<u8>,
+    /// The data of the event so far.
     data: Vec<u8>,
 }
 
 impl Events {
-    /// The data of the events that end in this piece.
-    fn read(&mut self, piece: &[u8]) -> Result<Vec<Vec<u8>>, CallError> {
-        let mut events = Vec::new();
+    /// Hands on the data of each event that ends in this piece.
+    fn read(
+        &mut self,
+        piece: &[u8],
+        mut take: impl FnMut(&[u8]) -> Result<(), CallError>,
+    ) -> Result<(), CallError> {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(part);
-            if self.line.len() + self.data.len() > MAX_EVENT_BYTES {
+            if self.line.len() + self.data.len() + part.len() > MAX_EVENT_BYTES {
                 let message =
                     format!("an event of the stream is larger than {MAX_EVENT_BYTES} bytes");
                 return Err(CallError::new(CallErrorKind::TooLarge, message));
             }
-            if part.ends_with(b"\n") {
-                events.extend(self.end_line());
+            if !part.ends_with(b"\n") {
+                self.line.extend_from_slice(part);
+            } else if self.line.is_empty() {
+                self.end_line(part, &mut take)?;
+            } else {
+                let mut line = std::mem::take(&mut self.line);
+                line.extend_from_slice(part);
+                self.end_line(&line, &mut take)?;
+                line.clear();
+                self.line = line;
             }
         }
-        Ok(events)
+        Ok(())
     }
 
-    /// Takes the line, and returns the event that it ends, if it is empty.
-    fn end_line(&mut self) -> Option<Vec<u8>> {
-        let line = std::mem::take(&mut self.line);
+    /// Takes a whole line; an empty one ends the event.
+    fn end_line(
+        &mut self,
+        line: &[u8],
+        take: &mut impl FnMut(&[u8]) -> Result<(), CallError>,
+    ) -> Result<(), CallError> {
         let line = line.trim_ascii_end();
         if line.is_empty() {
-            return Some(std::mem::take(&mut self.data)).filter(|data| !data.is_empty());
-        }
-        // Other fields, and comments that keep the connection alive, say nothing about the answer.
-        if let Some(data) = line.strip_prefix(b"data:") {
+            if !self.data.is_empty() {
+                take(&self.data)?;
+                self.data.clear();
+            }
+        } else if let Some(data) = line.strip_prefix(b"data:") {
+            // Other fields, and comments that keep the connection alive, say nothing about the answer.
             self.data.extend_from_slice(data.trim_ascii_start());
         }
-        None
+        Ok(())
     }
 }
 
-fn parse(body: &[u8]) -> Result<Body, CallError> {
-    let body: Body = serde_json::from_slice(body).map_err(|error| {
+fn parse(body: &[u8]) -> Result<Body<'_>, CallError> {
+    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| {
         let kind = if error.is_eof() {
             CallErrorKind::Read
         } else {
@@ -244,7 +268,7 @@ mod tests {
             let pieces = text
                 .as_bytes()
                 .chunks(size)
-                .map(|piece| Ok(piece.to_vec()))
+                .map(|piece| Ok(Bytes::copy_from_slice(piece)))
                 .collect::<Vec<_>>();
             let read = read_stream(stream::iter(pieces), Instant::now())
                 .await
@@ -260,8 +284,11 @@ mod tests {
     #[tokio::test]
     async fn a_stream_without_an_end_is_no_answer() {
         let check = async |text: &str, expect: CallErrorKind| {
-            let read =
-                read_stream(stream::iter([Ok(text.as_bytes().to_vec())]), Instant::now()).await;
+            let read = read_stream(
+                stream::iter([Ok(Bytes::copy_from_slice(text.as_bytes()))]),
+                Instant::now(),
+            )
+            .await;
             assert_eq!(read.unwrap_err().kind, expect, "{text}");
         };
         check(

@@ -1,0 +1,133 @@
+//! Invitations to register, for administrators.
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use chrono::{DateTime, Utc};
+use opb_core::{
+    auth::{self, Invitation, NewInvitation},
+    library::Page,
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::Authenticated,
+    client::Client,
+    paging::PageQuery,
+    parameters::{Path, Query},
+    problem::Result,
+    secret,
+};
+
+/// What a new invitation needs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateInvitation {
+    /// The only email address that may register with it; any, when absent.
+    #[serde(default)]
+    pub email: Option<String>,
+    /// How many may register with it; one, when absent.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub uses: Option<i32>,
+    /// When it stops to work, within a year; in a week, when absent.
+    #[serde(default)]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A new invitation. This is the only answer that ever shows it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreatedInvitation {
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub invitation: Invitation,
+    /// The field `invitation` of a registration.
+    #[serde(with = "secret")]
+    #[schema(value_type = String)]
+    pub secret: SecretString,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_invitations, create_invitation))
+        .routes(routes!(revoke_invitation))
+}
+
+/// The invitations that still work, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/invitations",
+    tag = "operations",
+    params(PageQuery),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "A page of invitations", body = Page<Invitation>),
+        (status = 403, description = "Only administrators handle invitations", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn list_invitations(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<Invitation>>> {
+    let (before, limit) = query.by_id()?;
+    let mut conn = state.conn().await?;
+    let page = auth::list_invitations(&mut conn, &user, before, limit).await?;
+    Ok(Answer(page))
+}
+
+/// Makes an invitation. The answer shows it once; only a hash is kept.
+#[utoipa::path(
+    post,
+    path = "/api/v1/invitations",
+    tag = "operations",
+    request_body = CreateInvitation,
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "The new invitation", body = CreatedInvitation),
+        (status = 403, description = "Only administrators handle invitations", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn create_invitation(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    Authenticated(user): Authenticated,
+    Json(body): Json<CreateInvitation>,
+) -> Result<(StatusCode, Answer<CreatedInvitation>)> {
+    let new = NewInvitation {
+        email: body.email,
+        uses: body.uses,
+        expires_at: body.expires_at,
+    };
+    let mut conn = state.conn().await?;
+    let (invitation, secret) = auth::create_invitation(&mut conn, &user, new, &origin).await?;
+    let created = CreatedInvitation { invitation, secret };
+    Ok((StatusCode::CREATED, Answer(created)))
+}
+
+/// Revokes an invitation; whoever has registered with it stays.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/invitations/{invitation}",
+    tag = "operations",
+    params(("invitation" = Uuid, Path, description = "Id of the invitation")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The invitation is revoked"),
+        (status = 403, description = "Only administrators handle invitations", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn revoke_invitation(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    Authenticated(user): Authenticated,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    auth::revoke_invitation(&mut conn, &user, id, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,114 @@
+//! One's own sessions, and the end of one's own account.
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use opb_core::{
+    auth::{self, SessionEntry},
+    library::Page,
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::LoggedIn,
+    client::Client,
+    paging::PageQuery,
+    parameters::{Path, Query},
+    problem::Result,
+    secret,
+};
+
+/// What the deletion of one's own account needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteMe {
+    /// The password, as a proof.
+    #[serde(with = "secret")]
+    #[schema(value_type = String, format = Password)]
+    pub current_password: SecretString,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(delete_me))
+        .routes(routes!(list_sessions))
+        .routes(routes!(revoke_session))
+}
+
+/// Deletes the caller's account. Every session and API key ends at once, and what is private is erased.
+///
+/// What others use stays under the name `deleted-…`: public and unlisted prompts, benchmarks and runs, and whatever
+/// a result was computed from that others see.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/me",
+    tag = "auth",
+    request_body = DeleteMe,
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The account is deleted"),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The caller is the last administrator", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many wrong passwords", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn delete_me(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, .. }: LoggedIn,
+    Json(body): Json<DeleteMe>,
+) -> Result<StatusCode> {
+    auth::delete_me(&state.accounts, &user, body.current_password, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The caller's sessions that have not ended, the last used first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/me/sessions",
+    tag = "auth",
+    params(PageQuery),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "A page of sessions", body = Page<SessionEntry>),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn list_sessions(
+    State(state): State<AppState>,
+    LoggedIn { user, session_id }: LoggedIn,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<SessionEntry>>> {
+    let mut conn = state.conn().await?;
+    let sessions = auth::list_sessions(&mut conn, &user, session_id).await?;
+    Ok(Answer(
+        query.cut(sessions, |session| session.id.to_string())?,
+    ))
+}
+
+/// Ends one of the caller's sessions: its tokens stop to work at once.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/me/sessions/{session}",
+    tag = "auth",
+    params(("session" = Uuid, Path, description = "Id of the session")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The session has ended"),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn revoke_session(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, .. }: LoggedIn,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    auth::end_session(&mut conn, &user, id, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

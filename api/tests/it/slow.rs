@@ -1,0 +1,80 @@
+//! Clients that take their time: over a body, over a head, and over nothing at all.
+
+use std::time::{Duration, Instant};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+use crate::server::Server;
+
+/// Longer than any of the server's limits, and still an end.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Sends a beginning and then a byte after each pause, until the server answers or hangs up. Returns what it said, and
+/// how long that took.
+async fn drip(server: &Server, begin: &str, byte: &str, pause: Duration) -> (String, Duration) {
+    let address = server.address.strip_prefix("http://").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let started = Instant::now();
+    let (mut read, mut write) = stream.into_split();
+    write.write_all(begin.as_bytes()).await.unwrap();
+    let dripping = async {
+        loop {
+            sleep(pause).await;
+            if byte.is_empty() || write.write_all(byte.as_bytes()).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut answer = Vec::new();
+    let answered = async {
+        // The connection may be cut instead of closed: that is an end, too.
+        let _ = read.read_to_end(&mut answer).await;
+    };
+    let ended = timeout(PATIENCE, async {
+        tokio::select! {
+            () = dripping => unreachable!("dripping has no end"),
+            () = answered => {}
+        }
+    });
+    ended.await.expect("the server hangs up");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    (answer, started.elapsed())
+}
+
+#[tokio::test]
+async fn a_body_has_to_come_in_time() {
+    let server = Server::start_with(|settings| settings.request_timeout_seconds = 2).await;
+    let pause = Duration::from_millis(100);
+    for path in ["/api/v1/auth/login", "/login", "/api/auth/login/"] {
+        for (length, byte) in [
+            ("content-length: 1000", "{"),
+            ("transfer-encoding: chunked", "1\r\n{\r\n"),
+        ] {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: bank\r\nconnection: close\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
+            );
+            let (answer, took) = drip(&server, &head, byte, pause).await;
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{path}: {answer}");
+            assert!(took < Duration::from_secs(10), "{path}: {took:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn heads_have_to_come_in_time_and_idle_connections_end() {
+    let server = Server::start().await;
+    let pause = Duration::from_millis(500);
+    let request = "GET /healthz HTTP/1.1\r\nhost: bank\r\n\r\n";
+    let ((slow, _), (silent, _), (idle, took)) = tokio::join!(
+        drip(&server, "GET /healthz HTTP/1.1\r\nx: ", "x", pause),
+        drip(&server, "", "", pause),
+        drip(&server, request, "", pause),
+    );
+    assert!(!slow.starts_with("HTTP/1.1 200"), "{slow}");
+    assert!(!silent.starts_with("HTTP/1.1 200"), "{silent}");
+    assert!(idle.starts_with("HTTP/1.1 200") && took > pause, "{idle}");
+}

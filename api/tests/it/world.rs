@@ -1,0 +1,363 @@
+//! What the table of access rules speaks of: people with credentials, and things of the owner's, by name.
+//!
+//! Everything is put into the database directly: hashing passwords would make the table slow.
+
+use chrono::{Duration, Utc};
+use opb_core::{
+    auth::{
+        self, AccessToken, ApiKeyScope, ConfirmedIdentity, CurrentUser, NewApiKey, NewInvitation,
+        Origin, PasswordHasher, RefreshToken, TokenKeys, UserRole, Visibility,
+    },
+    benchmarks, community, library,
+    models::{self, Price, ProviderKind},
+    runs::{self, SubmitRun},
+    template::PromptBody,
+};
+use opb_testing::fixtures;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use uuid::Uuid;
+
+use crate::server::master_key;
+
+/// Who asks, in the order of the table's columns.
+pub const ACTORS: [&str; 6] = ["anonymous", "other", "owner", "moderator", "admin", "key"];
+
+/// The owner and the database, for one request.
+pub struct World<'a> {
+    pool: &'a PgPool,
+    password_hash: &'a str,
+    owner: CurrentUser,
+}
+
+/// The hash of `correct horse`, which all people here have.
+pub async fn password_hash() -> String {
+    let turn = PasswordHasher::new().turn().await.unwrap();
+    let hash = turn.hash("password", "correct horse".into(), Vec::new());
+    hash.await.unwrap()
+}
+
+/// Adds the model that runs here use.
+pub async fn fixture_models(pool: &PgPool) {
+    let mut conn = pool.acquire().await.unwrap();
+    let simulated = ProviderKind::Simulated;
+    let provider = models::ensure_provider(&mut conn, "simulated", simulated, None).await;
+    let price = Price {
+        input_microusd_per_mtok: 150_000,
+        output_microusd_per_mtok: 600_000,
+    };
+    let priced = models::set_price(&mut conn, provider.unwrap(), "strong", price).await;
+    priced.unwrap();
+}
+
+impl<'a> World<'a> {
+    pub async fn new(pool: &'a PgPool, password_hash: &'a str) -> Self {
+        let owner = person(pool, password_hash, UserRole::User).await;
+        Self {
+            pool,
+            password_hash,
+            owner,
+        }
+    }
+
+    /// The credential of an actor.
+    pub async fn credential(&self, actor: &str) -> String {
+        let role = match actor {
+            "anonymous" => return String::new(),
+            "owner" => return self.token(&self.owner).await,
+            "key" => return self.key().await.1,
+            "moderator" => UserRole::Moderator,
+            "admin" => UserRole::Admin,
+            _ => UserRole::User,
+        };
+        let user = person(self.pool, self.password_hash, role).await;
+        self.token(&user).await
+    }
+
+    /// Makes a thing and says what it is called: its slug, its id or its name.
+    pub async fn fixture(&self, name: &str) -> String {
+        match name {
+            "owner" => self.owner.username.clone(),
+            "fresh" => fresh(),
+            "user" => {
+                let user = person(self.pool, self.password_hash, UserRole::User).await;
+                user.username
+            }
+            "session" => self.session(&self.owner).await.to_string(),
+            "refresh_token" => self.refresh_token().await,
+            "api_key" => self.key().await.0,
+            "invitation" => self.invitation().await,
+            "identity" => self.identity().await,
+            "provider" => self.provider().await,
+            "public_prompt" => self.prompt(Visibility::Public).await,
+            "private_prompt" => self.prompt(Visibility::Private).await,
+            "public_aliased" => self.aliased(Visibility::Public).await,
+            "private_aliased" => self.aliased(Visibility::Private).await,
+            "alias" => "production".to_owned(),
+            "latest" => "latest".to_owned(),
+            "public_change_request" => self.change_request(Visibility::Public).await,
+            "private_change_request" => self.change_request(Visibility::Private).await,
+            "saved_search" => self.saved_search().await,
+            "public_benchmark" => self.benchmark(Visibility::Public).await,
+            "private_benchmark" => self.benchmark(Visibility::Private).await,
+            "public_run" => self.run(Visibility::Public).await,
+            "private_run" => self.run(Visibility::Private).await,
+            "public_comment" => self.comment(Visibility::Public).await,
+            "private_comment" => self.comment(Visibility::Private).await,
+            "public_collection" => self.collection(Visibility::Public).await,
+            "private_collection" => self.collection(Visibility::Private).await,
+            "judged_benchmark" => self.judged_benchmark().await,
+            "preference" => self.preference().await,
+            unknown => panic!("there is no fixture `{unknown}`: add it to world.rs"),
+        }
+    }
+
+    async fn conn(&self) -> PoolConnection<Postgres> {
+        self.pool.acquire().await.unwrap()
+    }
+
+    async fn session(&self, user: &CurrentUser) -> Uuid {
+        let insert = "insert into sessions (id, user_id, idle_expires_at, expires_at)
+                      values ($1, $2, now() + interval '1 day', now() + interval '1 day')";
+        let id = Uuid::now_v7();
+        let insert = sqlx::query(insert).bind(id).bind(user.id);
+        insert.execute(self.pool).await.unwrap();
+        id
+    }
+
+    async fn token(&self, user: &CurrentUser) -> String {
+        let token = AccessToken {
+            user_id: user.id,
+            session_id: self.session(user).await,
+        };
+        let now = Utc::now();
+        let keys = TokenKeys::new(&master_key());
+        let token = keys.issue_access(token, now, now + Duration::days(1));
+        token.unwrap().expose_secret().to_owned()
+    }
+
+    async fn refresh_token(&self) -> String {
+        let token = RefreshToken {
+            user_id: self.owner.id,
+            session_id: self.session(&self.owner).await,
+            counter: 0,
+        };
+        let now = Utc::now();
+        let keys = TokenKeys::new(&master_key());
+        let token = keys.issue_refresh(token, now, now + Duration::days(1));
+        token.unwrap().expose_secret().to_owned()
+    }
+
+    /// The id of a key of the owner's that may read only, and the key.
+    async fn key(&self) -> (String, String) {
+        let new = NewApiKey {
+            name: "reads".into(),
+            scopes: vec![ApiKeyScope::PromptsRead, ApiKeyScope::RunsRead],
+            expires_at: None,
+        };
+        let mut conn = self.conn().await;
+        let made = auth::create_scoped_api_key(&mut conn, &self.owner, new, &nowhere()).await;
+        let (key, secret) = made.unwrap();
+        (key.id.to_string(), secret.expose_secret().to_owned())
+    }
+
+    async fn invitation(&self) -> String {
+        let admin = person(self.pool, self.password_hash, UserRole::Admin).await;
+        let mut conn = self.conn().await;
+        let new = NewInvitation::default();
+        let made = auth::create_invitation(&mut conn, &admin, new, &nowhere()).await;
+        made.unwrap().0.id.to_string()
+    }
+
+    async fn identity(&self) -> String {
+        let confirmed = ConfirmedIdentity {
+            provider: "op".into(),
+            issuer: "https://op.example.org".into(),
+            subject: fresh(),
+            email: None,
+            email_verified: false,
+            name: None,
+            may_register: false,
+        };
+        let mut conn = self.conn().await;
+        let code = auth::keep_login(&mut conn, &confirmed, "browser")
+            .await
+            .unwrap();
+        let code = code.expose_secret();
+        let origin = nowhere();
+        let linked = auth::link_identity(&mut conn, &self.owner, code, "browser", &origin);
+        linked.await.unwrap().id.to_string()
+    }
+
+    async fn provider(&self) -> String {
+        let name = fresh();
+        let url = Some("https://models.example.org/v1");
+        let mut conn = self.conn().await;
+        let made = models::ensure_provider(&mut conn, &name, ProviderKind::Openai, url).await;
+        made.unwrap();
+        name
+    }
+
+    async fn prompt(&self, visibility: Visibility) -> String {
+        self.prompt_of("{{ question }}", visibility).await
+    }
+
+    async fn prompt_saying(&self, text: &str) -> String {
+        self.prompt_of(text, Visibility::Public).await
+    }
+
+    async fn prompt_of(&self, text: &str, visibility: Visibility) -> String {
+        let prompt = library::NewPrompt {
+            slug: Some(fresh()),
+            visibility,
+            ..library::NewPrompt::new("A prompt", PromptBody::Text { text: text.into() })
+        };
+        let mut conn = self.conn().await;
+        let made = library::create_prompt(&mut conn, &self.owner, prompt).await;
+        made.unwrap().0.slug
+    }
+
+    /// A prompt whose first version has the alias `production`.
+    async fn aliased(&self, visibility: Visibility) -> String {
+        let prompt = self.prompt(visibility).await;
+        let alias = library::SetAlias { version: 1 };
+        let mut conn = self.conn().await;
+        let set = library::set_alias(&mut conn, &self.owner, &prompt, "production", &alias).await;
+        set.unwrap();
+        prompt
+    }
+
+    /// A change that the owner proposes to a prompt of the owner's.
+    async fn change_request(&self, visibility: Visibility) -> String {
+        let prompt = self.prompt(visibility).await;
+        let body = PromptBody::Text {
+            text: "Shorter".into(),
+        };
+        let new = library::NewChangeRequest {
+            title: "Better".into(),
+            base_version: None,
+            version: library::NewPromptVersion::new(body),
+        };
+        let mut conn = self.conn().await;
+        let made = library::create_change_request(&mut conn, &self.owner, &prompt, new).await;
+        made.unwrap().id.to_string()
+    }
+
+    async fn saved_search(&self) -> String {
+        let new = library::NewSavedSearch {
+            name: fresh(),
+            query: library::PromptQuery::default(),
+        };
+        let mut conn = self.conn().await;
+        let saved = library::save_search(&mut conn, &self.owner, new).await;
+        saved.unwrap().id.to_string()
+    }
+
+    async fn benchmark(&self, visibility: Visibility) -> String {
+        let definition = benchmarks::Definition {
+            slug: fresh(),
+            visibility,
+            ..fixtures::sums(2)
+        };
+        let mut conn = self.conn().await;
+        let made = benchmarks::publish_benchmark(&mut conn, &self.owner, &definition).await;
+        made.unwrap();
+        definition.slug
+    }
+
+    async fn run(&self, visibility: Visibility) -> String {
+        let run = SubmitRun {
+            benchmark: self.benchmark(Visibility::Public).await,
+            prompts: vec![self.prompt(Visibility::Public).await],
+            visibility,
+            ..fixtures::request(json!(["simulated:strong"]), 1)
+        };
+        let mut conn = self.conn().await;
+        let run = runs::submit_run(&mut conn, &self.owner, &run, None).await;
+        run.unwrap().id.to_string()
+    }
+
+    /// A comment of the owner's on a prompt of the owner's.
+    async fn comment(&self, visibility: Visibility) -> String {
+        let prompt = self.prompt(visibility).await;
+        let new = community::NewComment {
+            body: "A comment".into(),
+            reply_to: None,
+        };
+        let mut conn = self.conn().await;
+        let made = community::create_comment(&mut conn, &self.owner, &prompt, new).await;
+        made.unwrap().id.to_string()
+    }
+
+    async fn collection(&self, visibility: Visibility) -> String {
+        let new = community::NewCollection {
+            title: "A collection".into(),
+            description: String::new(),
+            visibility,
+        };
+        let mut conn = self.conn().await;
+        let made = community::create_collection(&mut conn, &self.owner, new).await;
+        made.unwrap().id.to_string()
+    }
+
+    /// A benchmark with a completed run of two prompts, whose answers differ.
+    async fn judged_benchmark(&self) -> String {
+        let benchmark = self.benchmark(Visibility::Public).await;
+        let run = SubmitRun {
+            benchmark: benchmark.clone(),
+            prompts: vec![
+                self.prompt(Visibility::Public).await,
+                self.prompt_saying("{{ question }}!").await,
+            ],
+            ..fixtures::request(json!(["simulated:strong"]), 1)
+        };
+        let mut conn = self.conn().await;
+        let run = runs::submit_run(&mut conn, &self.owner, &run, None).await;
+        let answers = "with run as (
+                           update runs set state = 'completed', finished_at = now() where id = $1 returning id)
+                       insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,
+                           output, attempts)
+                       select run.id, item, 0, prompt, 0, 'scored', 'answer ' || prompt, 1
+                       from run, generate_series(0, 1) item, generate_series(0, 1) prompt";
+        let answers = sqlx::query(answers).bind(run.unwrap().id);
+        answers.execute(&mut *conn).await.unwrap();
+        benchmark
+    }
+
+    /// A pair that the owner has drawn.
+    async fn preference(&self) -> String {
+        let new = community::NewPreference {
+            benchmark: self.judged_benchmark().await,
+            simulated: Some(true),
+        };
+        let mut conn = self.conn().await;
+        let drawn = community::create_preference(&mut conn, &self.owner, &new).await;
+        drawn.unwrap().id.to_string()
+    }
+}
+
+async fn person(pool: &PgPool, password_hash: &str, role: UserRole) -> CurrentUser {
+    let username = fresh();
+    let insert = "insert into users (username, email, password_hash, role)
+                  values ($1, $1 || '@example.org', $2, $3) returning id";
+    let insert = sqlx::query_scalar(insert).bind(&username);
+    let id = insert.bind(password_hash).bind(role).fetch_one(pool).await;
+    CurrentUser {
+        id: id.unwrap(),
+        username,
+        role,
+    }
+}
+
+/// A name that nothing else has.
+pub fn fresh() -> String {
+    format!("n{}", &Uuid::new_v4().simple().to_string()[..16])
+}
+
+fn nowhere() -> Origin {
+    Origin {
+        address: [127, 0, 0, 1].into(),
+        user_agent: None,
+    }
+}

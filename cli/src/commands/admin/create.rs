@@ -1,0 +1,117 @@
+//! `opb admin create`: makes an administrator, with the database and without the API.
+
+use std::{
+    io::{BufRead as _, IsTerminal as _},
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use opb_core::{
+    Error,
+    auth::{self, PasswordHasher, User},
+    config::LogSettings,
+};
+use secrecy::SecretString;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use super::database::Database;
+use crate::{
+    commands::{print, print_json, up::start_log},
+    outcome::{BadUsage, Outcome},
+};
+
+/// Make an administrator: a new user, or one that is there already
+///
+/// The password of a new user is asked for, or is the first line of standard input; it is never an argument. The bank
+/// may serve meanwhile.
+#[derive(Debug, Args)]
+pub struct CreateAdmin {
+    /// The username
+    username: String,
+    /// The email address of a new user
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// Folder of the bank; without it, the user's own
+    #[arg(
+        long,
+        env = "OPB_DATA_DIR",
+        value_name = "DIR",
+        help_heading = "Database"
+    )]
+    data: Option<PathBuf>,
+    /// Address of the Postgres server of a bank that does not use an embedded one
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Database"
+    )]
+    database_url: Option<SecretString>,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+impl CreateAdmin {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        start_log(&self.log)?;
+        let database = Database::open(self.data.as_deref(), self.database_url.as_ref()).await?;
+        let made = self.make(&mut *database.pool.acquire().await?).await;
+        database.close().await?;
+        let (user, is_new) = made?;
+        if json {
+            print_json(&json!({"user": user, "created": is_new}))?;
+        } else {
+            let was = if is_new { "a new user and " } else { "" };
+            print(&format!("{} is {was}an administrator", user.username))?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn make(&self, conn: &mut PgConnection) -> anyhow::Result<(User, bool)> {
+        let promoted = auth::promote_to_admin(conn, &self.username).await;
+        if let Some(user) = promoted.map_err(explain)? {
+            return Ok((user, false));
+        }
+        let Some(email) = &self.email else {
+            let name = &self.username;
+            let message = format!("there is no user `{name}`; to make one, give --email ADDRESS");
+            return Err(BadUsage(message).into());
+        };
+        let password = read_password()?;
+        let names = (self.username.as_str(), email.as_str());
+        let made = auth::create_admin(conn, &PasswordHasher::new(), names, password).await;
+        Ok((made.map_err(explain)?, true))
+    }
+}
+
+/// What the user can mend is bad usage.
+fn explain(error: Error) -> anyhow::Error {
+    match error {
+        Error::Invalid(_) | Error::Conflict(_) => BadUsage(error.to_string()).into(),
+        error => error.into(),
+    }
+}
+
+/// Asks for the password twice without showing it, or reads it from a program.
+fn read_password() -> anyhow::Result<SecretString> {
+    if !std::io::stdin().is_terminal() {
+        let mut line = String::new();
+        let read = std::io::stdin().lock().read_line(&mut line);
+        read.context("the password cannot be read from standard input")?;
+        let password = line.trim_end_matches(['\n', '\r']);
+        if password.is_empty() {
+            let message = "give the password of the new user on standard input";
+            return Err(BadUsage(message.into()).into());
+        }
+        return Ok(password.into());
+    }
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).context("no password was given");
+    let password = ask("Password: ")?;
+    if ask("The same again: ")? != password {
+        return Err(BadUsage("the two passwords differ".into()).into());
+    }
+    Ok(password.into())
+}

@@ -1,0 +1,125 @@
+//! One's own account: changing the password, the username and the email address.
+
+use secrecy::SecretString;
+use sqlx::Acquire as _;
+use uuid::Uuid;
+
+use super::{
+    Accounts, AuditEvent, CurrentUser, Origin, User, UserRole,
+    audit::record,
+    email_verification::follow_change_of_email,
+    login::confirm,
+    names::{check_new_user, explain_taken, normalise},
+    sessions::revoke,
+};
+use crate::{Error, Result};
+
+/// What a user changes about their own account; what is absent stays.
+pub struct ProfileChange {
+    /// Proves that it is not somebody at an unlocked screen.
+    pub current_password: SecretString,
+    /// The new username.
+    pub username: Option<String>,
+    /// The new email address.
+    pub email: Option<String>,
+}
+
+/// Changes the caller's password and ends all their other sessions.
+///
+/// # Errors
+/// [`Error::Invalid`] when the current password is wrong or the new one breaks a rule; [`Error::TooManyAttempts`].
+pub async fn change_password(
+    accounts: &Accounts,
+    user: &CurrentUser,
+    session_id: Uuid,
+    (current, new): (SecretString, SecretString),
+    origin: &Origin,
+) -> Result<()> {
+    let account = confirm(accounts, user, current, origin).await?;
+    let turn = accounts.passwords.turn().await?;
+    let known = vec![account.username, account.email];
+    let hash = turn.hash("new_password", new, known).await?;
+    let mut conn = accounts.pool.acquire().await?;
+    let mut tx = conn.begin().await?;
+    sqlx::query!(
+        "-- account::change_password
+        update users set password_hash = $2 where id = $1",
+        user.id,
+        hash
+    )
+    .execute(&mut *tx)
+    .await?;
+    revoke(&mut tx, user.id, None, Some(session_id)).await?;
+    record(
+        &mut tx,
+        AuditEvent::PasswordChanged,
+        Some(user.id),
+        Some(&user.username),
+        None,
+        Some(origin),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Changes the caller's username or email address.
+///
+/// # Errors
+/// [`Error::Invalid`] for a wrong password, or a field that breaks a rule or is taken; [`Error::TooManyAttempts`].
+pub async fn change_profile(
+    accounts: &Accounts,
+    user: &CurrentUser,
+    change: ProfileChange,
+    origin: &Origin,
+) -> Result<User> {
+    let account = confirm(accounts, user, change.current_password, origin).await?;
+    let username = change
+        .username
+        .map_or(account.username, |text| normalise(&text));
+    let email = change
+        .email
+        .map_or_else(|| account.email.clone(), |text| normalise(&text));
+    let wrong = check_new_user(&username, &email);
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    let mut conn = accounts.pool.acquire().await?;
+    let mut tx = conn.begin().await?;
+    let changed = sqlx::query_as!(
+        User,
+        r#"-- account::change_profile
+        update users
+        set username = $2, email = $3,
+            email_verified_at = case when lower(email) = lower($3) then email_verified_at end
+        where id = $1
+        returning id, username, email, email_verified_at, role as "role: UserRole", created_at"#,
+        user.id,
+        username,
+        email
+    )
+    .fetch_one(&mut *tx)
+    .await;
+    let changed = match changed {
+        Ok(changed) => changed,
+        Err(error) => {
+            tx.rollback().await?;
+            let names = (username.as_str(), email.as_str());
+            return Err(explain_taken(&mut conn, error.into(), Some(user.id), names).await);
+        }
+    };
+    if !changed.email.eq_ignore_ascii_case(&account.email) {
+        follow_change_of_email(&mut tx, accounts, &account.email, &changed).await?;
+    }
+    record(
+        &mut tx,
+        AuditEvent::ProfileChanged,
+        Some(user.id),
+        Some(&user.username),
+        None,
+        Some(origin),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(changed)
+}

@@ -1,0 +1,47 @@
+//! Erasing what nobody but a deleted user could see.
+
+use sqlx::PgConnection;
+
+use super::DOORBELL;
+use crate::Result;
+
+/// Ends every run of a user, and erases the private ones that no standing was computed from.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn erase_private_runs(tx: &mut PgConnection, owner_id: i64) -> Result<()> {
+    // Shards before runs: the order in which workers lock them too.
+    sqlx::query!(
+        "-- erase::erase_private_runs
+        update shards set state = 'dead', lease_until = null
+        where state in ('available', 'running')
+          and run_id in (select id from runs where owner_id = $1 and state in ('queued', 'running'))",
+        owner_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        r#"-- erase::erase_private_runs
+        with ended as (
+            update runs
+            set state = 'cancelled', state_reason = 'its owner was deleted', shards_open = 0, finished_at = now()
+            where owner_id = $1 and state in ('queued', 'running')
+            returning id
+        )
+        select count(pg_notify($2, id::text)) as "rung" from ended"#,
+        owner_id,
+        DOORBELL
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "-- erase::erase_private_runs
+        delete from runs
+        where owner_id = $1 and visibility = 'private' and finished_at is not null
+          and not exists (select 1 from standings where run_id = runs.id)",
+        owner_id
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
