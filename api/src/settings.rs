@@ -32,7 +32,7 @@ pub struct ApiSettings {
         default_value = "open"
     )]
     pub registration: Registration,
-    /// Address at which people reach this bank, as in https://bank.example.org; links in mails begin with it
+    /// Address at which people reach this bank, as in `https://bank.example.org`; links in mails begin with it
     #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
     pub public_url: Option<Url>,
     /// Only users who have verified their email address may start runs; administrators always may

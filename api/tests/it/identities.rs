@@ -149,7 +149,11 @@ impl Browser {
         if let Some(cookie) = reply.headers().get(SET_COOKIE) {
             let cookie = cookie.to_str().unwrap();
             assert!(cookie.contains("; HttpOnly; SameSite=Lax"), "{cookie}");
-            self.cookie = cookie.split(';').next().unwrap().to_owned();
+            cookie
+                .split(';')
+                .next()
+                .unwrap()
+                .clone_into(&mut self.cookie);
         }
         let location = reply.headers().get(LOCATION).cloned();
         let status = reply.status();
@@ -452,7 +456,7 @@ async fn an_email_address_alone_opens_no_account() {
 async fn unknown_users_are_let_in_only_where_the_operator_wants_them() {
     let unverified = |site: &Site| {
         site.provider
-            .script(|script| script.claims["email_verified"] = json!(false))
+            .script(|script| script.claims["email_verified"] = json!(false));
     };
     let site = Site::start_with("create_users = false", |_| {}).await;
     site.log_in().await.expect_problem(403, "forbidden", None);
@@ -462,13 +466,13 @@ async fn unknown_users_are_let_in_only_where_the_operator_wants_them() {
     unverified(&site);
     assert_eq!(site.ends().await, "error=email_not_allowed");
     site.provider.script(|script| {
-        script.claims = json!({"email": "eve@example.org.evil.test", "email_verified": true})
+        script.claims = json!({"email": "eve@example.org.evil.test", "email_verified": true});
     });
     assert_eq!(site.ends().await, "error=email_not_allowed");
     site.provider.script(|script| script.claims = json!({}));
     assert_eq!(site.ends().await, "error=email_not_allowed");
     site.provider.script(|script| {
-        script.claims = json!({"email": "ada@example.org", "email_verified": true})
+        script.claims = json!({"email": "ada@example.org", "email_verified": true});
     });
     site.log_in().await.expect(200);
     let site = Site::start().await;

@@ -28,6 +28,9 @@ pub(super) struct Wanted {
     language: Option<String>,
     licence: Option<String>,
     kind: Option<PromptKind>,
+    benchmark: Option<String>,
+    model: Option<String>,
+    min_score: Option<f64>,
     archived: bool,
     offered: bool,
 }
@@ -43,15 +46,15 @@ pub(super) struct Found {
     /// The words as they are indexed.
     #[sqlx(default)]
     pub(super) lexemes: Option<Vec<String>>,
-    /// The figure that the list is ordered by, if `prompt_ranks` has it.
-    #[sqlx(default)]
-    pub(super) rank: Option<f64>,
     /// How well it matches, if it was ranked.
     #[sqlx(default)]
     pub(super) score: Option<f32>,
     /// The oldest prompt that was ranked, if older matches were not.
     #[sqlx(default)]
     pub(super) ranked: Option<Uuid>,
+    /// The number that an order of the community goes by.
+    #[sqlx(default)]
+    pub(super) rank: Option<f64>,
 }
 
 impl Wanted {
@@ -70,6 +73,9 @@ impl Wanted {
             language: query.language.clone(),
             licence: query.licence.clone(),
             kind: query.kind,
+            benchmark: query.benchmark.clone(),
+            model: query.model.clone(),
+            min_score: query.min_score,
             archived: query.archived.unwrap_or(false),
             offered: query.offered.unwrap_or(false),
         };
@@ -144,6 +150,37 @@ impl Wanted {
         if let Some(kind) = self.kind {
             sql.push(" and kind::text = ").push_bind(kind.as_str());
         }
+        self.push_measured(sql);
+    }
+
+    /// What was measured with a real model on the newest version of a public benchmark.
+    fn push_measured(&self, sql: &mut QueryBuilder<Postgres>) {
+        if self.benchmark.is_none() && self.model.is_none() && self.min_score.is_none() {
+            return;
+        }
+        sql.push(
+            " and exists (select 1 from prompt_versions measured
+                join standings on standings.prompt_version_id = measured.id
+                join benchmark_versions on benchmark_versions.id = standings.benchmark_version_id
+                join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
+                join models on models.id = standings.model_id
+                join providers on providers.id = models.provider_id
+                where measured.prompt_id = prompts.id and not simulated and benchmarks.visibility = 'public'
+                  and not exists (select 1 from benchmark_versions newer
+                      where newer.benchmark_id = benchmarks.id and newer.number > benchmark_versions.number)",
+        );
+        if let Some(benchmark) = &self.benchmark {
+            sql.push(" and benchmarks.slug = ")
+                .push_bind(benchmark.clone());
+        }
+        if let Some(model) = &self.model {
+            sql.push(" and providers.name || ':' || models.name = ")
+                .push_bind(model.clone());
+        }
+        if let Some(score) = self.min_score {
+            sql.push(" and standings.score >= ").push_bind(score);
+        }
+        sql.push(")");
     }
 
     /// The words as a condition on `column`; nothing without words.
@@ -166,28 +203,27 @@ pub(super) async fn list_in_order(
     after: Option<&SearchCursor>,
     limit: i64,
 ) -> Result<Vec<Found>> {
-    let rank = rank_column(sort);
+    let mut sql = QueryBuilder::new(
+        "-- search_statements::list_in_order
+        with page as materialized (select prompts.id, ",
+    );
+    if let Some(rank) = sort.rank() {
+        sql.push(rank).push(" as rank, ");
+    }
+    sql.push("row_number() over (");
     let order = match sort {
         PromptSort::Updated => " order by updated_at desc, prompts.id desc",
         PromptSort::Title => " order by lower(title) collate \"C\", prompts.id",
+        PromptSort::Newest | PromptSort::Relevance => " order by prompts.id desc",
         PromptSort::Top => " order by wilson desc, prompt_id desc",
         PromptSort::Trending => " order by trend desc, prompt_id desc",
         PromptSort::Quality => " order by quality desc, prompt_id desc",
         PromptSort::Combined => " order by combined desc, prompt_id desc",
-        PromptSort::Newest | PromptSort::Relevance => " order by prompts.id desc",
     };
-    let mut sql = QueryBuilder::new(
-        "-- search_statements::list_in_order
-        with page as materialized (select prompts.id, row_number() over (",
-    );
-    sql.push(order).push(") as place");
-    match rank {
-        Some(rank) => sql
-            .push(", ")
-            .push(rank)
-            .push(" as rank from prompt_ranks join prompts on prompts.id = prompt_id"),
-        None => sql.push(" from prompts"),
-    };
+    sql.push(order).push(") as place from prompts");
+    if sort.rank().is_some() {
+        sql.push(" join prompt_ranks on prompt_id = prompts.id");
+    }
     wanted.push_filters(&mut sql);
     wanted.push_words(&mut sql, "document");
     match (sort, after) {
@@ -196,38 +232,38 @@ pub(super) async fn list_in_order(
             sql.push(" and prompts.id < ").push_bind(*id);
         }
         (PromptSort::Updated, Some(SearchCursor::Updated { at, id })) => {
-            sql.push(" and (updated_at, prompts.id) < (").push_bind(*at);
-            sql.push(", ").push_bind(*id).push(")");
+            sql.push(" and (updated_at, prompts.id) < (")
+                .push_bind(*at)
+                .push(", ")
+                .push_bind(*id)
+                .push(")");
         }
         (PromptSort::Title, Some(SearchCursor::Title { title, id })) => {
-            sql.push(" and (lower(title) collate \"C\", prompts.id) > (lower(");
-            sql.push_bind(title.clone()).push(") collate \"C\", ");
-            sql.push_bind(*id).push(")");
+            sql.push(" and (lower(title) collate \"C\", prompts.id) > (lower(")
+                .push_bind(title.clone());
+            sql.push(") collate \"C\", ").push_bind(*id).push(")");
         }
-        (_, Some(SearchCursor::Rank { by, bits, id })) if *by == sort => {
+        (_, Some(SearchCursor::Rank { sort: of, bits, id }))
+            if *of == sort && !f64::from_bits(*bits).is_nan() =>
+        {
             sql.push(" and (")
-                .push(rank.unwrap_or("0"))
-                .push(", prompt_id) < (");
-            sql.push_bind(f64::from_bits(*bits)).push(", ");
-            sql.push_bind(*id).push(")");
+                .push(sort.rank().unwrap_or("wilson"))
+                .push(", prompt_id) < (")
+                .push_bind(f64::from_bits(*bits))
+                .push(", ")
+                .push_bind(*id)
+                .push(")");
         }
         _ => return Err(bad_cursor()),
     }
     sql.push(order).push(" limit ").push_bind(limit).push(")");
-    let columns = if rank.is_some() { ", page.rank" } else { "" };
+    let columns = if sort.rank().is_some() {
+        ", page.rank"
+    } else {
+        ""
+    };
     push_prompts(&mut sql, wanted, columns);
     read(conn, sql).await
-}
-
-/// The column of `prompt_ranks` that an order reads, if it reads one.
-fn rank_column(sort: PromptSort) -> Option<&'static str> {
-    match sort {
-        PromptSort::Top => Some("wilson"),
-        PromptSort::Trending => Some("trend"),
-        PromptSort::Quality => Some("quality"),
-        PromptSort::Combined => Some("combined"),
-        _ => None,
-    }
 }
 
 /// The best of the newest matches in title, tags and description, each with the oldest of them all if there are more

@@ -174,6 +174,14 @@ async fn prompts_are_ranked_by_votes_and_by_fresh_votes() {
         ["fresh", "loved", "unknown", "mixed", "hated"]
     );
     assert_eq!(order("combined").await, order("top").await);
+    for sort in ["top", "trending", "quality", "combined"] {
+        let listed = format!("/api/v1/prompts?sort={sort}");
+        assert_eq!(
+            all_pages(&server, &listed, "", "slug").await,
+            order(sort).await,
+            "{sort}"
+        );
+    }
     let page = server
         .get("/api/v1/leaderboards/community?sort=trending&limit=2", "")
         .await
