@@ -11,6 +11,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:$(CURDIR)/.venv/bin
 # Where a real small model, and the data to ask it, are kept: see scripts/demo-real.
 export REAL_MODEL_DIR ?= ../shared/real-model
 export GSM8K_PATH ?= ../shared/datasets/gsm8k/test.jsonl
+# Absolute, since tests run in the folder of their crate.
+export PROMPTS_CHAT_PATH ?= $(abspath ../shared/datasets/prompts-chat/prompts.csv)
 
 # More arguments for the test runner: make test NEXTEST_ARGS='-p opb-core stats'
 NEXTEST_ARGS ?=
@@ -103,6 +105,10 @@ audit: tools ## Look the dependencies up in the advisory database (needs the int
 .PHONY: bench-simulate
 bench-simulate: opb ## Measure how many calls a second the simulated provider answers
 	scripts/bench-simulate
+
+.PHONY: bench-search
+bench-search: opb ## Measure the library's search on 100,000 prompts: 20 readers, p99 within 50 ms
+	scripts/bench-search
 
 .PHONY: bench-engine
 bench-engine: opb ## Measure the engine beside a bare client: evaluations a second, CPU seconds, memory

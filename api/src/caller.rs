@@ -173,7 +173,9 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
     let noun = route
         .strip_prefix("/api/v1/")
         .map(|rest| rest.split('/').next().unwrap_or(rest));
-    let reads = matches!(*method, Method::GET | Method::HEAD);
+    // Rendering and comparing take a body and change nothing.
+    let shows = route.ends_with("/render") || route.ends_with("/diff");
+    let reads = matches!(*method, Method::GET | Method::HEAD) || shows;
     match (noun, reads) {
         (Some("me"), true) => None,
         (Some("users"), true) => Some(ApiKeyScope::PromptsRead),
@@ -212,6 +214,11 @@ mod tests {
             Some(PromptsWrite),
         );
         check(Method::GET, "/api/v1/tags", Some(PromptsRead));
+        check(
+            Method::POST,
+            "/api/v1/prompts/{prompt}/render",
+            Some(PromptsRead),
+        );
         check(Method::GET, "/api/v1/runs/{run}/events", Some(RunsRead));
         check(Method::POST, "/api/v1/runs/{run}/cancel", Some(RunsWrite));
         check(

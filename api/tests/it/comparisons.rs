@@ -8,8 +8,9 @@ use crate::server::{Server, prompt};
 /// and three of four others. Returns the run's id.
 async fn compared_run(server: &Server, token: &str) -> String {
     server.prepare_run(token).await;
-    let steps = server.post("/api/v1/prompts", token, &prompt("steps"));
-    steps.await.expect(201);
+    let steps = prompt("steps");
+    let made = server.post("/api/v1/prompts", token, &steps).await;
+    made.expect(201);
     let item = |number: usize| json!({"id": format!("item-{number}"), "vars": {"question": "1+1"}, "expected": "2"});
     let items: Vec<Value> = (0..40).map(item).collect();
     let benchmark = json!({"slug": "forty", "title": "Forty", "scorers": [{"type": "equals", "value": "2"}], "items": items});

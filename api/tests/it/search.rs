@@ -272,6 +272,23 @@ async fn filters_and_orders_are_one_grammar() {
         every_page(&server, "q=guide&sort=title").await,
         ["airport", "travel", "chat"]
     );
+    let vote = server.request(reqwest::Method::PUT, "/api/v1/prompts/airport/vote");
+    send(with_token(vote, &bob).json(&json!({"vote": "up"})))
+        .await
+        .expect(200);
+    let by_votes = ["airport", "chat", "body-too", "travel", "linux", "in-body"];
+    for sort in ["top", "trending", "combined"] {
+        assert_eq!(
+            every_page(&server, &format!("sort={sort}")).await,
+            by_votes,
+            "{sort}"
+        );
+    }
+    assert_eq!(
+        every_page(&server, "sort=quality").await,
+        newest,
+        "nothing was measured"
+    );
     let check = async |query: &str, path: &str| {
         let reply = server.get(&format!("/api/v1/prompts?{query}"), "").await;
         reply.expect_problem(422, "invalid", Some(path));

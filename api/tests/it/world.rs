@@ -92,6 +92,13 @@ impl<'a> World<'a> {
             "provider" => self.provider().await,
             "public_prompt" => self.prompt(Visibility::Public).await,
             "private_prompt" => self.prompt(Visibility::Private).await,
+            "public_aliased" => self.aliased(Visibility::Public).await,
+            "private_aliased" => self.aliased(Visibility::Private).await,
+            "alias" => "production".to_owned(),
+            "latest" => "latest".to_owned(),
+            "public_change_request" => self.change_request(Visibility::Public).await,
+            "private_change_request" => self.change_request(Visibility::Private).await,
+            "saved_search" => self.saved_search().await,
             "public_benchmark" => self.benchmark(Visibility::Public).await,
             "private_benchmark" => self.benchmark(Visibility::Private).await,
             "public_run" => self.run(Visibility::Public).await,
@@ -203,14 +210,48 @@ impl<'a> World<'a> {
     async fn prompt_of(&self, text: &str, visibility: Visibility) -> String {
         let prompt = library::NewPrompt {
             slug: Some(fresh()),
-            title: "A prompt".into(),
-            description: String::new(),
             visibility,
-            body: PromptBody::Text { text: text.into() },
+            ..library::NewPrompt::new("A prompt", PromptBody::Text { text: text.into() })
         };
         let mut conn = self.conn().await;
         let made = library::create_prompt(&mut conn, &self.owner, prompt).await;
         made.unwrap().0.slug
+    }
+
+    /// A prompt whose first version has the alias `production`.
+    async fn aliased(&self, visibility: Visibility) -> String {
+        let prompt = self.prompt(visibility).await;
+        let alias = library::SetAlias { version: 1 };
+        let mut conn = self.conn().await;
+        let set = library::set_alias(&mut conn, &self.owner, &prompt, "production", &alias).await;
+        set.unwrap();
+        prompt
+    }
+
+    /// A change that the owner proposes to a prompt of the owner's.
+    async fn change_request(&self, visibility: Visibility) -> String {
+        let prompt = self.prompt(visibility).await;
+        let body = PromptBody::Text {
+            text: "Shorter".into(),
+        };
+        let new = library::NewChangeRequest {
+            title: "Better".into(),
+            base_version: None,
+            version: library::NewPromptVersion::new(body),
+        };
+        let mut conn = self.conn().await;
+        let made = library::create_change_request(&mut conn, &self.owner, &prompt, new).await;
+        made.unwrap().id.to_string()
+    }
+
+    async fn saved_search(&self) -> String {
+        let new = library::NewSavedSearch {
+            name: fresh(),
+            query: library::PromptQuery::default(),
+        };
+        let mut conn = self.conn().await;
+        let saved = library::save_search(&mut conn, &self.owner, new).await;
+        saved.unwrap().id.to_string()
     }
 
     async fn benchmark(&self, visibility: Visibility) -> String {

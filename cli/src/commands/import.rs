@@ -80,8 +80,10 @@ async fn import_prompt(client: &Client, prompt: NewPrompt) -> anyhow::Result<Str
         .into());
     };
     let new = NewPromptVersion {
-        body: prompt.body,
         note: "imported".to_owned(),
+        variables: prompt.variables,
+        parameters: prompt.parameters,
+        body: prompt.body,
     };
     let version: PromptVersion = client
         .post(

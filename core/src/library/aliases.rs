@@ -89,9 +89,9 @@ pub async fn set_alias(
     name: &str,
     alias: &SetAlias,
 ) -> Result<Alias> {
-    check_name(name)?;
     let mut tx = conn.begin().await?;
     let prompt_id = lock_own(&mut tx, user, prompt).await?;
+    check_name(name)?;
     let version_id = sqlx::query_scalar!(
         "-- aliases::set_alias (version)
         select id from prompt_versions where prompt_id = $1 and number = $2",

@@ -273,10 +273,11 @@ mod tests {
     /// All prompts of prompts.chat, where the file is at hand.
     #[test]
     fn the_real_prompts_come_through_to_the_letter() {
-        let Ok(path) = std::env::var("OPB_PROMPTS_CHAT") else {
-            eprintln!("skipped: set OPB_PROMPTS_CHAT to the path of prompts.csv of prompts.chat");
+        let path = std::env::var("PROMPTS_CHAT_PATH").unwrap_or_default();
+        if !std::path::Path::new(&path).is_file() {
+            eprintln!("skipped: set PROMPTS_CHAT_PATH to the path of prompts.csv of prompts.chat");
             return;
-        };
+        }
         let mut rows = 0;
         for row in csv::Reader::from_path(path).unwrap().records() {
             let row = row.unwrap();
