@@ -53,6 +53,28 @@ test: prepare nextest ## Run every test against a Postgres of its own
 test-dialects: opb ## Ask a real bank the examples of both inherited login APIs, with Python requests
 	scripts/test-dialects
 
+.PHONY: test-ops
+test-ops: prepare ## Watch a bank with a real Prometheus and Alertmanager: rules, every panel, one alert
+	cargo build --locked --workspace --bins
+	scripts/test-ops
+
+.PHONY: test-backup
+test-backup: prepare ## Back a working bank up, destroy it, restore it and compare
+	cargo build --locked --workspace --bins
+	scripts/test-backup
+
+.PHONY: lint-deploy
+lint-deploy: ## Check what deploys: image, Compose, Helm chart, systemd units, migrations
+	scripts/lint-deploy
+
+.PHONY: conformance-stats
+conformance-stats: prepare ## Compare every statistic with scipy, statsmodels and ruptures over generated data
+	scripts/conformance-stats
+
+.PHONY: simulate-coverage
+simulate-coverage: prepare ## Try intervals and tests on 10,000 simulated runs whose truth is known
+	cargo run --release --locked --quiet -p opb-conformance --bin coverage
+
 .PHONY: test-fuzz
 test-fuzz: opb ## Ask every operation of the API document all sorts of questions, with schemathesis (some minutes)
 	scripts/test-fuzz
@@ -105,4 +127,4 @@ nextest:
 help: ## Print this
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

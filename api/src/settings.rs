@@ -69,6 +69,9 @@ pub struct ApiSettings {
     /// Which addresses users may name; the public internet unless whoever starts the API says more.
     #[arg(skip)]
     pub outbound: Arc<OutboundPolicy>,
+    /// True when the metrics are served elsewhere, and not through this door.
+    #[arg(skip)]
+    pub hides_metrics: bool,
     /// So many logins of one account may fail before further ones must wait
     #[arg(long, env = "OPB_LOGIN_FAILURES_PER_ACCOUNT", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub login_failures_per_account: u32,

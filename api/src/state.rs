@@ -36,6 +36,7 @@ pub struct Shared {
     pub(crate) public_url: Option<Url>,
     pub(crate) require_verified_email: bool,
     pub(crate) oidc: Oidc,
+    pub(crate) hides_metrics: bool,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -92,6 +93,7 @@ impl AppState {
             public_url,
             require_verified_email: settings.require_verified_email,
             oidc,
+            hides_metrics: settings.hides_metrics,
             pool,
             master_key,
             stop,

@@ -1,5 +1,9 @@
 //! Tables for people. Whatever shows simulated results says so.
 
+mod comparison;
+
+pub use comparison::{comparison, flips};
+
 use std::io::IsTerminal as _;
 
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};

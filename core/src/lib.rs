@@ -5,6 +5,8 @@
 
 pub mod auth;
 pub mod benchmarks;
+pub mod comparisons;
+pub mod community;
 pub mod config;
 pub mod database;
 pub mod doorbell;

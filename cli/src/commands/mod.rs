@@ -2,9 +2,11 @@
 
 mod admin;
 mod cancel;
+mod compare;
 mod completions;
 mod demo;
 mod doctor;
+mod health;
 mod import;
 mod leaderboard;
 mod migrate;
@@ -43,6 +45,7 @@ enum Command {
     Demo(Box<demo::Demo>),
     Run(Box<run::RunBenchmark>),
     Leaderboard(leaderboard::ShowLeaderboard),
+    Compare(compare::CompareColumns),
     Runs(runs::ListRuns),
     Cancel(cancel::CancelRun),
     Import(import::Import),
@@ -51,6 +54,7 @@ enum Command {
     Migrate(migrate::Migrate),
     Admin(admin::Admin),
     Doctor(Box<doctor::Doctor>),
+    Health(health::Health),
     Completions(completions::Completions),
     Postgres(postgres::WithPostgres),
 }
@@ -66,6 +70,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Demo(command) => with_threads(command.execute(json)),
         Command::Run(command) => alone(command.execute(json)),
         Command::Leaderboard(command) => alone(command.execute(json)),
+        Command::Compare(command) => alone(command.execute(json)),
         Command::Runs(command) => alone(command.execute(json)),
         Command::Cancel(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
@@ -74,6 +79,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),
         Command::Doctor(command) => alone(command.execute(json, program.file.config)),
+        Command::Health(command) => alone(command.execute()),
         Command::Completions(command) => command.execute(),
         Command::Postgres(command) => alone(command.execute()),
     }

@@ -53,6 +53,20 @@ fn a_bank_serves_runs_and_ends_in_order() {
         "{text}"
     );
 
+    let id = run["id"].as_str().unwrap();
+    let compared = site.check(&["compare", id], 0).out;
+    for part in ["SIMULATED comparison", "2 vs 1", "4 vs 3", "items needed"] {
+        assert!(compared.contains(part), "{part}: {compared}");
+    }
+    let strong = format!("{id}/number-only/simulated:strong");
+    let weak = format!("{id}/number-only/simulated:weak");
+    let pair = site.check(&["compare", &weak, &strong, "--flips", "--json"], 0);
+    let pair = pair.json();
+    assert_eq!(pair["comparison"]["comparisons"][0]["verdict"], "better");
+    assert_eq!(pair["flips"]["items"][0]["direction"], "gained");
+    let refused = site.check(&["compare", id, "--flips"], 2);
+    assert!(refused.error().contains("two columns"), "{}", refused.err);
+
     let second = site.check(&["up"], 1);
     assert!(
         second.error().contains("already serves") && second.err.contains(&up.url),
@@ -60,11 +74,19 @@ fn a_bank_serves_runs_and_ends_in_order() {
         second.err
     );
 
+    let ready = format!("--health-url={}/readyz", up.url);
+    assert_eq!(site.check(&["health", &ready], 0).out, "ready\n");
+    let elsewhere = format!("--health-url={}/nowhere", up.url);
+    let unhealthy = site.check(&["health", &elsewhere], 1);
+    assert!(unhealthy.out.contains("404"), "{}", unhealthy.out);
+
     signal("TERM", up.id());
     let (code, rest) = up.wait();
     assert_eq!((code, rest.as_str()), (Some(0), ""), "{}", site.up_log());
     assert_eq!(site.processes(), Vec::<u32>::new());
     assert!(!site.data().join("url").exists());
+    let ended = site.check(&["health", &ready], 1);
+    assert!(ended.error().contains("does not answer"), "{}", ended.err);
 }
 
 #[test]

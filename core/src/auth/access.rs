@@ -49,6 +49,12 @@ impl CurrentUser {
     pub fn is_admin(&self) -> bool {
         self.role == UserRole::Admin
     }
+
+    /// True for those who may hide what others contribute: moderators and administrators.
+    #[must_use]
+    pub fn is_moderator(&self) -> bool {
+        matches!(self.role, UserRole::Moderator | UserRole::Admin)
+    }
 }
 
 /// May this caller read a thing of this owner and visibility?

@@ -1,4 +1,4 @@
-//! Intervals around shares, means and the quantiles of latencies.
+//! Intervals around shares and means.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -93,33 +93,6 @@ pub fn clustered_mean_interval<G: AsRef<[f64]>>(groups: &[G], confidence: f64) -
     let measured = groups.filter(|group| group.iter().any(|value| value.is_finite()));
     let means: Vec<f64> = measured.map(mean).collect();
     mean_interval(&means, confidence)
-}
-
-/// Quantiles such as 0.5 and 0.95, all from one sorting; nothing for no values.
-///
-/// Hyndman & Fan (1996), "Sample quantiles in statistical packages", type 7: linear between order
-/// statistics, the default of R, numpy and Excel.
-#[must_use]
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positions lie between 0 and the number of values, far below 2⁵³"
-)]
-pub fn quantiles<const N: usize>(values: &[f64], shares: [f64; N]) -> Option<[f64; N]> {
-    let mut sorted: Vec<f64> = values
-        .iter()
-        .copied()
-        .filter(|value| value.is_finite())
-        .collect();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let last = sorted.len().checked_sub(1)?;
-    Some(shares.map(|share| {
-        let position = share.clamp(0.0, 1.0) * last as f64;
-        let below = (position.floor() as usize).min(last);
-        let above = (below + 1).min(last);
-        sorted[below] + (position - below as f64) * (sorted[above] - sorted[below])
-    }))
 }
 
 /// Count, mean and squared deviations of a sample.

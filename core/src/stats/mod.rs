@@ -1,18 +1,48 @@
 //! Statistics: how sure a number is, whether two numbers differ, and which ranks are possible.
 //!
-//! Pure functions of their arguments: no chance, no clock. Values that are not finite are left out.
-//! The distributions come from `statrs`; the tests pin every formula to scipy and statsmodels.
+//! Pure functions of their arguments: no clock, no input or output, and no chance but that of a seed
+//! among the arguments. Values that are not finite are left out.
+//! The distributions come from `statrs`; the tests pin every formula to scipy and statsmodels, and
+//! `make conformance-stats` compares them over generated data.
 
+mod across;
+mod bootstrap;
+mod change;
+mod cluster;
+mod comparison;
+mod effects;
 mod interval;
+mod mcnemar;
 mod paired;
+mod pareto;
+mod permutation;
+mod power;
+mod quantile;
+mod preferences;
 mod rank;
+mod ratio;
+mod repeats;
+mod sequence;
 mod student;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::interval::{
-    Interval, clustered_mean_interval, mean, mean_interval, quantiles, wilson,
-};
+pub use self::across::{mean_win_rates, normalised_means};
+pub use self::bootstrap::{RESAMPLES, Unit, bca_interval, bootstrap_interval, replicates};
+pub use self::change::change_points;
+pub use self::cluster::{ClusteredMean, clustered_mean};
+pub use self::comparison::{Comparison, Test, Verdict, compare};
+pub use self::effects::{TwoWay, two_way};
+pub use self::interval::{Interval, clustered_mean_interval, mean, mean_interval, wilson};
+pub use self::mcnemar::{Mcnemar, mcnemar};
 pub use self::paired::{PairedDifference, benjamini_hochberg, paired_difference};
+pub use self::pareto::{Estimate, FrontierPlace, Offer, frontier};
+pub use self::permutation::sign_flip_p;
+pub use self::power::{detectable_difference, items_needed};
+pub use self::quantile::{QuantileInterval, quantile_interval, quantiles};
+pub use self::preferences::{Preference, Strength, bradley_terry};
 pub use self::rank::{Rank, RankEntry, rank};
+pub use self::ratio::{Ratio, ratio_of_means};
+pub use self::repeats::{majority_at_k, pass_at_k, pass_hat_k};
+pub use self::sequence::ConfidenceSequence;

@@ -5,10 +5,9 @@ use utoipa::ToSchema;
 
 use crate::stats::Interval;
 use crate::stats::interval::Moments;
+use crate::stats::mcnemar::sign_test;
+use crate::stats::power::detectable_difference;
 use crate::stats::student::{t_quantile, two_sided_p, z_two_sided};
-
-/// Below this number of items on which two pass/fail entries disagree, the test is exact.
-const EXACT_BELOW: usize = 25;
 
 /// How two entries differ on the items that both have a score for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -29,18 +28,17 @@ pub struct PairedDifference {
 ///
 /// - In general the paired t-test: Student (1908), `t = d̄ / (s / √n)` with n − 1 degrees of freedom,
 ///   and its interval.
-/// - If all scores are 0 or 1 and fewer than 25 items differ: the exact form of `McNemar` (1947), "Note on
-///   the sampling error of the difference between correlated proportions", a binomial test on the
-///   items that differ. The interval is that of Agresti & Min (2005), "Simple improved confidence
-///   intervals for comparing matched proportions", half a success added to each cell; it is
-///   stretched to 0 where the exact test does not exclude 0, so that the two never disagree.
+/// - If all scores are 0 or 1: the exact form of McNemar (1947), "Note on the sampling error of the difference
+///   between correlated proportions", a binomial test on the items that differ; it never calls equals different too often,
+///   which t does with counts. The interval is that of Agresti & Min (2005), "Simple improved
+///   confidence intervals for comparing matched proportions", half a success added to each cell; it
+///   is stretched to 0 where the exact test does not exclude 0, so that the two never disagree.
 /// - If all differences are the same: without difference p is 1; otherwise t would be infinite and
 ///   claim certainty from two items, so the exact sign test is used, p = 2 · 0.5ⁿ. There is no
 ///   interval then.
 /// - With fewer than two shared items nothing can be told: p is 1.
 ///
-/// The detectable difference is Bloom's (1995), "Minimum detectable effects", Evaluation Review 19:
-/// `(t₀.₉₇₅ + t₀.₈₀) · s / √n`.
+/// The detectable difference is that of [`detectable_difference`].
 #[must_use]
 pub fn paired_difference(a: &[Option<f32>], b: &[Option<f32>]) -> PairedDifference {
     let shared = Shared::of(a, b);
@@ -48,7 +46,8 @@ pub fn paired_difference(a: &[Option<f32>], b: &[Option<f32>]) -> PairedDifferen
     let p_value = shared.p_value();
     let error = shared.moments.standard_error().filter(|error| *error > 0.0);
     let freedom = shared.moments.freedom();
-    let interval = if shared.is_exact() {
+    let deviation = (shared.moments.squares / freedom).sqrt();
+    let interval = if shared.pass_or_fail {
         (count >= 2).then(|| shared.agresti_min(p_value))
     } else {
         error.map(|error| around(mean, t_quantile(0.975, freedom) * error))
@@ -58,8 +57,7 @@ pub fn paired_difference(a: &[Option<f32>], b: &[Option<f32>]) -> PairedDifferen
         interval,
         p_value,
         shared_items: count,
-        detectable_difference: error
-            .map(|error| (t_quantile(0.975, freedom) + t_quantile(0.8, freedom)) * error),
+        detectable_difference: error.and_then(|_| detectable_difference(deviation, count)),
     }
 }
 
@@ -85,9 +83,9 @@ pub fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
 pub(super) struct Shared {
     pub(super) moments: Moments,
     /// Items on which only `a`, and only `b`, passed.
-    only_a: usize,
-    only_b: usize,
-    pass_or_fail: bool,
+    pub(super) only_a: usize,
+    pub(super) only_b: usize,
+    pub(super) pass_or_fail: bool,
     spread: bool,
 }
 
@@ -121,15 +119,11 @@ impl Shared {
         }
     }
 
-    fn is_exact(&self) -> bool {
-        self.pass_or_fail && self.only_a + self.only_b < EXACT_BELOW
-    }
-
     pub(super) fn p_value(&self) -> f64 {
         if self.moments.count < 2 {
             return 1.0;
         }
-        if self.is_exact() || !self.spread {
+        if self.pass_or_fail || !self.spread {
             return sign_test(self.only_a, self.only_b);
         }
         match self.moments.standard_error() {
@@ -169,19 +163,4 @@ fn around(centre: f64, half: f64) -> Interval {
         low: centre - half,
         high: centre + half,
     }
-}
-
-/// The exact two-sided sign test: the chance of a split at least this uneven among fair coins.
-///
-/// Summed from the smaller tail upwards; `0.5ⁿ` vanishes for huge n, where p is 0 to a double anyway.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
-fn sign_test(plus: usize, minus: usize) -> f64 {
-    let tosses = plus + minus;
-    let mut term = 0.5_f64.powf(tosses as f64);
-    let mut tail = term;
-    for heads in 1..=plus.min(minus) {
-        term *= (tosses - heads + 1) as f64 / heads as f64;
-        tail += term;
-    }
-    (2.0 * tail).min(1.0)
 }

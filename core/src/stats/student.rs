@@ -35,5 +35,15 @@ pub(super) fn t_quantile(probability: f64, freedom: f64) -> f64 {
 
 /// The two-sided quantile of the standard normal distribution for a confidence such as 0.95.
 pub(super) fn z_two_sided(confidence: f64) -> f64 {
-    Normal::standard().inverse_cdf(0.5 + 0.5 * confidence)
+    normal_quantile(0.5 + 0.5 * confidence)
+}
+
+/// The value that a standard normal variable stays below with a probability.
+pub(super) fn normal_quantile(probability: f64) -> f64 {
+    Normal::standard().inverse_cdf(probability)
+}
+
+/// The probability that a standard normal variable stays below a value.
+pub(super) fn normal_cdf(value: f64) -> f64 {
+    Normal::standard().cdf(value)
 }

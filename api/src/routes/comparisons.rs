@@ -1,0 +1,63 @@
+//! Comparisons of columns. They are POSTs because a choice of columns does not fit an address; they change nothing.
+
+use axum::{Json as Answer, extract::State};
+use opb_core::{
+    comparisons::{self, CompareRequest, ComparisonTable, Flip, FlipsRequest},
+    library::Page,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::Viewer,
+    paging::{bad_cursor, check_limit},
+    problem::Result,
+};
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(compare_columns))
+        .routes(routes!(list_flips))
+}
+
+/// Compares prompts and models: every column of the chosen runs with every other, on the items that both have a score for.
+#[utoipa::path(
+    post,
+    path = "/api/v1/compare",
+    tag = "comparisons",
+    request_body = CompareRequest,
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "The columns and their comparisons", body = ComparisonTable))
+)]
+async fn compare_columns(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Json(body): Json<CompareRequest>,
+) -> Result<Answer<ComparisonTable>> {
+    let mut conn = state.conn().await?;
+    let table = comparisons::compare_columns(&mut conn, viewer.as_ref(), &body).await?;
+    Ok(Answer(table))
+}
+
+/// The items that one of two columns passes and the other fails, in the order of the items.
+#[utoipa::path(
+    post,
+    path = "/api/v1/compare/flips",
+    tag = "comparisons",
+    request_body = FlipsRequest,
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "A page of flips", body = Page<Flip>))
+)]
+async fn list_flips(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Json(body): Json<FlipsRequest>,
+) -> Result<Answer<Page<Flip>>> {
+    let limit = check_limit(body.limit)?;
+    let after = body.cursor.as_deref().map(str::parse).transpose();
+    let after = after.map_err(|_| bad_cursor())?;
+    let mut conn = state.conn().await?;
+    let page = comparisons::list_flips(&mut conn, viewer.as_ref(), &body, after, limit).await?;
+    Ok(Answer(page))
+}

@@ -1,0 +1,183 @@
+//! Comparisons: columns of one or several runs, set against each other on the items that they share.
+//!
+//! A column is one prompt version on one model in one run. Nothing is stored: every answer is computed from the
+//! recorded evaluations. Real and simulated columns are never compared with each other.
+
+mod columns;
+mod flips;
+mod summary;
+
+pub use self::flips::{Flip, FlipDirection, FlipsRequest, list_flips};
+pub use self::summary::{CostPerPass, LatencyPercentile, RepeatedTries, ScoreSummary};
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use self::{
+    columns::{Column, Tried, load_tries, resolve_columns},
+    summary::Summary,
+};
+use crate::{Error, Result, auth::CurrentUser, stats};
+
+/// The most columns of one table; their pairs grow with the square.
+const MAX_COLUMNS: usize = 30;
+/// The difference that matters when the caller does not say.
+const DEFAULT_SMALLEST_DIFFERENCE: f64 = 0.05;
+
+/// Which columns to compare.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompareRequest {
+    /// At least two columns once every choice is spread out, at most 30. Each is the baseline of those after it.
+    pub columns: Vec<ColumnChoice>,
+    /// The smallest difference of scores that matters, above 0 and at most 1; decides between `no_difference_shown` and `too_few_items`.
+    #[serde(default = "default_smallest_difference")]
+    #[schema(default = 0.05)]
+    pub smallest_difference: f64,
+}
+
+/// Some columns of a run: all of them, or those of a prompt, of a model, or of both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnChoice {
+    /// The run's id.
+    pub run: Uuid,
+    /// `slug` or `slug@number` of a prompt version of the run; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// `provider:name` of a model of the run; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// Columns side by side, and every pair of them compared.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ComparisonTable {
+    /// `slug@number` of the benchmark version.
+    pub benchmark: String,
+    /// How many items were asked; of a run that asked fewer, fewer have a score.
+    pub item_count: i32,
+    /// True when these are simulated models.
+    pub simulated: bool,
+    /// True when a run has not ended, so that the numbers will still change.
+    pub provisional: bool,
+    /// The level of all intervals.
+    pub confidence: f64,
+    /// The smallest difference of scores that matters.
+    pub smallest_difference: f64,
+    /// In the order of the request.
+    pub columns: Vec<ComparedColumn>,
+    /// Each pair of columns, the earlier one as the baseline.
+    pub comparisons: Vec<stats::Comparison>,
+}
+
+/// One column by itself.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ComparedColumn {
+    /// The run that it comes from.
+    pub run_id: Uuid,
+    /// `slug@number` of the prompt version.
+    pub prompt: String,
+    /// `provider:name` of the model.
+    pub model: String,
+    /// What is sent along with every call.
+    #[schema(value_type = Object)]
+    pub parameters: serde_json::Value,
+    /// Evaluations, errors included.
+    pub evaluations: i64,
+    /// Evaluations that ended in an error; they have no score and are left out of every comparison.
+    pub errors: i64,
+    /// The mean score with its interval, if anything was scored.
+    pub score: Option<ScoreSummary>,
+    /// What a passed evaluation costs, if every price is known.
+    pub cost_per_pass: Option<CostPerPass>,
+    /// The median and the 95th percentile of the latency.
+    pub latency: Vec<LatencyPercentile>,
+    /// What several tries would reach; empty without repeats.
+    pub tries: Vec<RepeatedTries>,
+}
+
+/// Compares columns on the items that they share.
+///
+/// # Errors
+/// [`Error::NotFound`] for a run that the viewer may not find; [`Error::Invalid`] for columns that do not exist, are too few
+/// or too many, belong to different benchmark versions, or mix real with simulated models.
+pub async fn compare_columns(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    request: &CompareRequest,
+) -> Result<ComparisonTable> {
+    let smallest = request.smallest_difference;
+    if !(smallest > 0.0 && smallest <= 1.0) {
+        return Err(Error::invalid(
+            "smallest_difference",
+            "must be above 0 and at most 1",
+        ));
+    }
+    let columns = resolve_columns(conn, viewer, &request.columns).await?;
+    if !(2..=MAX_COLUMNS).contains(&columns.len()) {
+        let message = format!(
+            "name {} columns; a comparison takes 2 to {MAX_COLUMNS}",
+            columns.len()
+        );
+        return Err(Error::invalid("columns", message));
+    }
+    let tries = load_tries(conn, &columns).await?;
+    // Minutes of arithmetic are possible; other requests must not wait for them.
+    tokio::task::spawn_blocking(move || tabulate(columns, &tries, smallest))
+        .await
+        .map_err(|_| Error::Internal("the comparison broke off".into()))?
+}
+
+fn tabulate(columns: Vec<Column>, tries: &[Vec<Tried>], smallest: f64) -> Result<ComparisonTable> {
+    let first = columns
+        .first()
+        .ok_or_else(|| Error::Internal("a comparison without columns".into()))?;
+    let item_count = columns.iter().map(|column| column.item_count).max();
+    let slots = item_count.unwrap_or_default();
+    let table = ComparisonTable {
+        benchmark: first.benchmark.clone(),
+        item_count: slots,
+        simulated: first.simulated,
+        provisional: columns.iter().any(|column| !column.run_state.has_ended()),
+        confidence: 0.95,
+        smallest_difference: smallest,
+        columns: Vec::new(),
+        comparisons: Vec::new(),
+    };
+    let scores: Vec<Vec<Option<f32>>> = tries
+        .iter()
+        .map(|items| columns::scores_by_item(items, slots))
+        .collect();
+    let comparisons = stats::compare(&scores, smallest, 0);
+    let columns = columns.into_iter().zip(tries);
+    Ok(ComparisonTable {
+        columns: columns
+            .map(|(column, tries)| compared(column, tries))
+            .collect(),
+        comparisons,
+        ..table
+    })
+}
+
+fn compared(column: Column, tries: &[Tried]) -> ComparedColumn {
+    let summary = Summary::of(tries);
+    ComparedColumn {
+        run_id: column.run_id,
+        prompt: column.prompt,
+        model: column.model,
+        parameters: column.parameters,
+        evaluations: tries.iter().map(|item| item.evaluations).sum(),
+        errors: tries.iter().map(|item| item.errors).sum(),
+        score: summary.score,
+        cost_per_pass: summary.cost_per_pass,
+        latency: summary.latency,
+        tries: summary.tries,
+    }
+}
+
+fn default_smallest_difference() -> f64 {
+    DEFAULT_SMALLEST_DIFFERENCE
+}

@@ -1,0 +1,207 @@
+//! Answers questions about the statistics, one JSON line each, for `scripts/conformance-stats.py`.
+//!
+//! A question names a function and holds its arguments; the answer is what the function returns.
+
+use std::io::{BufRead as _, Write as _};
+
+use opb_conformance::stats::{self, ConfidenceSequence, Estimate, Interval, Offer, Unit};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+type Failure = Box<dyn std::error::Error>;
+
+#[derive(Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+enum Question {
+    Wilson {
+        successes: u64,
+        n: u64,
+        confidence: f64,
+    },
+    MeanInterval {
+        values: Vec<f64>,
+        confidence: f64,
+    },
+    ClusteredMean {
+        groups: Vec<Vec<f64>>,
+        confidence: f64,
+    },
+    Bootstrap {
+        units: Vec<[f64; 2]>,
+        resamples: usize,
+        confidence: f64,
+        seed: u64,
+    },
+    Quantiles {
+        values: Vec<f64>,
+        share: f64,
+        confidence: f64,
+    },
+    RatioOfMeans {
+        units: Vec<[f64; 2]>,
+        confidence: f64,
+    },
+    Paired {
+        a: Vec<Option<f32>>,
+        b: Vec<Option<f32>>,
+    },
+    Compare {
+        columns: Vec<Vec<Option<f32>>>,
+        smallest: f64,
+        seed: u64,
+    },
+    Mcnemar {
+        only_a: usize,
+        only_b: usize,
+    },
+    SignFlip {
+        differences: Vec<f64>,
+        seed: u64,
+    },
+    BenjaminiHochberg {
+        p_values: Vec<f64>,
+    },
+    Power {
+        deviation: f64,
+        items: usize,
+        difference: f64,
+    },
+    TwoWay {
+        cells: Vec<Vec<Option<f64>>>,
+    },
+    WinRates {
+        scores: Vec<Vec<Option<f64>>>,
+        floors: Vec<f64>,
+    },
+    Frontier {
+        offers: Vec<[[f64; 3]; 3]>,
+    },
+    ChangePoints {
+        values: Vec<f64>,
+        errors: Option<Vec<f64>>,
+    },
+    Sequence {
+        values: Vec<f64>,
+        low: f64,
+        high: f64,
+        confidence: f64,
+    },
+    Repeats {
+        correct: usize,
+        wrong: Vec<usize>,
+        k: usize,
+    },
+}
+
+fn main() -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let question = serde_json::from_str(&line?)?;
+        writeln!(out, "{}", answer(question))?;
+    }
+    Ok(())
+}
+
+fn answer(question: Question) -> Value {
+    match question {
+        Question::Wilson {
+            successes,
+            n,
+            confidence,
+        } => json!(stats::wilson(successes, n, confidence)),
+        Question::MeanInterval { values, confidence } => {
+            json!({ "mean": stats::mean(&values), "interval": stats::mean_interval(&values, confidence) })
+        }
+        Question::ClusteredMean { groups, confidence } => {
+            let of_means = stats::clustered_mean_interval(&groups, confidence);
+            json!({ "of_means": of_means, "of_values": stats::clustered_mean(&groups, confidence) })
+        }
+        Question::Bootstrap {
+            units,
+            resamples,
+            confidence,
+            seed,
+        } => {
+            let units = units_of(&units);
+            let replicates = stats::replicates(&units, resamples, seed);
+            json!({ "replicates": replicates, "interval": stats::bca_interval(&units, replicates, confidence) })
+        }
+        Question::Quantiles {
+            values,
+            share,
+            confidence,
+        } => json!({
+            "quantile": stats::quantiles(&values, [share]),
+            "interval": stats::quantile_interval(&values, share, confidence)
+        }),
+        Question::RatioOfMeans { units, confidence } => {
+            json!(stats::ratio_of_means(&units_of(&units), confidence))
+        }
+        Question::Paired { a, b } => json!(stats::paired_difference(&a, &b)),
+        Question::Compare {
+            columns,
+            smallest,
+            seed,
+        } => json!(stats::compare(&columns, smallest, seed)),
+        Question::Mcnemar { only_a, only_b } => json!(stats::mcnemar(only_a, only_b)),
+        Question::SignFlip { differences, seed } => json!(stats::sign_flip_p(&differences, seed)),
+        Question::BenjaminiHochberg { p_values } => json!(stats::benjamini_hochberg(&p_values)),
+        Question::Power {
+            deviation,
+            items,
+            difference,
+        } => json!({
+            "detectable": stats::detectable_difference(deviation, items),
+            "needed": stats::items_needed(deviation, difference)
+        }),
+        Question::TwoWay { cells } => json!(stats::two_way(&cells)),
+        Question::WinRates { scores, floors } => json!({
+            "win_rates": stats::mean_win_rates(&scores),
+            "normalised": stats::normalised_means(&scores, &floors)
+        }),
+        Question::Frontier { offers } => json!(stats::frontier(&offers_of(&offers))),
+        Question::ChangePoints { values, errors } => {
+            json!(stats::change_points(&values, errors.as_deref()))
+        }
+        Question::Sequence {
+            values,
+            low,
+            high,
+            confidence,
+        } => {
+            let mut sequence = ConfidenceSequence::new(low, high, confidence);
+            let intervals = values.iter().map(|value| {
+                sequence.observe(*value);
+                sequence.interval()
+            });
+            json!(intervals.collect::<Vec<_>>())
+        }
+        Question::Repeats { correct, wrong, k } => {
+            let tries = correct + wrong.iter().sum::<usize>();
+            json!({
+                "pass_at_k": stats::pass_at_k(correct, tries, k),
+                "pass_hat_k": stats::pass_hat_k(correct, tries, k),
+                "majority_at_k": stats::majority_at_k(correct, &wrong, k)
+            })
+        }
+    }
+}
+
+fn units_of(pairs: &[[f64; 2]]) -> Vec<Unit> {
+    let unit = |&[over, under]: &[f64; 2]| Unit { over, under };
+    pairs.iter().map(unit).collect()
+}
+
+/// Value, low and high of quality, cost and latency.
+fn offers_of(triples: &[[[f64; 3]; 3]]) -> Vec<Offer> {
+    let estimate = |[value, low, high]: [f64; 3]| Estimate {
+        value,
+        interval: Interval { low, high },
+    };
+    let offer = |&[quality, cost, latency]: &[[f64; 3]; 3]| Offer {
+        quality: estimate(quality),
+        cost: Some(estimate(cost)),
+        latency: Some(estimate(latency)),
+    };
+    triples.iter().map(offer).collect()
+}
