@@ -52,7 +52,8 @@ join prompts on prompts.id = prompt_versions.prompt_id
 join models on models.id = standings.model_id
 join providers on providers.id = models.provider_id
 join runs on runs.id = standings.run_id
-where benchmarks.visibility = 'public' and prompts.visibility = 'public' and runs.visibility = 'public';
+where benchmarks.visibility = 'public' and prompts.visibility = 'public' and runs.visibility = 'public'
+  and prompts.deleted_at is null;
 comment on view reader.leaderboard is 'public standings: score with its interval, rank, cost and latency';
 
 create or replace view reader.runs with (security_barrier) as

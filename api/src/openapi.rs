@@ -76,6 +76,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(dialects::django::routes())
         .merge(dialects::flask::routes())
         .merge(routes::prompts::routes())
+        .merge(routes::exchange::routes())
         .merge(routes::versions::routes())
         .merge(routes::aliases::routes())
         .merge(routes::contributions::routes())

@@ -5,8 +5,8 @@
 
 pub mod auth;
 pub mod benchmarks;
-pub mod comparisons;
 pub mod community;
+pub mod comparisons;
 pub mod config;
 pub mod database;
 pub mod doorbell;

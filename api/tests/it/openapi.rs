@@ -66,12 +66,10 @@ async fn the_document_is_sound() {
             let verbs = [
                 "list", "get", "create", "publish", "register", "login", "cancel", "follow",
                 "update", "delete", "refresh", "logout", "change", "revoke", "request", "confirm",
-                "verify", "start", "finish", "link",
-                "update", "delete", "refresh", "logout", "change", "revoke", "suggest", "compare",
-                "render", "set", "fork", "offer", "accept", "decline", "withdraw", "save",
-                "import", "export",
-                "update", "delete", "refresh", "logout", "change", "revoke", "set", "report",
-                "moderate", "export",
+                "verify", "start", "finish", "link", "update", "delete", "refresh", "logout",
+                "change", "revoke", "suggest", "compare", "render", "set", "fork", "offer",
+                "accept", "decline", "withdraw", "save", "import", "export", "update", "delete",
+                "refresh", "logout", "change", "revoke", "set", "report", "moderate", "export",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);

@@ -86,6 +86,15 @@ impl Server {
         send(with_token(self.request(Method::POST, path), token).json(body)).await
     }
 
+    /// Imports more prompts than come in within the client's patience.
+    pub async fn import_slowly(&self, token: &str, body: &Value) -> Value {
+        let address = format!("{}/api/v1/prompts/import", self.address);
+        let request = reqwest::Client::new().post(address);
+        send(with_token(request, token).json(body))
+            .await
+            .expect(200)
+    }
+
     /// Registers a user and returns their token.
     pub async fn user(&self, name: &str) -> String {
         field(&self.register(name).await, "access_token")

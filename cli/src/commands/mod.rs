@@ -11,6 +11,7 @@ mod import;
 mod leaderboard;
 mod migrate;
 mod postgres;
+mod prompts;
 mod provider;
 mod run;
 mod runs;
@@ -49,6 +50,7 @@ enum Command {
     Runs(runs::ListRuns),
     Cancel(cancel::CancelRun),
     Import(import::Import),
+    Prompts(prompts::PromptsCommand),
     Provider(provider::ProviderCommand),
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
@@ -74,6 +76,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Runs(command) => alone(command.execute(json)),
         Command::Cancel(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
+        Command::Prompts(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),
         Command::Admin(command) => alone(command.execute(json)),

@@ -39,10 +39,14 @@ async fn post(url: &str, path: &str, body: Value) -> (u16, Value) {
     (status, response.json().await.unwrap())
 }
 
+/// Whether a token opens the door; anything but an answer to that fails.
 async fn knows(url: &str, token: &str) -> bool {
     let client = reqwest::Client::new();
     let request = client.get(format!("{url}/api/v1/me")).bearer_auth(token);
-    request.send().await.unwrap().status() == 200
+    let response = request.send().await.unwrap();
+    let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
+    assert!([200, 401].contains(&status), "{status}: {text}");
+    status == 200
 }
 
 fn user(name: &str) -> Value {

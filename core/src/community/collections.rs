@@ -90,7 +90,7 @@ pub async fn list_collections(
                visibility as "visibility: Visibility",
                (select count(*) from collection_prompts
                 join prompts on prompts.id = prompt_id
-                where collection_id = collections.id
+                where collection_id = collections.id and prompts.deleted_at is null
                   and (prompts.visibility = 'public' or prompts.owner_id = $1)) as "prompts!",
                collections.created_at, collections.updated_at
         from collections join users on users.id = collections.owner_id
@@ -127,7 +127,7 @@ pub async fn find_collection(
                visibility as "visibility: Visibility",
                (select count(*) from collection_prompts
                 join prompts on prompts.id = prompt_id
-                where collection_id = collections.id
+                where collection_id = collections.id and prompts.deleted_at is null
                   and (prompts.visibility = 'public' or prompts.owner_id = $2)) as "prompts!",
                collections.created_at, collections.updated_at
         from collections join users on users.id = collections.owner_id
@@ -161,7 +161,7 @@ pub async fn list_collection_prompts(
     query
         .push(" join collection_prompts on collection_prompts.prompt_id = prompts.id where collection_id = ")
         .push_bind(collection_id)
-        .push(" and (prompts.visibility = 'public' or prompts.owner_id = ")
+        .push(" and prompts.deleted_at is null and (prompts.visibility = 'public' or prompts.owner_id = ")
         .push_bind(viewer.map(|user| user.id))
         .push(") and collection_prompts.position > ")
         .push_bind(after.unwrap_or(-1))

@@ -10,7 +10,7 @@ use super::text::check_length;
 use crate::{
     Error, Result,
     auth::CurrentUser,
-    library::{Page, find_prompt},
+    library::{Page, find_prompt, to_html},
 };
 
 /// How many comments a user may write in a minute.
@@ -31,6 +31,9 @@ pub struct Comment {
     pub author: Option<String>,
     /// Markdown as it was written. Absent when it was deleted, or hidden from the caller.
     pub body: Option<String>,
+    /// The same as HTML that is safe to put into a page as it is.
+    #[sqlx(default)]
+    pub html: Option<String>,
     /// How many answers it has.
     pub replies: i64,
     /// True when its author deleted it or left; it keeps its place while it has answers.
@@ -52,6 +55,13 @@ pub struct NewComment {
     /// The comment that it answers; answers have no answers of their own.
     #[serde(default)]
     pub reply_to: Option<Uuid>,
+}
+
+impl Comment {
+    fn rendered(mut self) -> Self {
+        self.html = self.body.as_deref().map(to_html);
+        self
+    }
 }
 
 /// A page of the comments on a prompt, newest first. Their answers are a list of their own.
@@ -206,14 +216,16 @@ pub(super) async fn find_comment(
         .push(
             " and (comments.deleted_at is null or exists
             (select 1 from comments answers where answers.parent_id = comments.id and answers.deleted_at is null))
-            and (prompts.visibility <> 'private' or prompts.owner_id = ",
+            and prompts.deleted_at is null and (prompts.visibility <> 'private' or prompts.owner_id = ",
         )
         .push_bind(viewer.map(|user| user.id))
         .push(" or ")
         .push_bind(viewer.is_some_and(CurrentUser::is_admin))
         .push(")");
-    let comment = query.build_query_as().fetch_optional(conn).await?;
-    comment.ok_or_else(|| Error::NotFound(format!("the comment `{comment_id}`")))
+    let comment: Option<Comment> = query.build_query_as().fetch_optional(conn).await?;
+    comment
+        .map(Comment::rendered)
+        .ok_or_else(|| Error::NotFound(format!("the comment `{comment_id}`")))
 }
 
 /// The head of a query for comments as the viewer sees them.
@@ -248,7 +260,8 @@ async fn fetch(
     limit: i64,
 ) -> Result<Page<Comment>> {
     query.push(" limit ").push_bind(limit + 1);
-    let comments = query.build_query_as().fetch_all(conn).await?;
+    let comments: Vec<Comment> = query.build_query_as().fetch_all(conn).await?;
+    let comments = comments.into_iter().map(Comment::rendered).collect();
     Ok(Page::cut(comments, limit, |comment: &Comment| {
         comment.id.to_string()
     }))

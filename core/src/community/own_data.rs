@@ -20,12 +20,15 @@ pub async fn export_own_data(conn: &mut PgConnection, user: &CurrentUser) -> Res
     keep("profile", profile(conn, id).await?);
     keep("sessions", sessions(conn, id).await?);
     keep("api_keys", api_keys(conn, id).await?);
+    keep("identities", identities(conn, id).await?);
     keep("audit_log", audit_log(conn, id).await?);
     keep("prompts", prompts(conn, id).await?);
     keep(
         "versions_of_others_prompts",
         versions_elsewhere(conn, id).await?,
     );
+    keep("change_requests", change_requests(conn, id).await?);
+    keep("saved_searches", saved_searches(conn, id).await?);
     keep("benchmarks", benchmarks(conn, id).await?);
     keep("runs", runs(conn, id).await?);
     keep("votes", votes(conn, id).await?);
@@ -89,6 +92,20 @@ async fn api_keys(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
     Ok(value)
 }
 
+async fn identities(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
+    let value = sqlx::query_scalar!(
+        r#"-- own_data::identities
+        select coalesce(jsonb_agg(jsonb_build_object('provider', provider, 'issuer', issuer, 'subject', subject, 'email', email,
+                   'created_at', created_at, 'last_login_at', last_login_at)
+                   order by id), '[]') as "value!"
+        from identities where user_id = $1"#,
+        user_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(value)
+}
+
 async fn audit_log(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
     let value = sqlx::query_scalar!(
         r#"-- own_data::audit_log
@@ -105,9 +122,9 @@ async fn audit_log(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
 async fn prompts(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
     let value = sqlx::query_scalar!(
         r#"-- own_data::prompts
-        select coalesce(jsonb_agg(to_jsonb(prompts) - 'owner_id' || jsonb_build_object('versions',
-                   (select coalesce(jsonb_agg(jsonb_build_object('number', number, 'body', body, 'note', note,
-                               'content_hash', encode(content_hash, 'hex'), 'created_at', created_at) order by number), '[]')
+        select coalesce(jsonb_agg(to_jsonb(prompts) - array['owner_id', 'offered_to', 'head', 'document'] || jsonb_build_object('versions',
+                   (select coalesce(jsonb_agg(jsonb_build_object('number', number, 'body', body, 'variables', variables,
+                               'parameters', parameters, 'note', note, 'content_hash', encode(content_hash, 'hex'), 'created_at', created_at) order by number), '[]')
                     from prompt_versions where prompt_id = prompts.id))
                    order by id), '[]') as "value!"
         from prompts where owner_id = $1"#,
@@ -170,7 +187,7 @@ async fn votes(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(jsonb_build_object('prompt', slug, 'vote', direction, 'cast_at', cast_at)
                    order by cast_at, slug), '[]') as "value!"
         from prompt_votes join prompts on prompts.id = prompt_id
-        where user_id = $1 and (visibility <> 'private' or owner_id = $1)"#,
+        where user_id = $1 and deleted_at is null and (visibility <> 'private' or owner_id = $1)"#,
         user_id
     )
     .fetch_one(conn)
@@ -184,7 +201,7 @@ async fn favourites(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(jsonb_build_object('prompt', slug, 'created_at', favourites.created_at)
                    order by favourites.id), '[]') as "value!"
         from favourites join prompts on prompts.id = prompt_id
-        where user_id = $1 and (visibility <> 'private' or owner_id = $1)"#,
+        where user_id = $1 and deleted_at is null and (visibility <> 'private' or owner_id = $1)"#,
         user_id
     )
     .fetch_one(conn)
@@ -196,9 +213,9 @@ async fn comments(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
     let value = sqlx::query_scalar!(
         r#"-- own_data::comments
         select coalesce(jsonb_agg(jsonb_build_object('id', comments.id, 'reply_to', parent_id, 'body', body,
-                   'created_at', comments.created_at, 'edited_at', edited_at, 'deleted_at', deleted_at,
+                   'created_at', comments.created_at, 'edited_at', edited_at, 'deleted_at', comments.deleted_at,
                    'hidden_reason', hidden_reason,
-                   'prompt', case when visibility <> 'private' or owner_id = $1 then slug end)
+                   'prompt', case when prompts.deleted_at is null and (visibility <> 'private' or owner_id = $1) then slug end)
                    order by comments.id), '[]') as "value!"
         from comments join prompts on prompts.id = prompt_id
         where author_id = $1"#,
@@ -229,7 +246,7 @@ async fn collections(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(to_jsonb(collections) - 'owner_id' || jsonb_build_object('prompts',
                    (select coalesce(jsonb_agg(slug order by position), '[]')
                     from collection_prompts join prompts on prompts.id = prompt_id
-                    where collection_id = collections.id and (prompts.visibility <> 'private' or prompts.owner_id = $1)))
+                    where collection_id = collections.id and prompts.deleted_at is null and (prompts.visibility <> 'private' or prompts.owner_id = $1)))
                    order by id), '[]') as "value!"
         from collections where owner_id = $1"#,
         user_id
@@ -245,6 +262,38 @@ async fn preferences(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(jsonb_build_object('id', id, 'choice', choice, 'created_at', created_at, 'decided_at', decided_at)
                    order by id), '[]') as "value!"
         from preferences where user_id = $1 and choice is not null"#,
+        user_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(value)
+}
+
+async fn change_requests(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
+    let value = sqlx::query_scalar!(
+        r#"-- own_data::change_requests
+        select jsonb_build_object(
+            'proposed',
+            (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'title', title, 'note', note, 'body', body,
+                    'variables', variables, 'parameters', parameters, 'state', state, 'created_at', created_at) order by id), '[]')
+             from change_requests where author_id = $1),
+            'comments',
+            (select coalesce(jsonb_agg(jsonb_build_object('change_request', change_request_id, 'text', text,
+                    'created_at', created_at) order by id), '[]')
+             from change_request_comments where author_id = $1)) as "value!""#,
+        user_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(value)
+}
+
+async fn saved_searches(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
+    let value = sqlx::query_scalar!(
+        r#"-- own_data::saved_searches
+        select coalesce(jsonb_agg(jsonb_build_object('name', name, 'query', query, 'created_at', created_at) order by id), '[]')
+                   as "value!"
+        from saved_searches where user_id = $1"#,
         user_id
     )
     .fetch_one(conn)

@@ -188,6 +188,7 @@ async fn load_choices(
         join prompts right_prompts on right_prompts.id = right_versions.prompt_id
         where preferences.benchmark_version_id = $1 and simulated = $2 and choice is not null
           and left_prompts.visibility = 'public' and right_prompts.visibility = 'public'
+          and left_prompts.deleted_at is null and right_prompts.deleted_at is null
         order by decided_at desc, preferences.id
         limit $3"#,
         benchmark_version_id,

@@ -158,7 +158,8 @@ pub async fn set_preference(
         join models on models.id = model_id
         join providers on providers.id = models.provider_id
         where preferences.id = $1 and user_id = $2
-          and left_prompts.visibility = 'public' and right_prompts.visibility = 'public'"#,
+          and left_prompts.visibility = 'public' and right_prompts.visibility = 'public'
+          and left_prompts.deleted_at is null and right_prompts.deleted_at is null"#,
         id,
         user.id
     )
@@ -212,6 +213,7 @@ async fn find_open(
         where preferences.user_id = $1 and preferences.benchmark_version_id = $2 and simulated = $3 and choice is null
           and runs.visibility = 'public'
           and left_prompts.visibility = 'public' and right_prompts.visibility = 'public'
+          and left_prompts.deleted_at is null and right_prompts.deleted_at is null
           and left_answers.output is not null and right_answers.output is not null"#,
         user.id,
         benchmark_version_id,
@@ -251,8 +253,8 @@ async fn draw(
               and runs.state = 'completed'
               and runs.visibility = 'public'
               and (providers.kind = 'simulated') = $4
-              and a_prompts.visibility = 'public'
-              and b_prompts.visibility = 'public'
+              and a_prompts.visibility = 'public' and a_prompts.deleted_at is null
+              and b_prompts.visibility = 'public' and b_prompts.deleted_at is null
             order by random()
             limit 100),
         pairs as (

@@ -12,7 +12,7 @@ use super::{
     badges::{Badge, list_badges},
     text::check_length,
 };
-use crate::{Error, Result, auth::CurrentUser};
+use crate::{Error, Result, auth::CurrentUser, library::to_html};
 
 /// A vote for a prompt gives its owner so much reputation.
 const PER_UP: i32 = 10;
@@ -32,6 +32,8 @@ pub struct Profile {
     pub display_name: String,
     /// About the user: Markdown as it was written.
     pub bio: String,
+    /// The same as HTML that is safe to put into a page as it is.
+    pub bio_html: String,
     /// What to draw as their picture.
     pub avatar: Avatar,
     /// When the user registered.
@@ -125,6 +127,7 @@ pub async fn find_profile(
         avatar: Avatar::of(&display_name, &user.username),
         username: user.username,
         display_name,
+        bio_html: to_html(user.bio.as_deref().unwrap_or_default()),
         bio: user.bio.unwrap_or_default(),
         joined_at: user.created_at,
         contributions,
@@ -266,14 +269,16 @@ async fn count_contributions(conn: &mut PgConnection, user_id: i64) -> Result<Co
     let contributions = sqlx::query_as!(
         Contributions,
         r#"-- profiles::count_contributions
-        select (select count(*) from prompts where owner_id = $1 and visibility = 'public') as "prompts!",
+        select (select count(*) from prompts
+                where owner_id = $1 and visibility = 'public' and deleted_at is null) as "prompts!",
                (select count(*) from prompt_versions join prompts on prompts.id = prompt_id
-                where author_id = $1 and visibility = 'public') as "versions!",
+                where author_id = $1 and visibility = 'public' and deleted_at is null) as "versions!",
                (select count(*) from benchmarks where owner_id = $1 and visibility = 'public') as "benchmarks!",
                (select count(*) from runs
                 where owner_id = $1 and visibility = 'public' and state = 'completed') as "runs!",
                (select count(*) from comments join prompts on prompts.id = prompt_id
-                where author_id = $1 and visibility = 'public' and deleted_at is null and hidden_at is null) as "comments!",
+                where author_id = $1 and visibility = 'public' and prompts.deleted_at is null
+                  and comments.deleted_at is null and hidden_at is null) as "comments!",
                (select count(*) from collections where owner_id = $1 and visibility = 'public') as "collections!""#,
         user_id
     )
@@ -289,7 +294,7 @@ async fn count_reputation(conn: &mut PgConnection, user_id: i64) -> Result<i64> 
         select coalesce(sum(greatest(0, $2 * up - $3 * down) + $4 *
                    (select count(*) from favourites where prompt_id = prompts.id and user_id <> $1)), 0)::bigint as "reputation!"
         from prompts join prompt_ranks on prompt_ranks.prompt_id = prompts.id
-        where owner_id = $1 and visibility = 'public'"#,
+        where owner_id = $1 and visibility = 'public' and deleted_at is null"#,
         user_id,
         PER_UP,
         PER_DOWN,

@@ -86,7 +86,7 @@ pub async fn list_ranked_prompts(
 ) -> Result<Page<RankedPrompt>> {
     let column = order.column();
     let mut query = select("ranks::list_ranked_prompts", "null::text");
-    query.push(" where prompts.visibility = 'public'");
+    query.push(" where prompts.visibility = 'public' and prompts.archived_at is null and prompts.deleted_at is null");
     if let Some(cursor) = cursor {
         let (value, id) = decode(order, cursor)?;
         query.push(" and (ranks.").push(column);

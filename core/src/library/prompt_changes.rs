@@ -159,7 +159,7 @@ pub async fn delete_prompt(
             sqlx::query!(
                 "-- prompt_changes::delete_prompt (used)
                 update prompts
-                set deleted_at = now(), description = '', tags = '{}', category = null, offered_to = null
+                set deleted_at = now(), visibility = 'private', description = '', tags = '{}', category = null, offered_to = null
                 where id = $1",
                 id
             )

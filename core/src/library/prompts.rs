@@ -46,8 +46,10 @@ pub struct Prompt {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attribution: String,
     /// The kind of the newest version.
+    #[sqlx(try_from = "String")]
     pub kind: PromptKind,
     /// Who may see it.
+    #[sqlx(try_from = "String")]
     pub visibility: Visibility,
     /// The name of its owner.
     pub owner: String,
@@ -74,6 +76,28 @@ pub enum PromptKind {
     Text,
     /// Messages with roles.
     Chat,
+}
+
+impl TryFrom<String> for PromptKind {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        match text.as_str() {
+            "text" => Ok(Self::Text),
+            "chat" => Ok(Self::Chat),
+            _ => Err(Error::Internal(format!("there is no kind `{text}`"))),
+        }
+    }
+}
+
+impl PromptKind {
+    /// The kind as it is stored.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Chat => "chat",
+        }
+    }
 }
 
 /// An entry of the library with its newest version.

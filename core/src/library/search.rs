@@ -55,6 +55,15 @@ pub struct PromptQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub kind: Option<PromptKind>,
+    /// The slug of a public benchmark that the prompt was measured on with a real model, in its newest version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benchmark: Option<String>,
+    /// The model that the prompt was measured with, such as `openai:gpt-5-mini`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The least mean score of such a measurement, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_score: Option<f64>,
     /// True for the prompts in the archive instead of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<bool>,
@@ -75,7 +84,6 @@ pub struct PromptQuery {
 }
 
 /// The orders of a list of prompts.
-// Orders that read a figure of its own table (votes, trend, measured quality) join it in `search_statements::list_in_order`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptSort {
@@ -87,6 +95,27 @@ pub enum PromptSort {
     Updated,
     /// By title, from A to Z.
     Title,
+    /// The best liked first, as far as the votes prove it.
+    Top,
+    /// The most fresh votes first.
+    Trending,
+    /// The best measured first, as far as the items prove it; unmeasured prompts come last.
+    Quality,
+    /// Measured quality and votes together.
+    Combined,
+}
+
+impl PromptSort {
+    /// The column of `prompt_ranks` behind an order of the community.
+    pub(super) fn rank(self) -> Option<&'static str> {
+        match self {
+            Self::Top => Some("wilson"),
+            Self::Trending => Some("trend"),
+            Self::Quality => Some("quality"),
+            Self::Combined => Some("combined"),
+            Self::Relevance | Self::Newest | Self::Updated | Self::Title => None,
+        }
+    }
 }
 
 /// A prompt in a list.
@@ -138,6 +167,12 @@ pub(super) enum SearchCursor {
     },
     Title {
         title: String,
+        id: Uuid,
+    },
+    /// In an order of the community; the bits of the number, because the next page begins exactly there.
+    Rank {
+        sort: PromptSort,
+        bits: u64,
         id: Uuid,
     },
 }
@@ -252,6 +287,12 @@ impl PromptQuery {
         if words.is_some_and(|words| words.chars().count() > 200) {
             wrong.push(FieldError::new("q", "must have at most 200 characters"));
         }
+        if self
+            .min_score
+            .is_some_and(|score| !(0.0..=1.0).contains(&score))
+        {
+            wrong.push(FieldError::new("min_score", "must be between 0 and 1"));
+        }
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             wrong.push(FieldError::new(
@@ -302,6 +343,13 @@ impl Found {
                 id,
             },
             PromptSort::Newest | PromptSort::Relevance => SearchCursor::Newest { id },
+            PromptSort::Top | PromptSort::Trending | PromptSort::Quality | PromptSort::Combined => {
+                SearchCursor::Rank {
+                    sort,
+                    bits: self.rank.unwrap_or_default().to_bits(),
+                    id,
+                }
+            }
         }
     }
 }
@@ -385,6 +433,11 @@ mod tests {
             SearchCursor::Updated { at: Utc::now(), id },
             SearchCursor::Title {
                 title: "ß".into(),
+                id,
+            },
+            SearchCursor::Rank {
+                sort: PromptSort::Trending,
+                bits: (-0.1_f64).to_bits(),
                 id,
             },
         ] {

@@ -2,6 +2,8 @@
 //! checked by the compiler; every value is bound.
 //!
 //! They are planned anew for each request, as the best way to a rare word is the worst to a common one.
+//! They are statements without a name for that, and must never hold a type of our own: sqlx would ask Postgres about it
+//! between preparing and running, and the statement would be gone. Enums are cast to text.
 
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
@@ -26,6 +28,9 @@ pub(super) struct Wanted {
     language: Option<String>,
     licence: Option<String>,
     kind: Option<PromptKind>,
+    benchmark: Option<String>,
+    model: Option<String>,
+    min_score: Option<f64>,
     archived: bool,
     offered: bool,
 }
@@ -47,6 +52,9 @@ pub(super) struct Found {
     /// The oldest prompt that was ranked, if older matches were not.
     #[sqlx(default)]
     pub(super) ranked: Option<Uuid>,
+    /// The number that an order of the community goes by.
+    #[sqlx(default)]
+    pub(super) rank: Option<f64>,
 }
 
 impl Wanted {
@@ -65,6 +73,9 @@ impl Wanted {
             language: query.language.clone(),
             licence: query.licence.clone(),
             kind: query.kind,
+            benchmark: query.benchmark.clone(),
+            model: query.model.clone(),
+            min_score: query.min_score,
             archived: query.archived.unwrap_or(false),
             offered: query.offered.unwrap_or(false),
         };
@@ -137,8 +148,39 @@ impl Wanted {
             sql.push(" and licence = ").push_bind(licence.clone());
         }
         if let Some(kind) = self.kind {
-            sql.push(" and kind = ").push_bind(kind);
+            sql.push(" and kind::text = ").push_bind(kind.as_str());
         }
+        self.push_measured(sql);
+    }
+
+    /// What was measured with a real model on the newest version of a public benchmark.
+    fn push_measured(&self, sql: &mut QueryBuilder<Postgres>) {
+        if self.benchmark.is_none() && self.model.is_none() && self.min_score.is_none() {
+            return;
+        }
+        sql.push(
+            " and exists (select 1 from prompt_versions measured
+                join standings on standings.prompt_version_id = measured.id
+                join benchmark_versions on benchmark_versions.id = standings.benchmark_version_id
+                join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
+                join models on models.id = standings.model_id
+                join providers on providers.id = models.provider_id
+                where measured.prompt_id = prompts.id and not simulated and benchmarks.visibility = 'public'
+                  and not exists (select 1 from benchmark_versions newer
+                      where newer.benchmark_id = benchmarks.id and newer.number > benchmark_versions.number)",
+        );
+        if let Some(benchmark) = &self.benchmark {
+            sql.push(" and benchmarks.slug = ")
+                .push_bind(benchmark.clone());
+        }
+        if let Some(model) = &self.model {
+            sql.push(" and providers.name || ':' || models.name = ")
+                .push_bind(model.clone());
+        }
+        if let Some(score) = self.min_score {
+            sql.push(" and standings.score >= ").push_bind(score);
+        }
+        sql.push(")");
     }
 
     /// The words as a condition on `column`; nothing without words.
@@ -163,14 +205,25 @@ pub(super) async fn list_in_order(
 ) -> Result<Vec<Found>> {
     let mut sql = QueryBuilder::new(
         "-- search_statements::list_in_order
-        with page as materialized (select prompts.id, row_number() over (",
+        with page as materialized (select prompts.id, ",
     );
+    if let Some(rank) = sort.rank() {
+        sql.push(rank).push(" as rank, ");
+    }
+    sql.push("row_number() over (");
     let order = match sort {
         PromptSort::Updated => " order by updated_at desc, prompts.id desc",
         PromptSort::Title => " order by lower(title) collate \"C\", prompts.id",
         PromptSort::Newest | PromptSort::Relevance => " order by prompts.id desc",
+        PromptSort::Top => " order by wilson desc, prompt_id desc",
+        PromptSort::Trending => " order by trend desc, prompt_id desc",
+        PromptSort::Quality => " order by quality desc, prompt_id desc",
+        PromptSort::Combined => " order by combined desc, prompt_id desc",
     };
     sql.push(order).push(") as place from prompts");
+    if sort.rank().is_some() {
+        sql.push(" join prompt_ranks on prompt_id = prompts.id");
+    }
     wanted.push_filters(&mut sql);
     wanted.push_words(&mut sql, "document");
     match (sort, after) {
@@ -190,10 +243,26 @@ pub(super) async fn list_in_order(
                 .push_bind(title.clone());
             sql.push(") collate \"C\", ").push_bind(*id).push(")");
         }
+        (_, Some(SearchCursor::Rank { sort: of, bits, id }))
+            if *of == sort && !f64::from_bits(*bits).is_nan() =>
+        {
+            sql.push(" and (")
+                .push(sort.rank().unwrap_or("wilson"))
+                .push(", prompt_id) < (")
+                .push_bind(f64::from_bits(*bits))
+                .push(", ")
+                .push_bind(*id)
+                .push(")");
+        }
         _ => return Err(bad_cursor()),
     }
     sql.push(order).push(" limit ").push_bind(limit).push(")");
-    push_prompts(&mut sql, wanted, "");
+    let columns = if sort.rank().is_some() {
+        ", page.rank"
+    } else {
+        ""
+    };
+    push_prompts(&mut sql, wanted, columns);
     read(conn, sql).await
 }
 
@@ -278,7 +347,7 @@ pub(super) async fn list_matches(
 fn push_prompts(sql: &mut QueryBuilder<Postgres>, wanted: &Wanted, columns: &'static str) {
     sql.push(
         " select prompts.id, prompts.slug, prompts.title, prompts.description, prompts.category, prompts.tags,
-               prompts.language, prompts.licence, prompts.attribution, prompts.kind, prompts.visibility,
+               prompts.language, prompts.licence, prompts.attribution, prompts.kind::text, prompts.visibility::text,
                users.username as owner, prompts.latest_version, prompts.archived_at is not null as archived,
                prompts.created_at, prompts.updated_at,
                (select origin.slug || '@' || number

@@ -1,8 +1,9 @@
 //! What was measured of a prompt, and the order by it.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{all_pages, call_it_real, column, measure, prompts};
+use super::{all_pages, ask, call_it_real, column, measure, prompts};
 use crate::server::{Server, benchmark};
 
 /// `ada` has the prompts `good`, `poor` and `unmeasured`, measured on `sums`.
@@ -127,6 +128,21 @@ async fn quality_is_the_best_proven_real_standing_of_now() {
     assert!((best["quality"]["score_low"].as_f64().unwrap() - low).abs() < 1e-12);
     assert!((best["combined"].as_f64().unwrap() - 0.6 * low).abs() < 1e-12);
 
+    // The list of all prompts knows what was measured.
+    let found = async |filter: &str| {
+        let path = format!("/api/v1/prompts?{filter}");
+        all_pages(&server, &path, "", "slug").await
+    };
+    assert_eq!(found("benchmark=sums&sort=quality").await, ["good", "poor"]);
+    assert_eq!(found("benchmark=sums&min_score=0.9").await, ["good"]);
+    assert_eq!(found("model=simulated:strong&min_score=1").await, ["good"]);
+    assert!(found("benchmark=other").await.is_empty());
+    assert!(found("model=simulated:weak").await.is_empty());
+    server
+        .get("/api/v1/prompts?min_score=2", "")
+        .await
+        .expect_problem(422, "invalid", Some("min_score"));
+
     // A private benchmark proves nothing to others, and an old version nothing of today.
     server
         .sql("update benchmarks set visibility = 'private'")
@@ -148,6 +164,17 @@ async fn quality_is_the_best_proven_real_standing_of_now() {
     let (slugs, qualities) = order().await;
     assert_eq!(slugs[0], "poor");
     assert_eq!(qualities[0]["run_id"], measured_again.to_string());
-    server.sql("delete from standings").await;
-    assert_eq!(order().await.1, vec![Value::Null; 4]);
+    // A prompt that results point at keeps its row when it is deleted, and is in no list any more.
+    let reply = ask(
+        &server,
+        Method::DELETE,
+        "/api/v1/prompts/poor",
+        &ada,
+        &Value::Null,
+    )
+    .await;
+    assert_eq!(reply.status, 204, "{}", reply.text);
+    let (slugs, qualities) = order().await;
+    assert!(!slugs.contains(&"poor".to_owned()), "{slugs:?}");
+    assert_eq!(qualities, vec![Value::Null; 3]);
 }

@@ -28,6 +28,21 @@ fn inert(reply: &Reply) {
     );
 }
 
+/// Rendered Markdown holds no tag that was written as one, no picture, and no address that runs.
+#[track_caller]
+fn harmless(html: &str) {
+    for tag in [
+        "<script",
+        "<img",
+        "<svg",
+        "<iframe",
+        "<b>",
+        "href=\"javascript",
+    ] {
+        assert!(!html.contains(tag), "{html}");
+    }
+}
+
 #[tokio::test]
 async fn markup_comes_back_as_it_was_written_and_inert() {
     let server = Server::start().await;
@@ -45,6 +60,7 @@ async fn markup_comes_back_as_it_was_written_and_inert() {
         inert(&reply);
         let comment = reply.json();
         assert_eq!(comment["body"], attack);
+        harmless(comment["html"].as_str().unwrap());
         let id = field(&comment, "id");
         let report = json!({"reason": "abuse", "note": attack});
         let reports = format!("/api/v1/comments/{id}/reports");
@@ -84,6 +100,7 @@ async fn markup_comes_back_as_it_was_written_and_inert() {
         let profile = reply.json();
         assert_eq!(profile["display_name"], attack);
         assert_eq!(profile["bio"], attack);
+        harmless(profile["bio_html"].as_str().unwrap());
         let initials = profile["avatar"]["initials"].as_str().unwrap();
         assert!(
             initials.chars().all(char::is_alphanumeric) && initials.len() <= 4,

@@ -68,7 +68,12 @@ async fn counters_are_right_under_two_hundred_parallel_voters() {
         loop {
             let request = client.request(method.clone(), format!("{}{VOTE}", server.address));
             let request = request.bearer_auth(key);
-            let reply = send(if body.is_null() { request } else { request.json(body) }).await;
+            let reply = send(if body.is_null() {
+                request
+            } else {
+                request.json(body)
+            })
+            .await;
             if reply.status != 503 {
                 assert!(reply.status < 300, "{}", reply.text);
                 return;
@@ -169,6 +174,14 @@ async fn prompts_are_ranked_by_votes_and_by_fresh_votes() {
         ["fresh", "loved", "unknown", "mixed", "hated"]
     );
     assert_eq!(order("combined").await, order("top").await);
+    for sort in ["top", "trending", "quality", "combined"] {
+        let listed = format!("/api/v1/prompts?sort={sort}");
+        assert_eq!(
+            all_pages(&server, &listed, "", "slug").await,
+            order(sort).await,
+            "{sort}"
+        );
+    }
     let page = server
         .get("/api/v1/leaderboards/community?sort=trending&limit=2", "")
         .await

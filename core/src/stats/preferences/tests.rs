@@ -24,13 +24,13 @@ const GAMES: [[usize; 7]; 7] = [
 const Z: f64 = 1.959_963_984_540_054;
 
 /// One comparison a game; the voter is found from its number and its winner.
-fn games(voter: impl Fn(usize, usize) -> usize) -> Vec<Comparison> {
+fn games(voter: impl Fn(usize, usize) -> usize) -> Vec<Preference> {
     let mut games = Vec::new();
     for (winner, row) in GAMES.iter().enumerate() {
         for (loser, count) in row.iter().enumerate() {
             for _ in 0..*count {
                 let voter = voter(games.len(), winner);
-                games.push(Comparison {
+                games.push(Preference {
                     left: winner,
                     right: loser,
                     outcome: 1.0,
@@ -158,7 +158,7 @@ fn a_tie_is_half_a_preference_for_each() {
     let mut choices = games(|number, _| number % 5);
     for left in 0..6 {
         for voter in 0..3 {
-            choices.push(Comparison {
+            choices.push(Preference {
                 left,
                 right: left + 1,
                 outcome: 0.5,
@@ -202,30 +202,30 @@ fn little_evidence_is_no_certainty() {
     let nobody = bradley_terry(2, &[], 1.0, 0.95);
     close(&strengths(&nobody), &[0.0, 0.0], 1e-12);
     assert_eq!(ranks(&nobody), [(1, 2), (1, 2)]);
-    let choice = |outcome, voter| Comparison {
+    let choice = |outcome, voter| Preference {
         left: 0,
         right: 1,
         outcome,
         voter,
     };
     // Three people for the same entry: finite, and not yet sure.
-    let few: Vec<Comparison> = (0..3).map(|voter| choice(1.0, voter)).collect();
+    let few: Vec<Preference> = (0..3).map(|voter| choice(1.0, voter)).collect();
     let few = bradley_terry(2, &few, 1.0, 0.95);
     assert!(few[0].strength > 0.0 && few[0].low < 0.0, "{few:?}");
     assert_eq!(ranks(&few), [(1, 2), (1, 2)]);
     // Sixty people: sure.
-    let many: Vec<Comparison> = (0..60).map(|voter| choice(1.0, voter)).collect();
+    let many: Vec<Preference> = (0..60).map(|voter| choice(1.0, voter)).collect();
     let many = bradley_terry(2, &many, 1.0, 0.95);
     assert_eq!(ranks(&many), [(1, 1), (2, 2)]);
     // What makes no sense is left out.
     let odd = [
         choice(f64::NAN, 0),
         choice(2.0, 0),
-        Comparison {
+        Preference {
             right: 0,
             ..choice(1.0, 0)
         },
-        Comparison {
+        Preference {
             right: 9,
             ..choice(1.0, 0)
         },
@@ -235,8 +235,8 @@ fn little_evidence_is_no_certainty() {
 
 #[test]
 fn two_hundred_entries_take_no_time() {
-    let choices: Vec<Comparison> = (0..20_000)
-        .map(|number| Comparison {
+    let choices: Vec<Preference> = (0..20_000)
+        .map(|number| Preference {
             left: number % 200,
             right: (number * 7 + 1 + number / 200) % 200,
             outcome: f64::from(u8::from(number % 3 == 0)),
@@ -254,18 +254,18 @@ proptest! {
     /// Turning every pair around turns nothing else, and all strengths sum to zero.
     #[test]
     fn sides_do_not_matter(choices in prop::collection::vec((0usize..5, 0usize..5, 0u8..3, 0usize..4), 0..60)) {
-        let choices: Vec<Comparison> = choices
+        let choices: Vec<Preference> = choices
             .into_iter()
-            .map(|(left, right, outcome, voter)| Comparison {
+            .map(|(left, right, outcome, voter)| Preference {
                 left,
                 right,
                 outcome: f64::from(outcome) / 2.0,
                 voter,
             })
             .collect();
-        let turned: Vec<Comparison> = choices
+        let turned: Vec<Preference> = choices
             .iter()
-            .map(|it| Comparison {
+            .map(|it| Preference {
                 left: it.right,
                 right: it.left,
                 outcome: 1.0 - it.outcome,
