@@ -8,8 +8,9 @@ use crate::server::{Server, prompt};
 /// and three of four others. Returns the run's id.
 async fn compared_run(server: &Server, token: &str) -> String {
     server.prepare_run(token).await;
-    let steps = server.post("/api/v1/prompts", token, &prompt("steps"));
-    steps.await.expect(201);
+    let steps = prompt("steps");
+    let added = server.post("/api/v1/prompts", token, &steps).await;
+    added.expect(201);
     let item = |number: usize| json!({"id": format!("item-{number}"), "vars": {"question": "1+1"}, "expected": "2"});
     let items: Vec<Value> = (0..40).map(item).collect();
     let benchmark = json!({"slug": "forty", "title": "Forty", "scorers": [{"type": "equals", "value": "2"}], "items": items});
@@ -20,10 +21,10 @@ async fn compared_run(server: &Server, token: &str) -> String {
         .sql(
             "insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state, score, passed,
                  output, attempts, latency_ms, cost_microusd)
-             select runs.id, item, 0, prompt, 0, 'scored', passed::int, passed, case when passed then '2' else '3' end, 1,
+             select runs.id, item, 0, prompt, 0, 'scored', answer.good::int, answer.good, case when answer.good then '2' else '3' end, 1,
                  100 + item, 10
              from runs, generate_series(0, 39) item, generate_series(0, 1) prompt,
-                 lateral (select case prompt when 0 then item % 2 = 0 else item % 8 <> 7 end) as answer (passed)",
+                 lateral (select case prompt when 0 then item % 2 = 0 else item % 8 <> 7 end) as answer (good)",
         )
         .await;
     run
