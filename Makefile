@@ -53,6 +53,20 @@ test: prepare nextest ## Run every test against a Postgres of its own
 test-dialects: opb ## Ask a real bank the examples of both inherited login APIs, with Python requests
 	scripts/test-dialects
 
+.PHONY: test-ops
+test-ops: prepare ## Watch a bank with a real Prometheus and Alertmanager: rules, every panel, one alert
+	cargo build --locked --workspace --bins
+	scripts/test-ops
+
+.PHONY: test-backup
+test-backup: prepare ## Back a working bank up, destroy it, restore it and compare
+	cargo build --locked --workspace --bins
+	scripts/test-backup
+
+.PHONY: lint-deploy
+lint-deploy: ## Check what deploys: image, Compose, Helm chart, systemd units, migrations
+	scripts/lint-deploy
+
 .PHONY: conformance-stats
 conformance-stats: prepare ## Compare every statistic with scipy, statsmodels and ruptures over generated data
 	scripts/conformance-stats

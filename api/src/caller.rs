@@ -150,6 +150,19 @@ fn nobody() -> Refusal {
         .into()
 }
 
+/// The nouns that the scopes of prompts open.
+const LIBRARY: [&str; 9] = [
+    "prompts",
+    "benchmarks",
+    "change-requests",
+    "categories",
+    "tags",
+    "saved-searches",
+    "collections",
+    "comments",
+    "preferences",
+];
+
 /// What an API key needs for the route of a request; nothing for asking who one is.
 fn scope_of(parts: &Parts) -> Option<ApiKeyScope> {
     let route = parts.extensions.get::<MatchedPath>();
@@ -163,8 +176,9 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match (noun, reads) {
         (Some("me"), true) => None,
-        (Some("prompts" | "benchmarks"), true) => Some(ApiKeyScope::PromptsRead),
-        (Some("prompts" | "benchmarks"), false) => Some(ApiKeyScope::PromptsWrite),
+        (Some("users"), true) => Some(ApiKeyScope::PromptsRead),
+        (Some(noun), true) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsRead),
+        (Some(noun), false) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsWrite),
         (Some("runs" | "models" | "providers" | "leaderboards"), true) => {
             Some(ApiKeyScope::RunsRead)
         }
@@ -192,6 +206,12 @@ mod tests {
         );
         check(Method::POST, "/api/v1/prompts", Some(PromptsWrite));
         check(Method::POST, "/api/v1/benchmarks", Some(PromptsWrite));
+        check(
+            Method::POST,
+            "/api/v1/change-requests/{change_request}/accept",
+            Some(PromptsWrite),
+        );
+        check(Method::GET, "/api/v1/tags", Some(PromptsRead));
         check(Method::GET, "/api/v1/runs/{run}/events", Some(RunsRead));
         check(Method::POST, "/api/v1/runs/{run}/cancel", Some(RunsWrite));
         check(
@@ -199,6 +219,15 @@ mod tests {
             "/api/v1/leaderboards/{benchmark}",
             Some(RunsRead),
         );
+        check(
+            Method::PUT,
+            "/api/v1/prompts/{prompt}/vote",
+            Some(PromptsWrite),
+        );
+        check(Method::POST, "/api/v1/preferences", Some(PromptsWrite));
+        check(Method::GET, "/api/v1/users/{user}", Some(PromptsRead));
+        check(Method::DELETE, "/api/v1/users/{user}", Some(Admin));
+        check(Method::PUT, "/api/v1/me/profile", Some(Admin));
         check(Method::POST, "/api/v1/providers", Some(Admin));
         check(Method::GET, "/api/v1/audit", Some(Admin));
         check(Method::GET, "/api/v1/something-new", Some(Admin));

@@ -1,8 +1,10 @@
-//! The HTTP door of OpenPromptBank: it spells the domain's answers in REST, JSON and problem details.
+//! The HTTP door of OpenPromptBank: it spells the domain's answers in REST, JSON and problem details, and carries the
+//! mails of the outbox to the operator's mail server.
 //!
 //! This crate must never hold a rule or an SQL statement: both live in `opb-core`.
 //! It must never call a model either; whoever submits a run waits for the workers.
 
+mod account_pages;
 mod body;
 mod caller;
 mod client;
@@ -10,7 +12,9 @@ mod dialects;
 mod etag;
 mod first_admin;
 mod headers;
+mod mail;
 mod middleware;
+mod oidc;
 mod openapi;
 mod paging;
 mod parameters;
@@ -22,6 +26,8 @@ mod server;
 mod settings;
 mod state;
 
+pub use mail::MailSettings;
+pub use oidc::OidcSettings;
 pub use opb_core::auth::Registration;
 pub use openapi::document;
 pub use paging::PageQuery;

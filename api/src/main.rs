@@ -10,6 +10,7 @@ use opb_core::{
     database,
     outbound::OutboundSettings,
 };
+use opb_monitor::MonitorSettings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ struct Program {
     #[command(flatten)]
     api: ApiSettings,
     #[command(flatten)]
+    monitor: MonitorSettings,
+    #[command(flatten)]
     outbound: OutboundSettings,
 }
 
@@ -37,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
     program.log.start()?;
     let master_key = Arc::new(program.secrets.load()?);
     let pool = database::connect(
-        &program.database.database_url,
+        &program.database.address()?,
         program.database.database_connections,
         "opb-api",
     )
@@ -49,9 +52,11 @@ async fn main() -> anyhow::Result<()> {
     stop_on_signal(stop.clone())?;
     let settings = ApiSettings {
         outbound: Arc::new(program.outbound.policy()),
+        hides_metrics: program.monitor.monitor_listen.is_some(),
         ..program.api
     };
-    opb_api::serve(pool, master_key, settings, stop, |_| {}).await
+    let work = opb_api::serve(pool.clone(), master_key, settings, stop, |_| {});
+    opb_monitor::beside(work, &program.monitor, pool).await
 }
 
 fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
-    AppState, Problem,
+    AppState, Problem, account_pages,
     dialects::{self, Dialect},
     etag, first_admin, routes,
 };
@@ -27,12 +27,14 @@ use crate::{
     tags(
         (name = "auth", description = "Accounts and tokens"),
         (name = "inherited", description = "The authentication APIs of two older services; see Known quirks"),
-        (name = "library", description = "Prompts and their versions"),
+        (name = "library", description = "Prompts, their versions, and finding them"),
+        (name = "contributions", description = "Forks, change requests and handing over"),
         (name = "benchmarks", description = "Items and scorers"),
         (name = "models", description = "Providers and models"),
         (name = "runs", description = "Runs, their evaluations and their live events"),
         (name = "comparisons", description = "Is B really better than A?"),
         (name = "leaderboards", description = "Ranks with intervals"),
+        (name = "community", description = "Votes, rankings, blind preferences, favourites, comments, collections, profiles"),
         (name = "operations", description = "For operators and their tools")
     ),
     components(schemas(Problem)),
@@ -63,6 +65,8 @@ pub fn document() -> Document {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(routes::auth::routes())
+        .merge(routes::recovery::routes())
+        .merge(routes::identities::routes())
         .merge(routes::api_keys::routes())
         .merge(routes::me::routes())
         .merge(routes::cookie::routes())
@@ -72,12 +76,27 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(dialects::django::routes())
         .merge(dialects::flask::routes())
         .merge(routes::prompts::routes())
+        .merge(routes::exchange::routes())
+        .merge(routes::versions::routes())
+        .merge(routes::aliases::routes())
+        .merge(routes::contributions::routes())
+        .merge(routes::change_requests::routes())
+        .merge(routes::categories::routes())
+        .merge(routes::saved_searches::routes())
         .merge(routes::benchmarks::routes())
         .merge(routes::models::routes())
         .merge(routes::runs::routes())
         .merge(routes::events::routes())
         .merge(routes::comparisons::routes())
         .merge(routes::leaderboards::routes())
+        .merge(routes::votes::routes())
+        .merge(routes::ranks::routes())
+        .merge(routes::evidence::routes())
+        .merge(routes::favourites::routes())
+        .merge(routes::comments::routes())
+        .merge(routes::collections::routes())
+        .merge(routes::preferences::routes())
+        .merge(routes::profiles::routes())
         .merge(routes::operations::routes())
 }
 
@@ -92,6 +111,7 @@ pub(crate) fn pages(mut document: Document) -> Router<AppState> {
         .into();
     pages
         .merge(first_admin::pages())
+        .merge(account_pages::pages())
         .route("/", get(async || Redirect::temporary("/api/docs/")))
         .route(
             "/api/openapi.json",
@@ -107,6 +127,7 @@ fn document_problems(document: &mut Document) {
         let operations = [
             &mut item.get,
             &mut item.post,
+            &mut item.put,
             &mut item.patch,
             &mut item.delete,
         ];

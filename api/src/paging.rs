@@ -34,6 +34,12 @@ impl PageQuery {
         Ok((id.map_err(|_| bad_cursor())?, check_limit(self.limit)?))
     }
 
+    /// The number in the cursor, and the limit.
+    pub(crate) fn by_number(&self) -> Result<(Option<i64>, i64)> {
+        let number = self.cursor.as_deref().map(str::parse).transpose();
+        Ok((number.map_err(|_| bad_cursor())?, check_limit(self.limit)?))
+    }
+
     /// Cuts the page out of a list that is short enough to be read whole.
     pub(crate) fn cut<T>(&self, list: Vec<T>, cursor: impl Fn(&T) -> String) -> Result<Page<T>> {
         let limit = check_limit(self.limit)?;

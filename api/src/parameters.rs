@@ -16,6 +16,9 @@ use crate::{
 /// The one parameter in the path of a route.
 pub(crate) struct Path<T>(pub(crate) T);
 
+/// The two parameters in the path of a route, in their order.
+pub(crate) struct Path2<A, B>(pub(crate) A, pub(crate) B);
+
 /// The parameters after the question mark.
 pub(crate) struct Query<T>(pub(crate) T);
 
@@ -23,19 +26,35 @@ impl<T: FromStr + Send> FromRequestParts<AppState> for Path<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
-        let parameters = RawPathParams::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Refusal::invalid("", "the path is not UTF-8 text"))?;
-        let Some((name, text)) = parameters.iter().next() else {
-            return Err(Refusal::invalid("", "the path lacks its parameter"));
-        };
-        if text.contains('\0') {
-            return Err(Refusal::invalid(name, "must not hold a NUL character"));
-        }
-        text.parse()
-            .map(Self)
-            .map_err(|_| Refusal::invalid(name, "is not an id"))
+        let parameters = path_parameters(parts, state).await?;
+        Ok(Self(parse(&parameters, 0)?))
     }
+}
+
+impl<A: FromStr + Send, B: FromStr + Send> FromRequestParts<AppState> for Path2<A, B> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let parameters = path_parameters(parts, state).await?;
+        Ok(Self(parse(&parameters, 0)?, parse(&parameters, 1)?))
+    }
+}
+
+async fn path_parameters(parts: &mut Parts, state: &AppState) -> Result<RawPathParams> {
+    RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| Refusal::invalid("", "the path is not UTF-8 text"))
+}
+
+fn parse<T: FromStr>(parameters: &RawPathParams, at: usize) -> Result<T> {
+    let Some((name, text)) = parameters.iter().nth(at) else {
+        return Err(Refusal::invalid("", "the path lacks its parameter"));
+    };
+    if text.contains('\0') {
+        return Err(Refusal::invalid(name, "must not hold a NUL character"));
+    }
+    text.parse()
+        .map_err(|_| Refusal::invalid(name, "is not an id"))
 }
 
 impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {

@@ -105,6 +105,9 @@ impl From<Error> for Refusal {
             Error::Invalid(fields) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with_errors(fields)
             }
+            Error::Unrenderable(field) => {
+                Self::new(StatusCode::BAD_REQUEST, "unrenderable", detail).with_errors(vec![field])
+            }
             Error::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", detail),
             Error::Unauthenticated(_) | Error::UserGone => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
@@ -259,6 +262,11 @@ mod tests {
         };
         check(Error::NotFound("the prompt `a`".into()), 404, "not_found");
         check(Error::invalid("a", "is wrong"), 422, "invalid");
+        check(
+            Error::Unrenderable(FieldError::new("body.text", "costs too much")),
+            400,
+            "unrenderable",
+        );
         check(Error::Conflict("taken".into()), 409, "conflict");
         check(Error::Unauthenticated("who?"), 401, "unauthenticated");
         check(Error::Forbidden("no"), 403, "forbidden");

@@ -39,6 +39,14 @@ pub async fn serve(
     stop: CancellationToken,
     ready: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
+    // Settings that do not fit together are found before anybody is served.
+    let postman = settings.mail.postman(settings.public_url.as_ref())?;
+    let state = AppState::new(
+        pool.clone(),
+        Arc::clone(&master_key),
+        &settings,
+        stop.clone(),
+    )?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
@@ -46,7 +54,8 @@ pub async fn serve(
     if let Some(secret) = &settings.first_admin_invitation {
         auth::accept_first_admin(&mut *pool.acquire().await?, secret).await?;
     }
-    let state = AppState::new(pool, master_key, &settings, stop.clone());
+    let postman =
+        postman.map(|postman| tokio::spawn(postman.carry(pool, master_key, stop.clone())));
     let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
     ready(address);
@@ -57,6 +66,10 @@ pub async fn serve(
         .is_err()
     {
         tracing::warn!("some requests did not end in time and were cut off");
+    }
+    if let Some(postman) = postman {
+        // A mail whose attempt is cut off here is tried again by the next process.
+        let _ = tokio::time::timeout(DRAIN_TIME, postman).await;
     }
     Ok(())
 }
@@ -149,7 +162,7 @@ mod tests {
         let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
         let key = Arc::new(MasterKey::parse(&key).unwrap());
         let stop = CancellationToken::new();
-        let state = AppState::new(pool, key, &settings, stop.clone());
+        let state = AppState::new(pool, key, &settings, stop.clone()).unwrap();
         let (routes, _) = openapi::routes().split_for_parts();
         let routes = routes
             .route("/panic", get(panics))

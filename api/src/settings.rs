@@ -5,8 +5,11 @@ use std::{net::SocketAddr, str::FromStr, sync::Arc};
 use axum::http::{HeaderValue, Uri};
 use clap::Args;
 use ipnet::IpNet;
-use opb_core::{auth::Registration, outbound::OutboundPolicy};
+use opb_core::{auth::Registration, mail::parse_public_url, outbound::OutboundPolicy};
 use secrecy::SecretString;
+use url::Url;
+
+use crate::{MailSettings, OidcSettings};
 
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
@@ -29,6 +32,12 @@ pub struct ApiSettings {
         default_value = "open"
     )]
     pub registration: Registration,
+    /// Address at which people reach this bank, as in `https://bank.example.org`; links in mails begin with it
+    #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
+    pub public_url: Option<Url>,
+    /// Only users who have verified their email address may start runs; administrators always may
+    #[arg(long, env = "OPB_REQUIRE_VERIFIED_EMAIL")]
+    pub require_verified_email: bool,
     /// While there is no administrator, whoever registers with this secret as invitation becomes one; it works once, even where registration is closed
     #[arg(
         long,
@@ -60,6 +69,9 @@ pub struct ApiSettings {
     /// Which addresses users may name; the public internet unless whoever starts the API says more.
     #[arg(skip)]
     pub outbound: Arc<OutboundPolicy>,
+    /// True when the metrics are served elsewhere, and not through this door.
+    #[arg(skip)]
+    pub hides_metrics: bool,
     /// So many logins of one account may fail before further ones must wait
     #[arg(long, env = "OPB_LOGIN_FAILURES_PER_ACCOUNT", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub login_failures_per_account: u32,
@@ -77,6 +89,12 @@ pub struct ApiSettings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpNet>,
+    /// How mail is sent.
+    #[command(flatten)]
+    pub mail: MailSettings,
+    /// Where users may log in besides here.
+    #[command(flatten)]
+    pub oidc: OidcSettings,
 }
 
 /// The origin of a web page: scheme, host and port.

@@ -6,14 +6,16 @@ use ipnet::IpNet;
 use opb_core::{
     auth::{Accounts, Limits, PasswordHasher, TokenKeys},
     doorbell::Doorbell,
+    mail::Outbox,
     outbound::OutboundPolicy,
     runs,
     sealing::MasterKey,
 };
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
-use crate::{ApiSettings, problem::Result, seats::Seats};
+use crate::{ApiSettings, oidc::Oidc, problem::Result, seats::Seats};
 
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
@@ -31,23 +33,43 @@ pub struct Shared {
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
     pub(crate) behind_tls: bool,
+    pub(crate) public_url: Option<Url>,
+    pub(crate) require_verified_email: bool,
+    pub(crate) oidc: Oidc,
+    pub(crate) hides_metrics: bool,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
 
 impl AppState {
-    /// Derives the keys and starts to listen for moving runs, until `stop` is cancelled.
+    /// Derives the keys, reads the providers for logins, and starts to listen for moving runs, until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// The settings for mail or for providers do not fit together.
     ///
     /// # Panics
     /// There is no Tokio runtime.
-    #[must_use]
     pub fn new(
         pool: PgPool,
         master_key: Arc<MasterKey>,
         settings: &ApiSettings,
         stop: CancellationToken,
-    ) -> Self {
-        Self(Arc::new(Shared {
+    ) -> anyhow::Result<Self> {
+        let public_url = settings.public_url.clone();
+        let outbox = match (&settings.mail.smtp_url, &public_url) {
+            (Some(_), Some(public_url)) => Some(Outbox {
+                master_key: Arc::clone(&master_key),
+                public_url: public_url.clone(),
+            }),
+            _ => None,
+        };
+        if settings.require_verified_email && outbox.is_none() {
+            anyhow::bail!(
+                "--require-verified-email needs --smtp-url: without mail nobody can verify an address"
+            );
+        }
+        let oidc = Oidc::new(&settings.oidc, public_url.as_ref(), &settings.outbound)?;
+        Ok(Self(Arc::new(Shared {
             accounts: Accounts {
                 pool: pool.clone(),
                 passwords: PasswordHasher::new(),
@@ -57,6 +79,7 @@ impl AppState {
                     login_failures_per_address: settings.login_failures_per_address,
                     registrations_per_address: settings.registrations_per_address,
                 },
+                outbox,
                 registration: settings.registration,
                 strict_rotation: settings.require_rotation,
             },
@@ -67,10 +90,20 @@ impl AppState {
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             outbound: Arc::clone(&settings.outbound),
             behind_tls: settings.behind_tls,
+            public_url,
+            require_verified_email: settings.require_verified_email,
+            oidc,
+            hides_metrics: settings.hides_metrics,
             pool,
             master_key,
             stop,
-        }))
+        })))
+    }
+
+    /// True if browsers reach this bank through TLS only, so that its cookies may say so.
+    pub(crate) fn is_secure(&self) -> bool {
+        let public = self.public_url.as_ref();
+        public.map_or(self.behind_tls, |url| url.scheme() == "https")
     }
 
     /// A connection to the database, given back when it is dropped.

@@ -15,6 +15,7 @@ use opb_core::{
     outbound::OutboundSettings,
     sealing::{MasterKey, write_private},
 };
+use opb_monitor::MonitorSettings;
 use opb_scheduler::SchedulerSettings;
 use opb_worker::WorkerSettings;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -68,6 +69,8 @@ pub struct BankSettings {
     pub worker: WorkerSettings,
     #[command(flatten)]
     pub scheduler: SchedulerSettings,
+    #[command(flatten)]
+    pub monitor: MonitorSettings,
     #[command(flatten)]
     pub outbound: OutboundSettings,
 }
@@ -261,6 +264,7 @@ fn spawn_parts(
         mut api,
         mut worker,
         scheduler,
+        monitor,
         outbound,
         ..
     } = settings;
@@ -268,16 +272,15 @@ fn spawn_parts(
     let outbound = Arc::new(outbound.local_policy());
     api.outbound = Arc::clone(&outbound);
     worker.outbound = outbound;
+    api.hides_metrics = monitor.monitor_listen.is_some();
     let mut parts = JoinSet::new();
     parts.spawn(async move {
         // Nobody waits any more when the bank has been stopped meanwhile.
         let say = |address| {
             let _ = ready.send(address);
         };
-        (
-            "API",
-            opb_api::serve(api_pool, api_key, api, api_stop, say).await,
-        )
+        let work = opb_api::serve(api_pool.clone(), api_key, api, api_stop, say);
+        ("API", opb_monitor::beside(work, &monitor, api_pool).await)
     });
     parts.spawn(async move {
         (

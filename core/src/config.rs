@@ -9,9 +9,10 @@ use anyhow::Context as _;
 use clap::{
     ArgMatches, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 use crate::sealing::MasterKey;
 
@@ -22,9 +23,32 @@ pub struct DatabaseSettings {
     /// Address of the database: postgres://user:password@host:port/name
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: SecretString,
+    /// File that holds the password for the database; it goes before one in the address
+    #[arg(long, env = "OPB_DATABASE_PASSWORD_FILE", value_name = "FILE")]
+    pub database_password_file: Option<PathBuf>,
     /// The most connections that this process opens (the queue's own connections not counted)
     #[arg(long, env = "OPB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
+}
+
+impl DatabaseSettings {
+    /// The address of the database with everything that leads into it.
+    ///
+    /// # Errors
+    /// The password's file cannot be read, or the address is not one.
+    pub fn address(&self) -> anyhow::Result<SecretString> {
+        let Some(file) = &self.database_password_file else {
+            return Ok(self.database_url.clone());
+        };
+        let password = std::fs::read_to_string(file)
+            .with_context(|| format!("the password's file {} cannot be read", file.display()))?;
+        // The parser's own message may quote the address with its password.
+        let mut url = Url::parse(self.database_url.expose_secret())
+            .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))?;
+        url.query_pairs_mut()
+            .append_pair("password", password.trim_end_matches(['\r', '\n']));
+        Ok(String::from(url).into())
+    }
 }
 
 /// Where the key for secrets at rest and for tokens comes from.
@@ -338,6 +362,32 @@ mod tests {
         let program = parse(&["--config", path, "--database-connections", "4"]).unwrap();
         assert_eq!(program.database.database_connections, 4);
         assert!(program.file.config.is_some());
+    }
+
+    #[test]
+    fn a_password_can_come_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "a&b c/d@e%\n").unwrap();
+        let words = [
+            "--database-url",
+            "postgres://opb:old@db.lan/opb",
+            "--database-password-file",
+        ];
+        let words = [&words[..], &[file.to_str().unwrap()]].concat();
+        let address = parse(&words).unwrap().database.address().unwrap();
+        let url = Url::parse(address.expose_secret()).unwrap();
+        let pairs: Vec<_> = url.query_pairs().collect();
+        assert_eq!(pairs, [("password".into(), "a&b c/d@e%".into())]);
+        // What the driver makes of it: its address as text repeats no password, so ask for the rest.
+        let options: sqlx::postgres::PgConnectOptions = address.expose_secret().parse().unwrap();
+        assert_eq!(
+            (options.get_host(), options.get_username()),
+            ("db.lan", "opb")
+        );
+        std::fs::remove_file(&file).unwrap();
+        let error = parse(&words).unwrap().database.address().unwrap_err();
+        assert!(error.to_string().contains("cannot be read"), "{error}");
     }
 
     #[test]

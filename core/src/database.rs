@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{
-    Connection as _, PgConnection, PgPool,
+    Connection as _, Executor as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::queue;
+use crate::{metrics::METRICS, queue};
 
 /// Our own migrations, in the order of their file names.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -18,6 +18,7 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations")
 const MIGRATION_LOCK: i64 = 0x6f70_622d_6d69_6772;
 
 /// Opens a pool of at most `connections` connections and checks that the server answers.
+/// `name` is what Postgres and the metrics call it, so it must be one of few.
 ///
 /// # Errors
 /// The address does not parse, or the server does not answer within ten seconds.
@@ -27,12 +28,14 @@ pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow
         .parse()
         // The parser's own message may quote the address with its password.
         .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))?;
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
         .connect_with(options.application_name(name))
         .await
-        .context("the database does not answer")
+        .context("the database does not answer")?;
+    METRICS.watch_pool(name, &pool);
+    Ok(pool)
 }
 
 /// Brings the schema of the queue and our own up to date. Safe to run from many processes at once.
@@ -51,10 +54,12 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     .await?;
     let migrated = async {
         queue::migrate(pool).await?;
+        // A statement that waits for a lock lets everybody else wait behind it: better to give up and be run again.
+        conn.execute("set lock_timeout = '10s'").await?;
         MIGRATIONS
-            .run(pool)
+            .run(&mut conn)
             .await
-            .context("the schema could not be migrated")
+            .context("the schema could not be migrated; run it again if a lock could not be had")
     }
     .await;
     conn.close().await?;

@@ -24,6 +24,9 @@ pub enum Error {
     /// The request is understood, and these fields are wrong.
     #[error("the request is not valid: {}", list(.0))]
     Invalid(Vec<FieldError>),
+    /// A template cannot be rendered with what it was given, or would cost too much.
+    #[error("the template cannot be rendered: {}: {}", .0.path, .0.message)]
+    Unrenderable(FieldError),
     /// The request contradicts what is stored.
     #[error("{0}")]
     Conflict(String),
@@ -66,6 +69,17 @@ impl Error {
     /// One wrong field.
     pub fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError::new(path, message)])
+    }
+
+    /// The same error with its fields seen from what holds the part that is wrong.
+    #[must_use]
+    pub fn below(self, part: &str) -> Self {
+        let Self::Invalid(fields) = self else {
+            return self;
+        };
+        let outer =
+            |field: FieldError| FieldError::new(format!("{part}.{}", field.path), field.message);
+        Self::Invalid(fields.into_iter().map(outer).collect())
     }
 
     /// True when the request broke the unique constraint of this name.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// All intervals and comparisons are made at this level.
-const CONFIDENCE: f64 = 0.95;
+pub(crate) const CONFIDENCE: f64 = 0.95;
 
 /// A benchmark version's standings.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -134,7 +134,10 @@ pub async fn read_leaderboard(
 }
 
 /// True when a benchmark version has simulated standings and no real ones.
-async fn only_simulated(conn: &mut PgConnection, benchmark_version_id: Uuid) -> Result<bool> {
+pub(crate) async fn only_simulated(
+    conn: &mut PgConnection,
+    benchmark_version_id: Uuid,
+) -> Result<bool> {
     let only = sqlx::query_scalar!(
         r#"-- leaderboards::only_simulated
         select coalesce(bool_and(simulated), false) as "only!" from standings where benchmark_version_id = $1"#,

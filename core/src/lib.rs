@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod benchmarks;
+pub mod community;
 pub mod comparisons;
 pub mod config;
 pub mod database;
@@ -12,6 +13,7 @@ pub mod doorbell;
 mod error;
 pub mod leaderboards;
 pub mod library;
+pub mod mail;
 pub mod metrics;
 pub mod models;
 pub mod outbound;

@@ -1,9 +1,9 @@
 //! The scheduler: what happens because time passes. Any number of schedulers may run against one database.
 //!
 //! A tick does housekeeping: leases that ran out, queue rows that got lost, runs that nobody finished.
-//! Every step is safe to run twice and at once, so no scheduler has to be the leader.
+//! It also reads the backlog, for the metrics. Every step is safe to run twice and at once, so no scheduler has to be the leader.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use opb_core::{metrics::METRICS, runs};
@@ -33,8 +33,14 @@ pub async fn run(
     let mut ticks = tokio::time::interval(Duration::from_secs(settings.housekeeping));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = keep_house(&pool).await {
+        let timer = METRICS.housekeeping.duration.start_timer();
+        let kept = keep_house(&pool).await;
+        timer.observe_duration();
+        if let Err(error) = kept {
+            METRICS.housekeeping.failures.inc();
             tracing::warn!(error = ?error, "housekeeping could not finish, trying again");
+        } else {
+            METRICS.housekeeping.last_success.set(now_seconds());
         }
     }
     tracing::info!("scheduler stopped");
@@ -55,5 +61,13 @@ async fn keep_house(pool: &PgPool) -> opb_core::Result<()> {
             tracing::warn!(kind, count, "housekeeping mended something");
         }
     }
+    runs::read_backlog(&mut conn).await?.publish();
     Ok(())
+}
+
+fn now_seconds() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }

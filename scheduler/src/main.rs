@@ -6,6 +6,7 @@ use opb_core::{
     config::{self, DatabaseSettings, FileSettings, LogSettings},
     database,
 };
+use opb_monitor::MonitorSettings;
 use opb_scheduler::SchedulerSettings;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,8 @@ struct Program {
     #[command(flatten)]
     scheduler: SchedulerSettings,
     #[command(flatten)]
+    monitor: MonitorSettings,
+    #[command(flatten)]
     log: LogSettings,
 }
 
@@ -28,10 +31,11 @@ async fn main() -> anyhow::Result<()> {
     let program: Program = config::parse();
     program.log.start()?;
     let connections = program.database.database_connections.min(3);
-    let pool =
-        database::connect(&program.database.database_url, connections, "opb-scheduler").await?;
+    let address = program.database.address()?;
+    let pool = database::connect(&address, connections, "opb-scheduler").await?;
     database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();
     config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
-    opb_scheduler::run(pool, program.scheduler, stop).await
+    let work = opb_scheduler::run(pool.clone(), program.scheduler, stop);
+    opb_monitor::beside(work, &program.monitor, pool).await
 }

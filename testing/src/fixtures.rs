@@ -33,10 +33,7 @@ pub async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
     ] {
         let prompt = NewPrompt {
             slug: Some(slug.into()),
-            title: slug.into(),
-            description: String::new(),
-            visibility: Visibility::Public,
-            body: PromptBody::Text { text: text.into() },
+            ..NewPrompt::new(slug, PromptBody::Text { text: text.into() })
         };
         ensure_prompt(conn, &owner, prompt)
             .await

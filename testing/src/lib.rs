@@ -7,6 +7,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgCon
 use uuid::Uuid;
 
 /// A migrated, empty database for one test. It stays behind; the server is thrown away after the tests.
+#[derive(Clone)]
 pub struct TestDatabase {
     /// Connections to the database.
     pub pool: PgPool,

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use opb_core::metrics::METRICS;
+use opb_core::metrics::{METRICS, ModelLabels};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,7 @@ pub(crate) struct Called {
 pub(crate) async fn call(
     provider: &dyn Provider,
     governor: &Arc<Governor>,
+    labels: &ModelLabels,
     request: &CompletionRequest<'_>,
     max_attempts: u32,
     stop: &CancellationToken,
@@ -51,7 +52,7 @@ pub(crate) async fn call(
         let permit = stop.run_until_cancelled(governor.acquire()).await?;
         let began = Instant::now();
         let result = provider.complete(request, attempts + waits).await;
-        observe(provider.name(), &result, began.elapsed());
+        observe(labels, &result, began.elapsed());
         let error = match result {
             Ok(completion) => {
                 permit.succeeded();
@@ -66,6 +67,7 @@ pub(crate) async fn call(
         match error.kind {
             CallErrorKind::RateLimit if !gives_up => {
                 waits += 1;
+                count_retry(labels, error.kind);
                 let doubled = FIRST_PAUSE * 2_u32.pow(waits.min(7));
                 permit.overloaded(Some(error.retry_after.unwrap_or(doubled).min(MAX_PAUSE)));
             }
@@ -83,6 +85,7 @@ pub(crate) async fn call(
                         attempts,
                     });
                 }
+                count_retry(labels, kind);
                 let delay = backoff.next().unwrap_or_default();
                 let delay = error
                     .retry_after
@@ -93,15 +96,25 @@ pub(crate) async fn call(
     }
 }
 
-fn observe(provider: &str, result: &Result<Completion, CallError>, duration: Duration) {
+fn count_retry(labels: &ModelLabels, kind: CallErrorKind) {
+    METRICS
+        .retries
+        .with_label_values(&[labels.provider(), kind.name()])
+        .inc();
+}
+
+fn observe(labels: &ModelLabels, result: &Result<Completion, CallError>, duration: Duration) {
     let outcome = match result {
         Ok(_) => "ok",
         Err(error) => error.kind.name(),
     };
-    METRICS.calls.with_label_values(&[provider, outcome]).inc();
+    METRICS
+        .calls
+        .with_label_values(&[labels.provider(), outcome])
+        .inc();
     METRICS
         .call_duration
-        .with_label_values(&[provider])
+        .with_label_values(&labels.both())
         .observe(duration.as_secs_f64());
     if let Ok(Completion {
         first_token_after: Some(first),
@@ -110,7 +123,7 @@ fn observe(provider: &str, result: &Result<Completion, CallError>, duration: Dur
     {
         METRICS
             .first_token
-            .with_label_values(&[provider])
+            .with_label_values(&labels.both())
             .observe(first.as_secs_f64());
     }
 }

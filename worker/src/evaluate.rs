@@ -1,13 +1,17 @@
 //! One evaluation: render, call, price, score. Whatever goes wrong becomes a recorded error, never a failure of the shard.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use opb_core::{
     benchmarks::StoredItem,
-    metrics::METRICS,
+    metrics::{METRICS, ModelLabels},
     models::cost_microusd,
     runs::{EvaluationKey, NewEvaluation, ScoredLine},
     scorers::{Outcome, ScoreInput, combine},
+    template::CompiledPrompt,
 };
 use serde_json::{Map, Value};
 
@@ -15,7 +19,7 @@ use crate::{
     Worker,
     call::call,
     prepared::{PreparedModel, PreparedRun, Scorers},
-    providers::{AnswerHint, Completion, CompletionRequest, Provider},
+    providers::{AnswerHint, Completion, CompletionRequest},
 };
 
 /// An item, ready to be asked about.
@@ -73,6 +77,19 @@ pub(crate) async fn evaluate(
     ) else {
         return Some(failed(key, "internal", "the run has no such column", 0));
     };
+    let evaluation = ask(&worker, &run, &item, model, prompt, key).await?;
+    count(&evaluation, &model.labels);
+    Some(evaluation)
+}
+
+async fn ask(
+    worker: &Worker,
+    run: &PreparedRun,
+    item: &PreparedItem,
+    model: &PreparedModel,
+    prompt: &CompiledPrompt,
+    key: EvaluationKey,
+) -> Option<NewEvaluation> {
     let provider = match &model.provider {
         Ok(provider) => provider,
         Err(error) => return Some(failed(key, "model", error, 0)),
@@ -94,21 +111,20 @@ pub(crate) async fn evaluate(
     let called = call(
         provider.as_ref(),
         &model.governor,
+        &model.labels,
         &request,
         max_attempts,
         &worker.stop,
     )
     .await?;
     let attempts = i16::try_from(called.attempts).unwrap_or(i16::MAX);
-    let evaluation = match called.result {
+    Some(match called.result {
         Err(error) => failed(key, error.kind.name(), &error.message, attempts),
         Ok(completion) => {
             let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
-            score(key, &item, scorers, model, completion, attempts)
+            score(key, item, scorers, model, completion, attempts)
         }
-    };
-    count(&evaluation, provider.as_ref());
-    Some(evaluation)
+    })
 }
 
 fn score(
@@ -133,7 +149,15 @@ fn score(
     let results: Vec<_> = scorers
         .0
         .iter()
-        .map(|(_, scorer)| (scorer.weight(), scorer.metric(), scorer.score(&input)))
+        .map(|(name, scorer)| {
+            let started = Instant::now();
+            let result = scorer.score(&input);
+            METRICS
+                .scorer_duration
+                .with_label_values(&[name])
+                .observe(started.elapsed().as_secs_f64());
+            (scorer.weight(), scorer.metric(), result)
+        })
         .collect();
     let combined = combine(&results);
     let lines = scorers
@@ -201,16 +225,31 @@ fn failed(key: EvaluationKey, kind: &str, message: &str, attempts: i16) -> NewEv
     }
 }
 
-fn count(evaluation: &NewEvaluation, provider: &dyn Provider) {
+fn count(evaluation: &NewEvaluation, labels: &ModelLabels) {
     let state = if evaluation.error_kind.is_some() {
         "error"
     } else {
         "scored"
     };
+    let [provider, model] = labels.both();
     METRICS
         .evaluations
-        .with_label_values(&[state, provider.name()])
+        .with_label_values(&[state, provider, model])
         .inc();
+    for (kind, count) in [
+        ("input", evaluation.input_tokens),
+        ("output", evaluation.output_tokens),
+    ] {
+        if let Some(count) = count {
+            METRICS
+                .tokens
+                .with_label_values(&[provider, model, kind])
+                .observe(count.into());
+        }
+    }
+    if let Some(cost) = evaluation.cost_microusd {
+        METRICS.add_cost(labels, cost);
+    }
 }
 
 fn milliseconds(duration: Duration) -> i32 {

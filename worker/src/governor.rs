@@ -47,6 +47,7 @@ impl Governors {
 
 /// Bounds the calls to one provider.
 pub(crate) struct Governor {
+    /// The label of its metrics.
     provider: String,
     max: f64,
     state: Mutex<State>,
@@ -71,18 +72,21 @@ pub(crate) struct Permit {
 impl Governor {
     fn new(provider: &str, max: u32) -> Self {
         let max = f64::from(max);
-        Self {
-            provider: provider.to_owned(),
+        let limit = FIRST_LIMIT.min(max);
+        let governor = Self {
+            provider: METRICS.providers.label(provider).to_owned(),
             max,
             state: Mutex::new(State {
-                limit: FIRST_LIMIT.min(max),
+                limit,
                 running: 0,
                 doubling: true,
                 round: 0,
                 paused_until: None,
             }),
             freed: Notify::new(),
-        }
+        };
+        governor.publish(&governor.lock());
+        governor
     }
 
     /// Waits until one more call may run.

@@ -9,6 +9,7 @@ use opb_core::{
     database,
     outbound::OutboundSettings,
 };
+use opb_monitor::MonitorSettings;
 use opb_worker::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,8 @@ struct Program {
     #[command(flatten)]
     outbound: OutboundSettings,
     #[command(flatten)]
+    monitor: MonitorSettings,
+    #[command(flatten)]
     log: LogSettings,
 }
 
@@ -42,13 +45,9 @@ async fn main() -> anyhow::Result<()> {
         .database_connections
         .saturating_sub(queue_connections)
         .max(2);
-    let pool = database::connect(&program.database.database_url, connections, "opb-worker").await?;
-    let queue = database::connect(
-        &program.database.database_url,
-        queue_connections,
-        "opb-worker queue",
-    )
-    .await?;
+    let address = program.database.address()?;
+    let pool = database::connect(&address, connections, "opb-worker").await?;
+    let queue = database::connect(&address, queue_connections, "opb-worker queue").await?;
     database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();
     config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
@@ -56,5 +55,6 @@ async fn main() -> anyhow::Result<()> {
         outbound: Arc::new(program.outbound.policy()),
         ..program.worker
     };
-    opb_worker::run(pool, queue, master_key, settings, stop).await
+    let work = opb_worker::run(pool.clone(), queue, master_key, settings, stop);
+    opb_monitor::beside(work, &program.monitor, pool).await
 }

@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use anyhow::Context as _;
 use opb_core::{
+    metrics::{METRICS, ModelLabels},
     models::Price,
     runs::{RunWork, load_work},
     scorers::{Scorer, ScorerSpec},
-    template::CompiledPrompt,
+    template::{CompiledPrompt, TemplateError},
 };
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -38,6 +39,7 @@ pub(crate) struct PreparedModel {
     pub(crate) provider: Result<Arc<dyn Provider>, String>,
     pub(crate) governor: Arc<Governor>,
     pub(crate) price: Option<Price>,
+    pub(crate) labels: ModelLabels,
 }
 
 /// Compiled scorers, each with the name it is reported under.
@@ -86,8 +88,11 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
     let prompts = work
         .prompts
         .iter()
-        .map(CompiledPrompt::compile)
-        .collect::<Result<_, _>>();
+        .map(|prompt| {
+            let compiled = CompiledPrompt::compile(&prompt.body)?;
+            Ok(compiled.with_defaults(prompt.defaults.clone()))
+        })
+        .collect::<Result<_, TemplateError>>();
     let models = work.models.iter().map(|model| {
         let provider =
             providers::provider(model, &worker.http, &worker.master_key, &worker.settings);
@@ -95,6 +100,7 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
             provider: provider.map_err(|error| format!("{error:#}")),
             governor: worker.governors.of(&model.provider.name),
             price: model.price,
+            labels: METRICS.model(&model.provider.name, &model.name),
         }
     });
     Ok(PreparedRun {

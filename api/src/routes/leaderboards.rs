@@ -20,7 +20,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(crate) struct LeaderboardQuery {
     /// Those of simulated models, or those of real ones; when absent, the real ones if there are any.
-    simulated: Option<bool>,
+    pub(super) simulated: Option<bool>,
 }
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    AppState,
+    AppState, middleware,
     problem::{Refusal, Result},
 };
 
@@ -77,16 +77,22 @@ async fn is_migrated(state: &AppState) -> Result<bool> {
     Ok(database::is_migrated(&mut conn).await?)
 }
 
-/// The process's metrics, for Prometheus.
+/// The process's metrics, for Prometheus. Not here when the operator serves them at an address of their own.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "operations",
-    responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"))
+    responses(
+        (status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"),
+        (status = 404, description = "They are served elsewhere", body = crate::Problem, content_type = "application/problem+json")
+    )
 )]
-async fn get_metrics() -> impl IntoResponse {
-    (
+async fn get_metrics(State(state): State<AppState>) -> Result<impl IntoResponse> {
+    if state.hides_metrics {
+        return Err(middleware::no_route().await);
+    }
+    Ok((
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         METRICS.text(),
-    )
+    ))
 }

@@ -1,4 +1,4 @@
-//! The library: prompts and their versions.
+//! The library: prompts, and finding them.
 
 use axum::{
     Json as Answer,
@@ -6,46 +6,83 @@ use axum::{
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
 };
-use opb_core::library::{self, NewPrompt, NewPromptVersion, Page, Prompt, PromptVersion};
+use opb_core::library::{
+    self, NewPrompt, PromptChange, PromptDetail, PromptPage, PromptQuery, Suggestion,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AppState,
     body::Json,
     caller::{Authenticated, Viewer},
-    paging::PageQuery,
     parameters::{Path, Query},
     problem::Result,
 };
 
+/// What somebody has typed so far.
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SuggestQuery {
+    /// Words, the last of which may be unfinished.
+    q: String,
+}
+
+/// Prompts that somebody who types may mean.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Suggestions {
+    /// The prompts, newest first.
+    items: Vec<Suggestion>,
+}
+
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_prompts, create_prompt))
-        .routes(routes!(get_prompt))
-        .routes(routes!(list_prompt_versions, create_prompt_version))
+        .routes(routes!(suggest_prompts))
+        .routes(routes!(get_prompt, update_prompt, delete_prompt))
 }
 
-/// The prompts that the caller may find, newest first.
+/// The prompts that the caller may find, filtered, searched and sorted.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts",
     tag = "library",
-    params(PageQuery),
+    params(PromptQuery),
     security((), ("bearer" = [])),
-    responses((status = 200, description = "A page of prompts", body = Page<Prompt>))
+    responses((status = 200, description = "A page of prompts", body = PromptPage))
 )]
 async fn list_prompts(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
-    Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Prompt>>> {
-    let (before, limit) = query.by_id()?;
+    Query(query): Query<PromptQuery>,
+) -> Result<Answer<PromptPage>> {
     let mut conn = state.conn().await?;
-    let page = library::list_prompts(&mut conn, viewer.as_ref(), before, limit).await?;
+    let page = library::list_prompts(&mut conn, viewer.as_ref(), &query).await?;
     Ok(Answer(page))
 }
 
-/// Adds a prompt with its first version.
+/// A few prompts while somebody types.
+#[utoipa::path(
+    get,
+    path = "/api/v1/prompts/suggest",
+    tag = "library",
+    params(SuggestQuery),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "At most 8 prompts", body = Suggestions))
+)]
+async fn suggest_prompts(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Query(query): Query<SuggestQuery>,
+) -> Result<Answer<Suggestions>> {
+    let mut conn = state.conn().await?;
+    let items = library::suggest_prompts(&mut conn, viewer.as_ref(), &query.q).await?;
+    Ok(Answer(Suggestions { items }))
+}
+
+/// Adds a prompt with its first version. Warnings come with the answer; faults refuse.
 #[utoipa::path(
     post,
     path = "/api/v1/prompts",
@@ -53,7 +90,7 @@ async fn list_prompts(
     request_body = NewPrompt,
     security(("bearer" = [])),
     responses(
-        (status = 201, description = "The new prompt", body = Prompt, headers(("location" = String, description = "Its address"))),
+        (status = 201, description = "The new prompt", body = PromptDetail, headers(("location" = String, description = "Its address"))),
         (status = 409, description = "The slug is taken", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -64,71 +101,73 @@ async fn create_prompt(
 ) -> Result<impl IntoResponse> {
     let mut conn = state.conn().await?;
     let (prompt, _) = library::create_prompt(&mut conn, &user, body).await?;
+    let detail = library::find_prompt_detail(&mut conn, Some(&user), &prompt.slug).await?;
     let address = format!("/api/v1/prompts/{}", prompt.slug);
-    Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(prompt)))
+    Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(detail)))
 }
 
-/// A prompt.
+/// A prompt with its newest version.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}",
     tag = "library",
     params(("prompt" = String, Path, description = "Slug or id")),
     security((), ("bearer" = [])),
-    responses((status = 200, description = "The prompt", body = Prompt))
+    responses((status = 200, description = "The prompt", body = PromptDetail))
 )]
 async fn get_prompt(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Path(prompt): Path<String>,
-) -> Result<Answer<Prompt>> {
+) -> Result<Answer<PromptDetail>> {
     let mut conn = state.conn().await?;
-    let prompt = library::find_prompt(&mut conn, viewer.as_ref(), &prompt).await?;
+    let prompt = library::find_prompt_detail(&mut conn, viewer.as_ref(), &prompt).await?;
     Ok(Answer(prompt))
 }
 
-/// The versions of a prompt, newest first.
+/// Changes what a prompt says about itself, and archives it or takes it out of the archive.
 #[utoipa::path(
-    get,
-    path = "/api/v1/prompts/{prompt}/versions",
-    tag = "library",
-    params(("prompt" = String, Path, description = "Slug or id"), PageQuery),
-    security((), ("bearer" = [])),
-    responses((status = 200, description = "A page of versions", body = Page<PromptVersion>))
-)]
-async fn list_prompt_versions(
-    State(state): State<AppState>,
-    Viewer(viewer): Viewer,
-    Path(prompt): Path<String>,
-    Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<PromptVersion>>> {
-    let mut conn = state.conn().await?;
-    let versions = library::list_versions(&mut conn, viewer.as_ref(), &prompt).await?;
-    Ok(Answer(
-        query.cut(versions, |version| version.number.to_string())?,
-    ))
-}
-
-/// Adds a version to a prompt. Content that a version has already adds nothing, and answers with that version.
-#[utoipa::path(
-    post,
-    path = "/api/v1/prompts/{prompt}/versions",
+    patch,
+    path = "/api/v1/prompts/{prompt}",
     tag = "library",
     params(("prompt" = String, Path, description = "Slug or id")),
-    request_body = NewPromptVersion,
+    request_body = PromptChange,
     security(("bearer" = [])),
     responses(
-        (status = 201, description = "The version that holds the content", body = PromptVersion),
+        (status = 200, description = "The changed prompt", body = PromptDetail),
         (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
-async fn create_prompt_version(
+async fn update_prompt(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(prompt): Path<String>,
-    Json(body): Json<NewPromptVersion>,
-) -> Result<(StatusCode, Answer<PromptVersion>)> {
+    Json(body): Json<PromptChange>,
+) -> Result<Answer<PromptDetail>> {
     let mut conn = state.conn().await?;
-    let version = library::add_version(&mut conn, &user, &prompt, body).await?;
-    Ok((StatusCode::CREATED, Answer(version)))
+    let prompt = library::change_prompt(&mut conn, &user, &prompt, body).await?;
+    let detail = library::find_prompt_detail(&mut conn, Some(&user), &prompt.slug).await?;
+    Ok(Answer(detail))
+}
+
+/// Deletes a prompt for everybody. Results that used it keep the versions that they point at.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/prompts/{prompt}",
+    tag = "library",
+    params(("prompt" = String, Path, description = "Slug or id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn delete_prompt(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(prompt): Path<String>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    library::delete_prompt(&mut conn, &user, &prompt).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

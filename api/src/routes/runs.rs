@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use opb_core::{
+    auth,
     library::Page,
     runs::{self, Evaluation, EvaluationKey, Run, SubmitRun},
 };
@@ -81,6 +82,7 @@ async fn list_runs(
     security(("bearer" = [])),
     responses(
         (status = 202, description = "The run is in the queue", body = Run, headers(("location" = String, description = "The run's address"))),
+        (status = 403, description = "The API key lacks the scope, or the caller's email address is not verified and this server asks for it", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "The idempotency key was used for another request", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -92,6 +94,11 @@ async fn create_run(
 ) -> Result<impl IntoResponse> {
     let key = idempotency_key(&headers)?;
     let mut conn = state.conn().await?;
+    if state.require_verified_email {
+        auth::require_verified_email(&mut conn, &user)
+            .await
+            .map_err(|error| Refusal::from(error).with_code("email_not_verified"))?;
+    }
     let run = runs::submit_run(&mut conn, &user, &body, key).await?;
     let address = format!("/api/v1/runs/{}", run.id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, address)], Answer(run)))

@@ -83,6 +83,14 @@ async fn metrics_count_routes_and_hold_no_ids() {
     }
 }
 
+#[tokio::test]
+async fn metrics_can_be_kept_from_the_public() {
+    let server = Server::start_with(|settings| settings.hides_metrics = true).await;
+    let reply = server.get("/metrics", "").await;
+    reply.expect_problem(404, "no_route", None);
+    server.get("/healthz", "").await.expect(200);
+}
+
 /// A comment, or `name{labels} value`.
 fn is_metric(line: &str) -> bool {
     if line.starts_with("# HELP ") || line.starts_with("# TYPE ") {

@@ -41,7 +41,11 @@ impl Server {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut ApiSettings)) -> Self {
-        let database = TestDatabase::new().await;
+        Self::start_on(TestDatabase::new().await, change).await
+    }
+
+    /// Starts a server on a database that another one may have used before.
+    pub async fn start_on(database: TestDatabase, change: impl FnOnce(&mut ApiSettings)) -> Self {
         let mut settings = settings();
         change(&mut settings);
         let key = Arc::new(master_key());
@@ -80,6 +84,15 @@ impl Server {
 
     pub async fn post(&self, path: &str, token: &str, body: &Value) -> Reply {
         send(with_token(self.request(Method::POST, path), token).json(body)).await
+    }
+
+    /// Imports more prompts than come in within the client's patience.
+    pub async fn import_slowly(&self, token: &str, body: &Value) -> Value {
+        let address = format!("{}/api/v1/prompts/import", self.address);
+        let request = reqwest::Client::new().post(address);
+        send(with_token(request, token).json(body))
+            .await
+            .expect(200)
     }
 
     /// Registers a user and returns their token.

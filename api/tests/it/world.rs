@@ -5,10 +5,10 @@
 use chrono::{Duration, Utc};
 use opb_core::{
     auth::{
-        self, AccessToken, ApiKeyScope, CurrentUser, NewApiKey, NewInvitation, Origin,
-        PasswordHasher, RefreshToken, TokenKeys, UserRole, Visibility,
+        self, AccessToken, ApiKeyScope, ConfirmedIdentity, CurrentUser, NewApiKey, NewInvitation,
+        Origin, PasswordHasher, RefreshToken, TokenKeys, UserRole, Visibility,
     },
-    benchmarks, library,
+    benchmarks, community, library,
     models::{self, Price, ProviderKind},
     runs::{self, SubmitRun},
     template::PromptBody,
@@ -88,6 +88,7 @@ impl<'a> World<'a> {
             "refresh_token" => self.refresh_token().await,
             "api_key" => self.key().await.0,
             "invitation" => self.invitation().await,
+            "identity" => self.identity().await,
             "provider" => self.provider().await,
             "public_prompt" => self.prompt(Visibility::Public).await,
             "private_prompt" => self.prompt(Visibility::Private).await,
@@ -95,6 +96,12 @@ impl<'a> World<'a> {
             "private_benchmark" => self.benchmark(Visibility::Private).await,
             "public_run" => self.run(Visibility::Public).await,
             "private_run" => self.run(Visibility::Private).await,
+            "public_comment" => self.comment(Visibility::Public).await,
+            "private_comment" => self.comment(Visibility::Private).await,
+            "public_collection" => self.collection(Visibility::Public).await,
+            "private_collection" => self.collection(Visibility::Private).await,
+            "judged_benchmark" => self.judged_benchmark().await,
+            "preference" => self.preference().await,
             unknown => panic!("there is no fixture `{unknown}`: add it to world.rs"),
         }
     }
@@ -156,6 +163,26 @@ impl<'a> World<'a> {
         made.unwrap().0.id.to_string()
     }
 
+    async fn identity(&self) -> String {
+        let confirmed = ConfirmedIdentity {
+            provider: "op".into(),
+            issuer: "https://op.example.org".into(),
+            subject: fresh(),
+            email: None,
+            email_verified: false,
+            name: None,
+            may_register: false,
+        };
+        let mut conn = self.conn().await;
+        let code = auth::keep_login(&mut conn, &confirmed, "browser")
+            .await
+            .unwrap();
+        let code = code.expose_secret();
+        let origin = nowhere();
+        let linked = auth::link_identity(&mut conn, &self.owner, code, "browser", &origin);
+        linked.await.unwrap().id.to_string()
+    }
+
     async fn provider(&self) -> String {
         let name = fresh();
         let url = Some("https://models.example.org/v1");
@@ -166,14 +193,20 @@ impl<'a> World<'a> {
     }
 
     async fn prompt(&self, visibility: Visibility) -> String {
+        self.prompt_of("{{ question }}", visibility).await
+    }
+
+    async fn prompt_saying(&self, text: &str) -> String {
+        self.prompt_of(text, Visibility::Public).await
+    }
+
+    async fn prompt_of(&self, text: &str, visibility: Visibility) -> String {
         let prompt = library::NewPrompt {
             slug: Some(fresh()),
             title: "A prompt".into(),
             description: String::new(),
             visibility,
-            body: PromptBody::Text {
-                text: "{{ question }}".into(),
-            },
+            body: PromptBody::Text { text: text.into() },
         };
         let mut conn = self.conn().await;
         let made = library::create_prompt(&mut conn, &self.owner, prompt).await;
@@ -202,6 +235,64 @@ impl<'a> World<'a> {
         let mut conn = self.conn().await;
         let run = runs::submit_run(&mut conn, &self.owner, &run, None).await;
         run.unwrap().id.to_string()
+    }
+
+    /// A comment of the owner's on a prompt of the owner's.
+    async fn comment(&self, visibility: Visibility) -> String {
+        let prompt = self.prompt(visibility).await;
+        let new = community::NewComment {
+            body: "A comment".into(),
+            reply_to: None,
+        };
+        let mut conn = self.conn().await;
+        let made = community::create_comment(&mut conn, &self.owner, &prompt, new).await;
+        made.unwrap().id.to_string()
+    }
+
+    async fn collection(&self, visibility: Visibility) -> String {
+        let new = community::NewCollection {
+            title: "A collection".into(),
+            description: String::new(),
+            visibility,
+        };
+        let mut conn = self.conn().await;
+        let made = community::create_collection(&mut conn, &self.owner, new).await;
+        made.unwrap().id.to_string()
+    }
+
+    /// A benchmark with a completed run of two prompts, whose answers differ.
+    async fn judged_benchmark(&self) -> String {
+        let benchmark = self.benchmark(Visibility::Public).await;
+        let run = SubmitRun {
+            benchmark: benchmark.clone(),
+            prompts: vec![
+                self.prompt(Visibility::Public).await,
+                self.prompt_saying("{{ question }}!").await,
+            ],
+            ..fixtures::request(json!(["simulated:strong"]), 1)
+        };
+        let mut conn = self.conn().await;
+        let run = runs::submit_run(&mut conn, &self.owner, &run, None).await;
+        let answers = "with run as (
+                           update runs set state = 'completed', finished_at = now() where id = $1 returning id)
+                       insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,
+                           output, attempts)
+                       select run.id, item, 0, prompt, 0, 'scored', 'answer ' || prompt, 1
+                       from run, generate_series(0, 1) item, generate_series(0, 1) prompt";
+        let answers = sqlx::query(answers).bind(run.unwrap().id);
+        answers.execute(&mut *conn).await.unwrap();
+        benchmark
+    }
+
+    /// A pair that the owner has drawn.
+    async fn preference(&self) -> String {
+        let new = community::NewPreference {
+            benchmark: self.judged_benchmark().await,
+            simulated: Some(true),
+        };
+        let mut conn = self.conn().await;
+        let drawn = community::create_preference(&mut conn, &self.owner, &new).await;
+        drawn.unwrap().id.to_string()
     }
 }
 

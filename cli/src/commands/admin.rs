@@ -2,6 +2,7 @@
 
 mod create;
 mod database;
+mod reset_link;
 mod rotate_master_key;
 
 use clap::{Args, Subcommand};
@@ -19,6 +20,7 @@ pub struct Admin {
 #[derive(Debug, Subcommand)]
 enum Action {
     Create(Box<create::CreateAdmin>),
+    ResetLink(Box<reset_link::ResetLink>),
     RotateMasterKey(Box<rotate_master_key::RotateMasterKey>),
 }
 
@@ -26,6 +28,7 @@ impl Admin {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
             Action::Create(command) => command.execute(json).await,
+            Action::ResetLink(command) => command.execute(json).await,
             Action::RotateMasterKey(command) => command.execute(json).await,
         }
     }

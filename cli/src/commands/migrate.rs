@@ -26,7 +26,7 @@ impl Migrate {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         start_log(&self.log)?;
         let pool = database::connect(
-            &self.database.database_url,
+            &self.database.address()?,
             self.database.database_connections,
             "opb migrate",
         )

@@ -6,10 +6,12 @@ mod compare;
 mod completions;
 mod demo;
 mod doctor;
+mod health;
 mod import;
 mod leaderboard;
 mod migrate;
 mod postgres;
+mod prompts;
 mod provider;
 mod run;
 mod runs;
@@ -48,11 +50,13 @@ enum Command {
     Runs(runs::ListRuns),
     Cancel(cancel::CancelRun),
     Import(import::Import),
+    Prompts(prompts::PromptsCommand),
     Provider(provider::ProviderCommand),
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
     Admin(admin::Admin),
     Doctor(Box<doctor::Doctor>),
+    Health(health::Health),
     Completions(completions::Completions),
     Postgres(postgres::WithPostgres),
 }
@@ -72,11 +76,13 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Runs(command) => alone(command.execute(json)),
         Command::Cancel(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
+        Command::Prompts(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),
         Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),
         Command::Doctor(command) => alone(command.execute(json, program.file.config)),
+        Command::Health(command) => alone(command.execute()),
         Command::Completions(command) => command.execute(),
         Command::Postgres(command) => alone(command.execute()),
     }

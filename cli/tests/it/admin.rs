@@ -39,10 +39,14 @@ async fn post(url: &str, path: &str, body: Value) -> (u16, Value) {
     (status, response.json().await.unwrap())
 }
 
+/// Whether a token opens the door; anything but an answer to that fails.
 async fn knows(url: &str, token: &str) -> bool {
     let client = reqwest::Client::new();
     let request = client.get(format!("{url}/api/v1/me")).bearer_auth(token);
-    request.send().await.unwrap().status() == 200
+    let response = request.send().await.unwrap();
+    let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
+    assert!([200, 401].contains(&status), "{status}: {text}");
+    status == 200
 }
 
 fn user(name: &str) -> Value {
@@ -207,4 +211,28 @@ async fn tokens_outlive_a_new_master_key_while_the_old_one_is_known() {
     let login = json!({"username": "ada", "password": "correct horse"});
     let (status, _) = post(&up.url, "/api/v1/auth/login", login).await;
     assert_eq!(status, 200, "passwords know no key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_for_a_lost_password_is_printed_while_the_bank_serves() {
+    let site = Site::new();
+    let up = site.up(&[]);
+    let (status, _) = post(&up.url, "/api/v1/auth/register", user("ada")).await;
+    assert_eq!(status, 201);
+    let link = site.check(&["admin", "reset-link", "ada"], 0).out;
+    let (page, token) = link.trim().split_once("#token=").unwrap();
+    assert_eq!(page, format!("{}/account/reset-password", up.url));
+    assert!(reqwest::get(page).await.unwrap().status().is_success());
+    let body = json!({"token": token, "password": "staple battery 7"});
+    let client = reqwest::Client::new();
+    let path = format!("{}/api/v1/auth/password-reset/confirm", up.url);
+    let reset = client.post(path).json(&body).send().await.unwrap();
+    assert_eq!(reset.status(), 204);
+    let login = json!({"username": "ada", "password": "staple battery 7"});
+    assert_eq!(post(&up.url, "/api/v1/auth/login", login).await.0, 200);
+    let unknown = site.check(&["admin", "reset-link", "bob"], 2);
+    assert!(unknown.err.contains("`bob`"), "{}", unknown.err);
+    stop(up);
+    let nowhere = site.check(&["admin", "reset-link", "ada"], 2);
+    assert!(nowhere.err.contains("--public-url"), "{}", nowhere.err);
 }

@@ -74,11 +74,19 @@ fn a_bank_serves_runs_and_ends_in_order() {
         second.err
     );
 
+    let ready = format!("--health-url={}/readyz", up.url);
+    assert_eq!(site.check(&["health", &ready], 0).out, "ready\n");
+    let elsewhere = format!("--health-url={}/nowhere", up.url);
+    let unhealthy = site.check(&["health", &elsewhere], 1);
+    assert!(unhealthy.out.contains("404"), "{}", unhealthy.out);
+
     signal("TERM", up.id());
     let (code, rest) = up.wait();
     assert_eq!((code, rest.as_str()), (Some(0), ""), "{}", site.up_log());
     assert_eq!(site.processes(), Vec::<u32>::new());
     assert!(!site.data().join("url").exists());
+    let ended = site.check(&["health", &ready], 1);
+    assert!(ended.error().contains("does not answer"), "{}", ended.err);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::{Error, Result};
+
 /// What a user is trusted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +34,19 @@ pub enum Visibility {
     Public,
 }
 
+impl TryFrom<String> for Visibility {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        match text.as_str() {
+            "private" => Ok(Self::Private),
+            "unlisted" => Ok(Self::Unlisted),
+            "public" => Ok(Self::Public),
+            _ => Err(Error::Internal(format!("there is no visibility `{text}`"))),
+        }
+    }
+}
+
 /// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentUser {
@@ -48,6 +63,12 @@ impl CurrentUser {
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.role == UserRole::Admin
+    }
+
+    /// True for those who may hide what others contribute: moderators and administrators.
+    #[must_use]
+    pub fn is_moderator(&self) -> bool {
+        matches!(self.role, UserRole::Moderator | UserRole::Admin)
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     Accounts, AuditEvent, CurrentUser, Origin, User, UserRole,
     audit::record,
+    email_verification::follow_change_of_email,
     login::confirm,
     names::{check_new_user, explain_taken, normalise},
     sessions::revoke,
@@ -76,7 +77,9 @@ pub async fn change_profile(
     let username = change
         .username
         .map_or(account.username, |text| normalise(&text));
-    let email = change.email.map_or(account.email, |text| normalise(&text));
+    let email = change
+        .email
+        .map_or_else(|| account.email.clone(), |text| normalise(&text));
     let wrong = check_new_user(&username, &email);
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
@@ -86,8 +89,11 @@ pub async fn change_profile(
     let changed = sqlx::query_as!(
         User,
         r#"-- account::change_profile
-        update users set username = $2, email = $3 where id = $1
-        returning id, username, email, role as "role: UserRole", created_at"#,
+        update users
+        set username = $2, email = $3,
+            email_verified_at = case when lower(email) = lower($3) then email_verified_at end
+        where id = $1
+        returning id, username, email, email_verified_at, role as "role: UserRole", created_at"#,
         user.id,
         username,
         email
@@ -102,6 +108,9 @@ pub async fn change_profile(
             return Err(explain_taken(&mut conn, error.into(), Some(user.id), names).await);
         }
     };
+    if !changed.email.eq_ignore_ascii_case(&account.email) {
+        follow_change_of_email(&mut tx, accounts, &account.email, &changed).await?;
+    }
     record(
         &mut tx,
         AuditEvent::ProfileChanged,

@@ -161,7 +161,7 @@ pub async fn promote_to_admin(conn: &mut PgConnection, username: &str) -> Result
         User,
         r#"-- administration::promote_to_admin
         update users set role = 'admin' where id = $1
-        returning id, username, email, role as "role: UserRole", created_at"#,
+        returning id, username, email, email_verified_at, role as "role: UserRole", created_at"#,
         account.id
     )
     .fetch_one(&mut *tx)
@@ -200,7 +200,7 @@ pub async fn create_admin(
         User,
         r#"-- administration::create_admin
         insert into users (username, email, password_hash, role) values ($1, $2, $3, 'admin')
-        returning id, username, email, role as "role: UserRole", created_at"#,
+        returning id, username, email, email_verified_at, role as "role: UserRole", created_at"#,
         username,
         email,
         hash

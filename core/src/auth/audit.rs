@@ -38,6 +38,18 @@ pub enum AuditEvent {
     ApiKeyRevoked,
     /// A user was deleted.
     UserDeleted,
+    /// Somebody asked for a new password by mail.
+    PasswordResetRequested,
+    /// The operator printed a link to choose a new password.
+    PasswordResetLinkPrinted,
+    /// A user chose a new password with a link.
+    PasswordReset,
+    /// A user showed that the email address is theirs.
+    EmailVerified,
+    /// A user's identity at a provider was linked to the account.
+    IdentityLinked,
+    /// A user removed an identity.
+    IdentityRemoved,
     /// A user got another role.
     RoleChanged,
     /// A user was kept out.

@@ -75,6 +75,7 @@ async fn delete(
         "-- deletion::delete
         update users
         set username = $2 || id, email = $2 || id || '@deleted.invalid', password_hash = null, role = 'user',
+            email_verified_at = null,
             disabled_at = now(), deleted_at = now()
         where id = $1",
         account.id,

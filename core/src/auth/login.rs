@@ -146,7 +146,7 @@ impl Attempt<'_> {
 async fn find_login(accounts: &Accounts, login: &str) -> Result<Option<(User, Option<String>)>> {
     let row = sqlx::query!(
         r#"-- login::find_login
-        select id, username, email, password_hash, role as "role: UserRole", created_at
+        select id, username, email, password_hash, email_verified_at, role as "role: UserRole", created_at
         from users
         where (lower(username) = lower($1) or lower(email) = lower($1)) and disabled_at is null"#,
         login
@@ -158,6 +158,7 @@ async fn find_login(accounts: &Accounts, login: &str) -> Result<Option<(User, Op
             id: row.id,
             username: row.username,
             email: row.email,
+            email_verified_at: row.email_verified_at,
             role: row.role,
             created_at: row.created_at,
         };

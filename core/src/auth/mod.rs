@@ -6,9 +6,14 @@ mod administration;
 mod api_keys;
 mod audit;
 mod deletion;
+mod email_verification;
+mod identities;
 mod invitations;
+mod letters;
 mod login;
 mod names;
+mod one_time_tokens;
+mod password_reset;
 mod passwords;
 mod registration;
 mod sessions;
@@ -30,12 +35,22 @@ pub use api_keys::{
 };
 pub use audit::{AuditEntry, AuditEvent, list_audit_entries};
 pub use deletion::{delete_me, delete_user};
+pub use email_verification::{
+    VERIFICATION_LIFETIME, request_email_verification, require_verified_email, verify_email,
+};
+pub use identities::{
+    ConfirmedIdentity, Identity, collect_login, delete_identity, keep_login, link_identity,
+    list_identities,
+};
 pub use invitations::{
     Invitation, NewInvitation, accept_first_admin, create_invitation, invite_first_admin,
     list_invitations, revoke_invitation,
 };
 pub use login::login;
 pub use names::{EMAIL_INVALID, EMAIL_TAKEN, USERNAME_TAKEN, check_new_user};
+pub use password_reset::{
+    RESET_LIFETIME, create_reset_link, request_password_reset, reset_password,
+};
 pub use passwords::{Match, PasswordHasher, Turn};
 pub use registration::{NewUser, Registration, check_registration, register};
 pub use sessions::{
@@ -46,7 +61,7 @@ pub use throttle::Limits;
 pub use tokens::{AccessToken, RefreshToken, TOKEN_LIFETIME, TokenKeys};
 pub use users::{ListedUser, User, find_user, list_users, system_user};
 
-use crate::{Error, Result};
+use crate::{Error, Result, mail::Outbox};
 
 /// What the functions need that let people in.
 #[derive(Clone)]
@@ -59,6 +74,8 @@ pub struct Accounts {
     pub tokens: TokenKeys,
     /// How many guesses are free.
     pub limits: Limits,
+    /// Where mails are dropped, if the operator has set a mail server.
+    pub outbox: Option<Outbox>,
     /// Who may register.
     pub registration: Registration,
     /// Whether the first refresh token of a session ends like all others when it is replaced.
@@ -115,12 +132,15 @@ pub async fn user_of_session(pool: &PgPool, token: AccessToken) -> Result<Curren
     sessions::user_of_session(&mut *pool.acquire().await?, token).await
 }
 
-/// Deletes ended sessions, quiet throttles, old invitations and old audit entries; returns how many rows.
+/// Deletes ended sessions, expired links and logins, quiet throttles, old invitations and old audit entries; returns how
+/// many rows.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
     Ok(sessions::delete_ended(conn).await?
+        + one_time_tokens::delete_expired(conn).await?
+        + identities::delete_expired(conn).await?
         + throttle::delete_quiet(conn).await?
         + invitations::delete_old(conn).await?
         + audit::delete_old(conn).await?)

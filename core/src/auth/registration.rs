@@ -7,6 +7,7 @@ use sqlx::Acquire as _;
 use super::{
     Accounts, AuditEvent, Origin, Tokens, User, UserRole,
     audit::record,
+    email_verification::send_verification,
     invitations,
     names::{check_new_user, explain_taken, normalise},
     sessions::open_session,
@@ -99,7 +100,7 @@ pub async fn register(
         User,
         r#"-- registration::register
         insert into users (username, email, password_hash, role) values ($1, $2, $3, $4)
-        returning id, username, email, role as "role: UserRole", created_at"#,
+        returning id, username, email, email_verified_at, role as "role: UserRole", created_at"#,
         username,
         email,
         hash,
@@ -114,6 +115,7 @@ pub async fn register(
             return Err(explain_taken(&mut conn, error.into(), None, (&username, &email)).await);
         }
     };
+    send_verification(&mut tx, accounts, &user).await?;
     let tokens = open_session(&mut tx, &accounts.tokens, user.id, origin).await?;
     record(
         &mut tx,

@@ -33,15 +33,27 @@ impl Bucket {
 
     /// Failed logins of a name that nobody has; it is throttled just like one that somebody has.
     pub(super) fn login_of_stranger(login: &str) -> Self {
-        use sha2::Digest as _;
-        let digest = sha2::Sha256::digest(login.to_lowercase().as_bytes());
-        let digest = BASE64_URL_SAFE_NO_PAD.encode(digest);
-        Self(format!("login:stranger:{digest}"))
+        Self(format!("login:stranger:{}", digest(login)))
     }
 
     /// Failed logins from an address.
     pub(super) fn login_from(address: IpAddr) -> Self {
         Self(format!("login:address:{}", network(address)))
+    }
+
+    /// Mails for a new password to an address, whether or not somebody has it.
+    pub(super) fn reset_of(email: &str) -> Self {
+        Self(format!("reset:email:{}", digest(email)))
+    }
+
+    /// Requests for a new password from an address.
+    pub(super) fn reset_from(address: IpAddr) -> Self {
+        Self(format!("reset:address:{}", network(address)))
+    }
+
+    /// Mails to verify the address of a user.
+    pub(super) fn verification_of(user_id: i64) -> Self {
+        Self(format!("verification:user:{user_id}"))
     }
 
     /// Registrations from an address.
@@ -119,6 +131,12 @@ pub(super) async fn delete_quiet(conn: &mut PgConnection) -> Result<u64> {
     .execute(conn)
     .await?;
     Ok(deleted.rows_affected())
+}
+
+/// What strangers typed is not kept readable.
+fn digest(name: &str) -> String {
+    use sha2::Digest as _;
+    BASE64_URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(name.to_lowercase().as_bytes()))
 }
 
 /// Who has one IPv6 address has the other 2⁶⁴ of its network too.

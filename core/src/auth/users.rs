@@ -17,6 +17,8 @@ pub struct User {
     pub username: String,
     /// The user's email address, unique without regard to case.
     pub email: String,
+    /// When the user showed that the address is theirs; absent until then.
+    pub email_verified_at: Option<DateTime<Utc>>,
     /// What the user is trusted with.
     pub role: UserRole,
     /// When the user registered.
@@ -44,7 +46,7 @@ pub async fn find_user(conn: &mut PgConnection, user_id: i64) -> Result<User> {
     sqlx::query_as!(
         User,
         r#"-- users::find_user
-        select id, username, email, role as "role: UserRole", created_at from users where id = $1"#,
+        select id, username, email, email_verified_at, role as "role: UserRole", created_at from users where id = $1"#,
         user_id
     )
     .fetch_optional(conn)

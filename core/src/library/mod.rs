@@ -1,33 +1,74 @@
-//! The prompt library: prompts with immutable, numbered versions.
+//! The prompt library: prompts with immutable, numbered versions, and everything that people do with them.
+//!
+//! A prompt of somebody else that is private, and one that was deleted, is here as if it were not there.
 
+mod aliases;
+mod categories;
+mod change_requests;
+mod diff;
+mod discussion;
 mod erase;
+mod export;
+mod fields;
+mod forks;
+mod import;
+mod lint;
+mod markdown;
+mod page;
+mod preview;
+mod prompt_changes;
 mod prompts;
+mod saved_searches;
+mod search;
+mod search_statements;
+mod snippets;
+mod suggestions;
+mod variables;
 mod versions;
 
+pub use aliases::{
+    Alias, AliasChange, SetAlias, list_alias_changes, list_aliases, remove_alias, set_alias,
+};
+pub use categories::{
+    Category, NewCategory, Tag, delete_category, list_categories, list_tags, save_category,
+};
+pub use change_requests::{
+    ChangeRequest, ChangeRequestState, Decision, NewChangeRequest, accept_change_request,
+    create_change_request, decline_change_request, find_change_request, list_change_requests,
+    withdraw_change_request,
+};
+pub use diff::{Change, DiffLine, VersionDiff, compare_versions};
+pub use discussion::{
+    ChangeRequestComment, NewChangeRequestComment, add_change_request_comment,
+    list_change_request_comments,
+};
 pub(crate) use erase::erase_private_prompts;
-pub(crate) use prompts::check_slug;
-pub use prompts::{NewPrompt, Prompt, create_prompt, ensure_prompt, find_prompt, list_prompts};
-pub use versions::{NewPromptVersion, PromptVersion, add_version, list_versions, resolve_version};
-
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-/// A page of a list, in the order of the list, newest first.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Page<T> {
-    /// The entries.
-    pub items: Vec<T>,
-    /// Ask with `?cursor=` of this for the next page; absent on the last page.
-    pub next_cursor: Option<String>,
-}
-
-impl<T> Page<T> {
-    /// Cuts a list that was read with one entry more than `limit` into a page.
-    pub fn cut(mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(0);
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next_cursor = if more { items.last().map(cursor) } else { None };
-        Self { items, next_cursor }
-    }
-}
+pub use export::export_prompts;
+pub(crate) use fields::check_slug;
+pub use forks::{NewFork, fork_prompt, list_forks};
+pub use import::{
+    ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptFile, SourceRow,
+    import_prompts, read_source, to_files,
+};
+pub use lint::{Warning, WarningCode, lint};
+pub use markdown::to_html;
+pub use page::Page;
+pub use preview::{Preview, PreviewRequest, preview};
+pub use prompt_changes::{
+    PromptChange, Transfer, accept_transfer, change_prompt, delete_prompt, offer_transfer,
+    withdraw_transfer,
+};
+pub use prompts::{
+    NewPrompt, Prompt, PromptDetail, PromptKind, create_prompt, ensure_prompt, find_prompt,
+    find_prompt_detail,
+};
+pub use saved_searches::{
+    NewSavedSearch, SavedSearch, delete_saved_search, list_saved_searches, save_search,
+};
+pub use search::{FoundPrompt, PromptPage, PromptQuery, PromptSort, list_prompts};
+pub use snippets::Fragment;
+pub use suggestions::{Suggestion, suggest_prompts};
+pub use variables::{Parameters, Variable, VariableType, defaults};
+pub use versions::{
+    NewPromptVersion, PromptVersion, SavedVersion, add_version, list_versions, resolve_version,
+};

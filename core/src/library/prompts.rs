@@ -6,7 +6,13 @@ use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{NewPromptVersion, Page, PromptVersion, versions};
+use super::{
+    NewPromptVersion, Parameters, PromptVersion, Variable, Warning,
+    fields::{Fields, check_prompt_slug, normalise_tags, slug_of},
+    lint::lint,
+    markdown::to_html,
+    versions,
+};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
@@ -14,24 +20,98 @@ use crate::{
 };
 
 /// An entry of the library.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema, sqlx::FromRow)]
 pub struct Prompt {
     /// The prompt's id.
     pub id: Uuid,
-    /// The prompt's name in addresses and on the command line.
+    /// The prompt's name in addresses and on the command line; it never changes.
     pub slug: String,
     /// The prompt's title.
     pub title: String,
-    /// What it is for.
+    /// What it is for, in Markdown as it was written.
     pub description: String,
+    /// The category it is filed under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// Lower-case words with dashes, sorted.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The language that it is written in, as a BCP 47 tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Its licence, as an SPDX expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// Who wrote it and where it came from, when that is not the owner.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub attribution: String,
+    /// The kind of the newest version.
+    #[sqlx(try_from = "String")]
+    pub kind: PromptKind,
     /// Who may see it.
+    #[sqlx(try_from = "String")]
     pub visibility: Visibility,
     /// The name of its owner.
     pub owner: String,
     /// The number of the newest version.
     pub latest_version: i32,
+    /// `slug@number` of the version that it began as, if the caller may see that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<String>,
+    /// True when it is in no list and takes no versions.
+    #[serde(default)]
+    pub archived: bool,
     /// When it was added.
     pub created_at: DateTime<Utc>,
+    /// When it or its newest version last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// The kinds of prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "prompt_kind", rename_all = "lowercase")]
+pub enum PromptKind {
+    /// One template.
+    Text,
+    /// Messages with roles.
+    Chat,
+}
+
+impl TryFrom<String> for PromptKind {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        match text.as_str() {
+            "text" => Ok(Self::Text),
+            "chat" => Ok(Self::Chat),
+            _ => Err(Error::Internal(format!("there is no kind `{text}`"))),
+        }
+    }
+}
+
+impl PromptKind {
+    /// The kind as it is stored.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Chat => "chat",
+        }
+    }
+}
+
+/// An entry of the library with its newest version.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PromptDetail {
+    /// The entry.
+    #[serde(flatten)]
+    pub prompt: Prompt,
+    /// The description as HTML that holds nothing but text, emphasis, lists, tables and links.
+    pub description_html: String,
+    /// The newest version.
+    pub version: PromptVersion,
+    /// What its author should look at.
+    pub warnings: Vec<Warning>,
 }
 
 /// What a new prompt needs.
@@ -42,14 +122,67 @@ pub struct NewPrompt {
     pub slug: Option<String>,
     /// 1 to 200 characters.
     pub title: String,
-    /// What it is for.
+    /// What it is for, in Markdown.
     #[serde(default)]
     pub description: String,
+    /// The slug of a category.
+    #[serde(default)]
+    pub category: Option<String>,
+    /// At most 20 words.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The language that it is written in, such as `en`.
+    #[serde(default)]
+    pub language: Option<String>,
+    /// An SPDX licence such as `CC0-1.0`.
+    #[serde(default)]
+    pub licence: Option<String>,
+    /// Who wrote it and where it came from, when that is not you.
+    #[serde(default)]
+    pub attribution: String,
     /// Who may see it; everybody, when absent.
     #[serde(default)]
     pub visibility: Visibility,
     /// The text or the chat messages of version 1.
     pub body: PromptBody,
+    /// The variables of version 1.
+    #[serde(default)]
+    pub variables: Vec<Variable>,
+    /// The model parameters that you recommend.
+    #[serde(default)]
+    pub parameters: Parameters,
+}
+
+impl NewPrompt {
+    /// A public prompt with nothing but a title and a body.
+    #[must_use]
+    pub fn new(title: impl Into<String>, body: PromptBody) -> Self {
+        Self {
+            slug: None,
+            title: title.into(),
+            description: String::new(),
+            category: None,
+            tags: Vec::new(),
+            language: None,
+            licence: None,
+            attribution: String::new(),
+            visibility: Visibility::Public,
+            body,
+            variables: Vec::new(),
+            parameters: Parameters::default(),
+        }
+    }
+
+    fn fields(&self) -> Fields<'_> {
+        Fields {
+            title: Some(&self.title),
+            description: Some(&self.description),
+            category: self.category.as_deref(),
+            language: self.language.as_deref(),
+            licence: self.licence.as_deref(),
+            attribution: Some(&self.attribution),
+        }
+    }
 }
 
 /// Adds a prompt with its first version.
@@ -61,44 +194,18 @@ pub async fn create_prompt(
     owner: &CurrentUser,
     new: NewPrompt,
 ) -> Result<(Prompt, PromptVersion)> {
-    let slug = check(&new)?;
     let mut tx = conn.begin().await?;
-    let id = Uuid::now_v7();
-    let inserted = sqlx::query!(
-        "-- prompts::create_prompt
-        insert into prompts (id, slug, title, description, visibility, owner_id) values ($1, $2, $3, $4, $5, $6)",
-        id,
-        slug,
-        new.title,
-        new.description,
-        new.visibility as Visibility,
-        owner.id
-    )
-    .execute(&mut *tx)
-    .await
-    .map_err(Error::from);
-    match inserted {
-        Err(error) if error.violates("prompts_slug_key") => {
-            return Err(Error::Conflict(format!(
-                "a prompt with the slug `{slug}` already exists"
-            )));
-        }
-        other => other?,
+    let id = insert(&mut tx, owner, &new, None).await?;
+    let version = NewPromptVersion {
+        body: new.body,
+        variables: new.variables,
+        parameters: new.parameters,
+        note: String::new(),
     };
-    let note = String::new();
-    let version = versions::insert(
-        &mut tx,
-        id,
-        owner,
-        NewPromptVersion {
-            body: new.body,
-            note,
-        },
-    )
-    .await?;
-    let prompt = find_prompt(&mut tx, Some(owner), &slug).await?;
+    let saved = versions::insert(&mut tx, id, owner.id, &version).await?;
+    let prompt = find_prompt(&mut tx, Some(owner), &id.to_string()).await?;
     tx.commit().await?;
-    Ok((prompt, version))
+    Ok((prompt, saved.version))
 }
 
 /// Adds a prompt, or a version to the prompt of the same slug and owner, or nothing when the newest version is equal.
@@ -117,9 +224,12 @@ pub async fn ensure_prompt(
         Ok(_) => {
             let version = NewPromptVersion {
                 body: new.body,
+                variables: new.variables,
+                parameters: new.parameters,
                 note: String::new(),
             };
-            versions::add_version(conn, owner, &slug, version).await
+            let saved = versions::add_version(conn, owner, &slug, version).await?;
+            Ok(saved.version)
         }
     }
 }
@@ -136,12 +246,17 @@ pub async fn find_prompt(
     sqlx::query_as!(
         Prompt,
         r#"-- prompts::find_prompt
-        select prompts.id, slug, title, description, visibility as "visibility: Visibility", users.username as owner,
-               (select max(number) from prompt_versions where prompt_id = prompts.id) as "latest_version!",
-               prompts.created_at
+        select prompts.id, prompts.slug, prompts.title, prompts.description, prompts.category, prompts.tags,
+               prompts.language, prompts.licence, prompts.attribution, prompts.kind as "kind: PromptKind",
+               prompts.visibility as "visibility: Visibility", users.username as owner, prompts.latest_version,
+               (select origin.slug || '@' || number
+                from prompt_versions join prompts as origin on origin.id = prompt_id
+                where prompt_versions.id = prompts.forked_from and origin.deleted_at is null
+                  and (origin.visibility <> 'private' or origin.owner_id = $2 or $3)) as "forked_from?",
+               prompts.archived_at is not null as "archived!", prompts.created_at, prompts.updated_at
         from prompts join users on users.id = prompts.owner_id
-        where (slug = $1 or prompts.id = $4)
-          and (visibility <> 'private' or owner_id = $2 or $3)"#,
+        where (prompts.slug = $1 or prompts.id = $4) and prompts.deleted_at is null
+          and (prompts.visibility <> 'private' or prompts.owner_id = $2 or prompts.offered_to = $2 or $3)"#,
         reference,
         viewer.map(|user| user.id),
         viewer.is_some_and(CurrentUser::is_admin),
@@ -152,79 +267,82 @@ pub async fn find_prompt(
     .ok_or_else(|| Error::NotFound(format!("the prompt `{reference}`")))
 }
 
-/// A page of the prompts that the viewer may find, newest first.
+/// The prompt of a slug or id with its newest version.
 ///
 /// # Errors
-/// The database does not answer.
-pub async fn list_prompts(
+/// [`Error::NotFound`], also for a private prompt of somebody else.
+pub async fn find_prompt_detail(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
-    before: Option<Uuid>,
-    limit: i64,
-) -> Result<Page<Prompt>> {
-    let prompts = sqlx::query_as!(
-        Prompt,
-        r#"-- prompts::list_prompts
-        select prompts.id, slug, title, description, visibility as "visibility: Visibility", users.username as owner,
-               (select max(number) from prompt_versions where prompt_id = prompts.id) as "latest_version!",
-               prompts.created_at
-        from prompts join users on users.id = prompts.owner_id
-        where (visibility = 'public' or owner_id = $1)
-          and ($2::uuid is null or prompts.id < $2)
-        order by prompts.id desc
-        limit $3"#,
-        viewer.map(|user| user.id),
-        before,
-        limit + 1
+    reference: &str,
+) -> Result<PromptDetail> {
+    let prompt = find_prompt(conn, viewer, reference).await?;
+    let version = versions::resolve_version(conn, viewer, &prompt.slug).await?;
+    // What was accepted under older rules is shown as it is.
+    let warnings = lint(&version.body, &version.variables).unwrap_or_default();
+    Ok(PromptDetail {
+        description_html: to_html(&prompt.description),
+        prompt,
+        version,
+        warnings,
+    })
+}
+
+/// Inserts the row of a prompt, without a version yet, and returns its id.
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    owner: &CurrentUser,
+    new: &NewPrompt,
+    forked_from: Option<Uuid>,
+) -> Result<Uuid> {
+    let slug = check(new)?;
+    let id = Uuid::now_v7();
+    let tags = normalise_tags(&new.tags).map_err(|wrong| Error::Invalid(vec![wrong]))?;
+    let inserted = sqlx::query!(
+        "-- prompts::insert
+        insert into prompts (id, slug, title, description, visibility, owner_id, category, tags, language, licence,
+                             attribution, forked_from)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        id,
+        slug,
+        new.title,
+        new.description,
+        new.visibility as Visibility,
+        owner.id,
+        new.category,
+        &tags,
+        new.language,
+        new.licence,
+        new.attribution,
+        forked_from
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(Page::cut(prompts, limit, |prompt| prompt.id.to_string()))
+    .execute(tx)
+    .await
+    .map_err(Error::from);
+    match inserted {
+        Err(error) if error.violates("prompts_slug_key") => Err(Error::Conflict(format!(
+            "a prompt with the slug `{slug}` already exists"
+        ))),
+        Err(error) => Err(category_error(error)),
+        Ok(_) => Ok(id),
+    }
+}
+
+/// The field's error when a category does not exist.
+pub(super) fn category_error(error: Error) -> Error {
+    if error.violates("prompts_category_fkey") {
+        return Error::invalid("category", "is not a category; see `/api/v1/categories`");
+    }
+    error
 }
 
 /// Checks a new prompt and returns its slug.
 fn check(new: &NewPrompt) -> Result<String> {
-    if new.title.trim().is_empty() || new.title.chars().count() > 200 || new.title.contains('\0') {
-        return Err(Error::invalid("title", "must have 1 to 200 characters"));
-    }
-    if new.description.len() > 20_000 || new.description.contains('\0') {
-        return Err(Error::invalid(
-            "description",
-            "must have at most 20,000 bytes and no NUL",
-        ));
+    let wrong = new.fields().check();
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
     }
     let slug = new.slug.clone().unwrap_or_else(|| slug_of(&new.title));
-    check_slug(&slug)?;
+    check_prompt_slug(&slug)?;
     Ok(slug)
-}
-
-/// Refuses what is not a slug.
-///
-/// # Errors
-/// [`Error::Invalid`] at `slug`.
-pub(crate) fn check_slug(slug: &str) -> Result<()> {
-    let word = |word: &str| {
-        !word.is_empty()
-            && word
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-    };
-    if slug.len() <= 80 && slug.split('-').all(word) {
-        return Ok(());
-    }
-    let message = "must be lower-case letters and digits with single dashes between them, at most 80 characters";
-    Err(Error::invalid("slug", message))
-}
-
-fn slug_of(title: &str) -> String {
-    let words = title.to_lowercase();
-    let words = words
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
-    let slug = words.collect::<Vec<_>>().join("-");
-    slug.chars()
-        .take(80)
-        .collect::<String>()
-        .trim_end_matches('-')
-        .to_owned()
 }

@@ -7,11 +7,15 @@ use sqlx::{Connection as _, PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::find_prompt;
+use super::{
+    Parameters, Variable, Warning, find_prompt,
+    lint::lint,
+    variables::{check_parameters, defaults},
+};
 use crate::{
-    Error, Result,
+    Error, FieldError, Result,
     auth::CurrentUser,
-    template::{CompiledPrompt, PromptBody},
+    template::{CompiledPrompt, PromptBody, TemplateError},
 };
 
 /// An immutable version of a prompt.
@@ -26,53 +30,121 @@ pub struct PromptVersion {
     /// The text or the chat messages.
     #[schema(value_type = PromptBody)]
     pub body: Json<PromptBody>,
+    /// The declared variables.
+    #[schema(value_type = Vec<Variable>)]
+    pub variables: Json<Vec<Variable>>,
+    /// The model parameters that the author recommends.
+    #[schema(value_type = Parameters)]
+    pub parameters: Json<Parameters>,
     /// What changed.
     pub note: String,
-    /// SHA-256 of the body's canonical JSON, in hex.
+    /// The name of whoever wrote it.
+    pub author: String,
+    /// SHA-256 of the canonical JSON of body, variables and parameters, in hex.
     pub content_hash: String,
     /// When it was added.
     pub created_at: DateTime<Utc>,
 }
 
-/// What a new version needs.
+/// A version that was just saved.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SavedVersion {
+    /// The version that holds the content.
+    #[serde(flatten)]
+    pub version: PromptVersion,
+    /// What its author should look at.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+}
+
+/// What a new version needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPromptVersion {
+    /// What changed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// The declared variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<Variable>,
+    /// The model parameters that you recommend.
+    #[serde(default, skip_serializing_if = "Parameters::are_none")]
+    pub parameters: Parameters,
     /// The text or the chat messages.
     pub body: PromptBody,
-    /// What changed.
-    #[serde(default)]
-    pub note: String,
+}
+
+impl PromptVersion {
+    /// The templates, ready to be rendered; variables with a default need not be given.
+    ///
+    /// # Errors
+    /// The body does not compile.
+    pub fn compile(&self) -> Result<CompiledPrompt, TemplateError> {
+        Ok(CompiledPrompt::compile(&self.body)?.with_defaults(defaults(&self.variables)))
+    }
+}
+
+impl NewPromptVersion {
+    /// A version with nothing but a body.
+    #[must_use]
+    pub fn new(body: PromptBody) -> Self {
+        Self {
+            note: String::new(),
+            variables: Vec::new(),
+            parameters: Parameters::default(),
+            body,
+        }
+    }
+
+    /// Checks what the version says.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every fault.
+    pub(super) fn check(&self) -> Result<Vec<Warning>> {
+        let mut wrong = check_parameters(&self.parameters);
+        if self.note.len() > 2_000 || self.note.contains('\0') {
+            let message = "must have at most 2,000 bytes and no NUL";
+            wrong.push(FieldError::new("note", message));
+        }
+        match lint(&self.body, &self.variables) {
+            Ok(warnings) if wrong.is_empty() => Ok(warnings),
+            Ok(_) => Err(Error::Invalid(wrong)),
+            Err(mut faults) => {
+                faults.append(&mut wrong);
+                Err(Error::Invalid(faults))
+            }
+        }
+    }
+
+    /// SHA-256 of what the version says. Versions without declarations keep the hash that they had before there were any.
+    pub(super) fn content_hash(&self) -> Result<Vec<u8>> {
+        let broken = |error| Error::Internal(format!("a prompt does not serialise: {error}"));
+        let mut hasher = Sha256::new();
+        hasher.update(serde_json::to_vec(&self.body).map_err(broken)?);
+        if !self.variables.is_empty() || !self.parameters.are_none() {
+            hasher.update(serde_json::to_vec(&self.variables).map_err(broken)?);
+            hasher.update(serde_json::to_vec(&self.parameters).map_err(broken)?);
+        }
+        Ok(hasher.finalize().to_vec())
+    }
 }
 
 /// Adds a version to a prompt. A version with the same content is returned instead of added again.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's prompt, [`Error::Invalid`] for a template that does not compile.
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's prompt, [`Error::Invalid`] for a template that does
+/// not compile, [`Error::Conflict`] for an archived prompt.
 pub async fn add_version(
     conn: &mut PgConnection,
     author: &CurrentUser,
     prompt: &str,
     new: NewPromptVersion,
-) -> Result<PromptVersion> {
+) -> Result<SavedVersion> {
     let mut tx = conn.begin().await?;
-    let prompt = find_prompt(&mut tx, Some(author), prompt).await?;
-    // The lock serialises two authors who add a version at once, so that numbers have no gaps and no doubles.
-    let owner_id = sqlx::query_scalar!(
-        "-- versions::add_version
-        select owner_id from prompts where id = $1 for update",
-        prompt.id
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    if !crate::auth::can_change(author, owner_id) {
-        return Err(Error::Forbidden(
-            "only the owner of a prompt can add versions to it",
-        ));
-    }
-    let version = insert(&mut tx, prompt.id, author, new).await?;
+    let prompt_id = lock_own(&mut tx, author, prompt).await?;
+    let saved = insert(&mut tx, prompt_id, author.id, &new).await?;
     tx.commit().await?;
-    Ok(version)
+    Ok(saved)
 }
 
 /// The versions of a prompt, newest first.
@@ -88,9 +160,10 @@ pub async fn list_versions(
     let versions = sqlx::query_as!(
         PromptVersion,
         r#"-- versions::list_versions
-        select id, $2 as "prompt!", number, body as "body: Json<PromptBody>", note,
-               encode(content_hash, 'hex') as "content_hash!", created_at
-        from prompt_versions
+        select prompt_versions.id, $2 as "prompt!", number, body as "body: Json<PromptBody>",
+               variables as "variables: Json<Vec<Variable>>", parameters as "parameters: Json<Parameters>", note,
+               users.username as author, encode(content_hash, 'hex') as "content_hash!", prompt_versions.created_at
+        from prompt_versions join users on users.id = author_id
         where prompt_id = $1
         order by number desc"#,
         prompt.id,
@@ -115,12 +188,14 @@ pub async fn resolve_version(
     sqlx::query_as!(
         PromptVersion,
         r#"-- versions::resolve_version
-        select id, $3 as "prompt!", number, body as "body: Json<PromptBody>", note,
-               encode(content_hash, 'hex') as "content_hash!", created_at
-        from prompt_versions
+        select prompt_versions.id, $3 as "prompt!", number, body as "body: Json<PromptBody>",
+               variables as "variables: Json<Vec<Variable>>", parameters as "parameters: Json<Parameters>", note,
+               users.username as author, encode(content_hash, 'hex') as "content_hash!", prompt_versions.created_at
+        from prompt_versions join users on users.id = author_id
         where prompt_id = $1
           and ($2 = 'latest' or number::text = $2
-               or id = (select prompt_version_id from prompt_aliases where prompt_id = $1 and name = $2))
+               or prompt_versions.id = (select prompt_version_id from prompt_aliases
+                                        where prompt_id = $1 and name = $2))
         order by number desc
         limit 1"#,
         prompt.id,
@@ -132,53 +207,76 @@ pub async fn resolve_version(
     .ok_or_else(|| Error::NotFound(format!("version `{wanted}` of the prompt `{slug}`")))
 }
 
+/// Locks the row of a prompt that the caller may change, and that takes versions; returns its id.
+/// The lock serialises two authors who add a version at once, so that numbers have no gaps and no doubles.
+pub(super) async fn lock_own(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    prompt: &str,
+) -> Result<Uuid> {
+    let prompt = find_prompt(tx, Some(user), prompt).await?;
+    let row = sqlx::query!(
+        r#"-- versions::lock_own
+        select owner_id, archived_at is not null as "archived!"
+        from prompts
+        where id = $1 and deleted_at is null
+        for update"#,
+        prompt.id
+    )
+    .fetch_optional(tx)
+    .await?
+    .ok_or_else(|| Error::NotFound(format!("the prompt `{}`", prompt.slug)))?;
+    if !crate::auth::can_change(user, row.owner_id) {
+        return Err(Error::Forbidden(
+            "only the owner of a prompt can do this; propose a change or fork it",
+        ));
+    }
+    if row.archived {
+        return Err(Error::Conflict(format!(
+            "the prompt `{}` is archived; take it out of the archive first",
+            prompt.slug
+        )));
+    }
+    Ok(prompt.id)
+}
+
 /// Inserts a version unless its content is there already. The caller holds the prompt's row.
 pub(super) async fn insert(
     tx: &mut PgConnection,
     prompt_id: Uuid,
-    author: &CurrentUser,
-    new: NewPromptVersion,
-) -> Result<PromptVersion> {
-    if new.note.len() > 2_000 || new.note.contains('\0') {
-        return Err(Error::invalid(
-            "note",
-            "must have at most 2,000 bytes and no NUL",
-        ));
-    }
-    CompiledPrompt::compile(&new.body).map_err(|error| {
-        Error::invalid(
-            format!("body.{}", error.path),
-            format!("line {}: {}", error.line, error.message),
-        )
-    })?;
-    let canonical = serde_json::to_vec(&new.body)
-        .map_err(|error| Error::Internal(format!("a prompt body does not serialise: {error}")))?;
-    let content_hash = Sha256::digest(&canonical).to_vec();
+    author_id: i64,
+    new: &NewPromptVersion,
+) -> Result<SavedVersion> {
+    let warnings = new.check()?;
+    let content_hash = new.content_hash()?;
     sqlx::query!(
         "-- versions::insert
-        insert into prompt_versions (id, prompt_id, number, body, content_hash, note, author_id)
-        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6 from prompt_versions where prompt_id = $2
+        insert into prompt_versions (id, prompt_id, number, body, variables, parameters, content_hash, note, author_id)
+        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8 from prompt_versions where prompt_id = $2
         on conflict (prompt_id, content_hash) do nothing",
         Uuid::now_v7(),
         prompt_id,
         Json(&new.body) as _,
+        Json(&new.variables) as _,
+        Json(&new.parameters) as _,
         content_hash,
         new.note,
-        author.id
+        author_id
     )
     .execute(&mut *tx)
     .await?;
     let version = sqlx::query_as!(
         PromptVersion,
         r#"-- versions::insert
-        select prompt_versions.id, prompts.slug as prompt, number, body as "body: Json<PromptBody>", note,
-               encode(content_hash, 'hex') as "content_hash!", prompt_versions.created_at
-        from prompt_versions join prompts on prompts.id = prompt_id
+        select prompt_versions.id, prompts.slug as prompt, number, body as "body: Json<PromptBody>",
+               variables as "variables: Json<Vec<Variable>>", parameters as "parameters: Json<Parameters>", note,
+               users.username as author, encode(content_hash, 'hex') as "content_hash!", prompt_versions.created_at
+        from prompt_versions join prompts on prompts.id = prompt_id join users on users.id = author_id
         where prompt_id = $1 and content_hash = $2"#,
         prompt_id,
         content_hash
     )
     .fetch_one(tx)
     .await?;
-    Ok(version)
+    Ok(SavedVersion { version, warnings })
 }

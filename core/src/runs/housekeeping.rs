@@ -11,7 +11,7 @@ use super::{
     DOORBELL, EvaluationKey, NewEvaluation, ShardLease, ShardRange, lease::close_shard, load_work,
     record::insert, recorded_keys,
 };
-use crate::{Result, auth, queue};
+use crate::{Result, auth, mail, queue};
 
 /// After so many crashes a shard is cut into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
@@ -35,6 +35,8 @@ pub struct Mended {
     pub deleted_tasks: u64,
     /// Sessions, throttles and audit entries that have had their time.
     pub deleted_account_rows: u64,
+    /// Mails that ended long enough ago.
+    pub deleted_mails: u64,
 }
 
 /// Mends what it finds.
@@ -48,6 +50,7 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     mended.requeued += requeue_lost_finishes(conn).await?;
     mended.deleted_tasks = queue::delete_finished(conn).await?;
     mended.deleted_account_rows = auth::delete_expired(conn).await?;
+    mended.deleted_mails = mail::delete_old(conn).await?;
     Ok(mended)
 }
 

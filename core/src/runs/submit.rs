@@ -16,7 +16,6 @@ use crate::{
     library::{PromptVersion, resolve_version},
     models::{ModelRequest, find_or_create_model},
     queue,
-    template::CompiledPrompt,
 };
 
 /// The most prompts, and the most models, of one run.
@@ -214,11 +213,11 @@ async fn missing_variable(
     benchmark: &BenchmarkVersion,
     items: i32,
 ) -> Result<Option<String>> {
-    let compiled = match CompiledPrompt::compile(&version.body) {
+    let compiled = match version.compile() {
         Ok(compiled) => compiled,
         Err(error) => return Ok(Some(error.to_string())),
     };
-    let variables: Vec<String> = compiled.variables().iter().cloned().collect();
+    let variables: Vec<String> = compiled.variables().into_iter().collect();
     let missing = sqlx::query!(
         r#"-- submit::missing_variable
         select variable as "variable!", count(*) as "items!"

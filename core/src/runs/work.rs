@@ -8,6 +8,7 @@ use super::{EvaluationKey, RunShape, RunState, ShardLease};
 use crate::{
     Error, Result,
     benchmarks::{StoredItem, list_items},
+    library::{Variable, defaults},
     models::{Price, ProviderKind},
     scorers::ScorerSpec,
     template::PromptBody,
@@ -29,9 +30,18 @@ pub struct RunWork {
     /// The scorers of items that have none of their own.
     pub scorers: Vec<ScorerSpec>,
     /// The prompts, by position.
-    pub prompts: Vec<PromptBody>,
+    pub prompts: Vec<RunPrompt>,
     /// The models, by position.
     pub models: Vec<RunModel>,
+}
+
+/// A prompt version of a run.
+#[derive(Debug, Clone)]
+pub struct RunPrompt {
+    /// The templates.
+    pub body: PromptBody,
+    /// Values of variables that an item does not have.
+    pub defaults: Map<String, Value>,
 }
 
 /// A model of a run, with all that a call needs.
@@ -78,9 +88,9 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     .fetch_optional(&mut *conn)
     .await?
     .ok_or_else(|| Error::NotFound(format!("the run `{run_id}`")))?;
-    let prompts = sqlx::query_scalar!(
+    let prompts = sqlx::query!(
         r#"-- work::load_work
-        select body as "body: Json<PromptBody>"
+        select body as "body: Json<PromptBody>", variables as "variables: Json<Vec<Variable>>"
         from run_prompts join prompt_versions on prompt_versions.id = prompt_version_id
         where run_id = $1
         order by position"#,
@@ -104,7 +114,13 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
         seed: run.seed,
         benchmark_version_id: run.benchmark_version_id,
         scorers: run.scorers.0,
-        prompts: prompts.into_iter().map(|body| body.0).collect(),
+        prompts: prompts
+            .into_iter()
+            .map(|prompt| RunPrompt {
+                defaults: defaults(&prompt.variables),
+                body: prompt.body.0,
+            })
+            .collect(),
         models,
     })
 }

@@ -111,6 +111,7 @@ pub struct TemplateError {
 #[derive(Debug)]
 pub struct CompiledPrompt {
     messages: Vec<(Role, CompiledText)>,
+    defaults: Map<String, Value>,
 }
 
 impl CompiledPrompt {
@@ -159,16 +160,33 @@ impl CompiledPrompt {
                     .collect::<Result<_, _>>()?
             }
         };
-        Ok(Self { messages })
+        Ok(Self {
+            messages,
+            defaults: Map::new(),
+        })
     }
 
-    /// The names that must come from an item's variables.
+    /// The same prompt with values for variables that are not given.
     #[must_use]
-    pub fn variables(&self) -> BTreeSet<String> {
+    pub fn with_defaults(self, defaults: Map<String, Value>) -> Self {
+        Self { defaults, ..self }
+    }
+
+    /// The names that the templates use and do not bind themselves.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
         self.messages
             .iter()
             .flat_map(|(_, text)| text.variables().iter().cloned())
             .collect()
+    }
+
+    /// The names that must come from an item's variables: those without a default.
+    #[must_use]
+    pub fn variables(&self) -> BTreeSet<String> {
+        let mut names = self.names();
+        names.retain(|name| !self.defaults.contains_key(name));
+        names
     }
 
     /// Renders every message with the same variables and under one budget.
@@ -178,7 +196,7 @@ impl CompiledPrompt {
     pub fn render(&self, variables: &Map<String, Value>) -> Result<Vec<Message>, TemplateError> {
         let budget = Budget::new();
         let render = |(role, text): &(Role, CompiledText)| {
-            let content = text.render_within(variables, None, &budget)?;
+            let content = text.render_within(variables, &self.defaults, None, &budget)?;
             Ok(Message {
                 role: *role,
                 content,
@@ -237,15 +255,17 @@ impl CompiledText {
         variables: &Map<String, Value>,
         extra: Option<(&str, &Value)>,
     ) -> Result<String, TemplateError> {
-        self.render_within(variables, extra, &Budget::new())
+        self.render_within(variables, &Map::new(), extra, &Budget::new())
     }
 
     fn render_within(
         &self,
         variables: &Map<String, Value>,
+        defaults: &Map<String, Value>,
         extra: Option<(&str, &Value)>,
         budget: &Budget,
     ) -> Result<String, TemplateError> {
-        render::render(&self.body, variables, extra, budget).map_err(|fault| fault.at(&self.path))
+        render::render(&self.body, variables, defaults, extra, budget)
+            .map_err(|fault| fault.at(&self.path))
     }
 }

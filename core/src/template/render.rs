@@ -30,6 +30,7 @@ pub(super) type Evaluated<'s> = Option<Cow<'s, Value>>;
 #[derive(Clone, Copy)]
 pub(super) struct Context<'s> {
     variables: &'s Map<String, Value>,
+    defaults: &'s Map<String, Value>,
     extra: Option<(&'s str, &'s Value)>,
     pub(super) budget: &'s Budget,
 }
@@ -38,11 +39,13 @@ pub(super) struct Context<'s> {
 pub(super) fn render(
     body: &[Node],
     variables: &Map<String, Value>,
+    defaults: &Map<String, Value>,
     extra: Option<(&str, &Value)>,
     budget: &Budget,
 ) -> Result<String, Fault> {
     let context = Context {
         variables,
+        defaults,
         extra,
         budget,
     };
@@ -365,7 +368,11 @@ impl<'s> Context<'s> {
         }
         Ok(match self.extra {
             Some((extra, value)) if extra == name => Some(Cow::Borrowed(value)),
-            _ => self.variables.get(name).map(Cow::Borrowed),
+            _ => self
+                .variables
+                .get(name)
+                .or_else(|| self.defaults.get(name))
+                .map(Cow::Borrowed),
         })
     }
 

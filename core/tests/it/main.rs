@@ -1,6 +1,8 @@
 //! The domain on a real Postgres.
 
+mod backlog;
 mod leases;
+mod library;
 mod mending;
 mod publishing;
 mod sealing;

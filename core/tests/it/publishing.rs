@@ -54,14 +54,12 @@ async fn versions_are_numbered_and_found_by_number_alias_and_latest() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 1).await;
-    let new = |text: &str| NewPromptVersion {
-        body: PromptBody::Text { text: text.into() },
-        note: String::new(),
-    };
+    let new = |text: &str| NewPromptVersion::new(PromptBody::Text { text: text.into() });
     assert_eq!(
         add_version(conn, &owner, "plain", new("Q: {{ question }}"))
             .await
             .unwrap()
+            .version
             .number,
         2
     );
@@ -69,6 +67,7 @@ async fn versions_are_numbered_and_found_by_number_alias_and_latest() {
         add_version(conn, &owner, "plain", new("{{ question }}"))
             .await
             .unwrap()
+            .version
             .number,
         1,
         "known content"

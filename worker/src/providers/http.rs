@@ -6,15 +6,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use opb_core::outbound::OutboundPolicy;
+use opb_outbound::{Forbidden, Lookup, SystemLookup};
 use reqwest::{
     Response, StatusCode,
     header::{AUTHORIZATION, HeaderMap},
 };
 
-use super::{
-    CallError, CallErrorKind,
-    guard::{Forbidden, Guard, Lookup, SystemLookup},
-};
+use super::{CallError, CallErrorKind};
 use crate::WorkerSettings;
 
 /// The largest answer, in bytes.
@@ -44,17 +42,7 @@ impl HttpClient {
         lookup: Arc<dyn Lookup>,
     ) -> anyhow::Result<Self> {
         let policy = Arc::clone(&settings.outbound);
-        let guard = Guard {
-            policy: Arc::clone(&policy),
-            lookup,
-        };
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("openpromptbank/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .dns_resolver(guard)
-            .connect_timeout(Duration::from_secs(10))
+        let client = opb_outbound::guarded(Arc::clone(&policy), lookup)
             // A drip of one byte a second keeps every other limit away: this one bounds the whole call.
             .timeout(Duration::from_secs(settings.call_timeout))
             .pool_max_idle_per_host(usize::MAX)

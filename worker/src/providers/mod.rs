@@ -1,6 +1,7 @@
 //! Providers: the only code that calls models. Each speaks one API; none of them repeats a call.
 
-mod guard;
+#[cfg(test)]
+mod guard_tests;
 mod http;
 mod openai;
 mod simulated;
@@ -18,9 +19,6 @@ pub(crate) use http::HttpClient;
 
 /// A model that can be asked.
 pub(crate) trait Provider: Send + Sync {
-    /// The provider's name, for metrics and the governor.
-    fn name(&self) -> &str;
-
     /// Asks once. `attempt` counts the calls that were made for the same evaluation before.
     fn complete<'a>(
         &'a self,

@@ -27,7 +27,6 @@ use super::{
 
 /// A model behind the chat completions API.
 pub(crate) struct OpenAi {
-    provider_name: String,
     model_name: String,
     url: String,
     authorization: Option<HeaderValue>,
@@ -68,7 +67,6 @@ impl OpenAi {
         }
         let authorization = credential.as_ref().map(authorization).transpose()?;
         Ok(Self {
-            provider_name: model.provider.name.clone(),
             model_name: model.name.clone(),
             url: format!("{base_url}/chat/completions"),
             authorization,
@@ -138,10 +136,6 @@ impl OpenAi {
 }
 
 impl Provider for OpenAi {
-    fn name(&self) -> &str {
-        &self.provider_name
-    }
-
     fn complete<'a>(
         &'a self,
         request: &'a CompletionRequest<'a>,

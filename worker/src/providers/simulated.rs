@@ -18,7 +18,6 @@ use crate::{
 
 /// A model that is only pretended.
 pub(crate) struct Simulated {
-    provider_name: String,
     model: &'static SimulatedModel,
     faults: FaultPlan,
     waits: bool,
@@ -61,7 +60,6 @@ impl Simulated {
                 .collect::<Result<_, _>>()?,
         };
         Ok(Self {
-            provider_name: model.provider.name.clone(),
             model: find_model(&model.name)
                 .with_context(|| format!("there is no simulated model `{}`", model.name))?,
             faults: FaultPlan {
@@ -152,10 +150,6 @@ impl Simulated {
 }
 
 impl Provider for Simulated {
-    fn name(&self) -> &str {
-        &self.provider_name
-    }
-
     fn complete<'a>(
         &'a self,
         request: &'a CompletionRequest<'a>,

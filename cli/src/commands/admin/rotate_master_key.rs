@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use opb_core::{
     config::{LogSettings, SecretSettings},
-    database, models,
+    database, mail, models,
     sealing::MasterKey,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -133,6 +133,7 @@ async fn reseal(address: &SecretString, old: &MasterKey, new: &MasterKey) -> any
     database::require_migrated(&pool).await?;
     let mut tx = pool.begin().await.context("the database does not answer")?;
     let changed = models::reseal_credentials(&mut tx, old, new).await?;
+    mail::reseal_mails(&mut tx, old, new).await?;
     tx.commit()
         .await
         .context("the database did not confirm the change; run the command again")?;

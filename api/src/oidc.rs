@@ -1,0 +1,402 @@
+//! Logging in through OpenID Connect providers that the operator has set: authorization code, PKCE, nonce and state.
+//!
+//! What a provider says is checked here, by the crate `openidconnect`; which account it opens is decided in
+//! `opb-core`. No token is ever in an address, and no word of a provider is shown to anybody.
+
+mod cookie;
+mod http;
+mod settings;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+use chrono::{DateTime, TimeDelta, Utc};
+use opb_core::{auth::ConfirmedIdentity, outbound::OutboundPolicy};
+use openidconnect::{
+    AccessTokenHash, AuthenticationFlow, AuthorizationCode, ClaimsVerificationError, ClientId,
+    ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, IssuerUrl, Nonce,
+    OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    SignatureVerificationError, TokenResponse as _,
+    core::{
+        CoreClient, CoreIdToken, CoreIdTokenClaims, CoreJwsSigningAlgorithm, CoreProviderMetadata,
+        CoreResponseType, CoreTokenResponse, CoreUserInfoClaims,
+    },
+};
+use secrecy::ExposeSecret as _;
+use tokio::sync::Mutex;
+use url::Url;
+
+pub(crate) use cookie::{Progress, clear, read, write};
+pub use settings::OidcSettings;
+
+use http::Http;
+use settings::ProviderSettings;
+
+/// For how long a provider's description and keys are believed.
+const METADATA_LIFETIME: Duration = Duration::from_mins(5);
+/// Keys are not fetched more often than this, however many tokens name keys that nobody knows.
+const METADATA_PAUSE: Duration = Duration::from_secs(10);
+/// How old an ID token may be; it was made for this login.
+const TOKEN_AGE: TimeDelta = TimeDelta::minutes(10);
+/// By how much the clocks of provider and server may differ.
+const LEEWAY: TimeDelta = TimeDelta::minutes(1);
+/// How ID tokens may be signed: with a key of the provider that nobody else has.
+const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
+    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
+    CoreJwsSigningAlgorithm::EdDsa,
+];
+
+/// The providers, by name.
+#[derive(Default)]
+pub(crate) struct Oidc {
+    providers: BTreeMap<String, Provider>,
+}
+
+/// One provider.
+pub(crate) struct Provider {
+    pub(crate) name: String,
+    settings: ProviderSettings,
+    redirect_url: RedirectUrl,
+    http: Http,
+    known: Mutex<Option<Known>>,
+}
+
+/// What a provider said about itself, and when.
+#[derive(Clone)]
+struct Known {
+    at: Instant,
+    metadata: CoreProviderMetadata,
+}
+
+/// What the browser brings back from the provider.
+pub(crate) struct Returned {
+    pub(crate) code: String,
+    /// The issuer, if the provider says which it is (RFC 9207).
+    pub(crate) issuer: Option<String>,
+}
+
+/// Why a login at a provider led to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The provider cannot be reached, or answers with something else than it should.
+    #[error("provider_unavailable")]
+    Unavailable,
+    /// The user or the provider said no.
+    #[error("login_refused")]
+    Refused,
+    /// The browser did not begin this login, or too long ago.
+    #[error("login_unknown")]
+    Unknown,
+    /// What the provider said does not prove anything.
+    #[error("login_not_confirmed")]
+    NotConfirmed,
+    /// The user's address is not of a domain that the operator allows.
+    #[error("email_not_allowed")]
+    EmailNotAllowed,
+}
+
+type Client = CoreClient<
+    EndpointSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointMaybeSet,
+    EndpointMaybeSet,
+>;
+
+impl Oidc {
+    /// Reads the providers' file.
+    ///
+    /// # Errors
+    /// The file or a setting in it is wrong, or there is no public address.
+    pub(crate) fn new(
+        settings: &OidcSettings,
+        public_url: Option<&Url>,
+        policy: &Arc<OutboundPolicy>,
+    ) -> anyhow::Result<Self> {
+        let read = settings.read()?;
+        if read.is_empty() {
+            return Ok(Self::default());
+        }
+        let Some(public_url) = public_url else {
+            bail!(
+                "--oidc-providers needs --public-url (OPB_PUBLIC_URL): providers send browsers back there"
+            );
+        };
+        let http = Http::new(policy)?;
+        let mut providers = BTreeMap::new();
+        for (name, settings) in read {
+            let back = public_url.join(&format!("api/v1/auth/oidc/{name}/callback"))?;
+            let provider = Provider {
+                redirect_url: RedirectUrl::from_url(back),
+                http: http.clone(),
+                known: Mutex::new(None),
+                name: name.clone(),
+                settings,
+            };
+            providers.insert(name, provider);
+        }
+        Ok(Self { providers })
+    }
+
+    /// All providers.
+    pub(crate) fn providers(&self) -> impl Iterator<Item = &Provider> {
+        self.providers.values()
+    }
+
+    /// The provider of a name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Provider> {
+        self.providers.get(name)
+    }
+}
+
+impl Provider {
+    /// What people call it.
+    pub(crate) fn display_name(&self) -> &str {
+        self.settings.display_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// True if unknown users get accounts.
+    pub(crate) fn creates_users(&self) -> bool {
+        self.settings.create_users
+    }
+
+    /// Begins a login: where the browser goes, and what it has to keep meanwhile.
+    ///
+    /// # Errors
+    /// The provider cannot be reached.
+    pub(crate) async fn start(&self) -> Result<(Url, Progress), Fault> {
+        let client = self.client(METADATA_LIFETIME).await?;
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let flow = AuthenticationFlow::<CoreResponseType>::AuthorizationCode;
+        let scopes = self.settings.scopes.iter().cloned().map(Scope::new);
+        let (url, state, nonce) = client
+            .authorize_url(flow, CsrfToken::new_random, Nonce::new_random)
+            .add_scopes(scopes)
+            .set_pkce_challenge(challenge)
+            .url();
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(self.note(
+                Fault::Unavailable,
+                "its address for logins is not of the web",
+            ));
+        }
+        let progress = Progress::Started {
+            provider: self.name.clone(),
+            state: state.secret().clone(),
+            nonce: nonce.secret().clone(),
+            verifier: verifier.secret().clone(),
+            browser: CsrfToken::new_random_len(32).secret().clone(),
+            at: Utc::now(),
+        };
+        Ok((url, progress))
+    }
+
+    /// Ends a login: exchanges the code, and checks what the provider says about who came.
+    ///
+    /// # Errors
+    /// The provider cannot be reached, or does not prove anything.
+    pub(crate) async fn finish(
+        &self,
+        returned: Returned,
+        nonce: String,
+        verifier: String,
+    ) -> Result<ConfirmedIdentity, Fault> {
+        if returned
+            .issuer
+            .is_some_and(|issuer| issuer != *self.settings.issuer)
+        {
+            return Err(self.note(Fault::NotConfirmed, "another issuer sent the browser back"));
+        }
+        let client = self.client(METADATA_LIFETIME).await?;
+        let response = client
+            .exchange_code(AuthorizationCode::new(returned.code))
+            .map_err(|_| self.note(Fault::Unavailable, "it names no address for tokens"))?
+            .set_pkce_verifier(PkceCodeVerifier::new(verifier))
+            .request_async(&self.http)
+            .await
+            .map_err(|error| self.note_request(&error))?;
+        let Some(token) = response.id_token() else {
+            return Err(self.note(Fault::NotConfirmed, "it sent no ID token"));
+        };
+        let nonce = Nonce::new(nonce);
+        let claims = match self.check(&client, &response, token, &nonce) {
+            // The provider may have changed its keys since we asked for them.
+            Err(ClaimsVerificationError::SignatureVerification(
+                SignatureVerificationError::NoMatchingKey,
+            )) => {
+                let client = self.client(METADATA_PAUSE).await?;
+                self.check(&client, &response, token, &nonce)
+            }
+            checked => checked,
+        };
+        let claims = claims.map_err(|error| self.note(Fault::NotConfirmed, &error.to_string()))?;
+        let mut identity = ConfirmedIdentity {
+            provider: self.name.clone(),
+            issuer: claims.issuer().to_string(),
+            subject: claims.subject().to_string(),
+            email: claims.email().map(|email| email.to_string()),
+            email_verified: claims.email_verified().unwrap_or(false),
+            name: claims.preferred_username().map(|name| name.to_string()),
+            may_register: false,
+        };
+        if identity.email.is_none() {
+            self.ask_for_email(&client, &response, &claims, &mut identity)
+                .await?;
+        }
+        self.require_fitting(&identity)?;
+        Ok(identity)
+    }
+
+    /// Checks signature, issuer, audience, times, nonce, authorized party and the hash of the access token.
+    fn check(
+        &self,
+        client: &Client,
+        response: &CoreTokenResponse,
+        token: &CoreIdToken,
+        nonce: &Nonce,
+    ) -> Result<CoreIdTokenClaims, ClaimsVerificationError> {
+        let wrong = |what: &str| ClaimsVerificationError::Other(what.to_owned());
+        let verifier = client
+            .id_token_verifier()
+            .set_allowed_algs(ALGORITHMS)
+            .set_issue_time_verifier_fn(is_fresh);
+        let claims = token.claims(&verifier, nonce)?;
+        let party = claims.authorized_party();
+        if party.is_some_and(|party| **party != self.settings.client_id) {
+            return Err(wrong("the token was made for another party"));
+        }
+        if let Some(expected) = claims.access_token_hash() {
+            let unsigned = ClaimsVerificationError::SignatureVerification;
+            let key = token.signing_key(&verifier).map_err(unsigned)?;
+            let algorithm = token.signing_alg().map_err(unsigned)?;
+            let actual = AccessTokenHash::from_token(response.access_token(), algorithm, key);
+            if actual.ok().as_ref() != Some(expected) {
+                return Err(wrong("the ID token came with another access token"));
+            }
+        }
+        Ok(claims.clone())
+    }
+
+    /// Some providers tell the address only when they are asked with the access token.
+    async fn ask_for_email(
+        &self,
+        client: &Client,
+        response: &CoreTokenResponse,
+        claims: &CoreIdTokenClaims,
+        identity: &mut ConfirmedIdentity,
+    ) -> Result<(), Fault> {
+        let subject = Some(claims.subject().clone());
+        let Ok(request) = client.user_info(response.access_token().clone(), subject) else {
+            return Ok(());
+        };
+        let said: CoreUserInfoClaims = request
+            .request_async(&self.http)
+            .await
+            .map_err(|_| self.note(Fault::Unavailable, "it does not say who the user is"))?;
+        identity.email = said.email().map(|email| email.to_string());
+        identity.email_verified = said.email_verified().unwrap_or(false);
+        if identity.name.is_none() {
+            identity.name = said.preferred_username().map(|name| name.to_string());
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot be kept, and addresses of other domains than the operator allows.
+    fn require_fitting(&self, identity: &ConfirmedIdentity) -> Result<(), Fault> {
+        let texts = [
+            Some(&identity.subject),
+            identity.email.as_ref(),
+            identity.name.as_ref(),
+        ];
+        let mut texts = texts.into_iter().flatten();
+        if texts.any(|text| text.contains('\0')) || identity.subject.is_empty() {
+            return Err(self.note(Fault::NotConfirmed, "a claim cannot be kept"));
+        }
+        let allowed = &self.settings.allowed_email_domains;
+        let domain = identity
+            .email
+            .as_deref()
+            .and_then(|email| email.rsplit_once('@'));
+        let fits = domain.is_some_and(|(_, domain)| {
+            allowed.iter().any(|name| name.eq_ignore_ascii_case(domain))
+        });
+        if allowed.is_empty() || (identity.email_verified && fits) {
+            return Ok(());
+        }
+        Err(self.note(
+            Fault::EmailNotAllowed,
+            "the user's address is of another domain",
+        ))
+    }
+
+    /// The client for a provider whose description is not older than this.
+    async fn client(&self, max_age: Duration) -> Result<Client, Fault> {
+        // While one asks, the others wait for the answer.
+        let mut known = self.known.lock().await;
+        let fresh = known.take().filter(|known| known.at.elapsed() < max_age);
+        let current = match fresh {
+            Some(known) => known,
+            None => self.discover().await?,
+        };
+        *known = Some(current.clone());
+        drop(known);
+        let settings = &self.settings;
+        let secret = settings.client_secret.as_ref();
+        Ok(CoreClient::from_provider_metadata(
+            current.metadata,
+            ClientId::new(settings.client_id.clone()),
+            secret.map(|secret| ClientSecret::new(secret.expose_secret().to_owned())),
+        )
+        .set_redirect_uri(self.redirect_url.clone()))
+    }
+
+    async fn discover(&self) -> Result<Known, Fault> {
+        let issuer: IssuerUrl = self.settings.issuer.clone();
+        let metadata = CoreProviderMetadata::discover_async(issuer, &self.http)
+            .await
+            .map_err(|error| self.note(Fault::Unavailable, &error.to_string()))?;
+        Ok(Known {
+            at: Instant::now(),
+            metadata,
+        })
+    }
+
+    fn note_request<R: std::error::Error, T: openidconnect::ErrorResponse>(
+        &self,
+        error: &openidconnect::RequestTokenError<R, T>,
+    ) -> Fault {
+        use openidconnect::RequestTokenError::{Other, Parse, Request, ServerResponse};
+        // The provider's own words may repeat the code or a secret.
+        match error {
+            ServerResponse(_) => self.note(Fault::NotConfirmed, "it takes the code for no good"),
+            Request(_) => self.note(Fault::Unavailable, "it cannot be reached"),
+            Parse(..) | Other(_) => self.note(Fault::NotConfirmed, "its answer is no token"),
+        }
+    }
+
+    /// Writes down why a login failed; the client only learns what kind of failure it was.
+    fn note(&self, fault: Fault, reason: &str) -> Fault {
+        tracing::warn!(oidc.provider = %self.name, %fault, reason, "a login at a provider failed");
+        fault
+    }
+}
+
+fn is_fresh(issued_at: DateTime<Utc>) -> Result<(), String> {
+    let age = Utc::now() - issued_at;
+    if age > TOKEN_AGE || age < -LEEWAY {
+        return Err("the token is too old or from the future".into());
+    }
+    Ok(())
+}

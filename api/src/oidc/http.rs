@@ -1,0 +1,87 @@
+//! How providers are asked: guarded like every address that somebody has set, bounded in time and size.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use opb_core::outbound::OutboundPolicy;
+use opb_outbound::SystemLookup;
+use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
+
+/// How long a provider may take over an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(8);
+/// The largest answer, in bytes.
+const MAX_BODY_BYTES: usize = 512 * 1024;
+
+/// The client; clones share connections.
+#[derive(Clone)]
+pub(super) struct Http {
+    client: reqwest::Client,
+    policy: Arc<OutboundPolicy>,
+}
+
+/// Why there is no answer; without the address, which may hold a secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HttpError {
+    /// The policy for outbound connections forbids the address.
+    #[error("the address is not allowed")]
+    Forbidden,
+    /// The answer is larger than any honest one.
+    #[error("the answer is too large")]
+    TooLarge,
+    /// The request cannot be made.
+    #[error("the request cannot be made")]
+    Request,
+    /// No connection, or a broken one.
+    #[error("the provider cannot be reached")]
+    Connection,
+}
+
+impl Http {
+    /// Builds the client.
+    ///
+    /// # Errors
+    /// The TLS roots of the system cannot be read.
+    pub(super) fn new(policy: &Arc<OutboundPolicy>) -> anyhow::Result<Self> {
+        let client = opb_outbound::guarded(Arc::clone(policy), Arc::new(SystemLookup))
+            .timeout(ANSWER_TIME)
+            .build()?;
+        Ok(Self {
+            client,
+            policy: Arc::clone(policy),
+        })
+    }
+
+    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let request = reqwest::Request::try_from(request).map_err(|_| HttpError::Request)?;
+        // An address that is written as numbers never comes to the resolver.
+        if !self.policy.allows_host(request.url()) {
+            return Err(HttpError::Forbidden);
+        }
+        let answer = self
+            .client
+            .execute(request)
+            .await
+            .map_err(|_| HttpError::Connection)?;
+        let mut response = HttpResponse::new(Vec::new());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = answer.headers().clone();
+        let mut pieces = answer.bytes_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|_| HttpError::Connection)?;
+            if response.body().len() + piece.len() > MAX_BODY_BYTES {
+                return Err(HttpError::TooLarge);
+            }
+            response.body_mut().extend_from_slice(&piece);
+        }
+        Ok(response)
+    }
+}
+
+impl<'c> AsyncHttpClient<'c> for Http {
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.ask(request))
+    }
+}

@@ -1,0 +1,222 @@
+//! Comments on prompts and their moderation.
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use opb_core::{
+    community::{self, Comment, Moderation, NewComment, NewReport, ReportedComment},
+    library::Page,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::{Authenticated, Viewer},
+    paging::PageQuery,
+    parameters::{Path, Query},
+    problem::Result,
+};
+
+/// The new text of a comment.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateComment {
+    /// Markdown, 1 to 10,000 characters.
+    pub body: String,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_comments, create_comment))
+        .routes(routes!(update_comment, delete_comment))
+        .routes(routes!(list_replies))
+        .routes(routes!(report_comment))
+        .routes(routes!(moderate_comment))
+        .routes(routes!(list_reported_comments))
+}
+
+/// The comments on a prompt, newest first. Answers to them are lists of their own.
+#[utoipa::path(
+    get,
+    path = "/api/v1/prompts/{prompt}/comments",
+    tag = "community",
+    params(("prompt" = String, Path, description = "Slug or id"), PageQuery),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "A page of comments", body = Page<Comment>))
+)]
+async fn list_comments(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Path(prompt): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<Comment>>> {
+    let (before, limit) = query.by_id()?;
+    let mut conn = state.conn().await?;
+    let page = community::list_comments(&mut conn, viewer.as_ref(), &prompt, before, limit).await?;
+    Ok(Answer(page))
+}
+
+/// Comments on a prompt, or answers a comment on it.
+#[utoipa::path(
+    post,
+    path = "/api/v1/prompts/{prompt}/comments",
+    tag = "community",
+    params(("prompt" = String, Path, description = "Slug or id")),
+    request_body = NewComment,
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "The new comment", body = Comment),
+        (status = 429, description = "Faster than people write", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn create_comment(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(prompt): Path<String>,
+    Json(body): Json<NewComment>,
+) -> Result<(StatusCode, Answer<Comment>)> {
+    let mut conn = state.conn().await?;
+    let comment = community::create_comment(&mut conn, &user, &prompt, body).await?;
+    Ok((StatusCode::CREATED, Answer(comment)))
+}
+
+/// Changes the text of the caller's own comment.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/comments/{comment}",
+    tag = "community",
+    params(("comment" = Uuid, Path, description = "Id of the comment")),
+    request_body = UpdateComment,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The changed comment", body = Comment),
+        (status = 403, description = "Somebody else wrote it", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn update_comment(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(id): Path<Uuid>,
+    Json(body): Json<UpdateComment>,
+) -> Result<Answer<Comment>> {
+    let mut conn = state.conn().await?;
+    let comment = community::update_comment(&mut conn, &user, id, &body.body).await?;
+    Ok(Answer(comment))
+}
+
+/// Deletes the caller's own comment. Its text is gone; its place stays while it has answers.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/comments/{comment}",
+    tag = "community",
+    params(("comment" = Uuid, Path, description = "Id of the comment")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The comment is deleted"),
+        (status = 403, description = "Somebody else wrote it", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn delete_comment(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    community::delete_comment(&mut conn, &user, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The answers to a comment, oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/comments/{comment}/replies",
+    tag = "community",
+    params(("comment" = Uuid, Path, description = "Id of the comment"), PageQuery),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "A page of answers", body = Page<Comment>))
+)]
+async fn list_replies(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Path(id): Path<Uuid>,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<Comment>>> {
+    let (after, limit) = query.by_id()?;
+    let mut conn = state.conn().await?;
+    let page = community::list_replies(&mut conn, viewer.as_ref(), id, after, limit).await?;
+    Ok(Answer(page))
+}
+
+/// Reports a comment to the moderators.
+#[utoipa::path(
+    post,
+    path = "/api/v1/comments/{comment}/reports",
+    tag = "community",
+    params(("comment" = Uuid, Path, description = "Id of the comment")),
+    request_body = NewReport,
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "A moderator will look at it"),
+        (status = 403, description = "It is the caller's own comment", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many reports", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn report_comment(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(id): Path<Uuid>,
+    Json(body): Json<NewReport>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    community::report_comment(&mut conn, &user, id, &body).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Hides a comment with a reason, or shows it (again). Either way its open reports are closed.
+#[utoipa::path(
+    put,
+    path = "/api/v1/comments/{comment}/moderation",
+    tag = "community",
+    params(("comment" = Uuid, Path, description = "Id of the comment")),
+    request_body = Moderation,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The comment as moderators see it", body = Comment),
+        (status = 403, description = "Only moderators decide about comments", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn moderate_comment(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(id): Path<Uuid>,
+    Json(body): Json<Moderation>,
+) -> Result<Answer<Comment>> {
+    let mut conn = state.conn().await?;
+    let comment = community::moderate_comment(&mut conn, &user, id, &body).await?;
+    Ok(Answer(comment))
+}
+
+/// The comments that wait for a moderator, oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/comments/reported",
+    tag = "community",
+    params(PageQuery),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "A page of reported comments", body = Page<ReportedComment>),
+        (status = 403, description = "Only moderators decide about comments", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn list_reported_comments(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<ReportedComment>>> {
+    let (after, limit) = query.by_id()?;
+    let mut conn = state.conn().await?;
+    let page = community::list_reported_comments(&mut conn, &user, after, limit).await?;
+    Ok(Answer(page))
+}

@@ -1,0 +1,77 @@
+//! What was measured of a prompt.
+
+use axum::{Json as Answer, extract::State};
+use opb_core::{
+    community::{self, Evidence, EvidenceFilter},
+    library::Page,
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    AppState,
+    caller::Viewer,
+    paging::PageQuery,
+    parameters::{Path, Query},
+    problem::Result,
+};
+
+/// Which evidence.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EvidenceQuery {
+    /// That of simulated models instead of real ones.
+    #[serde(default)]
+    simulated: bool,
+    /// Only of the prompt version with this number.
+    version: Option<i32>,
+    /// Only on the benchmark with this slug.
+    benchmark: Option<String>,
+    /// Leave out what was measured on old versions of a benchmark.
+    #[serde(default)]
+    current: bool,
+    /// `next_cursor` of the page before; absent for the first page.
+    cursor: Option<String>,
+    /// The most entries to return; 50 when absent.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list_evidence))
+}
+
+/// The standings of a prompt's versions: newest version first, then the best proven. Real and simulated models are
+/// never in one list.
+#[utoipa::path(
+    get,
+    path = "/api/v1/prompts/{prompt}/evidence",
+    tag = "community",
+    params(("prompt" = String, Path, description = "Slug or id"), EvidenceQuery),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "A page of standings", body = Page<Evidence>))
+)]
+async fn list_evidence(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Path(prompt): Path<String>,
+    Query(query): Query<EvidenceQuery>,
+) -> Result<Answer<Page<Evidence>>> {
+    let filter = EvidenceFilter {
+        simulated: query.simulated,
+        version: query.version,
+        benchmark: query.benchmark,
+        current_only: query.current,
+    };
+    let page = PageQuery {
+        cursor: query.cursor,
+        limit: query.limit,
+    };
+    let mut conn = state.conn().await?;
+    let evidence = community::list_evidence(&mut conn, viewer.as_ref(), &prompt, &filter).await?;
+    Ok(Answer(page.cut(evidence, |line| {
+        format!("{}.{}.{}", line.version, line.benchmark, line.model_id)
+    })?))
+}

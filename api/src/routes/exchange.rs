@@ -1,0 +1,188 @@
+//! Prompts in and out, many at once. What an export answers is what an import takes as its source.
+
+use std::collections::VecDeque;
+
+use axum::{
+    Json as Answer,
+    body::{Body, Bytes},
+    extract::State,
+    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    response::IntoResponse,
+};
+use futures::stream;
+use opb_core::{
+    Error,
+    auth::CurrentUser,
+    library::{self, ImportReport, ImportSource, PortablePrompt},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{AppState, body::Json, caller::Authenticated, parameters::Query, problem::Result};
+
+/// How many prompts are read at once: an export of any length needs the memory of this many.
+const BATCH: i64 = 50;
+
+/// Prompts to import.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImportRequest {
+    /// True to see the report and keep nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// The prompts.
+    source: ImportSource,
+}
+
+/// What kind of export.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ExportQuery {
+    /// `json`, the default, or `files` for a folder of files with front matter.
+    #[serde(default)]
+    #[param(inline, required = false)]
+    format: ExportFormat,
+}
+
+/// How prompts are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ExportFormat {
+    /// One object for each prompt.
+    #[default]
+    Json,
+    /// One file for each version.
+    Files,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(import_prompts))
+        .routes(routes!(export_prompts))
+}
+
+/// Imports prompts of the caller, at most 1,000. What is there already is not added again; wrong rows harm no others.
+#[utoipa::path(
+    post,
+    path = "/api/v1/prompts/import",
+    tag = "library",
+    request_body = ImportRequest,
+    security(("bearer" = [])),
+    responses((status = 200, description = "What became of every row", body = ImportReport))
+)]
+async fn import_prompts(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Json(body): Json<ImportRequest>,
+) -> Result<Answer<ImportReport>> {
+    let reading = tokio::task::spawn_blocking(move || library::read_source(body.source));
+    let rows = reading
+        .await
+        .map_err(|error| Error::Internal(format!("reading a source ended early: {error}")))??;
+    let mut conn = state.conn().await?;
+    let report = library::import_prompts(&mut conn, &user, rows, body.dry_run).await?;
+    Ok(Answer(report))
+}
+
+/// All prompts of the caller with all their versions, by slug, as the source of an import.
+#[utoipa::path(
+    get,
+    path = "/api/v1/prompts/export",
+    tag = "library",
+    params(ExportQuery),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The prompts", body = ImportSource))
+)]
+async fn export_prompts(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Query(query): Query<ExportQuery>,
+) -> Result<impl IntoResponse> {
+    let export = Export {
+        state,
+        user,
+        format: query.format,
+        waiting: VecDeque::new(),
+        after: None,
+        stage: Stage::Start,
+    };
+    let body = Body::from_stream(stream::try_unfold(export, Export::next));
+    let headers = [
+        (CONTENT_TYPE, "application/json"),
+        (CONTENT_DISPOSITION, "attachment; filename=\"prompts.json\""),
+    ];
+    Ok((headers, body))
+}
+
+/// An export on its way. No connection is held while the client reads.
+struct Export {
+    state: AppState,
+    user: CurrentUser,
+    format: ExportFormat,
+    waiting: VecDeque<PortablePrompt>,
+    after: Option<String>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Start,
+    First,
+    Further,
+    Done,
+}
+
+impl Export {
+    /// The next piece of the document.
+    async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
+        if self.stage == Stage::Start {
+            self.stage = Stage::First;
+            let head = match self.format {
+                ExportFormat::Json => "{\"format\":\"json\",\"prompts\":[",
+                ExportFormat::Files => "{\"format\":\"files\",\"files\":[",
+            };
+            return Ok(Some((Bytes::from_static(head.as_bytes()), self)));
+        }
+        if self.stage == Stage::Done {
+            return Ok(None);
+        }
+        if self.waiting.is_empty() {
+            self.read().await.map_err(std::io::Error::other)?;
+        }
+        let Some(prompt) = self.waiting.pop_front() else {
+            self.stage = Stage::Done;
+            return Ok(Some((Bytes::from_static(b"\n]}\n"), self)));
+        };
+        let mut piece = Vec::new();
+        match self.format {
+            ExportFormat::Json => self.write(&mut piece, &prompt)?,
+            ExportFormat::Files => {
+                for file in library::to_files(&prompt) {
+                    self.write(&mut piece, &file)?;
+                }
+            }
+        }
+        Ok(Some((piece.into(), self)))
+    }
+
+    async fn read(&mut self) -> opb_core::Result<()> {
+        let mut conn = self.state.pool.acquire().await?;
+        let after = self.after.as_deref();
+        let prompts = library::export_prompts(&mut conn, &self.user, after, BATCH).await?;
+        self.after = prompts.last().and_then(|prompt| prompt.slug.clone());
+        self.waiting = prompts.into();
+        Ok(())
+    }
+
+    fn write(&mut self, piece: &mut Vec<u8>, value: &impl Serialize) -> std::io::Result<()> {
+        piece.extend_from_slice(if self.stage == Stage::First {
+            b"\n"
+        } else {
+            b",\n"
+        });
+        self.stage = Stage::Further;
+        Ok(serde_json::to_writer(piece, value)?)
+    }
+}

@@ -1,0 +1,343 @@
+//! Logging in through OpenID Connect providers, and linking them to one's account.
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{LOCATION, SET_COOKIE},
+    },
+    response::{AppendHeaders, IntoResponse, Response},
+};
+use chrono::Utc;
+use opb_core::{
+    Error,
+    auth::{self, Identity},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use super::auth::Session;
+use crate::{
+    AppState, Registration,
+    body::Json,
+    caller::LoggedIn,
+    client::Client,
+    oidc::{self, Fault, Progress, Provider, Returned},
+    parameters::{Path, Query},
+    problem::{Refusal, Result},
+    secret,
+};
+
+/// The page that takes a browser back; what is behind the `#` is for its script.
+const PAGE: &str = "account/oidc";
+
+/// A provider at which users may log in.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct OidcProvider {
+    /// Its name in addresses.
+    #[schema(example = "keycloak")]
+    pub name: String,
+    /// What people call it.
+    #[schema(example = "Our Keycloak")]
+    pub display_name: String,
+    /// Where a browser goes to log in.
+    #[schema(example = "/api/v1/auth/oidc/keycloak/start")]
+    pub start_path: String,
+}
+
+/// The code that the browser came back with.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OidcCode {
+    /// What stands behind `#code=`; it works once, for five minutes, in the browser that began the login.
+    #[serde(with = "secret")]
+    #[schema(value_type = String)]
+    pub code: SecretString,
+}
+
+/// What a provider sends a browser back with.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OidcReturn {
+    /// The provider's code
+    code: Option<String>,
+    /// What the provider was sent
+    state: Option<String>,
+    /// Why there is no code
+    error: Option<String>,
+    /// Who the provider is (RFC 9207)
+    iss: Option<String>,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_oidc_providers))
+        .routes(routes!(start_oidc_login))
+        .routes(routes!(finish_oidc_login))
+        .routes(routes!(login_oidc_user))
+        .routes(routes!(list_identities, link_identity))
+        .routes(routes!(delete_identity))
+}
+
+/// The providers at which users may log in.
+#[utoipa::path(
+    get,
+    path = "/api/v1/auth/oidc",
+    tag = "auth",
+    responses((status = 200, description = "The providers, by name", body = [OidcProvider]))
+)]
+async fn list_oidc_providers(State(state): State<AppState>) -> Answer<Vec<OidcProvider>> {
+    let providers = state.oidc.providers().map(|provider| OidcProvider {
+        name: provider.name.clone(),
+        display_name: provider.display_name().to_owned(),
+        start_path: format!("/api/v1/auth/oidc/{}/start", provider.name),
+    });
+    Answer(providers.collect())
+}
+
+/// Sends a browser to a provider to log in there.
+#[utoipa::path(
+    get,
+    path = "/api/v1/auth/oidc/{provider}/start",
+    tag = "auth",
+    params(("provider" = String, Path, description = "Name of a provider")),
+    responses((status = 303, description = "On to the provider; a cookie is set that the browser must bring back"))
+)]
+async fn start_oidc_login(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+) -> Result<Response> {
+    let provider = find(&state, &name)?;
+    match provider.start().await {
+        Ok((url, progress)) => {
+            let cookie = oidc::write(&progress, &state.master_key, state.is_secure());
+            redirect(url.as_str(), cookie)
+        }
+        Err(fault) => send_back(
+            &state,
+            &format!("error={fault}"),
+            oidc::clear(state.is_secure()),
+        ),
+    }
+}
+
+/// Takes a browser back from a provider, and sends it on to the page `/account/oidc` with a code or an error behind the `#`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/auth/oidc/{provider}/callback",
+    tag = "auth",
+    params(("provider" = String, Path, description = "Name of a provider"), OidcReturn),
+    responses((status = 303, description = "On to `/account/oidc#code=…` or `#error=…`, which is one of `login_refused`, `login_unknown`, `login_not_confirmed`, `email_not_allowed`, `provider_unavailable`"))
+)]
+async fn finish_oidc_login(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Query(query): Query<OidcReturn>,
+) -> Result<Response> {
+    let provider = find(&state, &name)?;
+    let secure = state.is_secure();
+    let progress = oidc::read(&headers, &state.master_key, secure);
+    match take_back(&state, provider, query, progress).await {
+        Ok(Ok((code, progress))) => {
+            let cookie = oidc::write(&progress, &state.master_key, secure);
+            send_back(&state, &format!("code={}", code.expose_secret()), cookie)
+        }
+        Ok(Err(fault)) => send_back(&state, &format!("error={fault}"), oidc::clear(secure)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Exchanges the code that the browser came back with for a session. Needs the cookie of the browser that began the login.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/oidc/exchange",
+    tag = "auth",
+    request_body = OidcCode,
+    responses(
+        (status = 200, description = "The user and their tokens", body = Session),
+        (status = 401, description = "The account is disabled", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Unknown users are not let in", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "An account has this email address: log in to it, and link the provider there with the same code", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn login_oidc_user(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    headers: HeaderMap,
+    Json(body): Json<OidcCode>,
+) -> Result<Response> {
+    let browser = browser(&state, &headers)?;
+    let code = body.code.expose_secret();
+    let collected = auth::collect_login(&state.accounts, code, &browser, &origin).await;
+    let (user, tokens) = collected.map_err(|error| {
+        let is_conflict = matches!(error, Error::Conflict(_));
+        let refusal = Refusal::from(error);
+        if is_conflict {
+            refusal.with_code("link_needed")
+        } else {
+            refusal
+        }
+    })?;
+    let tokens = tokens.into();
+    let cookie = oidc::clear(state.is_secure()).map_err(|_| broken())?;
+    let session = Answer(Session { user, tokens });
+    Ok((AppendHeaders([(SET_COOKIE, cookie)]), session).into_response())
+}
+
+/// The identities of the caller at providers.
+#[utoipa::path(
+    get,
+    path = "/api/v1/me/identities",
+    tag = "auth",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The identities, oldest first", body = [Identity]),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn list_identities(
+    State(state): State<AppState>,
+    LoggedIn { user, .. }: LoggedIn,
+) -> Result<Answer<Vec<Identity>>> {
+    let mut conn = state.conn().await?;
+    Ok(Answer(auth::list_identities(&mut conn, &user).await?))
+}
+
+/// Links an identity at a provider to the caller's account, with the code that the browser came back with.
+#[utoipa::path(
+    post,
+    path = "/api/v1/me/identities",
+    tag = "auth",
+    request_body = OidcCode,
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "The identity; from now on it logs in to this account", body = Identity),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The identity is linked to an account already", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn link_identity(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, .. }: LoggedIn,
+    headers: HeaderMap,
+    Json(body): Json<OidcCode>,
+) -> Result<(StatusCode, Answer<Identity>)> {
+    let browser = browser(&state, &headers)?;
+    let mut conn = state.conn().await?;
+    let code = body.code.expose_secret();
+    let identity = auth::link_identity(&mut conn, &user, code, &browser, &origin).await?;
+    Ok((StatusCode::CREATED, Answer(identity)))
+}
+
+/// Removes an identity of the caller; it logs in to this account no more.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/me/identities/{identity}",
+    tag = "auth",
+    params(("identity" = Uuid, Path, description = "Id of an identity")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The identity is removed"),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is the only way to log in to the account", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn delete_identity(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    LoggedIn { user, .. }: LoggedIn,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    auth::delete_identity(&mut conn, &user, id, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Checks that this browser began this login, lets the provider confirm it, and keeps it for the client.
+async fn take_back(
+    state: &AppState,
+    provider: &Provider,
+    query: OidcReturn,
+    progress: Option<Progress>,
+) -> Result<Result<(SecretString, Progress), Fault>, Error> {
+    let Some(Progress::Started {
+        provider: started_at,
+        state: expected,
+        nonce,
+        verifier,
+        browser,
+        ..
+    }) = progress
+    else {
+        return Ok(Err(Fault::Unknown));
+    };
+    // Both are random and of one login only, so how long the comparison takes tells nothing of use.
+    if started_at != provider.name || query.state.as_deref() != Some(expected.as_str()) {
+        return Ok(Err(Fault::Unknown));
+    }
+    let (Some(code), None) = (query.code, query.error) else {
+        return Ok(Err(Fault::Refused));
+    };
+    let returned = Returned {
+        code,
+        issuer: query.iss,
+    };
+    let mut confirmed = match provider.finish(returned, nonce, verifier).await {
+        Ok(confirmed) => confirmed,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    confirmed.may_register =
+        provider.creates_users() && state.accounts.registration == Registration::Open;
+    let mut conn = state.pool.acquire().await?;
+    let code = auth::keep_login(&mut conn, &confirmed, &browser).await?;
+    let at = Utc::now();
+    Ok(Ok((code, Progress::Confirmed { browser, at })))
+}
+
+/// The secret of the browser that a confirmed login belongs to.
+fn browser(state: &AppState, headers: &HeaderMap) -> Result<String> {
+    match oidc::read(headers, &state.master_key, state.is_secure()) {
+        Some(Progress::Confirmed { browser, .. }) => Ok(browser),
+        Some(Progress::Started { .. }) | None => Err(Refusal::invalid(
+            "code",
+            "comes without the cookie of the browser that began the login; log in again",
+        )),
+    }
+}
+
+fn find<'a>(state: &'a AppState, name: &str) -> Result<&'a Provider> {
+    let found = state.oidc.find(name);
+    found.ok_or_else(|| Error::NotFound("the provider".into()).into())
+}
+
+/// Sends a browser to our own page.
+fn send_back<E>(
+    state: &AppState,
+    fragment: &str,
+    cookie: Result<HeaderValue, E>,
+) -> Result<Response> {
+    let page = state
+        .public_url
+        .as_ref()
+        .and_then(|url| url.join(PAGE).ok());
+    let mut page = page.ok_or_else(broken)?;
+    page.set_fragment(Some(fragment));
+    redirect(page.as_str(), cookie)
+}
+
+fn redirect<E>(url: &str, cookie: Result<HeaderValue, E>) -> Result<Response> {
+    let location = HeaderValue::try_from(url).map_err(|_| broken())?;
+    let cookie = cookie.map_err(|_| broken())?;
+    let headers = AppendHeaders([(LOCATION, location), (SET_COOKIE, cookie)]);
+    Ok((StatusCode::SEE_OTHER, headers).into_response())
+}
+
+fn broken() -> Refusal {
+    Error::Internal("an address or a cookie cannot be written into a header".into()).into()
+}

@@ -1,0 +1,111 @@
+//! Profiles, and everything that is one user's.
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    http::header::{CACHE_CONTROL, CONTENT_DISPOSITION},
+    response::IntoResponse,
+};
+use opb_core::community::{self, Profile, ProfileSettings};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::{Authenticated, LoggedIn, Viewer},
+    parameters::Path,
+    problem::Result,
+};
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(get_profile))
+        .routes(routes!(get_own_profile, set_own_profile))
+        .routes(routes!(export_own_data))
+}
+
+/// A user as the caller may see them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/{username}",
+    tag = "community",
+    params(("username" = String, Path, description = "Name of the user")),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "The profile", body = Profile))
+)]
+async fn get_profile(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Path(username): Path<String>,
+) -> Result<Answer<Profile>> {
+    let mut conn = state.conn().await?;
+    let profile = community::find_profile(&mut conn, viewer.as_ref(), &username).await?;
+    Ok(Answer(profile))
+}
+
+/// What the caller says about themselves, and what of it others see.
+#[utoipa::path(
+    get,
+    path = "/api/v1/me/profile",
+    tag = "community",
+    security(("bearer" = [])),
+    responses((status = 200, description = "The settings", body = ProfileSettings))
+)]
+async fn get_own_profile(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+) -> Result<Answer<ProfileSettings>> {
+    let mut conn = state.conn().await?;
+    let settings = community::find_profile_settings(&mut conn, &user).await?;
+    Ok(Answer(settings))
+}
+
+/// Replaces what the caller says about themselves, and what of it others see.
+#[utoipa::path(
+    put,
+    path = "/api/v1/me/profile",
+    tag = "community",
+    request_body = ProfileSettings,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The settings", body = ProfileSettings),
+        (status = 403, description = "The API key lacks the scope for this", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn set_own_profile(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Json(body): Json<ProfileSettings>,
+) -> Result<Answer<ProfileSettings>> {
+    let mut conn = state.conn().await?;
+    community::update_profile_settings(&mut conn, &user, &body).await?;
+    Ok(Answer(body))
+}
+
+/// Everything that is the caller's, as one JSON object without any secret. Items of benchmarks and evaluations of
+/// runs can be millions; their addresses stand in their place.
+#[utoipa::path(
+    get,
+    path = "/api/v1/me/export",
+    tag = "community",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "Account, profile, sessions, keys, prompts, benchmarks, runs, votes, favourites, comments, reports, collections, preferences", body = Object),
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn export_own_data(
+    State(state): State<AppState>,
+    LoggedIn { user, .. }: LoggedIn,
+) -> Result<impl IntoResponse> {
+    let mut conn = state.conn().await?;
+    let data = community::export_own_data(&mut conn, &user).await?;
+    let headers = [
+        (
+            CONTENT_DISPOSITION,
+            "attachment; filename=\"openpromptbank-own-data.json\"",
+        ),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, Answer(data)))
+}

@@ -1,0 +1,53 @@
+//! The community's own leaderboard: all public prompts by votes, by trend, by measured quality, combined.
+
+use axum::{Json as Answer, extract::State};
+use opb_core::{
+    community::{self, RankOrder, RankedPrompt},
+    library::Page,
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{AppState, caller::Viewer, paging::check_limit, parameters::Query, problem::Result};
+
+/// Which part of the list, in which order.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RankQuery {
+    /// What to order by, highest first; `combined` when absent.
+    #[serde(default)]
+    #[param(inline)]
+    sort: RankOrder,
+    /// `next_cursor` of the page before, in the same order; absent for the first page.
+    cursor: Option<String>,
+    /// The most entries to return; 50 when absent.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list_ranked_prompts))
+}
+
+/// All public prompts, best first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/leaderboards/community",
+    tag = "community",
+    params(RankQuery),
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "A page of prompts", body = Page<RankedPrompt>))
+)]
+async fn list_ranked_prompts(
+    State(state): State<AppState>,
+    _viewer: Viewer,
+    Query(query): Query<RankQuery>,
+) -> Result<Answer<Page<RankedPrompt>>> {
+    let limit = check_limit(query.limit)?;
+    let mut conn = state.conn().await?;
+    let cursor = query.cursor.as_deref();
+    let page = community::list_ranked_prompts(&mut conn, query.sort, cursor, limit).await?;
+    Ok(Answer(page))
+}

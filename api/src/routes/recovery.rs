@@ -1,0 +1,153 @@
+//! What is done with links that come by mail: choosing a new password, showing that an address is one's own.
+
+use axum::{extract::State, http::StatusCode};
+use opb_core::{Error, auth};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::LoggedIn,
+    client::Client,
+    problem::{Refusal, Result},
+    secret,
+};
+
+/// What asking for a new password needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestPasswordReset {
+    /// The email address of the account.
+    pub email: String,
+}
+
+/// What choosing a new password needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmPasswordReset {
+    /// The token of the link: what stands behind `#token=`.
+    #[serde(with = "secret")]
+    #[schema(value_type = String)]
+    pub token: SecretString,
+    /// The new password: 8 to 128 characters, and not easy to guess.
+    #[serde(with = "secret")]
+    #[schema(value_type = String, format = Password)]
+    pub password: SecretString,
+}
+
+/// What showing that an address is one's own needs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyEmail {
+    /// The token of the link: what stands behind `#token=`.
+    #[serde(with = "secret")]
+    #[schema(value_type = String)]
+    pub token: SecretString,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(request_password_reset))
+        .routes(routes!(confirm_password_reset))
+        .routes(routes!(verify_email))
+        .routes(routes!(request_email_verification))
+}
+
+/// Sends a link to choose a new password, if an account has this address. The answer is the same if none has.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/password-reset",
+    tag = "auth",
+    request_body = RequestPasswordReset,
+    responses(
+        (status = 202, description = "If an account has this address, a link is on its way; it works once, for 30 minutes"),
+        (status = 403, description = "This server sends no mail", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests for this address or from yours", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn request_password_reset(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    Json(body): Json<RequestPasswordReset>,
+) -> Result<StatusCode> {
+    auth::request_password_reset(&state.accounts, &body.email, &origin)
+        .await
+        .map_err(name_missing_mail)?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Sets a new password with the token of a link, and ends all sessions of the account.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/password-reset/confirm",
+    tag = "auth",
+    request_body = ConfirmPasswordReset,
+    responses(
+        (status = 204, description = "The password is changed; log in with it"),
+        (status = 409, description = "The account has changed meanwhile", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many wrong tokens from this address", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn confirm_password_reset(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    Json(body): Json<ConfirmPasswordReset>,
+) -> Result<StatusCode> {
+    let token = body.token.expose_secret();
+    auth::reset_password(&state.accounts, token, body.password, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes note that an address belongs to its user, with the token of a link that was sent there.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/verify-email",
+    tag = "auth",
+    request_body = VerifyEmail,
+    responses((status = 204, description = "The address is verified"))
+)]
+async fn verify_email(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    Json(body): Json<VerifyEmail>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    auth::verify_email(&mut conn, body.token.expose_secret(), &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends the caller another link to verify their address.
+#[utoipa::path(
+    post,
+    path = "/api/v1/me/email-verification",
+    tag = "auth",
+    security(("bearer" = [])),
+    responses(
+        (status = 202, description = "A link is on its way; it works once, for 24 hours"),
+        (status = 403, description = "This server sends no mail, or an API key asks", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The address is verified already", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many mails", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn request_email_verification(
+    State(state): State<AppState>,
+    LoggedIn { user, .. }: LoggedIn,
+) -> Result<StatusCode> {
+    auth::request_email_verification(&state.accounts, &user)
+        .await
+        .map_err(name_missing_mail)?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+fn name_missing_mail(error: Error) -> Refusal {
+    let is_missing = matches!(error, Error::Forbidden(_));
+    let refusal = Refusal::from(error);
+    if is_missing {
+        refusal.with_code("mail_not_set")
+    } else {
+        refusal
+    }
+}

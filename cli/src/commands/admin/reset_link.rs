@@ -1,0 +1,80 @@
+//! `opb admin reset-link`: makes a link with which a user chooses a new password, for banks without a mail server.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use opb_core::{Error, auth, config::LogSettings, mail::parse_public_url};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use url::Url;
+
+use super::database::Database;
+use crate::{
+    commands::{print, print_json, up::start_log},
+    data_folder::DataFolder,
+    outcome::{BadUsage, Outcome},
+};
+
+/// Print a link with which a user chooses a new password; it works once, for 30 minutes
+///
+/// Give it to the user and to nobody else. The bank may serve meanwhile.
+#[derive(Debug, Args)]
+pub struct ResetLink {
+    /// The username
+    username: String,
+    /// Address at which people reach the bank; where it serves, without it
+    #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
+    public_url: Option<Url>,
+    /// Folder of the bank; without it, the user's own
+    #[arg(
+        long,
+        env = "OPB_DATA_DIR",
+        value_name = "DIR",
+        help_heading = "Database"
+    )]
+    data: Option<PathBuf>,
+    /// Address of the Postgres server of a bank that does not use an embedded one
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Database"
+    )]
+    database_url: Option<SecretString>,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+impl ResetLink {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        start_log(&self.log)?;
+        let public_url = self.public_url()?;
+        let database = Database::open(self.data.as_deref(), self.database_url.as_ref()).await?;
+        let mut conn = database.pool.acquire().await?;
+        let made = auth::create_reset_link(&mut conn, &self.username, &public_url).await;
+        drop(conn);
+        database.close().await?;
+        let link = made.map_err(|error| match error {
+            Error::NotFound(_) => BadUsage(error.to_string()).into(),
+            error => anyhow::Error::from(error),
+        })?;
+        if json {
+            print_json(&json!({"link": link.expose_secret()}))?;
+        } else {
+            print(link.expose_secret())?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// The setting, or where the bank of the data folder serves now.
+    fn public_url(&self) -> anyhow::Result<Url> {
+        if let Some(url) = &self.public_url {
+            return Ok(url.clone());
+        }
+        let served = DataFolder::new(self.data.as_deref()).url();
+        let url = served.and_then(|url| parse_public_url(&url).ok());
+        let message = "the bank does not serve from here: name its address with --public-url";
+        url.ok_or_else(|| BadUsage(message.to_owned()).into())
+    }
+}

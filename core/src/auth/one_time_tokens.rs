@@ -1,0 +1,132 @@
+//! Tokens of links that work once: 256 random bits, kept as a hash, bound to one purpose, one user and one address.
+
+use std::time::Duration;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{Error, Result};
+
+/// What a link is for; a token of one purpose is none of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "one_time_token_purpose", rename_all = "snake_case")]
+pub(super) enum Purpose {
+    /// Choose a new password.
+    PasswordReset,
+    /// Show that an address is one's own.
+    EmailVerification,
+}
+
+/// A token that is still good, and whose it is.
+pub(super) struct Found {
+    pub(super) id: Uuid,
+    pub(super) user_id: i64,
+    pub(super) username: String,
+    /// The user's address.
+    pub(super) email: String,
+    /// True if the token was sent to that address, so whoever has it reads that mail.
+    pub(super) was_mailed: bool,
+    /// True if the user has shown before that the address is theirs.
+    pub(super) is_verified: bool,
+}
+
+/// Makes a token. `email` is where it will be sent.
+pub(super) async fn issue(
+    conn: &mut PgConnection,
+    purpose: Purpose,
+    user_id: i64,
+    email: Option<&str>,
+    lifetime: Duration,
+) -> Result<SecretString> {
+    let token = random_secret();
+    sqlx::query!(
+        "-- one_time_tokens::issue
+        insert into one_time_tokens (id, purpose, user_id, secret_hash, email, expires_at)
+        values ($1, $2, $3, $4, $5, now() + $6 * interval '1 second')",
+        Uuid::now_v7(),
+        purpose as Purpose,
+        user_id,
+        &hash_secret(&token),
+        email,
+        lifetime.as_secs_f64()
+    )
+    .execute(conn)
+    .await?;
+    Ok(token.into())
+}
+
+/// Finds a token, without using it up. One that was sent to an address works only while that is the user's address.
+pub(super) async fn find(conn: &mut PgConnection, purpose: Purpose, token: &str) -> Result<Found> {
+    let found = sqlx::query_as!(
+        Found,
+        r#"-- one_time_tokens::find
+        select one_time_tokens.id, users.id as user_id, users.username, users.email,
+               one_time_tokens.email is not null as "was_mailed!",
+               users.email_verified_at is not null as "is_verified!"
+        from one_time_tokens join users on users.id = one_time_tokens.user_id
+        where secret_hash = $1 and purpose = $2 and expires_at > now() and users.disabled_at is null
+          and (one_time_tokens.email is null or lower(one_time_tokens.email) = lower(users.email))"#,
+        &hash_secret(token),
+        purpose as Purpose
+    )
+    .fetch_optional(conn)
+    .await?;
+    found.ok_or_else(refusal)
+}
+
+/// Uses a token up, and with it all others of its user and purpose. Of two who try at once, one is refused.
+pub(super) async fn use_up(conn: &mut PgConnection, purpose: Purpose, token: &Found) -> Result<()> {
+    let used = sqlx::query!(
+        "-- one_time_tokens::use_up (this)
+        delete from one_time_tokens where id = $1",
+        token.id
+    )
+    .execute(&mut *conn)
+    .await?;
+    if used.rows_affected() == 0 {
+        return Err(refusal());
+    }
+    sqlx::query!(
+        "-- one_time_tokens::use_up (others)
+        delete from one_time_tokens where user_id = $1 and purpose = $2",
+        token.user_id,
+        purpose as Purpose
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Deletes tokens that nobody can use any more.
+pub(super) async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "-- one_time_tokens::delete_expired
+        delete from one_time_tokens
+        where id in (select id from one_time_tokens where expires_at < now() order by expires_at limit 1000)"
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
+/// 256 random bits as text that needs no escaping in an address.
+pub(super) fn random_secret() -> String {
+    let mut bytes = [0_u8; 32];
+    rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// What is kept of such a secret. Looking a hash up tells an attacker nothing, so no constant-time comparison is needed.
+pub(super) fn hash_secret(secret: &str) -> Vec<u8> {
+    Sha256::digest(secret.as_bytes()).to_vec()
+}
+
+fn refusal() -> Error {
+    Error::invalid(
+        "token",
+        "is wrong, expired or already used; ask for a new link",
+    )
+}

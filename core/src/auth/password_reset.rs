@@ -1,0 +1,246 @@
+//! A new password for somebody who has lost the old one: by a link that is mailed, or that the operator prints.
+//!
+//! Asking must not tell whether an address has an account, neither by the answer nor by its time.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::Instant;
+use url::Url;
+
+use super::{
+    Accounts, AuditEvent, Origin,
+    audit::record,
+    letters::Reader,
+    names::normalise,
+    one_time_tokens::{self, Found, Purpose},
+    sessions::revoke,
+    throttle::{self, Bucket},
+};
+use crate::{Error, Result, mail};
+
+/// For how long a link works.
+pub const RESET_LIFETIME: Duration = Duration::from_mins(30);
+/// Every request is answered so long after it came: far longer than either way through the database takes.
+const ANSWER_AFTER: Duration = Duration::from_millis(250);
+/// So many mails to one address are free.
+const RESETS_PER_ACCOUNT: u32 = 3;
+/// So many requests from one address are free.
+const RESETS_PER_ADDRESS: u32 = 20;
+/// Where a link leads.
+const PAGE: &str = "account/reset-password";
+
+/// Sends a link to choose a new password, if an account has this address. Nobody can tell whether one has.
+///
+/// # Errors
+/// [`Error::Forbidden`] if the operator has set no mail server; [`Error::TooManyAttempts`], with or without an account.
+pub async fn request_password_reset(
+    accounts: &Accounts,
+    email: &str,
+    origin: &Origin,
+) -> Result<()> {
+    if accounts.outbox.is_none() {
+        return Err(Error::Forbidden(
+            "this server sends no mail; ask its operator for a link (opb admin reset-link)",
+        ));
+    }
+    let answer_at = Instant::now() + ANSWER_AFTER;
+    let asked = ask(accounts, &normalise(email).replace('\0', ""), origin).await;
+    tokio::time::sleep_until(answer_at).await;
+    asked
+}
+
+/// Sets the password of whoever has a token, and ends all sessions of its user.
+///
+/// If the token was mailed, the address is the user's from now on. If that was not known before, somebody else may have
+/// opened the account with it: then API keys and identities that were added before are removed, too.
+///
+/// # Errors
+/// [`Error::Invalid`] for a token that is wrong, expired or used, and for a password that breaks a rule: the token stays good
+/// then; [`Error::TooManyAttempts`].
+pub async fn reset_password(
+    accounts: &Accounts,
+    token: &str,
+    password: SecretString,
+    origin: &Origin,
+) -> Result<()> {
+    let found = find_token(accounts, token, origin).await?;
+    let turn = accounts.passwords.turn().await?;
+    let known = vec![found.username.clone(), found.email.clone()];
+    let hash = turn.hash("password", password, known).await?;
+    let mut conn = accounts.pool.acquire().await?;
+    let mut tx = conn.begin().await?;
+    one_time_tokens::use_up(&mut tx, Purpose::PasswordReset, &found).await?;
+    store(&mut tx, &found, &hash).await?;
+    revoke(&mut tx, found.user_id, None, None).await?;
+    if found.was_mailed && !found.is_verified {
+        remove_other_ways_in(&mut tx, found.user_id).await?;
+    }
+    throttle::forget(&mut tx, &Bucket::login_of_user(found.user_id)).await?;
+    record(
+        &mut tx,
+        AuditEvent::PasswordReset,
+        Some(found.user_id),
+        Some(&found.username),
+        None,
+        Some(origin),
+    )
+    .await?;
+    if let Some(outbox) = &accounts.outbox {
+        let reader = Reader {
+            username: &found.username,
+            email: &found.email,
+            bank: &outbox.public_url,
+        };
+        outbox.post(&mut tx, reader.password_changed()).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Makes a link for a user of this name, to be given to them by the operator.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such user, or they are disabled.
+pub async fn create_reset_link(
+    conn: &mut PgConnection,
+    username: &str,
+    public_url: &Url,
+) -> Result<SecretString> {
+    let mut tx = conn.begin().await?;
+    let user = sqlx::query!(
+        "-- password_reset::create_reset_link
+        select id, username from users where lower(username) = lower($1) and disabled_at is null",
+        normalise(username)
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or_else(|| Error::NotFound(format!("an enabled user `{username}`")))?;
+    let token = one_time_tokens::issue(
+        &mut tx,
+        Purpose::PasswordReset,
+        user.id,
+        None,
+        RESET_LIFETIME,
+    )
+    .await?;
+    record(
+        &mut tx,
+        AuditEvent::PasswordResetLinkPrinted,
+        Some(user.id),
+        Some(&user.username),
+        None,
+        None,
+    )
+    .await?;
+    tx.commit().await?;
+    mail::link(public_url, PAGE, token.expose_secret())
+}
+
+async fn ask(accounts: &Accounts, email: &str, origin: &Origin) -> Result<()> {
+    let Some(outbox) = &accounts.outbox else {
+        return Ok(());
+    };
+    let mut conn = accounts.pool.acquire().await?;
+    let (account, address) = (Bucket::reset_of(email), Bucket::reset_from(origin.address));
+    throttle::check(&mut conn, &[&account, &address]).await?;
+    throttle::count(&mut conn, &account, RESETS_PER_ACCOUNT).await?;
+    throttle::count(&mut conn, &address, RESETS_PER_ADDRESS).await?;
+    let mut tx = conn.begin().await?;
+    // An account that has no password and never had a mailbox, such as the program's own, gets no door by mail.
+    let user = sqlx::query!(
+        "-- password_reset::ask
+        select id, username, email
+        from users
+        where lower(email) = lower($1) and disabled_at is null
+          and (password_hash is not null or email_verified_at is not null)",
+        email
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    record(
+        &mut tx,
+        AuditEvent::PasswordResetRequested,
+        user.as_ref().map(|user| user.id),
+        user.as_ref().map(|user| user.username.as_str()),
+        None,
+        Some(origin),
+    )
+    .await?;
+    if let Some(user) = user {
+        let token = one_time_tokens::issue(
+            &mut tx,
+            Purpose::PasswordReset,
+            user.id,
+            Some(&user.email),
+            RESET_LIFETIME,
+        )
+        .await?;
+        let link = mail::link(&outbox.public_url, PAGE, token.expose_secret())?;
+        let reader = Reader {
+            username: &user.username,
+            email: &user.email,
+            bank: &outbox.public_url,
+        };
+        outbox
+            .post(&mut tx, reader.password_reset(&link, RESET_LIFETIME))
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Finds a token; who guesses at tokens is throttled like who guesses at passwords.
+async fn find_token(accounts: &Accounts, token: &str, origin: &Origin) -> Result<Found> {
+    let mut conn = accounts.pool.acquire().await?;
+    let address = Bucket::login_from(origin.address);
+    throttle::check(&mut conn, &[&address]).await?;
+    let found = one_time_tokens::find(&mut conn, Purpose::PasswordReset, token).await;
+    if matches!(found, Err(Error::Invalid(_))) {
+        let free = accounts.limits.login_failures_per_address;
+        throttle::count(&mut conn, &address, free).await?;
+    }
+    found
+}
+
+async fn store(conn: &mut PgConnection, found: &Found, hash: &str) -> Result<()> {
+    // The address is asked for once more: it may have changed since the token was looked up.
+    let stored = sqlx::query!(
+        "-- password_reset::store
+        update users
+        set password_hash = $2,
+            email_verified_at = case when $4 then coalesce(email_verified_at, now()) else email_verified_at end
+        where id = $1 and email = $3 and disabled_at is null",
+        found.user_id,
+        hash,
+        found.email,
+        found.was_mailed
+    )
+    .execute(conn)
+    .await?;
+    if stored.rows_affected() == 0 {
+        return Err(Error::Conflict(
+            "the account has changed meanwhile; ask for a new link".into(),
+        ));
+    }
+    Ok(())
+}
+
+async fn remove_other_ways_in(conn: &mut PgConnection, user_id: i64) -> Result<()> {
+    sqlx::query!(
+        "-- password_reset::remove_other_ways_in (identities)
+        delete from identities where user_id = $1",
+        user_id
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "-- password_reset::remove_other_ways_in (API keys)
+        update api_keys set revoked_at = now() where user_id = $1 and revoked_at is null",
+        user_id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Evidence: what was measured of each version of a prompt, and whether it still holds.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{Result, auth::CurrentUser, library::find_prompt};
+
+/// A standing of a version of the prompt.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Evidence {
+    /// `slug@number` of the prompt version.
+    pub prompt: String,
+    /// The number of the prompt version.
+    pub version: i32,
+    /// `slug@number` of the benchmark version.
+    pub benchmark: String,
+    /// The benchmark's title.
+    pub benchmark_title: String,
+    /// True when the benchmark has a newer version: this was measured on an old one.
+    pub stale: bool,
+    /// `provider:name` of the model.
+    pub model: String,
+    /// The model's id, which tells apart models of one name with other parameters.
+    pub model_id: Uuid,
+    /// What is sent along with every call.
+    #[schema(value_type = Object)]
+    pub parameters: serde_json::Value,
+    /// True when the answers are simulated; the two kinds are never in one list.
+    pub simulated: bool,
+    /// Mean of the scored evaluations, 0 to 1.
+    pub score: f64,
+    /// Lower end of the score's 95 % interval.
+    pub score_low: f64,
+    /// Upper end of the score's interval.
+    pub score_high: f64,
+    /// How the interval was computed: `wilson`, `student` or `clustered`.
+    pub interval_method: String,
+    /// The best rank that the evidence allows on its leaderboard.
+    pub rank_low: i32,
+    /// The worst rank that the evidence allows.
+    pub rank_high: i32,
+    /// Items with at least one score.
+    pub items: i32,
+    /// Evaluations, errors included.
+    pub evaluations: i64,
+    /// Evaluations that ended in an error.
+    pub errors: i64,
+    /// Micro-dollars for 1,000 evaluations, if the price is known.
+    pub cost_per_1000_microusd: Option<i64>,
+    /// Median latency in milliseconds.
+    pub latency_p50_ms: Option<f64>,
+    /// 95th percentile of the latency in milliseconds.
+    pub latency_p95_ms: Option<f64>,
+    /// The run that measured it.
+    pub run_id: Uuid,
+    /// When it was computed.
+    pub measured_at: DateTime<Utc>,
+}
+
+/// Which evidence.
+#[derive(Debug, Clone, Default)]
+pub struct EvidenceFilter {
+    /// That of simulated models instead of real ones.
+    pub simulated: bool,
+    /// Only of this version.
+    pub version: Option<i32>,
+    /// Only on this benchmark, by slug.
+    pub benchmark: Option<String>,
+    /// Leave out what was measured on old versions of a benchmark.
+    pub current_only: bool,
+}
+
+/// The standings of a prompt's versions on benchmarks that the viewer may find: newest version first, then the best
+/// proven. A board has one line for each prompt version and model, so the list is short; its end is cut at 1,000.
+///
+/// # Errors
+/// [`Error::NotFound`](crate::Error::NotFound), also for a private prompt of somebody else.
+pub async fn list_evidence(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    prompt: &str,
+    filter: &EvidenceFilter,
+) -> Result<Vec<Evidence>> {
+    let prompt = find_prompt(conn, viewer, prompt).await?;
+    let evidence = sqlx::query_as!(
+        Evidence,
+        r#"-- evidence::list_evidence
+        select $2 || '@' || prompt_versions.number as "prompt!", prompt_versions.number as version,
+               benchmarks.slug || '@' || benchmark_versions.number as "benchmark!", benchmarks.title as benchmark_title,
+               benchmark_versions.number < newest.number as "stale!",
+               providers.name || ':' || models.name as "model!", models.id as model_id, models.parameters, simulated,
+               score, score_low, score_high, interval_method, rank_low, rank_high, items, evaluations, errors,
+               cost_per_1000_microusd, latency_p50_ms, latency_p95_ms, run_id, standings.updated_at as measured_at
+        from prompt_versions
+        join standings on standings.prompt_version_id = prompt_versions.id
+        join benchmark_versions on benchmark_versions.id = standings.benchmark_version_id
+        join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
+        join lateral (select max(number) as number from benchmark_versions where benchmark_id = benchmarks.id) newest on true
+        join models on models.id = standings.model_id
+        join providers on providers.id = models.provider_id
+        where prompt_versions.prompt_id = $1
+          and simulated = $3
+          and ($4::integer is null or prompt_versions.number = $4)
+          and ($5::text is null or benchmarks.slug = $5)
+          and (not $6 or benchmark_versions.number = newest.number)
+          and (benchmarks.visibility = 'public' or benchmarks.owner_id = $7 or $8)
+        order by prompt_versions.number desc, score_low desc, 3, 6, models.id
+        limit 1000"#,
+        prompt.id,
+        prompt.slug,
+        filter.simulated,
+        filter.version,
+        filter.benchmark,
+        filter.current_only,
+        viewer.map(|user| user.id),
+        viewer.is_some_and(CurrentUser::is_admin)
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(evidence)
+}

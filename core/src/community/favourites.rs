@@ -1,0 +1,83 @@
+//! Favourites: prompts that a user keeps at hand.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{RankedPrompt, profiles, ranks};
+use crate::{Error, Result, auth::CurrentUser, library::Page, library::find_prompt};
+
+/// Keeps a prompt at hand; again changes nothing.
+///
+/// # Errors
+/// [`Error::NotFound`], also for a private prompt of somebody else.
+pub async fn set_favourite(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    prompt: &str,
+) -> Result<()> {
+    let prompt = find_prompt(conn, Some(user), prompt).await?;
+    sqlx::query!(
+        "-- favourites::set_favourite
+        insert into favourites (id, user_id, prompt_id) values ($1, $2, $3)
+        on conflict (user_id, prompt_id) do nothing",
+        Uuid::now_v7(),
+        user.id,
+        prompt.id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Lets go of a prompt, if it was a favourite.
+///
+/// # Errors
+/// [`Error::NotFound`], also for a private prompt of somebody else.
+pub async fn delete_favourite(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    prompt: &str,
+) -> Result<()> {
+    let prompt = find_prompt(conn, Some(user), prompt).await?;
+    sqlx::query!(
+        "-- favourites::delete_favourite
+        delete from favourites where user_id = $1 and prompt_id = $2",
+        user.id,
+        prompt.id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A page of a user's favourites that the viewer may find, newest first.
+///
+/// # Errors
+/// [`Error::NotFound`] when the user does not show them to the viewer.
+pub async fn list_favourites(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    username: &str,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Page<RankedPrompt>> {
+    let shown = profiles::find_shown(conn, viewer, username).await?;
+    if !shown.favourites {
+        return Err(Error::NotFound(format!("the user `{username}`")));
+    }
+    let mut query = ranks::select("favourites::list_favourites", "favourites.id::text");
+    query
+        .push(" join favourites on favourites.prompt_id = prompts.id where favourites.user_id = ")
+        .push_bind(shown.user_id)
+        .push(" and prompts.deleted_at is null and (prompts.visibility = 'public' or prompts.owner_id = ")
+        .push_bind(viewer.map(|user| user.id))
+        .push(")");
+    if let Some(before) = before {
+        query.push(" and favourites.id < ").push_bind(before);
+    }
+    query.push(" order by favourites.id desc");
+    ranks::fetch(conn, query, limit, |row| {
+        row.place.clone().unwrap_or_default()
+    })
+    .await
+}

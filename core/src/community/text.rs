@@ -1,0 +1,45 @@
+//! The lengths of what people write. Texts are kept as they were written; making them safe is for whoever shows them.
+
+use crate::{Error, Result};
+
+/// Refuses a text with fewer or more characters than allowed, a blank one where something must be said, and NUL.
+pub(super) fn check_length(
+    path: &str,
+    text: &str,
+    allowed: std::ops::RangeInclusive<usize>,
+) -> Result<()> {
+    let characters = text.chars().count();
+    let is_blank = *allowed.start() > 0 && text.trim().is_empty();
+    if allowed.contains(&characters) && !is_blank && !text.contains('\0') {
+        return Ok(());
+    }
+    let (least, most) = (allowed.start(), allowed.end());
+    let message = match least {
+        0 => format!("must have at most {most} characters and no NUL"),
+        _ => format!("must have {least} to {most} characters, not all blank, and no NUL"),
+    };
+    Err(Error::invalid(path, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_counted_in_characters() {
+        let check = |text: &str, allowed, expect: bool| {
+            assert_eq!(
+                check_length("text", text, allowed).is_ok(),
+                expect,
+                "{text:?}"
+            );
+        };
+        check("", 0..=3, true);
+        check("", 1..=3, false);
+        check("äöü", 1..=3, true);
+        check("äöüß", 1..=3, false);
+        check(" \n", 1..=3, false);
+        check(" \n", 0..=3, true);
+        check("a\0", 0..=3, false);
+    }
+}

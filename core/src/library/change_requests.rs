@@ -1,0 +1,398 @@
+//! Change requests: a version that somebody proposes for a prompt of somebody else.
+//!
+//! An accepted one becomes a version whose author is who proposed it.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection, types::Json};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    NewPromptVersion, Page, Parameters, SavedVersion, Variable, find_prompt, resolve_version,
+    versions,
+};
+use crate::{Error, Result, auth::CurrentUser, template::PromptBody};
+
+/// A version that somebody proposes.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ChangeRequest {
+    /// The request's id.
+    pub id: Uuid,
+    /// The slug of the prompt.
+    pub prompt: String,
+    /// Who proposes it.
+    pub author: String,
+    /// What it is about.
+    pub title: String,
+    /// The note of the version that it becomes.
+    pub note: String,
+    /// The number of the version that the author started from.
+    pub base_version: i32,
+    /// The proposed text or chat messages.
+    #[schema(value_type = PromptBody)]
+    pub body: Json<PromptBody>,
+    /// The proposed variables.
+    #[schema(value_type = Vec<Variable>)]
+    pub variables: Json<Vec<Variable>>,
+    /// The proposed model parameters.
+    #[schema(value_type = Parameters)]
+    pub parameters: Json<Parameters>,
+    /// How far it has come.
+    pub state: ChangeRequestState,
+    /// Who accepted, declined or withdrew it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<String>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<DateTime<Utc>>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The number of the version that it became.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i32>,
+    /// When it was proposed.
+    pub created_at: DateTime<Utc>,
+}
+
+/// How far a change request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "change_request_state", rename_all = "lowercase")]
+pub enum ChangeRequestState {
+    /// Nobody has decided.
+    Open,
+    /// It became a version.
+    Accepted,
+    /// The owner does not want it.
+    Declined,
+    /// Its author took it back.
+    Withdrawn,
+}
+
+/// What somebody proposes.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewChangeRequest {
+    /// What it is about, 1 to 200 characters.
+    pub title: String,
+    /// The number of the version that you started from; the newest, when absent.
+    #[serde(default)]
+    pub base_version: Option<i32>,
+    /// The proposed version.
+    pub version: NewPromptVersion,
+}
+
+/// Why a request is accepted, declined or withdrawn.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// At most 2,000 characters.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Proposes a version for a prompt.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Conflict`] for an archived prompt or content that a version has already,
+/// [`Error::Invalid`] with every wrong field.
+pub async fn create_change_request(
+    conn: &mut PgConnection,
+    author: &CurrentUser,
+    prompt: &str,
+    new: NewChangeRequest,
+) -> Result<ChangeRequest> {
+    let prompt = find_prompt(conn, Some(author), prompt).await?;
+    if prompt.archived {
+        return Err(Error::Conflict(format!(
+            "the prompt `{}` is archived and takes no versions",
+            prompt.slug
+        )));
+    }
+    if new.title.trim().is_empty() || new.title.chars().count() > 200 {
+        return Err(Error::invalid("title", "must have 1 to 200 characters"));
+    }
+    new.version
+        .check()
+        .map_err(|error| error.below("version"))?;
+    let wanted = new
+        .base_version
+        .map_or("latest".to_owned(), |n| n.to_string());
+    let base = resolve_version(conn, Some(author), &format!("{}@{wanted}", prompt.slug)).await;
+    let base = base.map_err(|error| match error {
+        Error::NotFound(what) => Error::invalid("base_version", format!("{what} was not found")),
+        other => other,
+    })?;
+    let content_hash = new.version.content_hash()?;
+    let known = sqlx::query_scalar!(
+        "-- change_requests::create_change_request (known)
+        select number from prompt_versions where prompt_id = $1 and content_hash = $2",
+        prompt.id,
+        content_hash
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if let Some(number) = known {
+        return Err(Error::Conflict(format!(
+            "version {number} of the prompt says exactly this"
+        )));
+    }
+    let id = Uuid::now_v7();
+    sqlx::query!(
+        "-- change_requests::create_change_request
+        insert into change_requests (id, prompt_id, author_id, base_version_id, title, note, body, variables, parameters)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        id,
+        prompt.id,
+        author.id,
+        base.id,
+        new.title,
+        new.version.note,
+        Json(&new.version.body) as _,
+        Json(&new.version.variables) as _,
+        Json(&new.version.parameters) as _
+    )
+    .execute(&mut *conn)
+    .await?;
+    find_change_request(conn, Some(author), id).await
+}
+
+/// A change request of a prompt that the viewer may see.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find_change_request(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    id: Uuid,
+) -> Result<ChangeRequest> {
+    let found = read(conn, viewer, None, Some(id), None, None, 1).await?;
+    let found = found.into_iter().next();
+    found.ok_or_else(|| Error::NotFound(format!("the change request `{id}`")))
+}
+
+/// A page of the change requests of a prompt, newest first.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn list_change_requests(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    prompt: &str,
+    state: Option<ChangeRequestState>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Page<ChangeRequest>> {
+    let prompt = find_prompt(conn, viewer, prompt).await?;
+    let found = read(
+        conn,
+        viewer,
+        Some(prompt.id),
+        None,
+        state,
+        before,
+        limit + 1,
+    )
+    .await?;
+    Ok(Page::cut(found, limit, |request| request.id.to_string()))
+}
+
+/// Turns a request into the newest version of the prompt; its author stays its author.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for all but the owner, [`Error::Conflict`] when it is decided already.
+pub async fn accept_change_request(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    id: Uuid,
+    decision: &Decision,
+) -> Result<SavedVersion> {
+    check_reason(decision)?;
+    let mut tx = conn.begin().await?;
+    let request = find_change_request(&mut tx, Some(user), id).await?;
+    let prompt_id = versions::lock_own(&mut tx, user, &request.prompt).await?;
+    let author_id = lock_open(&mut tx, id).await?;
+    let new = NewPromptVersion {
+        note: if request.note.is_empty() {
+            request.title
+        } else {
+            request.note
+        },
+        variables: request.variables.0,
+        parameters: request.parameters.0,
+        body: request.body.0,
+    };
+    let saved = versions::insert(&mut tx, prompt_id, author_id, &new).await?;
+    decide(
+        &mut tx,
+        user,
+        id,
+        ChangeRequestState::Accepted,
+        decision,
+        Some(saved.version.id),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(saved)
+}
+
+/// Turns a request down.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for all but the owner, [`Error::Conflict`] when it is decided already.
+pub async fn decline_change_request(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    id: Uuid,
+    decision: &Decision,
+) -> Result<ChangeRequest> {
+    check_reason(decision)?;
+    let mut tx = conn.begin().await?;
+    let request = find_change_request(&mut tx, Some(user), id).await?;
+    let prompt = find_prompt(&mut tx, Some(user), &request.prompt).await?;
+    if prompt.owner != user.username && !user.is_admin() {
+        return Err(Error::Forbidden(
+            "only the owner of a prompt can decline changes to it",
+        ));
+    }
+    lock_open(&mut tx, id).await?;
+    decide(
+        &mut tx,
+        user,
+        id,
+        ChangeRequestState::Declined,
+        decision,
+        None,
+    )
+    .await?;
+    let request = find_change_request(&mut tx, Some(user), id).await?;
+    tx.commit().await?;
+    Ok(request)
+}
+
+/// Takes a request back.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for all but its author, [`Error::Conflict`] when it is decided already.
+pub async fn withdraw_change_request(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    id: Uuid,
+    decision: &Decision,
+) -> Result<ChangeRequest> {
+    check_reason(decision)?;
+    let mut tx = conn.begin().await?;
+    let request = find_change_request(&mut tx, Some(user), id).await?;
+    if request.author != user.username {
+        return Err(Error::Forbidden(
+            "only its author can withdraw a change request",
+        ));
+    }
+    lock_open(&mut tx, id).await?;
+    decide(
+        &mut tx,
+        user,
+        id,
+        ChangeRequestState::Withdrawn,
+        decision,
+        None,
+    )
+    .await?;
+    let request = find_change_request(&mut tx, Some(user), id).await?;
+    tx.commit().await?;
+    Ok(request)
+}
+
+async fn read(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    prompt_id: Option<Uuid>,
+    id: Option<Uuid>,
+    state: Option<ChangeRequestState>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<ChangeRequest>> {
+    let found = sqlx::query_as!(
+        ChangeRequest,
+        r#"-- change_requests::read
+        select change_requests.id, prompts.slug as prompt, authors.username as author, change_requests.title,
+               change_requests.note, base.number as base_version,
+               change_requests.body as "body: Json<PromptBody>",
+               change_requests.variables as "variables: Json<Vec<Variable>>",
+               change_requests.parameters as "parameters: Json<Parameters>",
+               state as "state: ChangeRequestState", deciders.username as "decided_by?", decided_at, reason,
+               became.number as "version?", change_requests.created_at
+        from change_requests
+        join prompts on prompts.id = change_requests.prompt_id
+        join users as authors on authors.id = change_requests.author_id
+        join prompt_versions as base on base.id = base_version_id
+        left join users as deciders on deciders.id = decided_by
+        left join prompt_versions as became on became.id = prompt_version_id
+        where prompts.deleted_at is null
+          and (prompts.visibility <> 'private' or prompts.owner_id = $1 or $2)
+          and ($3::uuid is null or change_requests.prompt_id = $3)
+          and ($4::uuid is null or change_requests.id = $4)
+          and ($5::change_request_state is null or state = $5)
+          and ($6::uuid is null or change_requests.id < $6)
+        order by change_requests.id desc
+        limit $7"#,
+        viewer.map(|user| user.id),
+        viewer.is_some_and(CurrentUser::is_admin),
+        prompt_id,
+        id,
+        state as Option<ChangeRequestState>,
+        before,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(found)
+}
+
+/// Locks a request that nobody has decided; returns its author.
+async fn lock_open(tx: &mut PgConnection, id: Uuid) -> Result<i64> {
+    let author_id = sqlx::query_scalar!(
+        "-- change_requests::lock_open
+        select author_id from change_requests where id = $1 and state = 'open' for update",
+        id
+    )
+    .fetch_optional(tx)
+    .await?;
+    author_id.ok_or_else(|| Error::Conflict("the change request is decided already".into()))
+}
+
+async fn decide(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    id: Uuid,
+    state: ChangeRequestState,
+    decision: &Decision,
+    version_id: Option<Uuid>,
+) -> Result<()> {
+    sqlx::query!(
+        "-- change_requests::decide
+        update change_requests
+        set state = $2, decided_by = $3, decided_at = now(), reason = $4, prompt_version_id = $5
+        where id = $1",
+        id,
+        state as ChangeRequestState,
+        user.id,
+        decision.reason,
+        version_id
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+fn check_reason(decision: &Decision) -> Result<()> {
+    if decision.reason.chars().count() > 2_000 {
+        return Err(Error::invalid(
+            "reason",
+            "must have at most 2,000 characters",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,406 @@
+//! A folder of files: `<slug>.md` holds a prompt with its newest version, `<slug>@1.md`, `<slug>@2.md` … those before.
+//!
+//! A file begins with front matter, whose values are written as JSON, which is YAML too; after it comes the text as it
+//! is. The messages of a chat begin with a line such as `<|user|>`; a line of a text that looks like one gets a
+//! backslash before it. What is written here is read back to the letter, but for line ends at the end of a file:
+//! one is added, and one is taken away.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{PortablePrompt, SourceRow};
+use crate::{
+    FieldError,
+    auth::Visibility,
+    library::{NewPromptVersion, Parameters, PromptKind, Variable},
+    template::{Message, PromptBody, Role},
+};
+
+/// The roles of messages, as a line names them.
+const ROLES: [(&str, Role); 3] = [
+    ("<|system|>", Role::System),
+    ("<|user|>", Role::User),
+    ("<|assistant|>", Role::Assistant),
+];
+
+/// A file of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromptFile {
+    /// Its path within the folder.
+    #[schema(example = "linux-terminal.md")]
+    pub path: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// What stands before the text.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FrontMatter {
+    title: Option<String>,
+    description: String,
+    category: Option<String>,
+    tags: Vec<String>,
+    language: Option<String>,
+    licence: Option<String>,
+    attribution: String,
+    visibility: Visibility,
+    archived: bool,
+    aliases: BTreeMap<String, usize>,
+    kind: Option<PromptKind>,
+    note: String,
+    variables: Vec<Variable>,
+    parameters: Parameters,
+}
+
+/// The files of a prompt.
+#[must_use]
+pub fn to_files(prompt: &PortablePrompt) -> Vec<PromptFile> {
+    let slug = prompt.slug.as_deref().unwrap_or("prompt");
+    let last = prompt.versions.len();
+    let file = |(at, version): (usize, &NewPromptVersion)| {
+        let newest = at + 1 == last;
+        let path = if newest {
+            format!("{slug}.md")
+        } else {
+            format!("{slug}@{}.md", at + 1)
+        };
+        let mut head = String::from("---\n");
+        if newest {
+            write_prompt(&mut head, prompt);
+        }
+        write_version(&mut head, version);
+        head.push_str("---\n");
+        write_body(&mut head, &version.body);
+        PromptFile { path, text: head }
+    };
+    prompt.versions.iter().enumerate().map(file).collect()
+}
+
+/// Reads the files of a folder, one row for each prompt. Files that are no Markdown are left alone.
+pub(super) fn read(files: Vec<PromptFile>) -> Vec<SourceRow> {
+    let mut prompts: BTreeMap<String, BTreeMap<usize, PromptFile>> = BTreeMap::new();
+    for file in files {
+        let name = file.path.rsplit(['/', '\\']).next().unwrap_or_default();
+        let Some(name) = name.strip_suffix(".md").filter(|name| *name != "README") else {
+            continue;
+        };
+        let (slug, place) = match name.split_once('@') {
+            Some((slug, number)) => (slug, number.parse().unwrap_or(0)),
+            // The newest comes after all that have a number.
+            None => (name, usize::MAX),
+        };
+        prompts
+            .entry(slug.to_owned())
+            .or_default()
+            .insert(place, file);
+    }
+    prompts
+        .into_iter()
+        .map(|(slug, files)| read_prompt(slug, files))
+        .collect()
+}
+
+fn read_prompt(slug: String, files: BTreeMap<usize, PromptFile>) -> SourceRow {
+    let mut versions = Vec::new();
+    let mut about = None;
+    for (place, file) in files {
+        let path: String = file.path.chars().take(100).collect();
+        let wrong = |message: String| vec![FieldError::new(path.clone(), message)];
+        let (mut front, body) = read_file(&file.text).map_err(wrong)?;
+        let newest = place == usize::MAX;
+        if !newest && place != versions.len() + 1 {
+            return Err(wrong(format!(
+                "the versions of `{slug}` must be numbered from 1 without gaps"
+            )));
+        }
+        versions.push(NewPromptVersion {
+            note: std::mem::take(&mut front.note),
+            variables: std::mem::take(&mut front.variables),
+            parameters: std::mem::take(&mut front.parameters),
+            body,
+        });
+        if newest {
+            about = Some(front);
+        }
+    }
+    let Some(front) = about else {
+        return Err(vec![FieldError::new(
+            slug.clone(),
+            format!("there is no {slug}.md with the newest version"),
+        )]);
+    };
+    Ok(PortablePrompt {
+        title: front.title.unwrap_or_else(|| slug.replace('-', " ")),
+        slug: Some(slug),
+        description: front.description,
+        category: front.category,
+        tags: front.tags,
+        language: front.language,
+        licence: front.licence,
+        attribution: front.attribution,
+        visibility: front.visibility,
+        archived: front.archived,
+        aliases: front.aliases,
+        versions,
+    })
+}
+
+fn read_file(text: &str) -> Result<(FrontMatter, PromptBody), String> {
+    let mut lines = text.split_inclusive('\n');
+    let is_fence = |line: &str| line.trim_end() == "---";
+    if !lines.next().is_some_and(is_fence) {
+        return Err("must begin with a line `---` and front matter".into());
+    }
+    let mut yaml = String::new();
+    let mut closed = false;
+    for line in lines.by_ref() {
+        if is_fence(line) {
+            closed = true;
+            break;
+        }
+        yaml.push_str(line);
+    }
+    if !closed {
+        return Err("the front matter must end with a line `---`".into());
+    }
+    let front: FrontMatter = if yaml.trim().is_empty() {
+        FrontMatter::default()
+    } else {
+        serde_saphyr::from_str(&yaml).map_err(|error| {
+            let message: String = error.to_string().chars().take(200).collect();
+            format!("the front matter cannot be read: {message}")
+        })?
+    };
+    let rest: String = lines.collect();
+    let rest = rest.strip_suffix('\n').unwrap_or(&rest);
+    let body = match front.kind {
+        Some(PromptKind::Chat) => read_chat(rest)?,
+        Some(PromptKind::Text) | None => PromptBody::Text {
+            text: rest.to_owned(),
+        },
+    };
+    Ok((front, body))
+}
+
+fn read_chat(text: &str) -> Result<PromptBody, String> {
+    let mut messages: Vec<(Role, Vec<&str>)> = Vec::new();
+    for line in text.split('\n') {
+        if let Some(role) = role_of(line) {
+            messages.push((role, Vec::new()));
+        } else if let Some((_, lines)) = messages.last_mut() {
+            lines.push(match line.strip_prefix('\\') {
+                Some(escaped) if role_of(escaped.trim_start_matches('\\')).is_some() => escaped,
+                _ => line,
+            });
+        } else if !line.trim().is_empty() {
+            return Err("a chat must begin with a line such as `<|user|>`".into());
+        }
+    }
+    let message = |(role, lines): (Role, Vec<&str>)| Message {
+        role,
+        content: lines.join("\n"),
+    };
+    Ok(PromptBody::Chat {
+        messages: messages.into_iter().map(message).collect(),
+    })
+}
+
+fn role_of(line: &str) -> Option<Role> {
+    let line = line.trim_end();
+    ROLES
+        .iter()
+        .find(|(marker, _)| *marker == line)
+        .map(|(_, role)| *role)
+}
+
+fn write_prompt(head: &mut String, prompt: &PortablePrompt) {
+    // The same names and the same omissions as in JSON, in the order of the fields.
+    if let Ok(Value::Object(fields)) = serde_json::to_value(prompt) {
+        for name in [
+            "title",
+            "description",
+            "category",
+            "tags",
+            "language",
+            "licence",
+            "attribution",
+            "visibility",
+            "archived",
+            "aliases",
+        ] {
+            if let Some(value) = fields.get(name) {
+                write_field(head, name, value);
+            }
+        }
+    }
+}
+
+fn write_version(head: &mut String, version: &NewPromptVersion) {
+    if matches!(version.body, PromptBody::Chat { .. }) {
+        write_field(head, "kind", &"chat".into());
+    }
+    if let Ok(Value::Object(fields)) = serde_json::to_value(version) {
+        for name in ["note", "variables", "parameters"] {
+            if let Some(value) = fields.get(name) {
+                write_field(head, name, value);
+            }
+        }
+    }
+}
+
+fn write_field(head: &mut String, name: &str, value: &Value) {
+    head.push_str(name);
+    head.push_str(": ");
+    for c in value.to_string().chars() {
+        // Characters that end a line in YAML, or that it does not take as they are.
+        if matches!(
+            c,
+            '\u{7F}'..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'
+        ) {
+            head.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            head.push(c);
+        }
+    }
+    head.push('\n');
+}
+
+fn write_body(out: &mut String, body: &PromptBody) {
+    match body {
+        PromptBody::Text { text } => {
+            out.push_str(text);
+            out.push('\n');
+        }
+        PromptBody::Chat { messages } => {
+            for message in messages {
+                let role = ROLES.iter().find(|(_, role)| *role == message.role);
+                out.push_str(role.map_or("<|user|>", |(marker, _)| marker));
+                out.push('\n');
+                for line in message.content.split('\n') {
+                    if role_of(line.trim_start_matches('\\')).is_some() {
+                        out.push('\\');
+                    }
+                    out.push_str(line);
+                    out.push('\n');
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn prompt(title: &str, description: &str, default: &str, texts: &[String]) -> PortablePrompt {
+        let mut versions: Vec<NewPromptVersion> = texts
+            .iter()
+            .map(|text| NewPromptVersion::new(PromptBody::Text { text: text.clone() }))
+            .collect();
+        let messages = texts.iter().enumerate().map(|(at, text)| Message {
+            role: ROLES[at % 3].1,
+            content: text.clone(),
+        });
+        versions.push(NewPromptVersion {
+            note: description.to_owned(),
+            variables: serde_json::from_value(json!([{"name": "a", "default": default}])).unwrap(),
+            parameters: serde_json::from_value(json!({"temperature": 0.1, "stop": [title]}))
+                .unwrap(),
+            body: PromptBody::Chat {
+                messages: messages.collect(),
+            },
+        });
+        PortablePrompt {
+            slug: Some("a-b".into()),
+            title: title.to_owned(),
+            description: description.to_owned(),
+            category: Some("coding".into()),
+            tags: vec!["x".into(), "yes".into()],
+            language: Some("no".into()),
+            licence: None,
+            attribution: default.to_owned(),
+            visibility: Visibility::Private,
+            archived: true,
+            aliases: BTreeMap::from([("production".into(), 1)]),
+            versions,
+        }
+    }
+
+    fn round_trip(prompt: &PortablePrompt) {
+        let read = read(to_files(prompt));
+        assert_eq!(read.len(), 1);
+        assert_eq!(read[0].as_ref().unwrap(), prompt);
+    }
+
+    #[test]
+    fn odd_texts_survive_files() {
+        let odd = [
+            "",
+            "\n",
+            "\n\n",
+            "---",
+            "---\n---\n",
+            "<|user|>",
+            "\\<|user|>",
+            "\\\\<|system|> \r",
+            "a\r\nb\r",
+            " <|user|>",
+            "key: value",
+            "\u{85}\u{2028}\u{FEFF}\u{7F}\t\u{1}",
+            "\u{1F600} \u{10FFFF}",
+            "'\"\\{}[]#&*!|>%@`",
+        ];
+        for text in odd {
+            let texts = vec![
+                text.to_owned(),
+                format!("{text}{text}\n<|user|>\n{text}"),
+                "x".into(),
+            ];
+            round_trip(&prompt(&format!("T{text}"), text, text, &texts));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_survives_files(title in ".*", text in "(?s).*", lines in proptest::collection::vec("[<|user>\\\\\n\r-]{0,20}", 1..4)) {
+            round_trip(&prompt(&title, &text, &text, &lines));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_refused_by_name() {
+        let check = |path: &str, text: &str, expect: &str| {
+            let file = PromptFile {
+                path: path.into(),
+                text: text.into(),
+            };
+            let rows = read(vec![file]);
+            let wrong = rows[0].as_ref().unwrap_err();
+            assert!(wrong[0].message.contains(expect), "{}", wrong[0].message);
+        };
+        check("a.md", "text", "must begin with a line");
+        check("a.md", "---\ntitle: x\n", "must end with a line");
+        check("a.md", "---\ntitel: x\n---\n", "cannot be read");
+        check("a.md", "---\ntitle: [\n---\n", "cannot be read");
+        check("a@2.md", "---\n---\nx\n", "numbered from 1");
+        check("a@1.md", "---\n---\nx\n", "no a.md");
+        check(
+            "a.md",
+            "---\nkind: chat\n---\nhello\n",
+            "must begin with a line such as",
+        );
+        let readme = PromptFile {
+            path: "x/README.md".into(),
+            text: "x".into(),
+        };
+        assert!(read(vec![readme]).is_empty());
+    }
+}

@@ -1,0 +1,260 @@
+//! Prompts from elsewhere: the CSV of prompts.chat, our own JSON, and folders of files.
+//!
+//! Every row is a transaction of its own and gets a line in the report; what is there already is not added again.
+//! A dry run does exactly the same and takes every row back.
+
+mod chat_csv;
+mod files;
+mod placeholders;
+mod portable;
+
+pub use files::{PromptFile, to_files};
+pub use portable::PortablePrompt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+use utoipa::ToSchema;
+
+use super::{
+    PromptChange, SetAlias, Warning, aliases, change_prompt, find_prompt, prompts, versions,
+};
+use crate::{Error, FieldError, Result, auth::CurrentUser};
+
+/// The most prompts of one request.
+const MAX_ROWS: usize = 1_000;
+
+/// Where prompts come from. What an export answers is a source.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "format", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ImportSource {
+    /// The file `prompts.csv` of prompts.chat.
+    PromptsChatCsv {
+        /// The file's text.
+        content: String,
+    },
+    /// Prompts as an export writes them.
+    Json {
+        /// The prompts.
+        #[schema(value_type = Vec<PortablePrompt>)]
+        prompts: Vec<Value>,
+    },
+    /// A folder of files as an export writes them.
+    Files {
+        /// The files.
+        files: Vec<PromptFile>,
+    },
+}
+
+/// What became of every row.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct ImportReport {
+    /// True when nothing was kept.
+    pub dry_run: bool,
+    /// How many prompts are new.
+    pub created: usize,
+    /// How many have a new version, or say something new about themselves.
+    pub updated: usize,
+    /// How many were there already.
+    pub unchanged: usize,
+    /// How many are wrong.
+    pub refused: usize,
+    /// The rows, in their order.
+    pub rows: Vec<ImportedRow>,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ImportedRow {
+    /// The number of the row, from 1; of the file, in a folder.
+    pub row: usize,
+    /// The prompt's slug, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slug: Option<String>,
+    /// What became of it.
+    pub outcome: ImportOutcome,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// What somebody should look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// What can become of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportOutcome {
+    /// It is a new prompt.
+    Created,
+    /// Its prompt has a new version, or says something new about itself.
+    Updated,
+    /// Everything was there already.
+    Unchanged,
+    /// It is wrong.
+    Refused,
+}
+
+/// A row of a source: a prompt, or what is wrong with it.
+pub type SourceRow = Result<PortablePrompt, Vec<FieldError>>;
+
+/// Reads a source; every prompt has a slug then.
+///
+/// # Errors
+/// [`Error::Invalid`] when the source as a whole cannot be read.
+pub fn read_source(source: ImportSource) -> Result<Vec<SourceRow>> {
+    let mut rows = match source {
+        ImportSource::PromptsChatCsv { content } => chat_csv::read(&content)?,
+        ImportSource::Files { files } => files::read(files),
+        ImportSource::Json { prompts } => prompts.into_iter().map(portable::parse).collect(),
+    };
+    portable::name(&mut rows);
+    Ok(rows)
+}
+
+/// Imports prompts of the caller.
+///
+/// # Errors
+/// [`Error::Invalid`] for too many rows; the database does not answer. A wrong row is in the report.
+pub async fn import_prompts(
+    conn: &mut PgConnection,
+    owner: &CurrentUser,
+    rows: Vec<SourceRow>,
+    dry_run: bool,
+) -> Result<ImportReport> {
+    if rows.len() > MAX_ROWS {
+        let message = format!(
+            "has {} prompts; send at most {MAX_ROWS} at once",
+            rows.len()
+        );
+        return Err(Error::invalid("source", message));
+    }
+    let mut report = ImportReport {
+        dry_run,
+        ..ImportReport::default()
+    };
+    for (at, row) in rows.into_iter().enumerate() {
+        let slug = row.as_ref().ok().and_then(|prompt| prompt.slug.clone());
+        let done = match row {
+            Ok(prompt) => import_prompt(conn, owner, prompt, dry_run).await,
+            Err(errors) => Err(Error::Invalid(errors)),
+        };
+        let (outcome, warnings, errors) = match done {
+            Ok((outcome, warnings)) => (outcome, warnings, Vec::new()),
+            Err(Error::Invalid(errors)) => (ImportOutcome::Refused, Vec::new(), errors),
+            Err(Error::Conflict(message)) => {
+                let errors = vec![FieldError::new("slug", message)];
+                (ImportOutcome::Refused, Vec::new(), errors)
+            }
+            Err(error) => return Err(error),
+        };
+        match outcome {
+            ImportOutcome::Created => report.created += 1,
+            ImportOutcome::Updated => report.updated += 1,
+            ImportOutcome::Unchanged => report.unchanged += 1,
+            ImportOutcome::Refused => report.refused += 1,
+        }
+        report.rows.push(ImportedRow {
+            row: at + 1,
+            slug,
+            outcome,
+            errors,
+            warnings,
+        });
+    }
+    Ok(report)
+}
+
+/// Imports one prompt; a dry run takes it back.
+async fn import_prompt(
+    conn: &mut PgConnection,
+    owner: &CurrentUser,
+    new: PortablePrompt,
+    dry_run: bool,
+) -> Result<(ImportOutcome, Vec<Warning>)> {
+    let mut tx = conn.begin().await?;
+    let slug = new.slug.clone().unwrap_or_default();
+    let known = match find_prompt(&mut tx, Some(owner), &slug).await {
+        Ok(known) if known.owner == owner.username => Some(known),
+        Ok(_) => {
+            return Err(Error::Conflict(format!(
+                "the slug `{slug}` belongs to somebody else"
+            )));
+        }
+        Err(Error::NotFound(_)) => None,
+        Err(error) => return Err(error),
+    };
+    let mut outcome = ImportOutcome::Unchanged;
+    let id = if let Some(known) = &known {
+        known.id
+    } else {
+        outcome = ImportOutcome::Created;
+        prompts::insert(&mut tx, owner, &new.first()?, None).await?
+    };
+    let latest_before = known.as_ref().map_or(0, |known| known.latest_version);
+    let mut numbers = Vec::new();
+    let mut warnings = Vec::new();
+    for (at, version) in new.versions.iter().enumerate() {
+        let saved = versions::insert(&mut tx, id, owner.id, version).await;
+        let saved = saved.map_err(|error| error.below(&format!("versions[{at}]")))?;
+        numbers.push(saved.version.number);
+        warnings = saved.warnings;
+    }
+    if known.is_some() && numbers.iter().any(|number| *number > latest_before) {
+        outcome = ImportOutcome::Updated;
+    }
+    if let Some(known) = &known {
+        let change = new.difference(known)?;
+        if change != PromptChange::default() {
+            outcome = ImportOutcome::Updated;
+            change_prompt(&mut tx, owner, &slug, change).await?;
+        }
+    }
+    if point_aliases(&mut tx, owner, &slug, &new, &numbers).await? && known.is_some() {
+        outcome = ImportOutcome::Updated;
+    }
+    if known.is_none() && new.archived {
+        let change = PromptChange {
+            archived: Some(true),
+            ..PromptChange::default()
+        };
+        change_prompt(&mut tx, owner, &slug, change).await?;
+    }
+    if dry_run {
+        tx.rollback().await?;
+    } else {
+        tx.commit().await?;
+    }
+    Ok((outcome, warnings))
+}
+
+/// Points aliases where the source says; true when one of them moved.
+async fn point_aliases(
+    tx: &mut PgConnection,
+    owner: &CurrentUser,
+    slug: &str,
+    new: &PortablePrompt,
+    numbers: &[i32],
+) -> Result<bool> {
+    if new.aliases.is_empty() {
+        return Ok(false);
+    }
+    let known = aliases::list_aliases(tx, Some(owner), slug).await?;
+    let mut moved = false;
+    for (name, place) in &new.aliases {
+        let number = place.checked_sub(1).and_then(|at| numbers.get(at));
+        let Some(&version) = number else {
+            let message = "must be the place of a version in `versions`, from 1";
+            return Err(Error::invalid(format!("aliases.{name}"), message));
+        };
+        if known
+            .iter()
+            .any(|alias| alias.name == *name && alias.version == version)
+        {
+            continue;
+        }
+        aliases::set_alias(tx, owner, slug, name, &SetAlias { version }).await?;
+        moved = true;
+    }
+    Ok(moved)
+}

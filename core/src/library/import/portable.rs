@@ -1,0 +1,139 @@
+//! A prompt on its way between banks: everything that it says, and nothing that a bank adds, such as ids and times.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
+
+use super::SourceRow;
+use crate::{
+    Error, FieldError, Result,
+    auth::Visibility,
+    library::{
+        NewPrompt, NewPromptVersion, Prompt, PromptChange,
+        fields::{check_prompt_slug, normalise_tags, slug_of},
+    },
+};
+
+/// A prompt with all its versions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortablePrompt {
+    /// The slug; made from the title when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slug: Option<String>,
+    /// The title.
+    pub title: String,
+    /// What it is for, in Markdown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The slug of a category.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The language that it is written in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Its licence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// Who wrote it and where it came from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub attribution: String,
+    /// Who may see it.
+    #[serde(default)]
+    pub visibility: Visibility,
+    /// True when it is archived.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
+    /// Aliases with the place of their version in `versions`, from 1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, usize>,
+    /// The versions, oldest first.
+    pub versions: Vec<NewPromptVersion>,
+}
+
+impl PortablePrompt {
+    /// The prompt as it was when it was new.
+    pub(super) fn first(&self) -> Result<NewPrompt> {
+        let first = self.versions.first();
+        let first = first.ok_or_else(|| Error::invalid("versions", "must have at least one"))?;
+        Ok(NewPrompt {
+            slug: self.slug.clone(),
+            title: self.title.clone(),
+            description: self.description.clone(),
+            category: self.category.clone(),
+            tags: self.tags.clone(),
+            language: self.language.clone(),
+            licence: self.licence.clone(),
+            attribution: self.attribution.clone(),
+            visibility: self.visibility,
+            body: first.body.clone(),
+            variables: first.variables.clone(),
+            parameters: first.parameters.clone(),
+        })
+    }
+
+    /// What has to change about a prompt until it says the same.
+    pub(super) fn difference(&self, known: &Prompt) -> Result<PromptChange> {
+        fn changed<T: PartialEq + Clone>(new: &T, known: &T) -> Option<T> {
+            (new != known).then(|| new.clone())
+        }
+        let tags = normalise_tags(&self.tags).map_err(|wrong| Error::Invalid(vec![wrong]))?;
+        Ok(PromptChange {
+            title: changed(&self.title, &known.title),
+            description: changed(&self.description, &known.description),
+            category: changed(&self.category, &known.category),
+            tags: changed(&tags, &known.tags),
+            language: changed(&self.language, &known.language),
+            licence: changed(&self.licence, &known.licence),
+            attribution: changed(&self.attribution, &known.attribution),
+            visibility: changed(&self.visibility, &known.visibility),
+            archived: changed(&self.archived, &known.archived),
+        })
+    }
+}
+
+/// Reads one prompt of a JSON source.
+pub(super) fn parse(value: Value) -> SourceRow {
+    serde_json::from_value(value).map_err(|error| {
+        // The message of serde may quote the value; a report stays small.
+        let message: String = error.to_string().chars().take(200).collect();
+        vec![FieldError::new("", message)]
+    })
+}
+
+/// Gives a slug to every prompt that has none: that of its title, and where that is none or taken by a row before,
+/// one with the beginning of the title's hash. The same source always gets the same slugs.
+pub(super) fn name(rows: &mut [SourceRow]) {
+    let given = rows.iter().flatten().filter_map(|row| row.slug.clone());
+    let mut taken: BTreeSet<String> = given.collect();
+    for row in rows.iter_mut().flatten().filter(|row| row.slug.is_none()) {
+        let mut slug = slug_of(&row.title);
+        if check_prompt_slug(&slug).is_err() || taken.contains(&slug) {
+            let hash = Sha256::digest(row.title.as_bytes());
+            let hash = format!(
+                "{:02x}{:02x}{:02x}{:02x}",
+                hash[0], hash[1], hash[2], hash[3]
+            );
+            let start: String = slug.chars().take(60).collect();
+            slug = match start.trim_end_matches('-') {
+                "" => format!("prompt-{hash}"),
+                start => format!("{start}-{hash}"),
+            };
+            let base = slug.clone();
+            for copy in 2.. {
+                if !taken.contains(&slug) {
+                    break;
+                }
+                slug = format!("{base}-{copy}");
+            }
+        }
+        taken.insert(slug.clone());
+        row.slug = Some(slug);
+    }
+}

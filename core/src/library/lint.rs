@@ -1,0 +1,265 @@
+//! What is told to an author who saves a version: faults refuse it, warnings come with the answer.
+//!
+//! Pure. It renders the template once with made-up values, to see whether it is one that can never be afforded.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::{
+    Variable, VariableType,
+    variables::{check_variables, defaults},
+};
+use crate::{
+    FieldError,
+    template::{CompiledPrompt, PromptBody, TemplateError, TemplateErrorKind},
+};
+
+/// Something that an author should look at; the version is saved all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Warning {
+    /// What kind of warning it is, for programs.
+    pub code: WarningCode,
+    /// Where.
+    pub path: String,
+    /// What it is about and how to mend it.
+    pub message: String,
+}
+
+/// The kinds of warnings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningCode {
+    /// A variable is declared and no template uses it.
+    UnusedVariable,
+    /// A template uses a variable that is not declared.
+    UndeclaredVariable,
+    /// The text holds characters that nobody sees, which can hide instructions.
+    HiddenCharacters,
+    /// The text holds what looks like a password or a key.
+    LooksLikeASecret,
+}
+
+/// How secrets begin that people paste by mistake, and how long they are at least.
+const SECRETS: [(&str, usize); 9] = [
+    ("sk-", 24),
+    ("sk_live_", 24),
+    ("opb_", 24),
+    ("ghp_", 36),
+    ("github_pat_", 40),
+    ("xoxb-", 24),
+    ("AKIA", 20),
+    ("AIza", 35),
+    ("glpat-", 24),
+];
+
+/// Checks what a version says.
+///
+/// # Errors
+/// Every fault: a wrong declaration, a template that does not compile or that no item could afford to render.
+pub fn lint(body: &PromptBody, variables: &[Variable]) -> Result<Vec<Warning>, Vec<FieldError>> {
+    let mut wrong = check_variables(variables);
+    let compiled = match CompiledPrompt::compile(body) {
+        Ok(compiled) => compiled,
+        Err(error) => {
+            wrong.insert(0, field_of(&error));
+            return Err(wrong);
+        }
+    };
+    let names = compiled.names();
+    if wrong.is_empty()
+        && let Some(error) = unaffordable(compiled, &names, variables)
+    {
+        wrong.push(field_of(&error));
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let mut warnings = Vec::new();
+    let mut warn = |code, path: String, message: String| {
+        warnings.push(Warning {
+            code,
+            path,
+            message,
+        });
+    };
+    for (at, variable) in variables.iter().enumerate() {
+        if !names.contains(&variable.name) {
+            let message = format!("`{}` is declared and never used", variable.name);
+            warn(
+                WarningCode::UnusedVariable,
+                format!("variables[{at}]"),
+                message,
+            );
+        }
+    }
+    for name in &names {
+        if !variables.iter().any(|variable| variable.name == *name) {
+            let message = format!(
+                "`{name}` is used and not declared; declare it, so that others know what to put in"
+            );
+            warn(WarningCode::UndeclaredVariable, "variables".into(), message);
+        }
+    }
+    for (path, text) in texts(body) {
+        if let Some(hidden) = text.chars().find(|c| is_hidden(*c)) {
+            let message = format!(
+                "holds the invisible character U+{:04X}; remove it",
+                u32::from(hidden)
+            );
+            warn(WarningCode::HiddenCharacters, path.clone(), message);
+        }
+        if let Some(start) = secret_in(text) {
+            let message = format!(
+                "holds what looks like a key (`{start}…`); everybody who sees the prompt sees it"
+            );
+            warn(WarningCode::LooksLikeASecret, path, message);
+        }
+    }
+    Ok(warnings)
+}
+
+/// A template's fault as a fault of the field `body`.
+pub(super) fn field_of(error: &TemplateError) -> FieldError {
+    FieldError::new(
+        format!("body.{}", error.path),
+        format!("line {}: {}", error.line, error.message),
+    )
+}
+
+/// Why rendering can never be afforded, if even small values cost too much.
+fn unaffordable(
+    compiled: CompiledPrompt,
+    names: &BTreeSet<String>,
+    variables: &[Variable],
+) -> Option<TemplateError> {
+    let sample = |name: &String| {
+        let declared = variables.iter().find(|variable| variable.name == *name);
+        let value = match declared.map_or(VariableType::Text, |variable| variable.kind) {
+            VariableType::Text => json!("x"),
+            VariableType::Number => json!(1),
+            VariableType::Boolean => json!(true),
+            VariableType::List => json!(["x"]),
+            VariableType::Object => json!({}),
+        };
+        (name.clone(), value)
+    };
+    let samples: Map<String, Value> = names
+        .iter()
+        .map(sample)
+        .chain(defaults(variables))
+        .collect();
+    // Made-up values may not fit what the template does with them; only its price counts here.
+    let rendered = compiled.render(&samples);
+    rendered
+        .err()
+        .filter(|error| error.kind == TemplateErrorKind::Limit)
+}
+
+/// Every template of a body with its path.
+fn texts(body: &PromptBody) -> Vec<(String, &str)> {
+    match body {
+        PromptBody::Text { text } => vec![("body.text".into(), text)],
+        PromptBody::Chat { messages } => messages
+            .iter()
+            .enumerate()
+            .map(|(at, message)| {
+                (
+                    format!("body.messages[{at}].content"),
+                    message.content.as_str(),
+                )
+            })
+            .collect(),
+    }
+}
+
+/// Characters that change how text reads without being seen: overrides of direction, tags, controls.
+fn is_hidden(c: char) -> bool {
+    matches!(c,
+        '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{E0000}'..='\u{E0FFF}' | '\u{200B}' | '\u{2060}'..='\u{2064}'
+        | '\u{FEFF}' | '\u{0001}'..='\u{0008}' | '\u{000B}' | '\u{000C}' | '\u{000E}'..='\u{001F}' | '\u{007F}')
+}
+
+/// The first characters of what looks like a secret.
+fn secret_in(text: &str) -> Option<&'static str> {
+    if text.contains("PRIVATE KEY-----") {
+        return Some("-----BEGIN");
+    }
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    text.split(|c| !is_part(c)).find_map(|word| {
+        let known = SECRETS
+            .iter()
+            .find(|(start, length)| word.starts_with(start) && word.len() >= *length);
+        // A long word with dashes is a name; a key has digits.
+        known
+            .filter(|_| word.bytes().filter(u8::is_ascii_digit).count() >= 3)
+            .map(|(start, _)| *start)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> PromptBody {
+        PromptBody::Text { text: text.into() }
+    }
+
+    #[test]
+    fn warnings_say_what_to_look_at() {
+        let check = |template: &str, variables: Value, expect: &[(WarningCode, &str)]| {
+            let variables: Vec<Variable> = serde_json::from_value(variables).unwrap();
+            let found = lint(&text(template), &variables).unwrap();
+            let found: Vec<_> = found.iter().map(|w| (w.code, w.path.as_str())).collect();
+            assert_eq!(found, expect, "{template}");
+        };
+        use WarningCode::{HiddenCharacters, LooksLikeASecret, UndeclaredVariable, UnusedVariable};
+        check("{{ a }}", json!([{"name": "a"}]), &[]);
+        check("{{ a }}", json!([]), &[(UndeclaredVariable, "variables")]);
+        check(
+            "a",
+            json!([{"name": "a"}]),
+            &[(UnusedVariable, "variables[0]")],
+        );
+        check(
+            "{% for x in xs %}{{ x.y }}{% endfor %}",
+            json!([{"name": "xs", "type": "list"}]),
+            &[],
+        );
+        check(
+            "be kind\u{202E}",
+            json!([]),
+            &[(HiddenCharacters, "body.text")],
+        );
+        check("\u{E0041}", json!([]), &[(HiddenCharacters, "body.text")]);
+        check("zwj: 👩\u{200D}🔧, tab:\t", json!([]), &[]);
+        check(
+            "use sk-abc123def456ghi789jkl012",
+            json!([]),
+            &[(LooksLikeASecret, "body.text")],
+        );
+        check("a sk-learn-compatible-estimator-class", json!([]), &[]);
+    }
+
+    #[test]
+    fn faults_refuse() {
+        let check = |template: &str, expect: &str| {
+            let wrong = lint(&text(template), &[]).unwrap_err();
+            assert_eq!(wrong[0].path, "body.text", "{template}");
+            assert!(
+                wrong[0].message.contains(expect),
+                "{template}: {}",
+                wrong[0].message
+            );
+        };
+        check("{{ question", "line 1");
+        check(
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "steps",
+        );
+        check("{{ x.__class__ }}{% include 'a' %}", "not available");
+        check("{{ 'x' * 100000000 }}", "");
+    }
+}

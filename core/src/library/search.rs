@@ -1,0 +1,457 @@
+//! Finding prompts: one grammar of filters, orders and pages for every list of prompts.
+//!
+//! Relevance is found in two steps, so that a word that half of the library has costs no more than a rare one.
+//! First the newest [`search_statements::RANKED`] prompts that have the words in title, tags or description are ranked;
+//! then follow, newest first, all others that have them anywhere.
+//! Every match is on exactly one page, and each page is read through an index.
+//!
+//! A misspelt word costs nothing until nothing is found: then it is compared with the words that titles have.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{
+    Fragment, Prompt, PromptKind,
+    fields::normalise_tags,
+    search_statements::{Found, Wanted, list_in_order, list_matches, rank_matches},
+    snippets::snippet,
+    suggestions::correct,
+};
+use crate::{Error, FieldError, Result, auth::CurrentUser};
+
+/// The most entries of a page.
+const MAX_LIMIT: i64 = 100;
+/// The entries of a page when the client does not say.
+const DEFAULT_LIMIT: i64 = 50;
+
+/// Which prompts, in which order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PromptQuery {
+    /// Words that the prompt has; `"two words"` together, `or` between alternatives, `-word` for words it must not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+    /// The slug of a category; the categories below it count too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// Tags with commas between them; the prompt has them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The name of the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// The language that the prompt is written in, such as `en`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// The licence, exactly as the prompt states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// The kind of the newest version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub kind: Option<PromptKind>,
+    /// The slug of a public benchmark that the prompt was measured on with a real model, in its newest version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benchmark: Option<String>,
+    /// The model that the prompt was measured with, such as `openai:gpt-5-mini`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The least mean score of such a measurement, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_score: Option<f64>,
+    /// True for the prompts in the archive instead of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<bool>,
+    /// True for the prompts that their owner offers to the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered: Option<bool>,
+    /// The order; `relevance` when there are words to search for, otherwise `newest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub sort: Option<PromptSort>,
+    /// `next_cursor` of the page before; absent for the first page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The most entries to return; 50 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 100)]
+    pub limit: Option<i64>,
+}
+
+/// The orders of a list of prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptSort {
+    /// The best match first; needs `q`.
+    Relevance,
+    /// The newest prompt first.
+    Newest,
+    /// The prompt that changed last first.
+    Updated,
+    /// By title, from A to Z.
+    Title,
+    /// The best liked first, as far as the votes prove it.
+    Top,
+    /// The most fresh votes first.
+    Trending,
+    /// The best measured first, as far as the items prove it; unmeasured prompts come last.
+    Quality,
+    /// Measured quality and votes together.
+    Combined,
+}
+
+impl PromptSort {
+    /// The column of `prompt_ranks` behind an order of the community.
+    pub(super) fn rank(self) -> Option<&'static str> {
+        match self {
+            Self::Top => Some("wilson"),
+            Self::Trending => Some("trend"),
+            Self::Quality => Some("quality"),
+            Self::Combined => Some("combined"),
+            Self::Relevance | Self::Newest | Self::Updated | Self::Title => None,
+        }
+    }
+}
+
+/// A prompt in a list.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct FoundPrompt {
+    /// The prompt.
+    #[serde(flatten)]
+    pub prompt: Prompt,
+    /// The part of its text that has the words, as plain text in pieces; absent without words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snippet: Vec<Fragment>,
+}
+
+/// A page of prompts.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PromptPage {
+    /// The prompts.
+    pub items: Vec<FoundPrompt>,
+    /// Ask with `?cursor=` of this for the next page; absent on the last page.
+    pub next_cursor: Option<String>,
+    /// What was searched for instead, when nothing had the words as they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected_query: Option<String>,
+}
+
+/// Where a page ends. It is opaque to clients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "o", rename_all = "lowercase")]
+pub(super) enum SearchCursor {
+    /// Among the ranked matches.
+    Ranked {
+        score: f32,
+        id: Uuid,
+        ranked: Option<Uuid>,
+        q: String,
+    },
+    /// Among the matches after those: the oldest ranked one, if older ones were not ranked, and the last one seen.
+    Rest {
+        ranked: Option<Uuid>,
+        id: Option<Uuid>,
+        q: String,
+    },
+    Newest {
+        id: Uuid,
+    },
+    Updated {
+        at: DateTime<Utc>,
+        id: Uuid,
+    },
+    Title {
+        title: String,
+        id: Uuid,
+    },
+    /// In an order of the community; the bits of the number, because the next page begins exactly there.
+    Rank {
+        sort: PromptSort,
+        bits: u64,
+        id: Uuid,
+    },
+}
+
+/// A page of the prompts that the viewer may find.
+///
+/// # Errors
+/// [`Error::Invalid`] for a wrong parameter.
+pub async fn list_prompts(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    query: &PromptQuery,
+) -> Result<PromptPage> {
+    let (sort, limit) = query.check()?;
+    let cursor = query.cursor.as_deref().map(decode).transpose()?;
+    let Some(mut wanted) = Wanted::resolve(conn, viewer, query).await? else {
+        return Ok(page(Vec::new(), limit, None, |_| None));
+    };
+    if sort != PromptSort::Relevance {
+        let found = list_in_order(conn, &wanted, sort, cursor.as_ref(), limit + 1).await?;
+        return Ok(page(found, limit, None, |found| Some(found.place(sort))));
+    }
+    let mut corrected = None;
+    match &cursor {
+        // The words that were searched for stay those that the first page was found with.
+        Some(SearchCursor::Ranked { q, .. } | SearchCursor::Rest { q, .. }) => {
+            wanted.words = Some(q.clone());
+        }
+        Some(_) => return Err(bad_cursor()),
+        None => {}
+    }
+    let mut found = find(conn, &wanted, cursor.as_ref(), limit).await?;
+    if found.is_empty()
+        && cursor.is_none()
+        && let Some(words) = correct(conn, wanted.words.as_deref().unwrap_or_default()).await?
+    {
+        wanted.words = Some(words.clone());
+        found = find(conn, &wanted, None, limit).await?;
+        // A correction that leads nowhere would only tell which words others use.
+        corrected = (!found.is_empty()).then_some(words);
+    }
+    let q = wanted.words.unwrap_or_default();
+    let place = |found: &Found| {
+        let (q, id) = (q.clone(), found.prompt.id);
+        Some(match found.score {
+            Some(score) => SearchCursor::Ranked {
+                score,
+                id,
+                ranked: found.ranked,
+                q,
+            },
+            None => SearchCursor::Rest {
+                ranked: found.ranked,
+                id: Some(id),
+                q,
+            },
+        })
+    };
+    Ok(page(found, limit, corrected, place))
+}
+
+/// One more match than the limit, if there are as many: first the ranked ones, then the rest.
+async fn find(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    cursor: Option<&SearchCursor>,
+    limit: i64,
+) -> Result<Vec<Found>> {
+    let (mut found, mut ranked, after) = match cursor {
+        Some(SearchCursor::Rest { ranked, id, .. }) => (Vec::new(), *ranked, *id),
+        Some(SearchCursor::Ranked {
+            score, id, ranked, ..
+        }) => {
+            let place = Some((*score, *id, *ranked));
+            (
+                rank_matches(conn, wanted, place, limit + 1).await?,
+                *ranked,
+                None,
+            )
+        }
+        _ => (
+            rank_matches(conn, wanted, None, limit + 1).await?,
+            None,
+            None,
+        ),
+    };
+    if let Some(first) = found.first() {
+        ranked = first.ranked;
+    }
+    let room = limit + 1 - i64::try_from(found.len()).unwrap_or(limit);
+    if room > 0 {
+        found.extend(list_matches(conn, wanted, ranked, after, room).await?);
+    }
+    Ok(found)
+}
+
+impl PromptQuery {
+    /// The order and the limit, if everything is as it should be.
+    fn check(&self) -> Result<(PromptSort, i64)> {
+        let mut wrong = Vec::new();
+        let words = self.words();
+        let sort = self.sort.unwrap_or(match words {
+            Some(_) => PromptSort::Relevance,
+            None => PromptSort::Newest,
+        });
+        if sort == PromptSort::Relevance && words.is_none() {
+            wrong.push(FieldError::new(
+                "sort",
+                "`relevance` needs words to search for in `q`",
+            ));
+        }
+        if words.is_some_and(|words| words.chars().count() > 200) {
+            wrong.push(FieldError::new("q", "must have at most 200 characters"));
+        }
+        if self
+            .min_score
+            .is_some_and(|score| !(0.0..=1.0).contains(&score))
+        {
+            wrong.push(FieldError::new("min_score", "must be between 0 and 1"));
+        }
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            wrong.push(FieldError::new(
+                "limit",
+                format!("must be between 1 and {MAX_LIMIT}"),
+            ));
+        }
+        if wrong.is_empty() {
+            return Ok((sort, limit));
+        }
+        Err(Error::Invalid(wrong))
+    }
+
+    /// The words to search for, if there are any.
+    pub(super) fn words(&self) -> Option<&str> {
+        self.q.as_deref().map(str::trim).filter(|q| !q.is_empty())
+    }
+
+    /// The tags, in the form they are stored in.
+    pub(super) fn tags(&self) -> Result<Vec<String>> {
+        let Some(tags) = &self.tag else {
+            return Ok(Vec::new());
+        };
+        let tags: Vec<String> = tags.split(',').map(str::to_owned).collect();
+        normalise_tags(&tags)
+            .map_err(|wrong| Error::Invalid(vec![FieldError::new("tag", wrong.message)]))
+    }
+
+    /// The same search from its first page.
+    pub(super) fn without_page(mut self) -> Self {
+        self.cursor = None;
+        self.limit = None;
+        self
+    }
+}
+
+impl Found {
+    /// Where a page ends whose last entry this is.
+    fn place(&self, sort: PromptSort) -> SearchCursor {
+        let id = self.prompt.id;
+        match sort {
+            PromptSort::Updated => SearchCursor::Updated {
+                at: self.prompt.updated_at,
+                id,
+            },
+            PromptSort::Title => SearchCursor::Title {
+                title: self.prompt.title.clone(),
+                id,
+            },
+            PromptSort::Newest | PromptSort::Relevance => SearchCursor::Newest { id },
+            PromptSort::Top | PromptSort::Trending | PromptSort::Quality | PromptSort::Combined => {
+                SearchCursor::Rank {
+                    sort,
+                    bits: self.rank.unwrap_or_default().to_bits(),
+                    id,
+                }
+            }
+        }
+    }
+}
+
+fn page(
+    mut found: Vec<Found>,
+    limit: i64,
+    corrected_query: Option<String>,
+    place: impl Fn(&Found) -> Option<SearchCursor>,
+) -> PromptPage {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = if more {
+        found.last().and_then(place).map(|place| encode(&place))
+    } else {
+        None
+    };
+    let listed = |found: Found| {
+        let snippet = match (&found.body, &found.lexemes) {
+            (Some(body), Some(lexemes)) => snippet(&found.prompt.description, body, lexemes),
+            _ => Vec::new(),
+        };
+        FoundPrompt {
+            prompt: found.prompt,
+            snippet,
+        }
+    };
+    PromptPage {
+        items: found.into_iter().map(listed).collect(),
+        next_cursor,
+        corrected_query,
+    }
+}
+
+fn encode(cursor: &SearchCursor) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).unwrap_or_default())
+}
+
+fn decode(cursor: &str) -> Result<SearchCursor> {
+    let bytes = BASE64_URL_SAFE_NO_PAD
+        .decode(cursor)
+        .map_err(|_| bad_cursor())?;
+    let decoded: SearchCursor = serde_json::from_slice(&bytes).map_err(|_| bad_cursor())?;
+    match &decoded {
+        SearchCursor::Ranked { q: text, .. }
+        | SearchCursor::Rest { q: text, .. }
+        | SearchCursor::Title { title: text, .. }
+            if text.contains('\0') || text.chars().count() > 400 =>
+        {
+            Err(bad_cursor())
+        }
+        _ => Ok(decoded),
+    }
+}
+
+pub(super) fn bad_cursor() -> Error {
+    Error::invalid("cursor", "is not the `next_cursor` of a page of this list")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_the_client() {
+        let id = Uuid::now_v7();
+        for cursor in [
+            SearchCursor::Ranked {
+                score: 0.607_927_1,
+                id,
+                ranked: None,
+                q: "a \"b\"".into(),
+            },
+            SearchCursor::Rest {
+                ranked: None,
+                id: Some(id),
+                q: "ü".into(),
+            },
+            SearchCursor::Newest { id },
+            SearchCursor::Updated { at: Utc::now(), id },
+            SearchCursor::Title {
+                title: "ß".into(),
+                id,
+            },
+            SearchCursor::Rank {
+                sort: PromptSort::Trending,
+                bits: (-0.1_f64).to_bits(),
+                id,
+            },
+        ] {
+            assert_eq!(decode(&encode(&cursor)).unwrap(), cursor);
+        }
+        let odd = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
+        for wrong in [
+            "",
+            "!",
+            &odd("{}"),
+            &odd(r#"{"o":"newest","id":"1"}"#),
+            &odd(r#"{"o":"title","title":"\u0000","id":"00000000-0000-7000-8000-000000000000"}"#),
+        ] {
+            assert!(decode(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The statements behind a list of prompts. Their shape varies with the filters, so that they are built here and not
+//! checked by the compiler; every value is bound.
+//!
+//! They are planned anew for each request, as the best way to a rare word is the worst to a common one.
+//! They are statements without a name for that, and must never hold a type of our own: sqlx would ask Postgres about it
+//! between preparing and running, and the statement would be gone. Enums are cast to text.
+
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, types::Json};
+use uuid::Uuid;
+
+use super::{
+    Prompt, PromptKind, PromptQuery, PromptSort,
+    search::{SearchCursor, bad_cursor},
+};
+use crate::{Result, auth::CurrentUser, template::PromptBody};
+
+/// How many matches are ranked; further ones follow newest first.
+const RANKED: i64 = 300;
+
+/// What is looked for, with every name resolved.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) words: Option<String>,
+    viewer_id: Option<i64>,
+    categories: Option<Vec<String>>,
+    tags: Vec<String>,
+    owner_id: Option<i64>,
+    language: Option<String>,
+    licence: Option<String>,
+    kind: Option<PromptKind>,
+    benchmark: Option<String>,
+    model: Option<String>,
+    min_score: Option<f64>,
+    archived: bool,
+    offered: bool,
+}
+
+/// A prompt that was found.
+#[derive(Debug, FromRow)]
+pub(super) struct Found {
+    #[sqlx(flatten)]
+    pub(super) prompt: Prompt,
+    /// The newest version's text, when there are words to show in it.
+    #[sqlx(default)]
+    pub(super) body: Option<Json<PromptBody>>,
+    /// The words as they are indexed.
+    #[sqlx(default)]
+    pub(super) lexemes: Option<Vec<String>>,
+    /// How well it matches, if it was ranked.
+    #[sqlx(default)]
+    pub(super) score: Option<f32>,
+    /// The oldest prompt that was ranked, if older matches were not.
+    #[sqlx(default)]
+    pub(super) ranked: Option<Uuid>,
+    /// The number that an order of the community goes by.
+    #[sqlx(default)]
+    pub(super) rank: Option<f64>,
+}
+
+impl Wanted {
+    /// Looks up the names of a query. Nothing when one of them does not exist, so that nothing can be found.
+    pub(super) async fn resolve(
+        conn: &mut PgConnection,
+        viewer: Option<&CurrentUser>,
+        query: &PromptQuery,
+    ) -> Result<Option<Self>> {
+        let mut wanted = Self {
+            words: query.words().map(str::to_owned),
+            viewer_id: viewer.map(|user| user.id),
+            categories: None,
+            tags: query.tags()?,
+            owner_id: None,
+            language: query.language.clone(),
+            licence: query.licence.clone(),
+            kind: query.kind,
+            benchmark: query.benchmark.clone(),
+            model: query.model.clone(),
+            min_score: query.min_score,
+            archived: query.archived.unwrap_or(false),
+            offered: query.offered.unwrap_or(false),
+        };
+        if let Some(category) = &query.category {
+            let slugs = sqlx::query_scalar!(
+                r#"-- search_statements::resolve (categories)
+                with recursive below as (
+                    select slug from categories where slug = $1
+                    union
+                    select categories.slug from categories join below on categories.parent = below.slug
+                )
+                select slug as "slug!" from below"#,
+                category
+            )
+            .fetch_all(&mut *conn)
+            .await?;
+            if slugs.is_empty() {
+                return Ok(None);
+            }
+            wanted.categories = Some(slugs);
+        }
+        if let Some(author) = &query.author {
+            let id = sqlx::query_scalar!(
+                "-- search_statements::resolve (author)
+                select id from users where lower(username) = lower($1)",
+                author
+            )
+            .fetch_optional(conn)
+            .await?;
+            if id.is_none() {
+                return Ok(None);
+            }
+            wanted.owner_id = id;
+        }
+        Ok(Some(wanted))
+    }
+
+    /// `where` with every filter but the words.
+    fn push_filters(&self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push(" where prompts.deleted_at is null");
+        sql.push(if self.archived {
+            " and archived_at is not null"
+        } else {
+            " and archived_at is null"
+        });
+        match self.viewer_id {
+            Some(id) if self.offered => sql.push(" and offered_to = ").push_bind(id),
+            Some(id) => sql
+                .push(" and (visibility = 'public' or owner_id = ")
+                .push_bind(id)
+                .push(")"),
+            None if self.offered => sql.push(" and false"),
+            None => sql.push(" and visibility = 'public'"),
+        };
+        if let Some(categories) = &self.categories {
+            sql.push(" and category = any(")
+                .push_bind(categories.clone())
+                .push(")");
+        }
+        if !self.tags.is_empty() {
+            sql.push(" and tags @> ").push_bind(self.tags.clone());
+        }
+        if let Some(id) = self.owner_id {
+            sql.push(" and owner_id = ").push_bind(id);
+        }
+        if let Some(language) = &self.language {
+            sql.push(" and language = ").push_bind(language.clone());
+        }
+        if let Some(licence) = &self.licence {
+            sql.push(" and licence = ").push_bind(licence.clone());
+        }
+        if let Some(kind) = self.kind {
+            sql.push(" and kind::text = ").push_bind(kind.as_str());
+        }
+        self.push_measured(sql);
+    }
+
+    /// What was measured with a real model on the newest version of a public benchmark.
+    fn push_measured(&self, sql: &mut QueryBuilder<Postgres>) {
+        if self.benchmark.is_none() && self.model.is_none() && self.min_score.is_none() {
+            return;
+        }
+        sql.push(
+            " and exists (select 1 from prompt_versions measured
+                join standings on standings.prompt_version_id = measured.id
+                join benchmark_versions on benchmark_versions.id = standings.benchmark_version_id
+                join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
+                join models on models.id = standings.model_id
+                join providers on providers.id = models.provider_id
+                where measured.prompt_id = prompts.id and not simulated and benchmarks.visibility = 'public'
+                  and not exists (select 1 from benchmark_versions newer
+                      where newer.benchmark_id = benchmarks.id and newer.number > benchmark_versions.number)",
+        );
+        if let Some(benchmark) = &self.benchmark {
+            sql.push(" and benchmarks.slug = ")
+                .push_bind(benchmark.clone());
+        }
+        if let Some(model) = &self.model {
+            sql.push(" and providers.name || ':' || models.name = ")
+                .push_bind(model.clone());
+        }
+        if let Some(score) = self.min_score {
+            sql.push(" and standings.score >= ").push_bind(score);
+        }
+        sql.push(")");
+    }
+
+    /// The words as a condition on `column`; nothing without words.
+    fn push_words(&self, sql: &mut QueryBuilder<Postgres>, column: &'static str) {
+        if let Some(words) = &self.words {
+            sql.push(" and ")
+                .push(column)
+                .push(" @@ websearch_to_tsquery('english', ")
+                .push_bind(words.clone())
+                .push(")");
+        }
+    }
+}
+
+/// Prompts in an order that every prompt has.
+pub(super) async fn list_in_order(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    sort: PromptSort,
+    after: Option<&SearchCursor>,
+    limit: i64,
+) -> Result<Vec<Found>> {
+    let mut sql = QueryBuilder::new(
+        "-- search_statements::list_in_order
+        with page as materialized (select prompts.id, ",
+    );
+    if let Some(rank) = sort.rank() {
+        sql.push(rank).push(" as rank, ");
+    }
+    sql.push("row_number() over (");
+    let order = match sort {
+        PromptSort::Updated => " order by updated_at desc, prompts.id desc",
+        PromptSort::Title => " order by lower(title) collate \"C\", prompts.id",
+        PromptSort::Newest | PromptSort::Relevance => " order by prompts.id desc",
+        PromptSort::Top => " order by wilson desc, prompt_id desc",
+        PromptSort::Trending => " order by trend desc, prompt_id desc",
+        PromptSort::Quality => " order by quality desc, prompt_id desc",
+        PromptSort::Combined => " order by combined desc, prompt_id desc",
+    };
+    sql.push(order).push(") as place from prompts");
+    if sort.rank().is_some() {
+        sql.push(" join prompt_ranks on prompt_id = prompts.id");
+    }
+    wanted.push_filters(&mut sql);
+    wanted.push_words(&mut sql, "document");
+    match (sort, after) {
+        (_, None) => {}
+        (PromptSort::Newest, Some(SearchCursor::Newest { id })) => {
+            sql.push(" and prompts.id < ").push_bind(*id);
+        }
+        (PromptSort::Updated, Some(SearchCursor::Updated { at, id })) => {
+            sql.push(" and (updated_at, prompts.id) < (")
+                .push_bind(*at)
+                .push(", ")
+                .push_bind(*id)
+                .push(")");
+        }
+        (PromptSort::Title, Some(SearchCursor::Title { title, id })) => {
+            sql.push(" and (lower(title) collate \"C\", prompts.id) > (lower(")
+                .push_bind(title.clone());
+            sql.push(") collate \"C\", ").push_bind(*id).push(")");
+        }
+        (_, Some(SearchCursor::Rank { sort: of, bits, id }))
+            if *of == sort && !f64::from_bits(*bits).is_nan() =>
+        {
+            sql.push(" and (")
+                .push(sort.rank().unwrap_or("wilson"))
+                .push(", prompt_id) < (")
+                .push_bind(f64::from_bits(*bits))
+                .push(", ")
+                .push_bind(*id)
+                .push(")");
+        }
+        _ => return Err(bad_cursor()),
+    }
+    sql.push(order).push(" limit ").push_bind(limit).push(")");
+    let columns = if sort.rank().is_some() {
+        ", page.rank"
+    } else {
+        ""
+    };
+    push_prompts(&mut sql, wanted, columns);
+    read(conn, sql).await
+}
+
+/// The best of the newest matches in title, tags and description, each with the oldest of them all if there are more
+/// than are ranked. `after` is the place where the page before ended; it names that oldest one, so that a prompt that
+/// was added since pushes none out.
+pub(super) async fn rank_matches(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    after: Option<(f32, Uuid, Option<Uuid>)>,
+    limit: i64,
+) -> Result<Vec<Found>> {
+    let words = wanted.words.clone().unwrap_or_default();
+    let mut sql = QueryBuilder::new(
+        "-- search_statements::rank_matches
+        with matches as materialized (select prompts.id, ts_rank(head, websearch_to_tsquery('english', ",
+    );
+    sql.push_bind(words).push("), 1) as score from prompts");
+    wanted.push_filters(&mut sql);
+    wanted.push_words(&mut sql, "head");
+    let first = after.and_then(|(.., ranked)| ranked);
+    if let Some(first) = first {
+        sql.push(" and prompts.id >= ").push_bind(first);
+    }
+    let most = if first.is_some() { 2 * RANKED } else { RANKED };
+    sql.push(" order by prompts.id desc limit ").push_bind(most);
+    sql.push("), oldest as (select coalesce(").push_bind(first);
+    sql.push("::uuid, case when count(*) = ").push_bind(RANKED);
+    sql.push(
+        " then (array_agg(id order by id))[1] end) as ranked from matches), page as materialized (",
+    );
+    sql.push("select id, score, ranked, row_number() over (order by score desc, id desc) as place from matches, oldest");
+    if let Some((score, id, _)) = after {
+        sql.push(" where (score, id) < (")
+            .push_bind(score)
+            .push("::real, ")
+            .push_bind(id)
+            .push(")");
+    }
+    sql.push(" order by score desc, id desc limit ")
+        .push_bind(limit)
+        .push(")");
+    push_prompts(&mut sql, wanted, ", page.score, page.ranked");
+    read(conn, sql).await
+}
+
+/// Matches that were not ranked, newest first.
+pub(super) async fn list_matches(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    ranked: Option<Uuid>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Found>> {
+    let mut sql = QueryBuilder::new(
+        "-- search_statements::list_matches
+        with page as materialized (select prompts.id, row_number() over (order by prompts.id desc) as place from prompts",
+    );
+    wanted.push_filters(&mut sql);
+    wanted.push_words(&mut sql, "document");
+    sql.push(" and not (true");
+    wanted.push_words(&mut sql, "head");
+    if let Some(ranked) = ranked {
+        sql.push(" and prompts.id >= ").push_bind(ranked);
+    }
+    sql.push(")");
+    if let Some(after) = after {
+        sql.push(" and prompts.id < ").push_bind(after);
+    }
+    sql.push(" order by prompts.id desc limit ")
+        .push_bind(limit)
+        .push(")");
+    push_prompts(&mut sql, wanted, "");
+    let mut found = read(conn, sql).await?;
+    for found in &mut found {
+        found.ranked = ranked;
+    }
+    Ok(found)
+}
+
+/// Completes a statement whose `page` holds the ids and places of prompts.
+fn push_prompts(sql: &mut QueryBuilder<Postgres>, wanted: &Wanted, columns: &'static str) {
+    sql.push(
+        " select prompts.id, prompts.slug, prompts.title, prompts.description, prompts.category, prompts.tags,
+               prompts.language, prompts.licence, prompts.attribution, prompts.kind::text, prompts.visibility::text,
+               users.username as owner, prompts.latest_version, prompts.archived_at is not null as archived,
+               prompts.created_at, prompts.updated_at,
+               (select origin.slug || '@' || number
+                from prompt_versions join prompts as origin on origin.id = prompt_id
+                where prompt_versions.id = prompts.forked_from and origin.deleted_at is null
+                  and (origin.visibility <> 'private' or origin.owner_id = ",
+    );
+    sql.push_bind(wanted.viewer_id)
+        .push(")) as forked_from")
+        .push(columns);
+    if let Some(words) = &wanted.words {
+        sql.push(", prompt_versions.body, tsvector_to_array(to_tsvector('english', ");
+        sql.push_bind(words.clone()).push(")) as lexemes");
+    }
+    sql.push(
+        " from page join prompts on prompts.id = page.id join users on users.id = prompts.owner_id",
+    );
+    if wanted.words.is_some() {
+        sql.push(" join prompt_versions on prompt_versions.prompt_id = prompts.id and number = prompts.latest_version");
+    }
+    sql.push(" order by page.place");
+}
+
+async fn read(conn: &mut PgConnection, mut sql: QueryBuilder<Postgres>) -> Result<Vec<Found>> {
+    Ok(sql
+        .build_query_as()
+        .persistent(false)
+        .fetch_all(conn)
+        .await?)
+}

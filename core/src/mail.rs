@@ -1,0 +1,344 @@
+//! The outbox: mails are written in the transaction that causes them and sent later, by whoever has a mail server.
+//!
+//! A mail is delivered at least once. Its text can hold a link that opens an account, so it is sealed while it waits
+//! and erased when it has gone. Nothing here knows how mail is sent.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use sqlx::PgConnection;
+use url::Url;
+use uuid::Uuid;
+
+use crate::{Error, Result, sealing::MasterKey};
+
+/// The Postgres channel that rings when a mail was written.
+pub const DOORBELL: &str = "opb_mail";
+
+/// For how many days it is known what became of a mail.
+const DAYS_KEPT: i32 = 7;
+
+/// What a mail is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "mail_kind", rename_all = "snake_case")]
+pub enum MailKind {
+    /// A link to choose a new password.
+    PasswordReset,
+    /// The password was changed by such a link.
+    PasswordChanged,
+    /// A link to show that an address is one's own.
+    EmailVerification,
+    /// To the old address: the account has another one now.
+    EmailChanged,
+}
+
+/// A mail to be written.
+#[derive(Debug)]
+pub struct Mail {
+    /// What it is about.
+    pub kind: MailKind,
+    /// To whom.
+    pub recipient: String,
+    /// The subject; it is kept readable and must not hold a secret.
+    pub subject: String,
+    /// The text.
+    pub text: SecretString,
+    /// After this it is of no use any more.
+    pub useful_for: Duration,
+}
+
+/// A mail whose turn it is.
+#[derive(Debug)]
+pub struct DueMail {
+    /// Its id, the same at each attempt.
+    pub id: Uuid,
+    /// What it is about.
+    pub kind: MailKind,
+    /// To whom.
+    pub recipient: String,
+    /// The subject.
+    pub subject: String,
+    /// The text; an error when it opens with no key of ours.
+    pub text: anyhow::Result<SecretString>,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Another attempt may succeed.
+    Passing,
+    /// No attempt will.
+    Final,
+}
+
+/// Where mails are dropped; there is one only if the operator has set a mail server.
+#[derive(Clone)]
+pub struct Outbox {
+    /// Seals the texts.
+    pub master_key: Arc<MasterKey>,
+    /// What links begin with. It comes from a setting, never from a request.
+    pub public_url: Url,
+}
+
+impl Outbox {
+    /// Writes a mail; it is sent once the caller's transaction is committed.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn post(&self, conn: &mut PgConnection, mail: Mail) -> Result<()> {
+        let id = Uuid::now_v7();
+        sqlx::query!(
+            "-- mail::post
+            insert into mails (id, kind, recipient, subject, sealed_text, give_up_at)
+            values ($1, $2, $3, $4, $5, now() + $6 * interval '1 second')",
+            id,
+            mail.kind as MailKind,
+            mail.recipient,
+            mail.subject,
+            self.master_key.seal(&mail.text, &context(id)),
+            mail.useful_for.as_secs_f64()
+        )
+        .execute(&mut *conn)
+        .await?;
+        sqlx::query!(r#"select pg_notify($1, '')::text as "rung""#, DOORBELL)
+            .fetch_one(conn)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Takes mails whose turn it is, oldest first, and sets the time of their next attempt: 15 s, 30 s … 15 minutes ahead.
+/// So an attempt that never ends, because the process died, is repeated by itself.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn take_due(
+    conn: &mut PgConnection,
+    master_key: &MasterKey,
+    limit: i64,
+) -> Result<Vec<DueMail>> {
+    let rows = sqlx::query!(
+        r#"-- mail::take_due
+        update mails
+        set attempts = attempts + 1,
+            next_attempt_at = now() + least(900, 15 * power(2, least(attempts, 10))) * interval '1 second'
+        where id in (select id from mails
+                     where state = 'waiting' and next_attempt_at <= now()
+                     order by next_attempt_at limit $1 for update skip locked)
+        returning id, kind as "kind: MailKind", recipient, subject, sealed_text as "sealed_text!", created_at"#,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    let mails = rows.into_iter().map(|row| DueMail {
+        text: master_key.open(&row.sealed_text, &context(row.id)),
+        id: row.id,
+        kind: row.kind,
+        recipient: row.recipient,
+        subject: row.subject,
+        created_at: row.created_at,
+    });
+    Ok(mails.collect())
+}
+
+/// Gives up mails that nobody needs any more; returns how many.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn give_up_stale(conn: &mut PgConnection) -> Result<u64> {
+    let given_up = sqlx::query!(
+        "-- mail::give_up_stale
+        update mails set state = 'failed', sealed_text = null, ended_at = now()
+        where state = 'waiting' and give_up_at <= now()"
+    )
+    .execute(conn)
+    .await?;
+    Ok(given_up.rows_affected())
+}
+
+/// A mail has gone: its text is erased.
+///
+/// # Errors
+/// The database does not answer; the mail will be sent once more.
+pub async fn confirm(conn: &mut PgConnection, id: Uuid) -> Result<()> {
+    sqlx::query!(
+        "-- mail::confirm
+        update mails set state = 'sent', sealed_text = null, last_error = null, ended_at = now()
+        where id = $1 and state = 'waiting'",
+        id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An attempt failed: the mail waits for its next one, or is given up.
+///
+/// # Errors
+/// The database does not answer; the mail waits for its next attempt.
+pub async fn note_failure(
+    conn: &mut PgConnection,
+    id: Uuid,
+    failure: Failure,
+    reason: &str,
+) -> Result<()> {
+    let reason: String = reason
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(500)
+        .collect();
+    sqlx::query!(
+        "-- mail::note_failure
+        update mails
+        set last_error = $3,
+            state = case when $2 then 'failed'::mail_state else state end,
+            sealed_text = case when $2 then null else sealed_text end,
+            ended_at = case when $2 then now() end
+        where id = $1 and state = 'waiting'",
+        id,
+        failure == Failure::Final,
+        reason
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Seals the texts of waiting mails with another key; returns how many. What opens with neither key is left to fail.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn reseal_mails(
+    conn: &mut PgConnection,
+    old: &MasterKey,
+    new: &MasterKey,
+) -> Result<usize> {
+    let rows = sqlx::query!(
+        r#"-- mail::reseal_mails (read)
+        select id, sealed_text as "sealed_text!" from mails where state = 'waiting' order by id for update"#
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut changed = 0;
+    for row in rows {
+        let context = context(row.id);
+        let Ok(text) = old.open(&row.sealed_text, &context) else {
+            continue;
+        };
+        sqlx::query!(
+            "-- mail::reseal_mails (write)
+            update mails set sealed_text = $2 where id = $1",
+            row.id,
+            new.seal(&text, &context)
+        )
+        .execute(&mut *conn)
+        .await?;
+        changed += 1;
+    }
+    Ok(changed)
+}
+
+/// Forgets mails that ended long enough ago.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "-- mail::delete_old
+        delete from mails
+        where id in (select id from mails
+                     where state <> 'waiting' and ended_at < now() - make_interval(days => $1)
+                     order by ended_at limit 1000)",
+        DAYS_KEPT
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
+/// Reads the setting of the public address.
+///
+/// # Errors
+/// It is not the plain address of a web page.
+pub fn parse_public_url(text: &str) -> Result<Url, String> {
+    let wrong = || format!("`{text}` is not an address such as https://bank.example.org");
+    let mut url = Url::parse(text).map_err(|_| wrong())?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !plain {
+        return Err(wrong());
+    }
+    // So that paths can be joined to it.
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// A link to a page of ours. The secret stands behind the `#`: browsers send that part to no server.
+///
+/// # Errors
+/// [`Error::Internal`] when the path is no path.
+pub fn link(public_url: &Url, path: &str, token: &str) -> Result<SecretString> {
+    let mut url = public_url
+        .join(path)
+        .map_err(|error| Error::Internal(format!("the path of a link: {error}")))?;
+    url.set_fragment(Some(&format!("token={token}")));
+    Ok(String::from(url).into())
+}
+
+/// What a sealed text is bound to: it opens in its own row only, and never as something else.
+fn context(id: Uuid) -> Vec<u8> {
+    [b"mail:".as_slice(), id.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn links_begin_with_the_public_address() {
+        let check = |public: &str, expect: &str| {
+            let public = parse_public_url(public).unwrap();
+            let link = link(&public, "account/reset-password", "abc_-1").unwrap();
+            assert_eq!(link.expose_secret(), expect);
+        };
+        let rest = "account/reset-password#token=abc_-1";
+        check(
+            "https://bank.example.org",
+            &format!("https://bank.example.org/{rest}"),
+        );
+        check(
+            "http://127.0.0.1:8080/",
+            &format!("http://127.0.0.1:8080/{rest}"),
+        );
+        check(
+            "https://example.org/bank",
+            &format!("https://example.org/bank/{rest}"),
+        );
+    }
+
+    #[test]
+    fn only_a_plain_address_is_a_public_address() {
+        for wrong in [
+            "",
+            "bank.example.org",
+            "ftp://a",
+            "https://a@b",
+            "https://a/?b",
+            "https://a/#b",
+        ] {
+            assert!(parse_public_url(wrong).is_err(), "{wrong}");
+        }
+    }
+}
