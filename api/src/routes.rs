@@ -12,6 +12,7 @@ pub mod collections;
 pub mod comments;
 pub(crate) mod comparisons;
 pub(crate) mod contributions;
+pub(crate) mod control;
 pub mod cookie;
 pub(crate) mod events;
 pub(crate) mod evidence;

@@ -81,6 +81,9 @@ pub struct ApiSettings {
     /// So many registrations may come from one address before further ones must wait
     #[arg(long, env = "OPB_REGISTRATIONS_PER_ADDRESS", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub registrations_per_address: u32,
+    /// Micro-dollars that the runs of a user who is no administrator may cost in 24 hours, unless the user has a quota
+    #[arg(long, env = "OPB_USER_DAILY_BUDGET", value_name = "MICRO-DOLLARS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+    pub user_daily_budget: i64,
     /// Networks of the proxies whose header `X-Forwarded-For` is believed, as in `10.0.0.0/8`; none by default
     #[arg(
         long,

@@ -33,6 +33,8 @@ pub struct Shared {
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
     pub(crate) behind_tls: bool,
+    /// The quota of users that are no administrators and have none of their own.
+    pub(crate) user_daily_budget_microusd: i64,
     pub(crate) public_url: Option<Url>,
     pub(crate) require_verified_email: bool,
     pub(crate) oidc: Oidc,
@@ -89,6 +91,7 @@ impl AppState {
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             outbound: Arc::clone(&settings.outbound),
+            user_daily_budget_microusd: settings.user_daily_budget,
             behind_tls: settings.behind_tls,
             public_url,
             require_verified_email: settings.require_verified_email,

@@ -9,6 +9,7 @@ Exit codes:
   1    something went wrong: no server answers, a file cannot be read, a check failed
   2    bad usage: an unknown option, a bad value, a request that the server refuses
   3    the run ended, but failed or was cancelled
+  4    the run is paused, by somebody or because its budget is used up
   130  interrupted by Ctrl-C; a run that was submitted goes on
 
 Settings come from the command line, the environment (the names are in each --help)
@@ -23,6 +24,8 @@ pub enum Outcome {
     Faulty,
     /// The run that was waited for failed or was cancelled.
     RunFailed,
+    /// The run that was waited for is paused.
+    RunPaused,
     /// The user did not wait for the end.
     Interrupted,
     /// Another program ran, and ended with this code.
@@ -40,6 +43,7 @@ pub fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Faulty) => ExitCode::from(1),
         Ok(Outcome::RunFailed) => ExitCode::from(3),
+        Ok(Outcome::RunPaused) => ExitCode::from(4),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Ok(Outcome::Code(code)) => ExitCode::from(code),
         // Whoever reads our output has had enough, as `head` has.

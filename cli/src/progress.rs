@@ -86,6 +86,7 @@ pub fn state_name(state: RunState) -> &'static str {
     match state {
         RunState::Queued => "queued",
         RunState::Running => "running",
+        RunState::Paused => "paused",
         RunState::Finishing => "finishing",
         RunState::Completed => "completed",
         RunState::Cancelled => "cancelled",

@@ -10,7 +10,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, pre
 use opb_core::{
     leaderboards::{Leaderboard, Standing},
     models::Provider,
-    runs::Run,
+    runs::{Basis, Estimate, Interval, Run},
 };
 
 use crate::{progress, text};
@@ -111,6 +111,55 @@ pub fn providers(providers: &[Provider]) -> String {
         ]);
     }
     table.to_string()
+}
+
+/// What a run would need, and how that is known.
+pub fn estimate(estimate: &Estimate) -> String {
+    let mut table = table(&["", "at least", "expected", "at most"]);
+    let mut add = |name: &str, interval: Interval, show: fn(i64) -> String| {
+        table.add_row(vec![
+            name.to_owned(),
+            show(interval.low),
+            show(interval.expected),
+            show(interval.high),
+        ]);
+    };
+    add("calls", estimate.calls, text::count);
+    add("input tokens", estimate.input_tokens, text::count);
+    add("output tokens", estimate.output_tokens, text::count);
+    if let Some(cost) = estimate.cost_microusd {
+        add("cost", cost, text::dollars);
+    }
+    add("seconds", estimate.seconds, text::count);
+    align_right(&mut table, &[1, 2, 3]);
+    let mut lines = vec![
+        format!("{} evaluations", text::count(estimate.evaluations)),
+        table.to_string(),
+    ];
+    if !estimate.unpriced.is_empty() {
+        let models = text::plain(&estimate.unpriced.join(", "));
+        lines.push(format!(
+            "The cost is unknown: no price is set for {models}."
+        ));
+    }
+    for column in &estimate.columns {
+        let basis = match column.basis {
+            Basis::SamePromptAndModel => {
+                format!("{} recorded evaluations", text::count(column.witnesses))
+            }
+            Basis::SameModel => format!(
+                "{} recorded evaluations of other prompts",
+                text::count(column.witnesses)
+            ),
+            Basis::RoughRule => "a rough rule: nothing is recorded yet".to_owned(),
+        };
+        lines.push(format!(
+            "{} on {}: by {basis}",
+            text::plain(&column.prompt),
+            text::plain(&column.model)
+        ));
+    }
+    lines.join("\n")
 }
 
 /// One line about how a run ended.

@@ -58,6 +58,20 @@ pub fn dollars(microusd: i64) -> String {
     format!("${}.{:02}", cents / 100, cents % 100)
 }
 
+/// Micro-dollars of dollars as people write them: `1`, `$0.50`, `0.000001`.
+pub fn parse_dollars(text: &str) -> Result<i64, String> {
+    let number = text.strip_prefix('$').unwrap_or(text);
+    let (whole, rest) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let parsed = (digits(whole)
+        && digits(rest)
+        && rest.len() <= 6
+        && !(whole.is_empty() && rest.is_empty()))
+    .then(|| format!("{whole}{rest:0<6}").parse().ok())
+    .flatten();
+    parsed.ok_or_else(|| "expected dollars such as 1.50, with at most six decimals".to_owned())
+}
+
 /// What a run cost. One that used tokens for nothing ran on models whose price nobody has told.
 pub fn run_cost(run: &Run) -> String {
     if run.cost_microusd == 0 && run.output_tokens > 0 {
@@ -112,6 +126,25 @@ mod tests {
             ("\u{1b}[", ""),
         ] {
             assert_eq!(plain(text), expect, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn dollars_are_read_to_the_micro_dollar() {
+        for (text, expect) in [
+            ("1", Some(1_000_000)),
+            ("$0.50", Some(500_000)),
+            (".5", Some(500_000)),
+            ("0.000001", Some(1)),
+            ("9223372036854.775807", Some(i64::MAX)),
+            ("9223372036854.775808", None),
+            ("0.0000001", None),
+            ("-1", None),
+            ("", None),
+            (".", None),
+            ("1,50", None),
+        ] {
+            assert_eq!(parse_dollars(text).ok(), expect, "{text}");
         }
     }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 pub const SHARDS: &str = "opb-shards";
 /// The queue of runs whose last shard is done.
 pub const FINISHED_RUNS: &str = "opb-finished-runs";
-/// The channel on which Postgres tells that something was enqueued.
+/// The channel on which Postgres tells that something was enqueued, or, with a run's id, that the run was recalled.
 pub const DOORBELL: &str = "opb_queue";
 
 /// The payload of the queue of shards.
@@ -47,6 +47,40 @@ pub async fn enqueue_shards(
         task(&payload, Some(task_id), delay_seconds)
     });
     push(conn, SHARDS, tasks.collect::<crate::Result<Vec<_>>>()?).await
+}
+
+/// Takes the waiting shards of a run out of the queue, so that no worker is woken for what it may not claim.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn withdraw_shards(conn: &mut PgConnection, run_id: Uuid) -> crate::Result<()> {
+    sqlx::query!(
+        "-- queue::withdraw_shards
+        delete from apalis.jobs
+        using shards
+        where jobs.id = shards.task_id and jobs.status = 'Pending'
+          and shards.run_id = $1 and shards.state = 'available'",
+        run_id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Tells the workers that a run was paused or has ended, so that they look after their leases at once.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn recall(conn: &mut PgConnection, run_id: Uuid) -> crate::Result<()> {
+    sqlx::query!(
+        r#"-- queue::recall
+        select pg_notify($1, $2)::text as "rung""#,
+        DOORBELL,
+        run_id.to_string()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
 }
 
 /// Enqueues the finishing of a run in the caller's transaction.

@@ -97,6 +97,7 @@ pub fn request(models: serde_json::Value, repeats: i32) -> SubmitRun {
         models,
         repeats,
         limit: None,
+        budget_microusd: None,
         seed: 7,
         name: String::new(),
         visibility: Visibility::Public,

@@ -23,22 +23,24 @@ const MAX_TOTAL: Duration = Duration::from_mins(30);
 
 /// How a call ended, and how many attempts it took.
 pub(crate) struct Called {
-    /// The completion, or the last failure.
-    pub(crate) result: Result<Completion, CallError>,
+    /// The completion, or the last failure. Nothing when `halt` came before either.
+    pub(crate) result: Option<Result<Completion, CallError>>,
     /// Calls that were made and counted.
     pub(crate) attempts: u32,
+    /// True when an attempt failed that the provider may want to be paid for all the same.
+    pub(crate) may_be_paid: bool,
 }
 
 /// Calls a model until it answers, the failure is final, or the attempts are used up.
-/// Nothing when `stop` comes before the next call begins; a call that runs is let finish.
+/// Once `halt` comes no further call begins; a call that runs is let finish.
 pub(crate) async fn call(
     provider: &dyn Provider,
     governor: &Arc<Governor>,
     labels: &ModelLabels,
     request: &CompletionRequest<'_>,
     max_attempts: u32,
-    stop: &CancellationToken,
-) -> Option<Called> {
+    halt: &CancellationToken,
+) -> Called {
     let started = Instant::now();
     let mut backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
@@ -48,18 +50,23 @@ pub(crate) async fn call(
         .build();
     let mut attempts = 0;
     let mut waits = 0;
+    let mut may_be_paid = false;
+    let ended = |result, attempts, may_be_paid| Called {
+        result,
+        attempts,
+        may_be_paid,
+    };
     loop {
-        let permit = stop.run_until_cancelled(governor.acquire()).await?;
+        let Some(permit) = halt.run_until_cancelled(governor.acquire()).await else {
+            return ended(None, attempts, may_be_paid);
+        };
         let began = Instant::now();
         let result = provider.complete(request, attempts + waits).await;
         observe(labels, &result, began.elapsed());
         let error = match result {
             Ok(completion) => {
                 permit.succeeded();
-                return Some(Called {
-                    result: Ok(completion),
-                    attempts: attempts + 1,
-                });
+                return ended(Some(Ok(completion)), attempts + 1, may_be_paid);
             }
             Err(error) => error,
         };
@@ -73,6 +80,7 @@ pub(crate) async fn call(
             }
             kind => {
                 attempts += 1;
+                may_be_paid |= kind.may_be_paid();
                 // A provider that keeps silent usually has more to do than it can.
                 if matches!(kind, CallErrorKind::Overloaded | CallErrorKind::Timeout) {
                     permit.overloaded(error.retry_after.map(|pause| pause.min(MAX_PAUSE)));
@@ -80,17 +88,17 @@ pub(crate) async fn call(
                     drop(permit);
                 }
                 if !kind.may_pass() || attempts >= max_attempts || gives_up {
-                    return Some(Called {
-                        result: Err(error),
-                        attempts,
-                    });
+                    return ended(Some(Err(error)), attempts, may_be_paid);
                 }
                 count_retry(labels, kind);
                 let delay = backoff.next().unwrap_or_default();
                 let delay = error
                     .retry_after
                     .map_or(delay, |pause| pause.clamp(delay, MAX_PAUSE));
-                stop.run_until_cancelled(tokio::time::sleep(delay)).await?;
+                let slept = halt.run_until_cancelled(tokio::time::sleep(delay)).await;
+                if slept.is_none() {
+                    return ended(None, attempts, may_be_paid);
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ use opb_core::{
     template::CompiledPrompt,
 };
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Worker,
@@ -26,7 +27,7 @@ use crate::{
 pub(crate) struct PreparedItem {
     /// The item's own id.
     pub(crate) id: String,
-    vars: Map<String, Value>,
+    pub(crate) vars: Map<String, Value>,
     expected: Option<Value>,
     expected_text: Option<String>,
     /// The item's own scorers.
@@ -60,26 +61,30 @@ impl PreparedItem {
     }
 }
 
-/// Evaluates one item under one prompt on one model. Nothing when the worker stops before the model was called.
+/// What became of an evaluation.
+pub(crate) struct Evaluated {
+    /// The result. Nothing when `halt` came before there was one.
+    pub(crate) evaluation: Option<NewEvaluation>,
+    /// True when calls may have been paid for whose cost nobody told.
+    pub(crate) unaccounted: bool,
+}
+
+/// Evaluates one item under one prompt on one model. Once `halt` comes no further call begins.
 pub(crate) async fn evaluate(
     worker: Arc<Worker>,
     run: Arc<PreparedRun>,
     item: Arc<PreparedItem>,
     key: EvaluationKey,
-) -> Option<NewEvaluation> {
-    let (Some(prompt), Some(model)) = (
-        usize::try_from(key.prompt)
-            .ok()
-            .and_then(|position| run.prompts.get(position)),
-        usize::try_from(key.model)
-            .ok()
-            .and_then(|position| run.models.get(position)),
-    ) else {
-        return Some(failed(key, "internal", "the run has no such column", 0));
+    halt: CancellationToken,
+) -> Evaluated {
+    let Some((prompt, model)) = run.column(key) else {
+        return unasked(key, "internal", "the run has no such column");
     };
-    let evaluation = ask(&worker, &run, &item, model, prompt, key).await?;
-    count(&evaluation, &model.labels);
-    Some(evaluation)
+    let evaluated = ask(&worker, &run, &item, model, prompt, key, &halt).await;
+    if let Some(evaluation) = &evaluated.evaluation {
+        count(evaluation, &model.labels);
+    }
+    evaluated
 }
 
 async fn ask(
@@ -89,14 +94,15 @@ async fn ask(
     model: &PreparedModel,
     prompt: &CompiledPrompt,
     key: EvaluationKey,
-) -> Option<NewEvaluation> {
+    halt: &CancellationToken,
+) -> Evaluated {
     let provider = match &model.provider {
         Ok(provider) => provider,
-        Err(error) => return Some(failed(key, "model", error, 0)),
+        Err(error) => return unasked(key, "model", error),
     };
     let messages = match prompt.render(&item.vars) {
         Ok(messages) => messages,
-        Err(error) => return Some(failed(key, "template", &error.to_string(), 0)),
+        Err(error) => return unasked(key, "template", &error.to_string()),
     };
     let request = CompletionRequest {
         messages: &messages,
@@ -114,17 +120,28 @@ async fn ask(
         &model.labels,
         &request,
         max_attempts,
-        &worker.stop,
+        halt,
     )
-    .await?;
+    .await;
     let attempts = i16::try_from(called.attempts).unwrap_or(i16::MAX);
-    Some(match called.result {
+    let Some(result) = called.result else {
+        return Evaluated {
+            evaluation: None,
+            unaccounted: called.may_be_paid,
+        };
+    };
+    let answered = result.is_ok();
+    let evaluation = match result {
         Err(error) => failed(key, error.kind.name(), &error.message, attempts),
         Ok(completion) => {
             let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
             score(key, item, scorers, model, completion, attempts)
         }
-    })
+    };
+    Evaluated {
+        unaccounted: called.may_be_paid || answered && evaluation.cost_microusd.is_none(),
+        evaluation: Some(evaluation),
+    }
 }
 
 fn score(
@@ -212,6 +229,14 @@ fn line(scorer: &str, metric: Option<&str>, outcome: &Outcome) -> ScoredLine {
         score,
         pass,
         reason: reason.clone().into_owned(),
+    }
+}
+
+/// An evaluation whose model cannot be asked.
+fn unasked(key: EvaluationKey, kind: &str, message: &str) -> Evaluated {
+    Evaluated {
+        evaluation: Some(failed(key, kind, message, 0)),
+        unaccounted: false,
     }
 }
 

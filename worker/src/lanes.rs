@@ -28,14 +28,18 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(15);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 
 /// Starts the lanes of a worker: those for shards, and one that finishes runs.
-pub(crate) fn spawn(tracker: &TaskTracker, worker: &Arc<Worker>, queue: &PgPool) {
-    let doorbell = Doorbell::listen(queue.clone(), &[queue::DOORBELL], worker.stop.clone());
+pub(crate) fn spawn(
+    tracker: &TaskTracker,
+    worker: &Arc<Worker>,
+    queue: &PgPool,
+    doorbell: &Doorbell,
+) {
     let lanes = worker.settings.shards.div_ceil(4);
     for number in 0..lanes {
-        let lane = Lane::new(format!("shards-{number}"), worker, queue, &doorbell);
+        let lane = Lane::new(format!("shards-{number}"), worker, queue, doorbell);
         tracker.spawn(supervise(lane, serve_shards));
     }
-    let lane = Lane::new("finish".to_owned(), worker, queue, &doorbell);
+    let lane = Lane::new("finish".to_owned(), worker, queue, doorbell);
     tracker.spawn(supervise(lane, serve_finishes));
 }
 

@@ -1,4 +1,5 @@
-//! The leases that this worker holds. One task renews them all; a lease that is lost stops its work.
+//! The leases that this worker holds. One task renews them all; a lease that is lost stops its work, and a paused run
+//! lets no new call begin.
 
 use std::{
     collections::HashMap,
@@ -6,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use opb_core::runs::{ShardLease, renew_lease};
+use opb_core::{
+    doorbell::{Doorbell, Ring},
+    runs::{HeldLease, ShardLease, renew_lease},
+};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -19,21 +24,25 @@ pub(crate) struct Leases(Mutex<HashMap<Uuid, Held>>);
 struct Held {
     lease: ShardLease,
     lost: CancellationToken,
+    halt: CancellationToken,
 }
 
 impl Leases {
-    /// Keeps a lease renewed until the guard is dropped.
-    pub(crate) fn hold(self: &Leases, lease: ShardLease) -> LeaseGuard<'_> {
+    /// Keeps a lease renewed until the guard is dropped. `stop` is the worker's.
+    pub(crate) fn hold(&self, lease: ShardLease, stop: &CancellationToken) -> LeaseGuard<'_> {
         let lost = CancellationToken::new();
+        let halt = stop.child_token();
         let held = Held {
             lease,
             lost: lost.clone(),
+            halt: halt.clone(),
         };
         self.lock().insert(lease.shard_id, held);
         LeaseGuard {
             leases: self,
             lease,
             lost,
+            halt,
         }
     }
 
@@ -41,16 +50,24 @@ impl Leases {
         self.lock().values().map(|held| held.lease).collect()
     }
 
-    fn lose_all_but(&self, asked: &[ShardLease], kept: &[Uuid]) {
+    /// Stops the work of leases that were lost, and new calls of those whose run is paused.
+    fn heed(&self, asked: &[ShardLease], kept: &[HeldLease]) {
         let held = self.lock();
-        for lease in asked.iter().filter(|lease| !kept.contains(&lease.shard_id)) {
-            // The shard may have been claimed again meanwhile: only the lease that was asked about is lost.
-            if let Some(held) = held
+        for lease in asked {
+            // The shard may have been claimed again meanwhile: the answer is about the lease that was asked about.
+            let Some(held) = held
                 .get(&lease.shard_id)
                 .filter(|held| held.lease == *lease)
-            {
-                tracing::warn!(shard.id = %lease.shard_id, "a lease was lost, its work stops");
-                held.lost.cancel();
+            else {
+                continue;
+            };
+            match kept.iter().find(|kept| kept.shard_id == lease.shard_id) {
+                None => {
+                    tracing::warn!(shard.id = %lease.shard_id, "a lease was lost, its work stops");
+                    held.lost.cancel();
+                }
+                Some(kept) if kept.paused => held.halt.cancel(),
+                Some(_) => {}
             }
         }
     }
@@ -66,6 +83,8 @@ pub(crate) struct LeaseGuard<'a> {
     pub(crate) lease: ShardLease,
     /// Cancelled when the lease is lost.
     pub(crate) lost: CancellationToken,
+    /// Cancelled when no new call may begin: the run is paused, or the worker stops.
+    pub(crate) halt: CancellationToken,
 }
 
 impl Drop for LeaseGuard<'_> {
@@ -80,14 +99,20 @@ impl Drop for LeaseGuard<'_> {
     }
 }
 
-/// Renews every lease three times before it would run out, until `stop`.
-pub(crate) async fn renew_for_ever(worker: Arc<Worker>, stop: CancellationToken) {
+/// Renews every lease three times before it would run out, and whenever a run is recalled, until `stop`.
+pub(crate) async fn renew_for_ever(
+    worker: Arc<Worker>,
+    doorbell: Doorbell,
+    stop: CancellationToken,
+) {
     let interval = (worker.settings.lease_duration() / 3).min(Duration::from_secs(5));
-    while stop
-        .run_until_cancelled(tokio::time::sleep(interval))
-        .await
-        .is_some()
-    {
+    let mut rings = doorbell.subscribe();
+    loop {
+        // A time-out and a ring say the same: look after the leases.
+        let wait = tokio::time::timeout(interval, recalled(&mut rings));
+        if stop.run_until_cancelled(wait).await.is_none() {
+            return;
+        }
         let leases = worker.leases.all();
         if leases.is_empty() {
             continue;
@@ -97,9 +122,21 @@ pub(crate) async fn renew_for_ever(worker: Arc<Worker>, stop: CancellationToken)
             renew_lease(&mut conn, &leases, worker.settings.lease_duration()).await
         };
         match renewed.await {
-            Ok(kept) => worker.leases.lose_all_but(&leases, &kept),
+            Ok(kept) => worker.leases.heed(&leases, &kept),
             // Nothing is lost yet: the next round tries again, and the fence guards what is written.
             Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+        }
+    }
+}
+
+/// Waits until some run was paused or has ended.
+async fn recalled(rings: &mut Receiver<Ring>) {
+    loop {
+        match rings.recv().await {
+            // The bell of the queue rings without a text.
+            Ok(ring) if ring.payload.is_empty() => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

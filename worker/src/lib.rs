@@ -11,6 +11,7 @@ mod lanes;
 mod leases;
 mod prepared;
 mod providers;
+mod purse;
 mod shard;
 pub mod simulation;
 mod wakeups;
@@ -19,8 +20,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use clap::Args;
 use opb_core::{
+    doorbell::Doorbell,
     models::{Price, ProviderKind, ensure_provider, set_price},
     outbound::OutboundPolicy,
+    queue,
     sealing::MasterKey,
 };
 use secrecy::SecretString;
@@ -95,13 +98,13 @@ pub(crate) struct Worker {
 /// Runs a worker until `stop` is cancelled. Calls that are running then get the grace time; what they leave undone is
 /// handed back.
 ///
-/// `pool` serves the worker's own statements, `queue` those of the queue.
+/// `pool` serves the worker's own statements, `queue_pool` those of the queue.
 ///
 /// # Errors
 /// The database cannot be used at all. Passing trouble is waited out.
 pub async fn run(
     pool: PgPool,
-    queue: PgPool,
+    queue_pool: PgPool,
     master_key: Arc<MasterKey>,
     settings: WorkerSettings,
     stop: CancellationToken,
@@ -124,9 +127,14 @@ pub async fn run(
     );
     let tasks = TaskTracker::new();
     let beats = CancellationToken::new();
-    tasks.spawn(leases::renew_for_ever(Arc::clone(&worker), beats.clone()));
+    let doorbell = Doorbell::listen(queue_pool.clone(), &[queue::DOORBELL], beats.clone());
+    tasks.spawn(leases::renew_for_ever(
+        Arc::clone(&worker),
+        doorbell.clone(),
+        beats.clone(),
+    ));
     let lanes = TaskTracker::new();
-    lanes::spawn(&lanes, &worker, &queue);
+    lanes::spawn(&lanes, &worker, &queue_pool, &doorbell);
     lanes.close();
     stop.cancelled().await;
     let grace = Duration::from_secs(worker.settings.grace);

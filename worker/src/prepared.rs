@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use opb_core::{
     metrics::{METRICS, ModelLabels},
     models::Price,
-    runs::{RunWork, load_work},
+    runs::{EvaluationKey, RunModel, RunWork, ShardLease, load_work},
     scorers::{Scorer, ScorerSpec},
     template::{CompiledPrompt, TemplateError},
 };
@@ -40,6 +40,19 @@ pub(crate) struct PreparedModel {
     pub(crate) governor: Arc<Governor>,
     pub(crate) price: Option<Price>,
     pub(crate) labels: ModelLabels,
+    /// The most tokens that an answer can have, if known.
+    pub(crate) output_limit: Option<i64>,
+    /// How long the parameters are that are sent along: some of them are paid for, such as tools and schemas.
+    pub(crate) parameters_bytes: usize,
+}
+
+impl PreparedRun {
+    /// The prompt and the model of an evaluation.
+    pub(crate) fn column(&self, key: EvaluationKey) -> Option<(&CompiledPrompt, &PreparedModel)> {
+        let prompt = self.prompts.get(usize::try_from(key.prompt).ok()?)?;
+        let model = self.models.get(usize::try_from(key.model).ok()?)?;
+        Some((prompt, model))
+    }
 }
 
 /// Compiled scorers, each with the name it is reported under.
@@ -62,14 +75,19 @@ impl Scorers {
     }
 }
 
-/// The run, made ready now or before.
+/// The run of a lease, made ready now or before. A run that was extended since is made ready anew.
 ///
 /// # Errors
 /// The database does not answer, or what is stored does not compile.
-pub(crate) async fn prepare(worker: &Worker, run_id: Uuid) -> anyhow::Result<Arc<PreparedRun>> {
+pub(crate) async fn prepare(
+    worker: &Worker,
+    lease: &ShardLease,
+) -> anyhow::Result<Arc<PreparedRun>> {
+    let run_id = lease.run_id;
     // The lock is held while loading, so that the shards of a new run do not all load it.
     let mut runs = worker.runs.lock().await;
-    if let Some(run) = runs.get(&run_id) {
+    let ready_run = runs.get(&run_id);
+    if let Some(run) = ready_run.filter(|run| run.work.shape.evaluations() == lease.planned) {
         return Ok(Arc::clone(run));
     }
     let work = {
@@ -94,12 +112,18 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
         })
         .collect::<Result<_, TemplateError>>();
     let models = work.models.iter().map(|model| {
-        let provider =
-            providers::provider(model, &worker.http, &worker.master_key, &worker.settings);
+        let bounded = !work.budgeted || (model.price.is_some() && model.output_limit.is_some());
+        let provider = if bounded {
+            provider(worker, model)
+        } else {
+            Err("the cost of its calls has no bound any more, and the run has a budget".to_owned())
+        };
         PreparedModel {
-            provider: provider.map_err(|error| format!("{error:#}")),
+            provider,
             governor: worker.governors.of(&model.provider.name),
             price: model.price,
+            output_limit: model.output_limit,
+            parameters_bytes: serde_json::to_string(&model.parameters).map_or(0, |text| text.len()),
             labels: METRICS.model(&model.provider.name, &model.name),
         }
     });
@@ -111,4 +135,9 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
         ),
         work,
     })
+}
+
+fn provider(worker: &Worker, model: &RunModel) -> Result<Arc<dyn Provider>, String> {
+    providers::provider(model, &worker.http, &worker.master_key, &worker.settings)
+        .map_err(|error| format!("{error:#}"))
 }

@@ -5,8 +5,8 @@ use std::{collections::HashMap, collections::HashSet, sync::Arc, time::Duration}
 use opb_core::{
     metrics::METRICS,
     runs::{
-        EvaluationKey, NewEvaluation, Recorded, ShardLease, add_spend, claim_shard, finish_shard,
-        record, recorded_keys, release_shard,
+        EvaluationKey, NewEvaluation, Recorded, Reserved, ShardLease, add_spend, claim_shard,
+        finish_shard, record, recorded_keys, release_shard, reserve,
     },
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -14,9 +14,10 @@ use uuid::Uuid;
 
 use crate::{
     Worker,
-    evaluate::{PreparedItem, evaluate},
+    evaluate::{Evaluated, PreparedItem, evaluate},
     leases::LeaseGuard,
     prepared::{PreparedRun, prepare},
+    purse::{Purse, bound_microusd},
 };
 
 /// A batch is recorded when it has so many results …
@@ -26,12 +27,18 @@ const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// How long recording is tried again while the database is away; the lease is lost by then, so the work is not.
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
 
+/// Seconds after which a shard is tried again that found no money.
+const NO_MONEY_PAUSE: u32 = 1;
+
 /// How the work on a shard ended.
 enum Ended {
     /// Every evaluation is recorded.
     Complete,
-    /// The worker stops; some evaluations are left.
-    Stopped,
+    /// The worker stops or the run is paused; some evaluations are left, and so many micro-dollars may have been paid
+    /// for calls that are not recorded.
+    Stopped { unaccounted_microusd: i64 },
+    /// The budget has no room for the next evaluation at the moment.
+    NoMoney,
     /// The lease was lost, or the run was cancelled: what is left is not ours any more.
     Lost,
 }
@@ -53,56 +60,121 @@ pub(crate) async fn execute(worker: Arc<Worker>, shard_id: Uuid) -> anyhow::Resu
         return Ok(()); // Somebody else has it, or it is done: tasks may come twice.
     };
     METRICS.shards_running.inc();
-    let guard = worker.leases.hold(lease);
+    let guard = worker.leases.hold(lease, &worker.stop);
     let ended = work(&worker, &guard).await;
     METRICS.shards_running.dec();
-    match ended? {
+    let (delay_seconds, unaccounted_microusd) = match ended? {
         Ended::Complete => {
             let mut conn = worker.pool.acquire().await?;
             finish_shard(&mut conn, &lease).await?;
+            return Ok(());
         }
-        Ended::Stopped => {
-            let mut conn = worker.pool.acquire().await?;
-            release_shard(&mut conn, &lease).await?;
+        Ended::Lost => {
+            tracing::debug!(shard.id = %shard_id, "a shard was left to others");
+            return Ok(());
         }
-        Ended::Lost => tracing::debug!(shard.id = %shard_id, "a shard was left to others"),
-    }
+        Ended::Stopped {
+            unaccounted_microusd,
+        } => (0, unaccounted_microusd),
+        Ended::NoMoney => (NO_MONEY_PAUSE, 0),
+    };
+    let mut conn = worker.pool.acquire().await?;
+    release_shard(&mut conn, &lease, delay_seconds, unaccounted_microusd).await?;
     Ok(())
 }
 
+/// An evaluation that is not recorded yet.
+struct Open {
+    key: EvaluationKey,
+    item: Arc<PreparedItem>,
+    /// The most that its call can cost; zero in a run without a budget.
+    bound_microusd: i64,
+}
+
+/// What a shard found out and has not recorded yet, and the money reserved for it.
+#[derive(Default)]
+struct Unrecorded {
+    batch: Vec<NewEvaluation>,
+    purse: Purse,
+}
+
 async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<Ended> {
-    let run = prepare(worker, guard.lease.run_id).await?;
-    let mut running: JoinSet<Option<NewEvaluation>> = JoinSet::new();
-    let mut batch: Vec<NewEvaluation> = Vec::new();
+    let run = prepare(worker, &guard.lease).await?;
+    let mut open = load(worker, &run, &guard.lease).await?;
+    let mut unrecorded = Unrecorded::default();
+    while !open.is_empty() {
+        let calls = if run.work.budgeted {
+            let bounds: Vec<i64> = open.iter().map(|open| open.bound_microusd).collect();
+            let mut conn = worker.pool.acquire().await?;
+            match reserve(&mut conn, &guard.lease, &bounds).await? {
+                Reserved::Calls(calls) => {
+                    unrecorded.purse.put(&bounds[..calls]);
+                    calls
+                }
+                Reserved::Nothing => return Ok(Ended::NoMoney),
+                Reserved::Fenced => return Ok(Ended::Lost),
+            }
+        } else {
+            open.len()
+        };
+        let ended = evaluate_all(worker, guard, &run, open.drain(..calls), &mut unrecorded).await?;
+        if !matches!(ended, Ended::Complete) {
+            return Ok(ended);
+        }
+    }
+    Ok(Ended::Complete)
+}
+
+/// Evaluates all of these at once and records what comes; the governor decides how many of them call at a time.
+async fn evaluate_all(
+    worker: &Arc<Worker>,
+    guard: &LeaseGuard<'_>,
+    run: &Arc<PreparedRun>,
+    open: impl Iterator<Item = Open>,
+    unrecorded: &mut Unrecorded,
+) -> anyhow::Result<Ended> {
+    let mut running: JoinSet<(i64, Evaluated)> = JoinSet::new();
+    for Open {
+        key,
+        item,
+        bound_microusd,
+    } in open
+    {
+        let halt = guard.halt.clone();
+        let evaluation = evaluate(Arc::clone(worker), Arc::clone(run), item, key, halt);
+        running.spawn(async move { (bound_microusd, evaluation.await) });
+    }
     let mut due: Option<Instant> = None;
     let mut complete = true;
-    // All evaluations of the shard are begun at once; the governor decides how many of them call at a time.
-    for (key, item) in load(worker, &run, &guard.lease).await? {
-        running.spawn(evaluate(Arc::clone(worker), Arc::clone(&run), item, key));
-    }
     loop {
         let record_at = due.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
         let flush = tokio::select! {
             biased;
             () = guard.lost.cancelled() => {
-                drop_results(worker, &guard.lease, &batch).await;
+                drop_results(worker, &guard.lease, &unrecorded.batch).await;
                 return Ok(Ended::Lost);
             }
             () = worker.abort.cancelled() => {
-                let kept = save(worker, guard, &mut batch).await;
-                return Ok(if kept { Ended::Stopped } else { Ended::Lost });
+                let kept = save(worker, guard, unrecorded).await;
+                return Ok(if kept { stopped(unrecorded) } else { Ended::Lost });
             }
             ended = running.join_next() => match ended {
-                None if batch.is_empty() => return Ok(if complete { Ended::Complete } else { Ended::Stopped }),
-                None => true,
-                Some(Ok(None)) => {
-                    complete = false;
-                    false
+                None if unrecorded.batch.is_empty() => {
+                    return Ok(if complete { Ended::Complete } else { stopped(unrecorded) });
                 }
-                Some(Ok(Some(evaluation))) => {
-                    batch.push(evaluation);
-                    due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
-                    batch.len() >= BATCH_SIZE
+                None => true,
+                Some(Ok((bound_microusd, mut evaluated))) => {
+                    if run.work.budgeted {
+                        unrecorded.purse.note(bound_microusd, &mut evaluated);
+                    }
+                    match evaluated.evaluation {
+                        None => complete = false,
+                        Some(evaluation) => {
+                            unrecorded.batch.push(evaluation);
+                            due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
+                        }
+                    }
+                    unrecorded.batch.len() >= BATCH_SIZE
                 }
                 Some(Err(error)) => anyhow::bail!("an evaluation panicked: {error}"),
             },
@@ -110,19 +182,21 @@ async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<En
         };
         if flush {
             due = None;
-            if !save(worker, guard, &mut batch).await {
+            if !save(worker, guard, unrecorded).await {
                 return Ok(Ended::Lost);
             }
         }
     }
 }
 
+fn stopped(unrecorded: &Unrecorded) -> Ended {
+    Ended::Stopped {
+        unaccounted_microusd: unrecorded.purse.spendable(),
+    }
+}
+
 /// The evaluations of a shard that are not recorded yet.
-async fn load(
-    worker: &Worker,
-    run: &PreparedRun,
-    lease: &ShardLease,
-) -> anyhow::Result<Vec<(EvaluationKey, Arc<PreparedItem>)>> {
+async fn load(worker: &Worker, run: &PreparedRun, lease: &ShardLease) -> anyhow::Result<Vec<Open>> {
     let mut conn = worker.pool.acquire().await?;
     let recorded: HashSet<EvaluationKey> = recorded_keys(&mut conn, &run.work, lease)
         .await?
@@ -136,28 +210,39 @@ async fn load(
     }
     let left = run.work.keys(lease).filter(|key| !recorded.contains(key));
     left.map(|key| match by_position.get(&key.item) {
-        Some(item) => Ok((key, Arc::clone(item))),
+        Some(item) => Ok(Open {
+            key,
+            item: Arc::clone(item),
+            bound_microusd: if run.work.budgeted {
+                bound_microusd(run, item, key)
+            } else {
+                0
+            },
+        }),
         None => anyhow::bail!("the item at position {} is missing", key.item),
     })
     .collect()
 }
 
 /// Records a batch and empties it. Tries again while the database is away. False when the lease was lost.
-async fn save(worker: &Worker, guard: &LeaseGuard<'_>, batch: &mut Vec<NewEvaluation>) -> bool {
+async fn save(worker: &Worker, guard: &LeaseGuard<'_>, unrecorded: &mut Unrecorded) -> bool {
+    let Unrecorded { batch, purse } = unrecorded;
     if batch.is_empty() {
         return true;
     }
+    let settlement = purse.settlement();
     loop {
         let timer = METRICS.record_duration.start_timer();
         let recorded = async {
             let mut conn = worker.pool.acquire().await?;
-            record(&mut conn, &guard.lease, batch).await
+            record(&mut conn, &guard.lease, batch, settlement).await
         };
         let recorded = recorded.await;
         timer.observe_duration();
         match recorded {
             Ok(Recorded::Kept(_)) => {
                 batch.clear();
+                purse.settled();
                 return true;
             }
             Ok(Recorded::Fenced) => {

@@ -4,7 +4,10 @@ use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
     Error,
     library::Page,
-    models::{self, CredentialChange, Model, NewProvider, Provider, ProviderChange, ProviderKind},
+    models::{
+        self, CredentialChange, Model, ModelPrice, NewProvider, Provider, ProviderChange,
+        ProviderKind,
+    },
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -63,6 +66,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_providers, create_provider))
         .routes(routes!(update_provider, delete_provider))
+        .routes(routes!(update_price))
         .routes(routes!(list_models))
 }
 
@@ -185,6 +189,34 @@ async fn delete_provider(
     let mut conn = state.conn().await?;
     models::delete_provider(&mut conn, &name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets the price of a provider's model. For administrators. Runs that a worker has begun go on with the price they
+/// began with.
+#[utoipa::path(
+    put,
+    path = "/api/v1/providers/{name}/prices",
+    tag = "models",
+    params(("name" = String, Path, description = "The provider's name")),
+    request_body = ModelPrice,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The price that is set", body = ModelPrice),
+        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn update_price(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(name): Path<String>,
+    Json(body): Json<ModelPrice>,
+) -> Result<Answer<ModelPrice>> {
+    if !user.is_admin() {
+        return Err(Error::Forbidden("only administrators can set prices").into());
+    }
+    let mut conn = state.conn().await?;
+    models::update_price(&mut conn, &name, &body).await?;
+    Ok(Answer(body))
 }
 
 /// All models that were ever used, with their prices, by name.

@@ -7,9 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use opb_core::{
-    auth,
+    Error, auth,
     library::Page,
-    runs::{self, Evaluation, EvaluationKey, Run, SubmitRun},
+    runs::{self, Estimate, Evaluation, EvaluationKey, Run, SubmitRun},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -47,6 +47,7 @@ pub struct EvaluationsQuery {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_runs, create_run))
+        .routes(routes!(estimate_run))
         .routes(routes!(get_run))
         .routes(routes!(list_evaluations))
         .routes(routes!(cancel_run))
@@ -83,7 +84,7 @@ async fn list_runs(
     responses(
         (status = 202, description = "The run is in the queue", body = Run, headers(("location" = String, description = "The run's address"))),
         (status = 403, description = "The API key lacks the scope, or the caller's email address is not verified and this server asks for it", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The idempotency key was used for another request", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The idempotency key was used for another request, or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_run(
@@ -93,15 +94,36 @@ async fn create_run(
     Json(body): Json<SubmitRun>,
 ) -> Result<impl IntoResponse> {
     let key = idempotency_key(&headers)?;
-    let mut conn = state.conn().await?;
+    let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     if state.require_verified_email {
-        auth::require_verified_email(&mut conn, &user)
+        auth::require_verified_email(&mut tx, &user)
             .await
             .map_err(|error| Refusal::from(error).with_code("email_not_verified"))?;
     }
-    let run = runs::submit_run(&mut conn, &user, &body, key).await?;
+    let run = runs::submit_run(&mut tx, &user, &body, key).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    tx.commit().await.map_err(Error::Database)?;
     let address = format!("/api/v1/runs/{}", run.id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, address)], Answer(run)))
+}
+
+/// Says what a run would need: calls, tokens, money and time. Nothing is submitted.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/estimate",
+    tag = "runs",
+    request_body = SubmitRun,
+    security(("bearer" = [])),
+    responses((status = 200, description = "What to expect, with the least and the most, and where it comes from", body = Estimate))
+)]
+async fn estimate_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Json(body): Json<SubmitRun>,
+) -> Result<Answer<Estimate>> {
+    let mut conn = state.conn().await?;
+    let estimate = runs::estimate_run(&mut conn, &user, &body).await?;
+    Ok(Answer(estimate))
 }
 
 /// A run. Poll it with `if-none-match`, or follow its events.

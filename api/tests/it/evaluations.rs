@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opb_core::runs::{self, EvaluationKey, NewEvaluation, Recorded};
+use opb_core::runs::{self, EvaluationKey, NewEvaluation, Recorded, Settlement};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ async fn recorded_run(server: &Server) -> String {
                 attempts: 1,
                 ..NewEvaluation::default()
             };
-            let kept = runs::record(&mut conn, &lease, &[evaluation]).await;
+            let kept = runs::record(&mut conn, &lease, &[evaluation], Settlement::default()).await;
             assert_eq!(kept.unwrap(), Recorded::Kept(1));
         }
     }

@@ -66,10 +66,9 @@ async fn the_document_is_sound() {
             let verbs = [
                 "list", "get", "create", "publish", "register", "login", "cancel", "follow",
                 "update", "delete", "refresh", "logout", "change", "revoke", "request", "confirm",
-                "verify", "start", "finish", "link", "update", "delete", "refresh", "logout",
-                "change", "revoke", "suggest", "compare", "render", "set", "fork", "offer",
-                "accept", "decline", "withdraw", "save", "import", "export", "update", "delete",
-                "refresh", "logout", "change", "revoke", "set", "report", "moderate", "export",
+                "verify", "start", "finish", "link", "suggest", "compare", "render", "set", "fork",
+                "offer", "accept", "decline", "withdraw", "save", "import", "export", "report",
+                "moderate", "pause", "resume", "retry", "extend", "estimate",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);

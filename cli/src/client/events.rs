@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eventsource_stream::{Event, Eventsource as _};
 use futures::{Stream, StreamExt as _};
-use opb_core::runs::Run;
+use opb_core::runs::{Run, RunState};
 use uuid::Uuid;
 
 use super::Client;
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// For how long a server may be gone before the command gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Shows every state of a run until its end, and returns the last.
+/// Shows every state of a run until it ends or is paused, and returns the last.
 ///
 /// Events only make it quick: a proxy that holds them back, a broken connection and a restart of the server cost a
 /// second, and what counts is always the run itself.
@@ -35,7 +35,7 @@ pub async fn follow_run(
             Ok(run) => {
                 last_seen = tokio::time::Instant::now();
                 show(&run);
-                if run.state.has_ended() {
+                if has_stopped(&run) {
                     return Ok(run);
                 }
             }
@@ -66,7 +66,7 @@ async fn show_events<E>(events: impl Stream<Item = Result<Event, E>>, show: &mut
                     continue;
                 };
                 show(&run);
-                if run.state.has_ended() {
+                if has_stopped(&run) {
                     return;
                 }
             }
@@ -77,4 +77,9 @@ async fn show_events<E>(events: impl Stream<Item = Result<Event, E>>, show: &mut
             }
         }
     }
+}
+
+/// True when nothing happens any more, unless the owner of a paused run resumes it.
+fn has_stopped(run: &Run) -> bool {
+    run.state.has_ended() || run.state == RunState::Paused
 }

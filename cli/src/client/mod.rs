@@ -112,7 +112,28 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        let request = self.request(Method::PATCH, path).timeout(TIMEOUT);
+        self.change(Method::PATCH, path, body).await
+    }
+
+    /// Sets the resource of a path.
+    ///
+    /// # Errors
+    /// Those of [`Client::post`].
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        self.change(Method::PUT, path, body).await
+    }
+
+    async fn change<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let request = self.request(method, path).timeout(TIMEOUT);
         let response = self.send(request.json(body)).await?;
         response
             .json()

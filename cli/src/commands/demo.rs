@@ -131,6 +131,7 @@ fn request() -> anyhow::Result<SubmitRun> {
             .collect(),
         repeats: 1,
         limit: None,
+        budget_microusd: None,
         seed: 1,
         name: "demonstration".to_owned(),
         visibility: opb_core::auth::Visibility::Public,

@@ -1,9 +1,9 @@
-//! The subcommands: one file each. Each starts the runtime that it needs, none before the command line is parsed.
+//! The subcommands: one file each, but for those that only tell a run what to do. Each starts the runtime that it needs, none before the command line is parsed.
 
 mod admin;
-mod cancel;
 mod compare;
 mod completions;
+mod control;
 mod demo;
 mod doctor;
 mod health;
@@ -48,7 +48,14 @@ enum Command {
     Leaderboard(leaderboard::ShowLeaderboard),
     Compare(compare::CompareColumns),
     Runs(runs::ListRuns),
-    Cancel(cancel::CancelRun),
+    /// Cancel a run; what is recorded stays
+    Cancel(control::ControlRun),
+    /// Pause a run: calls that run are let finish, no new one begins
+    Pause(control::ControlRun),
+    Resume(control::ResumeRun),
+    /// Make the evaluations of a run that ended in an error anew
+    Retry(control::ControlRun),
+    Extend(control::ExtendCommand),
     Import(import::Import),
     Prompts(prompts::PromptsCommand),
     Provider(provider::ProviderCommand),
@@ -74,7 +81,11 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Leaderboard(command) => alone(command.execute(json)),
         Command::Compare(command) => alone(command.execute(json)),
         Command::Runs(command) => alone(command.execute(json)),
-        Command::Cancel(command) => alone(command.execute(json)),
+        Command::Cancel(command) => alone(command.execute("cancel", json)),
+        Command::Pause(command) => alone(command.execute("pause", json)),
+        Command::Resume(command) => alone(command.execute(json)),
+        Command::Retry(command) => alone(command.execute("retry", json)),
+        Command::Extend(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
         Command::Prompts(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use opb_api::routes::models::{CreateProvider, UpdateProvider};
 use opb_core::{
     library::Page,
-    models::{CredentialChange, Provider, ProviderKind},
+    models::{CredentialChange, ModelPrice, Provider, ProviderKind},
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -32,6 +32,7 @@ enum Action {
     Add(AddProvider),
     List(ListProviders),
     SetKey(SetKey),
+    SetPrice(SetPrice),
     Remove(RemoveProvider),
 }
 
@@ -85,6 +86,28 @@ struct SetKey {
     client: ClientSettings,
 }
 
+/// Set what a model of a provider costs; a run with a budget needs to know
+#[derive(Debug, Args)]
+struct SetPrice {
+    /// The provider's name
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The model's name
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// Dollars per million input tokens
+    #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
+    input: i64,
+    /// Dollars per million output tokens
+    #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
+    output: i64,
+    /// The longest answer that the model can give, in tokens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    max_output_tokens: Option<i32>,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
 /// Remove a provider that no run names, with its credential
 #[derive(Debug, Args)]
 struct RemoveProvider {
@@ -115,6 +138,7 @@ impl ProviderCommand {
             Action::Add(command) => command.execute(json).await,
             Action::List(command) => command.execute(json).await,
             Action::SetKey(command) => command.execute(json).await,
+            Action::SetPrice(command) => command.execute(json).await,
             Action::Remove(command) => command.execute(json).await,
         }
     }
@@ -186,6 +210,31 @@ impl SetKey {
             print_json(&provider)?;
         } else {
             print(&tables::providers(std::slice::from_ref(&provider)))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl SetPrice {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let price = ModelPrice {
+            model: self.model,
+            input_microusd_per_mtok: self.input,
+            output_microusd_per_mtok: self.output,
+            max_output_tokens: self.max_output_tokens,
+        };
+        let path = format!("{}/prices", address(&self.name));
+        let price: ModelPrice = self.client.connect()?.put(&path, &price).await?;
+        if json {
+            print_json(&price)?;
+        } else {
+            print(&format!(
+                "{}:{} costs {} for a million input tokens and {} for a million output tokens",
+                text::plain(&self.name),
+                text::plain(&price.model),
+                text::dollars(price.input_microusd_per_mtok),
+                text::dollars(price.output_microusd_per_mtok)
+            ))?;
         }
         Ok(Outcome::Done)
     }

@@ -5,7 +5,7 @@ use opb_core::{
     auth::Visibility,
     leaderboards::Leaderboard,
     models::ModelRequest,
-    runs::{Run, RunState, SubmitRun},
+    runs::{Estimate, Run, RunState, SubmitRun},
 };
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ use crate::{
     client::{Client, ClientSettings, follow_run, segment},
     outcome::Outcome,
     progress::Progress,
-    tables,
+    tables, text,
 };
 
 /// Run a benchmark under prompts on models, and print how they did
@@ -22,7 +22,7 @@ use crate::{
 #[command(
     after_help = "Example:\n  opb run --benchmark first-steps --prompt step-by-step --prompt number-only --model simulated:strong\n\n\
     Exit codes: 0 completed, 1 something went wrong, 2 bad usage, 3 the run failed or was cancelled,\n\
-    130 interrupted by Ctrl-C (the run goes on)."
+    4 the run is paused, 130 interrupted by Ctrl-C (the run goes on)."
 )]
 pub struct RunBenchmark {
     /// The benchmark: `slug`, or `slug@2` for one of its versions
@@ -54,6 +54,9 @@ pub struct RunBenchmark {
     /// Ask only the first so many items
     #[arg(long, env = "OPB_LIMIT", value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     limit: Option<i32>,
+    /// The most dollars that the run may spend, such as 1.50; then it pauses
+    #[arg(long, env = "OPB_BUDGET", value_name = "DOLLARS", value_parser = text::parse_dollars)]
+    budget: Option<i64>,
     /// Makes simulated answers, and those of models that take a seed, repeatable
     #[arg(
         long,
@@ -69,6 +72,9 @@ pub struct RunBenchmark {
     /// A parameter that is sent with every call, such as `temperature=0`; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     parameters: Vec<(String, Value)>,
+    /// Say what the run would need, and submit nothing
+    #[arg(long)]
+    estimate: bool,
     /// Return as soon as the run is submitted
     #[arg(long)]
     no_wait: bool,
@@ -80,6 +86,15 @@ impl RunBenchmark {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
         let request = self.request();
+        if self.estimate {
+            let estimate: Estimate = client.post("/api/v1/runs/estimate", &request).await?;
+            if json {
+                print_json(&estimate)?;
+            } else {
+                print(&tables::estimate(&estimate))?;
+            }
+            return Ok(Outcome::Done);
+        }
         let run = submit(&client, &request).await?;
         if self.no_wait {
             if json {
@@ -106,34 +121,40 @@ impl RunBenchmark {
         } else {
             print_result(&client, &run).await?;
         }
-        Ok(if run.state == RunState::Completed {
-            Outcome::Done
-        } else {
-            Outcome::RunFailed
+        Ok(match run.state {
+            RunState::Completed => Outcome::Done,
+            RunState::Paused => Outcome::RunPaused,
+            _ => Outcome::RunFailed,
         })
     }
 
     fn request(&self) -> SubmitRun {
-        let parameters: Map<String, Value> = self.parameters.iter().cloned().collect();
-        let model = |name: &String| {
-            if parameters.is_empty() {
-                return ModelRequest::Name(name.clone());
-            }
-            // The type of this form has no name outside of its crate; its JSON is the public one.
-            let form = json!({"model": name, "parameters": parameters});
-            serde_json::from_value(form).unwrap_or_else(|_| ModelRequest::Name(name.clone()))
-        };
         SubmitRun {
             benchmark: self.benchmark.clone(),
             prompts: self.prompts.clone(),
-            models: self.models.iter().map(model).collect(),
+            models: model_requests(&self.models, &self.parameters),
             repeats: self.repeats,
             limit: self.limit,
+            budget_microusd: self.budget,
             seed: self.seed,
             name: self.name.clone(),
             visibility: Visibility::Public,
         }
     }
+}
+
+/// Models as a request names them, each with these parameters.
+pub fn model_requests(models: &[String], parameters: &[(String, Value)]) -> Vec<ModelRequest> {
+    let parameters: Map<String, Value> = parameters.iter().cloned().collect();
+    let model = |name: &String| {
+        if parameters.is_empty() {
+            return ModelRequest::Name(name.clone());
+        }
+        // The type of this form has no name outside of its crate; its JSON is the public one.
+        let form = json!({"model": name, "parameters": parameters});
+        serde_json::from_value(form).unwrap_or_else(|_| ModelRequest::Name(name.clone()))
+    };
+    models.iter().map(model).collect()
 }
 
 /// Submits a run.
@@ -168,6 +189,9 @@ pub async fn leaderboard_of(
 
 async fn print_result(client: &Client, run: &Run) -> anyhow::Result<()> {
     print(&tables::run_summary(run))?;
+    if run.state == RunState::Paused {
+        return print(&format!("let it go on with: opb resume {}", run.id));
+    }
     if run.state != RunState::Completed {
         return Ok(());
     }
@@ -188,7 +212,7 @@ async fn print_result(client: &Client, run: &Run) -> anyhow::Result<()> {
 }
 
 /// `name=value`; a value that is JSON is taken as such, anything else as text.
-fn parse_parameter(text: &str) -> Result<(String, Value), String> {
+pub fn parse_parameter(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => {
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));

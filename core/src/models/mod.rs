@@ -5,7 +5,7 @@ mod provider_changes;
 mod providers;
 mod references;
 
-pub use prices::{Price, cost_microusd, set_price};
+pub use prices::{ModelPrice, Price, cost_microusd, set_price, update_price};
 pub use provider_changes::{
     CredentialChange, ProviderChange, delete_provider, reseal_credentials, update_provider,
 };

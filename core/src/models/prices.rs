@@ -1,9 +1,11 @@
 //! What a model costs. Money is integer micro-dollars.
 
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::Result;
+use crate::{Error, FieldError, Result};
 
 /// The price of a model, in micro-dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,24 @@ pub struct Price {
     pub input_microusd_per_mtok: i64,
     /// Per million output tokens.
     pub output_microusd_per_mtok: i64,
+}
+
+/// The price of a model as an administrator sets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPrice {
+    /// The name after the colon.
+    pub model: String,
+    /// Micro-dollars per million input tokens.
+    #[schema(minimum = 0)]
+    pub input_microusd_per_mtok: i64,
+    /// Micro-dollars per million output tokens.
+    #[schema(minimum = 0)]
+    pub output_microusd_per_mtok: i64,
+    /// The longest answer that the model can give; absent when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_output_tokens: Option<i32>,
 }
 
 /// What a call cost, in micro-dollars, rounded up so that money is never lost in small calls.
@@ -48,6 +68,59 @@ pub async fn set_price(
     )
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Sets the price of a model at a provider of this name, and the longest answer that it can give.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such provider, [`Error::Invalid`] for a negative price or an empty name.
+pub async fn update_price(
+    conn: &mut PgConnection,
+    provider: &str,
+    change: &ModelPrice,
+) -> Result<()> {
+    let mut wrong = Vec::new();
+    if change.model.is_empty() || change.model.len() > 200 || change.model.contains('\0') {
+        wrong.push(FieldError::new(
+            "model",
+            "must have 1 to 200 characters and no NUL",
+        ));
+    }
+    for (path, price) in [
+        ("input_microusd_per_mtok", change.input_microusd_per_mtok),
+        ("output_microusd_per_mtok", change.output_microusd_per_mtok),
+    ] {
+        if price < 0 {
+            wrong.push(FieldError::new(path, "must be at least 0"));
+        }
+    }
+    if change.max_output_tokens.is_some_and(|tokens| tokens < 1) {
+        wrong.push(FieldError::new("max_output_tokens", "must be at least 1"));
+    }
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    let set = sqlx::query!(
+        "-- prices::update_price
+        insert into model_prices (provider_id, model_name, input_microusd_per_mtok, output_microusd_per_mtok, max_output_tokens)
+        select id, $2, $3, $4, $5 from providers where name = $1
+        on conflict (provider_id, model_name) do update
+        set input_microusd_per_mtok = excluded.input_microusd_per_mtok,
+            output_microusd_per_mtok = excluded.output_microusd_per_mtok,
+            max_output_tokens = excluded.max_output_tokens,
+            updated_at = now()",
+        provider,
+        change.model,
+        change.input_microusd_per_mtok,
+        change.output_microusd_per_mtok,
+        change.max_output_tokens
+    )
+    .execute(conn)
+    .await?;
+    if set.rows_affected() == 0 {
+        return Err(Error::NotFound(format!("the provider `{provider}`")));
+    }
     Ok(())
 }
 

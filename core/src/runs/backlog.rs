@@ -7,7 +7,7 @@ use crate::{Result, metrics::METRICS};
 /// What waits and runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Backlog {
-    /// Shards that no worker has.
+    /// Shards that no worker has, and that one could take: those of paused runs do not wait for workers.
     pub shards_available: i64,
     /// Shards that a worker has.
     pub shards_running: i64,
@@ -44,7 +44,9 @@ pub async fn read_backlog(conn: &mut PgConnection) -> Result<Backlog> {
         from (select count(*) as shards_available,
                      extract(epoch from now() - min(enqueued_at) filter (where available_at <= now()))::float8
                          as oldest_shard_seconds
-              from shards where state = 'available') as waiting,
+              from shards
+              where state = 'available'
+                and run_id not in (select id from runs where finished_at is null and state = 'paused')) as waiting,
              (select count(*) as shards_running from shards where state = 'running') as working,
              (select count(*) filter (where state = 'queued') as runs_queued,
                      count(*) filter (where state = 'running') as runs_running,

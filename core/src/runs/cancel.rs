@@ -3,10 +3,11 @@
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{DOORBELL, Run, RunState, find_run};
+use super::{Run, RunState, control::tell, find_run};
 use crate::{
     Error, Result,
     auth::{CurrentUser, can_change},
+    queue,
 };
 
 /// Cancels a run that has not ended. What is recorded stays.
@@ -19,7 +20,8 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     // Shards before runs: the order in which workers lock them too, so that the two cannot wait for each other.
     sqlx::query!(
         "-- cancel::cancel_run
-        update shards set state = 'dead', lease_until = null where run_id = $1 and state in ('available', 'running')",
+        update shards set state = 'dead', lease_until = null, reserved_microusd = 0
+        where run_id = $1 and state in ('available', 'running')",
         run_id
     )
     .execute(&mut *tx)
@@ -34,26 +36,26 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     if !can_change(user, row.owner_id) {
         return Err(Error::Forbidden("only the owner of a run can cancel it"));
     }
-    if !matches!(row.state, RunState::Queued | RunState::Running) {
+    if !matches!(
+        row.state,
+        RunState::Queued | RunState::Running | RunState::Paused
+    ) {
         return Err(Error::Conflict("the run has ended already".into()));
     }
+    // Calls that run may be paid for: what was reserved for them is unaccounted until they are told of.
     sqlx::query!(
         "-- cancel::cancel_run
         update runs
-        set state = 'cancelled', state_reason = 'cancelled by ' || $2, shards_open = 0, finished_at = now()
+        set state = 'cancelled', state_reason = 'cancelled by ' || $2, shards_open = 0, finished_at = now(),
+            reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd
         where id = $1",
         run_id,
         user.username
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!(
-        r#"select pg_notify($1, $2)::text as "rung""#,
-        DOORBELL,
-        run_id.to_string()
-    )
-    .fetch_one(&mut *tx)
-    .await?;
+    queue::recall(&mut tx, run_id).await?;
+    tell(&mut tx, run_id).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     Ok(run)

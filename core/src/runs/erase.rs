@@ -13,9 +13,9 @@ pub async fn erase_private_runs(tx: &mut PgConnection, owner_id: i64) -> Result<
     // Shards before runs: the order in which workers lock them too.
     sqlx::query!(
         "-- erase::erase_private_runs
-        update shards set state = 'dead', lease_until = null
+        update shards set state = 'dead', lease_until = null, reserved_microusd = 0
         where state in ('available', 'running')
-          and run_id in (select id from runs where owner_id = $1 and state in ('queued', 'running'))",
+          and run_id in (select id from runs where owner_id = $1 and state in ('queued', 'running', 'paused'))",
         owner_id
     )
     .execute(&mut *tx)
@@ -24,8 +24,9 @@ pub async fn erase_private_runs(tx: &mut PgConnection, owner_id: i64) -> Result<
         r#"-- erase::erase_private_runs
         with ended as (
             update runs
-            set state = 'cancelled', state_reason = 'its owner was deleted', shards_open = 0, finished_at = now()
-            where owner_id = $1 and state in ('queued', 'running')
+            set state = 'cancelled', state_reason = 'its owner was deleted', shards_open = 0, finished_at = now(),
+                reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd
+            where owner_id = $1 and state in ('queued', 'running', 'paused')
             returning id
         )
         select count(pg_notify($2, id::text)) as "rung" from ended"#,

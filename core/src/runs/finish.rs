@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{DOORBELL, RunState};
+use super::{RunState, control::tell};
 use crate::{Result, leaderboards};
 
 /// Ends a run whose shards are all done. Safe to call again; a run that is not finishing is left alone.
@@ -60,13 +60,7 @@ pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!(
-        r#"select pg_notify($1, $2)::text as "rung""#,
-        DOORBELL,
-        run_id.to_string()
-    )
-    .fetch_one(&mut *tx)
-    .await?;
+    tell(&mut tx, run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.state = ?state, "run ended");
     Ok(())

@@ -8,8 +8,8 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    DOORBELL, EvaluationKey, NewEvaluation, ShardLease, ShardRange, lease::close_shard, load_work,
-    record::insert, recorded_keys,
+    EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange, budget::settle,
+    control::tell, lease::close_shard, load_work, record::insert, recorded_keys,
 };
 use crate::{Result, auth, mail, queue};
 
@@ -61,6 +61,7 @@ struct ExpiredShard {
     size: i32,
     fence: i64,
     crashes: i32,
+    reserved_microusd: i64,
 }
 
 async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> Result<()> {
@@ -72,7 +73,7 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
         set state = 'available', lease_until = null, crashes = crashes + 1, fence = fence + 1
         where id in (select id from shards where state = 'running' and lease_until < now()
                      order by lease_until limit $1 for update skip locked)
-        returning id, run_id, first_ordinal, size, fence, crashes",
+        returning id, run_id, first_ordinal, size, fence, crashes, reserved_microusd",
         ROUND
     )
     .fetch_all(&mut *tx)
@@ -80,6 +81,13 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
     for shard in &expired {
         tracing::warn!(shard.id = %shard.id, run.id = %shard.run_id, shard.crashes, "a lease ran out");
         mended.expired_leases += 1;
+        // Its calls may have been paid for, and nobody told.
+        let settlement = Settlement {
+            keep_microusd: 0,
+            unaccounted_microusd: shard.reserved_microusd,
+        };
+        let reserved = shard.reserved_microusd;
+        settle(&mut tx, shard.run_id, shard.id, reserved, settlement).await?;
         if shard.crashes >= CRASHES_BEFORE_DEATH {
             mended.poisoned_evaluations += give_up(&mut tx, shard).await?;
         } else if shard.crashes >= CRASHES_BEFORE_SPLIT && shard.size > 1 {
@@ -88,7 +96,7 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
         } else {
             // The pause grows with the crashes: a worker that dies of a shard shall not die in a tight loop.
             let pause = u32::try_from(shard.crashes - 1).unwrap_or(0) * 2;
-            requeue(&mut tx, shard.id, pause).await?;
+            requeue(&mut tx, shard.run_id, shard.id, pause).await?;
         }
     }
     tx.commit().await?;
@@ -125,7 +133,7 @@ async fn split(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<()> {
     )
     .execute(&mut *tx)
     .await?;
-    queue::enqueue_shards(tx, &tasks, 1).await?;
+    enqueue(tx, shard.run_id, &tasks, 1).await?;
     end(tx, shard, false).await
 }
 
@@ -173,6 +181,7 @@ async fn missing_ordinals(tx: &mut PgConnection, shard: &ExpiredShard) -> Result
             first_ordinal: shard.first_ordinal,
             size: shard.size,
         },
+        planned: work.shape.evaluations(),
     };
     let recorded: std::collections::HashSet<EvaluationKey> = recorded_keys(tx, &work, &lease)
         .await?
@@ -184,7 +193,12 @@ async fn missing_ordinals(tx: &mut PgConnection, shard: &ExpiredShard) -> Result
         .collect())
 }
 
-async fn requeue(tx: &mut PgConnection, shard_id: Uuid, delay_seconds: u32) -> Result<()> {
+async fn requeue(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    shard_id: Uuid,
+    delay_seconds: u32,
+) -> Result<()> {
     let task_id = queue::new_task_id();
     sqlx::query!(
         "-- housekeeping::requeue
@@ -198,28 +212,49 @@ async fn requeue(tx: &mut PgConnection, shard_id: Uuid, delay_seconds: u32) -> R
     )
     .execute(&mut *tx)
     .await?;
-    queue::enqueue_shards(tx, &[(shard_id, task_id)], delay_seconds.into()).await
+    enqueue(tx, run_id, &[(shard_id, task_id)], delay_seconds).await
 }
 
-/// Shards that wait while no queue row is on its way to a worker.
+/// Enqueues shards, unless their run is paused: resuming it enqueues all that wait.
+async fn enqueue(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    tasks: &[(Uuid, String)],
+    delay_seconds: u32,
+) -> Result<()> {
+    let paused = sqlx::query_scalar!(
+        r#"-- housekeeping::enqueue
+        select state = 'paused' as "paused!" from runs where id = $1"#,
+        run_id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if paused {
+        return Ok(());
+    }
+    queue::enqueue_shards(tx, tasks, delay_seconds.into()).await
+}
+
+/// Shards that wait while no queue row is on its way to a worker. Those of a paused run wait for its owner.
 async fn requeue_lost_shards(conn: &mut PgConnection) -> Result<u64> {
     let mut tx = conn.begin().await?;
-    let lost = sqlx::query_scalar!(
+    let lost = sqlx::query!(
         "-- housekeeping::requeue_lost_shards
-        select shards.id
-        from shards
-        where state = 'available' and enqueued_at < now() - interval '10 seconds'
+        select shards.id, shards.run_id
+        from shards join runs on runs.id = shards.run_id
+        where shards.state = 'available' and enqueued_at < now() - interval '10 seconds'
+          and runs.state in ('queued', 'running')
           and not exists (select 1 from apalis.jobs
                           where jobs.id = shards.task_id and jobs.status in ('Pending', 'Queued', 'Running'))
         order by enqueued_at
         limit $1
-        for update skip locked",
+        for update of shards skip locked",
         ROUND
     )
     .fetch_all(&mut *tx)
     .await?;
-    for shard_id in &lost {
-        requeue(&mut tx, *shard_id, 0).await?;
+    for shard in &lost {
+        requeue(&mut tx, shard.run_id, shard.id, 0).await?;
     }
     tx.commit().await?;
     Ok(lost.len() as u64)
@@ -233,7 +268,8 @@ async fn requeue_lost_finishes(conn: &mut PgConnection) -> Result<u64> {
         update runs set state = 'finishing'
         where id in (
             select id from runs
-            where (state = 'finishing' or (state in ('queued', 'running') and shards_open = 0))
+            where finished_at is null
+              and (state = 'finishing' or (state in ('queued', 'running', 'paused') and shards_open = 0))
               and not exists (select 1 from apalis.jobs
                               where job_type = $1 and status in ('Pending', 'Queued', 'Running')
                                 and convert_from(job, 'UTF8')::jsonb ->> 'run_id' = runs.id::text)
@@ -245,13 +281,7 @@ async fn requeue_lost_finishes(conn: &mut PgConnection) -> Result<u64> {
     .await?;
     for run_id in &lost {
         queue::enqueue_finish(&mut tx, *run_id).await?;
-        sqlx::query!(
-            r#"select pg_notify($1, $2)::text as "rung""#,
-            DOORBELL,
-            run_id.to_string()
-        )
-        .fetch_one(&mut *tx)
-        .await?;
+        tell(&mut tx, *run_id).await?;
     }
     tx.commit().await?;
     Ok(lost.len() as u64)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::ShardRange;
+use super::{Settlement, ShardRange, budget::settle};
 use crate::{Result, queue};
 
 /// A claimed shard. Whoever holds it may record results with its fence.
@@ -22,9 +22,21 @@ pub struct ShardLease {
     pub fence: i64,
     /// Which evaluations.
     pub range: ShardRange,
+    /// How many evaluations the run has: the numbers of a run that was extended mean other evaluations than before.
+    pub planned: i64,
 }
 
-/// Claims a shard, if it is available. Nothing to claim is no error: somebody else has it, or it is done.
+/// A lease that was prolonged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The shard.
+    pub shard_id: Uuid,
+    /// True when the shard's run is paused: no new call may begin, and the shard is to be handed back.
+    pub paused: bool,
+}
+
+/// Claims a shard, if it is available and its run is not paused. Nothing to claim is no error: somebody else has it,
+/// it is done, or it is enqueued again when its run is resumed.
 ///
 /// # Errors
 /// The database does not answer.
@@ -35,11 +47,13 @@ pub async fn claim_shard(
     lease: Duration,
 ) -> Result<Option<ShardLease>> {
     let claimed = sqlx::query!(
-        "-- lease::claim_shard
+        r#"-- lease::claim_shard
         update shards
         set state = 'running', fence = fence + 1, lease_until = now() + make_interval(secs => $3), worker = $2
         where id = $1 and state = 'available' and available_at <= now()
-        returning run_id, fence, first_ordinal, size",
+          and exists (select 1 from runs where runs.id = shards.run_id and runs.state in ('queued', 'running'))
+        returning run_id, fence, first_ordinal, size,
+                  (select planned from runs where runs.id = shards.run_id) as "planned!""#,
         shard_id,
         worker,
         lease.as_secs_f64()
@@ -54,10 +68,12 @@ pub async fn claim_shard(
             first_ordinal: row.first_ordinal,
             size: row.size,
         },
+        planned: row.planned,
     }))
 }
 
-/// Prolongs leases. Returns those that are still held; the others are lost and their work must stop.
+/// Prolongs leases. Returns those that are still held, and says whose runs are paused; the others are lost and their
+/// work must stop.
 ///
 /// # Errors
 /// The database does not answer.
@@ -65,16 +81,18 @@ pub async fn renew_lease(
     conn: &mut PgConnection,
     leases: &[ShardLease],
     lease: Duration,
-) -> Result<Vec<Uuid>> {
+) -> Result<Vec<HeldLease>> {
     let ids: Vec<Uuid> = leases.iter().map(|lease| lease.shard_id).collect();
     let fences: Vec<i64> = leases.iter().map(|lease| lease.fence).collect();
-    let held = sqlx::query_scalar!(
-        "-- lease::renew_lease
+    let held = sqlx::query_as!(
+        HeldLease,
+        r#"-- lease::renew_lease
         update shards
         set lease_until = now() + make_interval(secs => $3)
         from unnest($1::uuid[], $2::bigint[]) as held (id, fence)
         where shards.id = held.id and shards.fence = held.fence and state = 'running'
-        returning shards.id",
+        returning shards.id as shard_id,
+                  (select runs.state = 'paused' from runs where runs.id = shards.run_id) as "paused!""#,
         &ids,
         &fences,
         lease.as_secs_f64()
@@ -91,55 +109,93 @@ pub async fn renew_lease(
 /// The database does not answer.
 pub async fn finish_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result<bool> {
     let mut tx = conn.begin().await?;
-    let finished = sqlx::query!(
+    let reserved = sqlx::query_scalar!(
         "-- lease::finish_shard
         update shards set state = 'done', lease_until = null
-        where id = $1 and fence = $2 and state = 'running'",
+        where id = $1 and fence = $2 and state = 'running'
+        returning reserved_microusd",
         lease.shard_id,
         lease.fence
     )
-    .execute(&mut *tx)
+    .fetch_optional(&mut *tx)
     .await?;
-    if finished.rows_affected() == 0 {
+    let Some(reserved) = reserved else {
         return Ok(false);
-    }
+    };
+    settle(
+        &mut tx,
+        lease.run_id,
+        lease.shard_id,
+        reserved,
+        Settlement::default(),
+    )
+    .await?;
     close_shard(&mut tx, lease.run_id).await?;
     tx.commit().await?;
     Ok(true)
 }
 
-/// Hands a shard back unfinished, for example because the worker stops. It counts as no crash.
+/// Hands a shard back unfinished, because the worker stops, the run is paused or no money is left for it now.
+/// It counts as no crash, and can be claimed again after `delay_seconds`. Of what it had reserved,
+/// `unaccounted_microusd` may have been paid for. A shard of a paused run is not enqueued: resuming the run does that.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn release_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result<()> {
+pub async fn release_shard(
+    conn: &mut PgConnection,
+    lease: &ShardLease,
+    delay_seconds: u32,
+    unaccounted_microusd: i64,
+) -> Result<()> {
     let mut tx = conn.begin().await?;
     let task_id = queue::new_task_id();
     let released = sqlx::query!(
-        "-- lease::release_shard
-        update shards set state = 'available', lease_until = null, task_id = $3, enqueued_at = now()
-        where id = $1 and fence = $2 and state = 'running'",
+        r#"-- lease::release_shard
+        update shards
+        set state = 'available', lease_until = null, task_id = $3, enqueued_at = now(),
+            available_at = now() + make_interval(secs => $4)
+        where id = $1 and fence = $2 and state = 'running'
+        returning reserved_microusd, (select runs.state = 'paused' from runs where runs.id = shards.run_id) as "paused!""#,
         lease.shard_id,
         lease.fence,
-        task_id
+        task_id,
+        // Half a second earlier than the queue, whose clock knows whole seconds only.
+        f64::from(delay_seconds) - 0.5
     )
-    .execute(&mut *tx)
+    .fetch_optional(&mut *tx)
     .await?;
-    if released.rows_affected() == 1 {
-        queue::enqueue_shards(&mut tx, &[(lease.shard_id, task_id)], 0).await?;
+    let Some(released) = released else {
+        return Ok(());
+    };
+    let settlement = Settlement {
+        keep_microusd: 0,
+        unaccounted_microusd,
+    };
+    settle(
+        &mut tx,
+        lease.run_id,
+        lease.shard_id,
+        released.reserved_microusd,
+        settlement,
+    )
+    .await?;
+    if !released.paused {
+        let task = (lease.shard_id, task_id);
+        queue::enqueue_shards(&mut tx, &[task], delay_seconds.into()).await?;
     }
     tx.commit().await?;
     Ok(())
 }
 
-/// Counts a shard of a run as over; whoever counts the last one enqueues the finishing.
+/// Counts a shard of a run as over, also while the run is paused; whoever counts the last one enqueues the finishing.
 pub(super) async fn close_shard(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let open = sqlx::query_scalar!(
         "-- lease::close_shard
         update runs
         set shards_open = shards_open - 1,
-            state = case when shards_open = 1 then 'finishing' else state end
-        where id = $1 and state in ('queued', 'running')
+            state = case when shards_open = 1 then 'finishing' else state end,
+            state_reason = case when shards_open = 1 then '' else state_reason end
+        where id = $1 and state in ('queued', 'running', 'paused')
         returning shards_open",
         run_id
     )

@@ -2,17 +2,26 @@
 //!
 //! In the order of their life: `submit` checks and inserts, `plan` cuts into shards, `lease` hands a shard to one
 //! worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
-//! `housekeeping` mends what crashes left behind. `backlog` tells operators what waits.
+//! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits. On the way, `control` pauses
+//! and resumes, `budget` and `quota` keep it from spending too much, and `cancel` ends it early;
+//! afterwards, `retry` makes its failed evaluations anew, and `extend` lets it grow.
+//! Before all of it, `estimate` says what it will need.
 
 mod backlog;
+mod budget;
 mod cancel;
+mod control;
 mod erase;
+mod estimate;
+mod extend;
 mod finish;
 mod housekeeping;
 mod lease;
 mod plan;
+mod quota;
 mod read;
 mod record;
+mod retry;
 mod submit;
 mod work;
 
@@ -20,13 +29,21 @@ mod work;
 pub const DOORBELL: &str = "opb_runs";
 
 pub use backlog::{Backlog, read_backlog};
+pub use budget::{
+    Reserved, Settlement, UpdateRun, cost_bound_microusd, output_limit, reserve, update_run,
+};
 pub use cancel::cancel_run;
+pub use control::{pause_run, resume_run};
 pub(crate) use erase::erase_private_runs;
+pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, estimate_run};
+pub use extend::{ExtendRun, extend_run};
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
-pub use lease::{ShardLease, claim_shard, finish_shard, release_shard, renew_lease};
+pub use lease::{HeldLease, ShardLease, claim_shard, finish_shard, release_shard, renew_lease};
 pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
+pub use quota::{check_quota, set_quota};
 pub use read::{Evaluation, Run, RunState, find_run, list_evaluations, list_runs};
 pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record};
+pub use retry::retry_run;
 pub use submit::{SubmitRun, submit_run};
 pub use work::{ProviderSettings, RunModel, RunPrompt, RunWork, load_work, recorded_keys};

@@ -87,6 +87,30 @@ pub fn shards(evaluations: i64) -> impl Iterator<Item = ShardRange> {
         })
 }
 
+/// Cuts the range of these ordinals, which are in order and so many, into shards that hold them all and little else.
+/// A shard may hold ordinals that are recorded already; whoever works on it leaves them out.
+pub fn cover(ordinals: impl IntoIterator<Item = i64>, count: i64) -> Vec<ShardRange> {
+    let most = count.div_euclid(AIMED_SHARDS).clamp(1, MAX_SHARD_SIZE);
+    let mut ranges: Vec<ShardRange> = Vec::new();
+    let mut held = 0;
+    for ordinal in ordinals {
+        if let Some(range) = ranges.last_mut().filter(|_| held < most) {
+            let width = ordinal - range.first_ordinal + 1;
+            if width <= MAX_SHARD_SIZE {
+                range.size = i32::try_from(width).unwrap_or(i32::MAX);
+                held += 1;
+                continue;
+            }
+        }
+        ranges.push(ShardRange {
+            first_ordinal: ordinal,
+            size: 1,
+        });
+        held = 1;
+    }
+    ranges
+}
+
 fn split(number: i64, measure: i64) -> (i64, i64) {
     (number / measure, number % measure)
 }
@@ -117,6 +141,43 @@ mod tests {
             prop_assert_eq!(next, shape.evaluations());
             prop_assert_eq!(keys.len(), usize::try_from(next).unwrap());
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cover_holds_every_ordinal_once(ordinals in proptest::collection::btree_set(0..20_000_i64, 0..2_000)) {
+            let count = i64::try_from(ordinals.len()).unwrap();
+            let ranges = cover(ordinals.iter().copied(), count);
+            let held = |ordinal: &i64| {
+                let holds = |range: &&ShardRange| {
+                    (range.first_ordinal..range.first_ordinal + i64::from(range.size)).contains(ordinal)
+                };
+                ranges.iter().filter(holds).count()
+            };
+            prop_assert!(ordinals.iter().all(|ordinal| held(ordinal) == 1));
+            let mut next = 0;
+            for range in &ranges {
+                prop_assert!(range.first_ordinal >= next && (1..=200).contains(&range.size));
+                prop_assert!(ordinals.contains(&range.first_ordinal));
+                next = range.first_ordinal + i64::from(range.size);
+                prop_assert!(ordinals.contains(&(next - 1)), "a shard ends with what it is there for");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cover_of_few_ordinals_is_small_and_of_many_wide() {
+        let sizes = |ordinals: &[i64]| -> Vec<i32> {
+            let count = i64::try_from(ordinals.len()).unwrap();
+            let ranges = cover(ordinals.iter().copied(), count);
+            ranges.iter().map(|range| range.size).collect()
+        };
+        assert_eq!(sizes(&[]), [] as [i32; 0]);
+        assert_eq!(sizes(&[5, 6, 900]), [1, 1, 1], "every lane has some");
+        let every_tenth: Vec<i64> = (0..100_000).map(|number| number * 10).collect();
+        assert_eq!(sizes(&every_tenth).len(), 5_000, "twenty in two hundred");
+        let all: Vec<i64> = (0..1_000_000).collect();
+        assert_eq!(sizes(&all).len(), 5_000, "as many as a new run has");
     }
 
     #[test]

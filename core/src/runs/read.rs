@@ -22,6 +22,8 @@ pub enum RunState {
     Queued,
     /// Some results.
     Running,
+    /// Waits for its owner: no new call begins until it is resumed.
+    Paused,
     /// All results; the standings are being computed.
     Finishing,
     /// Ended, with results.
@@ -81,6 +83,12 @@ pub struct Run {
     pub cost_microusd: i64,
     /// Micro-dollars, every call counted.
     pub spend_microusd: i64,
+    /// The most micro-dollars that it may spend; null for no bound.
+    pub budget_microusd: Option<i64>,
+    /// Micro-dollars that are reserved for calls that may run now; only with a budget.
+    pub reserved_microusd: i64,
+    /// Micro-dollars of calls that may have been paid for without telling their cost, at most; only with a budget.
+    pub unaccounted_microusd: i64,
     /// Tokens of all prompts.
     pub input_tokens: i64,
     /// Tokens of all answers.
@@ -194,7 +202,7 @@ async fn select_runs(
                       where run_id = runs.id and providers.kind = 'simulated') as "simulated!",
                runs.state as "state: RunState", state_reason, runs.visibility as "visibility: Visibility",
                repeats, seed, planned, recorded, passed, errors, retries, cost_microusd, spend_microusd,
-               input_tokens, output_tokens, runs.created_at, started_at, finished_at
+               budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, started_at, finished_at
         from runs
         join users on users.id = runs.owner_id
         join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{DOORBELL, EvaluationKey, ShardLease};
+use super::{EvaluationKey, Settlement, ShardLease, budget::settle, control::tell};
 use crate::Result;
 
 /// A result to record.
@@ -73,7 +73,7 @@ pub enum Recorded {
     Fenced,
 }
 
-/// Records a batch of results of one shard.
+/// Records a batch of results of one shard, and settles what the shard had reserved for it.
 ///
 /// # Errors
 /// The database does not answer; nothing is kept then, and the batch may be recorded again.
@@ -81,32 +81,38 @@ pub async fn record(
     conn: &mut PgConnection,
     lease: &ShardLease,
     batch: &[NewEvaluation],
+    settlement: Settlement,
 ) -> Result<Recorded> {
     let mut tx = conn.begin().await?;
-    let held = sqlx::query_scalar!(
+    let reserved = sqlx::query_scalar!(
         "-- record::record
-        select id from shards where id = $1 and fence = $2 and state = 'running' for update",
+        select reserved_microusd from shards where id = $1 and fence = $2 and state = 'running' for update",
         lease.shard_id,
         lease.fence
     )
     .fetch_optional(&mut *tx)
     .await?;
-    if held.is_none() {
+    let Some(reserved) = reserved else {
         return Ok(Recorded::Fenced);
-    }
+    };
+    // Before the cost is counted as spent: at no moment are both counted.
+    settle(&mut tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
     let kept = insert(&mut tx, lease.run_id, batch).await?;
     tx.commit().await?;
     Ok(Recorded::Kept(kept))
 }
 
-/// Counts money that was spent on calls whose results are not kept.
+/// Counts money that was spent on calls whose results are not kept. Under a budget it is unaccounted until then.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn add_spend(conn: &mut PgConnection, run_id: Uuid, spend_microusd: i64) -> Result<()> {
     sqlx::query!(
         "-- record::add_spend
-        update runs set spend_microusd = spend_microusd + $2 where id = $1",
+        update runs
+        set spend_microusd = spend_microusd + $2,
+            unaccounted_microusd = unaccounted_microusd - least(unaccounted_microusd, $2)
+        where id = $1",
         run_id,
         spend_microusd
     )
@@ -182,13 +188,7 @@ pub(super) async fn insert(
     )
     .fetch_one(&mut *tx)
     .await?;
-    sqlx::query!(
-        r#"select pg_notify($1, $2)::text as "rung""#,
-        DOORBELL,
-        run_id.to_string()
-    )
-    .fetch_one(tx)
-    .await?;
+    tell(tx, run_id).await?;
     Ok(kept)
 }
 

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Run, RunShape, find_run, plan};
+use super::{ExtendRun, Run, RunShape, ShardRange, budget::check_bounded, find_run, plan};
 use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, Visibility},
@@ -40,6 +40,10 @@ pub struct SubmitRun {
     /// Only the first so many items of the benchmark.
     #[schema(minimum = 1)]
     pub limit: Option<i32>,
+    /// The most that the run may spend, in micro-dollars; at this point it pauses. No bound, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    pub budget_microusd: Option<i64>,
     /// Makes simulated answers, and those of models that take a seed, repeatable.
     #[serde(default)]
     pub seed: i64,
@@ -88,8 +92,15 @@ pub async fn submit_run(
         }
         other => other?,
     }
-    insert_columns(&mut tx, run_id, &checked).await?;
-    insert_shards(&mut tx, run_id, checked.shape.evaluations()).await?;
+    insert_columns(
+        &mut tx,
+        run_id,
+        (0, &checked.prompts),
+        (0, &checked.model_ids),
+    )
+    .await?;
+    let ranges: Vec<ShardRange> = plan::shards(checked.shape.evaluations()).collect();
+    insert_shards(&mut tx, run_id, &ranges).await?;
     let run = find_run(&mut tx, Some(owner), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.planned = run.planned, "run submitted");
@@ -97,14 +108,18 @@ pub async fn submit_run(
 }
 
 /// A request whose every reference is known.
-struct Checked {
-    benchmark: BenchmarkVersion,
-    prompt_version_ids: Vec<Uuid>,
-    model_ids: Vec<Uuid>,
-    shape: RunShape,
+pub(super) struct Checked {
+    pub(super) benchmark: BenchmarkVersion,
+    pub(super) prompts: Vec<PromptVersion>,
+    pub(super) model_ids: Vec<Uuid>,
+    pub(super) shape: RunShape,
 }
 
-async fn check(tx: &mut PgConnection, owner: &CurrentUser, request: &SubmitRun) -> Result<Checked> {
+pub(super) async fn check(
+    tx: &mut PgConnection,
+    owner: &CurrentUser,
+    request: &SubmitRun,
+) -> Result<Checked> {
     let mut wrong = check_numbers(request);
     let benchmark = match resolve_benchmark(tx, Some(owner), &request.benchmark).await {
         Err(Error::NotFound(what)) => {
@@ -116,8 +131,86 @@ async fn check(tx: &mut PgConnection, owner: &CurrentUser, request: &SubmitRun) 
         .limit
         .unwrap_or(benchmark.item_count)
         .min(benchmark.item_count);
-    let prompts = check_prompts(tx, owner, request, &benchmark, items, &mut wrong).await?;
-    let model_ids = check_models(tx, request, &mut wrong).await?;
+    let known = Vec::new();
+    let prompts = check_prompts(
+        tx,
+        owner,
+        known,
+        &request.prompts,
+        (&benchmark, items),
+        &mut wrong,
+    )
+    .await?;
+    let model_ids = check_models(tx, Vec::new(), &request.models, &mut wrong).await?;
+    if request.budget_microusd.is_some() && model_ids.len() == request.models.len() {
+        check_bounded(tx, &model_ids, &mut wrong).await?;
+    }
+    finish_check(benchmark, prompts, model_ids, items, request.repeats, wrong)
+}
+
+/// Checks what a run becomes by an extension. What the run has comes first, in its order.
+pub(super) async fn check_run(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    run: &Run,
+    before: RunShape,
+    request: &ExtendRun,
+) -> Result<Checked> {
+    let mut wrong = Vec::new();
+    let benchmark = resolve_benchmark(tx, Some(user), &run.benchmark).await?;
+    let items = request.limit.unwrap_or(before.items);
+    let items = items.min(benchmark.item_count);
+    let repeats = request.repeats.unwrap_or(before.repeats.into());
+    if !(1..=1000).contains(&repeats) {
+        wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
+    }
+    let mut known = Vec::new();
+    for reference in &run.prompts {
+        let version = resolve_version(tx, Some(user), reference).await?;
+        if let Some(message) = missing_variable(tx, &version, &benchmark, items).await? {
+            wrong.push(FieldError::new("limit", format!("{reference} {message}")));
+        }
+        known.push(version);
+    }
+    let prompts = check_prompts(
+        tx,
+        user,
+        known,
+        &request.prompts,
+        (&benchmark, items),
+        &mut wrong,
+    )
+    .await?;
+    let known = sqlx::query_scalar!(
+        "-- submit::check_run
+        select model_id from run_models where run_id = $1 order by position",
+        run_id
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let model_ids = check_models(tx, known, &request.models, &mut wrong).await?;
+    if run.budget_microusd.is_some() {
+        let new = model_ids.get(run.models.len()..).unwrap_or_default();
+        check_bounded(tx, new, &mut wrong).await?;
+    }
+    for (path, count) in [("prompts", prompts.len()), ("models", model_ids.len())] {
+        if count > MAX_COLUMNS {
+            let message = format!("the run would have {count}, the most is {MAX_COLUMNS}");
+            wrong.push(FieldError::new(path, message));
+        }
+    }
+    finish_check(benchmark, prompts, model_ids, items, repeats, wrong)
+}
+
+fn finish_check(
+    benchmark: BenchmarkVersion,
+    prompts: Vec<PromptVersion>,
+    model_ids: Vec<Uuid>,
+    items: i32,
+    repeats: i32,
+    wrong: Vec<FieldError>,
+) -> Result<Checked> {
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
     }
@@ -125,8 +218,7 @@ async fn check(tx: &mut PgConnection, owner: &CurrentUser, request: &SubmitRun) 
         |count: usize| i16::try_from(count).map_err(|_| Error::invalid("", "the run is too large"));
     let shape = RunShape {
         items,
-        repeats: i16::try_from(request.repeats)
-            .map_err(|_| Error::invalid("repeats", "is too large"))?,
+        repeats: i16::try_from(repeats).map_err(|_| Error::invalid("repeats", "is too large"))?,
         prompts: measure(prompts.len())?,
         models: measure(model_ids.len())?,
     };
@@ -139,7 +231,7 @@ async fn check(tx: &mut PgConnection, owner: &CurrentUser, request: &SubmitRun) 
     }
     Ok(Checked {
         benchmark,
-        prompt_version_ids: prompts.iter().map(|prompt| prompt.id).collect(),
+        prompts,
         model_ids,
         shape,
     })
@@ -152,6 +244,9 @@ fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {
     }
     if request.limit.is_some_and(|limit| limit < 1) {
         wrong.push(FieldError::new("limit", "must be at least 1"));
+    }
+    if request.budget_microusd.is_some_and(|budget| budget < 0) {
+        wrong.push(FieldError::new("budget_microusd", "must be at least 0"));
     }
     if request.name.chars().count() > 200 || request.name.contains('\0') {
         wrong.push(FieldError::new(
@@ -173,16 +268,16 @@ fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {
     wrong
 }
 
+/// Adds the prompts of these references to those that are known.
 async fn check_prompts(
     tx: &mut PgConnection,
     owner: &CurrentUser,
-    request: &SubmitRun,
-    benchmark: &BenchmarkVersion,
-    items: i32,
+    mut prompts: Vec<PromptVersion>,
+    references: &[String],
+    (benchmark, items): (&BenchmarkVersion, i32),
     wrong: &mut Vec<FieldError>,
 ) -> Result<Vec<PromptVersion>> {
-    let mut prompts: Vec<PromptVersion> = Vec::new();
-    for (index, reference) in request.prompts.iter().take(MAX_COLUMNS).enumerate() {
+    for (index, reference) in references.iter().take(MAX_COLUMNS).enumerate() {
         let path = format!("prompts[{index}]");
         let version = match resolve_version(tx, Some(owner), reference).await {
             Err(Error::NotFound(what)) => {
@@ -194,7 +289,7 @@ async fn check_prompts(
         if prompts.iter().any(|other| other.id == version.id) {
             wrong.push(FieldError::new(
                 path,
-                "names the same version as an entry before it",
+                "names a version that is there already",
             ));
             continue;
         }
@@ -240,20 +335,18 @@ async fn missing_variable(
     }))
 }
 
+/// Adds the ids of these models to those that are known.
 async fn check_models(
     tx: &mut PgConnection,
-    request: &SubmitRun,
+    mut model_ids: Vec<Uuid>,
+    models: &[ModelRequest],
     wrong: &mut Vec<FieldError>,
 ) -> Result<Vec<Uuid>> {
-    let mut model_ids = Vec::new();
-    for (index, model) in request.models.iter().take(MAX_COLUMNS).enumerate() {
+    for (index, model) in models.iter().take(MAX_COLUMNS).enumerate() {
         let path = format!("models[{index}]");
         match find_or_create_model(tx, model, &path).await {
             Ok(id) if model_ids.contains(&id) => {
-                wrong.push(FieldError::new(
-                    path,
-                    "names the same model as an entry before it",
-                ));
+                wrong.push(FieldError::new(path, "names a model that is there already"));
             }
             Ok(id) => model_ids.push(id),
             Err(Error::Invalid(fields)) => wrong.extend(fields),
@@ -306,8 +399,8 @@ async fn insert_run(
     sqlx::query!(
         "-- submit::insert_run
         insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
-                          planned, shards_open, idempotency_key, request_hash)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                          planned, shards_open, idempotency_key, request_hash, budget_microusd)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         run_id,
         owner.id,
         request.name,
@@ -319,37 +412,51 @@ async fn insert_run(
         evaluations,
         shards,
         idempotency_key,
-        idempotency_key.map(|_| request_hash)
+        idempotency_key.map(|_| request_hash),
+        request.budget_microusd
     )
     .execute(tx)
     .await?;
     Ok(())
 }
 
-async fn insert_columns(tx: &mut PgConnection, run_id: Uuid, checked: &Checked) -> Result<()> {
+/// Inserts prompt versions and models, each from a position on.
+pub(super) async fn insert_columns(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    (first_prompt, prompts): (i16, &[PromptVersion]),
+    (first_model, model_ids): (i16, &[Uuid]),
+) -> Result<()> {
+    let prompt_version_ids: Vec<Uuid> = prompts.iter().map(|prompt| prompt.id).collect();
     sqlx::query!(
         "-- submit::insert_columns
         insert into run_prompts (run_id, position, prompt_version_id)
-        select $1, ordinality - 1, id from unnest($2::uuid[]) with ordinality as version (id, ordinality)",
+        select $1, $3 + ordinality - 1, id from unnest($2::uuid[]) with ordinality as version (id, ordinality)",
         run_id,
-        &checked.prompt_version_ids
+        &prompt_version_ids,
+        i64::from(first_prompt)
     )
     .execute(&mut *tx)
     .await?;
     sqlx::query!(
         "-- submit::insert_columns
         insert into run_models (run_id, position, model_id)
-        select $1, ordinality - 1, id from unnest($2::uuid[]) with ordinality as model (id, ordinality)",
+        select $1, $3 + ordinality - 1, id from unnest($2::uuid[]) with ordinality as model (id, ordinality)",
         run_id,
-        &checked.model_ids
+        model_ids,
+        i64::from(first_model)
     )
     .execute(tx)
     .await?;
     Ok(())
 }
 
-async fn insert_shards(tx: &mut PgConnection, run_id: Uuid, evaluations: i64) -> Result<()> {
-    let ranges: Vec<_> = plan::shards(evaluations).collect();
+/// Inserts shards and enqueues them.
+pub(super) async fn insert_shards(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    ranges: &[ShardRange],
+) -> Result<()> {
     let tasks: Vec<(Uuid, String)> = ranges
         .iter()
         .map(|_| (Uuid::now_v7(), queue::new_task_id()))

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{EvaluationKey, RunShape, RunState, ShardLease};
+use super::{EvaluationKey, RunShape, RunState, ShardLease, output_limit};
 use crate::{
     Error, Result,
     benchmarks::{StoredItem, list_items},
@@ -21,6 +21,8 @@ pub struct RunWork {
     pub run_id: Uuid,
     /// False when the run was cancelled: its shards are not worth working on.
     pub active: bool,
+    /// True when its calls are counted against a budget.
+    pub budgeted: bool,
     /// The run's measures.
     pub shape: RunShape,
     /// The run's seed.
@@ -55,6 +57,8 @@ pub struct RunModel {
     pub provider: ProviderSettings,
     /// What it costs, if known.
     pub price: Option<Price>,
+    /// The most tokens that an answer can have, if known.
+    pub output_limit: Option<i64>,
 }
 
 /// A provider with its sealed credential.
@@ -80,7 +84,7 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     let run = sqlx::query!(
         r#"-- work::load_work
         select runs.state as "state: RunState", runs.seed, runs.repeats, runs.item_count, runs.benchmark_version_id,
-               benchmark_versions.scorers as "scorers: Json<Vec<ScorerSpec>>"
+               runs.budget_microusd is not null as "budgeted!", benchmark_versions.scorers as "scorers: Json<Vec<ScorerSpec>>"
         from runs join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
         where runs.id = $1"#,
         run_id
@@ -105,6 +109,7 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     Ok(RunWork {
         run_id,
         active: matches!(run.state, RunState::Queued | RunState::Running),
+        budgeted: run.budgeted,
         shape: RunShape {
             items: run.item_count,
             repeats: run.repeats,
@@ -193,7 +198,8 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
                providers.id as provider_id, providers.name as provider_name, providers.kind as "kind: ProviderKind",
                providers.base_url, providers.sealed_credential,
                model_prices.input_microusd_per_mtok as "input_price?",
-               model_prices.output_microusd_per_mtok as "output_price?"
+               model_prices.output_microusd_per_mtok as "output_price?",
+               model_prices.max_output_tokens as "max_output_tokens?"
         from run_models
         join models on models.id = model_id
         join providers on providers.id = models.provider_id
@@ -205,6 +211,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
     .fetch_all(conn)
     .await?;
     let models = rows.into_iter().map(|row| RunModel {
+        output_limit: output_limit(&row.parameters, row.max_output_tokens),
         name: row.name,
         parameters: row.parameters.0,
         provider: ProviderSettings {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use opb_core::runs::{
-    NewEvaluation, Recorded, RunState, ShardLease, cancel_run, claim_shard, find_run, finish_shard,
-    load_work, mend, record, release_shard, renew_lease,
+    HeldLease, NewEvaluation, Recorded, RunState, Settlement, ShardLease, cancel_run, claim_shard,
+    find_run, finish_shard, load_work, mend, pause_run, record, release_shard, renew_lease,
+    resume_run,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -83,11 +84,15 @@ async fn results_are_kept_once_however_often_they_come() {
         .unwrap();
     let batch = results(conn, &lease).await;
     assert_eq!(
-        record(conn, &lease, &batch).await.unwrap(),
+        record(conn, &lease, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Kept(1)
     );
     assert_eq!(
-        record(conn, &lease, &batch).await.unwrap(),
+        record(conn, &lease, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Kept(0)
     );
     let run = find_run(conn, Some(&owner), run_id).await.unwrap();
@@ -117,7 +122,9 @@ async fn a_late_worker_writes_nothing() {
     expire(conn, &late).await;
     assert_eq!(mend(conn).await.unwrap().expired_leases, 1);
     assert_eq!(
-        record(conn, &late, &batch).await.unwrap(),
+        record(conn, &late, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Fenced,
         "rescued, not claimed yet"
     );
@@ -126,22 +133,32 @@ async fn a_late_worker_writes_nothing() {
         .unwrap()
         .unwrap();
     assert_eq!(
-        record(conn, &late, &batch).await.unwrap(),
+        record(conn, &late, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Fenced,
         "claimed by another"
     );
     assert!(!finish_shard(conn, &late).await.unwrap());
+    let held = HeldLease {
+        shard_id: shards[0],
+        paused: false,
+    };
     assert_eq!(
         renew_lease(conn, &[late, next], LEASE).await.unwrap(),
-        [shards[0]]
+        [held]
     );
     assert_eq!(
-        record(conn, &next, &batch).await.unwrap(),
+        record(conn, &next, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Kept(1)
     );
     assert!(finish_shard(conn, &next).await.unwrap());
     assert_eq!(
-        record(conn, &next, &batch).await.unwrap(),
+        record(conn, &next, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Fenced,
         "done is done"
     );
@@ -160,8 +177,8 @@ async fn a_released_shard_can_be_claimed_at_once_and_counts_no_crash() {
         .await
         .unwrap()
         .unwrap();
-    release_shard(conn, &lease).await.unwrap();
-    release_shard(conn, &lease).await.unwrap();
+    release_shard(conn, &lease, 0, 0).await.unwrap();
+    release_shard(conn, &lease, 0, 0).await.unwrap();
     let again = claim_shard(conn, shards[0], "w", LEASE)
         .await
         .unwrap()
@@ -188,7 +205,9 @@ async fn a_cancelled_run_takes_no_more_results() {
     let run = cancel_run(conn, &owner, run_id).await.unwrap();
     assert_eq!(run.state, RunState::Cancelled);
     assert_eq!(
-        record(conn, &lease, &batch).await.unwrap(),
+        record(conn, &lease, &batch, Settlement::default())
+            .await
+            .unwrap(),
         Recorded::Fenced
     );
     assert!(
@@ -204,5 +223,70 @@ async fn a_cancelled_run_takes_no_more_results() {
     assert!(
         cancel_run(conn, &owner, run_id).await.is_err(),
         "it has ended"
+    );
+}
+
+#[tokio::test]
+async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let (owner, run_id, shards) = run_with_shards(conn).await;
+    let mut leases = Vec::new();
+    for shard in &shards[1..] {
+        leases.push(
+            claim_shard(conn, *shard, "w", LEASE)
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+    }
+    let (released, held) = leases.split_last().unwrap();
+    pause_run(conn, &owner, run_id).await.unwrap();
+    assert!(
+        claim_shard(conn, shards[0], "w", LEASE)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let renewed = renew_lease(conn, &leases, LEASE).await.unwrap();
+    assert_eq!(renewed.len(), leases.len());
+    assert!(renewed.iter().all(|held| held.paused));
+    let waiting = async |conn: &mut PgConnection| -> i64 {
+        let sql = "select count(*) from apalis.jobs join shards on shards.task_id = jobs.id
+                   where jobs.status = 'Pending' and shards.state = 'available'";
+        sqlx::query_scalar(sql).fetch_one(conn).await.unwrap()
+    };
+    release_shard(conn, released, 0, 0).await.unwrap();
+    assert_eq!(waiting(conn).await, 0, "nothing of it is in the queue");
+    for lease in held {
+        let batch = results(conn, lease).await;
+        record(conn, lease, &batch, Settlement::default())
+            .await
+            .unwrap();
+        assert!(finish_shard(conn, lease).await.unwrap());
+    }
+    let run = resume_run(conn, &owner, run_id).await.unwrap();
+    assert_eq!((run.state, run.recorded), (RunState::Running, 4));
+    assert_eq!(waiting(conn).await, 2, "what waited is enqueued");
+    let mut last = Vec::new();
+    for shard in [shards[0], shards[5]] {
+        last.push(claim_shard(conn, shard, "w", LEASE).await.unwrap().unwrap());
+    }
+    pause_run(conn, &owner, run_id).await.unwrap();
+    for lease in &last {
+        let batch = results(conn, lease).await;
+        assert_eq!(
+            record(conn, lease, &batch, Settlement::default())
+                .await
+                .unwrap(),
+            Recorded::Kept(1),
+            "calls that ran are recorded"
+        );
+        assert!(finish_shard(conn, lease).await.unwrap());
+    }
+    let run = find_run(conn, Some(&owner), run_id).await.unwrap();
+    assert_eq!(
+        (run.state, run.state_reason.as_str()),
+        (RunState::Finishing, "")
     );
 }

@@ -1,6 +1,8 @@
 //! The domain on a real Postgres.
 
 mod backlog;
+mod budgets;
+mod estimating;
 mod leases;
 mod library;
 mod mending;

@@ -118,6 +118,14 @@ impl CallError {
 }
 
 impl CallErrorKind {
+    /// True when the provider may have answered in part, and may want to be paid for that.
+    pub(crate) fn may_be_paid(self) -> bool {
+        matches!(
+            self,
+            Self::Read | Self::Timeout | Self::Protocol | Self::TooLarge
+        )
+    }
+
     /// The name that is stored.
     pub(crate) fn name(self) -> &'static str {
         match self {

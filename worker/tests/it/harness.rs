@@ -14,6 +14,7 @@ use opb_core::{
 };
 use opb_testing::TestDatabase;
 use opb_worker::WorkerSettings;
+use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -36,6 +37,11 @@ pub struct RunningWorker {
 impl RunningWorker {
     /// Starts a worker with short time-outs and these settings.
     pub fn start(db: &TestDatabase, settings: &[&str]) -> Self {
+        Self::start_on(&db.pool, settings)
+    }
+
+    /// The same on a pool of its own.
+    pub fn start_on(pool: &PgPool, settings: &[&str]) -> Self {
         let words = [
             "worker",
             "--silence-timeout",
@@ -52,8 +58,8 @@ impl RunningWorker {
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(opb_worker::run(
-            db.pool.clone(),
-            db.pool.clone(),
+            pool.clone(),
+            pool.clone(),
             Arc::new(master_key()),
             settings,
             stop.clone(),

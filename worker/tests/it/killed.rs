@@ -9,12 +9,13 @@ use serde_json::json;
 use crate::{harness::wait_for, runs::assert_counted_once};
 
 /// A worker in a process of its own, as an operator starts it.
-struct WorkerProcess(Child);
+pub struct WorkerProcess(Child);
 
 impl WorkerProcess {
-    fn start(db: &TestDatabase) -> Self {
+    pub fn start(db: &TestDatabase, settings: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_opb-worker"))
             .args(["--concurrency", "64", "--lease", "2", "--log", "error"])
+            .args(settings)
             .env("DATABASE_URL", db.url())
             .env(
                 "OPB_MASTER_KEY",
@@ -26,8 +27,13 @@ impl WorkerProcess {
         Self(child)
     }
 
+    /// The name that its shards have.
+    pub fn name(&self) -> String {
+        self.0.id().to_string()
+    }
+
     /// SIGKILL: no destructor runs, no lease is given back.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -40,7 +46,8 @@ impl Drop for WorkerProcess {
     }
 }
 
-fn totals(run: &Run) -> (i64, i64, i64, i64, i64, i64) {
+/// What two runs of one request must have in common.
+pub fn totals(run: &Run) -> (i64, i64, i64, i64, i64, i64) {
     (
         run.recorded,
         run.passed,
@@ -66,11 +73,11 @@ async fn five_thousand_evaluations_survive_kill_nine() {
     let run = fixtures::submit(conn, &owner, models.clone(), 1).await;
     assert_eq!(run.planned, 5_000);
     for share in [1_000, 2_500] {
-        let worker = WorkerProcess::start(&db);
+        let worker = WorkerProcess::start(&db, &[]);
         wait_for(&db, &owner, run.id, |run| run.recorded >= share).await;
         worker.kill();
     }
-    let worker = WorkerProcess::start(&db);
+    let worker = WorkerProcess::start(&db, &[]);
     let disturbed = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     assert_eq!(disturbed.state, RunState::Completed);
     assert_counted_once(&db, &disturbed).await;

@@ -1,0 +1,186 @@
+//! What an owner may do to a run that was submitted, beside cancelling it, and what its owner may spend.
+
+use axum::{Json as Answer, extract::State, http::StatusCode};
+use opb_core::{
+    Error,
+    runs::{self, ExtendRun, Run, UpdateRun},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{AppState, body::Json, caller::Authenticated, parameters::Path, problem::Result};
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(update_run))
+        .routes(routes!(pause_run))
+        .routes(routes!(resume_run))
+        .routes(routes!(retry_run))
+        .routes(routes!(extend_run))
+        .routes(routes!(update_quota))
+}
+
+/// Changes the budget of a run that has one. A run that paused because it was used up is to be resumed then.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/runs/{run}",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    request_body = UpdateRun,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The changed run", body = Run),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has no budget, or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn update_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+    Json(body): Json<UpdateRun>,
+) -> Result<Answer<Run>> {
+    let mut tx = state.pool.begin().await.map_err(Error::Database)?;
+    let run = runs::update_run(&mut tx, &user, run, &body).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    tx.commit().await.map_err(Error::Database)?;
+    Ok(Answer(run))
+}
+
+/// Pauses a run: no new call begins, calls that run are let finish and are recorded.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{run}/pause",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The paused run", body = Run),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run is paused, about to end, or has ended", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn pause_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+) -> Result<Answer<Run>> {
+    let mut conn = state.conn().await?;
+    Ok(Answer(runs::pause_run(&mut conn, &user, run).await?))
+}
+
+/// Lets a paused run go on.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{run}/resume",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The resumed run", body = Run),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run is not paused, or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn resume_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+) -> Result<Answer<Run>> {
+    let mut tx = state.pool.begin().await.map_err(Error::Database)?;
+    let run = runs::resume_run(&mut tx, &user, run).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    tx.commit().await.map_err(Error::Database)?;
+    Ok(Answer(run))
+}
+
+/// Makes the evaluations of an ended run that ended in an error anew. What was spent on them stays spent.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{run}/retry",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 202, description = "The run is in the queue again", body = Run),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has not ended, was cancelled, or has no errors; or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn retry_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+) -> Result<(StatusCode, Answer<Run>)> {
+    let mut tx = state.pool.begin().await.map_err(Error::Database)?;
+    let run = runs::retry_run(&mut tx, &user, run).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    tx.commit().await.map_err(Error::Database)?;
+    Ok((StatusCode::ACCEPTED, Answer(run)))
+}
+
+/// Extends an ended run by prompts, models, items or repeats. What is recorded is not called again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{run}/extend",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    request_body = ExtendRun,
+    security(("bearer" = [])),
+    responses(
+        (status = 202, description = "The run is in the queue again", body = Run),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has not ended, or was cancelled; or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn extend_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+    Json(body): Json<ExtendRun>,
+) -> Result<(StatusCode, Answer<Run>)> {
+    let mut tx = state.pool.begin().await.map_err(Error::Database)?;
+    let run = runs::extend_run(&mut tx, &user, run, &body).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    tx.commit().await.map_err(Error::Database)?;
+    Ok((StatusCode::ACCEPTED, Answer(run)))
+}
+
+/// What a user may spend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserQuota {
+    /// Micro-dollars that the user's runs may cost in 24 hours; null is no bound for administrators, and the server's
+    /// setting for others.
+    #[schema(minimum = 0)]
+    pub daily_budget_microusd: Option<i64>,
+}
+
+/// Sets what a user may spend of the operator's money. For administrators.
+#[utoipa::path(
+    put,
+    path = "/api/v1/users/{username}/quota",
+    tag = "operations",
+    params(("username" = String, Path, description = "The user's name")),
+    request_body = UserQuota,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The quota that is set", body = UserQuota),
+        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn update_quota(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(username): Path<String>,
+    Json(body): Json<UserQuota>,
+) -> Result<Answer<UserQuota>> {
+    if !user.is_admin() {
+        return Err(Error::Forbidden("only administrators can set quotas").into());
+    }
+    let mut conn = state.conn().await?;
+    runs::set_quota(&mut conn, &username, body.daily_budget_microusd).await?;
+    Ok(Answer(body))
+}

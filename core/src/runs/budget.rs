@@ -1,0 +1,359 @@
+//! Budgets: a run with one never spends more, however many workers race.
+//!
+//! Spend, unaccounted and reserved money together never exceed the budget; a constraint of the table says so.
+//! A shard reserves the bound of a call's cost before the call begins, and settles when the result is recorded: the
+//! bound is no longer reserved, the cost is spent. What may have been paid for without telling its cost becomes
+//! unaccounted. A run without a budget pays for none of this.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sqlx::{Connection as _, PgConnection, types::Json};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Run, RunState, ShardLease, control, find_run};
+use crate::{
+    Error, FieldError, Result,
+    auth::CurrentUser,
+    models::{Price, cost_microusd},
+};
+
+/// Tokens that a provider may add to each message, and once more to the whole.
+const OVERHEAD_TOKENS: i64 = 16;
+
+/// What to change about a run.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRun {
+    /// The new budget in micro-dollars. It is not resumed by this.
+    #[schema(minimum = 0)]
+    pub budget_microusd: i64,
+}
+
+/// What became of a wish to spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserved {
+    /// The first so many calls may be made, at least one.
+    Calls(usize),
+    /// Not even the first fits now, or the run is paused: the shard is to be handed back.
+    Nothing,
+    /// The lease was lost.
+    Fenced,
+}
+
+/// What becomes of a shard's reserved money. The default is that of a run without a budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settlement {
+    /// So much stays reserved, for calls whose results are not recorded yet.
+    pub keep_microusd: i64,
+    /// So much of the rest may have been paid for without telling its cost.
+    pub unaccounted_microusd: i64,
+}
+
+/// The most that one call can cost, in micro-dollars. No token is shorter than a byte.
+#[must_use]
+pub fn cost_bound_microusd(
+    price: Price,
+    output_limit: i64,
+    request_bytes: usize,
+    messages: usize,
+) -> i64 {
+    let tokens = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let overhead = OVERHEAD_TOKENS.saturating_mul(tokens(messages).saturating_add(1));
+    let input = tokens(request_bytes).saturating_add(overhead);
+    cost_microusd(price, input, output_limit)
+}
+
+/// The most tokens that an answer can have: what the parameters allow, or else what the model can.
+#[must_use]
+pub fn output_limit(parameters: &Map<String, Value>, known: Option<i32>) -> Option<i64> {
+    let mut limits = ["max_completion_tokens", "max_tokens"]
+        .iter()
+        .filter_map(|name| parameters.get(*name))
+        .peekable();
+    if limits.peek().is_none() {
+        return known.map(i64::from);
+    }
+    // A provider may heed either of the two: the larger one bounds both.
+    limits
+        .map(|limit| limit.as_i64().filter(|limit| *limit >= 1))
+        .try_fold(0, |most, limit| limit.map(|limit| most.max(limit)))
+}
+
+/// Reserves money for as many calls of a shard as the budget has room for, in their order. Whoever finds that nobody
+/// holds money and the first call does not fit pauses the run.
+///
+/// # Errors
+/// The database does not answer; nothing is reserved then.
+pub async fn reserve(
+    conn: &mut PgConnection,
+    lease: &ShardLease,
+    bounds_microusd: &[i64],
+) -> Result<Reserved> {
+    let mut tx = conn.begin().await?;
+    let held = sqlx::query_scalar!(
+        "-- budget::reserve
+        select id from shards where id = $1 and fence = $2 and state = 'running' for update",
+        lease.shard_id,
+        lease.fence
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if held.is_none() {
+        return Ok(Reserved::Fenced);
+    }
+    let run = sqlx::query!(
+        r#"-- budget::reserve
+        select state as "state: RunState", budget_microusd, spend_microusd, unaccounted_microusd, reserved_microusd
+        from runs where id = $1 for update"#,
+        lease.run_id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let Some(budget) = run.budget_microusd else {
+        return Err(Error::Internal(
+            "a run without a budget reserves none".into(),
+        ));
+    };
+    if !matches!(run.state, RunState::Queued | RunState::Running) {
+        return Ok(Reserved::Nothing);
+    }
+    let left = budget - run.spend_microusd - run.unaccounted_microusd - run.reserved_microusd;
+    let (calls, sum) = afford(bounds_microusd, left);
+    if calls == 0 {
+        if run.reserved_microusd == 0 {
+            let reason = used_up(budget, run.spend_microusd, run.unaccounted_microusd);
+            control::pause(&mut tx, lease.run_id, &reason).await?;
+            tx.commit().await?;
+            tracing::info!(run.id = %lease.run_id, run.reason = reason, "run paused");
+        }
+        return Ok(Reserved::Nothing);
+    }
+    sqlx::query!(
+        "-- budget::reserve
+        update shards set reserved_microusd = reserved_microusd + $2 where id = $1",
+        lease.shard_id,
+        sum
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "-- budget::reserve
+        update runs set reserved_microusd = reserved_microusd + $2 where id = $1",
+        lease.run_id,
+        sum
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Reserved::Calls(calls))
+}
+
+/// Changes the budget of a run that has one.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] for a run without a budget,
+/// [`Error::Invalid`] for less than what is spent or reserved.
+pub async fn update_run(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    change: &UpdateRun,
+) -> Result<Run> {
+    let mut tx = conn.begin().await?;
+    control::lock_run(&mut tx, user, run_id).await?;
+    let run = find_run(&mut tx, Some(user), run_id).await?;
+    if run.budget_microusd.is_none() {
+        return Err(Error::Conflict(
+            "the run was submitted without a budget, and its calls are not counted against one"
+                .into(),
+        ));
+    }
+    let committed = run.spend_microusd + run.unaccounted_microusd + run.reserved_microusd;
+    if change.budget_microusd < committed {
+        let message = format!(
+            "must be at least {committed}: {} are spent or reserved already",
+            dollars(committed)
+        );
+        return Err(Error::invalid("budget_microusd", message));
+    }
+    sqlx::query!(
+        "-- budget::update_run
+        update runs set budget_microusd = $2 where id = $1",
+        run_id,
+        change.budget_microusd
+    )
+    .execute(&mut *tx)
+    .await?;
+    control::tell(&mut tx, run_id).await?;
+    let run = find_run(&mut tx, Some(user), run_id).await?;
+    tx.commit().await?;
+    Ok(run)
+}
+
+/// Moves what a shard held. The caller has locked the shard; `reserved` is what it held until now.
+pub(super) async fn settle(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    shard_id: Uuid,
+    reserved_microusd: i64,
+    settlement: Settlement,
+) -> Result<()> {
+    // What stays is told, not what goes: a batch that is recorded again settles nothing twice.
+    let keep = settlement.keep_microusd.clamp(0, reserved_microusd);
+    let freed = reserved_microusd - keep;
+    if freed == 0 {
+        return Ok(());
+    }
+    sqlx::query!(
+        "-- budget::settle
+        update shards set reserved_microusd = $2 where id = $1",
+        shard_id,
+        keep
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "-- budget::settle
+        update runs
+        set reserved_microusd = reserved_microusd - $2, unaccounted_microusd = unaccounted_microusd + $3
+        where id = $1",
+        run_id,
+        freed,
+        settlement.unaccounted_microusd.clamp(0, freed)
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Says which of the models cannot be called under a budget, and how to mend it. The paths are those of a request.
+pub(super) async fn check_bounded(
+    tx: &mut PgConnection,
+    model_ids: &[Uuid],
+    wrong: &mut Vec<FieldError>,
+) -> Result<()> {
+    let models = sqlx::query!(
+        r#"-- budget::check_bounded
+        select ordinality - 1 as "index!", models.name, models.parameters as "parameters: Json<Map<String, Value>>",
+               providers.name as provider, max_output_tokens as "max_output_tokens?",
+               input_microusd_per_mtok is not null as "priced!"
+        from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
+        join models on models.id = asked.id
+        join providers on providers.id = models.provider_id
+        left join model_prices on model_prices.provider_id = models.provider_id and model_prices.model_name = models.name
+        order by 1"#,
+        model_ids
+    )
+    .fetch_all(tx)
+    .await?;
+    for model in models {
+        let path = format!("models[{}]", model.index);
+        if !model.priced {
+            let message = format!(
+                "has no known price, which a run with a budget needs; an administrator can set it with: opb provider set-price {} {}",
+                model.provider, model.name
+            );
+            wrong.push(FieldError::new(path, message));
+        } else if output_limit(&model.parameters, model.max_output_tokens).is_none() {
+            wrong.push(FieldError::new(
+                path,
+                "has no bound on the length of its answers, which a run with a budget needs; give the parameter `max_tokens` a number",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `$1.00`, `$0.997`: cents, and more digits where there are more.
+pub(super) fn dollars(microusd: i64) -> String {
+    let rest = format!("{:06}", microusd % 1_000_000);
+    let digits = rest.trim_end_matches('0').len().max(2);
+    format!("${}.{}", microusd / 1_000_000, &rest[..digits])
+}
+
+/// How many of the bounds fit, in order, and what they sum up to.
+fn afford(bounds: &[i64], left: i64) -> (usize, i64) {
+    let mut sum = 0_i64;
+    for (calls, bound) in bounds.iter().enumerate() {
+        match sum.checked_add(*bound).filter(|sum| *sum <= left) {
+            Some(more) => sum = more,
+            None => return (calls, sum),
+        }
+    }
+    (bounds.len(), sum)
+}
+
+fn used_up(budget: i64, spend: i64, unaccounted: i64) -> String {
+    let unaccounted = match unaccounted {
+        0 => String::new(),
+        some => format!(" and {} in calls whose cost nobody told", dollars(some)),
+    };
+    format!(
+        "the budget of {} is used up: {} spent{unaccounted}; raise it and resume",
+        dollars(budget),
+        dollars(spend)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_bound_is_what_the_call_can_cost_at_most() {
+        let price = Price {
+            input_microusd_per_mtok: 1_000_000,
+            output_microusd_per_mtok: 5_000_000,
+        };
+        // 100 bytes and 16 tokens for each of two messages and the whole; 50 tokens at five times the price.
+        assert_eq!(cost_bound_microusd(price, 50, 100, 2), 100 + 48 + 250);
+        assert_eq!(cost_bound_microusd(price, i64::MAX, 100, 2), i64::MAX);
+    }
+
+    #[test]
+    fn the_length_of_an_answer_is_bounded_by_a_parameter_or_the_model() {
+        let check = |parameters: Value, known, expect| {
+            let parameters = parameters.as_object().cloned().unwrap();
+            assert_eq!(output_limit(&parameters, known), expect, "{parameters:?}");
+        };
+        check(json!({}), None, None);
+        check(json!({}), Some(4096), Some(4096));
+        check(json!({"max_tokens": 10}), Some(4096), Some(10));
+        check(
+            json!({"max_tokens": 10, "max_completion_tokens": 20}),
+            None,
+            Some(20),
+        );
+        check(json!({"max_tokens": "10"}), Some(4096), None);
+        check(json!({"max_tokens": 0}), None, None);
+    }
+
+    #[test]
+    fn calls_are_afforded_in_order() {
+        for (bounds, left, expect) in [
+            (&[3, 4, 5][..], 100, (3, 12)),
+            (&[3, 4, 5], 7, (2, 7)),
+            (&[3, 4, 1], 6, (1, 3)),
+            (&[3], 2, (0, 0)),
+            (&[0, 0], 0, (2, 0)),
+            (&[1, i64::MAX], i64::MAX, (1, 1)),
+        ] {
+            assert_eq!(afford(bounds, left), expect, "{bounds:?} of {left}");
+        }
+    }
+
+    #[test]
+    fn the_reason_says_what_to_do() {
+        assert_eq!(
+            used_up(1_000_000, 997_000, 0),
+            "the budget of $1.00 is used up: $0.997 spent; raise it and resume"
+        );
+        assert_eq!(
+            used_up(12_500_000, 12_000_001, 300_000),
+            "the budget of $12.50 is used up: $12.000001 spent and $0.30 in calls whose cost nobody told; raise it and resume"
+        );
+    }
+}

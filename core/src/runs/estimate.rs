@@ -1,0 +1,405 @@
+//! Estimating: what a run will cost and take, before it is submitted. Nothing is written.
+//!
+//! What was recorded before is the best witness: the same prompt version on the same model, or else the same model.
+//! Where there is neither, a rough rule speaks, and the answer says so.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{SubmitRun, budget::output_limit, submit::check};
+use crate::{
+    Result,
+    auth::CurrentUser,
+    benchmarks::list_items,
+    library::PromptVersion,
+    models::{Price, cost_microusd},
+};
+
+/// So many items are rendered to see how long a prompt is.
+const RENDERED_ITEMS: i64 = 50;
+/// So many recorded evaluations speak for a column, the newest runs first.
+const WITNESSES: i64 = 2_000;
+/// Two-sided 95 % of the normal distribution.
+const Z: f64 = 1.96;
+
+/// What a run will need, before it is submitted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Estimate {
+    /// How many evaluations will be recorded.
+    pub evaluations: i64,
+    /// Calls of models, repeated ones counted.
+    pub calls: Interval,
+    /// Tokens of all prompts.
+    pub input_tokens: Interval,
+    /// Tokens of all answers.
+    pub output_tokens: Interval,
+    /// Micro-dollars; null when the price of a model is unknown.
+    pub cost_microusd: Option<Interval>,
+    /// Seconds from the first call to the last.
+    pub seconds: Interval,
+    /// Models whose price is unknown.
+    pub unpriced: Vec<String>,
+    /// Where the numbers come from, for each prompt on each model.
+    pub columns: Vec<EstimatedColumn>,
+}
+
+/// A number that is not known yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Interval {
+    /// It will hardly be less.
+    pub low: i64,
+    /// What to expect.
+    pub expected: i64,
+    /// It will hardly be more.
+    pub high: i64,
+}
+
+/// One prompt version on one model of an estimate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EstimatedColumn {
+    /// `slug@number` of the prompt version.
+    pub prompt: String,
+    /// `provider:name` of the model.
+    pub model: String,
+    /// Where the numbers come from.
+    pub basis: Basis,
+    /// How many recorded evaluations speak for them.
+    pub witnesses: i64,
+}
+
+/// Where an estimate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// The same prompt version ran on the same model.
+    SamePromptAndModel,
+    /// Other prompts ran on the same model: the answers are estimated by theirs, the prompts by their length.
+    SameModel,
+    /// A rough rule: four bytes make a token, an answer has half of the tokens that it may have, or 300.
+    RoughRule,
+}
+
+/// Estimates a run. The request is checked as if it were submitted.
+///
+/// # Errors
+/// Those of [`super::submit_run`].
+pub async fn estimate_run(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    request: &SubmitRun,
+) -> Result<Estimate> {
+    // Rolled back at the end: a model that is new is known only as long as it is asked about.
+    let mut tx = conn.begin().await?;
+    let checked = check(&mut tx, user, request).await?;
+    let each = i64::from(checked.shape.items) * i64::from(checked.shape.repeats);
+    let items = RENDERED_ITEMS.min(i64::from(checked.shape.items));
+    let items = list_items(&mut tx, checked.benchmark.id, 0, items).await?;
+    let models = load_models(&mut tx, &checked.model_ids).await?;
+    let mut total = Total::default();
+    for prompt in &checked.prompts {
+        let tokens = rendered_tokens(prompt, &items);
+        for model in &models {
+            let history = witnesses(&mut tx, user, prompt.id, model.id).await?;
+            total.add(each, prompt, model, history, tokens);
+        }
+    }
+    tx.rollback().await?;
+    Ok(total.estimate(checked.shape.evaluations()))
+}
+
+struct Model {
+    id: Uuid,
+    name: String,
+    price: Option<Price>,
+    output_limit: Option<i64>,
+}
+
+/// What was recorded for a column before.
+#[derive(Debug, Clone, Copy, Default)]
+struct History {
+    same_prompt: bool,
+    count: i64,
+    attempts: f64,
+    input: Measured,
+    output: Measured,
+    /// How long one evaluation takes on average when many run at once.
+    seconds_each: Option<f64>,
+}
+
+/// Mean and standard deviation.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    mean: f64,
+    deviation: f64,
+}
+
+impl Measured {
+    /// The sum of `each` new observations, by `count` old ones: the prediction interval of a mean, `s √(1/n + 1/m)`
+    /// (Hahn and Meeker, Statistical Intervals, section 4.7).
+    fn sum(self, each: i64, count: i64) -> Range {
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let (new, old) = (each as f64, count.max(1) as f64);
+        let wide = Z * self.deviation * (1.0 / new + 1.0 / old).sqrt();
+        Range {
+            low: new * (self.mean - wide).max(0.0),
+            expected: new * self.mean,
+            high: new * (self.mean + wide),
+        }
+    }
+}
+
+/// An interval while it is computed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Range {
+    low: f64,
+    expected: f64,
+    high: f64,
+}
+
+impl Range {
+    fn of(each: i64, low: f64, expected: f64, high: f64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let each = each as f64;
+        Self {
+            low: each * low,
+            expected: each * expected,
+            high: each * high,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            low: self.low + other.low,
+            expected: self.expected + other.expected,
+            high: self.high + other.high,
+        }
+    }
+
+    fn whole(self) -> Interval {
+        Interval {
+            low: whole(self.low),
+            expected: whole(self.expected),
+            high: whole(self.high),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Total {
+    calls: Range,
+    input: Range,
+    output: Range,
+    seconds: Range,
+    cost: Interval,
+    unpriced: Vec<String>,
+    columns: Vec<EstimatedColumn>,
+}
+
+impl Total {
+    fn add(
+        &mut self,
+        each: i64,
+        prompt: &PromptVersion,
+        model: &Model,
+        history: Option<History>,
+        rendered: f64,
+    ) {
+        let by_length = Range::of(each, rendered * 0.6, rendered, rendered * 2.0);
+        let (basis, witnesses, input, output) = match history {
+            Some(history) => {
+                let output = history.output.sum(each, history.count);
+                if history.same_prompt {
+                    let input = history.input.sum(each, history.count);
+                    (Basis::SamePromptAndModel, history.count, input, output)
+                } else {
+                    (Basis::SameModel, history.count, by_length, output)
+                }
+            }
+            None => {
+                #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+                let limit = model.output_limit.map(|limit| limit as f64);
+                let (expected, high) = limit.map_or((300.0, 2_000.0), |limit| (limit / 2.0, limit));
+                let output = Range::of(each, 1.0, expected, high);
+                (Basis::RoughRule, 0, by_length, output)
+            }
+        };
+        let attempts = history.map_or(1.0, |history| history.attempts.max(1.0));
+        // Failures come in waves: what happened before may happen twice as often, and never happened is not never.
+        let calls = Range::of(each, 1.0, attempts, 1.05 + (attempts - 1.0) * 2.0);
+        let seconds_each = history.and_then(|history| history.seconds_each);
+        let seconds = match seconds_each {
+            Some(seconds) => Range::of(each, seconds / 2.0, seconds, seconds * 3.0),
+            None => Range::of(each, 0.01, 0.125, 1.0),
+        };
+        match model.price {
+            Some(price) => self.cost = plus(self.cost, cost(price, input, output)),
+            None if self.unpriced.contains(&model.name) => {}
+            None => self.unpriced.push(model.name.clone()),
+        }
+        self.calls = self.calls.plus(calls);
+        self.input = self.input.plus(input);
+        self.output = self.output.plus(output);
+        self.seconds = self.seconds.plus(seconds);
+        self.columns.push(EstimatedColumn {
+            prompt: format!("{}@{}", prompt.prompt, prompt.number),
+            model: model.name.clone(),
+            basis,
+            witnesses,
+        });
+    }
+
+    fn estimate(self, evaluations: i64) -> Estimate {
+        Estimate {
+            evaluations,
+            calls: self.calls.whole(),
+            input_tokens: self.input.whole(),
+            output_tokens: self.output.whole(),
+            cost_microusd: self.unpriced.is_empty().then_some(self.cost),
+            seconds: self.seconds.whole(),
+            unpriced: self.unpriced,
+            columns: self.columns,
+        }
+    }
+}
+
+fn cost(price: Price, input: Range, output: Range) -> Interval {
+    let (input, output) = (input.whole(), output.whole());
+    Interval {
+        low: cost_microusd(price, input.low, output.low),
+        expected: cost_microusd(price, input.expected, output.expected),
+        high: cost_microusd(price, input.high, output.high),
+    }
+}
+
+fn plus(left: Interval, right: Interval) -> Interval {
+    Interval {
+        low: left.low.saturating_add(right.low),
+        expected: left.expected.saturating_add(right.expected),
+        high: left.high.saturating_add(right.high),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cast of floats to integers saturates, and nothing here is negative"
+)]
+fn whole(number: f64) -> i64 {
+    number.ceil() as i64
+}
+
+/// Tokens of a rendered prompt, four bytes each, on the average of these items.
+fn rendered_tokens(prompt: &PromptVersion, items: &[crate::benchmarks::StoredItem]) -> f64 {
+    let Ok(compiled) = prompt.compile() else {
+        return 0.0; // Checking has refused it.
+    };
+    let lengths: Vec<u32> = items
+        .iter()
+        .filter_map(|item| compiled.render(item.vars.as_object()?).ok())
+        .map(|messages| {
+            let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        })
+        .collect();
+    let count = u32::try_from(lengths.len()).unwrap_or(1).max(1);
+    let sum: f64 = lengths.iter().map(|length| f64::from(*length)).sum();
+    sum / f64::from(count) / 4.0
+}
+
+async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Model>> {
+    let rows = sqlx::query!(
+        r#"-- estimate::load_models
+        select models.id, providers.name || ':' || models.name as "name!", models.parameters,
+               max_output_tokens as "max_output_tokens?",
+               input_microusd_per_mtok as "input_price?", output_microusd_per_mtok as "output_price?"
+        from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
+        join models on models.id = asked.id
+        join providers on providers.id = models.provider_id
+        left join model_prices on model_prices.provider_id = models.provider_id and model_prices.model_name = models.name
+        order by ordinality"#,
+        model_ids
+    )
+    .fetch_all(tx)
+    .await?;
+    let none = serde_json::Map::new();
+    let models = rows.into_iter().map(|row| Model {
+        output_limit: output_limit(
+            row.parameters.as_object().unwrap_or(&none),
+            row.max_output_tokens,
+        ),
+        id: row.id,
+        name: row.name,
+        price: row
+            .input_price
+            .zip(row.output_price)
+            .map(|(input, output)| Price {
+                input_microusd_per_mtok: input,
+                output_microusd_per_mtok: output,
+            }),
+    });
+    Ok(models.collect())
+}
+
+/// What the newest runs that the user may see say about a column; those with the same prompt version, if there are any.
+async fn witnesses(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    prompt_version_id: Uuid,
+    model_id: Uuid,
+) -> Result<Option<History>> {
+    for same_prompt in [true, false] {
+        let row = sqlx::query!(
+            r#"-- estimate::witnesses
+            with newest as (
+                select runs.id, run_models.position as model_position, finished_at - started_at as took, recorded,
+                       (select position from run_prompts where run_id = runs.id and prompt_version_id = $2) as prompt_position
+                from runs join run_models on run_models.run_id = runs.id
+                where run_models.model_id = $1
+                  and (runs.visibility = 'public' or runs.owner_id = $3)
+                  and (not $4 or exists (select 1 from run_prompts
+                                         where run_id = runs.id and prompt_version_id = $2))
+                  and recorded > errors
+                order by runs.id desc
+                limit 3
+            ), witness as (
+                select attempts, input_tokens, output_tokens
+                from newest join evaluations on evaluations.run_id = newest.id
+                    and evaluations.model_position = newest.model_position
+                    and (not $4 or evaluations.prompt_position = newest.prompt_position)
+                where evaluations.state = 'scored' and input_tokens is not null and output_tokens is not null
+                limit $5
+            )
+            select count(*) as "count!", avg(attempts)::float8 as attempts,
+                   avg(input_tokens)::float8 as input, coalesce(stddev_samp(input_tokens), 0)::float8 as "input_deviation!",
+                   avg(output_tokens)::float8 as output, coalesce(stddev_samp(output_tokens), 0)::float8 as "output_deviation!",
+                   (select extract(epoch from sum(took)) / nullif(sum(recorded), 0) from newest where took is not null)::float8
+                       as seconds_each
+            from witness"#,
+            model_id,
+            prompt_version_id,
+            user.id,
+            same_prompt,
+            WITNESSES
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if let (Some(attempts), Some(input), Some(output)) = (row.attempts, row.input, row.output) {
+            return Ok(Some(History {
+                same_prompt,
+                count: row.count,
+                attempts,
+                input: Measured {
+                    mean: input,
+                    deviation: row.input_deviation,
+                },
+                output: Measured {
+                    mean: output,
+                    deviation: row.output_deviation,
+                },
+                seconds_each: row.seconds_each,
+            }));
+        }
+    }
+    Ok(None)
+}

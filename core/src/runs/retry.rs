@@ -1,0 +1,122 @@
+//! Retrying: the evaluations of an ended run that ended in an error are made anew, and nothing else is.
+
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::{Run, RunShape, RunState, control, find_run, load_work, plan, submit::insert_shards};
+use crate::{Error, Result, auth::CurrentUser};
+
+/// Forgets the evaluations of a run that ended in an error, and makes them anew. What was spent stays spent.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended, was
+/// cancelled, or has no errors.
+pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
+    let mut tx = conn.begin().await?;
+    require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
+    // The counters go back by what is really deleted, as they went forward by what was really inserted.
+    sqlx::query!(
+        "-- retry::retry_run
+        with gone as (
+            delete from evaluations
+            where run_id = $1 and state = 'error'
+            returning passed, attempts, input_tokens, output_tokens, cost_microusd
+        ), total as (
+            select count(*) as evaluations,
+                count(*) filter (where passed) as passed,
+                coalesce(sum(attempts - 1) filter (where attempts > 1), 0) as retries,
+                coalesce(sum(input_tokens), 0) as input_tokens,
+                coalesce(sum(output_tokens), 0) as output_tokens,
+                coalesce(sum(cost_microusd), 0)::bigint as cost
+            from gone
+        )
+        update runs
+        set recorded = recorded - total.evaluations, errors = errors - total.evaluations,
+            passed = runs.passed - total.passed, retries = runs.retries - total.retries,
+            input_tokens = runs.input_tokens - total.input_tokens,
+            output_tokens = runs.output_tokens - total.output_tokens,
+            cost_microusd = cost_microusd - total.cost
+        from total
+        where runs.id = $1",
+        run_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    let shape = load_work(&mut tx, run_id).await?.shape;
+    if reopen(&mut tx, run_id, shape).await? == 0 {
+        return Err(Error::Conflict(
+            "no evaluation of the run ended in an error".into(),
+        ));
+    }
+    let run = find_run(&mut tx, Some(user), run_id).await?;
+    tx.commit().await?;
+    tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run retried");
+    Ok(run)
+}
+
+/// Refuses a run that may still change, or was given up.
+pub(super) fn require_ended(state: RunState) -> Result<()> {
+    match state {
+        RunState::Completed | RunState::Failed => Ok(()),
+        RunState::Cancelled => Err(Error::Conflict(
+            "the run was cancelled; submit a new one".into(),
+        )),
+        _ => Err(Error::Conflict("the run has not ended yet".into())),
+    }
+}
+
+/// Queues a run again for the evaluations of its shape that are not recorded. Returns how many those are.
+pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<i64> {
+    let gaps = gaps(tx, run_id, shape).await?;
+    let missing: i64 = gaps.iter().map(|gap| gap.next - gap.first).sum();
+    if missing == 0 {
+        return Ok(0);
+    }
+    let ordinals = gaps.iter().flat_map(|gap| gap.first..gap.next);
+    let ranges = plan::cover(ordinals, missing);
+    sqlx::query!(
+        "-- retry::reopen
+        update runs
+        set state = 'queued', state_reason = '', finished_at = null, planned = $2, shards_open = $3
+        where id = $1",
+        run_id,
+        shape.evaluations(),
+        i32::try_from(ranges.len()).unwrap_or(i32::MAX)
+    )
+    .execute(&mut *tx)
+    .await?;
+    insert_shards(tx, run_id, &ranges).await?;
+    control::tell(tx, run_id).await?;
+    Ok(missing)
+}
+
+/// Ordinals that follow each other and are not recorded: from the first to the one before the next that is.
+struct Gap {
+    first: i64,
+    next: i64,
+}
+
+async fn gaps(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<Vec<Gap>> {
+    let gaps = sqlx::query_as!(
+        Gap,
+        r#"-- retry::gaps
+        with taken as (
+            select ((item_position::bigint * $2 + repeat) * $3 + prompt_position) * $4 + model_position as ordinal
+            from evaluations
+            where run_id = $1
+            union all
+            select $5
+        ), neighbours as (
+            select coalesce(lag(ordinal) over (order by ordinal), -1) + 1 as first, ordinal as next from taken
+        )
+        select first as "first!", next as "next!" from neighbours where first < next order by first"#,
+        run_id,
+        i64::from(shape.repeats),
+        i64::from(shape.prompts),
+        i64::from(shape.models),
+        shape.evaluations()
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(gaps)
+}

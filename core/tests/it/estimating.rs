@@ -1,0 +1,112 @@
+//! Estimates: nothing is written, and what was recorded is believed.
+
+use std::time::Duration;
+
+use opb_core::{
+    models::{ModelPrice, update_price},
+    runs::{
+        Basis, Interval, NewEvaluation, Settlement, SubmitRun, claim_shard, estimate_run,
+        load_work, record, submit_run,
+    },
+};
+use opb_testing::{TestDatabase, fixtures};
+use serde_json::json;
+use uuid::Uuid;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn an_estimate_follows_what_was_recorded() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 100).await;
+    let price = ModelPrice {
+        model: "strong".into(),
+        input_microusd_per_mtok: 1_000_000,
+        output_microusd_per_mtok: 10_000_000,
+        max_output_tokens: Some(80),
+    };
+    update_price(conn, "simulated", &price).await.unwrap();
+    let request = fixtures::request(json!(["simulated:strong"]), 1);
+    let rough = estimate_run(conn, &owner, &request).await.unwrap();
+    assert_eq!(
+        (rough.evaluations, rough.columns[0].basis),
+        (200, Basis::RoughRule)
+    );
+    let (low, expected, high) = (200, 200 * 40, 200 * 80);
+    assert_eq!(
+        rough.output_tokens,
+        Interval {
+            low,
+            expected,
+            high
+        }
+    );
+    assert!(rough.input_tokens.low < rough.input_tokens.expected);
+    let left: i64 = sqlx::query_scalar(
+        "select (select count(*) from runs) + (select count(*) from models) + (select count(*) from shards)",
+    )
+    .fetch_one(&mut **conn)
+    .await
+    .unwrap();
+    assert_eq!(left, 0, "nothing is written");
+
+    // A run of the prompt `plain`, of which some is recorded: 10 and 12 input tokens, 50 output tokens.
+    let plain = SubmitRun {
+        prompts: vec!["plain".into()],
+        ..fixtures::request(json!(["simulated:strong"]), 1)
+    };
+    let run = submit_run(conn, &owner, &plain, None).await.unwrap();
+    let shards: Vec<Uuid> = sqlx::query_scalar("select id from shards")
+        .fetch_all(&mut **conn)
+        .await
+        .unwrap();
+    let work = load_work(conn, run.id).await.unwrap();
+    for shard in &shards[..40] {
+        let lease = claim_shard(conn, *shard, "w", LEASE)
+            .await
+            .unwrap()
+            .unwrap();
+        let batch: Vec<NewEvaluation> = work
+            .keys(&lease)
+            .map(|key| NewEvaluation {
+                key,
+                attempts: 1,
+                input_tokens: Some(10 + key.item % 2 * 2),
+                output_tokens: Some(50),
+                ..NewEvaluation::default()
+            })
+            .collect();
+        record(conn, &lease, &batch, Settlement::default())
+            .await
+            .unwrap();
+    }
+    let known = estimate_run(conn, &owner, &request).await.unwrap();
+    let bases: Vec<Basis> = known.columns.iter().map(|column| column.basis).collect();
+    assert_eq!(bases, [Basis::SamePromptAndModel, Basis::SameModel]);
+    assert!(known.columns[0].witnesses >= 40);
+    let output = 200 * 50;
+    assert_eq!(
+        known.output_tokens,
+        Interval {
+            low: output,
+            expected: output,
+            high: output
+        },
+        "every answer had as many tokens"
+    );
+    let cost = known.cost_microusd.unwrap();
+    assert!(
+        cost.low < cost.expected && cost.expected < cost.high,
+        "{cost:?}"
+    );
+    assert_eq!(cost.expected, known.input_tokens.expected + output * 10);
+
+    let plain_only = estimate_run(conn, &owner, &plain).await.unwrap();
+    let input = plain_only.input_tokens;
+    assert!((1_050..=1_150).contains(&input.expected), "{input:?}");
+    assert!(
+        input.low < input.expected && input.high - input.low < 200,
+        "{input:?}"
+    );
+}

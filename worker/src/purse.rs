@@ -1,0 +1,144 @@
+//! A shard's purse: the money that it has reserved under its run's budget, and what becomes of it.
+//!
+//! Without a budget the purse stays empty and every sum is zero.
+
+use opb_core::runs::{EvaluationKey, NewEvaluation, Settlement, cost_bound_microusd};
+
+use crate::{
+    evaluate::{Evaluated, PreparedItem},
+    prepared::PreparedRun,
+};
+
+/// The most that an evaluation's call can cost, in micro-dollars. Nothing is paid for what cannot be asked.
+pub(crate) fn bound_microusd(run: &PreparedRun, item: &PreparedItem, key: EvaluationKey) -> i64 {
+    let Some((prompt, model)) = run.column(key) else {
+        return 0;
+    };
+    let (Ok(_), Ok(messages)) = (&model.provider, prompt.render(&item.vars)) else {
+        return 0;
+    };
+    let (Some(price), Some(output_limit)) = (model.price, model.output_limit) else {
+        return 0; // Such a model has no provider under a budget.
+    };
+    let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+    let request_bytes = bytes + model.parameters_bytes;
+    cost_bound_microusd(price, output_limit, request_bytes, messages.len())
+}
+
+/// What a shard has reserved, in micro-dollars.
+#[derive(Debug, Default)]
+pub(crate) struct Purse {
+    /// All of it.
+    held: i64,
+    /// The bounds of results that wait to be recorded.
+    recordable: i64,
+    /// The part of them that may have been paid for without telling the cost.
+    unaccounted: i64,
+    /// The bounds of evaluations that ended without any call.
+    uncalled: i64,
+}
+
+impl Purse {
+    /// Puts the bounds of calls in that may begin now.
+    pub(crate) fn put(&mut self, bounds_microusd: &[i64]) {
+        self.held += bounds_microusd.iter().sum::<i64>();
+    }
+
+    /// Takes note of how an evaluation ended. A cost above its bound cannot be: it is cut to the bound.
+    pub(crate) fn note(&mut self, bound_microusd: i64, evaluated: &mut Evaluated) {
+        match &mut evaluated.evaluation {
+            Some(evaluation) => {
+                let cost = cut(evaluation, bound_microusd);
+                self.recordable += bound_microusd;
+                if evaluated.unaccounted {
+                    self.unaccounted += bound_microusd - cost;
+                }
+            }
+            None if evaluated.unaccounted => {}
+            None => self.uncalled += bound_microusd,
+        }
+    }
+
+    /// What recording the results that wait does to the reserved money.
+    pub(crate) fn settlement(&self) -> Settlement {
+        Settlement {
+            keep_microusd: self.held - self.recordable,
+            unaccounted_microusd: self.unaccounted,
+        }
+    }
+
+    /// The results that waited are recorded.
+    pub(crate) fn settled(&mut self) {
+        self.held -= self.recordable;
+        self.recordable = 0;
+        self.unaccounted = 0;
+    }
+
+    /// What may have been paid for when the shard is left as it is: every call that began and is not recorded.
+    pub(crate) fn spendable(&self) -> i64 {
+        self.held - self.uncalled
+    }
+}
+
+/// Cuts a cost to its bound, and returns it.
+fn cut(evaluation: &mut NewEvaluation, bound_microusd: i64) -> i64 {
+    let Some(cost) = evaluation.cost_microusd.as_mut() else {
+        return 0;
+    };
+    if *cost > bound_microusd {
+        tracing::warn!(
+            cost_microusd = *cost,
+            bound_microusd,
+            "a provider counts more tokens than there can be; the bound is recorded as the cost"
+        );
+        *cost = bound_microusd;
+    }
+    *cost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(cost_microusd: Option<i64>, unaccounted: bool) -> Evaluated {
+        Evaluated {
+            evaluation: Some(NewEvaluation {
+                cost_microusd,
+                ..NewEvaluation::default()
+            }),
+            unaccounted,
+        }
+    }
+
+    #[test]
+    fn money_moves_by_how_an_evaluation_ended() {
+        let mut purse = Purse::default();
+        purse.put(&[100, 100, 100, 100, 100]);
+        let mut dear = ended(Some(170), false);
+        purse.note(100, &mut dear);
+        assert_eq!(dear.evaluation.unwrap().cost_microusd, Some(100), "cut");
+        purse.note(100, &mut ended(Some(30), true));
+        purse.note(100, &mut ended(None, true));
+        let expect = Settlement {
+            keep_microusd: 200,
+            unaccounted_microusd: 70 + 100,
+        };
+        assert_eq!(purse.settlement(), expect);
+        purse.settled();
+        assert_eq!(purse.settlement().keep_microusd, 200);
+
+        let halted = |unaccounted| Evaluated {
+            evaluation: None,
+            unaccounted,
+        };
+        assert_eq!(purse.spendable(), 200, "both calls may run");
+        purse.note(100, &mut halted(false));
+        assert_eq!(purse.spendable(), 100);
+        purse.note(100, &mut halted(true));
+        assert_eq!(
+            purse.spendable(),
+            100,
+            "an attempt of it may have been paid for"
+        );
+    }
+}
