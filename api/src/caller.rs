@@ -184,6 +184,8 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
         (Some("runs" | "models" | "providers" | "leaderboards"), true) => {
             Some(ApiKeyScope::RunsRead)
         }
+        // Comparing is reading, though what is compared does not fit an address.
+        (Some("compare"), _) => Some(ApiKeyScope::RunsRead),
         (Some("runs"), false) => Some(ApiKeyScope::RunsWrite),
         _ => Some(ApiKeyScope::Admin),
     }
