@@ -110,7 +110,9 @@ async fn measure(
                 }
             })
             .collect();
-        let kept = runs::record(&mut conn, &lease, &batch, Settlement::default()).await.unwrap();
+        let kept = runs::record(&mut conn, &lease, &batch, Settlement::default())
+            .await
+            .unwrap();
         assert_eq!(kept, Recorded::Kept(i64::from(range.size)));
         runs::finish_shard(&mut conn, &lease).await.unwrap();
     }

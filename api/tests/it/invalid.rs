@@ -121,7 +121,8 @@ async fn wrong_prompts() {
     check("/slug", json!("-"), "slug").await;
     check("/title", json!(""), "title").await;
     check("/description", json!("x".repeat(20_001)), "description").await;
-    check("/colour", json!([]), "colour").await;
+    check("/tags", json!(["<b>"]), "tags[0]").await;
+    check("/tag", json!("a"), "tag").await;
 }
 
 #[tokio::test]

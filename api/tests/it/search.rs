@@ -119,7 +119,7 @@ async fn the_best_match_comes_first_and_every_match_once() {
 #[tokio::test]
 async fn more_matches_than_are_ranked_are_all_found() {
     let server = Server::start().await;
-    server.user("ada").await;
+    let ada = server.user("ada").await;
     server
         .sql(
             "insert into prompts (id, slug, title, owner_id)
@@ -153,17 +153,9 @@ async fn more_matches_than_are_ranked_are_all_found() {
         };
         if found.len() == 100 {
             // A prompt that comes in between shifts no page.
-            server
-                .post(
-                    "/api/v1/prompts",
-                    &server.log_in("ada").await["access_token"]
-                        .as_str()
-                        .unwrap()
-                        .to_owned(),
-                    &titled("late", "Expert", "x"),
-                )
-                .await
-                .expect(201);
+            let late = titled("late", "Expert", "x");
+            let made = server.post("/api/v1/prompts", &ada, &late).await;
+            made.expect(201);
         }
         cursor = format!("&cursor={next}");
     }

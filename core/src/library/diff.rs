@@ -133,10 +133,15 @@ fn flat(messages: &[Message]) -> String {
         Role::User => "user",
         Role::Assistant => "assistant",
     };
-    let blocks = messages
-        .iter()
-        .map(|message| format!("[{}]\n{}\n", heading(message.role), message.content));
-    blocks.collect()
+    let mut text = String::new();
+    for message in messages {
+        text.push('[');
+        text.push_str(heading(message.role));
+        text.push_str("]\n");
+        text.push_str(&message.content);
+        text.push('\n');
+    }
+    text
 }
 
 fn declarations(version: &PromptVersion) -> Result<String> {
@@ -185,10 +190,10 @@ mod tests {
 
     #[test]
     fn two_large_texts_without_a_common_line_end_in_time() {
-        let text = |start: u32| {
+        let text = |start: u32| -> String {
             (start..start + 16_000)
-                .map(|n| format!("{n}\n"))
-                .collect::<String>()
+                .map(|number| number.to_string() + "\n")
+                .collect()
         };
         let started = std::time::Instant::now();
         assert_eq!(lines(&text(0), &text(50_000)).len(), 32_000);

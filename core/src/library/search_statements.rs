@@ -283,6 +283,14 @@ pub(super) async fn rank_matches(
     sql.push_bind(words).push("), 1) as score from prompts");
     wanted.push_filters(&mut sql);
     wanted.push_words(&mut sql, "head");
+    // A word that must be missing must be missing from the text, too; other words are there if the head has them.
+    if wanted
+        .words
+        .as_deref()
+        .is_some_and(|words| words.contains('-'))
+    {
+        wanted.push_words(&mut sql, "document");
+    }
     let first = after.and_then(|(.., ranked)| ranked);
     if let Some(first) = first {
         sql.push(" and prompts.id >= ").push_bind(first);

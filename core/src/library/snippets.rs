@@ -18,7 +18,7 @@ pub struct Fragment {
     /// The text.
     pub text: String,
     /// True when it is one of the words that were searched for.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hit: bool,
 }
 
@@ -111,14 +111,6 @@ fn head(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for a function of this type"
-)]
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,9 +119,12 @@ mod tests {
         let body = PromptBody::Text { text: text.into() };
         let lexemes: Vec<String> = lexemes.iter().map(|&lexeme| lexeme.to_owned()).collect();
         let pieces = snippet(description, &body, &lexemes);
-        let mark = |piece: &Fragment| match piece.hit {
-            true => format!("[{}]", piece.text),
-            false => piece.text.clone(),
+        let mark = |piece: &Fragment| {
+            if piece.hit {
+                format!("[{}]", piece.text)
+            } else {
+                piece.text.clone()
+            }
         };
         pieces.iter().map(mark).collect()
     }

@@ -262,6 +262,7 @@ fn write_field(head: &mut String, name: &str, value: &Value) {
             c,
             '\u{7F}'..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'
         ) {
+            // Writing to a string cannot fail.
             let _ = write!(head, "\\u{:04x}", u32::from(c));
         } else {
             head.push(c);
