@@ -10,7 +10,7 @@ mod votes;
 
 use std::time::Duration;
 
-use opb_core::runs::{self, EvaluationKey, NewEvaluation, Recorded};
+use opb_core::runs::{self, EvaluationKey, NewEvaluation, Recorded, Settlement};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -110,7 +110,7 @@ async fn measure(
                 }
             })
             .collect();
-        let kept = runs::record(&mut conn, &lease, &batch).await.unwrap();
+        let kept = runs::record(&mut conn, &lease, &batch, Settlement::default()).await.unwrap();
         assert_eq!(kept, Recorded::Kept(i64::from(range.size)));
         runs::finish_shard(&mut conn, &lease).await.unwrap();
     }

@@ -21,7 +21,8 @@ async fn compared_run(server: &Server, token: &str) -> String {
         .sql(
             "insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state, score, passed,
                  output, attempts, latency_ms, cost_microusd)
-             select runs.id, item, 0, prompt, 0, 'scored', passed::int, passed, case when passed then '2' else '3' end, 1,
+             select runs.id, item, 0, prompt, 0, 'scored', answer.passed::int, answer.passed,
+                 case when answer.passed then '2' else '3' end, 1,
                  100 + item, 10
              from runs, generate_series(0, 39) item, generate_series(0, 1) prompt,
                  lateral (select case prompt when 0 then item % 2 = 0 else item % 8 <> 7 end) as answer (passed)",

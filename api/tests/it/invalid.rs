@@ -121,7 +121,7 @@ async fn wrong_prompts() {
     check("/slug", json!("-"), "slug").await;
     check("/title", json!(""), "title").await;
     check("/description", json!("x".repeat(20_001)), "description").await;
-    check("/tags", json!([]), "tags").await;
+    check("/colour", json!([]), "colour").await;
 }
 
 #[tokio::test]

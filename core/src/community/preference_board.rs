@@ -164,7 +164,8 @@ impl Tally {
     }
 }
 
-struct Choice {
+/// A pair of which somebody has said which one they prefer.
+struct Judged {
     user_id: i64,
     left: Uuid,
     right: Uuid,
@@ -175,9 +176,9 @@ async fn load_choices(
     conn: &mut PgConnection,
     benchmark_version_id: Uuid,
     simulated: bool,
-) -> Result<Vec<Choice>> {
+) -> Result<Vec<Judged>> {
     let choices = sqlx::query_as!(
-        Choice,
+        Judged,
         r#"-- preference_board::load_choices
         select user_id, left_prompt_version_id as "left", right_prompt_version_id as "right",
                choice as "choice!: PreferenceChoice"
@@ -201,7 +202,7 @@ async fn load_choices(
 }
 
 /// The prompt versions with the most choices.
-fn most_judged(choices: &[Choice]) -> Vec<Uuid> {
+fn most_judged(choices: &[Judged]) -> Vec<Uuid> {
     let mut counts: HashMap<Uuid, usize> = HashMap::new();
     for choice in choices {
         *counts.entry(choice.left).or_default() += 1;

@@ -70,7 +70,7 @@ pub fn lint(body: &PromptBody, variables: &[Variable]) -> Result<Vec<Warning>, V
     };
     let names = compiled.names();
     if wrong.is_empty()
-        && let Some(error) = unaffordable(compiled, &names, variables)
+        && let Some(error) = unaffordable(&compiled, &names, variables)
     {
         wrong.push(field_of(&error));
     }
@@ -131,7 +131,7 @@ pub(super) fn field_of(error: &TemplateError) -> FieldError {
 
 /// Why rendering can never be afforded, if even small values cost too much.
 fn unaffordable(
-    compiled: CompiledPrompt,
+    compiled: &CompiledPrompt,
     names: &BTreeSet<String>,
     variables: &[Variable],
 ) -> Option<TemplateError> {

@@ -10,14 +10,14 @@ use url::Url;
 #[must_use]
 pub fn to_html(markdown: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-    let events = Parser::new_ext(markdown, options).filter_map(inert);
+    let events = Parser::new_ext(markdown, options).map(inert);
     let mut out = String::with_capacity(markdown.len() * 3 / 2);
     html::push_html(&mut out, events);
     out
 }
 
-fn inert(event: Event<'_>) -> Option<Event<'_>> {
-    Some(match event {
+fn inert(event: Event<'_>) -> Event<'_> {
+    match event {
         Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
         Event::Start(Tag::HtmlBlock) => Event::Start(Tag::Paragraph),
         Event::End(TagEnd::HtmlBlock) => Event::End(TagEnd::Paragraph),
@@ -26,7 +26,7 @@ fn inert(event: Event<'_>) -> Option<Event<'_>> {
         }
         Event::End(TagEnd::Link | TagEnd::Image) => Event::InlineHtml("</a>".into()),
         other => other,
-    })
+    }
 }
 
 /// The tag that opens a link; one that leads nowhere when the address is not a plain one.

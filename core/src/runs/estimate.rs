@@ -207,23 +207,20 @@ impl Total {
         rendered: f64,
     ) {
         let by_length = Range::of(each, rendered * 0.6, rendered, rendered * 2.0);
-        let (basis, witnesses, input, output) = match history {
-            Some(history) => {
-                let output = history.output.sum(each, history.count);
-                if history.same_prompt {
-                    let input = history.input.sum(each, history.count);
-                    (Basis::SamePromptAndModel, history.count, input, output)
-                } else {
-                    (Basis::SameModel, history.count, by_length, output)
-                }
+        let (basis, witnesses, input, output) = if let Some(history) = history {
+            let output = history.output.sum(each, history.count);
+            if history.same_prompt {
+                let input = history.input.sum(each, history.count);
+                (Basis::SamePromptAndModel, history.count, input, output)
+            } else {
+                (Basis::SameModel, history.count, by_length, output)
             }
-            None => {
-                #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
-                let limit = model.output_limit.map(|limit| limit as f64);
-                let (expected, high) = limit.map_or((300.0, 2_000.0), |limit| (limit / 2.0, limit));
-                let output = Range::of(each, 1.0, expected, high);
-                (Basis::RoughRule, 0, by_length, output)
-            }
+        } else {
+            #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+            let limit = model.output_limit.map(|limit| limit as f64);
+            let (expected, high) = limit.map_or((300.0, 2_000.0), |limit| (limit / 2.0, limit));
+            let output = Range::of(each, 1.0, expected, high);
+            (Basis::RoughRule, 0, by_length, output)
         };
         let attempts = history.map_or(1.0, |history| history.attempts.max(1.0));
         // Failures come in waves: what happened before may happen twice as often, and never happened is not never.

@@ -161,34 +161,29 @@ async fn reputation_and_badges_follow_from_what_is_public() {
     assert_eq!(profile("ada").await["badges"], json!([]));
 }
 
-#[tokio::test]
-async fn the_export_holds_everything_of_one_user_and_no_secret() {
-    let server = Server::start().await;
-    let ada = server.user("ada").await;
+/// Lets Ada do one of each thing that a user can do, some of them to what is Bob's. Returns her API key.
+async fn do_a_little_of_everything(server: &Server, ada: &str) -> String {
     let bob = server.user("bob").await;
-    server.prepare_run(&ada).await;
-    prompts(&server, &ada, &["mine"], "private").await;
-    prompts(&server, &bob, &["of-bob"], "public").await;
-    measure(&server, &ada, "sums", &["plain", "of-bob"], |_, _| true).await;
+    server.prepare_run(ada).await;
+    prompts(server, ada, &["mine"], "private").await;
+    prompts(server, &bob, &["of-bob"], "public").await;
+    measure(server, ada, "sums", &["plain", "of-bob"], |_, _| true).await;
     let key = json!({"name": "laptop", "scopes": ["prompts:read"]});
-    let key = server
-        .post("/api/v1/api-keys", &ada, &key)
-        .await
-        .expect(201);
+    let key = server.post("/api/v1/api-keys", ada, &key).await.expect(201);
     let key = field(&key, "key");
-    ask(&server, Method::PUT, OWN, &ada, &settings(&json!({})))
+    ask(server, Method::PUT, OWN, ada, &settings(&json!({})))
         .await
         .expect(200);
     for (path, body) in [
         ("/api/v1/prompts/of-bob/vote", json!({"vote": "up"})),
         ("/api/v1/prompts/of-bob/favourite", Value::Null),
     ] {
-        let reply = ask(&server, Method::PUT, path, &ada, &body).await;
+        let reply = ask(server, Method::PUT, path, ada, &body).await;
         assert!(reply.status < 300, "{}", reply.text);
     }
     let said = json!({"body": "What Ada said"});
     server
-        .post("/api/v1/prompts/of-bob/comments", &ada, &said)
+        .post("/api/v1/prompts/of-bob/comments", ada, &said)
         .await
         .expect(201);
     let bobs = json!({"body": "What Bob said"});
@@ -200,31 +195,38 @@ async fn the_export_holds_everything_of_one_user_and_no_secret() {
         field(&bobs.expect(201), "id")
     );
     let report = json!({"reason": "other", "note": "What Ada reported"});
-    assert_eq!(server.post(&reports, &ada, &report).await.status, 204);
+    assert_eq!(server.post(&reports, ada, &report).await.status, 204);
     let collection = json!({"title": "What Ada collected"});
-    let collection = server.post("/api/v1/collections", &ada, &collection).await;
+    let collection = server.post("/api/v1/collections", ada, &collection).await;
     let list = format!(
         "/api/v1/collections/{}/prompts",
         field(&collection.expect(201), "id")
     );
     ask(
-        &server,
+        server,
         Method::PUT,
         &list,
-        &ada,
+        ada,
         &json!({"prompts": ["of-bob"]}),
     )
     .await
     .expect(200);
     let pair = server
-        .post("/api/v1/preferences", &ada, &json!({"benchmark": "sums"}))
+        .post("/api/v1/preferences", ada, &json!({"benchmark": "sums"}))
         .await
         .expect(201);
     let pair = format!("/api/v1/preferences/{}", field(&pair, "id"));
-    ask(&server, Method::PUT, &pair, &ada, &json!({"choice": "tie"}))
+    ask(server, Method::PUT, &pair, ada, &json!({"choice": "tie"}))
         .await
         .expect(200);
+    key
+}
 
+#[tokio::test]
+async fn the_export_holds_everything_of_one_user_and_no_secret() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let key = do_a_little_of_everything(&server, &ada).await;
     let reply = server.get("/api/v1/me/export", &ada).await;
     let data = reply.expect(200);
     assert_eq!(reply.header("cache-control"), "no-store");

@@ -5,7 +5,7 @@
 //! backslash before it. What is written here is read back to the letter, but for line ends at the end of a file:
 //! one is added, and one is taken away.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -262,7 +262,7 @@ fn write_field(head: &mut String, name: &str, value: &Value) {
             c,
             '\u{7F}'..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'
         ) {
-            head.push_str(&format!("\\u{:04x}", u32::from(c)));
+            let _ = write!(head, "\\u{:04x}", u32::from(c));
         } else {
             head.push(c);
         }
