@@ -387,8 +387,9 @@ def win_rates(chance):
 
 @check("Pareto frontier", "paretoset; `off` by brute force")
 def frontier(chance):
-    values = numpy.round(chance.random((int(chance.integers(1, 40)), 3)), 1)
-    half = numpy.round(chance.uniform(0, 0.2, values.shape), 2)
+    # Sixteenths are exact, so that a tie is one on both sides.
+    values = chance.integers(0, 9, (int(chance.integers(1, 40)), 3)) / 8
+    half = chance.integers(0, 4, values.shape) / 16
     on = paretoset.paretoset(values, sense=["max", "min", "min"], distinct=False)
     turned = values * [1, -1, -1]
     worst, best = turned - half, turned + half
