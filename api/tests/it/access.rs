@@ -242,10 +242,10 @@ fn unknown_and_missing(rows: &[Row<'_>], operations: &BTreeMap<String, Operation
     let mut wrong = String::new();
     for (name, Operation { method, path }) in operations {
         if !rows.iter().any(|row| row.operation == name) {
-            let parameters: String = names_in(path)
-                .iter()
-                .map(|name| format!(" {name}=<fixture>"))
-                .collect();
+            let mut parameters = String::new();
+            for name in names_in(path) {
+                let _ = write!(parameters, " {name}=<fixture>");
+            }
             let _ = writeln!(
                 wrong,
                 "{method} {path} has no row in api/tests/it/access.txt; add one, such as:\n{name}{parameters} 401 404 200 404 200 403"

@@ -68,7 +68,7 @@ async fn of_many_who_hurry_one_becomes_the_first_administrator() {
         // The link of `opb up` and the setting of the operator, each used by many at once.
         let link = first_admin(&server, Duration::hours(1)).await.unwrap();
         auth::accept_first_admin(
-            &mut *server.database.pool.acquire().await.unwrap(),
+            &mut server.database.pool.acquire().await.unwrap(),
             &chosen.into(),
         )
         .await

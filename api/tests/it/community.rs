@@ -70,7 +70,7 @@ async fn measure(
     token: &str,
     benchmark: &str,
     prompts: &[&str],
-    passes: impl Fn(usize, i64) -> bool,
+    does_pass: impl Fn(usize, i64) -> bool,
 ) -> Uuid {
     let body = json!({"benchmark": benchmark, "prompts": prompts, "models": ["simulated:strong"], "repeats": 1});
     let run = server.post("/api/v1/runs", token, &body).await.expect(202);
@@ -92,7 +92,7 @@ async fn measure(
             ..range.first_ordinal + i64::from(range.size))
             .map(|ordinal| {
                 let (item, prompt) = (ordinal / width, ordinal % width);
-                let passed = passes(usize::try_from(prompt).unwrap(), item);
+                let passed = does_pass(usize::try_from(prompt).unwrap(), item);
                 NewEvaluation {
                     key: EvaluationKey {
                         item: i32::try_from(item).unwrap(),

@@ -74,6 +74,10 @@ async fn a_fork_remembers_where_it_came_from() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one change is followed from its proposal to its version"
+)]
 async fn an_accepted_change_is_a_version_of_its_author() {
     let server = Server::start().await;
     let (ada, bob, eve) = (

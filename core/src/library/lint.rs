@@ -209,13 +209,14 @@ mod tests {
 
     #[test]
     fn warnings_say_what_to_look_at() {
+        use WarningCode::{HiddenCharacters, LooksLikeASecret, UndeclaredVariable, UnusedVariable};
+
         let check = |template: &str, variables: Value, expect: &[(WarningCode, &str)]| {
             let variables: Vec<Variable> = serde_json::from_value(variables).unwrap();
             let found = lint(&text(template), &variables).unwrap();
             let found: Vec<_> = found.iter().map(|w| (w.code, w.path.as_str())).collect();
             assert_eq!(found, expect, "{template}");
         };
-        use WarningCode::{HiddenCharacters, LooksLikeASecret, UndeclaredVariable, UnusedVariable};
         check("{{ a }}", json!([{"name": "a"}]), &[]);
         check("{{ a }}", json!([]), &[(UndeclaredVariable, "variables")]);
         check(

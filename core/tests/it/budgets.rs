@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(30);
 
-fn request(model: Value, budget_microusd: Option<i64>) -> SubmitRun {
+fn request(model: &Value, budget_microusd: Option<i64>) -> SubmitRun {
     SubmitRun {
         budget_microusd,
         ..fixtures::request(json!([model]), 1)
@@ -34,7 +34,7 @@ async fn a_budget_needs_a_bound_on_every_call() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 3).await;
-    let unbounded = request(json!("simulated:strong"), Some(1));
+    let unbounded = request(&json!("simulated:strong"), Some(1));
     let refused = submit_run(conn, &owner, &unbounded, None);
     let Err(Error::Invalid(fields)) = refused.await else {
         panic!("accepted")
@@ -51,7 +51,7 @@ async fn a_budget_needs_a_bound_on_every_call() {
     submit_run(
         conn,
         &owner,
-        &request(json!("simulated:strong"), Some(1)),
+        &request(&json!("simulated:strong"), Some(1)),
         None,
     )
     .await
@@ -61,7 +61,7 @@ async fn a_budget_needs_a_bound_on_every_call() {
         .await
         .unwrap();
     let unknown = json!({"model": "simulated:new", "parameters": {"max_tokens": 10}});
-    let unknown = request(unknown, Some(1));
+    let unknown = request(&unknown, Some(1));
     let refused = submit_run(conn, &owner, &unknown, None);
     let Err(Error::Invalid(fields)) = refused.await else {
         panic!("accepted")
@@ -70,16 +70,20 @@ async fn a_budget_needs_a_bound_on_every_call() {
         fields[0].message.contains("opb provider set-price"),
         "{fields:?}"
     );
-    let negative = submit_run(conn, &owner, &request(bounded(), Some(-1)), None).await;
+    let negative = submit_run(conn, &owner, &request(&bounded(), Some(-1)), None).await;
     assert!(negative.is_err());
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one purse is followed from its first cent to its last"
+)]
 async fn money_is_reserved_settled_given_back_and_never_forgotten() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 3).await;
-    let run = submit_run(conn, &owner, &request(bounded(), Some(1_000)), None)
+    let run = submit_run(conn, &owner, &request(&bounded(), Some(1_000)), None)
         .await
         .unwrap();
     let shards: Vec<Uuid> = sqlx::query_scalar("select id from shards order by first_ordinal")
@@ -216,7 +220,7 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
     // Refuses as the API does: in the transaction that submits.
     let submit = async |conn: &mut sqlx::PgConnection, budget| {
         let mut tx = conn.begin().await.unwrap();
-        let run = submit_run(&mut tx, &owner, &request(bounded(), budget), None).await?;
+        let run = submit_run(&mut tx, &owner, &request(&bounded(), budget), None).await?;
         check_quota(&mut tx, &owner, run.id, 1_000).await?;
         tx.commit().await.unwrap();
         Ok::<_, Error>(run)

@@ -239,7 +239,7 @@ async fn who_leaves_takes_their_words_along() {
     let page = server.get(COMMENTS, "").await;
     assert!(!page.text.contains("Bob"), "{}", page.text);
     let page = page.expect(200);
-    assert_eq!(column(&page, "id"), [question.clone()]);
+    assert_eq!(column(&page, "id"), std::slice::from_ref(&question));
     let replies = format!("/api/v1/comments/{question}/replies");
     let replies = server.get(&replies, "").await.expect(200);
     assert_eq!(column(&replies, "body"), ["An answer of Ada's"]);
