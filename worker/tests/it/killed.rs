@@ -6,7 +6,10 @@ use opb_core::runs::{Run, RunState};
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 
-use crate::{harness::wait_for, runs::assert_counted_once};
+use crate::{
+    harness::{MASTER_KEY, wait_for},
+    runs::assert_counted_once,
+};
 
 /// A worker in a process of its own, as an operator starts it.
 pub struct WorkerProcess(Child);
@@ -17,10 +20,7 @@ impl WorkerProcess {
             .args(["--concurrency", "64", "--lease", "2", "--log", "error"])
             .args(settings)
             .env("DATABASE_URL", db.url())
-            .env(
-                "OPB_MASTER_KEY",
-                "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
-            )
+            .env("OPB_MASTER_KEY", MASTER_KEY)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
