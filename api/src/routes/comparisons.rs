@@ -28,7 +28,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     tag = "comparisons",
     request_body = CompareRequest,
     security((), ("bearer" = [])),
-    responses((status = 200, description = "The columns and their comparisons", body = ComparisonTable))
+    responses(
+        (status = 200, description = "The columns and their comparisons", body = ComparisonTable),
+        (status = 404, description = "A run is not there, or private and somebody else's", body = crate::Problem, content_type = "application/problem+json")
+    )
 )]
 async fn compare_columns(
     State(state): State<AppState>,
@@ -47,7 +50,10 @@ async fn compare_columns(
     tag = "comparisons",
     request_body = FlipsRequest,
     security((), ("bearer" = [])),
-    responses((status = 200, description = "A page of flips", body = Page<Flip>))
+    responses(
+        (status = 200, description = "A page of flips", body = Page<Flip>),
+        (status = 404, description = "A run is not there, or private and somebody else's", body = crate::Problem, content_type = "application/problem+json")
+    )
 )]
 async fn list_flips(
     State(state): State<AppState>,
