@@ -16,6 +16,7 @@ mod one_time_tokens;
 mod password_reset;
 mod passwords;
 mod registration;
+mod rotation;
 mod sessions;
 mod throttle;
 mod tokens;

@@ -87,28 +87,51 @@ pub fn shards(evaluations: i64) -> impl Iterator<Item = ShardRange> {
         })
 }
 
-/// Cuts the range of these ordinals, which are in order and so many, into shards that hold them all and little else.
-/// A shard may hold ordinals that are recorded already; whoever works on it leaves them out.
-pub fn cover(ordinals: impl IntoIterator<Item = i64>, count: i64) -> Vec<ShardRange> {
-    let most = count.div_euclid(AIMED_SHARDS).clamp(1, MAX_SHARD_SIZE);
-    let mut ranges: Vec<ShardRange> = Vec::new();
-    let mut held = 0;
-    for ordinal in ordinals {
-        if let Some(range) = ranges.last_mut().filter(|_| held < most) {
+/// Cuts ordinals into shards that hold them all and little else. A shard may hold ordinals that are recorded already;
+/// whoever works on it leaves them out.
+pub struct Cover {
+    ranges: Vec<ShardRange>,
+    /// The most ordinals that one shard is there for.
+    most: i64,
+    /// How many the last shard is there for.
+    held: i64,
+}
+
+impl Cover {
+    /// For about so many ordinals.
+    #[must_use]
+    pub fn of_about(count: i64) -> Self {
+        Self {
+            ranges: Vec::new(),
+            most: count.div_euclid(AIMED_SHARDS).clamp(1, MAX_SHARD_SIZE),
+            held: 0,
+        }
+    }
+
+    /// Takes the next ordinal; they come in their order.
+    pub fn add(&mut self, ordinal: i64) {
+        if self.held < self.most
+            && let Some(range) = self.ranges.last_mut()
+        {
             let width = ordinal - range.first_ordinal + 1;
             if width <= MAX_SHARD_SIZE {
                 range.size = i32::try_from(width).unwrap_or(i32::MAX);
-                held += 1;
-                continue;
+                self.held += 1;
+                return;
             }
         }
-        ranges.push(ShardRange {
+        self.ranges.push(ShardRange {
             first_ordinal: ordinal,
             size: 1,
         });
-        held = 1;
+        self.held = 1;
     }
-    ranges
+
+    /// The shards, in their order.
+    #[must_use]
+    pub fn into_ranges(self) -> Vec<ShardRange> {
+        self.ranges
+    }
 }
 
 fn split(number: i64, measure: i64) -> (i64, i64) {
@@ -143,11 +166,16 @@ mod tests {
         }
     }
 
+    fn cover(ordinals: impl ExactSizeIterator<Item = i64>) -> Vec<ShardRange> {
+        let mut cover = Cover::of_about(i64::try_from(ordinals.len()).unwrap());
+        ordinals.for_each(|ordinal| cover.add(ordinal));
+        cover.into_ranges()
+    }
+
     proptest! {
         #[test]
         fn a_cover_holds_every_ordinal_once(ordinals in proptest::collection::btree_set(0..20_000_i64, 0..2_000)) {
-            let count = i64::try_from(ordinals.len()).unwrap();
-            let ranges = cover(ordinals.iter().copied(), count);
+            let ranges = cover(ordinals.iter().copied());
             let held = |ordinal: &i64| {
                 let holds = |range: &&ShardRange| {
                     (range.first_ordinal..range.first_ordinal + i64::from(range.size)).contains(ordinal)
@@ -168,8 +196,7 @@ mod tests {
     #[test]
     fn a_cover_of_few_ordinals_is_small_and_of_many_wide() {
         let sizes = |ordinals: &[i64]| -> Vec<i32> {
-            let count = i64::try_from(ordinals.len()).unwrap();
-            let ranges = cover(ordinals.iter().copied(), count);
+            let ranges = cover(ordinals.iter().copied());
             ranges.iter().map(|range| range.size).collect()
         };
         assert_eq!(sizes(&[]), [] as [i32; 0]);

@@ -1,9 +1,14 @@
 //! Retrying: the evaluations of an ended run that ended in an error are made anew, and nothing else is.
 
+use futures::TryStreamExt as _;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{Run, RunShape, RunState, control, find_run, load_work, plan, submit::insert_shards};
+use super::{
+    Run, RunShape, RunState, control, find_run, load_work,
+    plan::{Cover, ShardRange},
+    submit::insert_shards,
+};
 use crate::{Error, Result, auth::CurrentUser};
 
 /// Forgets the evaluations of a run that ended in an error, and makes them anew. What was spent stays spent.
@@ -67,13 +72,10 @@ pub(super) fn require_ended(state: RunState) -> Result<()> {
 
 /// Queues a run again for the evaluations of its shape that are not recorded. Returns how many those are.
 pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<i64> {
-    let gaps = gaps(tx, run_id, shape).await?;
-    let missing: i64 = gaps.iter().map(|gap| gap.next - gap.first).sum();
+    let (missing, ranges) = missing(tx, run_id, shape).await?;
     if missing == 0 {
         return Ok(0);
     }
-    let ordinals = gaps.iter().flat_map(|gap| gap.first..gap.next);
-    let ranges = plan::cover(ordinals, missing);
     sqlx::query!(
         "-- retry::reopen
         update runs
@@ -90,16 +92,25 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
     Ok(missing)
 }
 
-/// Ordinals that follow each other and are not recorded: from the first to the one before the next that is.
-struct Gap {
-    first: i64,
-    next: i64,
-}
-
-async fn gaps(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<Vec<Gap>> {
-    let gaps = sqlx::query_as!(
-        Gap,
-        r#"-- retry::gaps
+/// How many evaluations of the shape are not recorded, and shards that hold them.
+async fn missing(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    shape: RunShape,
+) -> Result<(i64, Vec<ShardRange>)> {
+    let recorded = sqlx::query_scalar!(
+        "-- retry::recorded
+        select recorded from runs where id = $1",
+        run_id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let mut cover = Cover::of_about(shape.evaluations() - recorded);
+    let mut missing = 0;
+    // Ordinals that follow each other and are not recorded: from `first` to the one before `next`. There may be millions
+    // of such gaps, so they are not collected.
+    let mut gaps = sqlx::query!(
+        r#"-- retry::missing
         with taken as (
             select ((item_position::bigint * $2 + repeat) * $3 + prompt_position) * $4 + model_position as ordinal
             from evaluations
@@ -116,7 +127,10 @@ async fn gaps(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<Ve
         i64::from(shape.models),
         shape.evaluations()
     )
-    .fetch_all(tx)
-    .await?;
-    Ok(gaps)
+    .fetch(tx);
+    while let Some(gap) = gaps.try_next().await? {
+        missing += gap.next - gap.first;
+        (gap.first..gap.next).for_each(|ordinal| cover.add(ordinal));
+    }
+    Ok((missing, cover.into_ranges()))
 }

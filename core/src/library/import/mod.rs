@@ -35,8 +35,9 @@ pub enum ImportSource {
     },
     /// Prompts as an export writes them.
     Json {
-        /// The prompts.
-        #[schema(value_type = Vec<PortablePrompt>)]
+        /// The prompts, each as an export writes it. A row of another shape is refused in its line of the report, and
+        /// harms no other.
+        #[schema(value_type = Vec<Object>)]
         prompts: Vec<Value>,
     },
     /// A folder of files as an export writes them.
