@@ -213,7 +213,7 @@ async fn load_columns(tx: &mut PgConnection, run_id: Uuid) -> Result<Vec<Column>
     let columns = sqlx::query_as!(
         Column,
         r#"-- leaderboards::load_columns
-        select prompt_position, model_position, prompt_version_id, model_id, providers.kind = 'simulated' as "simulated!",
+        select prompt_position, model_position, prompt_version_id, model_id, providers.kind in ('simulated', 'echo') as "simulated!",
                count(*) as "evaluations!",
                count(*) filter (where evaluations.state = 'error') as "errors!",
                coalesce(bool_and(score in (0, 1)), true) as "full_or_nothing!",

@@ -161,10 +161,7 @@ pub async fn seed_providers(conn: &mut PgConnection) -> opb_core::Result<()> {
         .iter()
         .filter(|model| model.purpose == simulation::Purpose::Text)
     {
-        let price = Price {
-            input_microusd_per_mtok: model.input_price_microusd,
-            output_microusd_per_mtok: model.output_price_microusd,
-        };
+        let price = Price::new(model.input_price_microusd, model.output_price_microusd);
         set_price(conn, simulated, model.name, price).await?;
     }
     ensure_provider(conn, "openai", ProviderKind::Openai, Some(OPENAI_URL)).await?;

@@ -14,7 +14,7 @@ use crate::{
     auth::CurrentUser,
     benchmarks::list_items,
     library::PromptVersion,
-    models::{Price, cost_microusd},
+    models::{Price, ProviderKind, Tokens, cost_microusd},
 };
 
 /// So many items are rendered to see how long a prompt is.
@@ -264,9 +264,9 @@ impl Total {
 fn cost(price: Price, input: Range, output: Range) -> Interval {
     let (input, output) = (input.whole(), output.whole());
     Interval {
-        low: cost_microusd(price, input.low, output.low),
-        expected: cost_microusd(price, input.expected, output.expected),
-        high: cost_microusd(price, input.high, output.high),
+        low: cost_microusd(price, Tokens::new(input.low, output.low)),
+        expected: cost_microusd(price, Tokens::new(input.expected, output.expected)),
+        high: cost_microusd(price.at_most(), Tokens::new(input.high, output.high)),
     }
 }
 
@@ -307,13 +307,13 @@ fn rendered_tokens(prompt: &PromptVersion, items: &[crate::benchmarks::StoredIte
 async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Model>> {
     let rows = sqlx::query!(
         r#"-- estimate::load_models
-        select models.id, providers.name || ':' || models.name as "name!", models.parameters,
-               max_output_tokens as "max_output_tokens?",
-               input_microusd_per_mtok as "input_price?", output_microusd_per_mtok as "output_price?"
+        select models.id, providers.name || ':' || models.name as "name!", providers.kind as "kind: ProviderKind", models.parameters,
+               max_output_tokens, input_microusd_per_mtok as input_price, output_microusd_per_mtok as output_price,
+               cached_input_microusd_per_mtok as cached_input_price, reasoning_microusd_per_mtok as reasoning_price
         from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
         join models on models.id = asked.id
         join providers on providers.id = models.provider_id
-        left join model_prices on model_prices.provider_id = models.provider_id and model_prices.model_name = models.name
+        left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
         order by ordinality"#,
         model_ids
     )
@@ -322,18 +322,19 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
     let none = serde_json::Map::new();
     let models = rows.into_iter().map(|row| Model {
         output_limit: output_limit(
+            row.kind,
             row.parameters.as_object().unwrap_or(&none),
             row.max_output_tokens,
         ),
         id: row.id,
         name: row.name,
-        price: row
-            .input_price
-            .zip(row.output_price)
-            .map(|(input, output)| Price {
-                input_microusd_per_mtok: input,
-                output_microusd_per_mtok: output,
-            }),
+        price: Price::of_row(
+            row.kind,
+            row.input_price,
+            row.output_price,
+            row.cached_input_price,
+            row.reasoning_price,
+        ),
     });
     Ok(models.collect())
 }

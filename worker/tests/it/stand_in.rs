@@ -9,7 +9,7 @@ use std::{
 };
 
 use opb_core::models::{
-    NewProvider, Price, ProviderKind, cost_microusd, create_provider, set_price,
+    NewProvider, Price, ProviderKind, Tokens, cost_microusd, create_provider, set_price,
 };
 use opb_core::outbound::OutboundPolicy;
 use sqlx::PgConnection;
@@ -21,10 +21,7 @@ use tokio::{
 use crate::harness::master_key;
 
 /// The price of the model `counted:any`: dear, so that a few calls make a dollar.
-pub const PRICE: Price = Price {
-    input_microusd_per_mtok: 10_000_000,
-    output_microusd_per_mtok: 100_000_000,
-};
+pub const PRICE: Price = Price::new(10_000_000, 100_000_000);
 
 /// What the stand-in did since its start.
 #[derive(Default)]
@@ -58,6 +55,7 @@ pub async fn start(conn: &mut PgConnection, delay: Duration, fails: Option<u64>)
         name: "counted".into(),
         kind: ProviderKind::Openai,
         base_url: Some(format!("http://{}/v1", listener.local_addr().unwrap())),
+        settings: serde_json::Map::new(),
         credential: None,
     };
     let provider = create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
@@ -97,7 +95,7 @@ async fn serve(
         } else {
             // As many tokens as a real tokenizer might count, and answers of every length that is allowed.
             let (input, output) = (body.len() as u64 / 5, call % 100 + 1);
-            let cost = cost_microusd(PRICE, input.cast_signed(), output.cast_signed());
+            let cost = cost_microusd(PRICE, Tokens::new(input.cast_signed(), output.cast_signed()));
             books.billed_microusd.fetch_add(cost, Ordering::SeqCst);
             books.answers.fetch_add(1, Ordering::SeqCst);
             let text = format!(
