@@ -154,10 +154,14 @@ fn check_http(settings: &HttpSettings) -> Result<()> {
         let message = format!("must have at most {MAX_REQUEST_BYTES} bytes");
         return Err(Error::invalid("settings.request", message));
     }
-    let template = JsonTemplate::compile(&settings.request)
-        .map_err(|error| Error::invalid(format!("settings.request{}", error.path), error.message))?;
+    let template = JsonTemplate::compile(&settings.request).map_err(|error| {
+        Error::invalid(format!("settings.request{}", error.path), error.message)
+    })?;
     let names = template.variables();
-    if let Some(name) = names.iter().find(|name| !HTTP_NAMES.contains(&name.as_str())) {
+    if let Some(name) = names
+        .iter()
+        .find(|name| !HTTP_NAMES.contains(&name.as_str()))
+    {
         let message = format!(
             "uses the unknown name `{name}`; there are: {}",
             HTTP_NAMES.join(", ")
@@ -165,7 +169,8 @@ fn check_http(settings: &HttpSettings) -> Result<()> {
         return Err(Error::invalid("settings.request", message));
     }
     if !names.contains("messages") && !names.contains("prompt") {
-        let message = "must hold {{ messages }} or {{ prompt }}, or the model would never see the prompt";
+        let message =
+            "must hold {{ messages }} or {{ prompt }}, or the model would never see the prompt";
         return Err(Error::invalid("settings.request", message));
     }
     for (name, pointer) in [
@@ -187,7 +192,8 @@ fn check_http(settings: &HttpSettings) -> Result<()> {
             || !name.chars().all(is_token)
             || OWN_HEADERS.contains(&name.as_str())
         {
-            let message = "must be the name of a header that is not set otherwise, such as x-api-key";
+            let message =
+                "must be the name of a header that is not set otherwise, such as x-api-key";
             return Err(Error::invalid("settings.credential_header", message));
         }
     }
@@ -225,29 +231,88 @@ mod tests {
             assert!(found.starts_with(expect), "{settings:?}: {found}");
         };
         check(ProviderKind::Openai, json!({}), "fine");
-        check(ProviderKind::Openai, json!({"a": 1}), "settings.a: is unknown");
+        check(
+            ProviderKind::Openai,
+            json!({"a": 1}),
+            "settings.a: is unknown",
+        );
         check(ProviderKind::AzureOpenai, json!({}), "fine");
         let version = json!({"api_version": "a&b=c"});
-        check(ProviderKind::AzureOpenai, version, "settings.api_version: must be");
-        check(ProviderKind::AzureOpenai, json!({"version": "1"}), "settings: unknown field `version`");
-        check(ProviderKind::Bedrock, json!({}), "settings: missing field `region`");
-        check(ProviderKind::Bedrock, json!({"region": "eu-central-1"}), "fine");
-        check(ProviderKind::Bedrock, json!({"region": "us-east-1"}), "settings.region: is not the region");
-        check(ProviderKind::Bedrock, json!({"region": "a b"}), "settings.region: must be");
+        check(
+            ProviderKind::AzureOpenai,
+            version,
+            "settings.api_version: must be",
+        );
+        check(
+            ProviderKind::AzureOpenai,
+            json!({"version": "1"}),
+            "settings: unknown field `version`",
+        );
+        check(
+            ProviderKind::Bedrock,
+            json!({}),
+            "settings: missing field `region`",
+        );
+        check(
+            ProviderKind::Bedrock,
+            json!({"region": "eu-central-1"}),
+            "fine",
+        );
+        check(
+            ProviderKind::Bedrock,
+            json!({"region": "us-east-1"}),
+            "settings.region: is not the region",
+        );
+        check(
+            ProviderKind::Bedrock,
+            json!({"region": "a b"}),
+            "settings.region: must be",
+        );
         let http = |change: Value| {
             let mut settings = json!({"request": {"input": "{{ prompt }}"}, "text": "/text"});
-            settings.as_object_mut().unwrap().extend(change.as_object().cloned().unwrap());
+            settings
+                .as_object_mut()
+                .unwrap()
+                .extend(change.as_object().cloned().unwrap());
             settings
         };
         check(ProviderKind::Http, http(json!({})), "fine");
-        check(ProviderKind::Http, http(json!({"request": {"a": "b"}})), "settings.request: must hold");
-        check(ProviderKind::Http, http(json!({"request": ["{{ key }}{{ prompt }}"]})), "settings.request: uses the unknown name `key`");
-        check(ProviderKind::Http, http(json!({"request": {"a": ["{{ prompt"]}})), "settings.request/a/0: ");
-        check(ProviderKind::Http, http(json!({"text": "text"})), "settings.text: must be a JSON pointer");
+        check(
+            ProviderKind::Http,
+            http(json!({"request": {"a": "b"}})),
+            "settings.request: must hold",
+        );
+        check(
+            ProviderKind::Http,
+            http(json!({"request": ["{{ key }}{{ prompt }}"]})),
+            "settings.request: uses the unknown name `key`",
+        );
+        check(
+            ProviderKind::Http,
+            http(json!({"request": {"a": ["{{ prompt"]}})),
+            "settings.request/a/0: ",
+        );
+        check(
+            ProviderKind::Http,
+            http(json!({"text": "text"})),
+            "settings.text: must be a JSON pointer",
+        );
         for header in ["Host", "content-length", "a b", "a\r\nb", ""] {
-            check(ProviderKind::Http, http(json!({"credential_header": header})), "settings.credential_header: must be");
+            check(
+                ProviderKind::Http,
+                http(json!({"credential_header": header})),
+                "settings.credential_header: must be",
+            );
         }
-        check(ProviderKind::Http, http(json!({"credential_header": "x-api-key"})), "fine");
-        check(ProviderKind::Http, http(json!({"credential_prefix": "a\nb"})), "settings.credential_prefix: must have");
+        check(
+            ProviderKind::Http,
+            http(json!({"credential_header": "x-api-key"})),
+            "fine",
+        );
+        check(
+            ProviderKind::Http,
+            http(json!({"credential_prefix": "a\nb"})),
+            "settings.credential_prefix: must have",
+        );
     }
 }

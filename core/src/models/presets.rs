@@ -19,24 +19,74 @@ pub struct Preset {
 }
 
 /// Name, kind, address, and the variable that usually holds the credential.
-type Row = (&'static str, ProviderKind, &'static str, Option<&'static str>);
+type Row = (
+    &'static str,
+    ProviderKind,
+    &'static str,
+    Option<&'static str>,
+);
 
 /// By name. Published prices are listed under the name of the preset at whose address a provider is.
 const PRESETS: [Row; 13] = {
     use ProviderKind::{Anthropic, Gemini, Openai, OpenaiResponses};
     [
-        ("anthropic", Anthropic, "https://api.anthropic.com/v1", Some("ANTHROPIC_API_KEY")),
-        ("deepseek", Openai, "https://api.deepseek.com/v1", Some("DEEPSEEK_API_KEY")),
-        ("gemini", Gemini, "https://generativelanguage.googleapis.com/v1beta", Some("GEMINI_API_KEY")),
-        ("groq", Openai, "https://api.groq.com/openai/v1", Some("GROQ_API_KEY")),
+        (
+            "anthropic",
+            Anthropic,
+            "https://api.anthropic.com/v1",
+            Some("ANTHROPIC_API_KEY"),
+        ),
+        (
+            "deepseek",
+            Openai,
+            "https://api.deepseek.com/v1",
+            Some("DEEPSEEK_API_KEY"),
+        ),
+        (
+            "gemini",
+            Gemini,
+            "https://generativelanguage.googleapis.com/v1beta",
+            Some("GEMINI_API_KEY"),
+        ),
+        (
+            "groq",
+            Openai,
+            "https://api.groq.com/openai/v1",
+            Some("GROQ_API_KEY"),
+        ),
         ("llama-cpp", Openai, "http://127.0.0.1:8080/v1", None),
         ("lm-studio", Openai, "http://127.0.0.1:1234/v1", None),
-        ("mistral", Openai, "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY")),
+        (
+            "mistral",
+            Openai,
+            "https://api.mistral.ai/v1",
+            Some("MISTRAL_API_KEY"),
+        ),
         ("ollama", Openai, "http://127.0.0.1:11434/v1", None),
-        ("openai", Openai, "https://api.openai.com/v1", Some("OPENAI_API_KEY")),
-        ("openai-responses", OpenaiResponses, "https://api.openai.com/v1", Some("OPENAI_API_KEY")),
-        ("openrouter", Openai, "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY")),
-        ("together", Openai, "https://api.together.xyz/v1", Some("TOGETHER_API_KEY")),
+        (
+            "openai",
+            Openai,
+            "https://api.openai.com/v1",
+            Some("OPENAI_API_KEY"),
+        ),
+        (
+            "openai-responses",
+            OpenaiResponses,
+            "https://api.openai.com/v1",
+            Some("OPENAI_API_KEY"),
+        ),
+        (
+            "openrouter",
+            Openai,
+            "https://openrouter.ai/api/v1",
+            Some("OPENROUTER_API_KEY"),
+        ),
+        (
+            "together",
+            Openai,
+            "https://api.together.xyz/v1",
+            Some("TOGETHER_API_KEY"),
+        ),
         ("vllm", Openai, "http://127.0.0.1:8000/v1", None),
     ]
 };
@@ -93,13 +143,32 @@ mod tests {
     fn the_operators_keys_stay_at_their_presets() {
         let openai = Some("https://api.openai.com/v1");
         let check = |name, kind, url, expect| {
-            assert_eq!(operator_key_variable(name, kind, url), expect, "{name} {url:?}");
+            assert_eq!(
+                operator_key_variable(name, kind, url),
+                expect,
+                "{name} {url:?}"
+            );
         };
-        check("openai", ProviderKind::Openai, openai, Some("OPENAI_API_KEY"));
-        check("openai", ProviderKind::Openai, Some("https://evil.example/v1"), None);
+        check(
+            "openai",
+            ProviderKind::Openai,
+            openai,
+            Some("OPENAI_API_KEY"),
+        );
+        check(
+            "openai",
+            ProviderKind::Openai,
+            Some("https://evil.example/v1"),
+            None,
+        );
         check("openai", ProviderKind::Anthropic, openai, None);
         check("mine", ProviderKind::Openai, openai, None);
-        check("ollama", ProviderKind::Openai, Some("http://127.0.0.1:11434/v1"), None);
+        check(
+            "ollama",
+            ProviderKind::Openai,
+            Some("http://127.0.0.1:11434/v1"),
+            None,
+        );
     }
 
     #[test]
@@ -108,8 +177,14 @@ mod tests {
         for kind in [ProviderKind::Openai, ProviderKind::OpenaiResponses] {
             assert_eq!(price_list(kind, openai), Some("openai"));
         }
-        assert_eq!(price_list(ProviderKind::Openai, Some("http://127.0.0.1:8000/v1")), None);
-        assert_eq!(price_list(ProviderKind::Bedrock, Some("https://x.amazonaws.com")), Some("bedrock"));
+        assert_eq!(
+            price_list(ProviderKind::Openai, Some("http://127.0.0.1:8000/v1")),
+            None
+        );
+        assert_eq!(
+            price_list(ProviderKind::Bedrock, Some("https://x.amazonaws.com")),
+            Some("bedrock")
+        );
         assert_eq!(price_list(ProviderKind::Echo, None), None);
     }
 

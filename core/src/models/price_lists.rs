@@ -128,7 +128,8 @@ pub(super) async fn store(
         }
         let is_newer = |(price, from): &(ModelPrice, PriceSource)| {
             let imported = *from == PriceSource::Litellm;
-            (*price != row.price || *from != source) && !(imported && source == PriceSource::Shipped)
+            (*price != row.price || *from != source)
+                && !(imported && source == PriceSource::Shipped)
         };
         if found.is_none_or(is_newer) {
             write.push(row);
@@ -267,7 +268,10 @@ mod tests {
         let lists: Vec<String> = presets().into_iter().map(|preset| preset.name).collect();
         let mut seen = HashSet::new();
         for row in &shipped {
-            assert!(row.list == "bedrock" || lists.contains(&row.list), "{row:?}");
+            assert!(
+                row.list == "bedrock" || lists.contains(&row.list),
+                "{row:?}"
+            );
             assert!(seen.insert((&row.list, &row.price.model)), "{row:?}");
             assert!(row.price.max_output_tokens.is_some(), "{row:?}");
         }

@@ -230,10 +230,22 @@ pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
         ));
     }
     for (path, number) in [
-        ("input_microusd_per_mtok", Some(price.input_microusd_per_mtok)),
-        ("output_microusd_per_mtok", Some(price.output_microusd_per_mtok)),
-        ("cached_input_microusd_per_mtok", price.cached_input_microusd_per_mtok),
-        ("reasoning_microusd_per_mtok", price.reasoning_microusd_per_mtok),
+        (
+            "input_microusd_per_mtok",
+            Some(price.input_microusd_per_mtok),
+        ),
+        (
+            "output_microusd_per_mtok",
+            Some(price.output_microusd_per_mtok),
+        ),
+        (
+            "cached_input_microusd_per_mtok",
+            price.cached_input_microusd_per_mtok,
+        ),
+        (
+            "reasoning_microusd_per_mtok",
+            price.reasoning_microusd_per_mtok,
+        ),
     ] {
         if number.is_some_and(|number| number < 0) {
             wrong.push(FieldError::new(path, "must be at least 0"));
@@ -281,7 +293,12 @@ mod tests {
             ..Price::new(1_000_000, 4_000_000)
         };
         let check = |price: Price, [input, cached_input, output, reasoning]: [i64; 4], expect| {
-            let tokens = Tokens { input, cached_input, output, reasoning };
+            let tokens = Tokens {
+                input,
+                cached_input,
+                output,
+                reasoning,
+            };
             assert_eq!(cost_microusd(price, tokens), expect, "{tokens:?}");
             let bound = cost_microusd(price.at_most(), Tokens::new(input, output));
             assert!(cost_microusd(price, tokens) <= bound, "{tokens:?}");
@@ -310,10 +327,40 @@ mod tests {
         let check = |wrong: ModelPrice, path: &str| {
             assert_eq!(faults(&wrong).first().map(|fault| &*fault.path), Some(path));
         };
-        check(ModelPrice { model: String::new(), ..fine.clone() }, "model");
-        check(ModelPrice { input_microusd_per_mtok: -1, ..fine.clone() }, "input_microusd_per_mtok");
-        check(ModelPrice { reasoning_microusd_per_mtok: Some(-1), ..fine.clone() }, "reasoning_microusd_per_mtok");
-        check(ModelPrice { cached_input_microusd_per_mtok: Some(3), ..fine.clone() }, "cached_input_microusd_per_mtok");
-        check(ModelPrice { max_output_tokens: Some(0), ..fine }, "max_output_tokens");
+        check(
+            ModelPrice {
+                model: String::new(),
+                ..fine.clone()
+            },
+            "model",
+        );
+        check(
+            ModelPrice {
+                input_microusd_per_mtok: -1,
+                ..fine.clone()
+            },
+            "input_microusd_per_mtok",
+        );
+        check(
+            ModelPrice {
+                reasoning_microusd_per_mtok: Some(-1),
+                ..fine.clone()
+            },
+            "reasoning_microusd_per_mtok",
+        );
+        check(
+            ModelPrice {
+                cached_input_microusd_per_mtok: Some(3),
+                ..fine.clone()
+            },
+            "cached_input_microusd_per_mtok",
+        );
+        check(
+            ModelPrice {
+                max_output_tokens: Some(0),
+                ..fine
+            },
+            "max_output_tokens",
+        );
     }
 }

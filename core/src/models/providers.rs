@@ -8,7 +8,9 @@ use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ProviderKind, kinds::check_settings, presets::price_list, read_settings, BedrockSettings};
+use super::{
+    BedrockSettings, ProviderKind, kinds::check_settings, presets::price_list, read_settings,
+};
 use crate::{
     Error, Result,
     outbound::{OutboundPolicy, UrlFault},

@@ -79,9 +79,7 @@ pub fn output_limit(
         ProviderKind::Openai
         | ProviderKind::AzureOpenai
         | ProviderKind::Anthropic
-        | ProviderKind::Simulated => {
-            &["/max_completion_tokens", "/max_tokens"]
-        }
+        | ProviderKind::Simulated => &["/max_completion_tokens", "/max_tokens"],
         ProviderKind::OpenaiResponses => &[
             "/max_completion_tokens",
             "/max_output_tokens",
@@ -379,15 +377,35 @@ mod tests {
         check(openai, json!({"max_tokens": 0}), None, None);
         // A name that the API does not know bounds nothing.
         check(openai, json!({"max_output_tokens": 10}), None, None);
-        check(ProviderKind::OpenaiResponses, json!({"max_output_tokens": 10}), None, Some(10));
+        check(
+            ProviderKind::OpenaiResponses,
+            json!({"max_output_tokens": 10}),
+            None,
+            Some(10),
+        );
         check(ProviderKind::Anthropic, json!({}), Some(64_000), Some(4096));
-        check(ProviderKind::Anthropic, json!({"max_tokens": 9000}), None, Some(9000));
+        check(
+            ProviderKind::Anthropic,
+            json!({"max_tokens": 9000}),
+            None,
+            Some(9000),
+        );
         let nested = json!({"generationConfig": {"maxOutputTokens": 7}});
         check(ProviderKind::Gemini, nested.clone(), None, Some(7));
         check(ProviderKind::Bedrock, nested, None, None);
-        check(ProviderKind::Bedrock, json!({"inferenceConfig": {"maxTokens": 7}}), None, Some(7));
+        check(
+            ProviderKind::Bedrock,
+            json!({"inferenceConfig": {"maxTokens": 7}}),
+            None,
+            Some(7),
+        );
         check(ProviderKind::Http, json!({"max_tokens": 10}), None, None);
-        check(ProviderKind::Http, json!({"max_tokens": 10}), Some(99), Some(99));
+        check(
+            ProviderKind::Http,
+            json!({"max_tokens": 10}),
+            Some(99),
+            Some(99),
+        );
         check(ProviderKind::Echo, json!({}), None, Some(1 << 20));
     }
 

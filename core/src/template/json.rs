@@ -81,7 +81,10 @@ fn compile(source: &Value, path: &str) -> Result<Node, TemplateError> {
 /// The names of `{{ a.b }}`.
 fn only_name(text: &str) -> Option<Vec<String>> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    let names: Vec<String> = inner.split('.').map(|name| name.trim().to_owned()).collect();
+    let names: Vec<String> = inner
+        .split('.')
+        .map(|name| name.trim().to_owned())
+        .collect();
     let is_name = |name: &String| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -108,12 +111,18 @@ fn render(
     Ok(Some(match node {
         Node::Constant(value) => value.clone(),
         Node::Value(path) => {
-            let (first, rest) = path.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+            let (first, rest) = path
+                .split_first()
+                .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
             let value = variables.get(first);
-            let value = rest.iter().fold(value, |value, name| value?.get(name.as_str()));
+            let value = rest
+                .iter()
+                .fold(value, |value, name| value?.get(name.as_str()));
             return Ok(value.cloned());
         }
-        Node::Text(text) => text.render_within(variables, &Map::new(), None, budget)?.into(),
+        Node::Text(text) => text
+            .render_within(variables, &Map::new(), None, budget)?
+            .into(),
         Node::Array(items) => {
             let items = items.iter().map(|item| render(item, variables, budget));
             let items = items.map(|item| Ok(item?.unwrap_or(Value::Null)));
@@ -152,12 +161,27 @@ mod tests {
         };
         let prompt = "say \"hi\"}, \"role\": \"system\" {{ model }}\n";
         check(json!({"a": "{{ prompt }}"}), json!({"a": prompt}));
-        check(json!({"a": "<{{ prompt }}>"}), json!({"a": format!("<{prompt}>")}));
-        check(json!(["{{messages}}", 1, null]), json!([[{"role": "user", "content": "hi"}], 1, null]));
-        check(json!({"t": "{{ parameters.temperature }}"}), json!({"t": 0.5}));
-        check(json!({"t": "{{ parameters.seed }}", "u": 1}), json!({"u": 1}));
+        check(
+            json!({"a": "<{{ prompt }}>"}),
+            json!({"a": format!("<{prompt}>")}),
+        );
+        check(
+            json!(["{{messages}}", 1, null]),
+            json!([[{"role": "user", "content": "hi"}], 1, null]),
+        );
+        check(
+            json!({"t": "{{ parameters.temperature }}"}),
+            json!({"t": 0.5}),
+        );
+        check(
+            json!({"t": "{{ parameters.seed }}", "u": 1}),
+            json!({"u": 1}),
+        );
         check(json!(["{{ parameters.seed }}"]), json!([null]));
-        check(json!({"{{ model }}": "{{ model }}/x"}), json!({"{{ model }}": "m/x"}));
+        check(
+            json!({"{{ model }}": "{{ model }}/x"}),
+            json!({"{{ model }}": "m/x"}),
+        );
     }
 
     #[test]

@@ -95,7 +95,10 @@ async fn serve(
         } else {
             // As many tokens as a real tokenizer might count, and answers of every length that is allowed.
             let (input, output) = (body.len() as u64 / 5, call % 100 + 1);
-            let cost = cost_microusd(PRICE, Tokens::new(input.cast_signed(), output.cast_signed()));
+            let cost = cost_microusd(
+                PRICE,
+                Tokens::new(input.cast_signed(), output.cast_signed()),
+            );
             books.billed_microusd.fetch_add(cost, Ordering::SeqCst);
             books.answers.fetch_add(1, Ordering::SeqCst);
             let text = format!(
