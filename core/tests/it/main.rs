@@ -6,6 +6,7 @@ mod estimating;
 mod leases;
 mod library;
 mod mending;
+mod prices;
 mod publishing;
 mod sealing;
 mod submitting;

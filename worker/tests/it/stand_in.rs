@@ -12,10 +12,12 @@ use opb_core::models::{
     NewProvider, Price, ProviderKind, Tokens, cost_microusd, create_provider, set_price,
 };
 use opb_core::outbound::OutboundPolicy;
+use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Mutex,
 };
 
 use crate::harness::master_key;
@@ -71,6 +73,24 @@ pub async fn start(conn: &mut PgConnection, delay: Duration, fails: Option<u64>)
         }
     });
     books
+}
+
+/// Gives every request the same whole answer, and keeps what was asked.
+pub async fn answer_all(listener: TcpListener, asked: Arc<Mutex<Vec<Value>>>, answer: String) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (asked, answer) = (Arc::clone(&asked), response("200 OK", &answer));
+        tokio::spawn(async move {
+            let mut received = Vec::new();
+            while let Some(body) = receive(&mut stream, &mut received).await {
+                asked
+                    .lock()
+                    .await
+                    .push(serde_json::from_slice(&body).unwrap());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+    }
 }
 
 /// Answers requests on one connection until it ends.
