@@ -75,50 +75,45 @@ pub fn output_limit(
     parameters: &Map<String, Value>,
     known: Option<i32>,
 ) -> Option<i64> {
-    let pointers: &[&str] = match kind {
+    if let Some(asked) = asked_limit(kind, parameters) {
+        return asked;
+    }
+    match kind {
+        ProviderKind::Anthropic => Some(ANTHROPIC_MAX_TOKENS),
+        // As long as a prompt can be.
+        ProviderKind::Echo => i64::try_from(MAX_OUTPUT_BYTES).ok(),
+        _ => known.map(i64::from),
+    }
+}
+
+/// What the parameters say about the length of an answer, if they do; within that nothing, if it is no number.
+pub(super) fn asked_limit(
+    kind: ProviderKind,
+    parameters: &Map<String, Value>,
+) -> Option<Option<i64>> {
+    let own = match kind {
         ProviderKind::Openai
         | ProviderKind::AzureOpenai
         | ProviderKind::Anthropic
-        | ProviderKind::Simulated => &["/max_completion_tokens", "/max_tokens"],
-        ProviderKind::OpenaiResponses => &[
-            "/max_completion_tokens",
-            "/max_output_tokens",
-            "/max_tokens",
-        ],
-        ProviderKind::Gemini => &[
-            "/max_completion_tokens",
-            "/max_tokens",
-            "/generationConfig/maxOutputTokens",
-        ],
-        ProviderKind::Bedrock => &[
-            "/max_completion_tokens",
-            "/max_tokens",
-            "/inferenceConfig/maxTokens",
-        ],
-        // What a template makes of its parameters nobody knows.
-        ProviderKind::Http => &[],
-        // As long as a prompt can be.
-        ProviderKind::Echo => return i64::try_from(MAX_OUTPUT_BYTES).ok(),
+        | ProviderKind::Simulated => None,
+        ProviderKind::OpenaiResponses => Some("/max_output_tokens"),
+        ProviderKind::Gemini => Some("/generationConfig/maxOutputTokens"),
+        ProviderKind::Bedrock => Some("/inferenceConfig/maxTokens"),
+        // What a template makes of its parameters nobody knows, and an echo makes nothing of them.
+        ProviderKind::Http | ProviderKind::Echo => return None,
     };
-    let parameters = |pointer: &str| {
+    let parameter = |pointer: &str| {
         let mut names = pointer.split('/').skip(1);
         let first = parameters.get(names.next()?)?;
         names.try_fold(first, |value, name| value.get(name))
     };
-    let mut limits = pointers
-        .iter()
-        .filter_map(|pointer| parameters(pointer))
-        .peekable();
-    if limits.peek().is_none() {
-        return match kind {
-            ProviderKind::Anthropic => Some(ANTHROPIC_MAX_TOKENS),
-            _ => known.map(i64::from),
-        };
-    }
     // A provider may heed either of two: the larger one bounds both.
-    limits
+    [Some("/max_completion_tokens"), Some("/max_tokens"), own]
+        .into_iter()
+        .flatten()
+        .filter_map(parameter)
         .map(|limit| limit.as_i64().filter(|limit| *limit >= 1))
-        .try_fold(0, |most, limit| limit.map(|limit| most.max(limit)))
+        .reduce(|most, limit| Some(most?.max(limit?)))
 }
 
 /// Reserves money for as many calls of a shard as the budget has room for, in their order. Whoever finds that nobody

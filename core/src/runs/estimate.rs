@@ -8,7 +8,11 @@ use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{SubmitRun, budget::output_limit, submit::check};
+use super::{
+    SubmitRun,
+    budget::{asked_limit, output_limit},
+    submit::check,
+};
 use crate::{
     Result,
     auth::CurrentUser,
@@ -77,7 +81,7 @@ pub enum Basis {
     SamePromptAndModel,
     /// Other prompts ran on the same model: the answers are estimated by theirs, the prompts by their length.
     SameModel,
-    /// A rough rule: four bytes make a token, an answer has half of the tokens that it may have, or 300.
+    /// A rough rule: four bytes make a token, an answer has half of the tokens that the parameters allow, or 300.
     RoughRule,
 }
 
@@ -113,6 +117,9 @@ struct Model {
     id: Uuid,
     name: String,
     price: Option<Price>,
+    /// The longest answer that the parameters allow.
+    asked_limit: Option<i64>,
+    /// The longest answer that there can be.
     output_limit: Option<i64>,
 }
 
@@ -216,9 +223,7 @@ impl Total {
                 (Basis::SameModel, history.count, by_length, output)
             }
         } else {
-            #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
-            let limit = model.output_limit.map(|limit| limit as f64);
-            let (expected, high) = limit.map_or((300.0, 2_000.0), |limit| (limit / 2.0, limit));
+            let (expected, high) = rough_output(model.asked_limit, model.output_limit);
             let output = Range::of(each, 1.0, expected, high);
             (Basis::RoughRule, 0, by_length, output)
         };
@@ -286,6 +291,18 @@ fn whole(number: f64) -> i64 {
     number.ceil() as i64
 }
 
+/// Expected and high tokens of an answer of which nothing is known but its limits. Who asks for a limit has a reason; what
+/// a model could say at most says little about what it will.
+fn rough_output(asked: Option<i64>, limit: Option<i64>) -> (f64, f64) {
+    #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+    let [asked, limit] = [asked, limit].map(|limit| limit.map(|limit| limit as f64));
+    match (asked, limit) {
+        (Some(asked), _) => (asked / 2.0, asked),
+        (None, Some(limit)) => ((limit / 2.0).min(300.0), limit.min(2_000.0)),
+        (None, None) => (300.0, 2_000.0),
+    }
+}
+
 /// Tokens of a rendered prompt, four bytes each, on the average of these items.
 fn rendered_tokens(prompt: &PromptVersion, items: &[crate::benchmarks::StoredItem]) -> f64 {
     let Ok(compiled) = prompt.compile() else {
@@ -321,6 +338,7 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
     .await?;
     let none = serde_json::Map::new();
     let models = rows.into_iter().map(|row| Model {
+        asked_limit: asked_limit(row.kind, row.parameters.as_object().unwrap_or(&none)).flatten(),
         output_limit: output_limit(
             row.kind,
             row.parameters.as_object().unwrap_or(&none),
@@ -400,4 +418,21 @@ async fn witnesses(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_limit_says_little_about_its_answers() {
+        let check = |asked, limit, expect: (f64, f64)| {
+            let (expected, high) = rough_output(asked, limit);
+            assert!((expected - expect.0).abs() < 1e-9 && (high - expect.1).abs() < 1e-9);
+        };
+        check(None, None, (300.0, 2_000.0));
+        check(Some(10_000), Some(10_000), (5_000.0, 10_000.0));
+        check(None, Some(128_000), (300.0, 2_000.0));
+        check(None, Some(80), (40.0, 80.0));
+    }
 }

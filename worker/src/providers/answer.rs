@@ -38,7 +38,7 @@ pub(super) struct Usage {
     /// All tokens of the answer, those of reasoning among them.
     pub(super) output: Option<i64>,
     pub(super) reasoning: Option<i64>,
-    /// True when tokens were counted that no known price covers, such as those written to a cache.
+    /// True when something was counted that no known price covers, such as tokens written to a cache.
     pub(super) surcharged: bool,
 }
 

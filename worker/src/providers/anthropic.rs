@@ -140,12 +140,13 @@ struct Block {
 }
 
 #[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "these are the API's own words")]
 struct Counts {
     input_tokens: Option<i64>,
     output_tokens: Option<i64>,
     cache_read_input_tokens: Option<i64>,
     cache_creation_input_tokens: Option<i64>,
+    /// Searches and the like, by name; they are billed apart.
+    server_tool_use: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -244,12 +245,14 @@ fn count(answer: &mut Answer, counts: Option<Counts>) {
         return;
     };
     let usage = &mut answer.usage;
+    let mut searched = counts.server_tool_use.into_iter().flatten();
+    usage.surcharged |= searched.any(|(_, count)| count.as_i64() != Some(0));
     if let Some(uncached) = counts.input_tokens {
         let read = counts.cache_read_input_tokens.unwrap_or(0);
         let written = counts.cache_creation_input_tokens.unwrap_or(0);
         usage.input = Some(uncached.saturating_add(read).saturating_add(written));
         usage.cached_input = counts.cache_read_input_tokens;
-        usage.surcharged = written > 0;
+        usage.surcharged |= written > 0;
     }
     usage.output = counts.output_tokens.or(usage.output);
 }

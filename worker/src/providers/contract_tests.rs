@@ -362,6 +362,7 @@ async fn anthropic() {
         &[
             ("200 OK", "refusal.json"),
             ("200 OK", "cache_write.json"),
+            ("200 OK", "searched.json"),
             ("200 OK", "no_usage.json"),
             ("401 Unauthorized", "error.json"),
             ("429 Too Many Requests\r\nretry-after: 7", "rate_limit.json"),
@@ -506,24 +507,41 @@ async fn a_real_server_keeps_the_contract() {
         let answer = provider.complete(&request(&messages), 0).await;
         let answer = answer.unwrap_or_else(|error| panic!("{parameters}: {error}"));
         assert!(!answer.text.is_empty(), "{parameters}");
-        assert!(answer.input_tokens.is_some_and(|tokens| tokens > 10), "{answer:?}");
-        assert!(answer.output_tokens.is_some_and(|tokens| tokens > 0), "{answer:?}");
+        assert!(
+            answer.input_tokens.is_some_and(|tokens| tokens > 10),
+            "{answer:?}"
+        );
+        assert!(
+            answer.output_tokens.is_some_and(|tokens| tokens > 0),
+            "{answer:?}"
+        );
         answer
     };
     let chat = ProviderKind::Openai;
     let streamed = ask(chat, json!({"max_tokens": 8, "temperature": 0})).await;
-    let whole = ask(chat, json!({"max_tokens": 8, "temperature": 0, "stream": false})).await;
+    let whole = ask(
+        chat,
+        json!({"max_tokens": 8, "temperature": 0, "stream": false}),
+    )
+    .await;
     assert_eq!(streamed.text, whole.text);
     assert!(streamed.first_token_after.is_some() && whole.first_token_after.is_none());
     assert_eq!(streamed.finish_reason, whole.finish_reason);
     let seeded = json!({"max_tokens": 16, "temperature": 0.8, "seed": 5});
-    assert_eq!(ask(chat, seeded.clone()).await.text, ask(chat, seeded).await.text);
+    assert_eq!(
+        ask(chat, seeded.clone()).await.text,
+        ask(chat, seeded).await.text
+    );
     let schema = json!({"type": "object", "properties": {"sum": {"type": "integer", "minimum": 0, "maximum": 99}}, "required": ["sum"]});
     let format = json!({"type": "json_schema", "json_schema": {"name": "sum", "schema": schema}});
     let shaped = ask(chat, json!({"max_tokens": 32, "response_format": format})).await;
     let shaped: Value = serde_json::from_str(&shaped.text).unwrap();
     assert!(shaped["sum"].is_u64(), "{shaped}");
-    let stopped = ask(chat, json!({"max_tokens": 64, "temperature": 0, "stop": [" "]})).await;
+    let stopped = ask(
+        chat,
+        json!({"max_tokens": 64, "temperature": 0, "stop": [" "]}),
+    )
+    .await;
     assert!(!stopped.text.trim_end().contains(' '), "{stopped:?}");
 
     let responses = ProviderKind::OpenaiResponses;
@@ -536,5 +554,8 @@ async fn a_real_server_keeps_the_contract() {
     let refused = model(chat, url.clone(), &name, &json!({"max_tokens": "many"}));
     let refused = provider(&refused, &http, &key, &settings).unwrap();
     let error = refused.complete(&request(&messages), 0).await.unwrap_err();
-    assert!(!error.kind.may_pass() || error.kind.name() == "server", "{error:?}");
+    assert!(
+        !error.kind.may_pass() || error.kind.name() == "server",
+        "{error:?}"
+    );
 }

@@ -62,6 +62,13 @@ pub(super) fn gemini(
     let mut parameters = model.parameters.clone();
     let streams = take_stream(&mut parameters)?;
     refuse(&parameters, &["n"])?;
+    let several = parameters
+        .get("generationConfig")
+        .is_some_and(|config| config.get("candidateCount").is_some());
+    anyhow::ensure!(
+        !several,
+        "the parameter `generationConfig.candidateCount` is set by the worker"
+    );
     arrange(&mut parameters)?;
     let seed = &["generationConfig", "seed"];
     let ours = ["model", "contents", "systemInstruction"];
@@ -146,6 +153,8 @@ struct Body {
 struct Candidate {
     content: Option<Content>,
     finish_reason: Option<String>,
+    /// What was searched for, which is billed apart.
+    grounding_metadata: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -245,6 +254,7 @@ fn take(body: Body, answer: &mut Answer) -> Result<(), CallError> {
                 answer.call_tool(index, &name, arguments.as_deref().unwrap_or_default())?;
             }
         }
+        answer.usage.surcharged |= candidate.grounding_metadata.is_some();
         answer.finish_reason = candidate.finish_reason.or(answer.finish_reason.take());
     }
     if let Some(counts) = body.usage_metadata {
@@ -263,7 +273,7 @@ fn take(body: Body, answer: &mut Answer) -> Result<(), CallError> {
             cached_input: counts.cached_content_token_count.or(before.cached_input),
             output,
             reasoning: counts.thoughts_token_count.or(before.reasoning),
-            surcharged: false,
+            surcharged: before.surcharged,
         };
     }
     Ok(())

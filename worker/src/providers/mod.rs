@@ -87,7 +87,7 @@ pub(crate) struct Completion {
     pub(crate) output_tokens: Option<i32>,
     /// Those of them that were spent on reasoning.
     pub(crate) reasoning_tokens: Option<i32>,
-    /// True when tokens were counted that no known price covers: then the cost is unknown.
+    /// True when something was counted that no known price covers: then the cost is unknown.
     pub(crate) surcharged: bool,
     /// From the request to the first piece of text, when it was streamed.
     pub(crate) first_token_after: Option<Duration>,

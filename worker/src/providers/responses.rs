@@ -198,9 +198,14 @@ fn finish(response: Response, answer: &mut Answer) -> Result<(), CallError> {
     }
     let silent = answer.is_silent();
     for (index, item) in (0..).zip(response.output) {
-        if item.kind.as_deref() == Some("function_call") {
-            let name = item.name.unwrap_or_default();
-            answer.call_tool(index, &name, &item.arguments.unwrap_or_default())?;
+        match item.kind.as_deref().unwrap_or_default() {
+            "function_call" => {
+                let name = item.name.unwrap_or_default();
+                answer.call_tool(index, &name, &item.arguments.unwrap_or_default())?;
+            }
+            // Searches and the like, which the provider did on its own, and bills apart.
+            kind if kind.ends_with("_call") => answer.usage.surcharged = true,
+            _ => {}
         }
         // What a model thinks to itself is no part of its answer.
         let parts = item.content.into_iter();
@@ -219,7 +224,7 @@ fn finish(response: Response, answer: &mut Answer) -> Result<(), CallError> {
             cached_input: detail(counts.input_tokens_details, "cached_tokens"),
             output: counts.output_tokens,
             reasoning: detail(counts.output_tokens_details, "reasoning_tokens"),
-            surcharged: false,
+            surcharged: answer.usage.surcharged,
         };
     }
     let incomplete = response
