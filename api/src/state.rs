@@ -12,6 +12,7 @@ use opb_core::{
     sealing::MasterKey,
 };
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -20,6 +21,10 @@ use crate::{ApiSettings, oidc::Oidc, problem::Result, seats::Seats};
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
+
+/// How many searches of the library run at once; more wait for their turn. A search is all computing: more of them at
+/// once make each slower, and would take every connection from everybody else.
+const SEARCHES_AT_ONCE: usize = 4;
 
 /// The fields of [`AppState`].
 pub struct Shared {
@@ -39,6 +44,8 @@ pub struct Shared {
     pub(crate) require_verified_email: bool,
     pub(crate) oidc: Oidc,
     pub(crate) hides_metrics: bool,
+    /// How many more searches may run at once.
+    pub(crate) searches: Semaphore,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -97,6 +104,7 @@ impl AppState {
             require_verified_email: settings.require_verified_email,
             oidc,
             hides_metrics: settings.hides_metrics,
+            searches: Semaphore::new(SEARCHES_AT_ONCE),
             pool,
             master_key,
             stop,
