@@ -80,6 +80,12 @@ async fn prepared() -> (Server, String) {
     let server = Server::start().await;
     let token = server.user("ada").await;
     server.prepare_run(&token).await;
+    server
+        .sql(
+            "insert into model_prices (provider_id, model_name, input_microusd_per_mtok, output_microusd_per_mtok)
+             select id, model, 150000, 600000 from providers, unnest(array['balanced', 'weak']) as model",
+        )
+        .await;
     for slug in ["steps", "short"] {
         let mut body = prompt(slug);
         body["body"]["text"] = json!(format!("{slug}: {{{{ question }}}}"));

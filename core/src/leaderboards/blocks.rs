@@ -56,20 +56,18 @@ impl Blocks {
         conn: &mut PgConnection,
         whole: bool,
     ) -> Result<BTreeMap<ColumnKey, Summary>> {
-        let mut columns: BTreeMap<ColumnKey, Summary> = BTreeMap::new();
-        let mut take = |column, summary: Summary| {
-            columns.entry(column).or_default().take_in(&summary);
-        };
-        for (column, summary) in self.load_kept(conn).await? {
-            take(column, summary);
-        }
+        let mut parts = self.load_kept(conn).await?;
         if whole {
             let missing = self.missing(conn).await?;
             for range in self.ranges(&missing) {
-                for (column, summary) in self.sum_up(conn, range).await? {
-                    take(column, summary);
-                }
+                parts.extend(self.sum_up(conn, range).await?);
             }
+        }
+        // Always in one order, so that the last digit does not tell when what was summed up.
+        parts.sort_by_key(|(_, summary)| summary.first_item);
+        let mut columns: BTreeMap<ColumnKey, Summary> = BTreeMap::new();
+        for (column, summary) in parts {
+            columns.entry(column).or_default().take_in(&summary);
         }
         let items = usize::try_from(self.shape.items).unwrap_or(0);
         for summary in columns.values_mut() {
@@ -240,8 +238,7 @@ impl Blocks {
                    item_costs as "item_costs: Vec<Option<i64>>", priced, cost_microusd, latencies_ms, latency_counts,
                    first_tokens_ms, first_token_counts, output_tokens, output_ms
             from run_summaries
-            where run_id = $1
-            order by first_item"#,
+            where run_id = $1"#,
             self.run_id
         )
         .fetch_all(conn)

@@ -150,12 +150,13 @@ async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     .fetch_one(&mut *tx)
     .await?;
     if !free {
-        return Ok(());
+        return Ok(tx.rollback().await?);
     }
     // Looked at under the lock: a run that ends waits for it, and one that has ended is left alone.
     let run = load_run(&mut tx, run_id).await?;
     if !matches!(run.state, RunState::Running | RunState::Paused) {
-        return Ok(());
+        // Not left to the drop, which would keep the lock until the connection is used again.
+        return Ok(tx.rollback().await?);
     }
     let blocks = Blocks::of(run_id, run.shape);
     blocks.keep_complete(&mut tx).await?;
