@@ -51,7 +51,10 @@ async fn main() -> anyhow::Result<()> {
         .iter()
         .filter_map(|(_, body)| body.as_ref().err())
         .collect();
-    let bytes = answers.iter().filter_map(|(_, body)| body.as_ref().ok()).max();
+    let bytes = answers
+        .iter()
+        .filter_map(|(_, body)| body.as_ref().ok())
+        .max();
     println!(
         "{} requests at {} a second, {} bytes each: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms; {} errors",
         answers.len(),

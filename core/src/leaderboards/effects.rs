@@ -221,34 +221,28 @@ fn split(
     }
 }
 
-fn put(entries: &mut [Vec<Option<f32>>], item: usize, grand: f64, effects: &[f64]) {
+fn put(entries: &mut [Vec<Option<f64>>], item: usize, grand: f64, effects: &[f64]) {
     for (entry, effect) in entries.iter_mut().zip(effects) {
-        entry[item] = Some(narrow(grand + effect));
+        entry[item] = Some(grand + effect);
     }
 }
 
 fn effects(
-    item_scores: Vec<Vec<Option<f32>>>,
+    item_scores: Vec<Vec<Option<f64>>>,
     grand_mean: f64,
     names: impl Iterator<Item = (String, Option<serde_json::Value>)>,
     counts: &[i32],
 ) -> Vec<Effect> {
-    let samples = item_scores.iter();
-    let samples: Vec<Vec<f64>> = samples
-        .map(|scores| {
-            scores
-                .iter()
-                .flatten()
-                .map(|score| f64::from(*score))
-                .collect()
-        })
+    let samples: Vec<Vec<f64>> = item_scores
+        .iter()
+        .map(|scores| scores.iter().filter_map(|score| *score).collect())
         .collect();
     let entries: Vec<RankEntry> = item_scores
-        .into_iter()
+        .iter()
         .zip(&samples)
-        .map(|(item_scores, sample)| RankEntry {
-            score: stats::mean(sample),
-            item_scores,
+        .map(|(scores, sample)| RankEntry {
+            score: mean(sample),
+            item_scores: scores.iter().map(|score| score.map(narrow)).collect(),
         })
         .collect();
     let ranks = stats::rank(&entries, 1.0 - CONFIDENCE);
@@ -357,6 +351,11 @@ async fn load_item_scores(
         return Err(Error::Busy);
     }
     Ok(scores)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of items")]
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// A single, in which what rounding left of 0 and 1 is 0 and 1 again: these are compared by an exact test.

@@ -212,7 +212,9 @@ fn answer(question: Question) -> Value {
                 })
                 .collect();
             let strengths = stats::bradley_terry(count, &choices, penalty, confidence);
-            let of = |it: &stats::Strength| json!([it.strength, it.low, it.high, it.rank_low, it.rank_high]);
+            let of = |it: &stats::Strength| {
+                json!([it.strength, it.low, it.high, it.rank_low, it.rank_high])
+            };
             strengths.iter().map(of).collect()
         }
         Question::RanksAcross { scores, alpha } => {

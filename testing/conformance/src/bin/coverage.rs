@@ -361,7 +361,11 @@ fn drifting(table: &mut Table) {
     let run = |chance: &mut Chance, items: usize, shift: f64| -> Column {
         (0..items)
             .map(|item| 0.5 + 0.5 * count(item) / count(items))
-            .map(|rate| Some(f32::from(u8::from(chance.random_bool((rate - shift).max(0.0))))))
+            .map(|rate| {
+                Some(f32::from(u8::from(
+                    chance.random_bool((rate - shift).max(0.0)),
+                )))
+            })
             .collect()
     };
     table.line(
@@ -377,7 +381,10 @@ fn drifting(table: &mut Table) {
     );
     let any = Band::Stated(0.0, 1.0, "");
     for (items, shift) in [(400, 0.2), (1000, 0.1), (3000, 0.1)] {
-        let what = format!("{items} items, {:.0} points worse: found by the next run", shift * 100.0);
+        let what = format!(
+            "{items} items, {:.0} points worse: found by the next run",
+            shift * 100.0
+        );
         table.line(&what, &any, |chance| {
             let pair = (run(chance, items, 0.0), run(chance, items, shift));
             drifts(&[pair], 0.95)[0].drifted
