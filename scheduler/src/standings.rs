@@ -3,19 +3,20 @@
 
 use std::time::Duration;
 
-use opb_core::leaderboards;
+use opb_core::leaderboards::{self, Shown};
 use sqlx::PgPool;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// Refreshes every few seconds until `stop` is cancelled. Passing trouble with the database is waited out.
 pub(crate) async fn refresh(pool: PgPool, interval: Duration, stop: CancellationToken) {
+    let mut shown = Shown::default();
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let refreshed = async {
             let mut conn = pool.acquire().await?;
-            leaderboards::refresh_open_runs(&mut conn).await
+            leaderboards::refresh_open_runs(&mut conn, &mut shown).await
         };
         if let Err(error) = refreshed.await {
             tracing::warn!(error = ?error, "the standings of open runs could not be refreshed, trying again");

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::TryStreamExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -56,18 +57,14 @@ impl Blocks {
         conn: &mut PgConnection,
         whole: bool,
     ) -> Result<BTreeMap<ColumnKey, Summary>> {
-        let mut parts = self.load_kept(conn).await?;
+        let mut columns = self.load_kept(conn).await?;
         if whole {
             let missing = self.missing(conn).await?;
             for range in self.ranges(&missing) {
-                parts.extend(self.sum_up(conn, range).await?);
+                for (column, summary) in self.sum_up(conn, range).await? {
+                    columns.entry(column).or_default().take_in(&summary);
+                }
             }
-        }
-        // Always in one order, so that the last digit does not tell when what was summed up.
-        parts.sort_by_key(|(_, summary)| summary.first_item);
-        let mut columns: BTreeMap<ColumnKey, Summary> = BTreeMap::new();
-        for (column, summary) in parts {
-            columns.entry(column).or_default().take_in(&summary);
         }
         let items = usize::try_from(self.shape.items).unwrap_or(0);
         for summary in columns.values_mut() {
@@ -230,8 +227,10 @@ impl Blocks {
         Ok(())
     }
 
-    async fn load_kept(self, conn: &mut PgConnection) -> Result<Vec<(ColumnKey, Summary)>> {
-        let rows = sqlx::query!(
+    /// The columns, as far as they are kept; row by row, since all rows together may be large.
+    async fn load_kept(self, conn: &mut PgConnection) -> Result<BTreeMap<ColumnKey, Summary>> {
+        let mut columns: BTreeMap<ColumnKey, Summary> = BTreeMap::new();
+        let mut rows = sqlx::query!(
             r#"-- blocks::load_kept
             select first_item, prompt_position, model_position, evaluations, errors, scored, passed, full_or_nothing,
                    item_scores as "item_scores: Vec<Option<f32>>", item_passes,
@@ -241,9 +240,9 @@ impl Blocks {
             where run_id = $1"#,
             self.run_id
         )
-        .fetch_all(conn)
-        .await?;
-        let summaries = rows.into_iter().map(|row| {
+        .fetch(conn);
+        while let Some(row) = rows.try_next().await? {
+            let column = (row.prompt_position, row.model_position);
             let summary = Summary {
                 first_item: row.first_item,
                 evaluations: row.evaluations,
@@ -261,9 +260,9 @@ impl Blocks {
                 output_tokens: row.output_tokens,
                 output_ms: row.output_ms,
             };
-            ((row.prompt_position, row.model_position), summary)
-        });
-        Ok(summaries.collect())
+            columns.entry(column).or_default().take_in(&summary);
+        }
+        Ok(columns)
     }
 }
 

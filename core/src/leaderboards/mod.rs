@@ -31,7 +31,7 @@ pub use self::history::{
 pub use self::overall::{
     OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, read_overall,
 };
-pub use self::refresh::refresh_open_runs;
+pub use self::refresh::{Shown, refresh_open_runs};
 pub(crate) use self::refresh::{forget_progress, lock_progress, update_standings};
 pub use self::standing::Standing;
 

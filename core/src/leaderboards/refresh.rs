@@ -1,5 +1,7 @@
 //! Refreshing: the standings of a run are computed when it ends, and while it goes on as far as it has come.
 
+use std::collections::HashMap;
+
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -106,12 +108,16 @@ pub(crate) async fn lock_progress(tx: &mut PgConnection, run_id: Uuid) -> Result
     Ok(())
 }
 
+/// What a process knows of runs that are shown as far as they have come: the shards that each had open then.
+#[derive(Debug, Default)]
+pub struct Shown(HashMap<Uuid, i32>);
+
 /// Sums every open public run up as far as it has come, and shows that as provisional standings.
 /// Safe to call at any time, also by several processes at once.
 ///
 /// # Errors
 /// The database does not answer; what was done so far stays, and nothing of it is lost.
-pub async fn refresh_open_runs(conn: &mut PgConnection) -> Result<()> {
+pub async fn refresh_open_runs(conn: &mut PgConnection, shown: &mut Shown) -> Result<()> {
     // Whatever ended without being finished, as a cancelled run does.
     sqlx::query!(
         "-- refresh::refresh_open_runs
@@ -126,21 +132,28 @@ pub async fn refresh_open_runs(conn: &mut PgConnection) -> Result<()> {
     )
     .execute(&mut *conn)
     .await?;
-    let open = sqlx::query_scalar!(
+    let open = sqlx::query!(
         "-- refresh::refresh_open_runs
-        select id from runs
+        select id, shards_open from runs
         where finished_at is null and state in ('running', 'paused') and visibility = 'public'
         order by id"
     )
     .fetch_all(&mut *conn)
     .await?;
-    for run_id in open {
-        refresh_run(conn, run_id).await?;
+    let mut now = HashMap::new();
+    for run in open {
+        // A block becomes complete when a shard ends, and only then: runs that wait cost nothing.
+        let waits = shown.0.get(&run.id) == Some(&run.shards_open);
+        if waits || refresh_run(conn, run.id).await? {
+            now.insert(run.id, run.shards_open);
+        }
     }
+    shown.0 = now;
     Ok(())
 }
 
-async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
+/// Returns true when all that is complete is shown.
+async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<bool> {
     let mut tx = conn.begin().await?;
     let free = sqlx::query_scalar!(
         r#"-- refresh::refresh_run
@@ -150,17 +163,20 @@ async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     .fetch_one(&mut *tx)
     .await?;
     if !free {
-        return Ok(tx.rollback().await?);
+        tx.rollback().await?;
+        return Ok(false);
     }
     // Looked at under the lock: a run that ends waits for it, and one that has ended is left alone.
     let run = load_run(&mut tx, run_id).await?;
     if !matches!(run.state, RunState::Running | RunState::Paused) {
         // Not left to the drop, which would keep the lock until the connection is used again.
-        return Ok(tx.rollback().await?);
+        tx.rollback().await?;
+        return Ok(false);
     }
     let blocks = Blocks::of(run_id, run.shape);
     blocks.keep_complete(&mut tx).await?;
-    if is_due(&mut tx, run_id).await? {
+    let lag = lag(&mut tx, run_id).await?;
+    if lag == Lag::Due {
         let columns = blocks.load(&mut tx, false).await?;
         for (key, summary) in &columns {
             let figures = summary.figures(run.shape.repeats);
@@ -176,13 +192,23 @@ async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
         tell(&mut tx, run.benchmark_version_id).await?;
     }
     tx.commit().await?;
-    Ok(())
+    Ok(lag != Lag::Later)
 }
 
-/// True when the provisional standings of a run lag behind its summaries.
-async fn is_due(tx: &mut PgConnection, run_id: Uuid) -> Result<bool> {
+/// Whether the provisional standings of a run lag behind its summaries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lag {
+    /// They show all there is.
+    None,
+    /// They do, and will be computed anew later.
+    Later,
+    /// They are to be computed anew.
+    Due,
+}
+
+async fn lag(tx: &mut PgConnection, run_id: Uuid) -> Result<Lag> {
     let lag = sqlx::query!(
-        r#"-- refresh::is_due
+        r#"-- refresh::lag
         select coalesce((select sum(evaluations) from run_summaries where run_id = $1), 0)::float8 as "reached!",
                coalesce(sum(evaluations), 0)::float8 as "shown!",
                coalesce(extract(epoch from now() - max(updated_at)), 0)::float8 as "age_seconds!"
@@ -192,8 +218,13 @@ async fn is_due(tx: &mut PgConnection, run_id: Uuid) -> Result<bool> {
     )
     .fetch_one(tx)
     .await?;
-    let grown = lag.reached > lag.shown;
-    Ok(grown && (lag.reached >= lag.shown * GROWTH || lag.age_seconds >= OLDEST_SECONDS))
+    Ok(if lag.reached <= lag.shown {
+        Lag::None
+    } else if lag.reached >= lag.shown * GROWTH || lag.age_seconds >= OLDEST_SECONDS {
+        Lag::Due
+    } else {
+        Lag::Later
+    })
 }
 
 /// Tells whoever keeps answers that a board has changed.

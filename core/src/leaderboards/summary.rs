@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use super::CONFIDENCE;
 use crate::stats::{self, Interval, QuantileInterval, Unit};
 
+/// Instead of the passes of an item that lies between parts that are summed up.
+const NOT_SUMMED_UP: i32 = -1;
+
 /// How often each number of milliseconds occurred.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Histogram(BTreeMap<i32, i32>);
@@ -136,11 +139,12 @@ impl Summary {
         let end = begin + part.item_scores.len();
         if self.item_scores.len() < end {
             self.item_scores.resize(end, None);
+            self.item_passes.resize(end, NOT_SUMMED_UP);
+            self.item_costs.resize(end, None);
         }
         self.item_scores[begin..end].copy_from_slice(&part.item_scores);
-        // Only scores are paired with those of other columns, so only they need their positions.
-        self.item_passes.extend(&part.item_passes);
-        self.item_costs.extend(&part.item_costs);
+        self.item_passes[begin..end].copy_from_slice(&part.item_passes);
+        self.item_costs[begin..end].copy_from_slice(&part.item_costs);
         self.evaluations += part.evaluations;
         self.errors += part.errors;
         self.scored += part.scored;
@@ -186,13 +190,20 @@ impl Summary {
         })
     }
 
+    /// The cost and the passes of each item that is summed up.
+    fn paid_items(&self) -> impl Iterator<Item = (Option<i64>, i32)> {
+        let items = self.item_costs.iter().copied();
+        items
+            .zip(self.item_passes.iter().copied())
+            .filter(|(_, passes)| *passes != NOT_SUMMED_UP)
+    }
+
     /// The cost of 1,000 evaluations, as sure as the items say: what varies is what an item costs.
     #[expect(clippy::cast_precision_loss, reason = "sums are far below 2⁵³")]
     fn cost_interval(&self) -> Option<(i64, i64)> {
         let costs: Vec<f64> = self
-            .item_costs
-            .iter()
-            .map(|cost| Some((*cost)? as f64))
+            .paid_items()
+            .map(|(cost, _)| Some(cost? as f64))
             .collect::<Option<_>>()?;
         if costs.len() < 2 || self.priced == 0 {
             return None;
@@ -204,14 +215,13 @@ impl Summary {
 
     #[expect(clippy::cast_precision_loss, reason = "sums are far below 2⁵³")]
     fn cost_per_pass(&self) -> Option<stats::Ratio> {
-        let unit = |(cost, passes): (&Option<i64>, &i32)| {
+        let unit = |(cost, passes): (Option<i64>, i32)| {
             Some(Unit {
-                over: (*cost)? as f64,
-                under: f64::from(*passes),
+                over: cost? as f64,
+                under: f64::from(passes),
             })
         };
-        let items = self.item_costs.iter().zip(&self.item_passes);
-        let units: Vec<Unit> = items.map(unit).collect::<Option<_>>()?;
+        let units: Vec<Unit> = self.paid_items().map(unit).collect::<Option<_>>()?;
         if self.priced == 0 {
             return None;
         }

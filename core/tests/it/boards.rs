@@ -5,7 +5,8 @@ use std::time::Duration;
 use opb_core::{
     auth::CurrentUser,
     leaderboards::{
-        BoardFilter, Leaderboard, Standing, read_history, read_leaderboard, refresh_open_runs,
+        BoardFilter, Leaderboard, Shown, Standing, read_history, read_leaderboard,
+        refresh_open_runs,
     },
     runs::{
         NewEvaluation, Recorded, Run, RunShape, Settlement, ShardLease, cancel_run, claim_shard,
@@ -146,9 +147,11 @@ async fn what_is_summed_up_on_the_way_ends_where_the_whole_does() {
     let half = all.len() / 2;
     all.rotate_left(half);
     let mut reached = 0;
+    // One process that remembers what it has shown.
+    let mut shown = Shown::default();
     for part in all.chunks(all.len() / 10) {
         complete(conn, part).await;
-        refresh_open_runs(conn).await.unwrap();
+        refresh_open_runs(conn, &mut shown).await.unwrap();
         let kept = kept_summaries(conn).await;
         assert!(kept >= reached, "what is kept stays");
         reached = kept;
@@ -178,7 +181,9 @@ async fn an_open_shard_keeps_its_items_out() {
     complete(conn, &all[1..20]).await;
     // Recorded as far as it goes, but its worker may still have something to say.
     let open = work(conn, all[0]).await;
-    refresh_open_runs(conn).await.unwrap();
+    refresh_open_runs(conn, &mut Shown::default())
+        .await
+        .unwrap();
     let found = board(conn).await;
     assert!(found.standings.is_empty());
     assert_eq!(found.provisional.len(), 4);
@@ -197,7 +202,9 @@ async fn an_open_shard_keeps_its_items_out() {
     // What is cancelled is gone from the board at once, and from the tables soon.
     cancel_run(conn, &owner, run.id).await.unwrap();
     assert!(board(conn).await.provisional.is_empty());
-    refresh_open_runs(conn).await.unwrap();
+    refresh_open_runs(conn, &mut Shown::default())
+        .await
+        .unwrap();
     assert_eq!(kept_summaries(conn).await, 0);
 }
 
@@ -213,7 +220,9 @@ async fn a_private_run_shows_nothing() {
         .unwrap();
     let all = shards(conn, &run).await;
     complete(conn, &all[..30]).await;
-    refresh_open_runs(conn).await.unwrap();
+    refresh_open_runs(conn, &mut Shown::default())
+        .await
+        .unwrap();
     assert_eq!(kept_summaries(conn).await, 0);
     complete(conn, &all[30..]).await;
     finish_run(conn, run.id).await.unwrap();
@@ -250,7 +259,9 @@ async fn a_run_that_ends_while_it_is_summed_up_waits_for_nobody_for_ever() {
                 .unwrap();
             finish_run(&mut one, run.id).await
         };
-        let (refreshed, finished) = tokio::join!(refresh_open_runs(&mut other), finish);
+        let mut shown = Shown::default();
+        let refresh = refresh_open_runs(&mut other, &mut shown);
+        let (refreshed, finished) = tokio::join!(refresh, finish);
         refreshed.unwrap();
         finished.unwrap();
         let found = board(conn).await;
