@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use opb_core::{
     auth::{Accounts, Limits, PasswordHasher, TokenKeys},
     doorbell::Doorbell,
+    leaderboards,
     mail::Outbox,
     outbound::OutboundPolicy,
     runs,
@@ -16,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{ApiSettings, oidc::Oidc, problem::Result, seats::Seats};
+use crate::{ApiSettings, answers::Answers, oidc::Oidc, problem::Result, seats::Seats};
 
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
@@ -33,6 +34,7 @@ pub struct Shared {
     pub(crate) accounts: Accounts,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) doorbell: Doorbell,
+    pub(crate) answers: Answers,
     pub(crate) seats: Seats,
     pub(crate) body_limit_bytes: u64,
     pub(crate) request_timeout: Duration,
@@ -77,6 +79,11 @@ impl AppState {
                 "--require-verified-email needs --smtp-url: without mail nobody can verify an address"
             );
         }
+        let doorbell = Doorbell::listen(
+            pool.clone(),
+            &[runs::DOORBELL, leaderboards::DOORBELL],
+            stop.clone(),
+        );
         let oidc = Oidc::new(&settings.oidc, public_url.as_ref(), &settings.outbound)?;
         Ok(Self(Arc::new(Shared {
             accounts: Accounts {
@@ -93,7 +100,8 @@ impl AppState {
                 strict_rotation: settings.require_rotation,
             },
             trusted_proxies: settings.trusted_proxies.clone(),
-            doorbell: Doorbell::listen(pool.clone(), &[runs::DOORBELL], stop.clone()),
+            answers: Answers::new(&doorbell, stop.clone()),
+            doorbell,
             seats: Seats::default(),
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),

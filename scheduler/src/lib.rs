@@ -1,7 +1,9 @@
 //! The scheduler: what happens because time passes. Any number of schedulers may run against one database.
 //!
 //! A tick does housekeeping: leases that ran out, queue rows that got lost, runs that nobody finished.
-//! It also reads the backlog, for the metrics. Every step is safe to run twice and at once, so no scheduler has to be the leader.
+//! It also reads the backlog, for the metrics. Beside it, the standings of open runs are kept up to date. Every step is safe to run twice and at once, so no scheduler has to be the leader.
+
+mod standings;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,14 +25,16 @@ pub struct SchedulerSettings {
 /// Runs a scheduler until `stop` is cancelled. Passing trouble with the database is waited out.
 ///
 /// # Errors
-/// None at present; the signature is that of its siblings.
+/// The refreshing of standings panicked.
 pub async fn run(
     pool: PgPool,
     settings: SchedulerSettings,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!("scheduler started");
-    let mut ticks = tokio::time::interval(Duration::from_secs(settings.housekeeping));
+    let interval = Duration::from_secs(settings.housekeeping);
+    let refreshing = tokio::spawn(standings::refresh(pool.clone(), interval, stop.clone()));
+    let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let timer = METRICS.housekeeping.duration.start_timer();
@@ -43,6 +47,8 @@ pub async fn run(
             METRICS.housekeeping.last_success.set(now_seconds());
         }
     }
+    // It has heard the token, too, and ends after the run that it is busy with.
+    refreshing.await?;
     tracing::info!("scheduler stopped");
     Ok(())
 }

@@ -184,6 +184,7 @@ pub async fn leaderboard_of(
     leaderboard
         .standings
         .retain(|standing| standing.run_id == run.id);
+    leaderboard.provisional.clear();
     Ok(leaderboard)
 }
 

@@ -1,6 +1,7 @@
 //! The domain on a real Postgres.
 
 mod backlog;
+mod boards;
 mod budgets;
 mod estimating;
 mod leases;
