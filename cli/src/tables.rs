@@ -1,8 +1,10 @@
 //! Tables for people. Whatever shows simulated results says so.
 
 mod comparison;
+mod schedules;
 
 pub use comparison::{comparison, flips};
+pub use schedules::{schedule, schedules};
 
 use std::io::IsTerminal as _;
 

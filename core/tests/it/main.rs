@@ -7,5 +7,6 @@ mod leases;
 mod library;
 mod mending;
 mod publishing;
+mod schedules;
 mod sealing;
 mod submitting;
