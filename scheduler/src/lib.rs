@@ -13,7 +13,7 @@ use opb_core::{
     schedules,
 };
 use sqlx::PgPool;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// How often schedules are looked at.
@@ -41,38 +41,44 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!("scheduler started");
-    let houses = every(
-        Duration::from_secs(settings.housekeeping),
-        &stop,
-        async || {
-            let timer = METRICS.housekeeping.duration.start_timer();
-            let kept = keep_house(&pool).await;
-            timer.observe_duration();
-            if let Err(error) = kept {
-                METRICS.housekeeping.failures.inc();
-                tracing::warn!(error = ?error, "housekeeping could not finish, trying again");
-            } else {
-                METRICS.housekeeping.last_success.set(now_seconds());
-            }
-        },
+    let pause = Duration::from_secs(settings.housekeeping);
+    tokio::join!(
+        keep_house_again_and_again(&pool, pause, &stop),
+        fire_again_and_again(&pool, &settings.rules, &stop)
     );
-    let fires = every(SCHEDULE_POLL, &stop, async || {
-        if let Err(error) = fire_all(&pool, &settings.rules, &stop).await {
-            tracing::warn!(error = ?error, "schedules could not be settled, trying again");
-        }
-    });
-    tokio::join!(houses, fires);
     tracing::info!("scheduler stopped");
     Ok(())
 }
 
-/// Does something again and again, by a clock that nobody can change, until `stop` is cancelled.
-async fn every(pause: Duration, stop: &CancellationToken, work: impl AsyncFn()) {
+async fn keep_house_again_and_again(pool: &PgPool, pause: Duration, stop: &CancellationToken) {
+    let mut ticks = every(pause);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let timer = METRICS.housekeeping.duration.start_timer();
+        let kept = keep_house(pool).await;
+        timer.observe_duration();
+        if let Err(error) = kept {
+            METRICS.housekeeping.failures.inc();
+            tracing::warn!(error = ?error, "housekeeping could not finish, trying again");
+        } else {
+            METRICS.housekeeping.last_success.set(now_seconds());
+        }
+    }
+}
+
+async fn fire_again_and_again(pool: &PgPool, rules: &RunRules, stop: &CancellationToken) {
+    let mut ticks = every(SCHEDULE_POLL);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = fire_all(pool, rules, stop).await {
+            tracing::warn!(error = ?error, "schedules could not be settled, trying again");
+        }
+    }
+}
+
+/// Ticks by a clock that nobody can change.
+fn every(pause: Duration) -> Interval {
     let mut ticks = tokio::time::interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        work().await;
-    }
+    ticks
 }
 
 /// Settles ticks until none is due.
