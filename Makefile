@@ -65,6 +65,11 @@ test-backup: prepare ## Back a working bank up, destroy it, restore it and compa
 	cargo build --locked --workspace --bins
 	scripts/test-backup
 
+.PHONY: test-schedules
+test-schedules: prepare ## Three schedulers, one killed, under a clock that jumps: every tick fires once
+	cargo build --locked --workspace --bins
+	scripts/test-schedules
+
 .PHONY: lint-deploy
 lint-deploy: ## Check what deploys: image, Compose, Helm chart, systemd units, migrations
 	scripts/lint-deploy

@@ -31,6 +31,7 @@ pub(crate) mod ranks;
 pub mod recovery;
 pub mod runs;
 pub(crate) mod saved_searches;
+pub(crate) mod schedules;
 pub mod users;
 pub(crate) mod versions;
 pub mod votes;

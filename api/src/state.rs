@@ -9,7 +9,7 @@ use opb_core::{
     leaderboards,
     mail::Outbox,
     outbound::OutboundPolicy,
-    runs,
+    runs::{self, RunRules},
     sealing::MasterKey,
 };
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
@@ -40,10 +40,8 @@ pub struct Shared {
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
     pub(crate) behind_tls: bool,
-    /// The quota of users that are no administrators and have none of their own.
-    pub(crate) user_daily_budget_microusd: i64,
+    pub(crate) rules: RunRules,
     pub(crate) public_url: Option<Url>,
-    pub(crate) require_verified_email: bool,
     pub(crate) oidc: Oidc,
     pub(crate) hides_metrics: bool,
     /// How many more searches may run at once.
@@ -74,7 +72,7 @@ impl AppState {
             }),
             _ => None,
         };
-        if settings.require_verified_email && outbox.is_none() {
+        if settings.rules.require_verified_email && outbox.is_none() {
             anyhow::bail!(
                 "--require-verified-email needs --smtp-url: without mail nobody can verify an address"
             );
@@ -106,10 +104,9 @@ impl AppState {
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             outbound: Arc::clone(&settings.outbound),
-            user_daily_budget_microusd: settings.user_daily_budget,
+            rules: settings.rules.clone(),
             behind_tls: settings.behind_tls,
             public_url,
-            require_verified_email: settings.require_verified_email,
             oidc,
             hides_metrics: settings.hides_metrics,
             searches: Semaphore::new(SEARCHES_AT_ONCE),

@@ -2,9 +2,11 @@
 
 mod comparison;
 mod leaderboard;
+mod schedules;
 
 pub use comparison::{comparison, flips};
 pub use leaderboard::{effects, history, leaderboard, overall};
+pub use schedules::{schedule, schedules};
 
 use std::io::IsTerminal as _;
 

@@ -8,5 +8,6 @@ mod leases;
 mod library;
 mod mending;
 mod publishing;
+mod schedules;
 mod sealing;
 mod submitting;
