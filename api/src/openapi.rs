@@ -86,6 +86,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::saved_searches::routes())
         .merge(routes::benchmarks::routes())
         .merge(routes::models::routes())
+        .merge(routes::prices::routes())
         .merge(routes::runs::routes())
         .merge(routes::control::routes())
         .merge(routes::events::routes())

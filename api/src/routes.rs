@@ -25,6 +25,7 @@ pub mod me;
 pub mod models;
 pub mod operations;
 pub mod preferences;
+pub(crate) mod prices;
 pub(crate) mod profiles;
 pub(crate) mod prompts;
 pub(crate) mod ranks;

@@ -44,10 +44,7 @@ pub async fn fixture_models(pool: &PgPool) {
     let mut conn = pool.acquire().await.unwrap();
     let simulated = ProviderKind::Simulated;
     let provider = models::ensure_provider(&mut conn, "simulated", simulated, None).await;
-    let price = Price {
-        input_microusd_per_mtok: 150_000,
-        output_microusd_per_mtok: 600_000,
-    };
+    let price = Price::new(150_000, 600_000);
     let priced = models::set_price(&mut conn, provider.unwrap(), "strong", price).await;
     priced.unwrap();
 }

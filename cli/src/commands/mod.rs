@@ -11,6 +11,7 @@ mod import;
 mod leaderboard;
 mod migrate;
 mod postgres;
+mod prices;
 mod prompts;
 mod provider;
 mod run;
@@ -61,6 +62,7 @@ enum Command {
     Import(import::Import),
     Prompts(prompts::PromptsCommand),
     Provider(provider::ProviderCommand),
+    Prices(prices::Prices),
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
     Admin(admin::Admin),
@@ -92,6 +94,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Import(command) => alone(command.execute(json)),
         Command::Prompts(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
+        Command::Prices(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),
         Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),

@@ -31,7 +31,8 @@ pub const DOORBELL: &str = "opb_runs";
 
 pub use backlog::{Backlog, read_backlog};
 pub use budget::{
-    Reserved, Settlement, UpdateRun, cost_bound_microusd, output_limit, reserve, update_run,
+    ANTHROPIC_MAX_TOKENS, Reserved, Settlement, UpdateRun, cost_bound_microusd, output_limit,
+    reserve, update_run,
 };
 pub use cancel::cancel_run;
 pub use control::{pause_run, resume_run};

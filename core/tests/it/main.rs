@@ -7,6 +7,7 @@ mod estimating;
 mod leases;
 mod library;
 mod mending;
+mod prices;
 mod publishing;
 mod schedules;
 mod sealing;
