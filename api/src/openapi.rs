@@ -85,6 +85,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::saved_searches::routes())
         .merge(routes::benchmarks::routes())
         .merge(routes::models::routes())
+        .merge(routes::limits::routes())
         .merge(routes::runs::routes())
         .merge(routes::control::routes())
         .merge(routes::events::routes())

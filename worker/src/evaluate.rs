@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Worker,
-    call::call,
+    call::{Calls, call},
+    governor::CallSize,
     prepared::{PreparedModel, PreparedRun, Scorers},
     providers::{AnswerHint, Completion, CompletionRequest},
 };
@@ -113,16 +114,20 @@ async fn ask(
             seed: run.work.seed,
         },
     };
-    let max_attempts = worker.settings.max_attempts;
-    let called = call(
-        provider.as_ref(),
-        &model.governor,
-        &model.labels,
-        &request,
-        max_attempts,
+    let calls = Calls {
+        provider: provider.as_ref(),
+        governor: &model.governor,
+        labels: &model.labels,
+        caller: run.caller,
+        size: CallSize {
+            input_bytes: messages.iter().map(|message| message.content.len()).sum(),
+            price: model.price,
+            output_limit: model.output_limit,
+        },
+        max_attempts: worker.settings.max_attempts,
         halt,
-    )
-    .await;
+    };
+    let called = call(calls, &request).await;
     let attempts = i16::try_from(called.attempts).unwrap_or(i16::MAX);
     let Some(result) = called.result else {
         return Evaluated {

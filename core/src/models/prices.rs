@@ -43,6 +43,14 @@ pub fn cost_microusd(price: Price, input_tokens: i64, output_tokens: i64) -> i64
     i64::try_from(cost).unwrap_or(i64::MAX)
 }
 
+/// `$1.00`, `$0.997`: cents, and more digits where there are more.
+#[must_use]
+pub fn dollars(microusd: i64) -> String {
+    let rest = format!("{:06}", microusd % 1_000_000);
+    let digits = rest.trim_end_matches('0').len().max(2);
+    format!("${}.{}", microusd / 1_000_000, &rest[..digits])
+}
+
 /// Sets the price of a provider's model.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 mod guard_tests;
 mod http;
 mod openai;
+mod rate_headers;
 mod simulated;
 mod stream;
 
@@ -16,6 +17,7 @@ use secrecy::SecretString;
 use crate::WorkerSettings;
 
 pub(crate) use http::HttpClient;
+pub(crate) use rate_headers::{Announced, Left};
 
 /// A model that can be asked.
 pub(crate) trait Provider: Send + Sync {
@@ -104,6 +106,8 @@ pub(crate) enum CallErrorKind {
     Refused,
     /// The request could not be made at all.
     Request,
+    /// No call was made, because the provider has not answered for too long.
+    Down,
 }
 
 impl CallError {
@@ -140,7 +144,21 @@ impl CallErrorKind {
             Self::Credential => "credential",
             Self::Refused => "refused",
             Self::Request => "request",
+            Self::Down => "down",
         }
+    }
+
+    /// True when a provider that is down makes calls fail like this.
+    pub(crate) fn is_silence(self) -> bool {
+        matches!(
+            self,
+            Self::Overloaded | Self::Server | Self::Connect | Self::Read | Self::Timeout
+        )
+    }
+
+    /// True when what was asked cannot be the reason.
+    pub(crate) fn is_blameless(self) -> bool {
+        matches!(self, Self::Overloaded | Self::Connect)
     }
 
     /// True when asking again may help.
@@ -153,9 +171,12 @@ impl CallErrorKind {
             | Self::Read
             | Self::Timeout
             | Self::Protocol => true,
-            Self::Forbidden | Self::TooLarge | Self::Credential | Self::Refused | Self::Request => {
-                false
-            }
+            Self::Forbidden
+            | Self::TooLarge
+            | Self::Credential
+            | Self::Refused
+            | Self::Request
+            | Self::Down => false,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Workers on a real Postgres: whatever happens to them, every evaluation is recorded exactly once.
 
 mod budgets;
+mod fairness;
 mod harness;
 mod killed;
+mod limits;
+mod outage;
 mod pausing;
 mod reopened;
 mod runs;
