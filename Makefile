@@ -114,6 +114,10 @@ bench-search: opb ## Measure the library's search on 100,000 prompts: 20 readers
 bench-engine: opb ## Measure the engine beside a bare client: evaluations a second, CPU seconds, memory
 	python3 scripts/bench-engine.py
 
+.PHONY: bench-rpm
+bench-rpm: build ## Measure how 1, 4 and 16 workers use a limit of 600 requests a minute, and how often they are refused
+	python3 scripts/bench-rpm.py
+
 .PHONY: clean-data
 clean-data: ## Delete the local bank's data, after asking
 	@scripts/clean-data

@@ -8,4 +8,5 @@ mod library;
 mod mending;
 mod publishing;
 mod sealing;
+mod sharing;
 mod submitting;

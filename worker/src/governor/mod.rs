@@ -323,6 +323,13 @@ impl Governor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn publish_breaker(&self, is_open: bool) {
+        METRICS
+            .breaker_open
+            .with_label_values(&self.labels.both())
+            .set(is_open.into());
+    }
+
     /// Changes the bound, and what the metrics say of it.
     fn set_bound(&self, state: &mut State, bound: f64) {
         #[expect(clippy::cast_possible_truncation, reason = "bounds are small numbers")]

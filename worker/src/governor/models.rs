@@ -148,6 +148,7 @@ impl Governor {
             whole,
         };
         governor.set_bound(&mut governor.lock(), FIRST_BOUND.min(max));
+        governor.publish_breaker(false);
         governor
     }
 }

@@ -125,7 +125,7 @@ impl Permit {
                 provider.model = governor.subject,
                 "a model does not answer, its calls stop"
             );
-            publish_breaker(&governor, 1);
+            governor.publish_breaker(true);
         }
         // Whoever tries whether the provider is back may itself be what it cannot stand.
         is_down && (ending.is_blameless || !self.is_probe)
@@ -137,7 +137,9 @@ impl Permit {
                 provider.model = self.governor.subject,
                 "a model answers again, its calls go on"
             );
-            publish_breaker(&self.governor, 0);
+            self.governor.publish_breaker(false);
+            // What it bore before says little about what it bears now, and going up in steps of one takes long.
+            state.doubling = true;
         }
         state.breaker.answered();
     }
@@ -200,11 +202,4 @@ impl Drop for Permit {
         }
         self.governor.dispatch();
     }
-}
-
-fn publish_breaker(governor: &Governor, is_open: i64) {
-    METRICS
-        .breaker_open
-        .with_label_values(&governor.labels.both())
-        .set(is_open);
 }

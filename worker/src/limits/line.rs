@@ -66,7 +66,9 @@ enum Turn {
 }
 
 impl Limit {
-    pub(super) fn join_line(self: &Arc<Self>, need: Need,
+    pub(super) fn join_line(
+        self: &Arc<Self>,
+        need: Need,
         passes: oneshot::Sender<(Instant, Passed)>,
     ) {
         let mut line = lock(&self.line);

@@ -59,7 +59,14 @@ async fn a_short_run_does_not_wait_for_a_long_one_of_somebody_else() {
     let owner = fixtures::library(conn, 100).await;
     let other = another(conn).await;
     stand_in::start(conn, Duration::from_millis(50), None).await;
-    let settings = ["--concurrency", "4", "--shards", "4", "--allow-outbound", "127.0.0.1"];
+    let settings = [
+        "--concurrency",
+        "4",
+        "--shards",
+        "4",
+        "--allow-outbound",
+        "127.0.0.1",
+    ];
     let worker = RunningWorker::start(&db, &settings);
     let took = async |conn: &mut PgConnection| {
         let began = Instant::now();
@@ -92,7 +99,14 @@ async fn priorities_are_heeded_and_nothing_starves() {
     stand_in::start(conn, Duration::from_millis(20), None).await;
     let low = submit(conn, &owner, 4, -2, None).await;
     let high = submit(conn, &other, 4, 1, None).await;
-    let settings = ["--concurrency", "4", "--shards", "12", "--allow-outbound", "127.0.0.1"];
+    let settings = [
+        "--concurrency",
+        "4",
+        "--shards",
+        "12",
+        "--allow-outbound",
+        "127.0.0.1",
+    ];
     let worker = RunningWorker::start(&db, &settings);
     let high = wait_for(&db, &other, high.id, |run| run.state.has_ended()).await;
     let meanwhile = find_run(conn, Some(&owner), low.id).await.unwrap();

@@ -88,8 +88,16 @@ async fn calls_stop_before_the_limit_of_the_day_and_go_on_when_it_is_raised() {
     let run = wait_for(&db, &owner, run.id, |run| run.waiting_reason.is_some()).await;
     let reason = run.waiting_reason.clone().unwrap();
     assert!(reason.contains("limit of $1.00 a day"), "{reason}");
-    assert!(books.billed_microusd() <= 1_000_000, "{}", books.billed_microusd());
-    assert!(books.billed_microusd() > 800_000, "{}", books.billed_microusd());
+    assert!(
+        books.billed_microusd() <= 1_000_000,
+        "{}",
+        books.billed_microusd()
+    );
+    assert!(
+        books.billed_microusd() > 800_000,
+        "{}",
+        books.billed_microusd()
+    );
     update_limits(conn, "counted", &daily(100)).await.unwrap();
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;

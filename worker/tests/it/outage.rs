@@ -37,7 +37,10 @@ async fn a_run_waits_for_a_provider_that_is_down_and_records_no_error() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let tried = books.calls() - calls;
-    assert!((1..=8).contains(&tried), "{tried} calls were made meanwhile");
+    assert!(
+        (1..=8).contains(&tried),
+        "{tried} calls were made meanwhile"
+    );
     books.come_back();
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;
@@ -62,7 +65,11 @@ async fn a_run_ends_when_patience_does() {
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;
     assert_eq!((run.state, run.errors), (RunState::Failed, 80));
-    assert!(run.state_reason.contains("overloaded"), "{}", run.state_reason);
+    assert!(
+        run.state_reason.contains("overloaded"),
+        "{}",
+        run.state_reason
+    );
     assert!(books.calls() < 5 * 80, "calls stopped: {}", books.calls());
     assert_counted_once(&db, &run).await;
 }
