@@ -70,6 +70,11 @@ test-backup: prepare ## Back a working bank up, destroy it, restore it and compa
 	cargo build --locked --workspace --bins
 	scripts/test-backup
 
+.PHONY: test-schedules
+test-schedules: prepare ## Three schedulers, one killed, under a clock that jumps: every tick fires once
+	cargo build --locked --workspace --bins
+	scripts/test-schedules
+
 .PHONY: lint-deploy
 lint-deploy: ## Check what deploys: image, Compose, Helm chart, systemd units, migrations
 	scripts/lint-deploy
@@ -115,9 +120,21 @@ bench-simulate: opb ## Measure how many calls a second the simulated provider an
 bench-search: opb ## Measure the library's search on 100,000 prompts: 20 readers, p99 within 50 ms
 	scripts/bench-search
 
+.PHONY: bench-read
+bench-read: opb ## Measure the leaderboard at 2,000 requests a second while standings change: p99 within 10 ms
+	scripts/bench-read
+
+.PHONY: bench-standings
+bench-standings: opb ## Measure how soon a run of 1,000,000 evaluations has its standings: within 2 s of its end
+	scripts/bench-standings
+
 .PHONY: bench-engine
 bench-engine: opb ## Measure the engine beside a bare client: evaluations a second, CPU seconds, memory
 	python3 scripts/bench-engine.py
+
+.PHONY: bench-rpm
+bench-rpm: build ## Measure how 1, 4 and 16 workers use a limit of 600 requests a minute, and how often they are refused
+	python3 scripts/bench-rpm.py
 
 .PHONY: clean-data
 clean-data: ## Delete the local bank's data, after asking

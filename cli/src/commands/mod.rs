@@ -16,6 +16,7 @@ mod prompts;
 mod provider;
 mod run;
 mod runs;
+mod schedules;
 mod simulate;
 mod up;
 
@@ -57,6 +58,7 @@ enum Command {
     /// Make the evaluations of a run that ended in an error anew
     Retry(control::ControlRun),
     Extend(control::ExtendCommand),
+    Schedules(Box<schedules::SchedulesCommand>),
     Import(import::Import),
     Prompts(prompts::PromptsCommand),
     Provider(provider::ProviderCommand),
@@ -88,6 +90,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Resume(command) => alone(command.execute(json)),
         Command::Retry(command) => alone(command.execute("retry", json)),
         Command::Extend(command) => alone(command.execute(json)),
+        Command::Schedules(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
         Command::Prompts(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),

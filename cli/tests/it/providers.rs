@@ -33,6 +33,13 @@ fn providers_change_go_and_survive_a_new_master_key() {
     site.check(&["provider", "set-key", "second"], 2);
     let changed = site.check(&["provider", "set-key", "second", "--none", "--json"], 0);
     assert!(changed.json()["credential_hint"].is_null());
+    let limits =
+        |words: &[&str]| site.check(&[&["provider", "limits", "second"], words].concat(), 0);
+    assert!(limits(&[]).out.contains("second has no limits"));
+    let declared = limits(&["--requests-per-minute", "600", "--daily-dollars", "1.50"]);
+    assert!(declared.out.contains("600"), "{}", declared.out);
+    assert!(limits(&[]).out.contains("$1.50"));
+    assert_eq!(limits(&["--none", "--json"]).json(), serde_json::json!([]));
     add("third", "http://localhost:1/v1");
     let refused = [
         "provider",

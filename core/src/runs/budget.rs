@@ -15,7 +15,7 @@ use super::{Run, RunState, ShardLease, control, find_run};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    models::{Price, ProviderKind, Tokens, cost_microusd},
+    models::{Price, ProviderKind, Tokens, cost_microusd, dollars},
     template::MAX_OUTPUT_BYTES,
 };
 
@@ -301,13 +301,6 @@ pub(super) async fn check_bounded(
         }
     }
     Ok(())
-}
-
-/// `$1.00`, `$0.997`: cents, and more digits where there are more.
-pub(super) fn dollars(microusd: i64) -> String {
-    let rest = format!("{:06}", microusd % 1_000_000);
-    let digits = rest.trim_end_matches('0').len().max(2);
-    format!("${}.{}", microusd / 1_000_000, &rest[..digits])
 }
 
 /// How many of the bounds fit, in order, and what they sum up to.

@@ -1,6 +1,7 @@
 //! The domain on a real Postgres.
 
 mod backlog;
+mod boards;
 mod budgets;
 mod estimating;
 mod leases;
@@ -8,5 +9,7 @@ mod library;
 mod mending;
 mod prices;
 mod publishing;
+mod schedules;
 mod sealing;
+mod sharing;
 mod submitting;
