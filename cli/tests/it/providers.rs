@@ -68,7 +68,7 @@ fn providers_change_go_and_survive_a_new_master_key() {
     );
     assert!(!site.data().join("master-key.next").exists());
     // The API key of this machine is still good, and the credential opens: the provider is asked with it.
-    let _up = site.up(&[]);
+    let _up = site.up(&["--patience=0"]);
     let run = [
         "run",
         "--benchmark=capitals",
