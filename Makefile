@@ -13,6 +13,7 @@ export REAL_MODEL_DIR ?= ../shared/real-model
 export GSM8K_PATH ?= ../shared/datasets/gsm8k/test.jsonl
 # Absolute, since tests run in the folder of their crate.
 export PROMPTS_CHAT_PATH ?= $(abspath ../shared/datasets/prompts-chat/prompts.csv)
+export MODEL_PRICES_PATH ?= $(abspath ../shared/datasets/model-prices/model_prices_and_context_window.json)
 
 # More arguments for the test runner: make test NEXTEST_ARGS='-p opb-core stats'
 NEXTEST_ARGS ?=
@@ -51,6 +52,10 @@ test: prepare nextest ## Run every test against a Postgres of its own
 	cargo build --locked --workspace --all-targets
 	target/debug/opb postgres -- cargo nextest run --locked --workspace $(NEXTEST_ARGS)
 
+.PHONY: test-real
+test-real: prepare nextest ## Ask a real llama.cpp server what the contract tests of providers ask (optional; downloads about 130 MB)
+	scripts/test-real
+
 .PHONY: test-dialects
 test-dialects: opb ## Ask a real bank the examples of both inherited login APIs, with Python requests
 	scripts/test-dialects
@@ -64,6 +69,11 @@ test-ops: prepare ## Watch a bank with a real Prometheus and Alertmanager: rules
 test-backup: prepare ## Back a working bank up, destroy it, restore it and compare
 	cargo build --locked --workspace --bins
 	scripts/test-backup
+
+.PHONY: test-schedules
+test-schedules: prepare ## Three schedulers, one killed, under a clock that jumps: every tick fires once
+	cargo build --locked --workspace --bins
+	scripts/test-schedules
 
 .PHONY: lint-deploy
 lint-deploy: ## Check what deploys: image, Compose, Helm chart, systemd units, migrations
@@ -109,6 +119,14 @@ bench-simulate: opb ## Measure how many calls a second the simulated provider an
 .PHONY: bench-search
 bench-search: opb ## Measure the library's search on 100,000 prompts: 20 readers, p99 within 50 ms
 	scripts/bench-search
+
+.PHONY: bench-read
+bench-read: opb ## Measure the leaderboard at 2,000 requests a second while standings change: p99 within 10 ms
+	scripts/bench-read
+
+.PHONY: bench-standings
+bench-standings: opb ## Measure how soon a run of 1,000,000 evaluations has its standings: within 2 s of its end
+	scripts/bench-standings
 
 .PHONY: bench-engine
 bench-engine: opb ## Measure the engine beside a bare client: evaluations a second, CPU seconds, memory

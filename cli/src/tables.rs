@@ -1,15 +1,18 @@
 //! Tables for people. Whatever shows simulated results says so.
 
 mod comparison;
+mod leaderboard;
+mod schedules;
 
 pub use comparison::{comparison, flips};
+pub use leaderboard::{effects, history, leaderboard, overall};
+pub use schedules::{schedule, schedules};
 
 use std::io::IsTerminal as _;
 
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use opb_core::{
-    leaderboards::{Leaderboard, Standing},
-    models::{DeclaredLimits, Provider},
+    models::{CurrentPrice, DeclaredLimits, Preset, PriceSource, Provider, ProviderKind},
     runs::{Basis, Estimate, Interval, Run},
 };
 
@@ -17,49 +20,6 @@ use crate::{progress, text};
 
 /// The width of a table where there is no terminal to ask; wide enough for every leaderboard.
 const WIDTH: u16 = 160;
-
-/// A leaderboard with a heading.
-pub fn leaderboard(leaderboard: &Leaderboard) -> String {
-    let label = if leaderboard.simulated {
-        "SIMULATED leaderboard"
-    } else {
-        "Leaderboard"
-    };
-    let heading = format!(
-        "{label} of {} ({} items, intervals at {:.0} %)",
-        text::plain(&leaderboard.benchmark),
-        leaderboard.item_count,
-        leaderboard.confidence * 100.0
-    );
-    if leaderboard.standings.is_empty() {
-        return format!("{heading}\nno results yet");
-    }
-    let mut table = table(&[
-        "rank",
-        "prompt",
-        "model",
-        "score",
-        "$ per 1,000",
-        "p50 ms",
-        "p95 ms",
-        "errors",
-    ]);
-    for standing in &leaderboard.standings {
-        table.add_row(row(standing));
-    }
-    align_right(&mut table, &[0, 4, 5, 6, 7]);
-    let mut lines = vec![heading, table.to_string()];
-    lines.push(
-        "Entries whose ranks overlap cannot be told apart for sure by this many items.".to_owned(),
-    );
-    if leaderboard.simulated {
-        lines.push(
-            "SIMULATED: no model was called; these numbers say nothing about any real model."
-                .to_owned(),
-        );
-    }
-    lines.join("\n")
-}
 
 /// The limits of a provider.
 pub fn limits(declared: &[DeclaredLimits]) -> String {
@@ -135,16 +95,78 @@ pub fn runs(runs: &[Run]) -> String {
 pub fn providers(providers: &[Provider]) -> String {
     let mut table = table(&["name", "kind", "base URL", "credential"]);
     for provider in providers {
-        let kind = serde_json::to_value(provider.kind).ok();
         table.add_row(vec![
             text::plain(&provider.name),
-            kind.and_then(|kind| kind.as_str().map(str::to_owned))
-                .unwrap_or_default(),
+            name(provider.kind),
             text::plain(provider.base_url.as_deref().unwrap_or("-")),
             text::plain(provider.credential_hint.as_deref().unwrap_or("-")),
         ]);
     }
     table.to_string()
+}
+
+/// The presets.
+pub fn presets(presets: &[Preset]) -> String {
+    let mut table = table(&["name", "kind", "base URL", "credential"]);
+    for preset in presets {
+        table.add_row(vec![
+            text::plain(&preset.name),
+            name(preset.kind),
+            text::plain(&preset.base_url),
+            text::plain(preset.key_variable.as_deref().unwrap_or("-")),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The prices in force.
+pub fn prices(prices: &[CurrentPrice]) -> String {
+    let mut table = table(&[
+        "model",
+        "input",
+        "cached",
+        "output",
+        "reasoning",
+        "longest answer",
+        "source",
+    ]);
+    let dollars = |price: Option<i64>| price.map_or_else(|| "-".to_owned(), exact_dollars);
+    for price in prices {
+        let limit = price.max_output_tokens.map(i64::from);
+        table.add_row(vec![
+            format!(
+                "{}:{}",
+                text::plain(&price.provider),
+                text::plain(&price.model)
+            ),
+            exact_dollars(price.input_microusd_per_mtok),
+            dollars(price.cached_input_microusd_per_mtok),
+            exact_dollars(price.output_microusd_per_mtok),
+            dollars(price.reasoning_microusd_per_mtok),
+            limit.map_or_else(|| "-".to_owned(), text::count),
+            match price.source {
+                PriceSource::Shipped => "shipped".to_owned(),
+                PriceSource::Litellm => "litellm".to_owned(),
+                PriceSource::Hand => "set by hand".to_owned(),
+            },
+        ]);
+    }
+    align_right(&mut table, &[1, 2, 3, 4, 5]);
+    format!("{table}\nDollars per million tokens.")
+}
+
+/// Dollars to the last micro-dollar: prices of single tokens are small.
+fn exact_dollars(microusd: i64) -> String {
+    let rest = format!("{:06}", microusd % 1_000_000);
+    let digits = rest.trim_end_matches('0').len().max(2);
+    format!("{}.{}", microusd / 1_000_000, &rest[..digits])
+}
+
+/// The name of a kind, as the API spells it.
+fn name(kind: ProviderKind) -> String {
+    let name = serde_json::to_value(kind).ok();
+    name.and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// What a run would need, and how that is known.
@@ -221,34 +243,6 @@ pub fn run_summary(run: &Run) -> String {
         text::count(run.retries),
         text::run_cost(run)
     )
-}
-
-fn row(standing: &Standing) -> Vec<String> {
-    let mut model = text::plain(&standing.model);
-    if standing
-        .parameters
-        .as_object()
-        .is_some_and(|parameters| !parameters.is_empty())
-    {
-        model.push(' ');
-        model.push_str(&text::plain(&standing.parameters.to_string()));
-    }
-    vec![
-        text::rank(standing.rank_low, standing.rank_high),
-        text::plain(&standing.prompt),
-        model,
-        text::score(standing.score, standing.score_low, standing.score_high),
-        standing
-            .cost_per_1000_microusd
-            .map_or_else(|| "-".to_owned(), text::dollars),
-        text::millis(standing.latency_p50_ms),
-        text::millis(standing.latency_p95_ms),
-        format!(
-            "{}/{}",
-            text::count(standing.errors),
-            text::count(standing.evaluations)
-        ),
-    ]
 }
 
 fn table(headings: &[&str]) -> Table {

@@ -1,12 +1,15 @@
 //! The domain on a real Postgres.
 
 mod backlog;
+mod boards;
 mod budgets;
 mod estimating;
 mod leases;
 mod library;
 mod mending;
+mod prices;
 mod publishing;
+mod schedules;
 mod sealing;
 mod sharing;
 mod submitting;
