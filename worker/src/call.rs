@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    evaluate::cost,
     governor::{CallSize, Caller, Ending, Governor},
     limits::Used,
     providers::{CallError, CallErrorKind, Completion, CompletionRequest, Provider},
@@ -140,7 +139,7 @@ fn ending(kind: CallErrorKind, pause: Option<Duration>, is_first: bool) -> Endin
 /// What an answer took of declared limits.
 fn used(completion: &Completion, price: Option<Price>) -> Used {
     let counted = completion.input_tokens.zip(completion.output_tokens);
-    let cost = price.map_or(Some(0), |price| cost(price, completion));
+    let cost = price.map_or(Some(0), |price| completion.cost_microusd(price));
     Used {
         tokens: counted.map(|(input, output)| i64::from(input) + i64::from(output)),
         microusd: cost,

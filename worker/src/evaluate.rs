@@ -8,7 +8,6 @@ use std::{
 use opb_core::{
     benchmarks::StoredItem,
     metrics::{METRICS, ModelLabels},
-    models::{Price, Tokens, cost_microusd},
     runs::{EvaluationKey, NewEvaluation, ScoredLine},
     scorers::{Outcome, ScoreInput, combine},
     template::CompiledPrompt,
@@ -160,7 +159,9 @@ fn score(
     completion: Completion,
     attempts: i16,
 ) -> NewEvaluation {
-    let cost = model.price.and_then(|price| cost(price, &completion));
+    let cost = model
+        .price
+        .and_then(|price| completion.cost_microusd(price));
     // Neither Postgres nor a person can do anything with NUL characters, and a model may say them.
     let output = if completion.text.contains('\0') {
         completion.text.replace('\0', "\u{fffd}")
@@ -216,20 +217,6 @@ fn score(
         cost_microusd: cost,
         output: Some(output),
     }
-}
-
-/// What a completion cost, in micro-dollars; nothing when the provider did not count, or counted what has no price.
-pub(crate) fn cost(price: Price, completion: &Completion) -> Option<i64> {
-    if completion.surcharged {
-        return None;
-    }
-    let tokens = Tokens {
-        input: completion.input_tokens?.into(),
-        cached_input: completion.cached_input_tokens.unwrap_or(0).into(),
-        output: completion.output_tokens?.into(),
-        reasoning: completion.reasoning_tokens.unwrap_or(0).into(),
-    };
-    Some(cost_microusd(price, tokens))
 }
 
 fn line(scorer: &str, metric: Option<&str>, outcome: &Outcome) -> ScoredLine {

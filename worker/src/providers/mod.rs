@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures::future::BoxFuture;
 use opb_core::{
-    models::{ProviderKind, operator_key_variable},
+    models::{Price, ProviderKind, Tokens, cost_microusd, operator_key_variable},
     runs::RunModel,
     sealing::MasterKey,
     template::Message,
@@ -95,6 +95,22 @@ pub(crate) struct Completion {
     pub(crate) first_token_after: Option<Duration>,
     /// From the request to the last byte.
     pub(crate) latency: Duration,
+}
+
+impl Completion {
+    /// What it cost, in micro-dollars; nothing when the provider did not count, or counted what has no price.
+    pub(crate) fn cost_microusd(&self, price: Price) -> Option<i64> {
+        if self.surcharged {
+            return None;
+        }
+        let tokens = Tokens {
+            input: self.input_tokens?.into(),
+            cached_input: self.cached_input_tokens.unwrap_or(0).into(),
+            output: self.output_tokens?.into(),
+            reasoning: self.reasoning_tokens.unwrap_or(0).into(),
+        };
+        Some(cost_microusd(price, tokens))
+    }
 }
 
 /// Why a call failed.
