@@ -13,6 +13,7 @@ export REAL_MODEL_DIR ?= ../shared/real-model
 export GSM8K_PATH ?= ../shared/datasets/gsm8k/test.jsonl
 # Absolute, since tests run in the folder of their crate.
 export PROMPTS_CHAT_PATH ?= $(abspath ../shared/datasets/prompts-chat/prompts.csv)
+export MODEL_PRICES_PATH ?= $(abspath ../shared/datasets/model-prices/model_prices_and_context_window.json)
 
 # More arguments for the test runner: make test NEXTEST_ARGS='-p opb-core stats'
 NEXTEST_ARGS ?=
@@ -51,6 +52,10 @@ test: prepare nextest ## Run every test against a Postgres of its own
 	cargo build --locked --workspace --all-targets
 	target/debug/opb postgres -- cargo nextest run --locked --workspace $(NEXTEST_ARGS)
 
+.PHONY: test-real
+test-real: prepare nextest ## Ask a real llama.cpp server what the contract tests of providers ask (optional; downloads about 130 MB)
+	scripts/test-real
+
 .PHONY: test-dialects
 test-dialects: opb ## Ask a real bank the examples of both inherited login APIs, with Python requests
 	scripts/test-dialects
@@ -64,6 +69,11 @@ test-ops: prepare ## Watch a bank with a real Prometheus and Alertmanager: rules
 test-backup: prepare ## Back a working bank up, destroy it, restore it and compare
 	cargo build --locked --workspace --bins
 	scripts/test-backup
+
+.PHONY: test-schedules
+test-schedules: prepare ## Three schedulers, one killed, under a clock that jumps: every tick fires once
+	cargo build --locked --workspace --bins
+	scripts/test-schedules
 
 .PHONY: lint-deploy
 lint-deploy: ## Check what deploys: image, Compose, Helm chart, systemd units, migrations

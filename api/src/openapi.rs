@@ -32,6 +32,7 @@ use crate::{
         (name = "benchmarks", description = "Items and scorers"),
         (name = "models", description = "Providers and models"),
         (name = "runs", description = "Runs, their evaluations and their live events"),
+        (name = "schedules", description = "Runs that are submitted again and again"),
         (name = "comparisons", description = "Is B really better than A?"),
         (name = "leaderboards", description = "Ranks with intervals"),
         (name = "community", description = "Votes, rankings, blind preferences, favourites, comments, collections, profiles"),
@@ -85,9 +86,11 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::saved_searches::routes())
         .merge(routes::benchmarks::routes())
         .merge(routes::models::routes())
+        .merge(routes::prices::routes())
         .merge(routes::runs::routes())
         .merge(routes::control::routes())
         .merge(routes::events::routes())
+        .merge(routes::schedules::routes())
         .merge(routes::comparisons::routes())
         .merge(routes::leaderboards::routes())
         .merge(routes::votes::routes())

@@ -5,7 +5,9 @@ use std::{net::SocketAddr, str::FromStr, sync::Arc};
 use axum::http::{HeaderValue, Uri};
 use clap::Args;
 use ipnet::IpNet;
-use opb_core::{auth::Registration, mail::parse_public_url, outbound::OutboundPolicy};
+use opb_core::{
+    auth::Registration, mail::parse_public_url, outbound::OutboundPolicy, runs::RunRules,
+};
 use secrecy::SecretString;
 use url::Url;
 
@@ -39,9 +41,6 @@ pub struct ApiSettings {
     /// Address at which people reach this bank, as in `https://bank.example.org`; links in mails begin with it
     #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
     pub public_url: Option<Url>,
-    /// Only users who have verified their email address may start runs; administrators always may
-    #[arg(long, env = "OPB_REQUIRE_VERIFIED_EMAIL")]
-    pub require_verified_email: bool,
     /// While there is no administrator, whoever registers with this secret as invitation becomes one; it works once, even where registration is closed
     #[arg(
         long,
@@ -85,9 +84,6 @@ pub struct ApiSettings {
     /// So many registrations may come from one address before further ones must wait
     #[arg(long, env = "OPB_REGISTRATIONS_PER_ADDRESS", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub registrations_per_address: u32,
-    /// Micro-dollars that the runs of a user who is no administrator may cost in 24 hours, unless the user has a quota
-    #[arg(long, env = "OPB_USER_DAILY_BUDGET", value_name = "MICRO-DOLLARS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
-    pub user_daily_budget: i64,
     /// Networks of the proxies whose header `X-Forwarded-For` is believed, as in `10.0.0.0/8`; none by default
     #[arg(
         long,
@@ -96,6 +92,9 @@ pub struct ApiSettings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpNet>,
+    /// Who may start runs.
+    #[command(flatten)]
+    pub rules: RunRules,
     /// How mail is sent.
     #[command(flatten)]
     pub mail: MailSettings,

@@ -9,10 +9,11 @@ use opb_core::{
     leaderboards,
     mail::Outbox,
     outbound::OutboundPolicy,
-    runs,
+    runs::{self, RunRules},
     sealing::MasterKey,
 };
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -21,6 +22,10 @@ use crate::{ApiSettings, answers::Answers, oidc::Oidc, problem::Result, seats::S
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
+
+/// How many searches of the library run at once; more wait for their turn. A search is all computing: more of them at
+/// once make each slower, and would take every connection from everybody else.
+const SEARCHES_AT_ONCE: usize = 4;
 
 /// The fields of [`AppState`].
 pub struct Shared {
@@ -35,12 +40,12 @@ pub struct Shared {
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
     pub(crate) behind_tls: bool,
-    /// The quota of users that are no administrators and have none of their own.
-    pub(crate) user_daily_budget_microusd: i64,
+    pub(crate) rules: RunRules,
     pub(crate) public_url: Option<Url>,
-    pub(crate) require_verified_email: bool,
     pub(crate) oidc: Oidc,
     pub(crate) hides_metrics: bool,
+    /// How many more searches may run at once.
+    pub(crate) searches: Semaphore,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -67,7 +72,7 @@ impl AppState {
             }),
             _ => None,
         };
-        if settings.require_verified_email && outbox.is_none() {
+        if settings.rules.require_verified_email && outbox.is_none() {
             anyhow::bail!(
                 "--require-verified-email needs --smtp-url: without mail nobody can verify an address"
             );
@@ -99,12 +104,12 @@ impl AppState {
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             outbound: Arc::clone(&settings.outbound),
-            user_daily_budget_microusd: settings.user_daily_budget,
+            rules: settings.rules.clone(),
             behind_tls: settings.behind_tls,
             public_url,
-            require_verified_email: settings.require_verified_email,
             oidc,
             hides_metrics: settings.hides_metrics,
+            searches: Semaphore::new(SEARCHES_AT_ONCE),
             pool,
             master_key,
             stop,

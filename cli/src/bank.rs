@@ -263,7 +263,7 @@ fn spawn_parts(
     let BankSettings {
         mut api,
         mut worker,
-        scheduler,
+        mut scheduler,
         monitor,
         outbound,
         ..
@@ -272,6 +272,7 @@ fn spawn_parts(
     let outbound = Arc::new(outbound.local_policy());
     api.outbound = Arc::clone(&outbound);
     worker.outbound = outbound;
+    scheduler.rules = api.rules.clone();
     api.hides_metrics = monitor.monitor_listen.is_some();
     let mut parts = JoinSet::new();
     parts.spawn(async move {

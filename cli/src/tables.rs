@@ -2,15 +2,17 @@
 
 mod comparison;
 mod leaderboard;
+mod schedules;
 
 pub use comparison::{comparison, flips};
 pub use leaderboard::{effects, history, leaderboard, overall};
+pub use schedules::{schedule, schedules};
 
 use std::io::IsTerminal as _;
 
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use opb_core::{
-    models::Provider,
+    models::{CurrentPrice, Preset, PriceSource, Provider, ProviderKind},
     runs::{Basis, Estimate, Interval, Run},
 };
 
@@ -59,16 +61,78 @@ pub fn runs(runs: &[Run]) -> String {
 pub fn providers(providers: &[Provider]) -> String {
     let mut table = table(&["name", "kind", "base URL", "credential"]);
     for provider in providers {
-        let kind = serde_json::to_value(provider.kind).ok();
         table.add_row(vec![
             text::plain(&provider.name),
-            kind.and_then(|kind| kind.as_str().map(str::to_owned))
-                .unwrap_or_default(),
+            name(provider.kind),
             text::plain(provider.base_url.as_deref().unwrap_or("-")),
             text::plain(provider.credential_hint.as_deref().unwrap_or("-")),
         ]);
     }
     table.to_string()
+}
+
+/// The presets.
+pub fn presets(presets: &[Preset]) -> String {
+    let mut table = table(&["name", "kind", "base URL", "credential"]);
+    for preset in presets {
+        table.add_row(vec![
+            text::plain(&preset.name),
+            name(preset.kind),
+            text::plain(&preset.base_url),
+            text::plain(preset.key_variable.as_deref().unwrap_or("-")),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The prices in force.
+pub fn prices(prices: &[CurrentPrice]) -> String {
+    let mut table = table(&[
+        "model",
+        "input",
+        "cached",
+        "output",
+        "reasoning",
+        "longest answer",
+        "source",
+    ]);
+    let dollars = |price: Option<i64>| price.map_or_else(|| "-".to_owned(), exact_dollars);
+    for price in prices {
+        let limit = price.max_output_tokens.map(i64::from);
+        table.add_row(vec![
+            format!(
+                "{}:{}",
+                text::plain(&price.provider),
+                text::plain(&price.model)
+            ),
+            exact_dollars(price.input_microusd_per_mtok),
+            dollars(price.cached_input_microusd_per_mtok),
+            exact_dollars(price.output_microusd_per_mtok),
+            dollars(price.reasoning_microusd_per_mtok),
+            limit.map_or_else(|| "-".to_owned(), text::count),
+            match price.source {
+                PriceSource::Shipped => "shipped".to_owned(),
+                PriceSource::Litellm => "litellm".to_owned(),
+                PriceSource::Hand => "set by hand".to_owned(),
+            },
+        ]);
+    }
+    align_right(&mut table, &[1, 2, 3, 4, 5]);
+    format!("{table}\nDollars per million tokens.")
+}
+
+/// Dollars to the last micro-dollar: prices of single tokens are small.
+fn exact_dollars(microusd: i64) -> String {
+    let rest = format!("{:06}", microusd % 1_000_000);
+    let digits = rest.trim_end_matches('0').len().max(2);
+    format!("{}.{}", microusd / 1_000_000, &rest[..digits])
+}
+
+/// The name of a kind, as the API spells it.
+fn name(kind: ProviderKind) -> String {
+    let name = serde_json::to_value(kind).ok();
+    name.and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// What a run would need, and how that is known.

@@ -19,6 +19,7 @@ pub mod models;
 pub mod outbound;
 pub mod queue;
 pub mod runs;
+pub mod schedules;
 pub mod scorers;
 pub mod sealing;
 pub mod stats;

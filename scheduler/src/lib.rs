@@ -1,17 +1,26 @@
 //! The scheduler: what happens because time passes. Any number of schedulers may run against one database.
 //!
-//! A tick does housekeeping: leases that ran out, queue rows that got lost, runs that nobody finished.
-//! It also reads the backlog, for the metrics. Beside it, the standings of open runs are kept up to date. Every step is safe to run twice and at once, so no scheduler has to be the leader.
+//! Every second it settles what schedules have due; every few seconds it does housekeeping: leases that ran out, queue
+//! rows that got lost, runs that nobody finished. It also reads the backlog, for the metrics. Beside it, the standings of
+//! open runs are kept up to date.
+//! Every step is safe to run twice and at once, so no scheduler has to be the leader, and the database's clock decides.
 
 mod standings;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use opb_core::{metrics::METRICS, runs};
+use opb_core::{
+    metrics::METRICS,
+    runs::{self, RunRules},
+    schedules,
+};
 use sqlx::PgPool;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+
+/// How often schedules are looked at.
+const SCHEDULE_POLL: Duration = Duration::from_secs(1);
 
 /// Settings of a scheduler.
 #[derive(Debug, Clone, Args)]
@@ -20,6 +29,9 @@ pub struct SchedulerSettings {
     /// Seconds between two rounds of housekeeping
     #[arg(long, env = "OPB_HOUSEKEEPING", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub housekeeping: u64,
+    /// Who may start runs; set by whoever starts the scheduler, and the same as at the door.
+    #[arg(skip)]
+    pub rules: RunRules,
 }
 
 /// Runs a scheduler until `stop` is cancelled. Passing trouble with the database is waited out.
@@ -32,13 +44,23 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!("scheduler started");
-    let interval = Duration::from_secs(settings.housekeeping);
-    let refreshing = tokio::spawn(standings::refresh(pool.clone(), interval, stop.clone()));
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let pause = Duration::from_secs(settings.housekeeping);
+    let refreshing = tokio::spawn(standings::refresh(pool.clone(), pause, stop.clone()));
+    tokio::join!(
+        keep_house_again_and_again(&pool, pause, &stop),
+        fire_again_and_again(&pool, &settings.rules, &stop)
+    );
+    // It has heard the token, too, and ends after the run that it is busy with.
+    refreshing.await?;
+    tracing::info!("scheduler stopped");
+    Ok(())
+}
+
+async fn keep_house_again_and_again(pool: &PgPool, pause: Duration, stop: &CancellationToken) {
+    let mut ticks = every(pause);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let timer = METRICS.housekeeping.duration.start_timer();
-        let kept = keep_house(&pool).await;
+        let kept = keep_house(pool).await;
         timer.observe_duration();
         if let Err(error) = kept {
             METRICS.housekeeping.failures.inc();
@@ -47,9 +69,40 @@ pub async fn run(
             METRICS.housekeeping.last_success.set(now_seconds());
         }
     }
-    // It has heard the token, too, and ends after the run that it is busy with.
-    refreshing.await?;
-    tracing::info!("scheduler stopped");
+}
+
+async fn fire_again_and_again(pool: &PgPool, rules: &RunRules, stop: &CancellationToken) {
+    let mut ticks = every(SCHEDULE_POLL);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = fire_all(pool, rules, stop).await {
+            tracing::warn!(error = ?error, "schedules could not be settled, trying again");
+        }
+    }
+}
+
+/// Ticks by a clock that nobody can change.
+fn every(pause: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Settles ticks until none is due.
+async fn fire_all(
+    pool: &PgPool,
+    rules: &RunRules,
+    stop: &CancellationToken,
+) -> opb_core::Result<()> {
+    let mut conn = pool.acquire().await?;
+    while !stop.is_cancelled() {
+        let Some(firing) = schedules::fire_due(&mut conn, rules).await? else {
+            return Ok(());
+        };
+        let state = firing.state.word();
+        METRICS.time.firings.with_label_values(&[state]).inc();
+        let late = (firing.fired_at - firing.due_at).as_seconds_f64();
+        METRICS.time.firing_delay.observe(late.max(0.0));
+    }
     Ok(())
 }
 

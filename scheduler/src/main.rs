@@ -5,12 +5,13 @@ use clap::Parser;
 use opb_core::{
     config::{self, DatabaseSettings, FileSettings, LogSettings},
     database,
+    runs::RunRules,
 };
 use opb_monitor::MonitorSettings;
 use opb_scheduler::SchedulerSettings;
 use tokio_util::sync::CancellationToken;
 
-/// Does what has to happen because time passes: housekeeping.
+/// Does what has to happen because time passes: schedules and housekeeping.
 #[derive(Debug, Parser)]
 #[command(name = "opb-scheduler", version, about)]
 struct Program {
@@ -20,6 +21,8 @@ struct Program {
     database: DatabaseSettings,
     #[command(flatten)]
     scheduler: SchedulerSettings,
+    #[command(flatten)]
+    rules: RunRules,
     #[command(flatten)]
     monitor: MonitorSettings,
     #[command(flatten)]
@@ -36,6 +39,10 @@ async fn main() -> anyhow::Result<()> {
     database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();
     config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
-    let work = opb_scheduler::run(pool.clone(), program.scheduler, stop);
+    let settings = SchedulerSettings {
+        rules: program.rules,
+        ..program.scheduler
+    };
+    let work = opb_scheduler::run(pool.clone(), settings, stop);
     opb_monitor::beside(work, &program.monitor, pool).await
 }

@@ -42,10 +42,7 @@ pub async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
     let provider = ensure_provider(conn, "simulated", ProviderKind::Simulated, None).await;
     let provider = provider.expect("the provider is added");
     for (name, dollars) in [("strong", 3), ("balanced", 1), ("fast", 1), ("weak", 0)] {
-        let price = Price {
-            input_microusd_per_mtok: dollars * 1_000_000,
-            output_microusd_per_mtok: dollars * 5_000_000,
-        };
+        let price = Price::new(dollars * 1_000_000, dollars * 5_000_000);
         set_price(conn, provider, name, price)
             .await
             .expect("the price is set");

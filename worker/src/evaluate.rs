@@ -8,7 +8,7 @@ use std::{
 use opb_core::{
     benchmarks::StoredItem,
     metrics::{METRICS, ModelLabels},
-    models::cost_microusd,
+    models::{Price, Tokens, cost_microusd},
     runs::{EvaluationKey, NewEvaluation, ScoredLine},
     scorers::{Outcome, ScoreInput, combine},
     template::CompiledPrompt,
@@ -152,6 +152,7 @@ fn score(
     completion: Completion,
     attempts: i16,
 ) -> NewEvaluation {
+    let cost = model.price.and_then(|price| cost(price, &completion));
     // Neither Postgres nor a person can do anything with NUL characters, and a model may say them.
     let output = if completion.text.contains('\0') {
         completion.text.replace('\0', "\u{fffd}")
@@ -182,10 +183,6 @@ fn score(
         .iter()
         .zip(&results)
         .map(|((name, _), (_, metric, result))| line(name, *metric, &result.outcome));
-    let cost = model
-        .price
-        .zip(completion.input_tokens)
-        .zip(completion.output_tokens);
     #[expect(
         clippy::cast_possible_truncation,
         reason = "scores lie between 0 and 1 and are stored in four bytes"
@@ -205,11 +202,26 @@ fn score(
         latency_ms: Some(milliseconds(completion.latency)),
         first_token_ms: completion.first_token_after.map(milliseconds),
         input_tokens: completion.input_tokens,
+        cached_input_tokens: completion.cached_input_tokens,
         output_tokens: completion.output_tokens,
-        cost_microusd: cost
-            .map(|((price, input), output)| cost_microusd(price, input.into(), output.into())),
+        reasoning_tokens: completion.reasoning_tokens,
+        cost_microusd: cost,
         output: Some(output),
     }
+}
+
+/// What a completion cost, in micro-dollars; nothing when the provider did not count, or counted what has no price.
+fn cost(price: Price, completion: &Completion) -> Option<i64> {
+    if completion.surcharged {
+        return None;
+    }
+    let tokens = Tokens {
+        input: completion.input_tokens?.into(),
+        cached_input: completion.cached_input_tokens.unwrap_or(0).into(),
+        output: completion.output_tokens?.into(),
+        reasoning: completion.reasoning_tokens.unwrap_or(0).into(),
+    };
+    Some(cost_microusd(price, tokens))
 }
 
 fn line(scorer: &str, metric: Option<&str>, outcome: &Outcome) -> ScoredLine {

@@ -21,20 +21,17 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use clap::Args;
 use opb_core::{
     doorbell::Doorbell,
-    models::{Price, ProviderKind, ensure_provider, set_price},
+    models::{Price, ProviderKind, ensure_provider, find_preset, load_shipped_prices, set_price},
     outbound::OutboundPolicy,
     queue,
     sealing::MasterKey,
 };
 use secrecy::SecretString;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{governor::Governors, leases::Leases, prepared::PreparedRuns, providers::HttpClient};
-
-/// Where `OpenAI` is.
-pub(crate) const OPENAI_URL: &str = "https://api.openai.com/v1";
 
 /// Settings of a worker.
 #[derive(Debug, Clone, Args)]
@@ -61,7 +58,54 @@ pub struct WorkerSettings {
     /// Seconds that running calls get to finish when the worker is told to stop
     #[arg(long, env = "OPB_GRACE", value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub grace: u64,
-    /// Credential for the provider named `openai` at api.openai.com, used when none is stored for it
+    /// The operator's own credentials.
+    #[command(flatten)]
+    pub operator_keys: OperatorKeys,
+    /// Where calls may go; the public internet unless whoever starts the worker says more.
+    #[arg(skip)]
+    pub outbound: Arc<OutboundPolicy>,
+}
+
+/// The operator's own credentials. Each goes to the preset that it is for, and nowhere else.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Credentials")]
+pub struct OperatorKeys {
+    /// Credential for the provider `anthropic` at its own address, used when none is stored for it
+    #[arg(
+        long,
+        env = "ANTHROPIC_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub anthropic_api_key: Option<SecretString>,
+    /// Credential for the provider `deepseek` at its own address, used when none is stored for it
+    #[arg(
+        long,
+        env = "DEEPSEEK_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub deepseek_api_key: Option<SecretString>,
+    /// Credential for the provider `gemini` at its own address, used when none is stored for it
+    #[arg(
+        long,
+        env = "GEMINI_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub gemini_api_key: Option<SecretString>,
+    /// Credential for the provider `groq` at its own address, used when none is stored for it
+    #[arg(long, env = "GROQ_API_KEY", value_name = "KEY", hide_env_values = true)]
+    pub groq_api_key: Option<SecretString>,
+    /// Credential for the provider `mistral` at its own address, used when none is stored for it
+    #[arg(
+        long,
+        env = "MISTRAL_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub mistral_api_key: Option<SecretString>,
+    /// Credential for the provider `openai` or `openai-responses` at its own address, used when none is stored for it
     #[arg(
         long,
         env = "OPENAI_API_KEY",
@@ -69,9 +113,40 @@ pub struct WorkerSettings {
         hide_env_values = true
     )]
     pub openai_api_key: Option<SecretString>,
-    /// Where calls may go; the public internet unless whoever starts the worker says more.
-    #[arg(skip)]
-    pub outbound: Arc<OutboundPolicy>,
+    /// Credential for the provider `openrouter` at its own address, used when none is stored for it
+    #[arg(
+        long,
+        env = "OPENROUTER_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub openrouter_api_key: Option<SecretString>,
+    /// Credential for the provider `together` at its own address, used when none is stored for it
+    #[arg(
+        long,
+        env = "TOGETHER_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub together_api_key: Option<SecretString>,
+}
+
+impl OperatorKeys {
+    /// The credential of a variable of the environment.
+    fn of(&self, variable: &str) -> Option<&SecretString> {
+        let key = match variable {
+            "ANTHROPIC_API_KEY" => &self.anthropic_api_key,
+            "DEEPSEEK_API_KEY" => &self.deepseek_api_key,
+            "GEMINI_API_KEY" => &self.gemini_api_key,
+            "GROQ_API_KEY" => &self.groq_api_key,
+            "MISTRAL_API_KEY" => &self.mistral_api_key,
+            "OPENAI_API_KEY" => &self.openai_api_key,
+            "OPENROUTER_API_KEY" => &self.openrouter_api_key,
+            "TOGETHER_API_KEY" => &self.together_api_key,
+            _ => return None,
+        };
+        key.as_ref()
+    }
 }
 
 impl WorkerSettings {
@@ -151,7 +226,8 @@ pub async fn run(
     Ok(())
 }
 
-/// Makes sure that the built-in providers are known: the simulation with its models and prices, and `OpenAI`.
+/// Makes sure that the built-in providers are known, the simulation with its models and prices and `OpenAI`, and the
+/// published prices that come with the program.
 ///
 /// # Errors
 /// The database does not answer.
@@ -161,12 +237,14 @@ pub async fn seed_providers(conn: &mut PgConnection) -> opb_core::Result<()> {
         .iter()
         .filter(|model| model.purpose == simulation::Purpose::Text)
     {
-        let price = Price {
-            input_microusd_per_mtok: model.input_price_microusd,
-            output_microusd_per_mtok: model.output_price_microusd,
-        };
+        let price = Price::new(model.input_price_microusd, model.output_price_microusd);
         set_price(conn, simulated, model.name, price).await?;
     }
-    ensure_provider(conn, "openai", ProviderKind::Openai, Some(OPENAI_URL)).await?;
+    if let Some(openai) = find_preset("openai") {
+        ensure_provider(conn, &openai.name, openai.kind, Some(&openai.base_url)).await?;
+    }
+    let mut tx = conn.begin().await?;
+    load_shipped_prices(&mut tx).await?;
+    tx.commit().await?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use opb_core::{
     scorers::{Scorer, ScorerSpec},
     template::{CompiledPrompt, TemplateError},
 };
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -24,6 +25,9 @@ pub(crate) type PreparedRuns = Mutex<HashMap<Uuid, Arc<PreparedRun>>>;
 
 /// So many runs are kept ready; the number bounds memory, and a run that falls out is made ready again.
 const KEPT: usize = 32;
+
+/// More than any provider is known to add for tools and schemas, in tokens.
+const INSTRUCTIONS_TOKENS: usize = 1_000;
 
 /// A run with everything that its evaluations share.
 pub(crate) struct PreparedRun {
@@ -123,7 +127,7 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
             governor: worker.governors.of(&model.provider.name),
             price: model.price,
             output_limit: model.output_limit,
-            parameters_bytes: serde_json::to_string(&model.parameters).map_or(0, |text| text.len()),
+            parameters_bytes: paid_bytes(&model.parameters),
             labels: METRICS.model(&model.provider.name, &model.name),
         }
     });
@@ -135,6 +139,15 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
         ),
         work,
     })
+}
+
+/// Bytes of the parameters that may cost tokens. For tools and schemas providers add instructions of their own.
+fn paid_bytes(parameters: &Map<String, Value>) -> usize {
+    let instructed = ["tools", "toolConfig", "response_format", "output_config"]
+        .iter()
+        .any(|name| parameters.contains_key(*name));
+    let sent = serde_json::to_string(parameters).map_or(0, |text| text.len());
+    sent + if instructed { INSTRUCTIONS_TOKENS } else { 0 }
 }
 
 fn provider(worker: &Worker, model: &RunModel) -> Result<Arc<dyn Provider>, String> {

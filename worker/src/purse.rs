@@ -14,14 +14,15 @@ pub(crate) fn bound_microusd(run: &PreparedRun, item: &PreparedItem, key: Evalua
     let Some((prompt, model)) = run.column(key) else {
         return 0;
     };
-    let (Ok(_), Ok(messages)) = (&model.provider, prompt.render(&item.vars)) else {
+    let (Ok(provider), Ok(messages)) = (&model.provider, prompt.render(&item.vars)) else {
         return 0;
     };
     let (Some(price), Some(output_limit)) = (model.price, model.output_limit) else {
         return 0; // Such a model has no provider under a budget.
     };
-    let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-    let request_bytes = bytes + model.parameters_bytes;
+    let said: usize = messages.iter().map(|message| message.content.len()).sum();
+    let sent = provider.paid_bytes(&messages).unwrap_or(said);
+    let request_bytes = sent + model.parameters_bytes;
     cost_bound_microusd(price, output_limit, request_bytes, messages.len())
 }
 

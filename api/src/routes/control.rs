@@ -44,7 +44,7 @@ async fn update_run(
 ) -> Result<Answer<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::update_run(&mut tx, &user, run, &body).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok(Answer(run))
 }
@@ -91,7 +91,7 @@ async fn resume_run(
 ) -> Result<Answer<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::resume_run(&mut tx, &user, run).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok(Answer(run))
 }
@@ -116,7 +116,7 @@ async fn retry_run(
 ) -> Result<(StatusCode, Answer<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::retry_run(&mut tx, &user, run).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
@@ -143,7 +143,7 @@ async fn extend_run(
 ) -> Result<(StatusCode, Answer<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::extend_run(&mut tx, &user, run, &body).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }

@@ -2,15 +2,15 @@
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
-    Error,
+    Error, FieldError,
     library::Page,
     models::{
-        self, CredentialChange, Model, ModelPrice, NewProvider, Provider, ProviderChange,
-        ProviderKind,
+        self, CredentialChange, Model, NewProvider, Preset, Provider, ProviderChange, ProviderKind,
     },
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -24,18 +24,30 @@ use crate::{
     secret,
 };
 
-/// What a new provider needs.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+/// What a new provider needs: a preset, or a kind and what that asks for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateProvider {
-    /// Lower-case letters, digits, dashes and underscores: the name before the colon in `provider:model`.
-    pub name: String,
-    /// How it is spoken to.
-    pub kind: ProviderKind,
-    /// `http://…/v1` or `https://…/v1`; none for the simulation.
+    /// Lower-case letters, digits, dashes and underscores: the name before the colon in `provider:model`. With a preset,
+    /// its name unless another is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The name of a preset, which gives kind and address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// How it is spoken to; with a preset, as that says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ProviderKind>,
+    /// `http://…/v1` or `https://…/v1`; with a preset, its own unless another is given; none for what is not called at
+    /// all; for Bedrock, that of the region unless another is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
-    /// Sent as a bearer token; stored sealed and never shown again.
+    /// What the kind needs beyond that: `api_version` for Azure, `region` for Bedrock, `request`, `text` and more for
+    /// `http`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub settings: Map<String, Value>,
+    /// Sent in the header that the kind asks for; stored sealed and never shown again.
     #[serde(
         default,
         with = "secret::optional",
@@ -45,6 +57,55 @@ pub struct CreateProvider {
     pub credential: Option<SecretString>,
 }
 
+impl CreateProvider {
+    /// The provider that is asked for.
+    fn resolve(self) -> opb_core::Result<NewProvider> {
+        let preset = self.preset.as_deref().map(|name| {
+            models::find_preset(name).ok_or_else(|| {
+                let names: Vec<String> = models::presets()
+                    .into_iter()
+                    .map(|preset| preset.name)
+                    .collect();
+                Error::invalid(
+                    "preset",
+                    format!("is unknown; there are: {}", names.join(", ")),
+                )
+            })
+        });
+        let preset = preset.transpose()?;
+        let mut missing = Vec::new();
+        let name = self
+            .name
+            .or(preset.as_ref().map(|preset| preset.name.clone()));
+        if name.is_none() {
+            missing.push(FieldError::new("name", "is missing"));
+        }
+        let kind = match (self.kind, &preset) {
+            (Some(kind), Some(preset)) if kind != preset.kind => {
+                let message = "is not the preset's; leave one of the two out";
+                return Err(Error::invalid("kind", message));
+            }
+            (kind, preset) => kind.or(preset.as_ref().map(|preset| preset.kind)),
+        };
+        if kind.is_none() {
+            missing.push(FieldError::new(
+                "kind",
+                "is missing; give a kind or a preset",
+            ));
+        }
+        let (Some(name), Some(kind)) = (name, kind) else {
+            return Err(Error::Invalid(missing));
+        };
+        Ok(NewProvider {
+            name,
+            kind,
+            base_url: self.base_url.or(preset.map(|preset| preset.base_url)),
+            settings: self.settings,
+            credential: self.credential,
+        })
+    }
+}
+
 /// What to change about a provider; what is absent stays.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +113,10 @@ pub struct UpdateProvider {
     /// Its new address. When scheme, host or port change, `credential` must be given too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
+    /// All of its new settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub settings: Option<Map<String, Value>>,
     /// Its new credential; null removes the one it has.
     #[serde(
         default,
@@ -66,11 +131,12 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_providers, create_provider))
         .routes(routes!(update_provider, delete_provider))
-        .routes(routes!(update_price))
+        .routes(routes!(list_presets))
         .routes(routes!(list_models))
 }
 
-/// All providers, by name. Where they are, and the ends of their credentials, are shown to administrators only.
+/// All providers, by name. Where they are, their settings, and the ends of their credentials are shown to administrators
+/// only.
 #[utoipa::path(
     get,
     path = "/api/v1/providers",
@@ -89,6 +155,7 @@ async fn list_providers(
     if !user.is_admin() {
         for provider in &mut providers {
             provider.base_url = None;
+            provider.settings = None;
             provider.credential_hint = None;
         }
     }
@@ -118,12 +185,7 @@ async fn create_provider(
     if !user.is_admin() {
         return Err(Error::Forbidden("only administrators can add providers").into());
     }
-    let new = NewProvider {
-        name: body.name,
-        kind: body.kind,
-        base_url: body.base_url,
-        credential: body.credential,
-    };
+    let new = body.resolve()?;
     let mut conn = state.conn().await?;
     let provider =
         models::create_provider(&mut conn, &state.master_key, &state.outbound, new).await?;
@@ -156,6 +218,7 @@ async fn update_provider(
     }
     let change = ProviderChange {
         base_url: body.base_url,
+        settings: body.settings,
         credential: body.credential,
     };
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
@@ -191,32 +254,16 @@ async fn delete_provider(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sets the price of a provider's model. For administrators. Runs that a worker has begun go on with the price they
-/// began with.
+/// The well-known providers, by name: what `preset` may say when one is added.
 #[utoipa::path(
-    put,
-    path = "/api/v1/providers/{name}/prices",
+    get,
+    path = "/api/v1/presets",
     tag = "models",
-    params(("name" = String, Path, description = "The provider's name")),
-    request_body = ModelPrice,
-    security(("bearer" = [])),
-    responses(
-        (status = 200, description = "The price that is set", body = ModelPrice),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
-    )
+    security((), ("bearer" = [])),
+    responses((status = 200, description = "All presets", body = Vec<Preset>))
 )]
-async fn update_price(
-    State(state): State<AppState>,
-    Authenticated(user): Authenticated,
-    Path(name): Path<String>,
-    Json(body): Json<ModelPrice>,
-) -> Result<Answer<ModelPrice>> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can set prices").into());
-    }
-    let mut conn = state.conn().await?;
-    models::update_price(&mut conn, &name, &body).await?;
-    Ok(Answer(body))
+async fn list_presets(Viewer(_viewer): Viewer) -> Answer<Vec<Preset>> {
+    Answer(models::presets())
 }
 
 /// All models that were ever used, with their prices, by name.

@@ -95,13 +95,13 @@ async fn create_run(
 ) -> Result<impl IntoResponse> {
     let key = idempotency_key(&headers)?;
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    if state.require_verified_email {
+    if state.rules.require_verified_email {
         auth::require_verified_email(&mut tx, &user)
             .await
             .map_err(|error| Refusal::from(error).with_code("email_not_verified"))?;
     }
     let run = runs::submit_run(&mut tx, &user, &body, key).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.user_daily_budget_microusd).await?;
+    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
     tx.commit().await.map_err(Error::Database)?;
     let address = format!("/api/v1/runs/{}", run.id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, address)], Answer(run)))

@@ -200,3 +200,130 @@ async fn a_model_that_was_used_is_listed_with_its_price() {
     assert_eq!(models["items"][0]["simulated"], true);
     assert_eq!(models["items"][0]["input_microusd_per_mtok"], 150_000);
 }
+
+#[tokio::test]
+async fn a_preset_knows_kind_and_address() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let add = async |body: Value| server.post("/api/v1/providers", &admin, &body).await;
+    let groq = add(json!({"preset": "groq", "credential": "gsk-0123456789"})).await;
+    let groq = groq.expect(201);
+    assert_eq!(
+        (&groq["name"], &groq["kind"]),
+        (&json!("groq"), &json!("openai"))
+    );
+    assert_eq!(groq["base_url"], "https://api.groq.com/openai/v1");
+    let claude = add(json!({"preset": "anthropic", "name": "claude"}))
+        .await
+        .expect(201);
+    assert_eq!(
+        (&claude["name"], &claude["kind"]),
+        (&json!("claude"), &json!("anthropic"))
+    );
+    let presets = server.get("/api/v1/presets", "").await.expect(200);
+    let names = presets
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|preset| &preset["name"]);
+    assert!(names.clone().any(|name| name == "ollama"), "{presets}");
+    for (body, path) in [
+        (json!({"preset": "magic"}), "preset"),
+        (json!({"preset": "groq", "kind": "anthropic"}), "kind"),
+        (
+            json!({"kind": "openai", "base_url": "https://a.example"}),
+            "name",
+        ),
+        (json!({"name": "a"}), "kind"),
+        // The operator has not allowed this machine.
+        (json!({"preset": "ollama"}), "base_url"),
+    ] {
+        add(body).await.expect_problem(422, "invalid", Some(path));
+    }
+}
+
+#[tokio::test]
+async fn settings_are_checked_and_for_administrators_only() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let user = server.user("ada").await;
+    let settings = json!({"request": {"q": "{{ prompt }}"}, "text": "/answer"});
+    let body = json!({"name": "mine", "kind": "http", "base_url": "https://a.example/ask", "settings": settings});
+    let created = server
+        .post("/api/v1/providers", &admin, &body)
+        .await
+        .expect(201);
+    assert_eq!(created["settings"]["request"], settings["request"]);
+    let seen = server.get("/api/v1/providers", &user).await.expect(200);
+    assert_eq!(seen["items"][0]["settings"], Value::Null);
+    let change = json!({"settings": {"request": {"q": "always the same"}, "text": "/answer"}});
+    let refused = ask(&server, Method::PATCH, "mine", &admin, &change).await;
+    refused.expect_problem(422, "invalid", Some("settings.request"));
+    let change = json!({"settings": {"request": ["{{ messages }}"], "text": "/answer"}});
+    let changed = ask(&server, Method::PATCH, "mine", &admin, &change)
+        .await
+        .expect(200);
+    assert_eq!(changed["settings"]["request"], json!(["{{ messages }}"]));
+    assert_eq!(changed["base_url"], "https://a.example/ask");
+    for (kind, credential) in [("bedrock", "ID::TOKEN"), ("echo", "useless")] {
+        let mut body = json!({"name": "b", "kind": kind, "credential": credential});
+        if kind == "bedrock" {
+            body["settings"] = json!({"region": "eu-central-1"});
+        }
+        let refused = server.post("/api/v1/providers", &admin, &body).await;
+        refused.expect_problem(422, "invalid", Some("credential"));
+    }
+}
+
+#[tokio::test]
+async fn prices_are_imported_listed_and_set() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let user = server.user("ada").await;
+    let body = json!({"preset": "groq"});
+    server
+        .post("/api/v1/providers", &admin, &body)
+        .await
+        .expect(201);
+    let row = |input: Value| json!({"litellm_provider": "groq", "mode": "chat", "input_cost_per_token": input, "output_cost_per_token": 2e-6});
+    let file = json!({
+        "groq/a": row(json!(1e-6)), "groq/b": row(json!(5e-7)), "groq/wrong": row(json!(-1)),
+        "other": {"litellm_provider": "azure"}, "nothing": 7,
+    });
+    let import = server
+        .post("/api/v1/prices/import", &admin, &file)
+        .await
+        .expect(200);
+    insta::assert_json_snapshot!(import);
+    for wrong in [json!([]), json!("text"), json!(null)] {
+        let refused = server.post("/api/v1/prices/import", &admin, &wrong).await;
+        refused.expect_problem(422, "invalid", None);
+    }
+    let set = json!({"model": "a", "input_microusd_per_mtok": 3, "output_microusd_per_mtok": 4, "cached_input_microusd_per_mtok": 1});
+    ask(&server, Method::PUT, "groq/prices", &admin, &set)
+        .await
+        .expect(200);
+    let dear = json!({"model": "a", "input_microusd_per_mtok": 3, "output_microusd_per_mtok": 4, "cached_input_microusd_per_mtok": 5});
+    let refused = ask(&server, Method::PUT, "groq/prices", &admin, &dear).await;
+    refused.expect_problem(422, "invalid", Some("cached_input_microusd_per_mtok"));
+    let first = server
+        .get("/api/v1/prices?provider=groq&limit=1", &user)
+        .await
+        .expect(200);
+    assert_eq!(
+        (&first["items"][0]["model"], &first["items"][0]["source"]),
+        (&json!("a"), &json!("hand"))
+    );
+    let next = first["next_cursor"].as_str().unwrap();
+    let second = format!("/api/v1/prices?provider=groq&limit=1&cursor={next}");
+    let second = server.get(&second, &user).await.expect(200);
+    assert_eq!(
+        (&second["items"][0]["model"], &second["items"][0]["source"]),
+        (&json!("b"), &json!("litellm"))
+    );
+    let none = server
+        .get("/api/v1/prices?provider=nobody", &user)
+        .await
+        .expect(200);
+    assert_eq!(none["items"], json!([]));
+}

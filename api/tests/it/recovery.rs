@@ -416,7 +416,7 @@ async fn runs_can_be_kept_for_verified_users() {
     let mailbox = Mailbox::open().await;
     let server = Server::start_with(|settings| {
         send_to(mailbox.port)(settings);
-        settings.require_verified_email = true;
+        settings.rules.require_verified_email = true;
     })
     .await;
     let ada = server.user("ada").await;

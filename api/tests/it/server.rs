@@ -144,10 +144,7 @@ impl Server {
             models::ensure_provider(&mut conn, "simulated", ProviderKind::Simulated, None)
                 .await
                 .unwrap();
-        let price = Price {
-            input_microusd_per_mtok: 150_000,
-            output_microusd_per_mtok: 600_000,
-        };
+        let price = Price::new(150_000, 600_000);
         models::set_price(&mut conn, provider, "strong", price)
             .await
             .unwrap();

@@ -11,6 +11,7 @@ use opb_core::{
     benchmarks, community, library,
     models::{self, Price, ProviderKind},
     runs::{self, SubmitRun},
+    schedules,
     template::PromptBody,
 };
 use opb_testing::fixtures;
@@ -43,10 +44,7 @@ pub async fn fixture_models(pool: &PgPool) {
     let mut conn = pool.acquire().await.unwrap();
     let simulated = ProviderKind::Simulated;
     let provider = models::ensure_provider(&mut conn, "simulated", simulated, None).await;
-    let price = Price {
-        input_microusd_per_mtok: 150_000,
-        output_microusd_per_mtok: 600_000,
-    };
+    let price = Price::new(150_000, 600_000);
     let priced = models::set_price(&mut conn, provider.unwrap(), "strong", price).await;
     priced.unwrap();
 }
@@ -109,6 +107,8 @@ impl<'a> World<'a> {
             "private_collection" => self.collection(Visibility::Private).await,
             "judged_benchmark" => self.judged_benchmark().await,
             "preference" => self.preference().await,
+            "schedule" => self.schedule().await.to_string(),
+            "paused_schedule" => self.paused_schedule().await,
             unknown => panic!("there is no fixture `{unknown}`: add it to world.rs"),
         }
     }
@@ -276,6 +276,32 @@ impl<'a> World<'a> {
         let mut conn = self.conn().await;
         let run = runs::submit_run(&mut conn, &self.owner, &run, None).await;
         run.unwrap().id.to_string()
+    }
+
+    async fn schedule(&self) -> Uuid {
+        let new = schedules::NewSchedule {
+            name: "nightly".into(),
+            cron: "0 2 * * *".into(),
+            time_zone: "UTC".into(),
+            request: SubmitRun {
+                benchmark: self.benchmark(Visibility::Public).await,
+                prompts: vec![self.prompt(Visibility::Public).await],
+                ..fixtures::request(json!(["simulated:strong"]), 1)
+            },
+            catch_up: schedules::CatchUp::Once,
+            catch_up_limit: 1,
+            jitter_seconds: 0,
+        };
+        let mut conn = self.conn().await;
+        let made = schedules::create_schedule(&mut conn, &self.owner, &new).await;
+        made.unwrap().id
+    }
+
+    async fn paused_schedule(&self) -> String {
+        let schedule = self.schedule().await;
+        let mut conn = self.conn().await;
+        let paused = schedules::pause_schedule(&mut conn, &self.owner, schedule).await;
+        paused.unwrap().id.to_string()
     }
 
     /// A comment of the owner's on a prompt of the owner's.

@@ -11,10 +11,12 @@ mod import;
 mod leaderboard;
 mod migrate;
 mod postgres;
+mod prices;
 mod prompts;
 mod provider;
 mod run;
 mod runs;
+mod schedules;
 mod simulate;
 mod up;
 
@@ -56,9 +58,11 @@ enum Command {
     /// Make the evaluations of a run that ended in an error anew
     Retry(control::ControlRun),
     Extend(control::ExtendCommand),
+    Schedules(Box<schedules::SchedulesCommand>),
     Import(import::Import),
     Prompts(prompts::PromptsCommand),
     Provider(provider::ProviderCommand),
+    Prices(prices::Prices),
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
     Admin(admin::Admin),
@@ -86,9 +90,11 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Resume(command) => alone(command.execute(json)),
         Command::Retry(command) => alone(command.execute("retry", json)),
         Command::Extend(command) => alone(command.execute(json)),
+        Command::Schedules(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
         Command::Prompts(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
+        Command::Prices(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),
         Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),

@@ -1,17 +1,20 @@
 //! `opb provider`: where models are called.
 
+mod add;
+
 use std::io::Read as _;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
-use opb_api::routes::models::{CreateProvider, UpdateProvider};
+use clap::{Args, Subcommand};
+use opb_api::routes::models::UpdateProvider;
 use opb_core::{
     library::Page,
-    models::{CredentialChange, ModelPrice, Provider, ProviderKind},
+    models::{CredentialChange, ModelPrice, Provider},
 };
 use secrecy::SecretString;
 use serde_json::json;
 
+use self::add::{AddProvider, ListPresets};
 use super::{print, print_json};
 use crate::{
     client::{ClientSettings, segment},
@@ -31,40 +34,22 @@ pub struct ProviderCommand {
 enum Action {
     Add(AddProvider),
     List(ListProviders),
+    Presets(ListPresets),
     SetKey(SetKey),
     SetPrice(SetPrice),
     Remove(RemoveProvider),
-}
-
-/// Add a provider; its models are then called `NAME:model`
-#[derive(Debug, Args)]
-struct AddProvider {
-    /// The name: lower-case letters, digits, dashes and underscores
-    #[arg(value_name = "NAME")]
-    name: String,
-    /// Where it is, such as `http://127.0.0.1:8081/v1`
-    #[arg(long, env = "OPB_PROVIDER_BASE_URL", value_name = "URL")]
-    base_url: String,
-    /// How it is spoken to
-    #[arg(
-        long,
-        env = "OPB_PROVIDER_KIND",
-        value_name = "KIND",
-        value_enum,
-        default_value = "openai"
-    )]
-    kind: Kind,
-    #[command(flatten)]
-    credential: CredentialSource,
-    #[command(flatten)]
-    client: ClientSettings,
 }
 
 /// Where a credential comes from; never the command line, which other users of the machine can read.
 #[derive(Debug, Args)]
 struct CredentialSource {
     /// Name of the environment variable that holds the credential
-    #[arg(long, value_name = "VARIABLE", conflicts_with = "credential_stdin")]
+    #[arg(
+        long,
+        alias = "key-from-env",
+        value_name = "VARIABLE",
+        conflicts_with = "credential_stdin"
+    )]
     credential_env: Option<String>,
     /// Read the credential from standard input
     #[arg(long)]
@@ -101,6 +86,12 @@ struct SetPrice {
     /// Dollars per million output tokens
     #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
     output: i64,
+    /// Dollars per million input tokens that the provider had in its cache, if they are cheaper
+    #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
+    cached_input: Option<i64>,
+    /// Dollars per million output tokens that were spent on reasoning, if they cost something else
+    #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
+    reasoning: Option<i64>,
     /// The longest answer that the model can give, in tokens
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     max_output_tokens: Option<i32>,
@@ -125,46 +116,16 @@ struct ListProviders {
     client: ClientSettings,
 }
 
-/// How a provider that has an address is spoken to.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
-    /// The chat completions API of OpenAI, which many servers offer
-    Openai,
-}
-
 impl ProviderCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
             Action::Add(command) => command.execute(json).await,
             Action::List(command) => command.execute(json).await,
+            Action::Presets(command) => command.execute(json).await,
             Action::SetKey(command) => command.execute(json).await,
             Action::SetPrice(command) => command.execute(json).await,
             Action::Remove(command) => command.execute(json).await,
         }
-    }
-}
-
-impl AddProvider {
-    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
-        let credential = self.credential.read()?;
-        let Kind::Openai = self.kind;
-        let new = CreateProvider {
-            name: self.name,
-            kind: ProviderKind::Openai,
-            base_url: Some(self.base_url),
-            credential,
-        };
-        let provider: Provider = self
-            .client
-            .connect()?
-            .post("/api/v1/providers", &new)
-            .await?;
-        if json {
-            print_json(&provider)?;
-        } else {
-            print(&tables::providers(std::slice::from_ref(&provider)))?;
-        }
-        Ok(Outcome::Done)
     }
 }
 
@@ -221,6 +182,8 @@ impl SetPrice {
             model: self.model,
             input_microusd_per_mtok: self.input,
             output_microusd_per_mtok: self.output,
+            cached_input_microusd_per_mtok: self.cached_input,
+            reasoning_microusd_per_mtok: self.reasoning,
             max_output_tokens: self.max_output_tokens,
         };
         let path = format!("{}/prices", address(&self.name));

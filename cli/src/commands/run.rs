@@ -25,6 +25,21 @@ use crate::{
     4 the run is paused, 130 interrupted by Ctrl-C (the run goes on)."
 )]
 pub struct RunBenchmark {
+    #[command(flatten)]
+    request: RequestOptions,
+    /// Say what the run would need, and submit nothing
+    #[arg(long)]
+    estimate: bool,
+    /// Return as soon as the run is submitted
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// What to run.
+#[derive(Debug, Args)]
+pub struct RequestOptions {
     /// The benchmark: `slug`, or `slug@2` for one of its versions
     #[arg(long, short, env = "OPB_BENCHMARK", value_name = "SLUG")]
     benchmark: String,
@@ -72,20 +87,12 @@ pub struct RunBenchmark {
     /// A parameter that is sent with every call, such as `temperature=0`; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     parameters: Vec<(String, Value)>,
-    /// Say what the run would need, and submit nothing
-    #[arg(long)]
-    estimate: bool,
-    /// Return as soon as the run is submitted
-    #[arg(long)]
-    no_wait: bool,
-    #[command(flatten)]
-    client: ClientSettings,
 }
 
 impl RunBenchmark {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
-        let request = self.request();
+        let request = self.request.request();
         if self.estimate {
             let estimate: Estimate = client.post("/api/v1/runs/estimate", &request).await?;
             if json {
@@ -127,8 +134,11 @@ impl RunBenchmark {
             _ => Outcome::RunFailed,
         })
     }
+}
 
-    fn request(&self) -> SubmitRun {
+impl RequestOptions {
+    /// The request of the run.
+    pub fn request(&self) -> SubmitRun {
         SubmitRun {
             benchmark: self.benchmark.clone(),
             prompts: self.prompts.clone(),

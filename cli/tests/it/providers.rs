@@ -75,3 +75,74 @@ fn providers_change_go_and_survive_a_new_master_key() {
         "{run}"
     );
 }
+
+#[test]
+fn a_preset_needs_its_name_and_a_key_and_brings_its_prices() {
+    let site = Site::new();
+    let _up = site.up(&[]);
+    let presets = site.check(&["provider", "presets"], 0);
+    assert!(presets.out.contains("GROQ_API_KEY"), "{}", presets.out);
+    let words = ["provider", "add", "groq", "--key-from-env", "KEY", "--json"];
+    let added = site
+        .command(&words)
+        .env("KEY", "gsk-0123456789")
+        .output()
+        .unwrap();
+    assert!(added.status.success(), "{added:?}");
+    let prices = site.check(&["prices", "--provider", "groq"], 0);
+    assert!(
+        prices.out.contains("groq:openai/gpt-oss-20b"),
+        "{}",
+        prices.out
+    );
+    assert!(prices.out.contains("0.075"), "{}", prices.out);
+
+    let file = site.data().join("prices.json");
+    let row = r#"{"litellm_provider":"groq","mode":"chat","input_cost_per_token":1e-6,"output_cost_per_token":1e-6}"#;
+    fs::write(&file, format!(r#"{{"groq/openai/gpt-oss-20b":{row}}}"#)).unwrap();
+    let file = file.to_str().unwrap();
+    let imported = site.check(&["prices", "import", file], 0);
+    assert!(
+        imported.out.contains("0 new, 1 changed"),
+        "{}",
+        imported.out
+    );
+    fs::write(file, "[]").unwrap();
+    let refused = site.check(&["prices", "import", file], 2);
+    assert!(
+        refused.error().contains("no JSON object"),
+        "{}",
+        refused.err
+    );
+
+    let settings = r#"{"request": {"q": "{{ prompt }}"}, "text": "/a"}"#;
+    let url = "http://127.0.0.1:1/ask";
+    let words = [
+        "provider",
+        "add",
+        "mine",
+        "--kind",
+        "http",
+        "--base-url",
+        url,
+        "--settings",
+        settings,
+        "--json",
+    ];
+    let added = site.check(&words, 0).json();
+    assert_eq!(added["settings"]["text"], "/a");
+    site.check(&["provider", "add", "nobody-knows"], 2);
+    site.check(&["provider", "add", "echo", "--kind", "echo"], 0);
+    let run = [
+        "run",
+        "--benchmark=capitals",
+        "--prompt=capital-question",
+        "--model=echo:any",
+        "--json",
+    ];
+    let run = site.check(&run, 0).json();
+    assert_eq!(
+        (&run["cost_microusd"], &run["simulated"]),
+        (&0.into(), &true.into())
+    );
+}

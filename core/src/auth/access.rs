@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Error, Result};
-
 /// What a user is trusted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
@@ -32,19 +30,6 @@ pub enum Visibility {
     /// Everybody.
     #[default]
     Public,
-}
-
-impl TryFrom<String> for Visibility {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        match text.as_str() {
-            "private" => Ok(Self::Private),
-            "unlisted" => Ok(Self::Unlisted),
-            "public" => Ok(Self::Public),
-            _ => Err(Error::Internal(format!("there is no visibility `{text}`"))),
-        }
-    }
 }
 
 /// The caller of a request.

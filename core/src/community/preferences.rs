@@ -252,7 +252,7 @@ async fn draw(
             where runs.benchmark_version_id = $3
               and runs.state = 'completed'
               and runs.visibility = 'public'
-              and (providers.kind = 'simulated') = $4
+              and (providers.kind in ('simulated', 'echo')) = $4
               and a_prompts.visibility = 'public' and a_prompts.deleted_at is null
               and b_prompts.visibility = 'public' and b_prompts.deleted_at is null
             order by random()

@@ -121,7 +121,7 @@ async fn list_columns(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<Colum
                run_prompts.position as prompt_position, run_models.position as model_position,
                prompts.slug || '@' || prompt_versions.number as "prompt!",
                providers.name || ':' || models.name as "model!", models.parameters,
-               providers.kind = 'simulated' as "simulated!"
+               providers.kind in ('simulated', 'echo') as "simulated!"
         from runs
         join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
         join benchmarks on benchmarks.id = benchmark_id

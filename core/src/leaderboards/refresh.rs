@@ -252,7 +252,7 @@ async fn load_run(tx: &mut PgConnection, run_id: Uuid) -> Result<MeasuredRun> {
     .await?;
     let models = sqlx::query!(
         r#"-- refresh::load_run
-        select model_id, providers.kind = 'simulated' as "simulated!"
+        select model_id, providers.kind in ('simulated', 'echo') as "simulated!"
         from run_models
         join models on models.id = model_id
         join providers on providers.id = provider_id

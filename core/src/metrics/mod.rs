@@ -2,6 +2,7 @@
 
 mod labels;
 mod pools;
+mod time;
 
 use std::sync::LazyLock;
 
@@ -12,6 +13,7 @@ use prometheus::{
 use sqlx::PgPool;
 
 pub use self::labels::{ModelLabels, Names};
+pub use self::time::TimeMetrics;
 use self::{labels::LABELS, pools::Pools};
 
 /// So many providers and models have series of their own; the others share one.
@@ -96,6 +98,8 @@ pub struct Metrics {
     pub housekeeping: HousekeepingMetrics,
     /// What the scheduler last saw waiting and running in the database.
     pub backlog: BacklogMetrics,
+    /// What happens because time passes.
+    pub time: TimeMetrics,
 }
 
 /// Rounds of housekeeping of this process.
@@ -217,6 +221,7 @@ impl Metrics {
             mended: new.counters("opb_mended_total", "What housekeeping mended", &["kind"])?,
             housekeeping: HousekeepingMetrics::new(&new)?,
             backlog: BacklogMetrics::new(&new)?,
+            time: TimeMetrics::new(&new)?,
             registry: new.0,
         })
     }

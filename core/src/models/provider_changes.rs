@@ -4,11 +4,14 @@
 //! change under its credential.
 
 use secrecy::SecretString;
-use sqlx::PgConnection;
+use serde_json::{Map, Value};
+use sqlx::{PgConnection, types::Json};
 use url::{Origin, Url};
 
 use super::{
     Provider, ProviderKind,
+    kinds::check_settings,
+    presets::price_list,
     providers::{check_base_url, check_credential, hint},
 };
 use crate::{Error, Result, outbound::OutboundPolicy, sealing::MasterKey};
@@ -18,6 +21,8 @@ use crate::{Error, Result, outbound::OutboundPolicy, sealing::MasterKey};
 pub struct ProviderChange {
     /// Its new address.
     pub base_url: Option<String>,
+    /// All of its new settings.
+    pub settings: Option<Map<String, Value>>,
     /// What becomes of its credential.
     pub credential: CredentialChange,
 }
@@ -49,7 +54,8 @@ pub async fn update_provider(
 ) -> Result<Provider> {
     let stored = sqlx::query!(
         r#"-- provider_changes::update_provider (read)
-        select id, kind as "kind: ProviderKind", base_url, sealed_credential, credential_hint
+        select id, kind as "kind: ProviderKind", base_url, settings as "settings: Json<Map<String, Value>>", sealed_credential,
+               credential_hint
         from providers
         where name = $1
         for update"#,
@@ -58,10 +64,12 @@ pub async fn update_provider(
     .fetch_optional(&mut *conn)
     .await?
     .ok_or_else(|| unknown(name))?;
+    let settings = change.settings.unwrap_or(stored.settings.0);
     let base_url = match change.base_url.as_deref() {
         None => stored.base_url.clone(),
-        Some(url) => check_base_url(outbound, stored.kind, Some(url))?,
+        Some(url) => check_base_url(outbound, stored.kind, Some(url), &settings)?,
     };
+    check_settings(stored.kind, base_url.as_deref(), &settings)?;
     let moves = origin(base_url.as_deref()) != origin(stored.base_url.as_deref());
     let (sealed, hint) = match change.credential {
         CredentialChange::Keep if moves && stored.sealed_credential.is_some() => {
@@ -70,12 +78,8 @@ pub async fn update_provider(
         }
         CredentialChange::Keep => (stored.sealed_credential, stored.credential_hint),
         CredentialChange::Remove => (None, None),
-        CredentialChange::Replace(_) if stored.kind == ProviderKind::Simulated => {
-            let message = "the simulation has no credential";
-            return Err(Error::invalid("credential", message));
-        }
         CredentialChange::Replace(credential) => {
-            check_credential(&credential)?;
+            check_credential(stored.kind, &credential)?;
             let sealed = master_key.seal(&credential, stored.id.as_bytes());
             (Some(sealed), Some(hint(&credential)))
         }
@@ -84,11 +88,13 @@ pub async fn update_provider(
         Provider,
         r#"-- provider_changes::update_provider (write)
         update providers
-        set base_url = $2, sealed_credential = $3, credential_hint = $4
+        set base_url = $2, settings = $3, price_list = $4, sealed_credential = $5, credential_hint = $6
         where id = $1
-        returning id, name, kind as "kind: ProviderKind", base_url, credential_hint, created_at"#,
+        returning id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, created_at"#,
         stored.id,
         base_url,
+        Json(&settings) as _,
+        price_list(stored.kind, base_url.as_deref()),
         sealed,
         hint
     )

@@ -3,26 +3,19 @@
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use serde_json::{Map, Value};
+use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::{
+    BedrockSettings, ProviderKind, kinds::check_settings, presets::price_list, read_settings,
+};
 use crate::{
     Error, Result,
     outbound::{OutboundPolicy, UrlFault},
     sealing::MasterKey,
 };
-
-/// How a provider is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
-#[serde(rename_all = "snake_case")]
-#[sqlx(type_name = "provider_kind", rename_all = "snake_case")]
-pub enum ProviderKind {
-    /// The chat completions API of `OpenAI`, which many servers offer.
-    Openai,
-    /// The built-in simulation: offline, deterministic, free of charge.
-    Simulated,
-}
 
 /// A provider, without its credential.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -33,8 +26,11 @@ pub struct Provider {
     pub name: String,
     /// How it is spoken to.
     pub kind: ProviderKind,
-    /// Where it is; absent for the simulation.
+    /// Where it is; absent for what is not called at all.
     pub base_url: Option<String>,
+    /// What its kind needs beyond that.
+    #[schema(value_type = Object)]
+    pub settings: Option<Value>,
     /// The last four characters of the stored credential.
     pub credential_hint: Option<String>,
     /// When it was added.
@@ -47,9 +43,11 @@ pub struct NewProvider {
     pub name: String,
     /// How it is spoken to.
     pub kind: ProviderKind,
-    /// `http://…/v1` or `https://…/v1`; none for the simulation.
+    /// `http://…/v1` or `https://…/v1`; none for what is not called at all, and as you like for Bedrock.
     pub base_url: Option<String>,
-    /// Sent as a bearer token; stored sealed.
+    /// What its kind needs beyond that; see docs/PROVIDERS.md.
+    pub settings: Map<String, Value>,
+    /// Sent in the header that the kind asks for; stored sealed.
     pub credential: Option<SecretString>,
 }
 
@@ -64,9 +62,10 @@ pub async fn create_provider(
     new: NewProvider,
 ) -> Result<Provider> {
     check_name(&new.name)?;
-    let base_url = check_base_url(outbound, new.kind, new.base_url.as_deref())?;
+    let base_url = check_base_url(outbound, new.kind, new.base_url.as_deref(), &new.settings)?;
+    check_settings(new.kind, base_url.as_deref(), &new.settings)?;
     if let Some(credential) = &new.credential {
-        check_credential(credential)?;
+        check_credential(new.kind, credential)?;
     }
     let id = Uuid::now_v7();
     let sealed = new
@@ -77,13 +76,15 @@ pub async fn create_provider(
     let inserted = sqlx::query_as!(
         Provider,
         r#"-- providers::create_provider
-        insert into providers (id, name, kind, base_url, sealed_credential, credential_hint)
-        values ($1, $2, $3, $4, $5, $6)
-        returning id, name, kind as "kind: ProviderKind", base_url, credential_hint, created_at"#,
+        insert into providers (id, name, kind, base_url, settings, price_list, sealed_credential, credential_hint)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
+        returning id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, created_at"#,
         id,
         new.name,
         new.kind as ProviderKind,
         base_url,
+        Json(&new.settings) as _,
+        price_list(new.kind, base_url.as_deref()),
         sealed,
         hint
     )
@@ -111,13 +112,14 @@ pub async fn ensure_provider(
 ) -> Result<Uuid> {
     let id = sqlx::query_scalar!(
         "-- providers::ensure_provider
-        insert into providers (id, name, kind, base_url) values ($1, $2, $3, $4)
+        insert into providers (id, name, kind, base_url, price_list) values ($1, $2, $3, $4, $5)
         on conflict (name) do update set name = providers.name
         returning id",
         Uuid::now_v7(),
         name,
         kind as ProviderKind,
-        base_url
+        base_url,
+        price_list(kind, base_url)
     )
     .fetch_one(conn)
     .await?;
@@ -132,7 +134,7 @@ pub async fn list_providers(conn: &mut PgConnection) -> Result<Vec<Provider>> {
     let providers = sqlx::query_as!(
         Provider,
         r#"-- providers::list_providers
-        select id, name, kind as "kind: ProviderKind", base_url, credential_hint, created_at
+        select id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, created_at
         from providers
         order by name"#
     )
@@ -159,27 +161,43 @@ pub(super) fn check_base_url(
     outbound: &OutboundPolicy,
     kind: ProviderKind,
     base_url: Option<&str>,
+    settings: &Map<String, Value>,
 ) -> Result<Option<String>> {
     let wrong = |fault: UrlFault| Error::invalid("base_url", fault.to_string());
-    match (kind, base_url) {
-        (ProviderKind::Simulated, None) => Ok(None),
-        (ProviderKind::Simulated, Some(_)) => {
-            Err(Error::invalid("base_url", "the simulation has no base URL"))
+    let check = |url: &str| {
+        let url = outbound.check_url(url).map_err(wrong)?;
+        Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
+    };
+    match base_url {
+        None if !kind.is_remote() => Ok(None),
+        Some(_) if !kind.is_remote() => Err(Error::invalid(
+            "base_url",
+            "must be left out: such a provider is not called anywhere",
+        )),
+        None if kind == ProviderKind::Bedrock => {
+            let region = read_settings::<BedrockSettings>(settings)?.region;
+            check(&format!("https://bedrock-runtime.{region}.amazonaws.com"))
         }
-        (ProviderKind::Openai, None) => Err(wrong(UrlFault::NotHttp)),
-        (ProviderKind::Openai, Some(url)) => {
-            let url = outbound.check_url(url).map_err(wrong)?;
-            Ok(Some(url.as_str().trim_end_matches('/').to_owned()))
-        }
+        None => Err(wrong(UrlFault::NotHttp)),
+        Some(url) => check(url),
     }
 }
 
-/// A credential travels in a header.
-pub(super) fn check_credential(credential: &SecretString) -> Result<()> {
+/// A credential travels in a header; Bedrock's may have parts.
+pub(super) fn check_credential(kind: ProviderKind, credential: &SecretString) -> Result<()> {
+    let wrong = |message: &str| Err(Error::invalid("credential", message));
+    if !kind.is_remote() {
+        return wrong("must be left out: such a provider has no use for it");
+    }
     let text = credential.expose_secret();
     if text.is_empty() || text.len() > 4_000 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "must have 1 to 4000 printable ASCII characters and no spaces";
-        return Err(Error::invalid("credential", message));
+        return wrong("must have 1 to 4000 printable ASCII characters and no spaces");
+    }
+    let mut parts = text.split(':');
+    if kind == ProviderKind::Bedrock && (parts.clone().count() > 3 || parts.any(str::is_empty)) {
+        return wrong(
+            "must be an API key of Bedrock, or an access key's id and secret as ID:SECRET or ID:SECRET:SESSION_TOKEN",
+        );
     }
     Ok(())
 }

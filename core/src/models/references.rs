@@ -41,7 +41,7 @@ pub struct Model {
     /// What is sent along with every call.
     #[schema(value_type = Object)]
     pub parameters: Value,
-    /// True when its answers are simulated.
+    /// True when its answers are simulated, or mere echoes.
     pub simulated: bool,
     /// Micro-dollars per million input tokens, if known.
     pub input_microusd_per_mtok: Option<i64>,
@@ -127,12 +127,11 @@ pub async fn list_models(conn: &mut PgConnection) -> Result<Vec<Model>> {
         Model,
         r#"-- references::list_models
         select models.id, providers.name || ':' || models.name as "model!", models.parameters,
-               providers.kind = 'simulated' as "simulated!",
-               model_prices.input_microusd_per_mtok as "input_microusd_per_mtok?",
-               model_prices.output_microusd_per_mtok as "output_microusd_per_mtok?"
+               providers.kind in ('simulated', 'echo') as "simulated!",
+               prices.input_microusd_per_mtok, prices.output_microusd_per_mtok
         from models
         join providers on providers.id = models.provider_id
-        left join model_prices on model_prices.provider_id = models.provider_id and model_prices.model_name = models.name
+        left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
         order by 2, models.id"#
     )
     .fetch_all(conn)

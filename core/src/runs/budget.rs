@@ -15,11 +15,14 @@ use super::{Run, RunState, ShardLease, control, find_run};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    models::{Price, cost_microusd},
+    models::{Price, ProviderKind, Tokens, cost_microusd},
+    template::MAX_OUTPUT_BYTES,
 };
 
 /// Tokens that a provider may add to each message, and once more to the whole.
 const OVERHEAD_TOKENS: i64 = 16;
+/// What Anthropic's API is asked for at most when the parameters say nothing; it answers no request without a number.
+pub const ANTHROPIC_MAX_TOKENS: i64 = 4096;
 
 /// What to change about a run.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -61,23 +64,56 @@ pub fn cost_bound_microusd(
     let tokens = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let overhead = OVERHEAD_TOKENS.saturating_mul(tokens(messages).saturating_add(1));
     let input = tokens(request_bytes).saturating_add(overhead);
-    cost_microusd(price, input, output_limit)
+    cost_microusd(price.at_most(), Tokens::new(input, output_limit))
 }
 
-/// The most tokens that an answer can have: what the parameters allow, or else what the model can.
+/// The most tokens that an answer can have: what the parameters allow that the provider's kind heeds, or else what the
+/// model can.
 #[must_use]
-pub fn output_limit(parameters: &Map<String, Value>, known: Option<i32>) -> Option<i64> {
-    let mut limits = ["max_completion_tokens", "max_tokens"]
-        .iter()
-        .filter_map(|name| parameters.get(*name))
-        .peekable();
-    if limits.peek().is_none() {
-        return known.map(i64::from);
+pub fn output_limit(
+    kind: ProviderKind,
+    parameters: &Map<String, Value>,
+    known: Option<i32>,
+) -> Option<i64> {
+    if let Some(asked) = asked_limit(kind, parameters) {
+        return asked;
     }
-    // A provider may heed either of the two: the larger one bounds both.
-    limits
+    match kind {
+        ProviderKind::Anthropic => Some(ANTHROPIC_MAX_TOKENS),
+        // As long as a prompt can be.
+        ProviderKind::Echo => i64::try_from(MAX_OUTPUT_BYTES).ok(),
+        _ => known.map(i64::from),
+    }
+}
+
+/// What the parameters say about the length of an answer, if they do; within that nothing, if it is no number.
+pub(super) fn asked_limit(
+    kind: ProviderKind,
+    parameters: &Map<String, Value>,
+) -> Option<Option<i64>> {
+    let own = match kind {
+        ProviderKind::Openai
+        | ProviderKind::AzureOpenai
+        | ProviderKind::Anthropic
+        | ProviderKind::Simulated => None,
+        ProviderKind::OpenaiResponses => Some("/max_output_tokens"),
+        ProviderKind::Gemini => Some("/generationConfig/maxOutputTokens"),
+        ProviderKind::Bedrock => Some("/inferenceConfig/maxTokens"),
+        // What a template makes of its parameters nobody knows, and an echo makes nothing of them.
+        ProviderKind::Http | ProviderKind::Echo => return None,
+    };
+    let parameter = |pointer: &str| {
+        let mut names = pointer.split('/').skip(1);
+        let first = parameters.get(names.next()?)?;
+        names.try_fold(first, |value, name| value.get(name))
+    };
+    // A provider may heed either of two: the larger one bounds both.
+    [Some("/max_completion_tokens"), Some("/max_tokens"), own]
+        .into_iter()
+        .flatten()
+        .filter_map(parameter)
         .map(|limit| limit.as_i64().filter(|limit| *limit >= 1))
-        .try_fold(0, |most, limit| limit.map(|limit| most.max(limit)))
+        .reduce(|most, limit| Some(most?.max(limit?)))
 }
 
 /// Reserves money for as many calls of a shard as the budget has room for, in their order. Whoever finds that nobody
@@ -236,12 +272,12 @@ pub(super) async fn check_bounded(
     let models = sqlx::query!(
         r#"-- budget::check_bounded
         select ordinality - 1 as "index!", models.name, models.parameters as "parameters: Json<Map<String, Value>>",
-               providers.name as provider, max_output_tokens as "max_output_tokens?",
-               input_microusd_per_mtok is not null as "priced!"
+               providers.name as provider, providers.kind as "kind: ProviderKind", max_output_tokens,
+               (input_microusd_per_mtok is not null or providers.kind = 'echo') as "priced!"
         from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
         join models on models.id = asked.id
         join providers on providers.id = models.provider_id
-        left join model_prices on model_prices.provider_id = models.provider_id and model_prices.model_name = models.name
+        left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
         order by 1"#,
         model_ids
     )
@@ -255,7 +291,7 @@ pub(super) async fn check_bounded(
                 model.provider, model.name
             );
             wrong.push(FieldError::new(path, message));
-        } else if output_limit(&model.parameters, model.max_output_tokens).is_none() {
+        } else if output_limit(model.kind, &model.parameters, model.max_output_tokens).is_none() {
             wrong.push(FieldError::new(
                 path,
                 "has no bound on the length of its answers, which a run with a budget needs; give the parameter `max_tokens` a number",
@@ -304,31 +340,68 @@ mod tests {
 
     #[test]
     fn a_bound_is_what_the_call_can_cost_at_most() {
-        let price = Price {
-            input_microusd_per_mtok: 1_000_000,
-            output_microusd_per_mtok: 5_000_000,
-        };
+        let price = Price::new(1_000_000, 5_000_000);
         // 100 bytes and 16 tokens for each of two messages and the whole; 50 tokens at five times the price.
         assert_eq!(cost_bound_microusd(price, 50, 100, 2), 100 + 48 + 250);
         assert_eq!(cost_bound_microusd(price, i64::MAX, 100, 2), i64::MAX);
+        // A cache never raises it, and dear reasoning does.
+        let apart = |cached_input_microusd_per_mtok, reasoning_microusd_per_mtok| Price {
+            cached_input_microusd_per_mtok,
+            reasoning_microusd_per_mtok,
+            ..price
+        };
+        let bound = |price| cost_bound_microusd(price, 50, 100, 2);
+        assert_eq!(bound(apart(Some(100_000), Some(1_000_000))), bound(price));
+        assert_eq!(bound(apart(None, Some(9_000_000))), 100 + 48 + 450);
     }
 
     #[test]
     fn the_length_of_an_answer_is_bounded_by_a_parameter_or_the_model() {
-        let check = |parameters: Value, known, expect| {
+        let check = |kind, parameters: Value, known, expect| {
             let parameters = parameters.as_object().cloned().unwrap();
-            assert_eq!(output_limit(&parameters, known), expect, "{parameters:?}");
+            let limit = output_limit(kind, &parameters, known);
+            assert_eq!(limit, expect, "{kind:?} {parameters:?}");
         };
-        check(json!({}), None, None);
-        check(json!({}), Some(4096), Some(4096));
-        check(json!({"max_tokens": 10}), Some(4096), Some(10));
+        let openai = ProviderKind::Openai;
+        check(openai, json!({}), None, None);
+        check(openai, json!({}), Some(4096), Some(4096));
+        check(openai, json!({"max_tokens": 10}), Some(4096), Some(10));
+        let both = json!({"max_tokens": 10, "max_completion_tokens": 20});
+        check(openai, both, None, Some(20));
+        check(openai, json!({"max_tokens": "10"}), Some(4096), None);
+        check(openai, json!({"max_tokens": 0}), None, None);
+        // A name that the API does not know bounds nothing.
+        check(openai, json!({"max_output_tokens": 10}), None, None);
         check(
-            json!({"max_tokens": 10, "max_completion_tokens": 20}),
+            ProviderKind::OpenaiResponses,
+            json!({"max_output_tokens": 10}),
             None,
-            Some(20),
+            Some(10),
         );
-        check(json!({"max_tokens": "10"}), Some(4096), None);
-        check(json!({"max_tokens": 0}), None, None);
+        check(ProviderKind::Anthropic, json!({}), Some(64_000), Some(4096));
+        check(
+            ProviderKind::Anthropic,
+            json!({"max_tokens": 9000}),
+            None,
+            Some(9000),
+        );
+        let nested = json!({"generationConfig": {"maxOutputTokens": 7}});
+        check(ProviderKind::Gemini, nested.clone(), None, Some(7));
+        check(ProviderKind::Bedrock, nested, None, None);
+        check(
+            ProviderKind::Bedrock,
+            json!({"inferenceConfig": {"maxTokens": 7}}),
+            None,
+            Some(7),
+        );
+        check(ProviderKind::Http, json!({"max_tokens": 10}), None, None);
+        check(
+            ProviderKind::Http,
+            json!({"max_tokens": 10}),
+            Some(99),
+            Some(99),
+        );
+        check(ProviderKind::Echo, json!({}), None, Some(1 << 20));
     }
 
     #[test]

@@ -8,13 +8,17 @@ use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{SubmitRun, budget::output_limit, submit::check};
+use super::{
+    SubmitRun,
+    budget::{asked_limit, output_limit},
+    submit::check,
+};
 use crate::{
     Result,
     auth::CurrentUser,
     benchmarks::list_items,
     library::PromptVersion,
-    models::{Price, cost_microusd},
+    models::{Price, ProviderKind, Tokens, cost_microusd},
 };
 
 /// So many items are rendered to see how long a prompt is.
@@ -77,7 +81,7 @@ pub enum Basis {
     SamePromptAndModel,
     /// Other prompts ran on the same model: the answers are estimated by theirs, the prompts by their length.
     SameModel,
-    /// A rough rule: four bytes make a token, an answer has half of the tokens that it may have, or 300.
+    /// A rough rule: four bytes make a token, an answer has half of the tokens that the parameters allow, or 300.
     RoughRule,
 }
 
@@ -113,6 +117,9 @@ struct Model {
     id: Uuid,
     name: String,
     price: Option<Price>,
+    /// The longest answer that the parameters allow.
+    asked_limit: Option<i64>,
+    /// The longest answer that there can be.
     output_limit: Option<i64>,
 }
 
@@ -216,9 +223,7 @@ impl Total {
                 (Basis::SameModel, history.count, by_length, output)
             }
         } else {
-            #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
-            let limit = model.output_limit.map(|limit| limit as f64);
-            let (expected, high) = limit.map_or((300.0, 2_000.0), |limit| (limit / 2.0, limit));
+            let (expected, high) = rough_output(model.asked_limit, model.output_limit);
             let output = Range::of(each, 1.0, expected, high);
             (Basis::RoughRule, 0, by_length, output)
         };
@@ -264,9 +269,9 @@ impl Total {
 fn cost(price: Price, input: Range, output: Range) -> Interval {
     let (input, output) = (input.whole(), output.whole());
     Interval {
-        low: cost_microusd(price, input.low, output.low),
-        expected: cost_microusd(price, input.expected, output.expected),
-        high: cost_microusd(price, input.high, output.high),
+        low: cost_microusd(price, Tokens::new(input.low, output.low)),
+        expected: cost_microusd(price, Tokens::new(input.expected, output.expected)),
+        high: cost_microusd(price.at_most(), Tokens::new(input.high, output.high)),
     }
 }
 
@@ -284,6 +289,18 @@ fn plus(left: Interval, right: Interval) -> Interval {
 )]
 fn whole(number: f64) -> i64 {
     number.ceil() as i64
+}
+
+/// Expected and high tokens of an answer of which nothing is known but its limits. Who asks for a limit has a reason; what
+/// a model could say at most says little about what it will.
+fn rough_output(asked: Option<i64>, limit: Option<i64>) -> (f64, f64) {
+    #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+    let [asked, limit] = [asked, limit].map(|limit| limit.map(|limit| limit as f64));
+    match (asked, limit) {
+        (Some(asked), _) => (asked / 2.0, asked),
+        (None, Some(limit)) => ((limit / 2.0).min(300.0), limit.min(2_000.0)),
+        (None, None) => (300.0, 2_000.0),
+    }
 }
 
 /// Tokens of a rendered prompt, four bytes each, on the average of these items.
@@ -307,13 +324,13 @@ fn rendered_tokens(prompt: &PromptVersion, items: &[crate::benchmarks::StoredIte
 async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Model>> {
     let rows = sqlx::query!(
         r#"-- estimate::load_models
-        select models.id, providers.name || ':' || models.name as "name!", models.parameters,
-               max_output_tokens as "max_output_tokens?",
-               input_microusd_per_mtok as "input_price?", output_microusd_per_mtok as "output_price?"
+        select models.id, providers.name || ':' || models.name as "name!", providers.kind as "kind: ProviderKind", models.parameters,
+               max_output_tokens, input_microusd_per_mtok as input_price, output_microusd_per_mtok as output_price,
+               cached_input_microusd_per_mtok as cached_input_price, reasoning_microusd_per_mtok as reasoning_price
         from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
         join models on models.id = asked.id
         join providers on providers.id = models.provider_id
-        left join model_prices on model_prices.provider_id = models.provider_id and model_prices.model_name = models.name
+        left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
         order by ordinality"#,
         model_ids
     )
@@ -321,19 +338,21 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
     .await?;
     let none = serde_json::Map::new();
     let models = rows.into_iter().map(|row| Model {
+        asked_limit: asked_limit(row.kind, row.parameters.as_object().unwrap_or(&none)).flatten(),
         output_limit: output_limit(
+            row.kind,
             row.parameters.as_object().unwrap_or(&none),
             row.max_output_tokens,
         ),
         id: row.id,
         name: row.name,
-        price: row
-            .input_price
-            .zip(row.output_price)
-            .map(|(input, output)| Price {
-                input_microusd_per_mtok: input,
-                output_microusd_per_mtok: output,
-            }),
+        price: Price::of_row(
+            row.kind,
+            row.input_price,
+            row.output_price,
+            row.cached_input_price,
+            row.reasoning_price,
+        ),
     });
     Ok(models.collect())
 }
@@ -399,4 +418,21 @@ async fn witnesses(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_limit_says_little_about_its_answers() {
+        let check = |asked, limit, expect: (f64, f64)| {
+            let (expected, high) = rough_output(asked, limit);
+            assert!((expected - expect.0).abs() < 1e-9 && (high - expect.1).abs() < 1e-9);
+        };
+        check(None, None, (300.0, 2_000.0));
+        check(Some(10_000), Some(10_000), (5_000.0, 10_000.0));
+        check(None, Some(128_000), (300.0, 2_000.0));
+        check(None, Some(80), (40.0, 80.0));
+    }
 }

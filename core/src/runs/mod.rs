@@ -22,6 +22,7 @@ mod quota;
 mod read;
 mod record;
 mod retry;
+mod rules;
 mod submit;
 mod work;
 
@@ -30,7 +31,8 @@ pub const DOORBELL: &str = "opb_runs";
 
 pub use backlog::{Backlog, read_backlog};
 pub use budget::{
-    Reserved, Settlement, UpdateRun, cost_bound_microusd, output_limit, reserve, update_run,
+    ANTHROPIC_MAX_TOKENS, Reserved, Settlement, UpdateRun, cost_bound_microusd, output_limit,
+    reserve, update_run,
 };
 pub use cancel::cancel_run;
 pub use control::{pause_run, resume_run};
@@ -45,5 +47,6 @@ pub use quota::{check_quota, set_quota};
 pub use read::{Evaluation, Run, RunState, find_run, list_evaluations, list_runs};
 pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record};
 pub use retry::retry_run;
+pub use rules::{RunRules, check_request, submit_under_rules};
 pub use submit::{SubmitRun, submit_run};
 pub use work::{ProviderSettings, RunModel, RunPrompt, RunWork, load_work, recorded_keys};

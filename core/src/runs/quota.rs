@@ -45,7 +45,7 @@ pub async fn check_quota(
                exists(select 1 from run_models
                       join models on models.id = model_id
                       join providers on providers.id = provider_id
-                      where run_id = runs.id and providers.kind <> 'simulated') as "real!"
+                      where run_id = runs.id and providers.kind not in ('simulated', 'echo')) as "real!"
         from runs where id = $1"#,
         run_id
     )
@@ -71,7 +71,7 @@ pub async fn check_quota(
           and exists (select 1 from run_models
                       join models on models.id = model_id
                       join providers on providers.id = provider_id
-                      where run_id = runs.id and providers.kind <> 'simulated')"#,
+                      where run_id = runs.id and providers.kind not in ('simulated', 'echo'))"#,
         run.owner_id
     )
     .fetch_one(tx)

@@ -57,7 +57,7 @@ pub struct Run {
     pub prompts: Vec<String>,
     /// `provider:name` of each model, by position.
     pub models: Vec<String>,
-    /// True when some of its answers are simulated.
+    /// True when some of its answers are simulated, or mere echoes.
     pub simulated: bool,
     /// Where it stands.
     pub state: RunState,
@@ -137,8 +137,12 @@ pub struct Evaluation {
     pub first_token_ms: Option<i32>,
     /// Tokens of the prompt.
     pub input_tokens: Option<i32>,
+    /// Tokens of the prompt that the provider had in its cache; absent when it did not say.
+    pub cached_input_tokens: Option<i32>,
     /// Tokens of the answer.
     pub output_tokens: Option<i32>,
+    /// Tokens of the answer that were spent on reasoning; absent when the provider did not say.
+    pub reasoning_tokens: Option<i32>,
     /// Micro-dollars; absent when the price is unknown.
     pub cost_microusd: Option<i64>,
     /// When it was recorded.
@@ -199,7 +203,7 @@ async fn select_runs(
                exists(select 1 from run_models
                       join models on models.id = model_id
                       join providers on providers.id = provider_id
-                      where run_id = runs.id and providers.kind = 'simulated') as "simulated!",
+                      where run_id = runs.id and providers.kind in ('simulated', 'echo')) as "simulated!",
                runs.state as "state: RunState", state_reason, runs.visibility as "visibility: Visibility",
                repeats, seed, planned, recorded, passed, errors, retries, cost_microusd, spend_microusd,
                budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, started_at, finished_at
@@ -244,7 +248,8 @@ pub async fn list_evaluations(
         r#"-- read::list_evaluations
         select item_position, items.key as item, repeat, prompt_position, model_position, score, evaluations.passed,
                scores as "scores: Json<Vec<ScoredLine>>", output, finish_reason, error_kind, error, attempts,
-               latency_ms, first_token_ms, evaluations.input_tokens, evaluations.output_tokens, evaluations.cost_microusd, recorded_at
+               latency_ms, first_token_ms, evaluations.input_tokens, cached_input_tokens,
+               evaluations.output_tokens, reasoning_tokens, evaluations.cost_microusd, recorded_at
         from evaluations
         join runs on runs.id = run_id
         join items on items.benchmark_version_id = runs.benchmark_version_id and items.position = item_position

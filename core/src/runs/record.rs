@@ -38,8 +38,12 @@ pub struct NewEvaluation {
     pub first_token_ms: Option<i32>,
     /// Tokens of the prompt.
     pub input_tokens: Option<i32>,
+    /// Tokens of the prompt that the provider had in its cache, as far as it says.
+    pub cached_input_tokens: Option<i32>,
     /// Tokens of the answer.
     pub output_tokens: Option<i32>,
+    /// Tokens of the answer that were spent on reasoning, as far as it says.
+    pub reasoning_tokens: Option<i32>,
     /// Micro-dollars, when the price is known.
     pub cost_microusd: Option<i64>,
 }
@@ -133,16 +137,17 @@ pub(super) async fn insert(
         with inserted as (
             insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,
                 score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd)
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens)
             select $1, item, repeat, prompt, model,
                 case when error_kind is null then 'scored' else 'error' end::evaluation_state,
                 score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens
             from unnest($2::int[], $3::smallint[], $4::smallint[], $5::smallint[], $6::real[], $7::bool[], $8::jsonb[],
                 $9::text[], $10::text[], $11::text[], $12::text[], $13::smallint[],
-                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[])
+                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[], $19::int[], $20::int[])
                 as result (item, repeat, prompt, model, score, passed, scores, output, finish_reason, error_kind, error,
-                    attempts, latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd)
+                    attempts, latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens,
+                    reasoning_tokens)
             on conflict do nothing
             returning passed, error_kind, attempts, input_tokens, output_tokens, cost_microusd
         ), total as (
@@ -184,7 +189,9 @@ pub(super) async fn insert(
         &columns.first_tokens as _,
         &columns.input_tokens as _,
         &columns.output_tokens as _,
-        &columns.costs as _
+        &columns.costs as _,
+        &columns.cached_input_tokens as _,
+        &columns.reasoning_tokens as _
     )
     .fetch_one(&mut *tx)
     .await?;
@@ -212,6 +219,8 @@ struct Columns<'a> {
     input_tokens: Vec<Option<i32>>,
     output_tokens: Vec<Option<i32>>,
     costs: Vec<Option<i64>>,
+    cached_input_tokens: Vec<Option<i32>>,
+    reasoning_tokens: Vec<Option<i32>>,
 }
 
 impl<'a> Columns<'a> {
@@ -243,6 +252,10 @@ impl<'a> Columns<'a> {
             columns.input_tokens.push(evaluation.input_tokens);
             columns.output_tokens.push(evaluation.output_tokens);
             columns.costs.push(evaluation.cost_microusd);
+            columns
+                .cached_input_tokens
+                .push(evaluation.cached_input_tokens);
+            columns.reasoning_tokens.push(evaluation.reasoning_tokens);
         }
         columns
     }

@@ -72,6 +72,8 @@ pub struct ProviderSettings {
     pub kind: ProviderKind,
     /// Where it is.
     pub base_url: Option<String>,
+    /// What its kind needs beyond that.
+    pub settings: Map<String, Value>,
     /// Opens with the master key and the provider's id.
     pub sealed_credential: Option<Vec<u8>>,
 }
@@ -196,14 +198,14 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
         r#"-- work::load_models
         select models.name, models.parameters as "parameters: Json<Map<String, Value>>",
                providers.id as provider_id, providers.name as provider_name, providers.kind as "kind: ProviderKind",
-               providers.base_url, providers.sealed_credential,
-               model_prices.input_microusd_per_mtok as "input_price?",
-               model_prices.output_microusd_per_mtok as "output_price?",
-               model_prices.max_output_tokens as "max_output_tokens?"
+               providers.base_url, providers.settings as "settings: Json<Map<String, Value>>", providers.sealed_credential,
+               prices.input_microusd_per_mtok as input_price, prices.output_microusd_per_mtok as output_price,
+               prices.cached_input_microusd_per_mtok as cached_input_price,
+               prices.reasoning_microusd_per_mtok as reasoning_price, prices.max_output_tokens
         from run_models
         join models on models.id = model_id
         join providers on providers.id = models.provider_id
-        left join model_prices on model_prices.provider_id = models.provider_id and model_prices.model_name = models.name
+        left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
         where run_id = $1
         order by position"#,
         run_id
@@ -211,7 +213,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
     .fetch_all(conn)
     .await?;
     let models = rows.into_iter().map(|row| RunModel {
-        output_limit: output_limit(&row.parameters, row.max_output_tokens),
+        output_limit: output_limit(row.kind, &row.parameters, row.max_output_tokens),
         name: row.name,
         parameters: row.parameters.0,
         provider: ProviderSettings {
@@ -219,15 +221,16 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
             name: row.provider_name,
             kind: row.kind,
             base_url: row.base_url,
+            settings: row.settings.0,
             sealed_credential: row.sealed_credential,
         },
-        price: row
-            .input_price
-            .zip(row.output_price)
-            .map(|(input, output)| Price {
-                input_microusd_per_mtok: input,
-                output_microusd_per_mtok: output,
-            }),
+        price: Price::of_row(
+            row.kind,
+            row.input_price,
+            row.output_price,
+            row.cached_input_price,
+            row.reasoning_price,
+        ),
     });
     Ok(models.collect())
 }

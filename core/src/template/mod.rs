@@ -13,6 +13,7 @@
 mod budget;
 mod filters;
 mod guard;
+mod json;
 mod lower;
 mod render;
 mod value;
@@ -28,6 +29,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::template::budget::{Budget, Fault};
+
+pub use json::JsonTemplate;
 
 /// The largest prompt, all messages together, in bytes.
 pub const MAX_TEMPLATE_BYTES: usize = 64 * 1024;

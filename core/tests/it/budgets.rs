@@ -45,6 +45,8 @@ async fn a_budget_needs_a_bound_on_every_call() {
         model: "strong".into(),
         input_microusd_per_mtok: 1,
         output_microusd_per_mtok: 1,
+        cached_input_microusd_per_mtok: None,
+        reasoning_microusd_per_mtok: None,
         max_output_tokens: Some(100),
     };
     update_price(conn, "simulated", &known).await.unwrap();

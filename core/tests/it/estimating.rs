@@ -24,6 +24,8 @@ async fn an_estimate_follows_what_was_recorded() {
         model: "strong".into(),
         input_microusd_per_mtok: 1_000_000,
         output_microusd_per_mtok: 10_000_000,
+        cached_input_microusd_per_mtok: None,
+        reasoning_microusd_per_mtok: None,
         max_output_tokens: Some(80),
     };
     update_price(conn, "simulated", &price).await.unwrap();

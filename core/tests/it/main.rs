@@ -7,6 +7,8 @@ mod estimating;
 mod leases;
 mod library;
 mod mending;
+mod prices;
 mod publishing;
+mod schedules;
 mod sealing;
 mod submitting;

@@ -18,6 +18,7 @@ async fn add(conn: &mut PgConnection, key: &MasterKey, name: &str, credential: &
         name: name.into(),
         kind: ProviderKind::Openai,
         base_url: Some("https://example.org/v1".into()),
+        settings: serde_json::Map::new(),
         credential: Some(credential.into()),
     };
     let provider = create_provider(conn, key, &OutboundPolicy::default(), new).await;

@@ -94,7 +94,10 @@ fn client(allowed: &str, turns: &[&[[u8; 4]]]) -> HttpClient {
 }
 
 async fn ask(client: &HttpClient, url: &str) -> Result<(), CallError> {
-    client.send(client.post(url).body("x")).await.map(|_| ())
+    client
+        .send(client.post(url).body("x"), &[])
+        .await
+        .map(|_| ())
 }
 
 #[tokio::test]

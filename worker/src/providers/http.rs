@@ -7,10 +7,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use opb_core::outbound::OutboundPolicy;
 use opb_outbound::{Forbidden, Lookup, SystemLookup};
-use reqwest::{
-    Response, StatusCode,
-    header::{AUTHORIZATION, HeaderMap},
-};
+use reqwest::{Response, StatusCode, header::HeaderMap};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{CallError, CallErrorKind};
 use crate::WorkerSettings;
@@ -60,17 +58,18 @@ impl HttpClient {
         self.client.post(url)
     }
 
-    /// Sends a request and returns the answer once its head is there. Everything but 200 is an error.
+    /// Sends a request and returns the answer once its head is there. Everything but 200 is an error, and no error holds
+    /// one of the secrets.
     pub(crate) async fn send(
         &self,
         request: reqwest::RequestBuilder,
+        secrets: &[SecretString],
     ) -> Result<Response, CallError> {
         let request = request.build().map_err(describe)?;
         // An address that is written as numbers never comes to the resolver.
         if !self.policy.allows_host(request.url()) {
             return Err(unreachable(CallErrorKind::Forbidden));
         }
-        let credential = bearer(request.headers());
         let response = tokio::time::timeout(self.silence, self.client.execute(request))
             .await
             .map_err(|_| CallError::new(CallErrorKind::Timeout, "the provider kept silent"))?
@@ -78,7 +77,7 @@ impl HttpClient {
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
-        Err(self.refusal(response, credential.as_deref()).await)
+        Err(self.refusal(response, secrets).await)
     }
 
     /// The body in pieces, bounded in size and in silence.
@@ -116,7 +115,7 @@ impl HttpClient {
             .await
     }
 
-    async fn refusal(&self, response: Response, credential: Option<&str>) -> CallError {
+    async fn refusal(&self, response: Response, secrets: &[SecretString]) -> CallError {
         let status = response.status();
         let retry_after = retry_after(response.headers());
         let kind = match status.as_u16() {
@@ -127,7 +126,7 @@ impl HttpClient {
             _ => CallErrorKind::Refused,
         };
         let body = self.read(response).await.unwrap_or_default();
-        let said = error_message(&body, credential);
+        let said = error_message(&body, secrets);
         CallError {
             kind,
             message: format!("the provider answered {}{said}", status.as_u16()),
@@ -142,12 +141,6 @@ fn unreachable(kind: CallErrorKind) -> CallError {
         kind,
         "the provider's address is not allowed or cannot be reached",
     )
-}
-
-/// The credential that a request carries.
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    Some(value.strip_prefix("Bearer ")?.to_owned())
 }
 
 /// What went wrong below HTTP, without the address, which may hold a secret.
@@ -196,20 +189,22 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// What the provider said about an error, with our key and anything that looks like one removed.
-fn error_message(body: &[u8], credential: Option<&str>) -> String {
-    let text = without(String::from_utf8_lossy(body).into_owned(), credential);
+fn error_message(body: &[u8], secrets: &[SecretString]) -> String {
+    let text = without(String::from_utf8_lossy(body).into_owned(), secrets);
     let parsed: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     let said = parsed
         .as_ref()
         .and_then(|body| {
             body.pointer("/error/message")
+                .or_else(|| body.pointer("/0/error/message"))
                 .or_else(|| body.get("message"))
+                .or_else(|| body.get("Message"))
                 .or_else(|| body.get("error"))
         })
         .and_then(serde_json::Value::as_str)
         .map_or_else(|| text.trim().to_owned(), str::to_owned);
     // Again, for a key that JSON had written with escapes.
-    let said: String = redact(&without(said, credential))
+    let said: String = redact(&without(said, secrets))
         .chars()
         .filter(|c| !c.is_control())
         .take(MAX_ERROR_CHARS)
@@ -222,13 +217,13 @@ fn error_message(body: &[u8], credential: Option<&str>) -> String {
 }
 
 /// A text without the credential: a provider that repeats it must not show it to whoever reads the run.
-pub(super) fn without(text: String, credential: Option<&str>) -> String {
-    match credential {
-        Some(credential) if !credential.is_empty() && text.contains(credential) => {
-            text.replace(credential, "[removed]")
+pub(super) fn without(mut text: String, secrets: &[SecretString]) -> String {
+    for secret in secrets.iter().map(SecretString::expose_secret) {
+        if !secret.is_empty() && text.contains(secret) {
+            text = text.replace(secret, "[removed]");
         }
-        _ => text,
     }
+    text
 }
 
 /// Some providers repeat the key that they refuse.
@@ -280,7 +275,7 @@ mod tests {
     #[test]
     fn keeps_the_reason_and_no_key() {
         let check = |body: &str, expect: &str| {
-            assert_eq!(error_message(body.as_bytes(), Some("canary-7")), expect);
+            assert_eq!(error_message(body.as_bytes(), &["canary-7".into()]), expect);
         };
         check(
             r#"{"error":{"message":"Incorrect API key provided: sk-abc123."}}"#,
@@ -297,6 +292,6 @@ mod tests {
             ": no such key: <[removed]> or [removed]",
         );
         check("canary-7", ": [removed]");
-        assert!(error_message("x ".repeat(10_000).as_bytes(), None).len() <= MAX_ERROR_CHARS + 2);
+        assert!(error_message("x ".repeat(10_000).as_bytes(), &[]).len() <= MAX_ERROR_CHARS + 2);
     }
 }

@@ -1,16 +1,36 @@
 //! Providers: the only code that calls models. Each speaks one API; none of them repeats a call.
 
+mod answer;
+mod anthropic;
+mod auth;
+mod bedrock;
+mod chat;
+#[cfg(test)]
+mod contract_tests;
+mod echo;
+mod events;
+mod gemini;
 #[cfg(test)]
 mod guard_tests;
 mod http;
 mod openai;
+mod parameters;
+mod remote;
+mod responses;
 mod simulated;
-mod stream;
+mod templated;
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use futures::future::BoxFuture;
-use opb_core::{models::ProviderKind, runs::RunModel, sealing::MasterKey, template::Message};
+use opb_core::{
+    models::{ProviderKind, operator_key_variable},
+    runs::RunModel,
+    sealing::MasterKey,
+    template::Message,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 
 use crate::WorkerSettings;
@@ -25,6 +45,11 @@ pub(crate) trait Provider: Send + Sync {
         request: &'a CompletionRequest<'a>,
         attempt: u32,
     ) -> BoxFuture<'a, Result<Completion, CallError>>;
+
+    /// Bytes of a request that may cost tokens, where they are more than the messages and the parameters.
+    fn paid_bytes(&self, _messages: &[Message]) -> Option<usize> {
+        None
+    }
 }
 
 /// What a model is asked.
@@ -50,14 +75,20 @@ pub(crate) struct AnswerHint<'a> {
 /// What a model answered.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Completion {
-    /// The text.
+    /// The text. Calls of tools are its last line: a JSON list of `{"name": …, "arguments": …}`.
     pub(crate) text: String,
-    /// Why it stopped, in the provider's word.
+    /// Why it stopped, in the provider's word; `refusal` when it said that it will not answer.
     pub(crate) finish_reason: Option<String>,
     /// Tokens of the prompt, as the provider counted them.
     pub(crate) input_tokens: Option<i32>,
+    /// Those of them that it had in its cache.
+    pub(crate) cached_input_tokens: Option<i32>,
     /// Tokens of the answer, as the provider counted them.
     pub(crate) output_tokens: Option<i32>,
+    /// Those of them that were spent on reasoning.
+    pub(crate) reasoning_tokens: Option<i32>,
+    /// True when something was counted that no known price covers: then the cost is unknown.
+    pub(crate) surcharged: bool,
     /// From the request to the first piece of text, when it was streamed.
     pub(crate) first_token_after: Option<Duration>,
     /// From the request to the last byte.
@@ -170,17 +201,22 @@ pub(crate) fn provider(
     master_key: &MasterKey,
     settings: &WorkerSettings,
 ) -> anyhow::Result<Arc<dyn Provider>> {
-    match model.provider.kind {
-        ProviderKind::Simulated => Ok(Arc::new(simulated::Simulated::new(model, settings)?)),
-        ProviderKind::Openai => {
-            let credential = credential(model, master_key, settings)?;
-            Ok(Arc::new(openai::OpenAi::new(
-                model,
-                http.clone(),
-                credential,
-            )?))
-        }
+    let kind = model.provider.kind;
+    if kind == ProviderKind::Simulated {
+        return Ok(Arc::new(simulated::Simulated::new(model, settings)?));
     }
+    let remote = match kind {
+        ProviderKind::Openai => openai::openai,
+        ProviderKind::AzureOpenai => openai::azure,
+        ProviderKind::OpenaiResponses => responses::responses,
+        ProviderKind::Anthropic => anthropic::anthropic,
+        ProviderKind::Gemini => gemini::gemini,
+        ProviderKind::Bedrock => bedrock::bedrock,
+        ProviderKind::Http => templated::templated,
+        ProviderKind::Echo | ProviderKind::Simulated => return Ok(Arc::new(echo::Echo)),
+    };
+    let credential = credential(model, master_key, settings)?;
+    Ok(Arc::new(remote(model, http.clone(), credential)?))
 }
 
 fn credential(
@@ -188,16 +224,37 @@ fn credential(
     master_key: &MasterKey,
     settings: &WorkerSettings,
 ) -> anyhow::Result<Option<SecretString>> {
-    match &model.provider.sealed_credential {
-        Some(sealed) => Ok(Some(master_key.open(sealed, model.provider.id.as_bytes())?)),
-        // The operator's own key goes to OpenAI only, wherever an administrator moved the provider.
-        None if model.provider.name == "openai" && is_openai(model) => {
-            Ok(settings.openai_api_key.clone())
+    let provider = &model.provider;
+    match &provider.sealed_credential {
+        Some(sealed) => Ok(Some(master_key.open(sealed, provider.id.as_bytes())?)),
+        // The operator's own keys go to the presets that they are for, wherever an administrator moved a provider.
+        None => {
+            Ok(
+                operator_key_variable(&provider.name, provider.kind, provider.base_url.as_deref())
+                    .and_then(|variable| settings.operator_keys.of(variable))
+                    .cloned(),
+            )
         }
-        None => Ok(None),
     }
 }
 
-fn is_openai(model: &RunModel) -> bool {
-    model.provider.base_url.as_deref() == Some(crate::OPENAI_URL)
+/// The address of a model's provider, without a slash at its end.
+fn base_url(model: &RunModel) -> anyhow::Result<&str> {
+    model
+        .provider
+        .base_url
+        .as_deref()
+        .context("the provider has no base URL")
 }
+
+/// A name as one segment of a path.
+fn segment(name: &str) -> String {
+    utf8_percent_encode(name, UNRESERVED).to_string()
+}
+
+/// Everything but what a URL may hold anywhere.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');

@@ -1,82 +1,100 @@
-//! The chat completions API of `OpenAI`, which vLLM, llama.cpp, Ollama and many others offer too.
+//! The chat completions API of `OpenAI`, which vLLM, llama.cpp, Ollama and many others offer too, and Azure with other
+//! addresses.
 //!
 //! The request's shape comes from async-openai. Its client is not used: it repeats calls on its own and bounds neither
 //! the size of an answer nor its log lines (docs/decisions/0002).
 
-use std::time::Instant;
-
-use anyhow::Context as _;
 use async_openai::types::chat::{
     ChatCompletionRequestAssistantMessage, ChatCompletionRequestMessage,
     ChatCompletionRequestSystemMessage, ChatCompletionRequestUserMessage,
     ChatCompletionStreamOptions, CreateChatCompletionRequest,
 };
-use futures::{FutureExt as _, future::BoxFuture};
 use opb_core::{
+    models::{AzureSettings, read_settings},
     runs::RunModel,
     template::{Message, Role},
 };
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value};
+use reqwest::header::HeaderName;
+use secrecy::SecretString;
+use serde_json::Value;
 
 use super::{
-    CallError, CallErrorKind, Completion, CompletionRequest, HttpClient, Provider, http::without,
-    stream,
+    CallError, CompletionRequest, HttpClient,
+    answer::Answer,
+    auth::Auth,
+    base_url, chat,
+    parameters::{Fields, take_stream, to_json},
+    remote::{Api, Remote},
+    segment,
 };
 
-/// A model behind the chat completions API.
-pub(crate) struct OpenAi {
+/// The words of chat completions.
+struct Chat {
     model_name: String,
-    url: String,
-    authorization: Option<HeaderValue>,
-    credential: Option<SecretString>,
-    /// The model's parameters, without those that are ours.
-    parameters: Map<String, Value>,
+    /// The model's parameters; `None` when there are none.
+    fields: Option<Fields>,
     streams: bool,
-    http: HttpClient,
 }
 
-impl OpenAi {
-    /// Prepares a model for many calls.
-    ///
-    /// # Errors
-    /// A parameter is wrong, or the credential cannot be a header.
-    pub(crate) fn new(
-        model: &RunModel,
-        http: HttpClient,
-        credential: Option<SecretString>,
-    ) -> anyhow::Result<Self> {
-        let base_url = model
-            .provider
-            .base_url
-            .as_deref()
-            .context("the provider has no base URL")?;
-        let mut parameters = model.parameters.clone();
-        let streams = match parameters.remove("stream") {
-            None => true,
-            Some(stream) => stream
-                .as_bool()
-                .context("the parameter `stream` must be true or false")?,
-        };
-        for ours in ["model", "messages", "stream_options", "n"] {
-            anyhow::ensure!(
-                !parameters.contains_key(ours),
-                "the parameter `{ours}` is set by the worker"
-            );
-        }
-        let authorization = credential.as_ref().map(authorization).transpose()?;
-        Ok(Self {
-            model_name: model.name.clone(),
-            url: format!("{base_url}/chat/completions"),
-            authorization,
-            credential,
-            parameters,
-            streams,
-            http,
-        })
-    }
+/// Prepares a model of the chat completions API for many calls.
+///
+/// # Errors
+/// A parameter is wrong, or the credential cannot be a header.
+pub(super) fn openai(
+    model: &RunModel,
+    http: HttpClient,
+    credential: Option<SecretString>,
+) -> anyhow::Result<Remote> {
+    let url = format!("{}/chat/completions", base_url(model)?);
+    chat_at(model, url, http, Auth::bearer(credential)?)
+}
 
+/// Prepares a deployment at Azure for many calls.
+///
+/// # Errors
+/// As [`openai`].
+pub(super) fn azure(
+    model: &RunModel,
+    http: HttpClient,
+    credential: Option<SecretString>,
+) -> anyhow::Result<Remote> {
+    let base_url = base_url(model)?;
+    let settings: AzureSettings = read_settings(&model.provider.settings)?;
+    // The newer addresses are those of OpenAI itself, without versions.
+    let url = if base_url.ends_with("/openai/v1") {
+        format!("{base_url}/chat/completions")
+    } else {
+        format!(
+            "{base_url}/openai/deployments/{}/chat/completions?api-version={}",
+            segment(&model.name),
+            settings.api_version
+        )
+    };
+    let header = HeaderName::from_static("api-key");
+    chat_at(model, url, http, Auth::header(header, "", credential)?)
+}
+
+fn chat_at(model: &RunModel, url: String, http: HttpClient, auth: Auth) -> anyhow::Result<Remote> {
+    let mut parameters = model.parameters.clone();
+    let streams = take_stream(&mut parameters)?;
+    let ours = ["model", "messages", "stream_options", "n"];
+    let fields = Fields::new(parameters, &[], &["seed"], &ours)?;
+    let api = Chat {
+        model_name: model.name.clone(),
+        fields: (!fields.is_empty()).then_some(fields),
+        streams,
+    };
+    Ok(Remote {
+        api: Box::new(api),
+        url,
+        auth,
+        headers: Vec::new(),
+        streams,
+        http,
+    })
+}
+
+impl Api for Chat {
     fn body(&self, request: &CompletionRequest<'_>) -> Result<Vec<u8>, CallError> {
         let typed = CreateChatCompletionRequest {
             model: self.model_name.clone(),
@@ -88,91 +106,23 @@ impl OpenAi {
             }),
             ..CreateChatCompletionRequest::default()
         };
-        let unmade = |error| {
-            CallError::new(
-                CallErrorKind::Request,
-                format!("the request cannot be made: {error}"),
-            )
+        let Some(fields) = &self.fields else {
+            return to_json(&typed);
         };
-        if self.parameters.is_empty() {
-            return serde_json::to_vec(&typed).map_err(unmade);
+        let mut body = serde_json::to_value(&typed).unwrap_or_default();
+        if let Value::Object(body) = &mut body {
+            body.extend(fields.of_repeat(request.repeat));
         }
-        let mut body = serde_json::to_value(&typed).map_err(unmade)?;
-        if let Some(fields) = body.as_object_mut() {
-            fields.extend(self.parameters.clone());
-            if let Some(seed) = fields.get("seed").and_then(Value::as_i64) {
-                fields.insert(
-                    "seed".into(),
-                    seed.wrapping_add(i64::from(request.repeat)).into(),
-                );
-            }
-        }
-        serde_json::to_vec(&body).map_err(unmade)
+        to_json(&body)
     }
 
-    async fn ask(&self, request: &CompletionRequest<'_>) -> Result<Completion, CallError> {
-        let mut post = self
-            .http
-            .post(&self.url)
-            .header(CONTENT_TYPE, "application/json")
-            .body(self.body(request)?);
-        if let Some(authorization) = &self.authorization {
-            post = post.header(AUTHORIZATION, authorization.clone());
-        }
-        let started = Instant::now();
-        let response = self.http.send(post).await?;
-        let content_type = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("");
-        // A server that does not stream answers whole, whatever it was asked for.
-        if self.streams && content_type.starts_with("text/event-stream") {
-            return stream::read_stream(self.http.body(response), started).await;
-        }
-        let body = self.http.read(response).await?;
-        stream::read_whole(&body, started)
+    fn read_whole(&self, body: &[u8], answer: &mut Answer) -> Result<(), CallError> {
+        chat::read_whole(body, answer)
     }
-}
 
-impl Provider for OpenAi {
-    fn complete<'a>(
-        &'a self,
-        request: &'a CompletionRequest<'a>,
-        _attempt: u32,
-    ) -> BoxFuture<'a, Result<Completion, CallError>> {
-        let credential = self.credential.as_ref().map(SecretString::expose_secret);
-        self.ask(request)
-            .map(move |result| scrub(result, credential))
-            .boxed()
+    fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError> {
+        chat::read_event(data, answer)
     }
-}
-
-/// What came back, without our credential: answers and errors are shown to people who may not know it.
-fn scrub(
-    result: Result<Completion, CallError>,
-    credential: Option<&str>,
-) -> Result<Completion, CallError> {
-    match result {
-        Ok(completion) => Ok(Completion {
-            text: without(completion.text, credential),
-            finish_reason: completion
-                .finish_reason
-                .map(|reason| without(reason, credential)),
-            ..completion
-        }),
-        Err(error) => Err(CallError {
-            message: without(error.message, credential),
-            ..error
-        }),
-    }
-}
-
-fn authorization(credential: &SecretString) -> anyhow::Result<HeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", credential.expose_secret()))
-        .map_err(|_| anyhow::anyhow!("the credential holds characters that no header can carry"))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn message(message: &Message) -> ChatCompletionRequestMessage {

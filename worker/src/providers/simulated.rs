@@ -118,6 +118,7 @@ impl Simulated {
             output_tokens: i32::try_from(reply.completion_tokens).ok(),
             first_token_after: Some(first_token_after),
             latency: started.elapsed(),
+            ..Completion::default()
         })
     }
 

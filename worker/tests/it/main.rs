@@ -3,6 +3,8 @@
 mod budgets;
 mod harness;
 mod killed;
+mod kinds;
+mod misbehaviour;
 mod pausing;
 mod reopened;
 mod runs;

@@ -137,6 +137,7 @@ async fn a_provider_that_cannot_be_reached_fails_the_run_and_nothing_else() {
         name: "gone".into(),
         kind: ProviderKind::Openai,
         base_url: Some("http://127.0.0.1:1/v1".into()),
+        settings: serde_json::Map::new(),
         credential: Some("sk-canary-canary".into()),
     };
     create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)

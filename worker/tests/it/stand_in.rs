@@ -9,22 +9,21 @@ use std::{
 };
 
 use opb_core::models::{
-    NewProvider, Price, ProviderKind, cost_microusd, create_provider, set_price,
+    NewProvider, Price, ProviderKind, Tokens, cost_microusd, create_provider, set_price,
 };
 use opb_core::outbound::OutboundPolicy;
+use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Mutex,
 };
 
 use crate::harness::master_key;
 
 /// The price of the model `counted:any`: dear, so that a few calls make a dollar.
-pub const PRICE: Price = Price {
-    input_microusd_per_mtok: 10_000_000,
-    output_microusd_per_mtok: 100_000_000,
-};
+pub const PRICE: Price = Price::new(10_000_000, 100_000_000);
 
 /// What the stand-in did since its start.
 #[derive(Default)]
@@ -58,6 +57,7 @@ pub async fn start(conn: &mut PgConnection, delay: Duration, fails: Option<u64>)
         name: "counted".into(),
         kind: ProviderKind::Openai,
         base_url: Some(format!("http://{}/v1", listener.local_addr().unwrap())),
+        settings: serde_json::Map::new(),
         credential: None,
     };
     let provider = create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
@@ -73,6 +73,24 @@ pub async fn start(conn: &mut PgConnection, delay: Duration, fails: Option<u64>)
         }
     });
     books
+}
+
+/// Gives every request the same whole answer, and keeps what was asked.
+pub async fn answer_all(listener: TcpListener, asked: Arc<Mutex<Vec<Value>>>, answer: String) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (asked, answer) = (Arc::clone(&asked), response("200 OK", &answer));
+        tokio::spawn(async move {
+            let mut received = Vec::new();
+            while let Some(body) = receive(&mut stream, &mut received).await {
+                asked
+                    .lock()
+                    .await
+                    .push(serde_json::from_slice(&body).unwrap());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+    }
 }
 
 /// Answers requests on one connection until it ends.
@@ -97,7 +115,10 @@ async fn serve(
         } else {
             // As many tokens as a real tokenizer might count, and answers of every length that is allowed.
             let (input, output) = (body.len() as u64 / 5, call % 100 + 1);
-            let cost = cost_microusd(PRICE, input.cast_signed(), output.cast_signed());
+            let cost = cost_microusd(
+                PRICE,
+                Tokens::new(input.cast_signed(), output.cast_signed()),
+            );
             books.billed_microusd.fetch_add(cost, Ordering::SeqCst);
             books.answers.fetch_add(1, Ordering::SeqCst);
             let text = format!(
@@ -119,8 +140,8 @@ fn response(status: &str, body: &str) -> String {
     )
 }
 
-/// The body of the next request.
-async fn receive(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<Vec<u8>> {
+/// The body of the next request; nothing when the connection ended.
+pub async fn receive(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<Vec<u8>> {
     loop {
         let text = String::from_utf8_lossy(received);
         if let Some(head) = text.find("\r\n\r\n") {

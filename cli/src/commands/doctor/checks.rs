@@ -2,12 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use opb_core::{
-    auth::User,
-    database,
-    library::Page,
-    models::{Provider, ProviderKind},
-};
+use opb_core::{auth::User, database, library::Page, models::Provider};
 use reqwest::StatusCode;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -242,10 +237,10 @@ async fn check_providers(providers: Vec<Provider>) -> Vec<Check> {
 async fn check_provider(http: &reqwest::Client, provider: &Provider) -> Check {
     let name = text::plain(&provider.name);
     let Some(base_url) = &provider.base_url else {
-        let what = if provider.kind == ProviderKind::Simulated {
-            "simulated, always there"
-        } else {
+        let what = if provider.kind.is_remote() {
             "its address is for administrators only"
+        } else {
+            "inside the worker, always there"
         };
         return Check::ok("provider", format!("{name}: {what}"));
     };
@@ -262,7 +257,7 @@ async fn check_provider(http: &reqwest::Client, provider: &Provider) -> Check {
             Check::warn(
                 "provider",
                 format!("{name}: reachable, but it wants a credential and none is stored"),
-                "set OPENAI_API_KEY where the worker runs if it is OpenAI; else add it with: opb provider add --credential-env",
+                "store one with: opb provider set-key; or, for a provider that is a preset, set its variable where the worker runs (opb provider presets)",
             )
         }
         Ok(status) if status.is_server_error() => Check::warn(

@@ -1,0 +1,120 @@
+//! What models cost.
+
+use axum::{Json as Answer, extract::State};
+use opb_core::{
+    Error,
+    library::Page,
+    models::{self, CurrentPrice, ModelPrice, PriceImport},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    AppState,
+    body::Json,
+    caller::Authenticated,
+    paging::PageQuery,
+    parameters::{Path, Query},
+    problem::Result,
+};
+
+/// Which prices.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PricesQuery {
+    /// The name of a provider; every provider when absent.
+    #[param(required = false)]
+    provider: Option<String>,
+    /// `next_cursor` of the page before; absent for the first page.
+    #[param(required = false)]
+    cursor: Option<String>,
+    /// The most entries to return; 50 when absent.
+    #[param(required = false, minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(update_price))
+        .routes(routes!(list_prices))
+        .routes(routes!(import_prices))
+}
+
+/// Sets the price of a provider's model. For administrators. Runs that a worker has begun go on with the price they
+/// began with.
+#[utoipa::path(
+    put,
+    path = "/api/v1/providers/{name}/prices",
+    tag = "models",
+    params(("name" = String, Path, description = "The provider's name")),
+    request_body = ModelPrice,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The price that is set", body = ModelPrice),
+        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn update_price(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(name): Path<String>,
+    Json(body): Json<ModelPrice>,
+) -> Result<Answer<ModelPrice>> {
+    if !user.is_admin() {
+        return Err(Error::Forbidden("only administrators can set prices").into());
+    }
+    let mut conn = state.conn().await?;
+    models::update_price(&mut conn, &name, &body).await?;
+    Ok(Answer(body))
+}
+
+/// The prices in force, by provider and model: what an administrator set, or else what is published.
+#[utoipa::path(
+    get,
+    path = "/api/v1/prices",
+    tag = "models",
+    params(PricesQuery),
+    security(("bearer" = [])),
+    responses((status = 200, description = "A page of prices", body = Page<CurrentPrice>))
+)]
+async fn list_prices(
+    State(state): State<AppState>,
+    Authenticated(_user): Authenticated,
+    Query(query): Query<PricesQuery>,
+) -> Result<Answer<Page<CurrentPrice>>> {
+    let mut conn = state.conn().await?;
+    let prices = models::list_prices(&mut conn, query.provider.as_deref()).await?;
+    let page = PageQuery {
+        cursor: query.cursor,
+        limit: query.limit,
+    };
+    let key = |price: &CurrentPrice| format!("{}:{}", price.provider, price.model);
+    Ok(Answer(page.cut(prices, key)?))
+}
+
+/// Imports published prices from a file of litellm's format. For administrators. What was set by hand stays in force.
+#[utoipa::path(
+    post,
+    path = "/api/v1/prices/import",
+    tag = "models",
+    request_body(content = Object, description = "The file: an object from the names of models to what they cost"),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "What became of the rows", body = PriceImport),
+        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn import_prices(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Json(file): Json<Map<String, Value>>,
+) -> Result<Answer<PriceImport>> {
+    if !user.is_admin() {
+        return Err(Error::Forbidden("only administrators can import prices").into());
+    }
+    let mut conn = state.conn().await?;
+    Ok(Answer(models::import_litellm(&mut conn, &file).await?))
+}

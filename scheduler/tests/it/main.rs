@@ -1,0 +1,3 @@
+//! Scheduler processes on a real Postgres.
+
+mod exactly_once;

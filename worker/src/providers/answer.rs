@@ -1,0 +1,260 @@
+//! An answer while it is read, whichever API it comes from, and what all APIs have in common about it.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{CallError, CallErrorKind, Completion};
+
+/// More tokens than any call has: a count beyond is nonsense and treated as missing.
+const MAX_TOKENS: i64 = 100_000_000;
+/// More calls of tools than any answer has.
+const MAX_TOOL_CALLS: usize = 128;
+/// How much of what a provider says about an error is kept, in characters.
+const MAX_ERROR_CHARS: usize = 500;
+
+/// An answer while it is read.
+pub(super) struct Answer {
+    started: Instant,
+    first_token_after: Option<Duration>,
+    text: String,
+    tool_calls: Vec<ToolCall>,
+    /// Why the model stopped, in the provider's word.
+    pub(super) finish_reason: Option<String>,
+    /// True when the text says that the model will not answer.
+    pub(super) refused: bool,
+    /// True when the provider said that nothing more will come.
+    pub(super) ended: bool,
+    pub(super) usage: Usage,
+}
+
+/// What a provider counted. A part that it does not mention stays as it was.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage {
+    /// All tokens of the prompt, those of the cache among them.
+    pub(super) input: Option<i64>,
+    pub(super) cached_input: Option<i64>,
+    /// All tokens of the answer, those of reasoning among them.
+    pub(super) output: Option<i64>,
+    pub(super) reasoning: Option<i64>,
+    /// True when something was counted that no known price covers, such as tokens written to a cache.
+    pub(super) surcharged: bool,
+}
+
+/// A tool that the model wants to be called.
+#[derive(Default)]
+struct ToolCall {
+    index: u64,
+    name: String,
+    /// JSON, as far as the model keeps to it.
+    arguments: String,
+}
+
+impl Answer {
+    pub(super) fn new(started: Instant) -> Self {
+        Self {
+            started,
+            first_token_after: None,
+            text: String::new(),
+            tool_calls: Vec::new(),
+            finish_reason: None,
+            refused: false,
+            ended: false,
+            usage: Usage::default(),
+        }
+    }
+
+    /// True until some text came.
+    pub(super) fn is_silent(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// How many tools were called so far.
+    pub(super) fn tool_calls(&self) -> u64 {
+        self.tool_calls.len() as u64
+    }
+
+    /// Adds text.
+    pub(super) fn say(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.first_token_after
+                .get_or_insert_with(|| self.started.elapsed());
+            self.text.push_str(text);
+        }
+    }
+
+    /// Adds to a call of a tool: streams bring the name first and then the arguments in pieces.
+    ///
+    /// # Errors
+    /// There are more than any answer has.
+    pub(super) fn call_tool(
+        &mut self,
+        index: u64,
+        name: &str,
+        arguments: &str,
+    ) -> Result<(), CallError> {
+        self.first_token_after
+            .get_or_insert_with(|| self.started.elapsed());
+        let known = self.tool_calls.iter().rposition(|call| call.index == index);
+        let at = match known {
+            Some(at) => at,
+            None if self.tool_calls.len() >= MAX_TOOL_CALLS => {
+                return Err(protocol("the answer calls more tools than any should"));
+            }
+            None => {
+                self.tool_calls.push(ToolCall {
+                    index,
+                    ..ToolCall::default()
+                });
+                self.tool_calls.len() - 1
+            }
+        };
+        self.tool_calls[at].name.push_str(name);
+        self.tool_calls[at].arguments.push_str(arguments);
+        Ok(())
+    }
+
+    /// The answer when everything was read. `streamed` answers know when their first text came.
+    pub(super) fn complete(mut self, streamed: bool) -> Completion {
+        let calls: Vec<Value> = self
+            .tool_calls
+            .iter()
+            .map(|call| json!({"name": call.name, "arguments": arguments(&call.arguments)}))
+            .collect();
+        if !calls.is_empty() {
+            if !self.text.is_empty() {
+                self.text.push('\n');
+            }
+            self.text.push_str(&Value::Array(calls).to_string());
+        }
+        let usage = self.usage;
+        Completion {
+            text: self.text,
+            finish_reason: if self.refused {
+                Some("refusal".to_owned())
+            } else {
+                self.finish_reason
+            },
+            input_tokens: sane(usage.input),
+            cached_input_tokens: sane(usage.cached_input),
+            output_tokens: sane(usage.output),
+            reasoning_tokens: sane(usage.reasoning),
+            surcharged: usage.surcharged,
+            first_token_after: self.first_token_after.filter(|_| streamed),
+            latency: self.started.elapsed(),
+        }
+    }
+}
+
+/// An answer that is none.
+pub(super) fn protocol(message: impl Into<String>) -> CallError {
+    CallError::new(CallErrorKind::Protocol, message)
+}
+
+/// Reads JSON of a shape; `what` says what it should be.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, CallError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let kind = if error.is_eof() {
+            CallErrorKind::Read
+        } else {
+            CallErrorKind::Protocol
+        };
+        CallError::new(kind, format!("the answer is not {what}: {error}"))
+    })
+}
+
+/// An error that came where an answer should: its type decides whether asking again may help.
+pub(super) fn reported(error: &Value) -> CallError {
+    let text = |name: &str| error.get(name).and_then(Value::as_str);
+    let kind = match text("type")
+        .or_else(|| text("status"))
+        .or_else(|| text("code"))
+    {
+        Some("rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED") => {
+            CallErrorKind::RateLimit
+        }
+        Some("overloaded_error" | "UNAVAILABLE") => CallErrorKind::Overloaded,
+        Some("invalid_request_error" | "invalid_prompt" | "INVALID_ARGUMENT") => {
+            CallErrorKind::Refused
+        }
+        _ => CallErrorKind::Server,
+    };
+    let said = text("message").unwrap_or("no reason given");
+    let said: String = said
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_ERROR_CHARS)
+        .collect();
+    CallError::new(kind, format!("the provider reports an error: {said}"))
+}
+
+fn sane(tokens: Option<i64>) -> Option<i32> {
+    tokens
+        .filter(|tokens| (0..MAX_TOKENS).contains(tokens))
+        .and_then(|tokens| i32::try_from(tokens).ok())
+}
+
+/// The arguments as JSON if they are that, else as the text that they are.
+fn arguments(text: &str) -> Value {
+    if text.is_empty() {
+        return json!({});
+    }
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tools(text: &str, pieces: &[(u64, &str, &str)]) -> String {
+        let mut answer = Answer::new(Instant::now());
+        answer.say(text);
+        for (index, name, arguments) in pieces {
+            answer.call_tool(*index, name, arguments).unwrap();
+        }
+        answer.complete(true).text
+    }
+
+    #[test]
+    fn calls_of_tools_are_json_below_the_text() {
+        assert_eq!(tools("hi", &[]), "hi");
+        let pieces = [
+            (0, "add", ""),
+            (1, "now", ""),
+            (0, "", "{\"a\""),
+            (0, "", ":1}"),
+        ];
+        let expect = r#"[{"arguments":{"a":1},"name":"add"},{"arguments":{},"name":"now"}]"#;
+        assert_eq!(tools("", &pieces), expect);
+        assert_eq!(tools("hi", &pieces), format!("hi\n{expect}"));
+        assert_eq!(
+            tools("", &[(0, "add", "{\"a\"")]),
+            r#"[{"arguments":"{\"a\"","name":"add"}]"#
+        );
+    }
+
+    #[test]
+    fn no_answer_calls_tools_without_end() {
+        let mut answer = Answer::new(Instant::now());
+        let mut calls = (0..1_000).map(|index| answer.call_tool(index, "a", ""));
+        assert_eq!(
+            calls.find_map(Result::err).unwrap().kind,
+            CallErrorKind::Protocol
+        );
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_missing() {
+        for (given, expect) in [
+            (Some(-1), None),
+            (Some(MAX_TOKENS), None),
+            (Some(7), Some(7)),
+            (None, None),
+        ] {
+            let mut answer = Answer::new(Instant::now());
+            answer.usage.output = given;
+            assert_eq!(answer.complete(true).output_tokens, expect, "{given:?}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The API `generateContent` of Google's Gemini models.
+
+use opb_core::{
+    runs::RunModel,
+    template::{Message, Role},
+};
+use reqwest::header::HeaderName;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    CallError, CompletionRequest, HttpClient,
+    answer::{Answer, Usage, parse, protocol, reported},
+    auth::Auth,
+    base_url,
+    parameters::{
+        Fields, Format, Place, ToolChoice, put, refuse, split_system, take_format, take_stop,
+        take_stream, take_tool_choice, take_tools, to_json,
+    },
+    remote::{Api, Remote},
+    segment,
+};
+
+const PLACES: [Place; 11] = [
+    ("max_tokens", &["generationConfig", "maxOutputTokens"]),
+    (
+        "max_completion_tokens",
+        &["generationConfig", "maxOutputTokens"],
+    ),
+    ("temperature", &["generationConfig", "temperature"]),
+    ("top_p", &["generationConfig", "topP"]),
+    ("top_k", &["generationConfig", "topK"]),
+    ("seed", &["generationConfig", "seed"]),
+    ("presence_penalty", &["generationConfig", "presencePenalty"]),
+    (
+        "frequency_penalty",
+        &["generationConfig", "frequencyPenalty"],
+    ),
+    ("logprobs", &["generationConfig", "responseLogprobs"]),
+    ("top_logprobs", &["generationConfig", "logprobs"]),
+    (
+        "reasoning_effort",
+        &["generationConfig", "thinkingConfig", "thinkingLevel"],
+    ),
+];
+
+/// The words of the API.
+struct GenerateContent {
+    fields: Fields,
+}
+
+/// Prepares a model for many calls.
+///
+/// # Errors
+/// A parameter is wrong, or the credential cannot be a header.
+pub(super) fn gemini(
+    model: &RunModel,
+    http: HttpClient,
+    credential: Option<SecretString>,
+) -> anyhow::Result<Remote> {
+    let mut parameters = model.parameters.clone();
+    let streams = take_stream(&mut parameters)?;
+    refuse(&parameters, &["n"])?;
+    let several = parameters
+        .get("generationConfig")
+        .is_some_and(|config| config.get("candidateCount").is_some());
+    anyhow::ensure!(
+        !several,
+        "the parameter `generationConfig.candidateCount` is set by the worker"
+    );
+    arrange(&mut parameters)?;
+    let seed = &["generationConfig", "seed"];
+    let ours = ["model", "contents", "systemInstruction"];
+    let way = if streams {
+        "streamGenerateContent?alt=sse"
+    } else {
+        "generateContent"
+    };
+    let (base_url, name) = (base_url(model)?, segment(&model.name));
+    let header = HeaderName::from_static("x-goog-api-key");
+    Ok(Remote {
+        api: Box::new(GenerateContent {
+            fields: Fields::new(parameters, &PLACES, seed, &ours)?,
+        }),
+        url: format!("{base_url}/models/{name}:{way}"),
+        auth: Auth::header(header, "", credential)?,
+        headers: Vec::new(),
+        streams,
+        http,
+    })
+}
+
+fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
+    if let Some(stop) = take_stop(parameters) {
+        put(parameters, &["generationConfig", "stopSequences"], stop)?;
+    }
+    if let Some(tools) = take_tools(parameters)? {
+        let (mut functions, mut others) = (Vec::new(), Vec::new());
+        for tool in tools {
+            match tool {
+                Ok(function) => functions.push(json!({
+                    "name": function.name,
+                    "description": function.description.unwrap_or("".into()),
+                    "parametersJsonSchema": function.parameters.unwrap_or(json!({"type": "object"})),
+                })),
+                Err(other) => others.push(other),
+            }
+        }
+        if !functions.is_empty() {
+            others.push(json!({"functionDeclarations": functions}));
+        }
+        put(parameters, &["tools"], others.into())?;
+    }
+    let choice = take_tool_choice(parameters).map(|choice| match choice {
+        ToolChoice::Auto => json!({"mode": "AUTO"}),
+        ToolChoice::None => json!({"mode": "NONE"}),
+        ToolChoice::Required => json!({"mode": "ANY"}),
+        ToolChoice::Function(name) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
+        ToolChoice::Other(other) => other,
+    });
+    if let Some(choice) = choice {
+        put(parameters, &["toolConfig", "functionCallingConfig"], choice)?;
+    }
+    let json_type = &["generationConfig", "responseMimeType"];
+    match take_format(parameters)? {
+        None | Some(Format::Text) => Ok(()),
+        Some(Format::Object) => put(parameters, json_type, "application/json".into()),
+        Some(Format::Schema { schema, .. }) => {
+            put(parameters, json_type, "application/json".into())?;
+            put(
+                parameters,
+                &["generationConfig", "responseJsonSchema"],
+                schema,
+            )
+        }
+    }
+}
+
+/// An answer, or a part of one: streams send parts of the same shape.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(default)]
+    candidates: Vec<Candidate>,
+    prompt_feedback: Option<Feedback>,
+    usage_metadata: Option<Counts>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate {
+    content: Option<Content>,
+    finish_reason: Option<String>,
+    /// What was searched for, which is billed apart.
+    grounding_metadata: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    #[serde(default)]
+    parts: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Part {
+    text: Option<String>,
+    #[serde(default)]
+    thought: bool,
+    function_call: Option<FunctionCall>,
+}
+
+#[derive(Deserialize)]
+struct FunctionCall {
+    name: Option<String>,
+    args: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Feedback {
+    block_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "these are the API's own words")]
+struct Counts {
+    prompt_token_count: Option<i64>,
+    cached_content_token_count: Option<i64>,
+    candidates_token_count: Option<i64>,
+    thoughts_token_count: Option<i64>,
+    tool_use_prompt_token_count: Option<i64>,
+}
+
+impl Api for GenerateContent {
+    fn body(&self, request: &CompletionRequest<'_>) -> Result<Vec<u8>, CallError> {
+        let (system, talk) = split_system(request.messages)?;
+        let mut body = self.fields.of_repeat(request.repeat);
+        if let Some(system) = system {
+            body.insert(
+                "systemInstruction".into(),
+                json!({"parts": [{"text": system}]}),
+            );
+        }
+        let talk = talk.iter().map(|message: &&Message| {
+            let role = match message.role {
+                Role::Assistant => "model",
+                Role::User | Role::System => "user",
+            };
+            json!({"role": role, "parts": [{"text": message.content}]})
+        });
+        body.insert("contents".into(), talk.collect());
+        to_json(&body)
+    }
+
+    fn read_whole(&self, body: &[u8], answer: &mut Answer) -> Result<(), CallError> {
+        take(parse(body, "generated content")?, answer)?;
+        match answer.finish_reason {
+            Some(_) => Ok(()),
+            None => Err(protocol("the answer holds no candidate that has finished")),
+        }
+    }
+
+    fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError> {
+        take(parse(data, "generated content")?, answer)
+    }
+}
+
+fn take(body: Body, answer: &mut Answer) -> Result<(), CallError> {
+    if let Some(error) = &body.error {
+        return Err(reported(error));
+    }
+    // A prompt that is refused has no candidates, and its reason is the answer.
+    if let Some(reason) = body
+        .prompt_feedback
+        .and_then(|feedback| feedback.block_reason)
+    {
+        answer.finish_reason = Some(reason);
+        answer.usage.output = Some(0);
+    }
+    if let Some(candidate) = body.candidates.into_iter().next() {
+        let parts = candidate.content.map(|content| content.parts);
+        for part in parts.unwrap_or_default() {
+            if let Some(text) = part.text.filter(|_| !part.thought) {
+                answer.say(&text);
+            }
+            if let Some(call) = part.function_call {
+                let index = answer.tool_calls();
+                let arguments = call.args.as_ref().map(Value::to_string);
+                let name = call.name.unwrap_or_default();
+                answer.call_tool(index, &name, arguments.as_deref().unwrap_or_default())?;
+            }
+        }
+        answer.usage.surcharged |= candidate.grounding_metadata.is_some();
+        answer.finish_reason = candidate.finish_reason.or(answer.finish_reason.take());
+    }
+    if let Some(counts) = body.usage_metadata {
+        let before = answer.usage;
+        let add = |count: i64, more: Option<i64>| count.saturating_add(more.unwrap_or(0));
+        let input = counts
+            .prompt_token_count
+            .map(|count| add(count, counts.tool_use_prompt_token_count));
+        // Thoughts are counted apart from candidates, and an answer that is all thought has no candidates' count.
+        let output = match (counts.candidates_token_count, counts.thoughts_token_count) {
+            (None, None) => before.output,
+            (said, thought) => Some(add(said.unwrap_or(0), thought)),
+        };
+        answer.usage = Usage {
+            input: input.or(before.input),
+            cached_input: counts.cached_content_token_count.or(before.cached_input),
+            output,
+            reasoning: counts.thoughts_token_count.or(before.reasoning),
+            surcharged: before.surcharged,
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The responses API of `OpenAI`.
+
+use opb_core::runs::RunModel;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    CallError, CompletionRequest, HttpClient,
+    answer::{Answer, Usage, parse, protocol, reported},
+    auth::Auth,
+    base_url,
+    parameters::{
+        Fields, Format, Place, ToolChoice, put, refuse, take_format, take_stream, take_tool_choice,
+        take_tools, to_json,
+    },
+    remote::{Api, Remote},
+};
+
+const PLACES: [Place; 3] = [
+    ("max_tokens", &["max_output_tokens"]),
+    ("max_completion_tokens", &["max_output_tokens"]),
+    ("reasoning_effort", &["reasoning", "effort"]),
+];
+
+/// The words of the responses API.
+struct Responses {
+    fields: Fields,
+}
+
+/// Prepares a model for many calls.
+///
+/// # Errors
+/// A parameter is wrong, or the credential cannot be a header.
+pub(super) fn responses(
+    model: &RunModel,
+    http: HttpClient,
+    credential: Option<SecretString>,
+) -> anyhow::Result<Remote> {
+    let mut parameters = model.parameters.clone();
+    let streams = take_stream(&mut parameters)?;
+    refuse(&parameters, &["stop", "seed", "n"])?;
+    arrange(&mut parameters)?;
+    // Nothing is kept there unless somebody asks for it.
+    parameters.entry("store").or_insert(false.into());
+    let mut fields = Fields::new(parameters, &PLACES, &[], &["model", "input", "background"])?;
+    fields.set("model", model.name.clone().into());
+    fields.set("stream", streams.into());
+    Ok(Remote {
+        api: Box::new(Responses { fields }),
+        url: format!("{}/responses", base_url(model)?),
+        auth: Auth::bearer(credential)?,
+        headers: Vec::new(),
+        streams,
+        http,
+    })
+}
+
+fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
+    if let Some(tools) = take_tools(parameters)? {
+        let tools = tools.into_iter().map(|tool| match tool {
+            Ok(function) => json!({
+                "type": "function",
+                "name": function.name,
+                "description": function.description,
+                "parameters": function.parameters,
+                "strict": function.strict.unwrap_or(false.into()),
+            }),
+            Err(other) => other,
+        });
+        put(parameters, &["tools"], tools.collect())?;
+    }
+    let choice = take_tool_choice(parameters).map(|choice| match choice {
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::None => "none".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Function(name) => json!({"type": "function", "name": name}),
+        ToolChoice::Other(other) => other,
+    });
+    if let Some(choice) = choice {
+        put(parameters, &["tool_choice"], choice)?;
+    }
+    let format = take_format(parameters)?.map(|format| match format {
+        Format::Text => json!({"type": "text"}),
+        Format::Object => json!({"type": "json_object"}),
+        Format::Schema {
+            name,
+            schema,
+            strict,
+        } => json!({
+            "type": "json_schema",
+            "name": name.unwrap_or("answer".into()),
+            "schema": schema,
+            "strict": strict.unwrap_or(false.into()),
+        }),
+    });
+    match format {
+        Some(format) => put(parameters, &["text", "format"], format),
+        None => Ok(()),
+    }
+}
+
+#[derive(Deserialize)]
+struct Response {
+    status: Option<String>,
+    #[serde(default)]
+    output: Vec<Item>,
+    usage: Option<Counts>,
+    error: Option<Value>,
+    incomplete_details: Option<Incomplete>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    name: Option<String>,
+    arguments: Option<String>,
+    #[serde(default)]
+    content: Vec<Part>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    text: Option<String>,
+    refusal: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Incomplete {
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    input_tokens: Option<i64>,
+    output_tokens: Option<i64>,
+    input_tokens_details: Option<Map<String, Value>>,
+    output_tokens_details: Option<Map<String, Value>>,
+}
+
+/// An event of a stream. Those that add nothing, such as `response.created`, say nothing here.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    kind: String,
+    delta: Option<String>,
+    response: Option<Response>,
+}
+
+impl Api for Responses {
+    fn body(&self, request: &CompletionRequest<'_>) -> Result<Vec<u8>, CallError> {
+        let mut body = self.fields.of_repeat(request.repeat);
+        body.insert("input".into(), json!(request.messages));
+        to_json(&body)
+    }
+
+    fn read_whole(&self, body: &[u8], answer: &mut Answer) -> Result<(), CallError> {
+        finish(parse(body, "a response")?, answer)?;
+        if answer.ended {
+            Ok(())
+        } else {
+            Err(protocol("the answer has no status"))
+        }
+    }
+
+    fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError> {
+        // Newer events may have other shapes, and only a few say something about the answer.
+        let event: Value = parse(data, "an event of a response")?;
+        let kind = event
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        match kind {
+            "error" => return Err(reported(event.get("error").unwrap_or(&event))),
+            "response.output_text.delta"
+            | "response.refusal.delta"
+            | "response.completed"
+            | "response.incomplete"
+            | "response.failed" => {}
+            _ => return Ok(()),
+        }
+        let event: Event = parse(data, "an event of a response")?;
+        if let Some(delta) = event.delta {
+            answer.refused |= event.kind == "response.refusal.delta";
+            answer.say(&delta);
+        }
+        event
+            .response
+            .map_or(Ok(()), |response| finish(response, answer))
+    }
+}
+
+/// Takes what the end of a response says, and its text, unless that came already.
+fn finish(response: Response, answer: &mut Answer) -> Result<(), CallError> {
+    if let Some(error) = response.error.filter(|error| !error.is_null()) {
+        return Err(reported(&error));
+    }
+    let silent = answer.is_silent();
+    for (index, item) in (0..).zip(response.output) {
+        match item.kind.as_deref().unwrap_or_default() {
+            "function_call" => {
+                let name = item.name.unwrap_or_default();
+                answer.call_tool(index, &name, &item.arguments.unwrap_or_default())?;
+            }
+            // Searches and the like, which the provider did on its own, and bills apart.
+            kind if kind.ends_with("_call") => answer.usage.surcharged = true,
+            _ => {}
+        }
+        // What a model thinks to itself is no part of its answer.
+        let parts = item.content.into_iter();
+        for part in parts.filter(|_| silent && item.kind.as_deref() == Some("message")) {
+            answer.say(part.text.as_deref().unwrap_or_default());
+            if let Some(refusal) = part.refusal {
+                answer.refused = true;
+                answer.say(&refusal);
+            }
+        }
+    }
+    if let Some(counts) = response.usage {
+        let detail = |details: Option<Map<String, Value>>, name: &str| details?.get(name)?.as_i64();
+        answer.usage = Usage {
+            input: counts.input_tokens,
+            cached_input: detail(counts.input_tokens_details, "cached_tokens"),
+            output: counts.output_tokens,
+            reasoning: detail(counts.output_tokens_details, "reasoning_tokens"),
+            surcharged: answer.usage.surcharged,
+        };
+    }
+    let incomplete = response
+        .incomplete_details
+        .and_then(|details| details.reason);
+    answer.ended = response.status.is_some();
+    answer.finish_reason = incomplete.or(response.status);
+    Ok(())
+}
