@@ -43,8 +43,8 @@ async fn main() -> anyhow::Result<()> {
     ask(&client, &options.url, 1, options.rate).await?;
     let mut answers = ask(&client, &options.url, options.seconds, options.rate).await?;
     answers.sort_unstable_by_key(|(latency, _)| *latency);
-    let at = |share: f64| {
-        let place = (share * (answers.len() - 1) as f64).ceil() as usize;
+    let at = |per_mille: usize| {
+        let place = ((answers.len() - 1) * per_mille).div_ceil(1_000);
         answers[place].0.as_secs_f64() * 1e3
     };
     let failed: Vec<&String> = answers
@@ -60,18 +60,18 @@ async fn main() -> anyhow::Result<()> {
         answers.len(),
         options.rate,
         bytes.copied().unwrap_or(0),
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(0.999),
-        at(1.0),
+        at(500),
+        at(900),
+        at(990),
+        at(999),
+        at(1_000),
         failed.len()
     );
     if let Some(first) = failed.first() {
         anyhow::bail!("{} requests failed, one of them: {first}", failed.len());
     }
     ensure!(
-        at(0.99) <= options.limit_ms,
+        at(990) <= options.limit_ms,
         "the promise is p99 <= {} ms",
         options.limit_ms
     );

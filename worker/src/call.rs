@@ -5,7 +5,10 @@
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use opb_core::metrics::{METRICS, ModelLabels};
+use opb_core::{
+    metrics::{METRICS, ModelLabels},
+    models::Price,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +41,9 @@ pub(crate) struct Calls<'a> {
     pub(crate) governor: &'a Arc<Governor>,
     pub(crate) labels: &'a ModelLabels,
     pub(crate) caller: Caller,
-    pub(crate) size: CallSize,
+    /// What the call will take; asked only under declared limits.
+    pub(crate) size: &'a (dyn Fn() -> CallSize + Sync),
+    pub(crate) price: Option<Price>,
     /// The most attempts.
     pub(crate) max_attempts: u32,
     /// Once it comes no further call begins; a call that runs is let finish.
@@ -80,7 +85,7 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
         observe(labels, &result, began.elapsed());
         let error = match result {
             Ok(completion) => {
-                permit.succeeded(completion.output_tokens, used(&completion, calls.size));
+                permit.succeeded(completion.output_tokens, used(&completion, calls.price));
                 return ended(Some(Ok(completion)), attempts + 1, may_be_paid);
             }
             Err(error) => error,
@@ -132,11 +137,9 @@ fn ending(kind: CallErrorKind, pause: Option<Duration>, is_first: bool) -> Endin
 }
 
 /// What an answer took of declared limits.
-fn used(completion: &Completion, size: CallSize) -> Used {
+fn used(completion: &Completion, price: Option<Price>) -> Used {
     let counted = completion.input_tokens.zip(completion.output_tokens);
-    let cost = size
-        .price
-        .map_or(Some(0), |price| completion.cost_microusd(price));
+    let cost = price.map_or(Some(0), |price| completion.cost_microusd(price));
     Used {
         tokens: counted.map(|(input, output)| i64::from(input) + i64::from(output)),
         microusd: cost,

@@ -21,6 +21,7 @@ use crate::{
     governor::CallSize,
     prepared::{PreparedModel, PreparedRun, Scorers},
     providers::{AnswerHint, Completion, CompletionRequest},
+    purse::request_bytes,
 };
 
 /// An item, ready to be asked about.
@@ -118,11 +119,13 @@ async fn ask(
         governor: &model.governor,
         labels: &model.labels,
         caller: run.caller,
-        size: CallSize {
-            input_bytes: messages.iter().map(|message| message.content.len()).sum(),
+        size: &|| CallSize {
+            request_bytes: request_bytes(provider.as_ref(), model, &messages),
+            messages: messages.len(),
             price: model.price,
             output_limit: model.output_limit,
         },
+        price: model.price,
         max_attempts: worker.settings.max_attempts,
         halt,
     };

@@ -19,7 +19,8 @@ use std::{
 
 use opb_core::{
     metrics::{METRICS, ModelLabels},
-    models::{Price, Tokens, cost_microusd},
+    models::Price,
+    runs::cost_bound_microusd,
 };
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -53,9 +54,10 @@ const NEWEST: f64 = 0.05;
 /// What a call will take, as far as it is known before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CallSize {
-    /// Bytes of all messages.
-    pub(crate) input_bytes: usize,
-    /// The most that the call can cost, in micro-dollars, if it has a price.
+    /// Bytes that may cost tokens.
+    pub(crate) request_bytes: usize,
+    pub(crate) messages: usize,
+    /// What its tokens cost, if known.
     pub(crate) price: Option<Price>,
     /// The most tokens that the answer can have, if known.
     pub(crate) output_limit: Option<i64>,
@@ -119,17 +121,15 @@ impl Governor {
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         caller: Caller,
-        size: CallSize,
+        size: &(dyn Fn() -> CallSize + Sync),
     ) -> Result<Permit, Down> {
         let mut permit = self.enter(caller).await?;
-        let (limits, need) = {
+        let (limits, output_tokens) = {
             let state = self.lock();
-            match state.limits.as_slice() {
-                [] => (Vec::new(), Need::default()),
-                limits => (limits.to_vec(), need(size, state.output_tokens)),
-            }
+            (state.limits.clone(), state.output_tokens)
         };
         if !limits.is_empty() {
+            let need = need(size(), output_tokens);
             let began = Instant::now();
             for limit in limits {
                 permit.passed.push(limit.pass(need).await);
@@ -346,16 +346,15 @@ impl Governor {
 
 /// What a call takes of declared limits.
 fn need(size: CallSize, typical_output_tokens: f64) -> Need {
-    let bytes = i64::try_from(size.input_bytes).unwrap_or(i64::MAX);
+    let bytes = i64::try_from(size.request_bytes).unwrap_or(i64::MAX);
     #[expect(clippy::cast_possible_truncation, reason = "floats saturate")]
     let typical = typical_output_tokens.ceil() as i64;
     let output = size
         .output_limit
         .map_or(typical, |limit| limit.min(typical));
     let microusd = size.price.map_or(0, |price| {
-        // No token is shorter than a byte.
-        let most = Tokens::new(bytes, size.output_limit.unwrap_or(typical));
-        cost_microusd(price.at_most(), most)
+        let output = size.output_limit.unwrap_or(typical);
+        cost_bound_microusd(price, output, size.request_bytes, size.messages)
     });
     Need {
         tokens: (bytes / BYTES_PER_TOKEN).saturating_add(output),

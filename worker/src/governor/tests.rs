@@ -30,7 +30,7 @@ fn governor(max: u32) -> Arc<Governor> {
 }
 
 async fn acquire(governor: &Arc<Governor>) -> Permit {
-    governor.acquire(CALLER, CallSize::default()).await.unwrap()
+    governor.acquire(CALLER, &CallSize::default).await.unwrap()
 }
 
 fn bound(governor: &Governor) -> f64 {
@@ -109,7 +109,7 @@ async fn who_stops_waiting_takes_nobodys_place() {
     let governor = governor(1);
     let first = acquire(&governor).await;
     let mut waiting: Vec<_> = (0..100)
-        .map(|_| Box::pin(governor.acquire(CALLER, CallSize::default())))
+        .map(|_| Box::pin(governor.acquire(CALLER, &CallSize::default)))
         .collect();
     for waiter in &mut waiting {
         assert!(futures::poll!(waiter).is_pending());
@@ -154,7 +154,7 @@ async fn two_models_of_a_provider_have_bounds_of_their_own_and_one_in_all() {
     for governor in std::iter::repeat_n(&one, 8).chain(std::iter::repeat_n(&other, 12)) {
         running.push(acquire(governor).await);
     }
-    let mut next = Box::pin(other.acquire(CALLER, CallSize::default()));
+    let mut next = Box::pin(other.acquire(CALLER, &CallSize::default));
     assert!(futures::poll!(&mut next).is_pending(), "20 calls run");
     running.pop();
     assert!(next.await.is_ok());
@@ -198,7 +198,7 @@ async fn a_model_that_stays_down_is_given_up() {
     bring_down(&governor).await;
     let started = Instant::now();
     loop {
-        match governor.acquire(CALLER, CallSize::default()).await {
+        match governor.acquire(CALLER, &CallSize::default).await {
             Ok(permit) => assert!(permit.failed(silence())),
             Err(down) => {
                 assert!(down.to_string().contains("10 minutes"), "{down}");

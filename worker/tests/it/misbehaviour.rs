@@ -272,8 +272,8 @@ async fn add(conn: &mut PgConnection, name: &str, base_url: &str) {
         name: name.into(),
         kind: ProviderKind::Openai,
         base_url: Some(base_url.into()),
-        settings: serde_json::Map::new(),
         credential: None,
+        settings: serde_json::Map::new(),
     };
     create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
         .await
