@@ -77,10 +77,13 @@ fn providers_change_go_and_survive_a_new_master_key() {
         "--json",
     ];
     let run = site.check(&run, 3).json();
+    // Nobody listens there: the first calls tell so, and the others are given up without a call.
+    let reason = run["state_reason"].as_str().unwrap();
     assert!(
-        run["state_reason"].as_str().unwrap().contains("connect"),
+        reason.contains("connect") || reason.contains("down"),
         "{run}"
     );
+    assert!(run["retries"].as_i64().unwrap() > 0, "{run}");
 }
 
 #[test]
