@@ -181,12 +181,12 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
         (Some("users"), true) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), true) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), false) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsWrite),
-        (Some("runs" | "schedules" | "models" | "providers" | "leaderboards"), true) => {
+        (Some("runs" | "schedules" | "alerts" | "models" | "providers" | "leaderboards"), true) => {
             Some(ApiKeyScope::RunsRead)
         }
         // Comparing is reading, though what is compared does not fit an address.
         (Some("compare"), _) => Some(ApiKeyScope::RunsRead),
-        (Some("runs" | "schedules"), false) => Some(ApiKeyScope::RunsWrite),
+        (Some("runs" | "schedules" | "alerts"), false) => Some(ApiKeyScope::RunsWrite),
         _ => Some(ApiKeyScope::Admin),
     }
 }
@@ -225,6 +225,12 @@ mod tests {
         check(Method::POST, "/api/v1/runs/{run}/cancel", Some(RunsWrite));
         check(Method::GET, "/api/v1/schedules", Some(RunsRead));
         check(Method::POST, "/api/v1/schedules", Some(RunsWrite));
+        check(
+            Method::PUT,
+            "/api/v1/alerts/{alert}/silence",
+            Some(RunsWrite),
+        );
+        check(Method::GET, "/api/v1/webhooks", Some(Admin));
         check(
             Method::GET,
             "/api/v1/leaderboards/{benchmark}",

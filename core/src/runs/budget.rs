@@ -16,6 +16,7 @@ use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
     models::{Price, cost_microusd},
+    webhooks::{WebhookEvent, announce_run},
 };
 
 /// Tokens that a provider may add to each message, and once more to the whole.
@@ -124,6 +125,7 @@ pub async fn reserve(
         if run.reserved_microusd == 0 {
             let reason = used_up(budget, run.spend_microusd, run.unaccounted_microusd);
             control::pause(&mut tx, lease.run_id, &reason).await?;
+            announce_run(&mut tx, lease.run_id, WebhookEvent::BudgetExhausted).await?;
             tx.commit().await?;
             tracing::info!(run.id = %lease.run_id, run.reason = reason, "run paused");
         }

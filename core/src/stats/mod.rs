@@ -10,6 +10,7 @@ mod bootstrap;
 mod change;
 mod cluster;
 mod comparison;
+mod drift;
 mod effects;
 mod interval;
 mod mcnemar;
@@ -33,6 +34,7 @@ pub use self::bootstrap::{RESAMPLES, Unit, bca_interval, bootstrap_interval, rep
 pub use self::change::change_points;
 pub use self::cluster::{ClusteredMean, clustered_mean};
 pub use self::comparison::{Comparison, Test, Verdict, compare};
+pub use self::drift::{Direction, LEARNING_RUNS, Step, find_step};
 pub use self::effects::{TwoWay, two_way};
 pub use self::interval::{Interval, clustered_mean_interval, mean, mean_interval, wilson};
 pub use self::mcnemar::{Mcnemar, mcnemar};

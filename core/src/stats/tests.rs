@@ -9,6 +9,7 @@ use super::*;
 
 mod comparisons;
 mod courses;
+mod drift;
 mod intervals;
 
 #[track_caller]
