@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Error, Result};
 
 /// What a user is trusted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
@@ -32,19 +31,6 @@ pub enum Visibility {
     /// Everybody.
     #[default]
     Public,
-}
-
-impl TryFrom<String> for Visibility {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        match text.as_str() {
-            "private" => Ok(Self::Private),
-            "unlisted" => Ok(Self::Unlisted),
-            "public" => Ok(Self::Public),
-            _ => Err(Error::Internal(format!("there is no visibility `{text}`"))),
-        }
-    }
 }
 
 /// The caller of a request.

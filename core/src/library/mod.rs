@@ -11,6 +11,7 @@ mod erase;
 mod export;
 mod fields;
 mod forks;
+mod found;
 mod import;
 mod lint;
 mod markdown;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// An entry of the library.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Prompt {
     /// The prompt's id.
     pub id: Uuid,
@@ -46,10 +46,8 @@ pub struct Prompt {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attribution: String,
     /// The kind of the newest version.
-    #[sqlx(try_from = "String")]
     pub kind: PromptKind,
     /// Who may see it.
-    #[sqlx(try_from = "String")]
     pub visibility: Visibility,
     /// The name of its owner.
     pub owner: String,
@@ -76,18 +74,6 @@ pub enum PromptKind {
     Text,
     /// Messages with roles.
     Chat,
-}
-
-impl TryFrom<String> for PromptKind {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        match text.as_str() {
-            "text" => Ok(Self::Text),
-            "chat" => Ok(Self::Chat),
-            _ => Err(Error::Internal(format!("there is no kind `{text}`"))),
-        }
-    }
 }
 
 impl PromptKind {

@@ -17,7 +17,8 @@ use uuid::Uuid;
 use super::{
     Fragment, Prompt, PromptKind,
     fields::normalise_tags,
-    search_statements::{Found, Wanted, list_in_order, list_matches, rank_matches},
+    found::{self, Found},
+    search_statements::{Match, Wanted, list_in_order, list_matches, rank_matches},
     snippets::snippet,
     suggestions::correct,
 };
@@ -192,7 +193,9 @@ pub async fn list_prompts(
         return Ok(page(Vec::new(), limit, None, |_| None));
     };
     if sort != PromptSort::Relevance {
-        let found = list_in_order(conn, &wanted, sort, cursor.as_ref(), limit + 1).await?;
+        let matches = list_in_order(conn, &wanted, sort, cursor.as_ref(), limit + 1).await?;
+        let words = wanted.words.as_deref();
+        let found = found::load(conn, wanted.viewer_id, words, &matches).await?;
         return Ok(page(found, limit, None, |found| Some(found.place(sort))));
     }
     let mut corrected = None;
@@ -204,28 +207,29 @@ pub async fn list_prompts(
         Some(_) => return Err(bad_cursor()),
         None => {}
     }
-    let mut found = find(conn, &wanted, cursor.as_ref(), limit).await?;
-    if found.is_empty()
+    let mut matches = find(conn, &wanted, cursor.as_ref(), limit).await?;
+    if matches.is_empty()
         && cursor.is_none()
         && let Some(words) = correct(conn, wanted.words.as_deref().unwrap_or_default()).await?
     {
         wanted.words = Some(words.clone());
-        found = find(conn, &wanted, None, limit).await?;
+        matches = find(conn, &wanted, None, limit).await?;
         // A correction that leads nowhere would only tell which words others use.
-        corrected = (!found.is_empty()).then_some(words);
+        corrected = (!matches.is_empty()).then_some(words);
     }
     let q = wanted.words.unwrap_or_default();
+    let found = found::load(conn, wanted.viewer_id, Some(&q), &matches).await?;
     let place = |found: &Found| {
         let (q, id) = (q.clone(), found.prompt.id);
-        Some(match found.score {
+        Some(match found.found.score {
             Some(score) => SearchCursor::Ranked {
                 score,
                 id,
-                ranked: found.ranked,
+                ranked: found.found.ranked,
                 q,
             },
             None => SearchCursor::Rest {
-                ranked: found.ranked,
+                ranked: found.found.ranked,
                 id: Some(id),
                 q,
             },
@@ -240,7 +244,7 @@ async fn find(
     wanted: &Wanted,
     cursor: Option<&SearchCursor>,
     limit: i64,
-) -> Result<Vec<Found>> {
+) -> Result<Vec<Match>> {
     let (mut found, mut ranked, after) = match cursor {
         Some(SearchCursor::Rest { ranked, id, .. }) => (Vec::new(), *ranked, *id),
         Some(SearchCursor::Ranked {
@@ -346,7 +350,7 @@ impl Found {
             PromptSort::Top | PromptSort::Trending | PromptSort::Quality | PromptSort::Combined => {
                 SearchCursor::Rank {
                     sort,
-                    bits: self.rank.unwrap_or_default().to_bits(),
+                    bits: self.found.rank.unwrap_or_default().to_bits(),
                     id,
                 }
             }
@@ -369,9 +373,9 @@ fn page(
         None
     };
     let listed = |found: Found| {
-        let snippet = match (&found.body, &found.lexemes) {
-            (Some(body), Some(lexemes)) => snippet(&found.prompt.description, body, lexemes),
-            _ => Vec::new(),
+        let snippet = match &found.body {
+            Some(body) => snippet(&found.prompt.description, body, &found.lexemes),
+            None => Vec::new(),
         };
         FoundPrompt {
             prompt: found.prompt,

@@ -5,14 +5,14 @@
 //! They are statements without a name for that, and must never hold a type of our own: sqlx would ask Postgres about it
 //! between preparing and running, and the statement would be gone. Enums are cast to text.
 
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, types::Json};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{
-    Prompt, PromptKind, PromptQuery, PromptSort,
+    PromptKind, PromptQuery, PromptSort,
     search::{SearchCursor, bad_cursor},
 };
-use crate::{Result, auth::CurrentUser, template::PromptBody};
+use crate::{Result, auth::CurrentUser};
 
 /// How many matches are ranked; further ones follow newest first.
 const RANKED: i64 = 300;
@@ -21,7 +21,7 @@ const RANKED: i64 = 300;
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) words: Option<String>,
-    viewer_id: Option<i64>,
+    pub(super) viewer_id: Option<i64>,
     categories: Option<Vec<String>>,
     tags: Vec<String>,
     owner_id: Option<i64>,
@@ -35,17 +35,11 @@ pub(super) struct Wanted {
     offered: bool,
 }
 
-/// A prompt that was found.
-#[derive(Debug, FromRow)]
-pub(super) struct Found {
-    #[sqlx(flatten)]
-    pub(super) prompt: Prompt,
-    /// The newest version's text, when there are words to show in it.
-    #[sqlx(default)]
-    pub(super) body: Option<Json<PromptBody>>,
-    /// The words as they are indexed.
-    #[sqlx(default)]
-    pub(super) lexemes: Option<Vec<String>>,
+/// A prompt that was found, and where.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub(super) struct Match {
+    /// The prompt's id.
+    pub(super) id: Uuid,
     /// How well it matches, if it was ranked.
     #[sqlx(default)]
     pub(super) score: Option<f32>,
@@ -202,15 +196,15 @@ pub(super) async fn list_in_order(
     sort: PromptSort,
     after: Option<&SearchCursor>,
     limit: i64,
-) -> Result<Vec<Found>> {
+) -> Result<Vec<Match>> {
     let mut sql = QueryBuilder::new(
         "-- search_statements::list_in_order
-        with page as materialized (select prompts.id, ",
+        select prompts.id",
     );
     if let Some(rank) = sort.rank() {
-        sql.push(rank).push(" as rank, ");
+        sql.push(", ").push(rank).push(" as rank");
     }
-    sql.push("row_number() over (");
+    sql.push(" from prompts");
     let order = match sort {
         PromptSort::Updated => " order by updated_at desc, prompts.id desc",
         PromptSort::Title => " order by lower(title) collate \"C\", prompts.id",
@@ -220,7 +214,6 @@ pub(super) async fn list_in_order(
         PromptSort::Quality => " order by quality desc, prompt_id desc",
         PromptSort::Combined => " order by combined desc, prompt_id desc",
     };
-    sql.push(order).push(") as place from prompts");
     if sort.rank().is_some() {
         sql.push(" join prompt_ranks on prompt_id = prompts.id");
     }
@@ -256,13 +249,7 @@ pub(super) async fn list_in_order(
         }
         _ => return Err(bad_cursor()),
     }
-    sql.push(order).push(" limit ").push_bind(limit).push(")");
-    let columns = if sort.rank().is_some() {
-        ", page.rank"
-    } else {
-        ""
-    };
-    push_prompts(&mut sql, wanted, columns);
+    sql.push(order).push(" limit ").push_bind(limit);
     read(conn, sql).await
 }
 
@@ -274,7 +261,7 @@ pub(super) async fn rank_matches(
     wanted: &Wanted,
     after: Option<(f32, Uuid, Option<Uuid>)>,
     limit: i64,
-) -> Result<Vec<Found>> {
+) -> Result<Vec<Match>> {
     let words = wanted.words.clone().unwrap_or_default();
     let mut sql = QueryBuilder::new(
         "-- search_statements::rank_matches
@@ -300,9 +287,9 @@ pub(super) async fn rank_matches(
     sql.push("), oldest as (select coalesce(").push_bind(first);
     sql.push("::uuid, case when count(*) = ").push_bind(RANKED);
     sql.push(
-        " then (array_agg(id order by id))[1] end) as ranked from matches), page as materialized (",
+        " then (array_agg(id order by id))[1] end) as ranked from matches)
+        select id, score, (select ranked from oldest) as ranked from matches",
     );
-    sql.push("select id, score, ranked, row_number() over (order by score desc, id desc) as place from matches, oldest");
     if let Some((score, id, _)) = after {
         sql.push(" where (score, id) < (")
             .push_bind(score)
@@ -311,9 +298,7 @@ pub(super) async fn rank_matches(
             .push(")");
     }
     sql.push(" order by score desc, id desc limit ")
-        .push_bind(limit)
-        .push(")");
-    push_prompts(&mut sql, wanted, ", page.score, page.ranked");
+        .push_bind(limit);
     read(conn, sql).await
 }
 
@@ -324,10 +309,10 @@ pub(super) async fn list_matches(
     ranked: Option<Uuid>,
     after: Option<Uuid>,
     limit: i64,
-) -> Result<Vec<Found>> {
+) -> Result<Vec<Match>> {
     let mut sql = QueryBuilder::new(
         "-- search_statements::list_matches
-        with page as materialized (select prompts.id, row_number() over (order by prompts.id desc) as place from prompts",
+        select prompts.id from prompts",
     );
     wanted.push_filters(&mut sql);
     wanted.push_words(&mut sql, "document");
@@ -340,46 +325,15 @@ pub(super) async fn list_matches(
     if let Some(after) = after {
         sql.push(" and prompts.id < ").push_bind(after);
     }
-    sql.push(" order by prompts.id desc limit ")
-        .push_bind(limit)
-        .push(")");
-    push_prompts(&mut sql, wanted, "");
-    let mut found = read(conn, sql).await?;
-    for found in &mut found {
+    sql.push(" order by prompts.id desc limit ").push_bind(limit);
+    let mut matches = read(conn, sql).await?;
+    for found in &mut matches {
         found.ranked = ranked;
     }
-    Ok(found)
+    Ok(matches)
 }
 
-/// Completes a statement whose `page` holds the ids and places of prompts.
-fn push_prompts(sql: &mut QueryBuilder<Postgres>, wanted: &Wanted, columns: &'static str) {
-    sql.push(
-        " select prompts.id, prompts.slug, prompts.title, prompts.description, prompts.category, prompts.tags,
-               prompts.language, prompts.licence, prompts.attribution, prompts.kind::text, prompts.visibility::text,
-               users.username as owner, prompts.latest_version, prompts.archived_at is not null as archived,
-               prompts.created_at, prompts.updated_at,
-               (select origin.slug || '@' || number
-                from prompt_versions join prompts as origin on origin.id = prompt_id
-                where prompt_versions.id = prompts.forked_from and origin.deleted_at is null
-                  and (origin.visibility <> 'private' or origin.owner_id = ",
-    );
-    sql.push_bind(wanted.viewer_id)
-        .push(")) as forked_from")
-        .push(columns);
-    if let Some(words) = &wanted.words {
-        sql.push(", prompt_versions.body, tsvector_to_array(to_tsvector('english', ");
-        sql.push_bind(words.clone()).push(")) as lexemes");
-    }
-    sql.push(
-        " from page join prompts on prompts.id = page.id join users on users.id = prompts.owner_id",
-    );
-    if wanted.words.is_some() {
-        sql.push(" join prompt_versions on prompt_versions.prompt_id = prompts.id and number = prompts.latest_version");
-    }
-    sql.push(" order by page.place");
-}
-
-async fn read(conn: &mut PgConnection, mut sql: QueryBuilder<Postgres>) -> Result<Vec<Found>> {
+async fn read(conn: &mut PgConnection, mut sql: QueryBuilder<Postgres>) -> Result<Vec<Match>> {
     Ok(sql
         .build_query_as()
         .persistent(false)

@@ -1,0 +1,85 @@
+//! The prompts of a page: what a list shows of those that a search found. The statement is the same for every search, so
+//! that it is checked and planned once.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::{Prompt, PromptKind, search_statements::Match};
+use crate::{Result, auth::Visibility, template::PromptBody};
+
+/// A prompt that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) prompt: Prompt,
+    /// The newest version's text, when there are words to show in it.
+    pub(super) body: Option<PromptBody>,
+    /// The words as they are indexed.
+    pub(super) lexemes: Vec<String>,
+    /// Where it was found.
+    pub(super) found: Match,
+}
+
+/// The prompts of these matches, in their order. One that was hidden meanwhile is left out.
+pub(super) async fn load(
+    conn: &mut PgConnection,
+    viewer_id: Option<i64>,
+    words: Option<&str>,
+    matches: &[Match],
+) -> Result<Vec<Found>> {
+    let ids: Vec<Uuid> = matches.iter().map(|found| found.id).collect();
+    let rows = sqlx::query!(
+        r#"-- found::load
+        select prompts.id, prompts.slug, prompts.title, prompts.description, prompts.category, prompts.tags,
+               prompts.language, prompts.licence, prompts.attribution, prompts.kind as "kind: PromptKind",
+               prompts.visibility as "visibility: Visibility", users.username as owner, prompts.latest_version,
+               prompts.archived_at is not null as "archived!", prompts.created_at, prompts.updated_at,
+               (select origin.slug || '@' || number
+                from prompt_versions join prompts as origin on origin.id = prompt_id
+                where prompt_versions.id = prompts.forked_from and origin.deleted_at is null
+                  and (origin.visibility <> 'private' or origin.owner_id = $2)) as forked_from,
+               (select body from prompt_versions
+                where $3::text is not null and prompt_id = prompts.id and number = latest_version)
+                   as "body: Json<PromptBody>",
+               (select tsvector_to_array(to_tsvector('english', $3))) as lexemes
+        from prompts join users on users.id = prompts.owner_id
+        where prompts.id = any($1) and prompts.deleted_at is null
+          and (prompts.visibility <> 'private' or prompts.owner_id = $2 or prompts.offered_to = $2)"#,
+        &ids,
+        viewer_id,
+        words
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut prompts: HashMap<Uuid, _> = rows.into_iter().map(|row| (row.id, row)).collect();
+    let found = matches.iter().filter_map(|found| {
+        let row = prompts.remove(&found.id)?;
+        let prompt = Prompt {
+            id: row.id,
+            slug: row.slug,
+            title: row.title,
+            description: row.description,
+            category: row.category,
+            tags: row.tags,
+            language: row.language,
+            licence: row.licence,
+            attribution: row.attribution,
+            kind: row.kind,
+            visibility: row.visibility,
+            owner: row.owner,
+            latest_version: row.latest_version,
+            forked_from: row.forked_from,
+            archived: row.archived,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        };
+        Some(Found {
+            prompt,
+            body: row.body.map(|Json(body)| body),
+            lexemes: row.lexemes.unwrap_or_default(),
+            found: *found,
+        })
+    });
+    Ok(found.collect())
+}
