@@ -344,9 +344,13 @@ async fn find_delivery(
     webhook_id: Uuid,
     delivery_id: Uuid,
 ) -> Result<Delivery> {
-    find_webhook(conn, user, webhook_id).await?;
-    let found = select_deliveries(conn, webhook_id, Some(delivery_id), None, 1).await?;
+    // Whatever is missing, the message is what was asked for.
     let not_found = || Error::NotFound(format!("the delivery `{delivery_id}`"));
+    match find_webhook(conn, user, webhook_id).await {
+        Err(Error::NotFound(_)) => return Err(not_found()),
+        other => other?,
+    };
+    let found = select_deliveries(conn, webhook_id, Some(delivery_id), None, 1).await?;
     found.into_iter().next().ok_or_else(not_found)
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `drift [COLUMNS] [SEED]` prints a table and fails when a promise is broken; the same seed prints the same table.
 
+#![expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
+
 use std::process::ExitCode;
 
 use opb_conformance::stats::{ConfidenceSequence, Direction, LEARNING_RUNS, find_step};
