@@ -81,7 +81,7 @@ conformance-stats: prepare ## Compare every statistic with scipy, statsmodels an
 .PHONY: simulate-coverage
 simulate-coverage: prepare ## Try intervals and tests on 10,000 simulated runs whose truth is known
 	cargo run --release --locked --quiet -p opb-conformance --bin coverage
-	cargo run --release --locked --quiet -p opb-conformance --bin drift
+	cargo run --release --locked --quiet -p opb-conformance --bin steps
 
 .PHONY: test-fuzz
 test-fuzz: opb ## Ask every operation of the API document all sorts of questions, with schemathesis (some minutes)
@@ -115,6 +115,14 @@ bench-simulate: opb ## Measure how many calls a second the simulated provider an
 .PHONY: bench-search
 bench-search: opb ## Measure the library's search on 100,000 prompts: 20 readers, p99 within 50 ms
 	scripts/bench-search
+
+.PHONY: bench-read
+bench-read: opb ## Measure the leaderboard at 2,000 requests a second while standings change: p99 within 10 ms
+	scripts/bench-read
+
+.PHONY: bench-standings
+bench-standings: opb ## Measure how soon a run of 1,000,000 evaluations has its standings: within 2 s of its end
+	scripts/bench-standings
 
 .PHONY: bench-engine
 bench-engine: opb ## Measure the engine beside a bare client: evaluations a second, CPU seconds, memory

@@ -1,4 +1,4 @@
-"""Compares the statistics of `core/src/stats` with scipy, statsmodels, ruptures and paretoset.
+"""Compares the statistics of `core/src/stats` with scipy, statsmodels, ruptures, paretoset and choix.
 
 Every check draws data sets from a seed, asks the Rust program one JSON line each, computes the same by an
 independent implementation, and keeps the largest difference, relative to the size of the expected number where that
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import warnings
 
+import choix
 import numpy
 import paretoset
 import ruptures
@@ -459,6 +460,103 @@ def repeats(chance):
             (found["pass_at_k"], numpy.mean(any_right)),
             (found["pass_hat_k"], numpy.mean(all_right)),
             (found["majority_at_k"], numpy.mean(voted)),
+        ],
+    )
+
+
+def drawn_choices(chance):
+    """Choices of some voters between entries of unequal strength; every fifth is a tie."""
+    count = int(chance.integers(2, 9))
+    truth = chance.normal(0, 1, count)
+    choices = []
+    for _ in range(int(chance.integers(5, 200))):
+        left, right = (int(entry) for entry in chance.choice(count, 2, replace=False))
+        won = chance.random() < 1 / (1 + math.exp(truth[right] - truth[left]))
+        outcome = 0.5 if chance.random() < 0.2 else float(won)
+        choices.append((left, right, outcome, int(chance.integers(0, 12))))
+    penalty = float(chance.choice([0.1, 1.0, 3.0]))
+    return {"ask": "bradley_terry", "count": count, "choices": choices, "penalty": penalty, "confidence": 0.95}
+
+
+@check("Bradley-Terry strengths, penalised, with ties", "choix opt_pairwise")
+def bradley_terry(chance):
+    question = drawn_choices(chance)
+    # A tie is one victory each of a choice that counts twice, as then all do, and the penalty, too.
+    pairs = []
+    for left, right, outcome, _ in question["choices"]:
+        pairs += [(left, right)] * round(2 * outcome) + [(right, left)] * round(2 - 2 * outcome)
+    expected = choix.opt_pairwise(question["count"], pairs, alpha=question["penalty"], method="Newton-CG", tol=1e-12)
+    return question, lambda found: [(line[0], e) for line, e in zip(found, expected)]
+
+
+@check("Bradley-Terry intervals and ranks", "Hessian and sandwich by numpy, multipletests")
+def bradley_terry_intervals(chance):
+    question = drawn_choices(chance)
+    count, choices, penalty = question["count"], question["choices"], question["penalty"]
+    design = numpy.zeros((len(choices), count))
+    for at, (left, right, _, _) in enumerate(choices):
+        design[at, left], design[at, right] = 1, -1
+    outcomes = numpy.array([choice[2] for choice in choices])
+
+    def surprise(strengths):
+        return outcomes - 1 / (1 + numpy.exp(-design @ strengths))
+
+    strengths = optimize.root(lambda s: design.T @ surprise(s) - penalty * s, numpy.zeros(count), tol=1e-13).x
+    expected = 1 / (1 + numpy.exp(-design @ strengths))
+    bread = numpy.linalg.inv(design.T @ (design * (expected * (1 - expected))[:, None]) + penalty * numpy.eye(count))
+    voters = numpy.array([choice[3] for choice in choices])
+    groups = [(design * surprise(strengths)[:, None])[voters == voter].sum(0) for voter in set(voters)]
+    factor = len(groups) / (len(groups) - 1) if len(groups) > 1 else 0
+    sandwich = factor * bread @ sum(numpy.outer(group, group) for group in groups) @ bread
+
+    def variance(contrast):
+        return max(contrast @ bread @ contrast, contrast @ sandwich @ contrast)
+
+    unit = numpy.eye(count)
+    half = [stats.norm.ppf(0.975) * math.sqrt(variance(unit[i] - 1 / count)) for i in range(count)]
+    pairs = list(itertools.combinations(range(count), 2))
+    z = [abs(strengths[i] - strengths[j]) / math.sqrt(variance(unit[i] - unit[j])) for i, j in pairs]
+    sure = multipletests(2 * stats.norm.sf(z), alpha=0.05, method="fdr_bh")[0]
+    low, high = numpy.ones(count), numpy.full(count, count)
+    for (i, j), is_sure in zip(pairs, sure):
+        if is_sure:
+            stronger, weaker = (i, j) if strengths[i] > strengths[j] else (j, i)
+            low[weaker] += 1
+            high[stronger] -= 1
+    return question, lambda found: [
+        pair
+        for at, line in enumerate(found)
+        for pair in zip(line, (strengths[at], strengths[at] - half[at], strengths[at] + half[at], low[at], high[at]))
+    ]
+
+
+@check("ranks across benchmarks", "z-tests by scipy, multipletests")
+def ranks_across(chance):
+    benchmarks, entries = int(chance.integers(1, 6)), int(chance.integers(2, 9))
+    table = chance.normal(chance.uniform(0.3, 0.9, entries), 0.05, (benchmarks, entries))
+    table[chance.random(table.shape) < 0.2] = numpy.nan
+    errors = chance.uniform(0.01, 0.1, table.shape)
+    pairs = list(itertools.combinations(range(entries), 2))
+    off, p_values = [], []
+    for i, j in pairs:
+        both = ~numpy.isnan(table[:, i]) & ~numpy.isnan(table[:, j])
+        off.append((table[both, i] - table[both, j]).sum())
+        spread = math.sqrt((errors[both, i] ** 2 + errors[both, j] ** 2).sum())
+        p_values.append(2 * stats.norm.sf(abs(off[-1]) / spread) if both.any() else 1.0)
+    low, high = numpy.ones(entries), numpy.full(entries, entries)
+    for (i, j), difference_, is_sure in zip(pairs, off, multipletests(p_values, alpha=0.05, method="fdr_bh")[0]):
+        if is_sure:
+            better, worse = (i, j) if difference_ > 0 else (j, i)
+            low[worse] += 1
+            high[better] -= 1
+    question = [
+        [None if math.isnan(score) else [float(score), float(error)] for score, error in zip(*rows)]
+        for rows in zip(table, errors)
+    ]
+    return (
+        {"ask": "ranks_across", "scores": question, "alpha": 0.05},
+        lambda found: [
+            pair for at, rank in enumerate(found) for pair in ((rank["rank_low"], low[at]), (rank["rank_high"], high[at]))
         ],
     )
 

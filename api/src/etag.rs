@@ -8,35 +8,66 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use opb_core::Error;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::problem::Result;
 
+/// JSON text with its `ETag`, to be sent as often as somebody asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Tagged {
+    body: Bytes,
+    tag: String,
+}
+
+impl Tagged {
+    /// A value as JSON.
+    pub(crate) fn json(value: &impl Serialize) -> Result<Self> {
+        let body = serde_json::to_vec(value)
+            .map_err(|error| Error::Internal(format!("an answer does not serialise: {error}")))?;
+        Ok(Self::text(body))
+    }
+
+    fn text(body: Vec<u8>) -> Self {
+        let hash = Sha256::digest(&body);
+        Self {
+            tag: format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&hash[..16])),
+            body: body.into(),
+        }
+    }
+
+    /// How many bytes it takes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The body, or 304.
+    pub(crate) fn respond(&self, request: &HeaderMap) -> Response {
+        let mut response = if is_known(request, &self.tag) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            ([(CONTENT_TYPE, "application/json")], self.body.clone()).into_response()
+        };
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(VARY, HeaderValue::from_static("authorization"));
+        if let Ok(tag) = HeaderValue::try_from(&self.tag) {
+            headers.insert(ETAG, tag);
+        }
+        response
+    }
+}
+
 /// A JSON body with its `ETag`, or 304.
 pub(crate) fn tagged(request: &HeaderMap, value: &impl Serialize) -> Result<Response> {
-    let body = serde_json::to_vec(value)
-        .map_err(|error| Error::Internal(format!("an answer does not serialise: {error}")))?;
-    Ok(tagged_bytes(request, body))
+    Ok(Tagged::json(value)?.respond(request))
 }
 
 /// JSON text with its `ETag`, or 304.
 pub(crate) fn tagged_bytes(request: &HeaderMap, body: Vec<u8>) -> Response {
-    let hash = Sha256::digest(&body);
-    let tag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&hash[..16]));
-    let mut response = if is_known(request, &tag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        ([(CONTENT_TYPE, "application/json")], body).into_response()
-    };
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(VARY, HeaderValue::from_static("authorization"));
-    if let Ok(tag) = HeaderValue::try_from(tag) {
-        headers.insert(ETAG, tag);
-    }
-    response
+    Tagged::text(body).respond(request)
 }
 
 /// The comparison is weak (RFC 9110, 13.1.2): proxies that compress turn strong tags into weak ones.

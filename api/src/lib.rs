@@ -5,6 +5,7 @@
 //! It must never call a model either; whoever submits a run waits for the workers.
 
 mod account_pages;
+mod answers;
 mod body;
 mod caller;
 mod client;

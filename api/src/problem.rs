@@ -47,7 +47,7 @@ pub struct Problem {
 }
 
 /// A problem on its way to the client.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     problem: Box<Problem>,
     /// For how long the client should wait, if waiting helps.

@@ -6,20 +6,26 @@ use ipnet::IpNet;
 use opb_core::{
     auth::{Accounts, Limits, PasswordHasher, TokenKeys},
     doorbell::Doorbell,
+    leaderboards,
     mail::Outbox,
     outbound::OutboundPolicy,
     runs::{self, RunRules},
     sealing::MasterKey,
 };
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{ApiSettings, oidc::Oidc, problem::Result, seats::Seats};
+use crate::{ApiSettings, answers::Answers, oidc::Oidc, problem::Result, seats::Seats};
 
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
+
+/// How many searches of the library run at once; more wait for their turn. A search is all computing: more of them at
+/// once make each slower, and would take every connection from everybody else.
+const SEARCHES_AT_ONCE: usize = 4;
 
 /// The fields of [`AppState`].
 pub struct Shared {
@@ -28,6 +34,7 @@ pub struct Shared {
     pub(crate) accounts: Accounts,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) doorbell: Doorbell,
+    pub(crate) answers: Answers,
     pub(crate) seats: Seats,
     pub(crate) body_limit_bytes: u64,
     pub(crate) request_timeout: Duration,
@@ -37,6 +44,8 @@ pub struct Shared {
     pub(crate) public_url: Option<Url>,
     pub(crate) oidc: Oidc,
     pub(crate) hides_metrics: bool,
+    /// How many more searches may run at once.
+    pub(crate) searches: Semaphore,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -68,6 +77,11 @@ impl AppState {
                 "--require-verified-email needs --smtp-url: without mail nobody can verify an address"
             );
         }
+        let doorbell = Doorbell::listen(
+            pool.clone(),
+            &[runs::DOORBELL, leaderboards::DOORBELL],
+            stop.clone(),
+        );
         let oidc = Oidc::new(&settings.oidc, public_url.as_ref(), &settings.outbound)?;
         Ok(Self(Arc::new(Shared {
             accounts: Accounts {
@@ -84,7 +98,8 @@ impl AppState {
                 strict_rotation: settings.require_rotation,
             },
             trusted_proxies: settings.trusted_proxies.clone(),
-            doorbell: Doorbell::listen(pool.clone(), &[runs::DOORBELL], stop.clone()),
+            answers: Answers::new(&doorbell, stop.clone()),
+            doorbell,
             seats: Seats::default(),
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
@@ -94,6 +109,7 @@ impl AppState {
             public_url,
             oidc,
             hides_metrics: settings.hides_metrics,
+            searches: Semaphore::new(SEARCHES_AT_ONCE),
             pool,
             master_key,
             stop,

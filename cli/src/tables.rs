@@ -1,16 +1,17 @@
 //! Tables for people. Whatever shows simulated results says so.
 
 mod comparison;
+mod leaderboard;
 mod schedules;
 
 pub use comparison::{comparison, flips};
+pub use leaderboard::{effects, history, leaderboard, overall};
 pub use schedules::{schedule, schedules};
 
 use std::io::IsTerminal as _;
 
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use opb_core::{
-    leaderboards::{Leaderboard, Standing},
     models::Provider,
     runs::{Basis, Estimate, Interval, Run},
 };
@@ -19,49 +20,6 @@ use crate::{progress, text};
 
 /// The width of a table where there is no terminal to ask; wide enough for every leaderboard.
 const WIDTH: u16 = 160;
-
-/// A leaderboard with a heading.
-pub fn leaderboard(leaderboard: &Leaderboard) -> String {
-    let label = if leaderboard.simulated {
-        "SIMULATED leaderboard"
-    } else {
-        "Leaderboard"
-    };
-    let heading = format!(
-        "{label} of {} ({} items, intervals at {:.0} %)",
-        text::plain(&leaderboard.benchmark),
-        leaderboard.item_count,
-        leaderboard.confidence * 100.0
-    );
-    if leaderboard.standings.is_empty() {
-        return format!("{heading}\nno results yet");
-    }
-    let mut table = table(&[
-        "rank",
-        "prompt",
-        "model",
-        "score",
-        "$ per 1,000",
-        "p50 ms",
-        "p95 ms",
-        "errors",
-    ]);
-    for standing in &leaderboard.standings {
-        table.add_row(row(standing));
-    }
-    align_right(&mut table, &[0, 4, 5, 6, 7]);
-    let mut lines = vec![heading, table.to_string()];
-    lines.push(
-        "Entries whose ranks overlap cannot be told apart for sure by this many items.".to_owned(),
-    );
-    if leaderboard.simulated {
-        lines.push(
-            "SIMULATED: no model was called; these numbers say nothing about any real model."
-                .to_owned(),
-        );
-    }
-    lines.join("\n")
-}
 
 /// The runs of a page.
 pub fn runs(runs: &[Run]) -> String {
@@ -189,34 +147,6 @@ pub fn run_summary(run: &Run) -> String {
         text::count(run.retries),
         text::run_cost(run)
     )
-}
-
-fn row(standing: &Standing) -> Vec<String> {
-    let mut model = text::plain(&standing.model);
-    if standing
-        .parameters
-        .as_object()
-        .is_some_and(|parameters| !parameters.is_empty())
-    {
-        model.push(' ');
-        model.push_str(&text::plain(&standing.parameters.to_string()));
-    }
-    vec![
-        text::rank(standing.rank_low, standing.rank_high),
-        text::plain(&standing.prompt),
-        model,
-        text::score(standing.score, standing.score_low, standing.score_high),
-        standing
-            .cost_per_1000_microusd
-            .map_or_else(|| "-".to_owned(), text::dollars),
-        text::millis(standing.latency_p50_ms),
-        text::millis(standing.latency_p95_ms),
-        format!(
-            "{}/{}",
-            text::count(standing.errors),
-            text::count(standing.evaluations)
-        ),
-    ]
 }
 
 fn table(headings: &[&str]) -> Table {

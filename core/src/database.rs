@@ -17,6 +17,10 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations")
 /// Held while migrating, so that processes that start together do not race. The number is arbitrary.
 const MIGRATION_LOCK: i64 = 0x6f70_622d_6d69_6772;
 
+/// A process that is frozen or cut off in the middle of a transaction must not keep its locks for ever: after so long
+/// without a word Postgres ends its session. No transaction of ours is idle for that long.
+const SILENT_TRANSACTION: &str = "set idle_in_transaction_session_timeout = '10s'";
+
 /// Opens a pool of at most `connections` connections and checks that the server answers.
 /// `name` is what Postgres and the metrics call it, so it must be one of few.
 ///
@@ -31,6 +35,9 @@ pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
+        .after_connect(|conn, _| {
+            Box::pin(async { conn.execute(SILENT_TRANSACTION).await.map(drop) })
+        })
         .connect_with(options.application_name(name))
         .await
         .context("the database does not answer")?;

@@ -1,8 +1,11 @@
 //! The scheduler: what happens because time passes. Any number of schedulers may run against one database.
 //!
-//! Every second it settles what schedules have due and shows ended runs to their alerts; every few seconds it does housekeeping: leases that ran out, queue
-//! rows that got lost, runs that nobody finished. It also reads the backlog, for the metrics.
+//! Every second it settles what schedules have due and shows ended runs to their alerts; every few seconds it does
+//! housekeeping: leases that ran out, queue rows that got lost, runs that nobody finished. It also reads the backlog, for
+//! the metrics. Beside it, the standings of open runs are kept up to date.
 //! Every step is safe to run twice and at once, so no scheduler has to be the leader, and the database's clock decides.
+
+mod standings;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,7 +38,7 @@ pub struct SchedulerSettings {
 /// Runs a scheduler until `stop` is cancelled. Passing trouble with the database is waited out.
 ///
 /// # Errors
-/// None at present; the signature is that of its siblings.
+/// The refreshing of standings panicked.
 pub async fn run(
     pool: PgPool,
     settings: SchedulerSettings,
@@ -43,10 +46,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     tracing::info!("scheduler started");
     let pause = Duration::from_secs(settings.housekeeping);
+    let refreshing = tokio::spawn(standings::refresh(pool.clone(), pause, stop.clone()));
     tokio::join!(
         keep_house_again_and_again(&pool, pause, &stop),
         fire_again_and_again(&pool, &settings.rules, &stop)
     );
+    // It has heard the token, too, and ends after the run that it is busy with.
+    refreshing.await?;
     tracing::info!("scheduler stopped");
     Ok(())
 }

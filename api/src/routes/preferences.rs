@@ -5,11 +5,10 @@ use opb_core::community::{
     self, BlindPair, NewPreference, Preference, PreferenceBoard, PreferenceChoice,
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::leaderboards::LeaderboardQuery;
 use crate::{
     AppState,
     body::Json,
@@ -18,6 +17,15 @@ use crate::{
     parameters::{Path, Query},
     problem::Result,
 };
+
+/// Which choices.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PreferenceBoardQuery {
+    /// Those between simulated models, or between real ones; when absent, real ones if there are any standings of them.
+    simulated: Option<bool>,
+}
 
 /// What is preferred.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -86,7 +94,7 @@ async fn set_preference(
     get,
     path = "/api/v1/leaderboards/{benchmark}/preferences",
     tag = "community",
-    params(("benchmark" = String, Path, description = "`slug` or `slug@number`; without a number, the newest version"), LeaderboardQuery),
+    params(("benchmark" = String, Path, description = "`slug` or `slug@number`; without a number, the newest version"), PreferenceBoardQuery),
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "The ranking", body = PreferenceBoard, headers(("etag" = String))),
@@ -97,7 +105,7 @@ async fn get_preference_board(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Path(benchmark): Path<String>,
-    Query(query): Query<LeaderboardQuery>,
+    Query(query): Query<PreferenceBoardQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let mut conn = state.conn().await?;

@@ -58,6 +58,7 @@ async fn list_prompts(
     Viewer(viewer): Viewer,
     Query(query): Query<PromptQuery>,
 ) -> Result<Answer<PromptPage>> {
+    let _turn = state.searches.acquire().await;
     let mut conn = state.conn().await?;
     let page = library::list_prompts(&mut conn, viewer.as_ref(), &query).await?;
     Ok(Answer(page))
@@ -77,6 +78,7 @@ async fn suggest_prompts(
     Viewer(viewer): Viewer,
     Query(query): Query<SuggestQuery>,
 ) -> Result<Answer<Suggestions>> {
+    let _turn = state.searches.acquire().await;
     let mut conn = state.conn().await?;
     let items = library::suggest_prompts(&mut conn, viewer.as_ref(), &query.q).await?;
     Ok(Answer(Suggestions { items }))

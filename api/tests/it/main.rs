@@ -6,6 +6,7 @@ mod api_keys;
 mod attacks;
 mod auth;
 mod benchmarks;
+mod boards;
 mod community;
 mod comparisons;
 mod contributions;

@@ -1,45 +1,194 @@
-//! `opb leaderboard`: the standings of a benchmark.
+//! `opb leaderboard`: the standings of a benchmark, split or over time, and the order over all benchmarks.
 
-use clap::Args;
-use opb_core::leaderboards::Leaderboard;
+use chrono::{DateTime, Utc};
+use clap::{Args, ValueEnum};
+use opb_core::leaderboards::{
+    BoardFilter, Leaderboard, LeaderboardEffects, LeaderboardHistory, OverallBy, OverallFilter,
+    OverallLeaderboard,
+};
+use serde::Serialize;
 
 use super::{print, print_json};
 use crate::{
-    client::{ClientSettings, segment},
-    outcome::Outcome,
-    tables,
+    client::{Client, ClientSettings, segment},
+    outcome::{BadUsage, Outcome},
+    tables, text,
 };
 
-/// Print the leaderboard of a benchmark: ranks, scores with their intervals, costs and latencies
+/// Print the leaderboard of a benchmark, or without one the order over all benchmarks
 #[derive(Debug, Args)]
 pub struct ShowLeaderboard {
-    /// The benchmark: `slug`, or `slug@2` for one of its versions
+    /// The benchmark: `slug`, or `slug@2` for one of its versions; without it, all benchmarks count
     #[arg(value_name = "BENCHMARK")]
-    benchmark: String,
+    benchmark: Option<String>,
     /// Show the standings of simulated models
     #[arg(long, conflicts_with = "real")]
     simulated: bool,
     /// Show the standings of real models; without either, those come if there are any
     #[arg(long)]
     real: bool,
+    /// Average the models, or the prompts
+    #[arg(long, value_enum, value_name = "WHAT")]
+    by: Option<Averaged>,
+    /// Show the course of the standings over time, and models that drift
+    #[arg(long, requires = "benchmark", conflicts_with = "by")]
+    history: bool,
+    /// Of the history, only this prompt: `slug` or `slug@2`
+    #[arg(long, value_name = "PROMPT", requires = "history")]
+    prompt: Option<String>,
+    /// Of the history, only this model: `provider:name`
+    #[arg(long, value_name = "MODEL", requires = "history")]
+    model: Option<String>,
+    /// Only what an administrator or a moderator measured on real models
+    #[arg(long, conflicts_with_all = ["simulated", "history"])]
+    verified: bool,
+    /// Only models whose names begin so, as in `gpt-5`
+    #[arg(long, value_name = "NAME", conflicts_with = "history")]
+    family: Option<String>,
+    /// Only prompts of this category or one below it
+    #[arg(
+        long,
+        value_name = "SLUG",
+        requires = "benchmark",
+        conflicts_with = "history"
+    )]
+    category: Option<String>,
+    /// The most that 1,000 evaluations may cost, in dollars
+    #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars, requires = "benchmark", conflicts_with = "history")]
+    max_cost: Option<i64>,
+    /// The highest 95th percentile of the latency, in milliseconds
+    #[arg(
+        long,
+        value_name = "MILLISECONDS",
+        requires = "benchmark",
+        conflicts_with = "history"
+    )]
+    max_latency: Option<f64>,
+    /// Only what was measured at this time or later, as in 2026-11-22T00:00:00Z
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "benchmark",
+        conflicts_with = "history"
+    )]
+    since: Option<DateTime<Utc>>,
+    /// The share of the benchmarks that an entry must have been measured on, 0 to 1
+    #[arg(long, value_name = "SHARE", conflicts_with = "benchmark")]
+    min_coverage: Option<f64>,
     #[command(flatten)]
     client: ClientSettings,
 }
 
+/// Whose effect is shown, the other one averaged out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Averaged {
+    /// Prompts, with the models averaged
+    Prompt,
+    /// Models, with the prompts averaged
+    Model,
+}
+
+/// Which courses.
+#[derive(Debug, Serialize)]
+struct HistoryQuery<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simulated: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+}
+
 impl ShowLeaderboard {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
-        let query = match (self.simulated, self.real) {
-            (true, _) => "?simulated=true",
-            (_, true) => "?simulated=false",
-            _ => "",
+        let client = self.client.connect()?;
+        let simulated = (self.simulated || self.real).then_some(self.simulated);
+        let Some(benchmark) = &self.benchmark else {
+            let board = self.overall(&client, simulated).await?;
+            return show(json, &board, tables::overall);
         };
-        let path = format!("/api/v1/leaderboards/{}{query}", segment(&self.benchmark));
-        let leaderboard: Leaderboard = self.client.connect()?.get(&path).await?;
-        if json {
-            print_json(&leaderboard)?;
-        } else {
-            print(&tables::leaderboard(&leaderboard))?;
+        let path = format!("/api/v1/leaderboards/{}", segment(benchmark));
+        if self.history {
+            let query = HistoryQuery {
+                simulated,
+                prompt: self.prompt.as_deref(),
+                model: self.model.as_deref(),
+            };
+            let path = with_query(&format!("{path}/history"), &query)?;
+            let history: LeaderboardHistory = client.get(&path).await?;
+            return show(json, &history, tables::history);
         }
-        Ok(Outcome::Done)
+        let filter = BoardFilter {
+            simulated,
+            verified: self.verified,
+            category: self.category,
+            family: self.family,
+            max_cost_per_1000_microusd: self.max_cost,
+            max_latency_p95_ms: self.max_latency,
+            since: self.since,
+        };
+        let Some(by) = self.by else {
+            let board: Leaderboard = client.get(&with_query(&path, &filter)?).await?;
+            return show(json, &board, tables::leaderboard);
+        };
+        let path = with_query(&format!("{path}/effects"), &filter)?;
+        let effects: LeaderboardEffects = client.get(&path).await?;
+        show(json, &effects, |effects| {
+            tables::effects(effects, by == Averaged::Model)
+        })
     }
+
+    async fn overall(
+        &self,
+        client: &Client,
+        simulated: Option<bool>,
+    ) -> anyhow::Result<OverallLeaderboard> {
+        let filter = OverallFilter {
+            by: match self.by {
+                None => OverallBy::Column,
+                Some(Averaged::Prompt) => OverallBy::Prompt,
+                Some(Averaged::Model) => OverallBy::Model,
+            },
+            simulated,
+            verified: self.verified,
+            family: self.family.clone(),
+            min_coverage: self.min_coverage,
+        };
+        client
+            .get(&with_query("/api/v1/leaderboards", &filter)?)
+            .await
+    }
+}
+
+fn show<T: Serialize>(
+    json: bool,
+    answer: &T,
+    table: impl FnOnce(&T) -> String,
+) -> anyhow::Result<Outcome> {
+    if json {
+        print_json(answer)?;
+    } else {
+        print(&table(answer))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The path with what a filter says behind a question mark.
+fn with_query(path: &str, filter: &impl Serialize) -> anyhow::Result<String> {
+    let serde_json::Value::Object(fields) = serde_json::to_value(filter)? else {
+        return Err(BadUsage("a filter has no names".into()).into());
+    };
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in &fields {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        query.append_pair(name, &text);
+    }
+    let query = query.finish();
+    Ok(if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{query}")
+    })
 }

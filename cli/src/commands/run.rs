@@ -194,6 +194,7 @@ pub async fn leaderboard_of(
     leaderboard
         .standings
         .retain(|standing| standing.run_id == run.id);
+    leaderboard.provisional.clear();
     Ok(leaderboard)
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{Result, auth::CurrentUser};
 
 /// How many matches are ranked; further ones follow newest first.
-const RANKED: i64 = 300;
+const RANKED: i64 = 100;
 
 /// What is looked for, with every name resolved.
 #[derive(Debug)]
@@ -325,7 +325,8 @@ pub(super) async fn list_matches(
     if let Some(after) = after {
         sql.push(" and prompts.id < ").push_bind(after);
     }
-    sql.push(" order by prompts.id desc limit ").push_bind(limit);
+    sql.push(" order by prompts.id desc limit ")
+        .push_bind(limit);
     let mut matches = read(conn, sql).await?;
     for found in &mut matches {
         found.ranked = ranked;

@@ -15,6 +15,8 @@ use crate::{
 /// The database does not answer; the run stays as it was and housekeeping calls again.
 pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let mut tx = conn.begin().await?;
+    // Before the run is locked: whoever sums it up meanwhile has to look at its row.
+    leaderboards::lock_progress(&mut tx, run_id).await?;
     let run = sqlx::query!(
         r#"-- finish::finish_run
         select state as "state: RunState", planned, recorded, errors from runs where id = $1 for update"#,
@@ -54,6 +56,7 @@ pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     if state == RunState::Completed {
         leaderboards::update_standings(&mut tx, run_id).await?;
     }
+    leaderboards::forget_progress(&mut tx, run_id).await?;
     sqlx::query!(
         "-- finish::finish_run
         update runs set state = $2, state_reason = $3, finished_at = now() where id = $1",

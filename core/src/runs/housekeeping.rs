@@ -1,8 +1,8 @@
 //! Housekeeping: finds what crashes left behind and mends it. Safe to run anywhere, any number of times, at once.
 //!
 //! A shard whose lease ran out has crashed its worker or lost it. It is tried again after a pause. The second crash
-//! cuts it into single evaluations, so that one poisoned evaluation harms no neighbour; after the fourth the evaluation
-//! is recorded as an error.
+//! cuts it into single evaluations, so that one poisoned evaluation harms no neighbour. They begin anew, since the shard's
+//! crashes say nothing about each; after four of its own an evaluation is recorded as an error.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::{Result, auth, mail, queue, schedules, webhooks};
 
 /// After so many crashes a shard is cut into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
-/// After so many crashes an evaluation is given up.
+/// After so many crashes of its own an evaluation is given up.
 const CRASHES_BEFORE_DEATH: i32 = 4;
 /// How many shards one round mends, so that its transactions stay short.
 const ROUND: i64 = 100;
@@ -94,11 +94,11 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
         };
         let reserved = shard.reserved_microusd;
         settle(&mut tx, shard.run_id, shard.id, reserved, settlement).await?;
-        if shard.crashes >= CRASHES_BEFORE_DEATH {
-            mended.poisoned_evaluations += give_up(&mut tx, shard).await?;
-        } else if shard.crashes >= CRASHES_BEFORE_SPLIT && shard.size > 1 {
+        if shard.size > 1 && shard.crashes >= CRASHES_BEFORE_SPLIT {
             split(&mut tx, shard).await?;
             mended.split_shards += 1;
+        } else if shard.crashes >= CRASHES_BEFORE_DEATH {
+            mended.poisoned_evaluations += give_up(&mut tx, shard).await?;
         } else {
             // The pause grows with the crashes: a worker that dies of a shard shall not die in a tight loop.
             let pause = u32::try_from(shard.crashes - 1).unwrap_or(0) * 2;
@@ -120,14 +120,13 @@ async fn split(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<()> {
     let task_ids: Vec<String> = tasks.iter().map(|(_, task_id)| task_id.clone()).collect();
     sqlx::query!(
         "-- housekeeping::split
-        insert into shards (id, run_id, task_id, first_ordinal, size, crashes)
-        select id, $1, task_id, ordinal, 1, $5
+        insert into shards (id, run_id, task_id, first_ordinal, size)
+        select id, $1, task_id, ordinal, 1
         from unnest($2::uuid[], $3::text[], $4::bigint[]) as part (id, task_id, ordinal)",
         shard.run_id,
         &ids,
         &task_ids,
-        &ordinals,
-        shard.crashes
+        &ordinals
     )
     .execute(&mut *tx)
     .await?;

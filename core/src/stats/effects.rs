@@ -24,50 +24,92 @@ pub struct TwoWay {
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn two_way(cells: &[Vec<Option<f64>>]) -> Option<TwoWay> {
-    let (rows, columns) = (cells.len(), cells.first()?.len());
-    if columns == 0 || cells.iter().any(|row| row.len() != columns) {
-        return None;
-    }
-    // Effects coding: the last row and the last column are minus the sum of the others.
-    let size = rows + columns - 1;
-    let mut equations = vec![vec![0.0; size + 1]; size];
-    let present = || {
-        let cells = cells.iter().enumerate();
-        cells.flat_map(|(row, cells)| {
-            let cells = cells.iter().enumerate();
-            cells.filter_map(move |(column, cell)| Some((row, column, (*cell)?)))
-        })
+    let present: Vec<Vec<bool>> = cells
+        .iter()
+        .map(|row| row.iter().map(Option::is_some).collect())
+        .collect();
+    let values: Vec<f64> = cells.iter().flatten().filter_map(|cell| *cell).collect();
+    let weights = EffectWeights::of(&present)?;
+    let (grand, rows, columns) = weights.apply(&values);
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares = |expected: &dyn Fn(usize) -> f64| {
+        let squares = values.iter().enumerate();
+        squares
+            .map(|(at, value)| (value - expected(at)).powi(2))
+            .sum::<f64>()
     };
-    for (row, column, value) in present() {
-        let mut design = vec![0.0; size + 1];
-        (design[0], design[size]) = (1.0, value);
-        code(&mut design[1..rows], row);
-        code(&mut design[rows..size], column);
-        for (equation, factor) in equations.iter_mut().zip(design.clone()) {
-            for (sum, term) in equation.iter_mut().zip(&design) {
-                *sum += factor * term;
+    let left = squares(&|at| {
+        let (row, column) = weights.cells[at];
+        grand + rows[row] + columns[column]
+    });
+    let all = squares(&|_| mean);
+    Some(TwoWay {
+        grand,
+        rows,
+        columns,
+        explained: (all > 0.0).then(|| 1.0 - left / all),
+    })
+}
+
+/// The effects of [`two_way`] as weighted sums of the cells, to be taken of many tables that have the same cells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EffectWeights {
+    /// The row and the column of each cell that is there, row by row.
+    pub cells: Vec<(usize, usize)>,
+    rows: usize,
+    /// For the grand mean, for each row but the last and for each column but the last: the weight of each cell.
+    weights: Vec<Vec<f64>>,
+}
+
+impl EffectWeights {
+    /// The weights for a table in which these cells are there; nothing where [`two_way`] says nothing.
+    #[must_use]
+    pub fn of(present: &[Vec<bool>]) -> Option<Self> {
+        let (rows, columns) = (present.len(), present.first()?.len());
+        if columns == 0 || present.iter().any(|row| row.len() != columns) {
+            return None;
+        }
+        let cells: Vec<(usize, usize)> = (0..rows)
+            .flat_map(|row| (0..columns).map(move |column| (row, column)))
+            .filter(|(row, column)| present[*row][*column])
+            .collect();
+        // Effects coding: the last row and the last column are minus the sum of the others.
+        let size = rows + columns - 1;
+        let mut equations = vec![vec![0.0; size + cells.len()]; size];
+        for (at, (row, column)) in cells.iter().enumerate() {
+            let mut design = vec![0.0; size];
+            design[0] = 1.0;
+            code(&mut design[1..rows], *row);
+            code(&mut design[rows..size], *column);
+            for (equation, factor) in equations.iter_mut().zip(&design) {
+                for (sum, term) in equation.iter_mut().zip(&design) {
+                    *sum += factor * term;
+                }
+                equation[size + at] = *factor;
             }
         }
+        Some(Self {
+            cells,
+            rows,
+            weights: solve(equations)?,
+        })
     }
-    let solution = solve(equations)?;
-    let fitted = TwoWay {
-        grand: solution[0],
-        rows: with_last(&solution[1..rows]),
-        columns: with_last(&solution[rows..]),
-        explained: None,
-    };
-    let count = present().count() as f64;
-    let mean = present().map(|(.., value)| value).sum::<f64>() / count;
-    let squares = |expect: &dyn Fn(usize, usize) -> f64| {
-        let squares = present().map(|(row, column, value)| (value - expect(row, column)).powi(2));
-        squares.sum::<f64>()
-    };
-    let left = squares(&|row, column| fitted.grand + fitted.rows[row] + fitted.columns[column]);
-    let all = squares(&|_, _| mean);
-    Some(TwoWay {
-        explained: (all > 0.0).then(|| 1.0 - left / all),
-        ..fitted
-    })
+
+    /// The grand mean, the effects of the rows and those of the columns; `values` are those of the cells, in their order.
+    #[must_use]
+    pub fn apply(&self, values: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
+        let sum = |weights: &Vec<f64>| -> f64 {
+            let terms = weights.iter().zip(values);
+            terms.map(|(weight, value)| weight * value).sum()
+        };
+        let solution: Vec<f64> = self.weights.iter().map(sum).collect();
+        (
+            solution[0],
+            with_last(&solution[1..self.rows]),
+            with_last(&solution[self.rows..]),
+        )
+    }
 }
 
 fn code(design: &mut [f64], level: usize) {
@@ -82,8 +124,9 @@ fn with_last(effects: &[f64]) -> Vec<f64> {
     effects.iter().copied().chain([last]).collect()
 }
 
-/// Gauss's elimination with the largest pivot; the last column is the right side. Nothing when it has no one solution.
-fn solve(mut equations: Vec<Vec<f64>>) -> Option<Vec<f64>> {
+/// Gauss's elimination with the largest pivot; what is right of the square are the right sides, and becomes the
+/// solutions. Nothing when there is no one solution.
+fn solve(mut equations: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
     let size = equations.len();
     for at in 0..size {
         let pivot = (at..size)
@@ -102,9 +145,10 @@ fn solve(mut equations: Vec<Vec<f64>>) -> Option<Vec<f64>> {
             }
         }
     }
-    Some(
-        (0..size)
-            .map(|at| equations[at][size] / equations[at][at])
-            .collect(),
-    )
+    let solved = equations.into_iter().enumerate();
+    let solved = solved.map(|(at, equation)| {
+        let sides = equation[size..].iter();
+        sides.map(|side| side / equation[at]).collect()
+    });
+    Some(solved.collect())
 }

@@ -24,18 +24,19 @@ mod rank;
 mod ratio;
 mod repeats;
 mod sequence;
+mod step;
 mod student;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::across::{mean_win_rates, normalised_means};
+pub use self::across::{Measured, mean_win_rates, normalised_means, ranks_across};
 pub use self::bootstrap::{RESAMPLES, Unit, bca_interval, bootstrap_interval, replicates};
 pub use self::change::change_points;
 pub use self::cluster::{ClusteredMean, clustered_mean};
 pub use self::comparison::{Comparison, Test, Verdict, compare};
-pub use self::drift::{Direction, LEARNING_RUNS, Step, find_step};
-pub use self::effects::{TwoWay, two_way};
+pub use self::drift::{Drift, drifts};
+pub use self::effects::{EffectWeights, TwoWay, two_way};
 pub use self::interval::{Interval, clustered_mean_interval, mean, mean_interval, wilson};
 pub use self::mcnemar::{Mcnemar, mcnemar};
 pub use self::paired::{PairedDifference, benjamini_hochberg, paired_difference};
@@ -44,7 +45,8 @@ pub use self::permutation::sign_flip_p;
 pub use self::power::{detectable_difference, items_needed};
 pub use self::preferences::{Preference, Strength, bradley_terry};
 pub use self::quantile::{QuantileInterval, quantile_interval, quantiles};
-pub use self::rank::{Rank, RankEntry, rank};
+pub use self::rank::{Rank, RankEntry, Verdicts, place, rank, verdicts};
 pub use self::ratio::{Ratio, ratio_of_means};
 pub use self::repeats::{majority_at_k, pass_at_k, pass_hat_k};
 pub use self::sequence::ConfidenceSequence;
+pub use self::step::{Direction, LEARNING_RUNS, Step, find_step};

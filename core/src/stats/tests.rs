@@ -9,8 +9,8 @@ use super::*;
 
 mod comparisons;
 mod courses;
-mod drift;
 mod intervals;
+mod step;
 
 #[track_caller]
 fn close(found: f64, expect: f64) {

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod backlog;
+mod boards;
 mod budgets;
 mod estimating;
 mod leases;

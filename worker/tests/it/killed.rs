@@ -17,8 +17,9 @@ pub struct WorkerProcess(Child);
 impl WorkerProcess {
     pub fn start(db: &TestDatabase, settings: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_opb-worker"))
-            .args(["--concurrency", "64", "--lease", "2", "--log", "error"])
+            .args(["--lease", "2", "--log", "error"])
             .args(settings)
+            .env("OPB_CONCURRENCY", "64")
             .env("DATABASE_URL", db.url())
             .env("OPB_MASTER_KEY", MASTER_KEY)
             .stdin(Stdio::null())
@@ -30,6 +31,16 @@ impl WorkerProcess {
     /// The name that its shards have.
     pub fn name(&self) -> String {
         self.0.id().to_string()
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        let told = Command::new("kill")
+            .args(["-s", "TERM", &self.name()])
+            .status()
+            .unwrap();
+        assert!(told.success());
+        self.0.wait().unwrap().code()
     }
 
     /// SIGKILL: no destructor runs, no lease is given back.

@@ -3,6 +3,7 @@
 mod budgets;
 mod harness;
 mod killed;
+mod misbehaviour;
 mod pausing;
 mod reopened;
 mod runs;

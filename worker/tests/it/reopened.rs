@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opb_core::{
-    leaderboards::read_leaderboard,
+    leaderboards::{BoardFilter, read_leaderboard},
     runs::{ExtendRun, RunState, SubmitRun, extend_run, retry_run, submit_run},
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -60,7 +60,7 @@ async fn a_retry_calls_for_failed_evaluations_only() {
     );
     assert_eq!(books.answers(), 200, "nothing is paid twice");
     assert_eq!(run.spend_microusd, books.billed_microusd());
-    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, None)
+    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
         .unwrap();
     let sums: Vec<_> = board
@@ -148,7 +148,7 @@ async fn an_extension_calls_for_what_is_new_only() {
     assert_eq!(books.calls(), 160, "nothing is called twice");
     assert_counted_once(&db, &run).await;
     assert_eq!(kept(&db, run.id).await, (10, 10));
-    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, None)
+    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
         .unwrap();
     let evaluations: Vec<i64> = board.standings.iter().map(|it| it.evaluations).collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opb_core::{
-    leaderboards::read_leaderboard,
+    leaderboards::{BoardFilter, read_leaderboard},
     models::{NewProvider, ProviderKind, create_provider},
     outbound::OutboundPolicy,
     queue,
@@ -31,7 +31,7 @@ async fn a_run_ends_on_a_leaderboard() {
     );
     assert!(run.cost_microusd > 0 && run.cost_microusd == run.spend_microusd);
 
-    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, None)
+    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
         .unwrap();
     assert!(board.simulated);
@@ -51,7 +51,11 @@ async fn a_run_ends_on_a_leaderboard() {
             && best.score_low > worst.score_high
     );
     assert_eq!((best.rank_low, worst.rank_high), (1, 4));
-    let real = read_leaderboard(conn, None, fixtures::BENCHMARK, Some(false))
+    let only_real = BoardFilter {
+        simulated: Some(false),
+        ..BoardFilter::default()
+    };
+    let real = read_leaderboard(conn, None, fixtures::BENCHMARK, &only_real)
         .await
         .unwrap();
     assert!(

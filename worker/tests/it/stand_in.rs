@@ -119,8 +119,8 @@ fn response(status: &str, body: &str) -> String {
     )
 }
 
-/// The body of the next request.
-async fn receive(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<Vec<u8>> {
+/// The body of the next request; nothing when the connection ended.
+pub async fn receive(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<Vec<u8>> {
     loop {
         let text = String::from_utf8_lossy(received);
         if let Some(head) = text.find("\r\n\r\n") {

@@ -37,7 +37,7 @@ pub enum ImportSource {
     Json {
         /// The prompts, each as an export writes it. A row of another shape is refused in its line of the report, and
         /// harms no other.
-        #[schema(value_type = Vec<Object>)]
+        #[schema(value_type = Vec<Value>)]
         prompts: Vec<Value>,
     },
     /// A folder of files as an export writes them.

@@ -4,7 +4,9 @@
 
 use std::io::{BufRead as _, Write as _};
 
-use opb_conformance::stats::{self, ConfidenceSequence, Estimate, Interval, Offer, Unit};
+use opb_conformance::stats::{
+    self, ConfidenceSequence, Estimate, Interval, Offer, Preference, Unit,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -90,6 +92,16 @@ enum Question {
         correct: usize,
         wrong: Vec<usize>,
         k: usize,
+    },
+    BradleyTerry {
+        count: usize,
+        choices: Vec<(usize, usize, f64, usize)>,
+        penalty: f64,
+        confidence: f64,
+    },
+    RanksAcross {
+        scores: Vec<Vec<Option<[f64; 2]>>>,
+        alpha: f64,
     },
 }
 
@@ -183,6 +195,35 @@ fn answer(question: Question) -> Value {
                 "pass_hat_k": stats::pass_hat_k(correct, tries, k),
                 "majority_at_k": stats::majority_at_k(correct, &wrong, k)
             })
+        }
+        Question::BradleyTerry {
+            count,
+            choices,
+            penalty,
+            confidence,
+        } => {
+            let choices: Vec<Preference> = choices
+                .into_iter()
+                .map(|(left, right, outcome, voter)| Preference {
+                    left,
+                    right,
+                    outcome,
+                    voter,
+                })
+                .collect();
+            let strengths = stats::bradley_terry(count, &choices, penalty, confidence);
+            let of = |it: &stats::Strength| {
+                json!([it.strength, it.low, it.high, it.rank_low, it.rank_high])
+            };
+            strengths.iter().map(of).collect()
+        }
+        Question::RanksAcross { scores, alpha } => {
+            let measured = |[score, error]: [f64; 2]| stats::Measured { score, error };
+            let scores: Vec<Vec<Option<stats::Measured>>> = scores
+                .into_iter()
+                .map(|board| board.into_iter().map(|cell| cell.map(measured)).collect())
+                .collect();
+            json!(stats::ranks_across(&scores, alpha))
         }
     }
 }

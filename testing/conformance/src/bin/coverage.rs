@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use opb_conformance::stats::{
     ConfidenceSequence, Interval, Unit, Verdict, bootstrap_interval, change_points, clustered_mean,
-    compare, detectable_difference, mean_interval, paired_difference, quantile_interval,
+    compare, detectable_difference, drifts, mean_interval, paired_difference, quantile_interval,
     ratio_of_means, sign_flip_p, wilson,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::Xoshiro256PlusPlus};
@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     equal_prompts(&mut table);
     peeking(&mut table);
     power(&mut table);
+    drifting(&mut table);
     if table.failed {
         println!("\nsome lines are outside of their bands");
         return ExitCode::FAILURE;
@@ -351,6 +352,43 @@ fn power(table: &mut Table) {
         println!(
             "  independent columns at 1,000 items: 80 % power from a difference of {detectable:.4} on"
         );
+    }
+}
+
+fn drifting(table: &mut Table) {
+    Table::heading("A model that is measured again and again");
+    // Items of their own difficulty, as in a benchmark.
+    let run = |chance: &mut Chance, items: usize, shift: f64| -> Column {
+        (0..items)
+            .map(|item| 0.5 + 0.5 * count(item) / count(items))
+            .map(|rate| {
+                Some(f32::from(u8::from(
+                    chance.random_bool((rate - shift).max(0.0)),
+                )))
+            })
+            .collect()
+    };
+    table.line(
+        "the same model, ever called drifted in 20 later runs of 200 items",
+        &LEVEL,
+        |chance| {
+            let first = run(chance, 200, 0.0);
+            let pairs: Vec<_> = (0..20)
+                .map(|_| (first.clone(), run(chance, 200, 0.0)))
+                .collect();
+            drifts(&pairs, 0.95).iter().any(|drift| drift.drifted)
+        },
+    );
+    let any = Band::Stated(0.0, 1.0, "");
+    for (items, shift) in [(400, 0.2), (1000, 0.1), (3000, 0.1)] {
+        let what = format!(
+            "{items} items, {:.0} points worse: found by the next run",
+            shift * 100.0
+        );
+        table.line(&what, &any, |chance| {
+            let pair = (run(chance, items, 0.0), run(chance, items, shift));
+            drifts(&[pair], 0.95)[0].drifted
+        });
     }
 }
 

@@ -1,6 +1,6 @@
-//! Tries the search for drift on simulated courses of runs: how often does it cry wolf, and how soon does it tell?
+//! Tries the search for lasting steps on simulated courses of runs: how often does it cry wolf, and how soon does it tell?
 //!
-//! `drift [COLUMNS] [SEED]` prints a table and fails when a promise is broken; the same seed prints the same table.
+//! `steps [COLUMNS] [SEED]` prints a table and fails when a promise is broken; the same seed prints the same table.
 
 #![expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let mut number = |default| arguments.next().map_or(Ok(default), |text| text.parse());
     let (Ok(columns), Ok(seed)) = (number(20_u64), number(1)) else {
-        eprintln!("usage: drift [COLUMNS] [SEED], both whole numbers");
+        eprintln!("usage: steps [COLUMNS] [SEED], both whole numbers");
         return ExitCode::from(2);
     };
     let mut broken = false;

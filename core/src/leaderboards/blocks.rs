@@ -1,0 +1,272 @@
+//! Blocks: an open run is summed up by ranges of items whose evaluations are all recorded.
+//!
+//! What is kept for a block is computed from the evaluations alone, so that computing it twice changes nothing, and
+//! losing it loses nothing. Recording knows nothing of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::TryStreamExt as _;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::summary::{Counted, Histogram, Summary};
+use crate::{Result, runs::RunShape};
+
+/// A run is cut into about this many blocks.
+const AIMED_BLOCKS: i32 = 200;
+/// About so many evaluations are read at once, which bounds the memory.
+const READ_AT_ONCE: i64 = 50_000;
+
+/// A column of a run: the positions of its prompt version and its model.
+pub(super) type ColumnKey = (i16, i16);
+
+/// How a run is cut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Blocks {
+    run_id: Uuid,
+    shape: RunShape,
+    items_per_block: i32,
+}
+
+impl Blocks {
+    pub(super) fn of(run_id: Uuid, shape: RunShape) -> Self {
+        Self {
+            run_id,
+            shape,
+            items_per_block: blocks_of(shape.items, AIMED_BLOCKS).max(1),
+        }
+    }
+
+    /// Sums up what no open shard touches and is not summed up yet, and keeps it.
+    pub(super) async fn keep_complete(self, conn: &mut PgConnection) -> Result<()> {
+        let mut wanted = self.missing(conn).await?;
+        for shard in self.load_open_shards(conn).await? {
+            wanted.retain(|block| !shard.contains(block));
+        }
+        for range in self.ranges(&wanted) {
+            for (column, summary) in self.sum_up(conn, range).await? {
+                self.keep(conn, column, &summary).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every column, summed up over all blocks: what is kept, and with `whole` the rest of the run, too.
+    pub(super) async fn load(
+        self,
+        conn: &mut PgConnection,
+        whole: bool,
+    ) -> Result<BTreeMap<ColumnKey, Summary>> {
+        let mut columns = self.load_kept(conn).await?;
+        if whole {
+            let missing = self.missing(conn).await?;
+            for range in self.ranges(&missing) {
+                for (column, summary) in self.sum_up(conn, range).await? {
+                    columns.entry(column).or_default().take_in(&summary);
+                }
+            }
+        }
+        let items = usize::try_from(self.shape.items).unwrap_or(0);
+        for summary in columns.values_mut() {
+            summary.item_scores.resize(items, None);
+        }
+        Ok(columns)
+    }
+
+    fn count(self) -> i32 {
+        blocks_of(self.shape.items, self.items_per_block)
+    }
+
+    /// The blocks that are not kept.
+    async fn missing(self, conn: &mut PgConnection) -> Result<BTreeSet<i32>> {
+        let kept = sqlx::query_scalar!(
+            "-- blocks::missing
+            select distinct first_item from run_summaries where run_id = $1",
+            self.run_id
+        )
+        .fetch_all(conn)
+        .await?;
+        let mut missing: BTreeSet<i32> = (0..self.count()).collect();
+        for first_item in kept {
+            missing.remove(&(first_item / self.items_per_block));
+        }
+        Ok(missing)
+    }
+
+    /// The blocks that each open shard touches.
+    async fn load_open_shards(
+        self,
+        conn: &mut PgConnection,
+    ) -> Result<Vec<std::ops::RangeInclusive<i32>>> {
+        let shards = sqlx::query!(
+            "-- blocks::load_open_shards
+            select first_ordinal, size from shards where run_id = $1 and state in ('available', 'running')",
+            self.run_id
+        )
+        .fetch_all(conn)
+        .await?;
+        let block_of = |ordinal| self.shape.key(ordinal).item / self.items_per_block;
+        let mut touched: Vec<_> = shards
+            .iter()
+            .map(|shard| {
+                let last = shard.first_ordinal + i64::from(shard.size) - 1;
+                block_of(shard.first_ordinal)..=block_of(last)
+            })
+            .collect();
+        touched.sort_unstable_by_key(|blocks| (*blocks.start(), *blocks.end()));
+        touched.dedup();
+        Ok(touched)
+    }
+
+    /// Ranges of items, none too long to be read at once.
+    fn ranges(self, blocks: &BTreeSet<i32>) -> Vec<(i32, i32)> {
+        let evaluations = self.shape.evaluations() / i64::from(self.shape.items.max(1));
+        let most = i32::try_from(READ_AT_ONCE / evaluations.max(1)).unwrap_or(i32::MAX);
+        let mut ranges: Vec<(i32, i32)> = Vec::new();
+        for block in blocks {
+            let first = block * self.items_per_block;
+            let end = (first + self.items_per_block).min(self.shape.items);
+            match ranges.last_mut() {
+                Some(range) if range.1 == first && end - range.0 <= most => range.1 = end,
+                _ => ranges.push((first, end)),
+            }
+        }
+        ranges
+    }
+
+    /// Reads the evaluations of a range of items, and sums them up by blocks and columns.
+    async fn sum_up(
+        self,
+        conn: &mut PgConnection,
+        (first, end): (i32, i32),
+    ) -> Result<Vec<(ColumnKey, Summary)>> {
+        // A row a column: an array costs a tenth of as many rows.
+        let columns = sqlx::query!(
+            r#"-- blocks::sum_up
+            select prompt_position, model_position,
+                   array_agg(item_position) as "items!", array_agg(state = 'error') as "failed!",
+                   array_agg(score) as "scores!: Vec<Option<f32>>", array_agg(passed) as "passed!: Vec<Option<bool>>",
+                   array_agg(cost_microusd) as "costs!: Vec<Option<i64>>",
+                   array_agg(latency_ms) as "latencies!: Vec<Option<i32>>",
+                   array_agg(first_token_ms) as "first_tokens!: Vec<Option<i32>>",
+                   array_agg(output_tokens) as "output_tokens!: Vec<Option<i32>>"
+            from evaluations
+            where run_id = $1 and item_position >= $2 and item_position < $3
+            group by prompt_position, model_position"#,
+            self.run_id,
+            first,
+            end
+        )
+        .fetch_all(conn)
+        .await?;
+        let mut found = Vec::new();
+        for row in &columns {
+            let mut blocks: BTreeMap<i32, Vec<Counted>> = BTreeMap::new();
+            for (at, item) in row.items.iter().enumerate() {
+                let block = blocks.entry(item / self.items_per_block).or_default();
+                block.push(Counted {
+                    item: *item,
+                    failed: row.failed[at],
+                    score: row.scores[at],
+                    passed: row.passed[at],
+                    cost_microusd: row.costs[at],
+                    latency_ms: row.latencies[at],
+                    first_token_ms: row.first_tokens[at],
+                    output_tokens: row.output_tokens[at],
+                });
+            }
+            for (block, evaluations) in blocks {
+                let first = block * self.items_per_block;
+                let end = (first + self.items_per_block).min(self.shape.items);
+                let count = usize::try_from(end - first).unwrap_or(0);
+                let summary = Summary::of(first, count, evaluations.into_iter());
+                found.push(((row.prompt_position, row.model_position), summary));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn keep(
+        self,
+        conn: &mut PgConnection,
+        (prompt_position, model_position): ColumnKey,
+        summary: &Summary,
+    ) -> Result<()> {
+        let (latencies, latency_counts) = summary.latencies.parts();
+        let (first_tokens, first_token_counts) = summary.first_tokens.parts();
+        sqlx::query!(
+            "-- blocks::keep
+            insert into run_summaries (run_id, first_item, prompt_position, model_position, evaluations, errors, scored,
+                passed, full_or_nothing, item_scores, item_passes, item_costs, priced, cost_microusd, latencies_ms,
+                latency_counts, first_tokens_ms, first_token_counts, output_tokens, output_ms)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+            on conflict do nothing",
+            self.run_id,
+            summary.first_item,
+            prompt_position,
+            model_position,
+            summary.evaluations,
+            summary.errors,
+            summary.scored,
+            summary.passed,
+            !summary.graded,
+            &summary.item_scores as _,
+            &summary.item_passes,
+            &summary.item_costs as _,
+            summary.priced,
+            summary.cost_microusd,
+            &latencies,
+            &latency_counts,
+            &first_tokens,
+            &first_token_counts,
+            summary.output_tokens,
+            summary.output_ms
+        )
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+
+    /// The columns, as far as they are kept; row by row, since all rows together may be large.
+    async fn load_kept(self, conn: &mut PgConnection) -> Result<BTreeMap<ColumnKey, Summary>> {
+        let mut columns: BTreeMap<ColumnKey, Summary> = BTreeMap::new();
+        let mut rows = sqlx::query!(
+            r#"-- blocks::load_kept
+            select first_item, prompt_position, model_position, evaluations, errors, scored, passed, full_or_nothing,
+                   item_scores as "item_scores: Vec<Option<f32>>", item_passes,
+                   item_costs as "item_costs: Vec<Option<i64>>", priced, cost_microusd, latencies_ms, latency_counts,
+                   first_tokens_ms, first_token_counts, output_tokens, output_ms
+            from run_summaries
+            where run_id = $1"#,
+            self.run_id
+        )
+        .fetch(conn);
+        while let Some(row) = rows.try_next().await? {
+            let column = (row.prompt_position, row.model_position);
+            let summary = Summary {
+                first_item: row.first_item,
+                evaluations: row.evaluations,
+                errors: row.errors,
+                scored: row.scored,
+                passed: row.passed,
+                graded: !row.full_or_nothing,
+                item_scores: row.item_scores,
+                item_passes: row.item_passes,
+                item_costs: row.item_costs,
+                priced: row.priced,
+                cost_microusd: row.cost_microusd,
+                latencies: Histogram::of(&row.latencies_ms, &row.latency_counts),
+                first_tokens: Histogram::of(&row.first_tokens_ms, &row.first_token_counts),
+                output_tokens: row.output_tokens,
+                output_ms: row.output_ms,
+            };
+            columns.entry(column).or_default().take_in(&summary);
+        }
+        Ok(columns)
+    }
+}
+
+/// How many blocks of this size so many items make, the last one perhaps smaller.
+fn blocks_of(items: i32, size: i32) -> i32 {
+    items / size + i32::from(items % size > 0)
+}

@@ -1,0 +1,242 @@
+//! The courses of standings over time: every run's point, the steps between them, and models that drift.
+
+mod drift;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use self::drift::model_drifts;
+use super::{BoardFilter, CONFIDENCE};
+use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark, stats};
+
+/// The most columns whose courses are shown at once: those with the newest points.
+const MOST_COURSES: i64 = 50;
+/// The most points of a course: the newest.
+const MOST_POINTS: i64 = 100;
+/// The intervals of standings are about this many standard errors wide on each side.
+const Z: f64 = 1.959_963_984_540_054;
+
+/// The courses of a benchmark version's standings.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LeaderboardHistory {
+    /// `slug@number` of the benchmark version.
+    pub benchmark: String,
+    /// True when these are simulated models.
+    pub simulated: bool,
+    /// The level of all intervals and of every alarm.
+    pub confidence: f64,
+    /// One for each column, by prompt and model; at most 50, those that were measured last.
+    pub courses: Vec<Course>,
+    /// One for each model that was measured at least twice with the same prompt, by name.
+    pub models: Vec<ModelDrift>,
+}
+
+/// The course of one prompt version on one model.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Course {
+    /// `slug@number` of the prompt version.
+    pub prompt: String,
+    /// `provider:name` of the model.
+    pub model: String,
+    /// What is sent along with every call.
+    #[schema(value_type = Object)]
+    pub parameters: serde_json::Value,
+    /// Oldest first; at most the newest 100.
+    pub points: Vec<CoursePoint>,
+}
+
+/// What one run measured.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CoursePoint {
+    /// The run.
+    pub run_id: Uuid,
+    /// When it ended.
+    pub measured_at: DateTime<Utc>,
+    /// Mean of the scored evaluations, 0 to 1.
+    pub score: f64,
+    /// Lower bound of the score's interval.
+    pub score_low: f64,
+    /// Upper bound of the score's interval.
+    pub score_high: f64,
+    /// True when the course took a step here: with this point another level begins.
+    pub change: bool,
+    /// Items with at least one score.
+    pub items: i32,
+    /// Evaluations, errors included.
+    pub evaluations: i64,
+    /// Evaluations that ended in an error.
+    pub errors: i64,
+    /// Micro-dollars for 1,000 evaluations, if the price was known.
+    pub cost_per_1000_microusd: Option<i64>,
+    /// Median latency in milliseconds.
+    pub latency_p50_ms: Option<f64>,
+    /// 95th percentile of the latency in milliseconds.
+    pub latency_p95_ms: Option<f64>,
+}
+
+/// Whether a model still answers as it did first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ModelDrift {
+    /// `provider:name` of the model.
+    pub model: String,
+    /// The model's parameters.
+    #[schema(value_type = Object)]
+    pub parameters: serde_json::Value,
+    /// The run that the later ones are compared with.
+    pub first_run_id: Uuid,
+    /// When that run ended.
+    pub first_measured_at: DateTime<Utc>,
+    /// True when any later run surely differs.
+    pub drifted: bool,
+    /// The later runs, oldest first.
+    pub runs: Vec<DriftPoint>,
+}
+
+/// By how much a run of a model lies above its first one.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DriftPoint {
+    /// The run.
+    pub run_id: Uuid,
+    /// When it ended.
+    pub measured_at: DateTime<Utc>,
+    /// The mean difference of the items' scores, over the prompts of both runs.
+    pub difference: f64,
+    /// Lower bound of the difference; it holds however often one looks.
+    pub low: f64,
+    /// Upper bound of the difference.
+    pub high: f64,
+    /// Items that both runs have a score for.
+    pub items: i32,
+    /// True when no difference is ruled out.
+    pub drifted: bool,
+}
+
+struct Row {
+    run_id: Uuid,
+    measured_at: DateTime<Utc>,
+    prompt_version_id: Uuid,
+    prompt: String,
+    model_id: Uuid,
+    model: String,
+    parameters: serde_json::Value,
+    items: i32,
+    evaluations: i64,
+    errors: i64,
+    score: f64,
+    score_low: f64,
+    score_high: f64,
+    cost_per_1000_microusd: Option<i64>,
+    latency_p50_ms: Option<f64>,
+    latency_p95_ms: Option<f64>,
+    item_scores: Vec<Option<f32>>,
+}
+
+/// Reads the courses of a benchmark version's standings, of all columns or of those of a prompt, of a model, or of both.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such benchmark.
+pub async fn read_history(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    benchmark: &str,
+    simulated: Option<bool>,
+    prompt: Option<&str>,
+    model: Option<&str>,
+) -> Result<LeaderboardHistory> {
+    let version = resolve_benchmark(conn, viewer, benchmark).await?;
+    let filter = BoardFilter {
+        simulated,
+        ..BoardFilter::default()
+    };
+    let simulated = filter.wants_simulated(conn, version.id).await?;
+    let rows = sqlx::query_as!(
+        Row,
+        r#"-- history::read_history
+        with points as (
+            select standing_points.*, prompts.slug || '@' || prompt_versions.number as prompt,
+                   providers.name || ':' || models.name as model, models.parameters,
+                   row_number() over (partition by prompt_version_id, model_id order by measured_at desc, run_id) as age
+            from standing_points
+            join prompt_versions on prompt_versions.id = prompt_version_id
+            join prompts on prompts.id = prompt_id
+            join models on models.id = model_id
+            join providers on providers.id = provider_id
+            where benchmark_version_id = $1 and simulated = $2
+              and (prompts.visibility = 'public' or prompts.owner_id = $3 or $4) and prompts.deleted_at is null
+              and ($5::text is null or prompts.slug = $5 or prompts.slug || '@' || prompt_versions.number = $5)
+              and ($6::text is null or providers.name || ':' || models.name = $6)
+        ), shown as (
+            select prompt_version_id, model_id from points where age = 1 order by measured_at desc, prompt, model limit $7
+        )
+        select run_id, measured_at, prompt_version_id, prompt as "prompt!", model_id, model as "model!",
+               parameters as "parameters!", items, evaluations, errors, score, score_low, score_high,
+               cost_per_1000_microusd, latency_p50_ms, latency_p95_ms, item_scores as "item_scores: Vec<Option<f32>>"
+        from points
+        join shown using (prompt_version_id, model_id)
+        where age <= $8
+        order by prompt, model, model_id, measured_at, run_id"#,
+        version.id,
+        simulated,
+        viewer.map(|user| user.id),
+        viewer.is_some_and(CurrentUser::is_admin),
+        prompt,
+        model,
+        MOST_COURSES,
+        MOST_POINTS
+    )
+    .fetch_all(conn)
+    .await?;
+    let history = LeaderboardHistory {
+        benchmark: format!("{}@{}", version.benchmark, version.number),
+        simulated,
+        confidence: CONFIDENCE,
+        courses: Vec::new(),
+        models: Vec::new(),
+    };
+    tokio::task::spawn_blocking(move || LeaderboardHistory {
+        courses: courses(&rows),
+        models: model_drifts(&rows),
+        ..history
+    })
+    .await
+    .map_err(|_| Error::Internal("the history broke off".into()))
+}
+
+/// The rows come course by course.
+fn courses(rows: &[Row]) -> Vec<Course> {
+    let same =
+        |a: &Row, b: &Row| (a.prompt_version_id, a.model_id) == (b.prompt_version_id, b.model_id);
+    rows.chunk_by(same).map(course).collect()
+}
+
+fn course(rows: &[Row]) -> Course {
+    let scores: Vec<f64> = rows.iter().map(|row| row.score).collect();
+    let errors: Vec<f64> = rows
+        .iter()
+        .map(|row| (row.score_high - row.score_low) / (2.0 * Z))
+        .collect();
+    let changes = stats::change_points(&scores, Some(&errors));
+    let point = |(at, row): (usize, &Row)| CoursePoint {
+        run_id: row.run_id,
+        measured_at: row.measured_at,
+        score: row.score,
+        score_low: row.score_low,
+        score_high: row.score_high,
+        change: changes.contains(&at),
+        items: row.items,
+        evaluations: row.evaluations,
+        errors: row.errors,
+        cost_per_1000_microusd: row.cost_per_1000_microusd,
+        latency_p50_ms: row.latency_p50_ms,
+        latency_p95_ms: row.latency_p95_ms,
+    };
+    Course {
+        prompt: rows[0].prompt.clone(),
+        model: rows[0].model.clone(),
+        parameters: rows[0].parameters.clone(),
+        points: rows.iter().enumerate().map(point).collect(),
+    }
+}

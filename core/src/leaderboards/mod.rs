@@ -1,0 +1,42 @@
+//! Leaderboards: standings are computed when a run completes, and only read when a page asks for them.
+//!
+//! A standing is one prompt version on one model. Its score is the mean of the scored evaluations; evaluations that
+//! ended in an error are counted beside it, because a provider's failure says nothing about the quality of a prompt.
+//!
+//! `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, `ranking` compares, and `write`
+//! keeps what was found. `board` reads one benchmark's standings, `effects` splits them into what the prompt does and
+//! what the model does, `overall` reads across benchmarks, and `history` reads the courses over time.
+//! Real and simulated standings must never meet, in none of them.
+
+mod blocks;
+mod board;
+mod effects;
+mod history;
+mod overall;
+mod ranking;
+mod refresh;
+mod standing;
+mod summary;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::board::only_simulated;
+pub use self::board::{BoardFilter, Leaderboard, read_leaderboard};
+pub use self::effects::{Effect, LeaderboardEffects, read_effects};
+pub use self::history::{
+    Course, CoursePoint, DriftPoint, LeaderboardHistory, ModelDrift, read_history,
+};
+pub use self::overall::{
+    OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, read_overall,
+};
+pub use self::refresh::{Shown, refresh_open_runs};
+pub(crate) use self::refresh::{forget_progress, lock_progress, update_standings};
+pub use self::standing::Standing;
+
+/// All intervals and comparisons are made at this level.
+pub(crate) const CONFIDENCE: f64 = 0.95;
+
+/// The channel on which Postgres tells that a board changed; the payload is the benchmark version's id.
+pub const DOORBELL: &str = "opb_leaderboards";

@@ -1,0 +1,170 @@
+//! What counts for the order over all benchmarks: the standings, and the entries that they make.
+
+use std::collections::BTreeMap;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{OverallBy, OverallFilter, Z};
+use crate::{
+    Result,
+    auth::CurrentUser,
+    leaderboards::standing::family_pattern,
+    stats::{EffectWeights, Measured},
+};
+
+/// A standing, as far as it counts here.
+pub(super) struct Cell {
+    pub(super) benchmark_version_id: Uuid,
+    pub(super) benchmark: String,
+    pub(super) floor: f64,
+    pub(super) prompt_version_id: Uuid,
+    pub(super) prompt: String,
+    pub(super) model_id: Uuid,
+    pub(super) model: String,
+    pub(super) parameters: serde_json::Value,
+    pub(super) score: f64,
+    pub(super) score_low: f64,
+    pub(super) score_high: f64,
+}
+
+/// What an entry is called: the ids keep apart what has one name.
+pub(super) type EntryKey = (Option<Uuid>, Option<Uuid>);
+
+/// The entries of one board. Averaged ones are left out where the two-way model cannot compare them.
+pub(super) fn entries_of<'a>(
+    board: &[&'a Cell],
+    by: OverallBy,
+) -> BTreeMap<EntryKey, (Measured, &'a Cell)> {
+    let measured = |cell: &Cell| Measured {
+        score: cell.score,
+        error: (cell.score_high - cell.score_low) / (2.0 * Z),
+    };
+    if by == OverallBy::Column {
+        return board
+            .iter()
+            .map(|cell| {
+                (
+                    (Some(cell.prompt_version_id), Some(cell.model_id)),
+                    (measured(cell), *cell),
+                )
+            })
+            .collect();
+    }
+    let index = |of: fn(&Cell) -> Uuid| -> Vec<Uuid> {
+        let mut ids: Vec<Uuid> = board.iter().map(|cell| of(cell)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    let (prompts, models) = (
+        index(|cell| cell.prompt_version_id),
+        index(|cell| cell.model_id),
+    );
+    let at = |prompt: usize, model: usize| {
+        board.iter().find(|cell| {
+            cell.prompt_version_id == prompts[prompt] && cell.model_id == models[model]
+        })
+    };
+    let present: Vec<Vec<bool>> = (0..prompts.len())
+        .map(|prompt| {
+            (0..models.len())
+                .map(|model| at(prompt, model).is_some())
+                .collect()
+        })
+        .collect();
+    let Some(weights) = EffectWeights::of(&present) else {
+        return BTreeMap::new();
+    };
+    let cells: Vec<&Cell> = weights
+        .cells
+        .iter()
+        .filter_map(|(row, column)| at(*row, *column).copied())
+        .collect();
+    let values: Vec<f64> = cells.iter().map(|cell| cell.score).collect();
+    let scores = spread(&weights, &values, by);
+    // A weighted sum errs at most as much as its parts do when they all err the same way.
+    let mut errors = vec![0.0; scores.len()];
+    for (place, cell) in cells.iter().enumerate() {
+        let mut unit = vec![0.0; cells.len()];
+        unit[place] = 1.0;
+        for (error, weight) in errors.iter_mut().zip(spread(&weights, &unit, by)) {
+            *error += weight.abs() * measured(cell).error;
+        }
+    }
+    let ids = if by == OverallBy::Prompt {
+        &prompts
+    } else {
+        &models
+    };
+    let named = ids.iter().zip(scores.into_iter().zip(errors));
+    named
+        .filter_map(|(id, (score, error))| {
+            let is_it = |cell: &&Cell| match by {
+                OverallBy::Prompt => cell.prompt_version_id == *id,
+                _ => cell.model_id == *id,
+            };
+            let cell = board.iter().copied().find(is_it)?;
+            let key = match by {
+                OverallBy::Prompt => (Some(*id), None),
+                _ => (None, Some(*id)),
+            };
+            Some((key, (Measured { score, error }, cell)))
+        })
+        .collect()
+}
+
+/// What to expect of each prompt on an average model, or of each model with an average prompt.
+fn spread(weights: &EffectWeights, values: &[f64], by: OverallBy) -> Vec<f64> {
+    let (grand, prompts, models) = weights.apply(values);
+    let effects = if by == OverallBy::Prompt {
+        prompts
+    } else {
+        models
+    };
+    effects.into_iter().map(|effect| grand + effect).collect()
+}
+
+/// The standings of the newest versions of all benchmarks that the viewer may find.
+pub(super) async fn load_cells(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    simulated: bool,
+    filter: &OverallFilter,
+) -> Result<Vec<Cell>> {
+    let cells = sqlx::query_as!(
+        Cell,
+        r#"-- cells::load_cells
+        select newest.id as "benchmark_version_id!", benchmarks.slug || '@' || newest.number as "benchmark!",
+               newest.floor as "floor!", prompt_version_id,
+               prompts.slug || '@' || prompt_versions.number as "prompt!", standings.model_id,
+               providers.name || ':' || models.name as "model!", models.parameters, score, score_low, score_high
+        from benchmarks
+        join lateral (
+            select id, number,
+                   case when jsonb_typeof(source -> 'floor') = 'number'
+                        then greatest(0, least(0.99, (source ->> 'floor')::float8)) else 0 end::float8 as floor
+            from benchmark_versions where benchmark_id = benchmarks.id
+            order by number desc limit 1) newest on true
+        join standings on standings.benchmark_version_id = newest.id
+        join prompt_versions on prompt_versions.id = prompt_version_id
+        join prompts on prompts.id = prompt_id
+        join models on models.id = standings.model_id
+        join providers on providers.id = provider_id
+        join runs on runs.id = run_id
+        join users on users.id = runs.owner_id
+        where simulated = $1
+          and (benchmarks.visibility = 'public' or benchmarks.owner_id = $2)
+          and (prompts.visibility = 'public' or prompts.owner_id = $2) and prompts.deleted_at is null
+          and (not $3 or (users.role in ('admin', 'moderator') and not simulated))
+          and ($4::text is null
+               or lower(models.name) ~ $4 or lower(providers.name || ':' || models.name) ~ $4)"#,
+        simulated,
+        viewer.map(|user| user.id),
+        filter.verified,
+        filter.family.as_deref().map(family_pattern)
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(cells)
+}

@@ -1,0 +1,141 @@
+//! Ranking a board: who is surely better than whom, kept beside the standings, so that reading compares nothing.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::CONFIDENCE;
+use crate::{
+    Error, Result,
+    stats::{self, RankEntry, Verdicts},
+};
+
+/// Compares all standings of a board, and gives each its range of ranks.
+pub(super) async fn rank_board(
+    tx: &mut PgConnection,
+    benchmark_version_id: Uuid,
+    simulated: bool,
+) -> Result<()> {
+    let (ids, entries) = load_entries(tx, benchmark_version_id, simulated).await?;
+    let scores: Vec<f64> = entries.iter().map(|entry| entry.score).collect();
+    let verdicts = compare(entries, 0).await?;
+    let ranks = stats::place(&scores, |better, worse| verdicts.says(better, worse));
+    let narrow = |rank: usize| i32::try_from(rank).unwrap_or(i32::MAX);
+    let lows: Vec<i32> = ranks.iter().map(|rank| narrow(rank.rank_low)).collect();
+    let highs: Vec<i32> = ranks.iter().map(|rank| narrow(rank.rank_high)).collect();
+    let groups: Vec<i32> = ranks.iter().map(|rank| narrow(rank.tie_group)).collect();
+    let (mut better, mut worse) = (Vec::new(), Vec::new());
+    for (i, first) in ids.iter().enumerate() {
+        for (j, second) in ids.iter().enumerate() {
+            if verdicts.says(i, j) {
+                better.push(*first);
+                worse.push(*second);
+            }
+        }
+    }
+    sqlx::query!(
+        "-- ranking::rank_board
+        update standings
+        set rank_low = ranked.low, rank_high = ranked.high, tie_group = ranked.tie_group,
+            worse_than = coalesce(beaten.by, '{}')
+        from unnest($1::bigint[], $2::int[], $3::int[], $4::int[]) as ranked (id, low, high, tie_group)
+        left join (select worse, array_agg(better) as by from unnest($5::bigint[], $6::bigint[]) as pair (better, worse)
+                   group by worse) as beaten on beaten.worse = ranked.id
+        where standings.id = ranked.id
+          and (standings.rank_low, standings.rank_high, standings.tie_group, standings.worse_than)
+              is distinct from (ranked.low, ranked.high, ranked.tie_group, coalesce(beaten.by, '{}'))",
+        &ids,
+        &lows,
+        &highs,
+        &groups,
+        &better,
+        &worse
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Compares the columns of an open run with the standings of their board. The standings themselves stay as they are.
+pub(super) async fn rank_provisional(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    benchmark_version_id: Uuid,
+    simulated: bool,
+) -> Result<()> {
+    let (ids, mut entries) = load_entries(tx, benchmark_version_id, simulated).await?;
+    let columns = sqlx::query!(
+        r#"-- ranking::rank_provisional
+        select prompt_version_id, model_id, score, item_scores as "item_scores: Vec<Option<f32>>"
+        from provisional_standings
+        where run_id = $1 and simulated = $2"#,
+        run_id,
+        simulated
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut keys = Vec::new();
+    for column in columns {
+        keys.push((column.prompt_version_id, column.model_id));
+        entries.push(RankEntry {
+            score: column.score,
+            item_scores: column.item_scores,
+        });
+    }
+    let verdicts = compare(entries, ids.len()).await?;
+    for (at, (prompt_version_id, model_id)) in keys.into_iter().enumerate() {
+        let at = ids.len() + at;
+        let those = |says: &dyn Fn(usize) -> bool| -> Vec<i64> {
+            let all = ids.iter().enumerate();
+            all.filter(|(other, _)| says(*other))
+                .map(|(_, id)| *id)
+                .collect()
+        };
+        sqlx::query!(
+            "-- ranking::rank_provisional
+            update provisional_standings set worse_than = $4, better_than = $5
+            where run_id = $1 and prompt_version_id = $2 and model_id = $3",
+            run_id,
+            prompt_version_id,
+            model_id,
+            &those(&|other| verdicts.says(other, at)),
+            &those(&|other| verdicts.says(at, other))
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The standings of a board with the score of each item.
+async fn load_entries(
+    tx: &mut PgConnection,
+    benchmark_version_id: Uuid,
+    simulated: bool,
+) -> Result<(Vec<i64>, Vec<RankEntry>)> {
+    let rows = sqlx::query!(
+        r#"-- ranking::load_entries
+        select id, score, item_scores as "item_scores: Vec<Option<f32>>"
+        from standings
+        where benchmark_version_id = $1 and simulated = $2
+        order by score desc, prompt_version_id, model_id"#,
+        benchmark_version_id,
+        simulated
+    )
+    .fetch_all(tx)
+    .await?;
+    let entries = rows.into_iter().map(|row| {
+        let entry = RankEntry {
+            score: row.score,
+            item_scores: row.item_scores,
+        };
+        (row.id, entry)
+    });
+    Ok(entries.unzip())
+}
+
+/// A second of arithmetic is possible; what else this thread does must not wait for it.
+async fn compare(entries: Vec<RankEntry>, newcomers: usize) -> Result<Verdicts> {
+    tokio::task::spawn_blocking(move || stats::verdicts(&entries, newcomers, 1.0 - CONFIDENCE))
+        .await
+        .map_err(|_| Error::Internal("the ranking broke off".into()))
+}

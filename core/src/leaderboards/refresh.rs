@@ -1,0 +1,283 @@
+//! Refreshing: the standings of a run are computed when it ends, and while it goes on as far as it has come.
+
+use std::collections::HashMap;
+
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::{
+    DOORBELL,
+    blocks::{Blocks, ColumnKey},
+    ranking::{rank_board, rank_provisional},
+    write,
+};
+use crate::{
+    Result,
+    runs::{RunShape, RunState},
+};
+
+/// Provisional standings are computed anew when a run has grown by a quarter, so that all of them together cost no more
+/// than a few times the last.
+const GROWTH: f64 = 1.25;
+/// They are computed anew after so many seconds in any case, if the run has grown at all.
+const OLDEST_SECONDS: f64 = 60.0;
+
+/// A run, as far as its standings are concerned.
+pub(super) struct MeasuredRun {
+    pub(super) id: Uuid,
+    pub(super) benchmark_version_id: Uuid,
+    pub(super) shape: RunShape,
+    /// By position.
+    prompt_version_ids: Vec<Uuid>,
+    /// By position, with true for simulated ones.
+    models: Vec<(Uuid, bool)>,
+    state: RunState,
+    public: bool,
+}
+
+impl MeasuredRun {
+    /// The prompt version, the model, and whether it is simulated.
+    pub(super) fn column(&self, (prompt, model): ColumnKey) -> Option<(Uuid, Uuid, bool)> {
+        let prompt = self.prompt_version_ids.get(usize::try_from(prompt).ok()?)?;
+        let (model, simulated) = self.models.get(usize::try_from(model).ok()?)?;
+        Some((*prompt, *model, *simulated))
+    }
+}
+
+/// Replaces the standings of a run's columns by those of the run, and ranks its boards anew.
+/// The caller's transaction ends the run.
+pub(crate) async fn update_standings(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    let run = load_run(tx, run_id).await?;
+    if !run.public {
+        return Ok(());
+    }
+    let columns = Blocks::of(run_id, run.shape).load(tx, true).await?;
+    // Two runs of one benchmark version that end at once rank it one after the other.
+    sqlx::query_scalar!(
+        r#"-- refresh::update_standings
+        select pg_advisory_xact_lock(hashtextextended($1, 0)) is null as "locked""#,
+        run.benchmark_version_id.to_string()
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let mut boards = [false; 2];
+    for (key, summary) in &columns {
+        let figures = summary.figures(run.shape.repeats);
+        if let (Some(column), Some(figures)) = (run.column(*key), figures) {
+            write::point(tx, &run, column, summary, &figures).await?;
+            write::standing(tx, &run, column, summary, &figures).await?;
+            boards[usize::from(column.2)] = true;
+        }
+    }
+    for simulated in [false, true] {
+        if boards[usize::from(simulated)] {
+            rank_board(tx, run.benchmark_version_id, simulated).await?;
+        }
+    }
+    tell(tx, run.benchmark_version_id).await
+}
+
+/// Forgets what was summed up of a run so far. The caller's transaction ends the run.
+pub(crate) async fn forget_progress(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    sqlx::query!(
+        "-- refresh::forget_progress
+        delete from run_summaries where run_id = $1",
+        run_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "-- refresh::forget_progress
+        delete from provisional_standings where run_id = $1",
+        run_id
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Waits until nobody sums a run up, and keeps others from it until the transaction ends.
+pub(crate) async fn lock_progress(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    sqlx::query_scalar!(
+        r#"-- refresh::lock_progress
+        select pg_advisory_xact_lock(hashtextextended($1, 1)) is null as "locked""#,
+        run_id.to_string()
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(())
+}
+
+/// What a process knows of runs that are shown as far as they have come: the shards that each had open then.
+#[derive(Debug, Default)]
+pub struct Shown(HashMap<Uuid, i32>);
+
+/// Sums every open public run up as far as it has come, and shows that as provisional standings.
+/// Safe to call at any time, also by several processes at once.
+///
+/// # Errors
+/// The database does not answer; what was done so far stays, and nothing of it is lost.
+pub async fn refresh_open_runs(conn: &mut PgConnection, shown: &mut Shown) -> Result<()> {
+    // Whatever ended without being finished, as a cancelled run does.
+    sqlx::query!(
+        "-- refresh::refresh_open_runs
+        with ended as (
+            select id from runs
+            where finished_at is not null
+              and (id in (select run_id from provisional_standings) or id in (select run_id from run_summaries))
+        ), provisional as (
+            delete from provisional_standings where run_id in (select id from ended)
+        )
+        delete from run_summaries where run_id in (select id from ended)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    let open = sqlx::query!(
+        "-- refresh::refresh_open_runs
+        select id, shards_open from runs
+        where finished_at is null and state in ('running', 'paused') and visibility = 'public'
+        order by id"
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut now = HashMap::new();
+    for run in open {
+        // A block becomes complete when a shard ends, and only then: runs that wait cost nothing.
+        let waits = shown.0.get(&run.id) == Some(&run.shards_open);
+        if waits || refresh_run(conn, run.id).await? {
+            now.insert(run.id, run.shards_open);
+        }
+    }
+    shown.0 = now;
+    Ok(())
+}
+
+/// Returns true when all that is complete is shown.
+async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<bool> {
+    let mut tx = conn.begin().await?;
+    let free = sqlx::query_scalar!(
+        r#"-- refresh::refresh_run
+        select pg_try_advisory_xact_lock(hashtextextended($1, 1)) as "free!""#,
+        run_id.to_string()
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if !free {
+        tx.rollback().await?;
+        return Ok(false);
+    }
+    // Looked at under the lock: a run that ends waits for it, and one that has ended is left alone.
+    let run = load_run(&mut tx, run_id).await?;
+    if !matches!(run.state, RunState::Running | RunState::Paused) {
+        // Not left to the drop, which would keep the lock until the connection is used again.
+        tx.rollback().await?;
+        return Ok(false);
+    }
+    let blocks = Blocks::of(run_id, run.shape);
+    blocks.keep_complete(&mut tx).await?;
+    let lag = lag(&mut tx, run_id).await?;
+    if lag == Lag::Due {
+        let columns = blocks.load(&mut tx, false).await?;
+        for (key, summary) in &columns {
+            let figures = summary.figures(run.shape.repeats);
+            if let (Some(column), Some(figures)) = (run.column(*key), figures) {
+                write::provisional(&mut tx, &run, column, summary, &figures).await?;
+            }
+        }
+        for simulated in [false, true] {
+            if run.models.iter().any(|(_, is)| *is == simulated) {
+                rank_provisional(&mut tx, run_id, run.benchmark_version_id, simulated).await?;
+            }
+        }
+        tell(&mut tx, run.benchmark_version_id).await?;
+    }
+    tx.commit().await?;
+    Ok(lag != Lag::Later)
+}
+
+/// Whether the provisional standings of a run lag behind its summaries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lag {
+    /// They show all there is.
+    None,
+    /// They do, and will be computed anew later.
+    Later,
+    /// They are to be computed anew.
+    Due,
+}
+
+async fn lag(tx: &mut PgConnection, run_id: Uuid) -> Result<Lag> {
+    let lag = sqlx::query!(
+        r#"-- refresh::lag
+        select coalesce((select sum(evaluations) from run_summaries where run_id = $1), 0)::float8 as "reached!",
+               coalesce(sum(evaluations), 0)::float8 as "shown!",
+               coalesce(extract(epoch from now() - max(updated_at)), 0)::float8 as "age_seconds!"
+        from provisional_standings
+        where run_id = $1"#,
+        run_id
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(if lag.reached <= lag.shown {
+        Lag::None
+    } else if lag.reached >= lag.shown * GROWTH || lag.age_seconds >= OLDEST_SECONDS {
+        Lag::Due
+    } else {
+        Lag::Later
+    })
+}
+
+/// Tells whoever keeps answers that a board has changed.
+async fn tell(tx: &mut PgConnection, benchmark_version_id: Uuid) -> Result<()> {
+    sqlx::query!(
+        r#"select pg_notify($1, $2)::text as "rung""#,
+        DOORBELL,
+        benchmark_version_id.to_string()
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(())
+}
+
+async fn load_run(tx: &mut PgConnection, run_id: Uuid) -> Result<MeasuredRun> {
+    let run = sqlx::query!(
+        r#"-- refresh::load_run
+        select benchmark_version_id, item_count, repeats, state as "state: RunState", visibility = 'public' as "public!",
+               array(select prompt_version_id from run_prompts where run_id = runs.id order by position)
+                   as "prompt_version_ids!"
+        from runs where id = $1"#,
+        run_id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let models = sqlx::query!(
+        r#"-- refresh::load_run
+        select model_id, providers.kind = 'simulated' as "simulated!"
+        from run_models
+        join models on models.id = model_id
+        join providers on providers.id = provider_id
+        where run_id = $1
+        order by position"#,
+        run_id
+    )
+    .fetch_all(tx)
+    .await?;
+    let measure = |count: usize| i16::try_from(count).unwrap_or(i16::MAX);
+    Ok(MeasuredRun {
+        id: run_id,
+        benchmark_version_id: run.benchmark_version_id,
+        shape: RunShape {
+            items: run.item_count,
+            repeats: run.repeats,
+            prompts: measure(run.prompt_version_ids.len()),
+            models: measure(models.len()),
+        },
+        prompt_version_ids: run.prompt_version_ids,
+        models: models
+            .into_iter()
+            .map(|model| (model.model_id, model.simulated))
+            .collect(),
+        state: run.state,
+        public: run.public,
+    })
+}

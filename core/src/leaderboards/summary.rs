@@ -1,0 +1,304 @@
+//! A column summed up over items, block by block, and the figures of a standing that follow from it. Pure.
+//!
+//! Blocks follow each other, so a run can be summed up while it goes on, and its end has only the rest to look at.
+
+use std::collections::BTreeMap;
+
+use super::CONFIDENCE;
+use crate::stats::{self, Interval, QuantileInterval, Unit};
+
+/// Instead of the passes of an item that lies between parts that are summed up.
+const NOT_SUMMED_UP: i32 = -1;
+
+/// How often each number of milliseconds occurred.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Histogram(BTreeMap<i32, i32>);
+
+/// One evaluation, as far as it counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counted {
+    pub(super) item: i32,
+    pub(super) failed: bool,
+    pub(super) score: Option<f32>,
+    pub(super) passed: Option<bool>,
+    pub(super) cost_microusd: Option<i64>,
+    pub(super) latency_ms: Option<i32>,
+    pub(super) first_token_ms: Option<i32>,
+    pub(super) output_tokens: Option<i32>,
+}
+
+/// One prompt version on one model, summed up over the items from `first_item` on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Summary {
+    pub(super) first_item: i32,
+    pub(super) evaluations: i64,
+    pub(super) errors: i64,
+    pub(super) scored: i64,
+    pub(super) passed: i64,
+    /// Was any score neither 0 nor 1?
+    pub(super) graded: bool,
+    pub(super) item_scores: Vec<Option<f32>>,
+    pub(super) item_passes: Vec<i32>,
+    /// Nothing where the cost of an answer is unknown; a failed call of unknown cost counts as free.
+    pub(super) item_costs: Vec<Option<i64>>,
+    pub(super) priced: i64,
+    pub(super) cost_microusd: i64,
+    pub(super) latencies: Histogram,
+    pub(super) first_tokens: Histogram,
+    pub(super) output_tokens: i64,
+    /// Latency of the evaluations whose output tokens are known.
+    pub(super) output_ms: i64,
+}
+
+/// What a standing tells of a column.
+#[derive(Debug, Clone)]
+pub(super) struct Figures {
+    pub(super) items: usize,
+    pub(super) score: f64,
+    pub(super) interval: Interval,
+    pub(super) interval_method: &'static str,
+    pub(super) pass_rate: Option<f64>,
+    pub(super) cost_per_1000_microusd: Option<i64>,
+    pub(super) cost_per_1000_interval: Option<(i64, i64)>,
+    pub(super) cost_per_pass: Option<stats::Ratio>,
+    /// The median and the 95th percentile.
+    pub(super) latency_ms: [Option<f64>; 2],
+    pub(super) latency_intervals: [QuantileInterval; 2],
+    pub(super) first_token_p50_ms: Option<f64>,
+    pub(super) output_tokens_per_second: Option<f64>,
+}
+
+impl Summary {
+    /// Sums up evaluations of `count` items from `first_item` on; those of other items are left out.
+    pub(super) fn of(
+        first_item: i32,
+        count: usize,
+        evaluations: impl Iterator<Item = Counted>,
+    ) -> Self {
+        let mut summary = Self {
+            first_item,
+            item_scores: vec![None; count],
+            item_passes: vec![0; count],
+            item_costs: vec![Some(0); count],
+            ..Self::default()
+        };
+        let mut sums = vec![(0.0, 0_u32); count];
+        for evaluation in evaluations {
+            let slot = usize::try_from(i64::from(evaluation.item) - i64::from(first_item));
+            if let Ok(slot) = slot
+                && let Some(sum) = sums.get_mut(slot)
+            {
+                if let Some(score) = evaluation.score {
+                    *sum = (sum.0 + f64::from(score), sum.1 + 1);
+                }
+                summary.count(slot, &evaluation);
+            }
+        }
+        for (score, (sum, count)) in summary.item_scores.iter_mut().zip(sums) {
+            *score = (count > 0).then(|| narrow(sum / f64::from(count)));
+        }
+        summary
+    }
+
+    #[expect(clippy::float_cmp, reason = "0 and 1 are looked for exactly")]
+    fn count(&mut self, slot: usize, evaluation: &Counted) {
+        self.evaluations += 1;
+        self.errors += i64::from(evaluation.failed);
+        if let Some(score) = evaluation.score {
+            self.scored += 1;
+            self.graded |= score != 0.0 && score != 1.0;
+        }
+        if evaluation.passed == Some(true) {
+            self.passed += 1;
+            self.item_passes[slot] += 1;
+        }
+        match (evaluation.cost_microusd, self.item_costs[slot]) {
+            (Some(cost), known) => {
+                self.priced += 1;
+                self.cost_microusd += cost;
+                self.item_costs[slot] = known.map(|known| known + cost);
+            }
+            (None, _) if evaluation.failed => {}
+            (None, _) => self.item_costs[slot] = None,
+        }
+        if let Some(latency_ms) = evaluation.latency_ms {
+            self.latencies.add(latency_ms, 1);
+        }
+        if let Some(first_token_ms) = evaluation.first_token_ms {
+            self.first_tokens.add(first_token_ms, 1);
+        }
+        if let (Some(tokens), Some(ms)) = (evaluation.output_tokens, evaluation.latency_ms) {
+            self.output_tokens += i64::from(tokens);
+            self.output_ms += i64::from(ms);
+        }
+    }
+
+    /// Takes in the summary of other items of the same column. `self` begins with the first item of all.
+    pub(super) fn take_in(&mut self, part: &Self) {
+        let begin = usize::try_from(part.first_item - self.first_item).unwrap_or(0);
+        let end = begin + part.item_scores.len();
+        if self.item_scores.len() < end {
+            self.item_scores.resize(end, None);
+            self.item_passes.resize(end, NOT_SUMMED_UP);
+            self.item_costs.resize(end, None);
+        }
+        self.item_scores[begin..end].copy_from_slice(&part.item_scores);
+        self.item_passes[begin..end].copy_from_slice(&part.item_passes);
+        self.item_costs[begin..end].copy_from_slice(&part.item_costs);
+        self.evaluations += part.evaluations;
+        self.errors += part.errors;
+        self.scored += part.scored;
+        self.passed += part.passed;
+        self.graded |= part.graded;
+        self.priced += part.priced;
+        self.cost_microusd += part.cost_microusd;
+        self.latencies.take_in(&part.latencies);
+        self.first_tokens.take_in(&part.first_tokens);
+        self.output_tokens += part.output_tokens;
+        self.output_ms += part.output_ms;
+    }
+
+    /// The figures of the column; nothing when nothing was scored.
+    #[expect(clippy::cast_precision_loss, reason = "sums are far below 2⁵³")]
+    pub(super) fn figures(&self, repeats: i16) -> Option<Figures> {
+        let scored = self.item_scores.iter().flatten();
+        let values: Vec<f64> = scored.map(|score| f64::from(*score)).collect();
+        if values.is_empty() {
+            return None;
+        }
+        let (interval, interval_method) = score_interval(&values, repeats, self.graded);
+        let latencies = self.latencies.values();
+        let latency = stats::quantiles(&latencies, [0.5, 0.95]);
+        let first_token = stats::quantiles(&self.first_tokens.values(), [0.5]);
+        let per_second = self.output_tokens as f64 * 1000.0 / self.output_ms as f64;
+        Some(Figures {
+            items: values.len(),
+            // Not the running mean: that of passes and failures is exact so, and equals are equal.
+            score: values.iter().sum::<f64>() / values.len() as f64,
+            interval,
+            interval_method,
+            pass_rate: (self.scored > 0).then(|| self.passed as f64 / self.scored as f64),
+            cost_per_1000_microusd: (self.priced > 0)
+                .then(|| round(self.cost_microusd as f64 * 1000.0 / self.priced as f64)),
+            cost_per_1000_interval: self.cost_interval(),
+            cost_per_pass: self.cost_per_pass(),
+            latency_ms: latency.map_or([None; 2], |found| found.map(Some)),
+            latency_intervals: [0.5, 0.95]
+                .map(|share| stats::quantile_interval(&latencies, share, CONFIDENCE)),
+            first_token_p50_ms: first_token.map(|[median]| median),
+            output_tokens_per_second: (self.output_ms > 0).then_some(per_second),
+        })
+    }
+
+    /// The cost and the passes of each item that is summed up.
+    fn paid_items(&self) -> impl Iterator<Item = (Option<i64>, i32)> {
+        let items = self.item_costs.iter().copied();
+        items
+            .zip(self.item_passes.iter().copied())
+            .filter(|(_, passes)| *passes != NOT_SUMMED_UP)
+    }
+
+    /// The cost of 1,000 evaluations, as sure as the items say: what varies is what an item costs.
+    #[expect(clippy::cast_precision_loss, reason = "sums are far below 2⁵³")]
+    fn cost_interval(&self) -> Option<(i64, i64)> {
+        let costs: Vec<f64> = self
+            .paid_items()
+            .map(|(cost, _)| Some(cost? as f64))
+            .collect::<Option<_>>()?;
+        if costs.len() < 2 || self.priced == 0 {
+            return None;
+        }
+        let interval = stats::mean_interval(&costs, CONFIDENCE).within(0.0, f64::MAX);
+        let scale = costs.len() as f64 * 1000.0 / self.priced as f64;
+        Some((round(interval.low * scale), round(interval.high * scale)))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "sums are far below 2⁵³")]
+    fn cost_per_pass(&self) -> Option<stats::Ratio> {
+        let unit = |(cost, passes): (Option<i64>, i32)| {
+            Some(Unit {
+                over: cost? as f64,
+                under: f64::from(passes),
+            })
+        };
+        let units: Vec<Unit> = self.paid_items().map(unit).collect::<Option<_>>()?;
+        if self.priced == 0 {
+            return None;
+        }
+        let ratio = stats::ratio_of_means(&units, CONFIDENCE)?;
+        let positive = |interval: Interval| interval.within(0.0, f64::MAX);
+        Some(stats::Ratio {
+            interval: ratio.interval.map(positive),
+            ..ratio
+        })
+    }
+}
+
+/// The interval of a mean over items, and the word for how it was computed.
+fn score_interval(values: &[f64], repeats: i16, graded: bool) -> (Interval, &'static str) {
+    let student = || {
+        // One item has no spread; nothing is known then.
+        stats::mean_interval(values, CONFIDENCE).within(0.0, 1.0)
+    };
+    if repeats > 1 {
+        // Repeats of one item are not independent: the items are the sample (cluster = item).
+        (student(), "clustered")
+    } else if graded {
+        (student(), "student")
+    } else {
+        let successes = values.iter().filter(|value| **value > 0.5).count();
+        let interval = stats::wilson(successes as u64, values.len() as u64, CONFIDENCE);
+        (interval, "wilson")
+    }
+}
+
+impl Histogram {
+    pub(super) fn of(values: &[i32], counts: &[i32]) -> Self {
+        let mut histogram = Self::default();
+        for (value, count) in values.iter().zip(counts) {
+            histogram.add(*value, *count);
+        }
+        histogram
+    }
+
+    fn add(&mut self, value: i32, count: i32) {
+        *self.0.entry(value).or_default() += count;
+    }
+
+    fn take_in(&mut self, other: &Self) {
+        for (value, count) in &other.0 {
+            self.add(*value, *count);
+        }
+    }
+
+    /// The values that occurred, and how often each did.
+    pub(super) fn parts(&self) -> (Vec<i32>, Vec<i32>) {
+        (
+            self.0.keys().copied().collect(),
+            self.0.values().copied().collect(),
+        )
+    }
+
+    /// Every value as often as it occurred, ascending.
+    fn values(&self) -> Vec<f64> {
+        let each = self.0.iter();
+        each.flat_map(|(value, count)| {
+            let count = usize::try_from(*count).unwrap_or(0);
+            std::iter::repeat_n(f64::from(*value), count)
+        })
+        .collect()
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a mean of singles fits a single"
+)]
+fn narrow(mean: f64) -> f32 {
+    mean as f32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "money is far below 2⁶³")]
+fn round(microusd: f64) -> i64 {
+    microusd.round() as i64
+}
