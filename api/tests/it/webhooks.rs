@@ -444,8 +444,8 @@ async fn addresses_inside_are_refused_when_saved_and_when_called() {
         };
         let conn = &mut server.database.pool.acquire().await.unwrap();
         let key = crate::server::master_key();
-        let made =
-            opb_core::webhooks::create_webhook(conn, &user, &key, &OutboundPolicy::local(), &new);
+        let policy = OutboundPolicy::local();
+        let made = opb_core::webhooks::create_webhook(conn, &user, &key, &policy, &new);
         let (hook, _) = made.await.unwrap();
         opb_core::webhooks::test_webhook(conn, &user, hook.id)
             .await

@@ -293,7 +293,6 @@ async fn thresholds_fire_once_are_resolved_and_can_be_silent() {
         "15 of 300 are not more than 5 %"
     );
     assert_eq!(told(conn).await.len(), 2);
-    drop(count);
 
     world.run(conn, 0.8, 16).await;
     assert_eq!(world.firing(conn, &failures).await, 1);
