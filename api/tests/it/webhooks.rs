@@ -271,20 +271,17 @@ async fn receivers_that_fail_are_tried_again_and_keep_nobody_waiting() {
         "who answers does not wait for who hangs: {log:?}"
     );
 
-    let once = |it: &Value| it["attempts"] == 1;
+    // The first attempts of a message; more may have come meanwhile.
     let log = async |manner: &str, expect: &[(Option<u64>, Option<&str>)]| {
         let count = expect.len();
         let patience = Instant::now() + Duration::from_secs(30);
         let log = loop {
             let newest = delivery(&server, &token, &hooks[manner], |_| true).await;
             let log = attempts(&server, &token, &hooks[manner], &newest).await;
-            if log.len() == count {
+            if log.len() >= count {
                 break log;
             }
-            assert!(
-                Instant::now() < patience && log.len() < count,
-                "{manner}: {log:?}"
-            );
+            assert!(Instant::now() < patience, "{manner}: {log:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         for (attempt, (status, error)) in log.iter().zip(expect) {
@@ -307,7 +304,6 @@ async fn receivers_that_fail_are_tried_again_and_keep_nobody_waiting() {
     log("garbage", &[unreached]).await;
     log("fails", &[(Some(503), Some("an error"))]).await;
     log("redirects", &[(Some(302), Some("redirect"))]).await;
-    delivery(&server, &token, &hooks["fails"], once).await;
     assert_eq!(receiver.count("/ok"), 1, "the redirect was not followed");
 
     // Whoever is gone is left alone at once.
