@@ -86,6 +86,7 @@ conformance-stats: prepare ## Compare every statistic with scipy, statsmodels an
 .PHONY: simulate-coverage
 simulate-coverage: prepare ## Try intervals and tests on 10,000 simulated runs whose truth is known
 	cargo run --release --locked --quiet -p opb-conformance --bin coverage
+	cargo run --release --locked --quiet -p opb-conformance --bin steps
 
 .PHONY: test-fuzz
 test-fuzz: opb ## Ask every operation of the API document all sorts of questions, with schemathesis (some minutes)

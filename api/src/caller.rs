@@ -183,14 +183,14 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
         (Some(noun), false) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsWrite),
         (
             Some(
-                "runs" | "schedules" | "models" | "providers" | "presets" | "prices"
+                "runs" | "schedules" | "alerts" | "models" | "providers" | "presets" | "prices"
                 | "leaderboards",
             ),
             true,
         ) => Some(ApiKeyScope::RunsRead),
         // Comparing is reading, though what is compared does not fit an address.
         (Some("compare"), _) => Some(ApiKeyScope::RunsRead),
-        (Some("runs" | "schedules"), false) => Some(ApiKeyScope::RunsWrite),
+        (Some("runs" | "schedules" | "alerts"), false) => Some(ApiKeyScope::RunsWrite),
         _ => Some(ApiKeyScope::Admin),
     }
 }
@@ -229,6 +229,12 @@ mod tests {
         check(Method::POST, "/api/v1/runs/{run}/cancel", Some(RunsWrite));
         check(Method::GET, "/api/v1/schedules", Some(RunsRead));
         check(Method::POST, "/api/v1/schedules", Some(RunsWrite));
+        check(
+            Method::PUT,
+            "/api/v1/alerts/{alert}/silence",
+            Some(RunsWrite),
+        );
+        check(Method::GET, "/api/v1/webhooks", Some(Admin));
         check(
             Method::GET,
             "/api/v1/leaderboards/{benchmark}",

@@ -1,5 +1,5 @@
 //! The HTTP door of OpenPromptBank: it spells the domain's answers in REST, JSON and problem details, and carries the
-//! mails of the outbox to the operator's mail server.
+//! mails of the outbox to the operator's mail server, and messages to webhooks.
 //!
 //! This crate must never hold a rule or an SQL statement: both live in `opb-core`.
 //! It must never call a model either; whoever submits a run waits for the workers.
@@ -9,6 +9,7 @@ mod answers;
 mod body;
 mod caller;
 mod client;
+mod courier;
 mod dialects;
 mod etag;
 mod first_admin;
@@ -27,6 +28,7 @@ mod server;
 mod settings;
 mod state;
 
+pub use courier::WebhookSettings;
 pub use mail::MailSettings;
 pub use oidc::OidcSettings;
 pub use opb_core::auth::Registration;

@@ -3,7 +3,7 @@
 //! It sends what others wrote, knows no kind of mail, and logs neither text nor address. Any number of processes may
 //! carry mail at once.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -13,9 +13,9 @@ use lettre::{
     transport::smtp,
 };
 use opb_core::{
+    alerts,
     doorbell::Doorbell,
-    mail::{self, DueMail, Failure},
-    sealing::MasterKey,
+    mail::{self, DueMail, Failure, Outbox},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
@@ -83,16 +83,11 @@ impl MailSettings {
 
 impl Postman {
     /// Carries mails until `stop` is cancelled; what is on its way then gets there.
-    pub(crate) async fn carry(
-        self,
-        pool: PgPool,
-        master_key: Arc<MasterKey>,
-        stop: CancellationToken,
-    ) {
+    pub(crate) async fn carry(self, pool: PgPool, outbox: Outbox, stop: CancellationToken) {
         let doorbell = Doorbell::listen(pool.clone(), &[mail::DOORBELL], stop.clone());
         let mut rings = doorbell.subscribe();
         while !stop.is_cancelled() {
-            let more = match self.round(&pool, &master_key).await {
+            let more = match self.round(&pool, &outbox).await {
                 Ok(taken) => taken == usize::from(BATCH),
                 Err(error) => {
                     tracing::warn!(error = ?error, "the outbox cannot be read, trying again");
@@ -108,7 +103,7 @@ impl Postman {
     }
 
     /// Tries every mail whose turn it is, up to a batch; returns how many.
-    async fn round(&self, pool: &PgPool, master_key: &MasterKey) -> opb_core::Result<usize> {
+    async fn round(&self, pool: &PgPool, outbox: &Outbox) -> opb_core::Result<usize> {
         let mut conn = pool.acquire().await?;
         let stale = mail::give_up_stale(&mut conn).await?;
         if stale > 0 {
@@ -117,7 +112,8 @@ impl Postman {
                 "mails could not be sent in time and were given up"
             );
         }
-        let due = mail::take_due(&mut conn, master_key, i64::from(BATCH)).await?;
+        alerts::write_letters(&mut conn, outbox).await?;
+        let due = mail::take_due(&mut conn, &outbox.master_key, i64::from(BATCH)).await?;
         // No connection is held while the mail server thinks.
         drop(conn);
         let taken = due.len();

@@ -33,6 +33,8 @@ use crate::{
         (name = "models", description = "Providers and models"),
         (name = "runs", description = "Runs, their evaluations and their live events"),
         (name = "schedules", description = "Runs that are submitted again and again"),
+        (name = "alerts", description = "Rules on the runs of schedules"),
+        (name = "webhooks", description = "Addresses that are told what happens, signed as Standard Webhooks asks"),
         (name = "comparisons", description = "Is B really better than A?"),
         (name = "leaderboards", description = "Ranks with intervals"),
         (name = "community", description = "Votes, rankings, blind preferences, favourites, comments, collections, profiles"),
@@ -92,6 +94,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::control::routes())
         .merge(routes::events::routes())
         .merge(routes::schedules::routes())
+        .merge(routes::alerts::routes())
+        .merge(routes::webhooks::routes())
         .merge(routes::comparisons::routes())
         .merge(routes::leaderboards::routes())
         .merge(routes::votes::routes())

@@ -1,6 +1,7 @@
 //! The handlers, by noun, with the bodies that only the HTTP door knows.
 //! A handler is called `<verb>_<resource>`, and that is its operation id.
 
+pub(crate) mod alerts;
 pub(crate) mod aliases;
 pub mod api_keys;
 pub(crate) mod audit;
@@ -37,3 +38,4 @@ pub(crate) mod schedules;
 pub mod users;
 pub(crate) mod versions;
 pub mod votes;
+pub(crate) mod webhooks;

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tower_http::{add_extension::AddExtension, catch_panic::CatchPanicLayer};
 
 use crate::{
-    ApiSettings, AppState, CorsOrigin, client::Peer, dialects, headers, middleware, openapi,
+    ApiSettings, AppState, CorsOrigin, client::Peer, courier::Courier, dialects, headers,
+    middleware, openapi,
 };
 
 /// For how long requests may go on after the process was asked to stop.
@@ -54,8 +55,17 @@ pub async fn serve(
     if let Some(secret) = &settings.first_admin_invitation {
         auth::accept_first_admin(&mut *pool.acquire().await?, secret).await?;
     }
-    let postman =
-        postman.map(|postman| tokio::spawn(postman.carry(pool, master_key, stop.clone())));
+    let outbox = state.accounts.outbox.clone();
+    let courier = Courier::new(
+        &settings.webhooks,
+        &settings.outbound,
+        pool.clone(),
+        master_key,
+    )?;
+    let courier = tokio::spawn(courier.carry(stop.clone()));
+    let postman = postman
+        .zip(outbox)
+        .map(|(postman, outbox)| tokio::spawn(postman.carry(pool, outbox, stop.clone())));
     let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
     ready(address);
@@ -71,6 +81,7 @@ pub async fn serve(
         // A mail whose attempt is cut off here is tried again by the next process.
         let _ = tokio::time::timeout(DRAIN_TIME, postman).await;
     }
+    let _ = tokio::time::timeout(DRAIN_TIME, courier).await;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use opb_core::{
 use secrecy::SecretString;
 use url::Url;
 
-use crate::{MailSettings, OidcSettings};
+use crate::{MailSettings, OidcSettings, WebhookSettings};
 
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
@@ -98,6 +98,9 @@ pub struct ApiSettings {
     /// How mail is sent.
     #[command(flatten)]
     pub mail: MailSettings,
+    /// How webhooks are told.
+    #[command(flatten)]
+    pub webhooks: WebhookSettings,
     /// Where users may log in besides here.
     #[command(flatten)]
     pub oidc: OidcSettings,

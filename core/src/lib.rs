@@ -3,6 +3,7 @@
 //! This crate knows Postgres and nothing else of the outside world: no HTTP, no model provider, no terminal.
 //! The doors around it (`api`, `worker`, `scheduler`, `cli`) translate and never decide.
 
+pub mod alerts;
 pub mod auth;
 pub mod benchmarks;
 pub mod community;
@@ -24,5 +25,6 @@ pub mod scorers;
 pub mod sealing;
 pub mod stats;
 pub mod template;
+pub mod webhooks;
 
 pub use error::{Error, FieldError, Result};

@@ -31,6 +31,8 @@ pub enum MailKind {
     EmailVerification,
     /// To the old address: the account has another one now.
     EmailChanged,
+    /// An alert fires, or is resolved.
+    Alert,
 }
 
 /// A mail to be written.

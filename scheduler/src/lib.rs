@@ -1,8 +1,8 @@
 //! The scheduler: what happens because time passes. Any number of schedulers may run against one database.
 //!
-//! Every second it settles what schedules have due; every few seconds it does housekeeping: leases that ran out, queue
-//! rows that got lost, runs that nobody finished. It also reads the backlog, for the metrics. Beside it, the standings of
-//! open runs are kept up to date.
+//! Every second it settles what schedules have due and shows ended runs to their alerts; every few seconds it does
+//! housekeeping: leases that ran out, queue rows that got lost, runs that nobody finished. It also reads the backlog, for
+//! the metrics. Beside it, the standings of open runs are kept up to date.
 //! Every step is safe to run twice and at once, so no scheduler has to be the leader, and the database's clock decides.
 
 mod standings;
@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use opb_core::{
+    alerts,
     metrics::METRICS,
     runs::{self, RunRules},
     schedules,
@@ -77,6 +78,9 @@ async fn fire_again_and_again(pool: &PgPool, rules: &RunRules, stop: &Cancellati
         if let Err(error) = fire_all(pool, rules, stop).await {
             tracing::warn!(error = ?error, "schedules could not be settled, trying again");
         }
+        if let Err(error) = check_all(pool, stop).await {
+            tracing::warn!(error = ?error, "alerts could not be checked, trying again");
+        }
     }
 }
 
@@ -103,6 +107,13 @@ async fn fire_all(
         let late = (firing.fired_at - firing.due_at).as_seconds_f64();
         METRICS.time.firing_delay.observe(late.max(0.0));
     }
+    Ok(())
+}
+
+/// Shows the runs of schedules to their alerts until none waits.
+async fn check_all(pool: &PgPool, stop: &CancellationToken) -> opb_core::Result<()> {
+    let mut conn = pool.acquire().await?;
+    while !stop.is_cancelled() && alerts::check_next_run(&mut conn).await? {}
     Ok(())
 }
 

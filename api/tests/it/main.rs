@@ -38,4 +38,5 @@ mod server;
 mod sessions;
 mod slow;
 mod throttle;
+mod webhooks;
 mod world;

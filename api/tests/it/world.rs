@@ -4,6 +4,7 @@
 
 use chrono::{Duration, Utc};
 use opb_core::{
+    alerts,
     auth::{
         self, AccessToken, ApiKeyScope, ConfirmedIdentity, CurrentUser, NewApiKey, NewInvitation,
         Origin, PasswordHasher, RefreshToken, TokenKeys, UserRole, Visibility,
@@ -13,6 +14,7 @@ use opb_core::{
     runs::{self, SubmitRun},
     schedules,
     template::PromptBody,
+    webhooks,
 };
 use opb_testing::fixtures;
 use secrecy::ExposeSecret as _;
@@ -108,6 +110,11 @@ impl<'a> World<'a> {
             "judged_benchmark" => self.judged_benchmark().await,
             "preference" => self.preference().await,
             "schedule" => self.schedule().await.to_string(),
+            "private_schedule" => self.schedule().await.to_string(),
+            "alert" => self.alert().await,
+            "webhook" => self.webhook().await,
+            // Of another webhook of the owner's than the one before it in the path.
+            "delivery" => self.delivery().await,
             "paused_schedule" => self.paused_schedule().await,
             unknown => panic!("there is no fixture `{unknown}`: add it to world.rs"),
         }
@@ -295,6 +302,41 @@ impl<'a> World<'a> {
         let mut conn = self.conn().await;
         let made = schedules::create_schedule(&mut conn, &self.owner, &new).await;
         made.unwrap().id
+    }
+
+    async fn alert(&self) -> String {
+        let new = alerts::NewAlert {
+            name: "drift".into(),
+            schedule_id: self.schedule().await,
+            kind: alerts::AlertKind::ScoreDrop,
+            threshold: 0.02,
+            false_alarm_runs: 10_000,
+            mail: true,
+        };
+        let mut conn = self.conn().await;
+        let made = alerts::create_alert(&mut conn, &self.owner, &new).await;
+        made.unwrap().id.to_string()
+    }
+
+    async fn webhook(&self) -> String {
+        let new = webhooks::NewWebhook {
+            name: "mine".into(),
+            url: "https://hooks.example.org/secret".into(),
+            format: webhooks::WebhookFormat::Standard,
+            events: vec![webhooks::WebhookEvent::RunFinished],
+        };
+        let outbound = opb_core::outbound::OutboundPolicy::default();
+        let mut conn = self.conn().await;
+        let made =
+            webhooks::create_webhook(&mut conn, &self.owner, &master_key(), &outbound, &new).await;
+        made.unwrap().0.id.to_string()
+    }
+
+    async fn delivery(&self) -> String {
+        let webhook = self.webhook().await.parse().unwrap();
+        let mut conn = self.conn().await;
+        let made = webhooks::test_webhook(&mut conn, &self.owner, webhook).await;
+        made.unwrap().id.to_string()
     }
 
     async fn paused_schedule(&self) -> String {

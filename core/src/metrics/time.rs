@@ -1,4 +1,4 @@
-//! What happens because time passes: ticks of schedules, webhooks, alerts.
+//! What happens because time passes: ticks of schedules, and what webhooks are told.
 
 use prometheus::{Histogram, HistogramOpts, IntCounterVec};
 
@@ -15,6 +15,8 @@ pub struct TimeMetrics {
     pub firings: IntCounterVec,
     /// How long after its time a tick was settled.
     pub firing_delay: Histogram,
+    /// Attempts to tell webhooks, by outcome (`ok`, `refused`, `no_answer`, `not_sent`).
+    pub webhook_attempts: IntCounterVec,
 }
 
 impl TimeMetrics {
@@ -30,6 +32,11 @@ impl TimeMetrics {
                 &["state"],
             )?,
             firing_delay: new.keep(Histogram::with_opts(delay.buckets(DELAY_BUCKETS.to_vec()))?)?,
+            webhook_attempts: new.counters(
+                "opb_webhook_attempts_total",
+                "Attempts to tell webhooks, by outcome",
+                &["outcome"],
+            )?,
         })
     }
 }

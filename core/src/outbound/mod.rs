@@ -162,6 +162,18 @@ impl OutboundPolicy {
     /// # Errors
     /// It is not one, or it is at an address that is forbidden.
     pub fn check_url(&self, text: &str) -> Result<Url, UrlFault> {
+        let url = self.check_address(text)?;
+        if url.query().is_some() {
+            return Err(UrlFault::Parts);
+        }
+        Ok(url)
+    }
+
+    /// Reads the URL of one page that a user gave; other than a base URL, it may have a query.
+    ///
+    /// # Errors
+    /// It is not one, or it is at an address that is forbidden.
+    pub fn check_address(&self, text: &str) -> Result<Url, UrlFault> {
         let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
         if text.contains(odd) {
             return Err(UrlFault::Parts);
@@ -172,10 +184,8 @@ impl OutboundPolicy {
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(UrlFault::NotHttp);
         }
-        let is_plain = url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none();
+        let is_plain =
+            url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         if !is_plain || text.contains('@') {
             return Err(UrlFault::Parts);
         }

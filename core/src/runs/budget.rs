@@ -17,6 +17,7 @@ use crate::{
     auth::CurrentUser,
     models::{Price, ProviderKind, Tokens, cost_microusd, dollars},
     template::MAX_OUTPUT_BYTES,
+    webhooks::{WebhookEvent, announce_run},
 };
 
 /// Tokens that a provider may add to each message, and once more to the whole.
@@ -162,6 +163,7 @@ pub async fn reserve(
         if run.reserved_microusd == 0 {
             let reason = used_up(budget, run.spend_microusd, run.unaccounted_microusd);
             control::pause(&mut tx, lease.run_id, &reason).await?;
+            announce_run(&mut tx, lease.run_id, WebhookEvent::BudgetExhausted).await?;
             tx.commit().await?;
             tracing::info!(run.id = %lease.run_id, run.reason = reason, "run paused");
         }

@@ -8,6 +8,7 @@ use crate::{
     Error, Result,
     auth::{CurrentUser, can_change},
     queue,
+    webhooks::{WebhookEvent, announce_run},
 };
 
 /// Cancels a run that has not ended. What is recorded stays.
@@ -56,6 +57,7 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     .await?;
     queue::recall(&mut tx, run_id).await?;
     tell(&mut tx, run_id).await?;
+    announce_run(&mut tx, run_id, WebhookEvent::RunFinished).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     Ok(run)

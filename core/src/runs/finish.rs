@@ -4,7 +4,10 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{RunState, control::tell};
-use crate::{Result, leaderboards};
+use crate::{
+    Result, leaderboards,
+    webhooks::{WebhookEvent, announce_run},
+};
 
 /// Ends a run whose shards are all done. Safe to call again; a run that is not finishing is left alone.
 ///
@@ -64,6 +67,7 @@ pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     .execute(&mut *tx)
     .await?;
     tell(&mut tx, run_id).await?;
+    announce_run(&mut tx, run_id, WebhookEvent::RunFinished).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.state = ?state, "run ended");
     Ok(())

@@ -11,7 +11,7 @@ use super::{
     EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange, budget::settle,
     control::tell, lease::close_shard, load_work, record::insert, recorded_keys,
 };
-use crate::{Result, auth, mail, queue, schedules};
+use crate::{Result, auth, mail, queue, schedules, webhooks};
 
 /// After so many crashes a shard is cut into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
@@ -39,6 +39,8 @@ pub struct Mended {
     pub deleted_mails: u64,
     /// Ticks of schedules that were settled long ago.
     pub deleted_firings: u64,
+    /// Messages to webhooks that ended long enough ago.
+    pub deleted_deliveries: u64,
 }
 
 /// Mends what it finds.
@@ -53,6 +55,7 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     mended.deleted_tasks = queue::delete_finished(conn).await?;
     mended.deleted_account_rows = auth::delete_expired(conn).await?;
     mended.deleted_mails = mail::delete_old(conn).await?;
+    mended.deleted_deliveries = webhooks::delete_old(conn).await?;
     mended.deleted_firings = schedules::delete_old_firings(conn).await?;
     Ok(mended)
 }

@@ -24,6 +24,7 @@ mod rank;
 mod ratio;
 mod repeats;
 mod sequence;
+mod step;
 mod student;
 
 #[cfg(test)]
@@ -48,3 +49,4 @@ pub use self::rank::{Rank, RankEntry, Verdicts, place, rank, verdicts};
 pub use self::ratio::{Ratio, ratio_of_means};
 pub use self::repeats::{majority_at_k, pass_at_k, pass_hat_k};
 pub use self::sequence::ConfidenceSequence;
+pub use self::step::{Direction, LEARNING_RUNS, Step, find_step};

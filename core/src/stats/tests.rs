@@ -10,6 +10,7 @@ use super::*;
 mod comparisons;
 mod courses;
 mod intervals;
+mod step;
 
 #[track_caller]
 fn close(found: f64, expect: f64) {

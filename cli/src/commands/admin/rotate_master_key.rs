@@ -11,6 +11,7 @@ use opb_core::{
     config::{LogSettings, SecretSettings},
     database, mail, models,
     sealing::MasterKey,
+    webhooks,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
@@ -134,6 +135,7 @@ async fn reseal(address: &SecretString, old: &MasterKey, new: &MasterKey) -> any
     let mut tx = pool.begin().await.context("the database does not answer")?;
     let changed = models::reseal_credentials(&mut tx, old, new).await?;
     mail::reseal_mails(&mut tx, old, new).await?;
+    webhooks::reseal_webhooks(&mut tx, old, new).await?;
     tx.commit()
         .await
         .context("the database did not confirm the change; run the command again")?;

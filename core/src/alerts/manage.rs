@@ -1,0 +1,310 @@
+//! Making, changing, silencing and reading alerts. They are their owner's alone, as schedules are.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::{
+    Alert, AlertEvent, AlertKind, AlertState, FiringSubject, NewAlert, Silence, UpdateAlert,
+};
+use crate::{Error, FieldError, Result, auth::CurrentUser, library::Page, schedules};
+
+/// The most alerts of a user.
+const MOST: i64 = 200;
+
+/// Makes an alert of the caller on one of their schedules. It begins with the next run that ends.
+///
+/// # Errors
+/// [`Error::Invalid`]; [`Error::Conflict`] when the caller has too many.
+pub async fn create_alert(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    new: &NewAlert,
+) -> Result<Alert> {
+    let mut tx = conn.begin().await?;
+    let mut wrong = check(&new.name, new.kind, new.threshold, new.false_alarm_runs);
+    match schedules::find_schedule(&mut tx, user, new.schedule_id).await {
+        Ok(schedule) if schedule.owner == user.username => {}
+        Ok(_) | Err(Error::NotFound(_)) => {
+            wrong.push(FieldError::new("schedule_id", "names no schedule of yours"));
+        }
+        Err(error) => return Err(error),
+    }
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    let id = Uuid::now_v7();
+    sqlx::query!(
+        "-- manage::create_alert
+        insert into alerts (id, owner_id, schedule_id, name, kind, threshold, false_alarm_runs, mail)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        id,
+        user.id,
+        new.schedule_id,
+        new.name,
+        new.kind as AlertKind,
+        new.threshold,
+        new.false_alarm_runs,
+        new.mail
+    )
+    .execute(&mut *tx)
+    .await?;
+    let count = sqlx::query_scalar!(
+        r#"-- manage::create_alert (count)
+        select count(*) as "count!" from alerts where owner_id = $1"#,
+        user.id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if count > MOST {
+        return Err(Error::Conflict(format!(
+            "you have {MOST} alerts; delete one first"
+        )));
+    }
+    let alert = find_alert(&mut tx, user, id).await?;
+    tx.commit().await?;
+    Ok(alert)
+}
+
+/// Changes an alert of the caller.
+///
+/// # Errors
+/// [`Error::NotFound`], also for somebody else's alert; [`Error::Invalid`].
+pub async fn update_alert(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    id: Uuid,
+    change: UpdateAlert,
+) -> Result<Alert> {
+    let mut tx = conn.begin().await?;
+    let old = find_alert(&mut tx, user, id).await?;
+    let name = change.name.unwrap_or(old.name);
+    let threshold = change.threshold.unwrap_or(old.threshold);
+    let false_alarm_runs = change.false_alarm_runs.unwrap_or(old.false_alarm_runs);
+    let wrong = check(&name, old.kind, threshold, false_alarm_runs);
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    sqlx::query!(
+        "-- manage::update_alert
+        update alerts
+        set name = $2, threshold = $3, false_alarm_runs = $4, mail = coalesce($5, mail), updated_at = now()
+        where id = $1",
+        id,
+        name,
+        threshold,
+        false_alarm_runs,
+        change.mail
+    )
+    .execute(&mut *tx)
+    .await?;
+    let alert = find_alert(&mut tx, user, id).await?;
+    tx.commit().await?;
+    Ok(alert)
+}
+
+/// Makes an alert silent until a time, or ends its silence.
+///
+/// # Errors
+/// [`Error::NotFound`], also for somebody else's alert.
+pub async fn silence_alert(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    id: Uuid,
+    silence: Silence,
+) -> Result<Alert> {
+    sqlx::query!(
+        "-- manage::silence_alert
+        update alerts set silenced_until = $3 where id = $1 and owner_id = $2",
+        id,
+        user.id,
+        silence.until
+    )
+    .execute(&mut *conn)
+    .await?;
+    find_alert(conn, user, id).await
+}
+
+/// Takes note that the caller has seen to whatever fires: what is now is the new normal.
+///
+/// # Errors
+/// [`Error::NotFound`], also for somebody else's alert; [`Error::Conflict`] when nothing fires.
+pub async fn resolve_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<Alert> {
+    let mut tx = conn.begin().await?;
+    find_alert(&mut tx, user, id).await?;
+    let resolved = sqlx::query!(
+        "-- manage::resolve_alert
+        update alert_subjects set firing_since = null, summary = '', course_since = now()
+        where alert_id = $1 and firing_since is not null
+        returning subject, label",
+        id
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    if resolved.is_empty() {
+        return Err(Error::Conflict("the alert does not fire".into()));
+    }
+    let summary = format!("resolved by {}", user.username);
+    for subject in &resolved {
+        sqlx::query!(
+            "-- manage::resolve_alert (event)
+            insert into alert_events (id, alert_id, subject, label, state, summary, data, silenced, mail_waits)
+            values ($1, $2, $3, $4, 'resolved', $5, $6, true, false)",
+            Uuid::now_v7(),
+            id,
+            subject.subject,
+            subject.label,
+            summary,
+            json!({})
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    let alert = find_alert(&mut tx, user, id).await?;
+    tx.commit().await?;
+    Ok(alert)
+}
+
+/// Deletes an alert of the caller with its history.
+///
+/// # Errors
+/// [`Error::NotFound`], also for somebody else's alert.
+pub async fn delete_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<()> {
+    let deleted = sqlx::query!(
+        "-- manage::delete_alert
+        delete from alerts where id = $1 and owner_id = $2",
+        id,
+        user.id
+    )
+    .execute(conn)
+    .await?;
+    if deleted.rows_affected() == 0 {
+        return Err(not_found(id));
+    }
+    Ok(())
+}
+
+/// An alert of the caller.
+///
+/// # Errors
+/// [`Error::NotFound`], also for somebody else's alert.
+pub async fn find_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<Alert> {
+    let found = select_alerts(conn, user, Some(id), None, 1).await?;
+    found.into_iter().next().ok_or_else(|| not_found(id))
+}
+
+/// A page of the caller's alerts, newest first.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list_alerts(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Page<Alert>> {
+    let alerts = select_alerts(conn, user, None, before, limit + 1).await?;
+    Ok(Page::cut(alerts, limit, |alert| alert.id.to_string()))
+}
+
+/// A page of an alert's history, newest first.
+///
+/// # Errors
+/// [`Error::NotFound`], also for somebody else's alert.
+pub async fn list_alert_events(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    id: Uuid,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Page<AlertEvent>> {
+    find_alert(conn, user, id).await?;
+    let events = sqlx::query_as!(
+        AlertEvent,
+        r#"-- manage::list_alert_events
+        select id, label, state as "state: AlertState", summary, data, run_id, silenced, created_at
+        from alert_events
+        where alert_id = $1 and ($2::uuid is null or id < $2)
+        order by id desc
+        limit $3"#,
+        id,
+        before,
+        limit + 1
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(Page::cut(events, limit, |event| event.id.to_string()))
+}
+
+async fn select_alerts(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    id: Option<Uuid>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Alert>> {
+    let alerts = sqlx::query_as!(
+        Alert,
+        r#"-- manage::select_alerts
+        select id, name, schedule_id, kind as "kind: AlertKind", threshold, false_alarm_runs, mail,
+               silenced_until as "silenced_until: DateTime<Utc>", created_at, updated_at,
+               coalesce((select jsonb_agg(jsonb_build_object('label', label, 'since', firing_since, 'summary', summary)
+                                          order by firing_since, subject)
+                         from alert_subjects where alert_id = alerts.id and firing_since is not null), '[]')
+                   as "firing!: Json<Vec<FiringSubject>>"
+        from alerts
+        where owner_id = $1 and ($2::uuid is null or id = $2) and ($3::uuid is null or id < $3)
+        order by id desc
+        limit $4"#,
+        user.id,
+        id,
+        before,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(alerts)
+}
+
+fn check(name: &str, kind: AlertKind, threshold: f64, false_alarm_runs: i32) -> Vec<FieldError> {
+    let mut wrong = Vec::new();
+    if name.trim().is_empty() || name.chars().count() > 100 || name.contains('\0') {
+        let message = "must have 1 to 100 characters and no NUL";
+        wrong.push(FieldError::new("name", message));
+    }
+    let (fits, message) = match kind {
+        AlertKind::ScoreDrop => (
+            (0.001..=1.0).contains(&threshold),
+            "must be the smallest drop that matters, between 0.001 and 1, such as 0.02 for two points",
+        ),
+        AlertKind::Cost => (
+            (0.0..1e15).contains(&threshold),
+            "must be micro-dollars, 0 or more",
+        ),
+        AlertKind::Latency => (
+            (0.0..1e9).contains(&threshold),
+            "must be milliseconds, 0 or more",
+        ),
+        AlertKind::FailureRate => (
+            (0.0..1.0).contains(&threshold),
+            "must be a share from 0 to below 1, such as 0.05",
+        ),
+        AlertKind::Budget => (
+            threshold > 0.0 && threshold <= 1.0,
+            "must be a share above 0 and up to 1, such as 0.8",
+        ),
+    };
+    if !fits {
+        wrong.push(FieldError::new("threshold", message));
+    }
+    if !(100..=1_000_000).contains(&false_alarm_runs) {
+        let message = "must be between 100 and 1,000,000";
+        wrong.push(FieldError::new("false_alarm_runs", message));
+    }
+    wrong
+}
+
+fn not_found(id: Uuid) -> Error {
+    Error::NotFound(format!("the alert `{id}`"))
+}

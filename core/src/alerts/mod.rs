@@ -1,0 +1,168 @@
+//! Alerts: rules on the runs of a schedule.
+//!
+//! `manage` keeps them, `measures` reads a run, `check` decides what fires and what is resolved and writes the history
+//! and the messages in one transaction, `letters` writes the mails. A score's drop is told by sequential change detection
+//! (`stats::find_step`), everything else by a threshold.
+
+mod check;
+mod letters;
+mod manage;
+mod measures;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+pub use check::check_next_run;
+pub use letters::write_letters;
+pub use manage::{
+    create_alert, delete_alert, find_alert, list_alert_events, list_alerts, resolve_alert,
+    silence_alert, update_alert,
+};
+
+/// What an alert watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "alert_kind", rename_all = "snake_case")]
+pub enum AlertKind {
+    /// The score of a column has dropped for good: `threshold` is the smallest drop that matters, 0.02 for two points.
+    ScoreDrop,
+    /// A run spent more than `threshold` micro-dollars.
+    Cost,
+    /// The 95th percentile of a column's latency is above `threshold` milliseconds.
+    Latency,
+    /// More than the share `threshold` of a column's evaluations ended in an error.
+    FailureRate,
+    /// A run spent the share `threshold` of its budget or more.
+    Budget,
+}
+
+/// Whether an alert fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "alert_state", rename_all = "snake_case")]
+pub enum AlertState {
+    /// It began to fire.
+    Firing,
+    /// What it was about has passed.
+    Resolved,
+}
+
+/// A rule on the runs of a schedule.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Alert {
+    /// The alert's id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Whose runs it watches.
+    pub schedule_id: Uuid,
+    /// What it watches.
+    pub kind: AlertKind,
+    /// See `kind`.
+    pub threshold: f64,
+    /// Of a drop: noise alone makes a column fire once in so many runs at most, on average.
+    pub false_alarm_runs: i32,
+    /// Whether its owner gets a mail, too, where the server sends mail.
+    pub mail: bool,
+    /// Until then it keeps its history and tells nobody.
+    pub silenced_until: Option<DateTime<Utc>>,
+    /// What fires now.
+    #[schema(value_type = Vec<FiringSubject>)]
+    pub firing: sqlx::types::Json<Vec<FiringSubject>>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A column that an alert fires for, or a run as a whole.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct FiringSubject {
+    /// The prompt and the model; `run` for a run as a whole.
+    pub label: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What happened.
+    pub summary: String,
+}
+
+/// An alert to make.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAlert {
+    /// 1 to 100 characters.
+    pub name: String,
+    /// Whose runs it watches.
+    pub schedule_id: Uuid,
+    /// What it watches.
+    pub kind: AlertKind,
+    /// See `kind`.
+    pub threshold: f64,
+    /// Of a drop: noise alone makes a column fire once in so many runs at most, on average; 10,000 when absent.
+    #[serde(default = "ten_thousand")]
+    #[schema(minimum = 100, maximum = 1_000_000)]
+    pub false_alarm_runs: i32,
+    /// Whether its owner gets a mail, too, where the server sends mail; yes when absent.
+    #[serde(default = "yes")]
+    pub mail: bool,
+}
+
+/// What to change about an alert; what is absent stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateAlert {
+    /// 1 to 100 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// See `kind`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// Of a drop: noise alone makes a column fire once in so many runs at most, on average.
+    #[schema(minimum = 100, maximum = 1_000_000)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub false_alarm_runs: Option<i32>,
+    /// Whether its owner gets a mail, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<bool>,
+}
+
+/// Until when an alert is silent.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Silence {
+    /// Until then it keeps its history and tells nobody; null ends the silence.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// An entry of an alert's history.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AlertEvent {
+    /// The event's id.
+    pub id: Uuid,
+    /// The prompt and the model; `run` for a run as a whole.
+    pub label: String,
+    /// Whether it began to fire or was resolved.
+    pub state: AlertState,
+    /// What happened.
+    pub summary: String,
+    /// The numbers, and what changed: prompt, benchmark, or neither, which leaves the model.
+    #[schema(value_type = Object)]
+    pub data: Value,
+    /// The run after which it was told; null when it was deleted, or when the owner resolved the alert.
+    pub run_id: Option<Uuid>,
+    /// Whether the alert was silent then.
+    pub silenced: bool,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+fn ten_thousand() -> i32 {
+    10_000
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,256 @@
+//! The outbox: who is to be told next, and how it went.
+//!
+//! A webhook gets one message at a time, and a receiver that cannot be reached is given a rest that grows. So a receiver
+//! that hangs keeps nobody waiting but itself.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::{TURN_SECONDS, WebhookEvent, WebhookFormat, manage::context};
+use crate::{Result, sealing::MasterKey};
+
+/// The pauses after each failed attempt of a message, in seconds; after the last attempt it is given up.
+/// About those of the recommendation of Standard Webhooks: three days in all.
+const PAUSES: [f64; 10] = [
+    5.0, 30.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0,
+];
+/// How often a message is tried.
+pub(super) const ATTEMPTS: i32 = 11;
+/// A webhook whose every attempt fails for so many days is disabled.
+const DAYS_OF_FAILURE: i32 = 5;
+/// For how many days it is known what became of a message.
+const DAYS_KEPT: i32 = 30;
+
+/// A message whose turn it is.
+#[derive(Debug)]
+pub struct DueDelivery {
+    /// Its id, the same at each attempt.
+    pub id: Uuid,
+    /// To which webhook.
+    pub webhook_id: Uuid,
+    /// Counts from 1.
+    pub attempt: i32,
+    /// Where to; an error when it opens with no key of ours.
+    pub url: anyhow::Result<SecretString>,
+    /// What to sign with.
+    pub secret: anyhow::Result<SecretString>,
+    /// What the body looks like.
+    pub format: WebhookFormat,
+    /// What it is about.
+    pub event: WebhookEvent,
+    /// The same in a sentence.
+    pub summary: String,
+    /// The thing that it is about.
+    pub data: Value,
+    /// When it happened.
+    pub created_at: DateTime<Utc>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The receiver answered with this HTTP status.
+    Status(u16),
+    /// There was no answer, or none in time, or none that can be understood. Nobody is told which: that would tell what
+    /// is at an address.
+    Nothing,
+    /// The address is forbidden, or nothing can be sent there for another reason of ours.
+    Refused(&'static str),
+}
+
+/// Takes the oldest due message of each webhook that is free, and sets the time of its next attempt.
+/// So an attempt that never ends, because the process died, is repeated by itself.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn take_due(
+    conn: &mut PgConnection,
+    master_key: &MasterKey,
+    limit: i64,
+) -> Result<Vec<DueDelivery>> {
+    let rows = sqlx::query!(
+        r#"-- outbox::take_due
+        with turn as (
+            select webhooks.id, due.id as delivery_id
+            from webhooks
+            cross join lateral (select id from webhook_deliveries
+                                where webhook_id = webhooks.id and state = 'waiting' and next_attempt_at <= now()
+                                order by next_attempt_at, id limit 1) due
+            where disabled_at is null and busy_until <= now()
+            order by busy_until
+            limit $1
+            for update of webhooks skip locked
+        ), busy as (
+            update webhooks set busy_until = now() + $2 * interval '1 second'
+            from turn
+            where webhooks.id = turn.id
+            returning webhooks.id, sealed_url, sealed_secret, format
+        )
+        update webhook_deliveries
+        set attempts = attempts + 1, attempts_left = greatest(attempts_left - 1, 0),
+            next_attempt_at = now() + ($3::float8[])[greatest(1, least($4 - attempts_left + 1, cardinality($3::float8[])))]
+                                      * interval '1 second'
+        from turn
+        join busy on busy.id = turn.id
+        where webhook_deliveries.id = turn.delivery_id
+        returning webhook_deliveries.id, webhook_id, attempts, sealed_url, sealed_secret,
+                  format as "format: WebhookFormat", event as "event: WebhookEvent", summary, data, created_at"#,
+        limit,
+        f64::from(TURN_SECONDS),
+        &PAUSES,
+        ATTEMPTS
+    )
+    .fetch_all(conn)
+    .await?;
+    let due = rows.into_iter().map(|row| DueDelivery {
+        url: master_key.open(&row.sealed_url, &context(row.webhook_id, "url")),
+        secret: master_key.open(&row.sealed_secret, &context(row.webhook_id, "secret")),
+        id: row.id,
+        webhook_id: row.webhook_id,
+        attempt: row.attempts,
+        format: row.format,
+        event: row.event,
+        summary: row.summary,
+        data: row.data,
+        created_at: row.created_at,
+    });
+    Ok(due.collect())
+}
+
+/// Notes how an attempt ended: the message has arrived, waits for its next attempt, or is given up.
+///
+/// # Errors
+/// The database does not answer; the message waits for its next attempt.
+pub async fn note_attempt(
+    conn: &mut PgConnection,
+    delivery: &DueDelivery,
+    answer: Answer,
+    took: Duration,
+) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    let (status, error) = read(answer);
+    sqlx::query!(
+        "-- outbox::note_attempt
+        insert into webhook_attempts (delivery_id, number, status, error, duration_ms) values ($1, $2, $3, $4, $5)
+        on conflict do nothing",
+        delivery.id,
+        delivery.attempt,
+        status,
+        error,
+        i32::try_from(took.as_millis()).unwrap_or(i32::MAX)
+    )
+    .execute(&mut *tx)
+    .await?;
+    if error.is_none() {
+        sqlx::query!(
+            "-- outbox::note_attempt (delivered)
+            update webhook_deliveries set state = 'delivered', ended_at = now() where id = $1 and state = 'waiting'",
+            delivery.id
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            "-- outbox::note_attempt (well)
+            update webhooks set busy_until = now(), failures = 0, failing_since = null where id = $1",
+            delivery.webhook_id
+        )
+        .execute(&mut *tx)
+        .await?;
+    } else {
+        note_failure(&mut tx, delivery, answer).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Forgets messages that ended long enough ago.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "-- outbox::delete_old
+        delete from webhook_deliveries
+        where id in (select id from webhook_deliveries
+                     where state <> 'waiting' and ended_at < now() - make_interval(days => $1)
+                     order by ended_at limit 1000)",
+        DAYS_KEPT
+    )
+    .execute(conn)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
+async fn note_failure(tx: &mut PgConnection, delivery: &DueDelivery, answer: Answer) -> Result<()> {
+    sqlx::query!(
+        "-- outbox::note_failure
+        update webhook_deliveries set state = 'failed', ended_at = now()
+        where id = $1 and state = 'waiting' and attempts_left = 0",
+        delivery.id
+    )
+    .execute(&mut *tx)
+    .await?;
+    // Whoever answers is not overloaded by the next message; whoever does not is given a rest: 2, 4 … 300 seconds.
+    let rests = !matches!(answer, Answer::Status(_));
+    let gone = answer == Answer::Status(410);
+    let disabled = sqlx::query_scalar!(
+        r#"-- outbox::note_failure (webhook)
+        update webhooks
+        set failures = failures + 1, failing_since = coalesce(failing_since, now()),
+            busy_until = now() + case when $2 then least(300, power(2, least(failures + 1, 10))) else 0 end * interval '1 second',
+            disabled_at = case when $3 or failing_since < now() - make_interval(days => $4) then now() else disabled_at end,
+            disabled_reason = case when $3 then 'the receiver answered that it is gone'
+                                   when failing_since < now() - make_interval(days => $4) then 'every attempt failed for days'
+                                   else disabled_reason end
+        where id = $1
+        returning disabled_at is not null as "disabled!""#,
+        delivery.webhook_id,
+        rests,
+        gone,
+        DAYS_OF_FAILURE
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if disabled == Some(true) {
+        tracing::warn!(webhook.id = %delivery.webhook_id, "a webhook was disabled");
+        give_up(tx, delivery.webhook_id).await?;
+    }
+    Ok(())
+}
+
+/// Gives up what waits for a webhook that is disabled; it can be replayed.
+pub(super) async fn give_up(tx: &mut PgConnection, webhook_id: Uuid) -> Result<()> {
+    sqlx::query!(
+        "-- outbox::give_up
+        update webhook_deliveries set state = 'failed', ended_at = now() where webhook_id = $1 and state = 'waiting'",
+        webhook_id
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The status, and why the attempt failed, if it did.
+fn read(answer: Answer) -> (Option<i16>, Option<&'static str>) {
+    match answer {
+        Answer::Status(status) => {
+            let error = match status {
+                200..=299 => None,
+                300..=399 => Some("the receiver answered with a redirect, which is not followed"),
+                410 => Some("the receiver answered that it is gone"),
+                _ => Some("the receiver answered with an error"),
+            };
+            (i16::try_from(status).ok(), error)
+        }
+        Answer::Nothing => (
+            None,
+            Some("the receiver could not be reached, or gave no valid answer in time"),
+        ),
+        Answer::Refused(why) => (None, Some(why)),
+    }
+}

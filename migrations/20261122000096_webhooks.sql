@@ -1,0 +1,66 @@
+-- Webhooks: addresses that are told what happens, and the outbox of what they are told.
+create type webhook_event as enum ('run.finished', 'budget.exhausted', 'alert.firing', 'alert.resolved', 'webhook.test');
+create type webhook_format as enum ('standard', 'slack');
+create type delivery_state as enum ('waiting', 'delivered', 'failed');
+
+create table webhooks (
+    id uuid primary key,
+    owner_id bigint not null references users on delete cascade,
+    name text not null check (char_length(name) between 1 and 100),
+    host text not null,
+    sealed_url bytea not null,
+    sealed_secret bytea not null,
+    format webhook_format not null,
+    events webhook_event[] not null check (cardinality(events) between 1 and 10),
+    busy_until timestamptz not null default now(),
+    failures integer not null default 0 check (failures >= 0),
+    failing_since timestamptz,
+    disabled_at timestamptz,
+    disabled_reason text not null default '',
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    check ((failures = 0) = (failing_since is null))
+);
+create index webhooks_owner_id_idx on webhooks (owner_id, id desc);
+comment on table webhooks is 'addresses that are told what happens to the things of their owner';
+comment on column webhooks.host is 'scheme and host of the address, which people see; the rest of it can be a secret';
+comment on column webhooks.sealed_url is 'sealed with the master key: whoever knows an address such as one of Slack''s may write there';
+comment on column webhooks.sealed_secret is 'what deliveries are signed with, sealed with the master key';
+comment on column webhooks.busy_until is 'nothing is sent before: an attempt is under way, or the receiver is given a rest';
+comment on column webhooks.failures is 'attempts that failed since the last one that went well';
+
+create table webhook_deliveries (
+    id uuid primary key,
+    webhook_id uuid not null references webhooks on delete cascade,
+    event webhook_event not null,
+    summary text not null,
+    data jsonb not null,
+    state delivery_state not null default 'waiting',
+    attempts integer not null default 0 check (attempts >= 0),
+    attempts_left integer not null check (attempts_left >= 0),
+    next_attempt_at timestamptz not null default now(),
+    ended_at timestamptz,
+    created_at timestamptz not null default now(),
+    check ((state = 'waiting') = (ended_at is null))
+);
+create index webhook_deliveries_webhook_id_idx on webhook_deliveries (webhook_id, id desc);
+create index webhook_deliveries_waiting_idx on webhook_deliveries (webhook_id, next_attempt_at) where state = 'waiting';
+create index webhook_deliveries_ended_at_idx on webhook_deliveries (ended_at) where state <> 'waiting';
+comment on table webhook_deliveries is 'the outbox: one message to one webhook, inserted in the transaction of what it tells';
+comment on column webhook_deliveries.data is 'what the message is about, as REST shows it';
+comment on column webhook_deliveries.attempts is 'counted when an attempt begins, so a crash in the middle of one counts too';
+comment on column webhook_deliveries.attempts_left is 'at zero it is given up; a replay gives it all of them again';
+comment on column webhook_deliveries.next_attempt_at is 'moved ahead when an attempt begins: what crashes is tried again then';
+
+create table webhook_attempts (
+    delivery_id uuid not null references webhook_deliveries on delete cascade,
+    number integer not null check (number >= 1),
+    status smallint,
+    error text check (char_length(error) <= 500),
+    duration_ms integer not null,
+    ended_at timestamptz not null default now(),
+    primary key (delivery_id, number)
+);
+comment on table webhook_attempts is 'the log: how each attempt of a delivery ended';
+comment on column webhook_attempts.status is 'the HTTP status of the answer, if there was one; its body is never read';
+comment on column webhook_attempts.error is 'why the attempt failed; null when it did not';
