@@ -181,15 +181,15 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
         (Some("users"), true) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), true) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), false) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsWrite),
+        // Comparing is reading, though what is compared does not fit an address.
         (
             Some(
                 "runs" | "schedules" | "alerts" | "models" | "providers" | "presets" | "prices"
                 | "leaderboards",
             ),
             true,
-        ) => Some(ApiKeyScope::RunsRead),
-        // Comparing is reading, though what is compared does not fit an address.
-        (Some("compare"), _) => Some(ApiKeyScope::RunsRead),
+        )
+        | (Some("compare"), _) => Some(ApiKeyScope::RunsRead),
         (Some("runs" | "schedules" | "alerts"), false) => Some(ApiKeyScope::RunsWrite),
         _ => Some(ApiKeyScope::Admin),
     }

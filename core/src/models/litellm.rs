@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    fn row(change: Value) -> Value {
+    fn row(change: &Value) -> Value {
         let mut row = json!({
             "litellm_provider": "openai", "mode": "chat",
             "input_cost_per_token": 1.5e-7, "output_cost_per_token": 6e-7,
@@ -221,70 +221,74 @@ mod tests {
         };
         check(
             "gpt",
-            row(json!({"max_output_tokens": 9})),
+            row(&json!({"max_output_tokens": 9})),
             "openai:gpt 150000 600000 Some(9)",
         );
         check(
             "openai/gpt",
-            row(json!({})),
+            row(&json!({})),
             "openai:gpt 150000 600000 None",
         );
         check(
             "groq/a/b",
-            row(json!({"litellm_provider": "groq"})),
+            row(&json!({"litellm_provider": "groq"})),
             "groq:a/b 150000 600000 None",
         );
         check(
             "m",
-            row(json!({"litellm_provider": "bedrock_converse"})),
+            row(&json!({"litellm_provider": "bedrock_converse"})),
             "bedrock:m 150000 600000 None",
         );
         check(
             "bedrock/eu/m",
-            row(json!({"litellm_provider": "bedrock"})),
+            row(&json!({"litellm_provider": "bedrock"})),
             "left out 1",
         );
-        check("m", row(json!({"litellm_provider": "azure"})), "left out 1");
-        check("m", row(json!({"mode": "embedding"})), "left out 1");
+        check(
+            "m",
+            row(&json!({"litellm_provider": "azure"})),
+            "left out 1",
+        );
+        check("m", row(&json!({"mode": "embedding"})), "left out 1");
         check("sample_spec", json!("anything"), "left out 0");
         check("m", json!([]), "is not an object");
         check("m", json!({}), "has no `litellm_provider`");
         check(
             "m",
-            row(json!({"input_cost_per_token": null})),
+            row(&json!({"input_cost_per_token": null})),
             "has no `input_cost_per_token`",
         );
         for wrong in [json!(-1e-9), json!("1e-7"), json!(1e9), json!([1])] {
             let expect = "`output_cost_per_token` is no price in dollars per token";
-            check("m", row(json!({"output_cost_per_token": wrong})), expect);
+            check("m", row(&json!({"output_cost_per_token": wrong})), expect);
         }
         for wrong in [json!(1e30), json!("9"), json!(3_000_000_000_i64)] {
             let expect = "`max_output_tokens` is no number of tokens";
-            check("m", row(json!({"max_output_tokens": wrong})), expect);
+            check("m", row(&json!({"max_output_tokens": wrong})), expect);
         }
         check(
             "m",
-            row(json!({"max_output_tokens": 0})),
+            row(&json!({"max_output_tokens": 0})),
             "max_output_tokens must be at least 1",
         );
         check(
             "m",
-            row(json!({"cache_read_input_token_cost": 2e-7})),
+            row(&json!({"cache_read_input_token_cost": 2e-7})),
             "cached_input_microusd_per_mtok must be at most the price of other input tokens",
         );
         check(
             "a\0b",
-            row(json!({})),
+            row(&json!({})),
             "model must have 1 to 200 characters and no NUL",
         );
         check(
             &"m".repeat(300),
-            row(json!({})),
+            row(&json!({})),
             "model must have 1 to 200 characters and no NUL",
         );
         check(
             "openai/",
-            row(json!({})),
+            row(&json!({})),
             "model must have 1 to 200 characters and no NUL",
         );
     }
@@ -293,8 +297,8 @@ mod tests {
     fn the_full_name_of_a_model_speaks_for_it() {
         let dear = json!({"input_cost_per_token": 1e-6});
         for file in [
-            json!({"openai/m": row(dear.clone()), "m": row(json!({}))}),
-            json!({"m": row(json!({})), "openai/m": row(dear)}),
+            json!({"openai/m": row(&dear), "m": row(&json!({}))}),
+            json!({"m": row(&json!({})), "openai/m": row(&dear)}),
         ] {
             let (listed, _) = read(file.as_object().unwrap());
             assert_eq!(listed.len(), 1);

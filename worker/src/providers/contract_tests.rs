@@ -77,6 +77,11 @@ fn shown(head: &str) -> String {
     text
 }
 
+/// Streams are recorded as text, whole answers as JSON.
+fn is_stream(recording: &str) -> bool {
+    recording.rsplit('.').next() == Some("txt")
+}
+
 fn settings() -> WorkerSettings {
     WorkerSettings {
         outbound: Arc::new(OutboundPolicy::local()),
@@ -153,7 +158,7 @@ async fn exchange(kind: ProviderKind, parameters: &Value, status: &str, recordin
         env!("CARGO_MANIFEST_DIR")
     );
     let recorded = std::fs::read_to_string(&path).unwrap();
-    let content_type = if recording.ends_with(".txt") {
+    let content_type = if is_stream(recording) {
         "text/event-stream; charset=utf-8"
     } else {
         "application/json"
@@ -191,7 +196,7 @@ async fn exchange(kind: ProviderKind, parameters: &Value, status: &str, recordin
         Ok(completion) => {
             assert_eq!(
                 completion.first_token_after.is_some(),
-                recording.ends_with(".txt"),
+                is_stream(recording),
                 "only streams know when their first text came"
             );
             format!(
@@ -230,14 +235,12 @@ async fn exchange(kind: ProviderKind, parameters: &Value, status: &str, recordin
 
 /// What comes back, without what was sent.
 async fn outcome(kind: ProviderKind, status: &str, recording: &str) -> String {
-    let parameters = if recording.ends_with(".txt")
-        || kind == ProviderKind::Bedrock
-        || kind == ProviderKind::Http
-    {
-        json!({})
-    } else {
-        json!({"stream": false})
-    };
+    let parameters =
+        if is_stream(recording) || kind == ProviderKind::Bedrock || kind == ProviderKind::Http {
+            json!({})
+        } else {
+            json!({"stream": false})
+        };
     let shown = exchange(kind, &parameters, status, recording).await;
     let outcome = shown.rsplit("}\n\n").next().unwrap().to_owned();
     format!("{recording}: {outcome}")
@@ -271,7 +274,7 @@ async fn contract(
     let mut text = String::new();
     for (recording, is_rich) in asked {
         let mut parameters = if *is_rich { rich(no_place) } else { json!({}) };
-        if !recording.ends_with(".txt") {
+        if !is_stream(recording) {
             parameters["stream"] = false.into();
         }
         let shown = exchange(kind, &parameters, "200 OK", recording).await;

@@ -29,8 +29,8 @@ pub(super) struct AddProvider {
     /// Where it is, such as `http://127.0.0.1:8081/v1`
     #[arg(long, env = "OPB_PROVIDER_BASE_URL", value_name = "URL")]
     base_url: Option<String>,
-    /// How it is spoken to: openai (the default, which many servers understand), openai_responses, anthropic, gemini,
-    /// azure_openai, bedrock, http or echo
+    /// How it is spoken to: openai (the default, which many servers understand), `openai_responses`, anthropic, gemini,
+    /// `azure_openai`, bedrock, http or echo
     #[arg(long, env = "OPB_PROVIDER_KIND", value_name = "KIND", value_parser = parse_kind)]
     kind: Option<ProviderKind>,
     /// JSON object with what the kind needs beyond that, or @FILE that holds it; see docs/PROVIDERS.md
