@@ -12,6 +12,7 @@ mod blocks;
 mod board;
 mod effects;
 mod history;
+mod lines;
 mod overall;
 mod ranking;
 mod refresh;

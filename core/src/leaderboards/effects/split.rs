@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Effect, LeaderboardEffects};
 use crate::{
-    leaderboards::{CONFIDENCE, standing::Line},
+    leaderboards::{CONFIDENCE, lines::Line},
     stats::{self, EffectWeights, RankEntry},
 };
 
