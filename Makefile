@@ -132,6 +132,10 @@ bench-standings: opb ## Measure how soon a run of 1,000,000 evaluations has its 
 bench-engine: opb ## Measure the engine beside a bare client: evaluations a second, CPU seconds, memory
 	python3 scripts/bench-engine.py
 
+.PHONY: bench-rpm
+bench-rpm: build ## Measure how 1, 4 and 16 workers use a limit of 600 requests a minute, and how often they are refused
+	python3 scripts/bench-rpm.py
+
 .PHONY: clean-data
 clean-data: ## Delete the local bank's data, after asking
 	@scripts/clean-data

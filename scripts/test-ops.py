@@ -269,6 +269,7 @@ def main():
         bank.start_all(OPB_CONCURRENCY="16", OPB_HOUSEKEEPING="1")
         bank.become_administrator()
         bank.add_provider("remote", SIMULATOR_KEY)
+        bank.ask("PUT", "/api/v1/providers/remote/limits", {"requests_per_minute": 60000})
         parts = urllib.parse.urlsplit(database)
         reader = f"postgres://opb_reader:{READER_PASSWORD}@{parts.hostname}:{parts.port}{parts.path}"
         for _ in range(2):  # The second time nothing changes.

@@ -181,9 +181,13 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
         (Some("users"), true) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), true) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), false) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsWrite),
-        (Some("runs" | "schedules" | "models" | "providers" | "leaderboards"), true) => {
-            Some(ApiKeyScope::RunsRead)
-        }
+        (
+            Some(
+                "runs" | "schedules" | "models" | "providers" | "presets" | "prices"
+                | "leaderboards",
+            ),
+            true,
+        ) => Some(ApiKeyScope::RunsRead),
         // Comparing is reading, though what is compared does not fit an address.
         (Some("compare"), _) => Some(ApiKeyScope::RunsRead),
         (Some("runs" | "schedules"), false) => Some(ApiKeyScope::RunsWrite),

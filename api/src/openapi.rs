@@ -87,6 +87,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::benchmarks::routes())
         .merge(routes::models::routes())
         .merge(routes::prices::routes())
+        .merge(routes::limits::routes())
         .merge(routes::runs::routes())
         .merge(routes::control::routes())
         .merge(routes::events::routes())

@@ -21,6 +21,7 @@ pub(crate) mod favourites;
 pub mod identities;
 pub mod invitations;
 pub(crate) mod leaderboards;
+pub(crate) mod limits;
 pub mod me;
 pub mod models;
 pub mod operations;

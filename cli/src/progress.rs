@@ -100,5 +100,9 @@ fn remarks(run: &Run) -> String {
     } else {
         format!("{} errors", text::count(run.errors))
     };
-    format!("{errors}, {}", text::run_cost(run))
+    let cost = text::run_cost(run);
+    match &run.waiting_reason {
+        Some(reason) => format!("{errors}, {cost}, waits: {}", text::plain(reason)),
+        None => format!("{errors}, {cost}"),
+    }
 }

@@ -12,7 +12,7 @@ use std::io::IsTerminal as _;
 
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use opb_core::{
-    models::{CurrentPrice, Preset, PriceSource, Provider, ProviderKind},
+    models::{CurrentPrice, DeclaredLimits, Preset, PriceSource, Provider, ProviderKind},
     runs::{Basis, Estimate, Interval, Run},
 };
 
@@ -20,6 +20,40 @@ use crate::{progress, text};
 
 /// The width of a table where there is no terminal to ask; wide enough for every leaderboard.
 const WIDTH: u16 = 160;
+
+/// The limits of a provider.
+pub fn limits(declared: &[DeclaredLimits]) -> String {
+    let mut table = table(&[
+        "model",
+        "requests / min",
+        "tokens / min",
+        "at once",
+        "$ / day",
+        "$ today",
+    ]);
+    let number = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), text::count);
+    let money = |money: Option<i64>| money.map_or_else(|| "-".to_owned(), text::dollars);
+    for DeclaredLimits {
+        limits,
+        spent_today_microusd,
+    } in declared
+    {
+        let is_counted = limits.daily_microusd.is_some();
+        table.add_row(vec![
+            limits
+                .model
+                .as_deref()
+                .map_or_else(|| "all together".to_owned(), text::plain),
+            number(limits.requests_per_minute.map(i64::from)),
+            number(limits.tokens_per_minute),
+            number(limits.concurrent_calls.map(i64::from)),
+            money(limits.daily_microusd),
+            money(is_counted.then_some(*spent_today_microusd)),
+        ]);
+    }
+    align_right(&mut table, &[1, 2, 3, 4, 5]);
+    table.to_string()
+}
 
 /// The runs of a page.
 pub fn runs(runs: &[Run]) -> String {

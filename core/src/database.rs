@@ -35,7 +35,9 @@ pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
-        .after_connect(|conn, _| Box::pin(async { conn.execute(SILENT_TRANSACTION).await.map(drop) }))
+        .after_connect(|conn, _| {
+            Box::pin(async { conn.execute(SILENT_TRANSACTION).await.map(drop) })
+        })
         .connect_with(options.application_name(name))
         .await
         .context("the database does not answer")?;

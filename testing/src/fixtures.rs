@@ -95,6 +95,7 @@ pub fn request(models: serde_json::Value, repeats: i32) -> SubmitRun {
         repeats,
         limit: None,
         budget_microusd: None,
+        priority: 0,
         seed: 7,
         name: String::new(),
         visibility: Visibility::Public,

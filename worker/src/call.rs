@@ -1,16 +1,20 @@
 //! Calling a model with retries. This is the only file that repeats a call; the HTTP client below never does.
 //!
-//! Waiting because the provider says "not so fast" is not an attempt: it costs time and nothing else.
+//! Waiting because the provider says "not so fast", or is down, is not an attempt: it costs time and nothing else.
 
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use opb_core::metrics::{METRICS, ModelLabels};
+use opb_core::{
+    metrics::{METRICS, ModelLabels},
+    models::Price,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    governor::Governor,
+    governor::{CallSize, Caller, Ending, Governor},
+    limits::Used,
     providers::{CallError, CallErrorKind, Completion, CompletionRequest, Provider},
 };
 
@@ -18,7 +22,7 @@ use crate::{
 const MAX_PAUSE: Duration = Duration::from_mins(5);
 /// The pause after "not so fast" when the provider names none; it doubles up to a bound.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// An evaluation that waited and retried for so long is given up.
+/// An evaluation that was told "not so fast" for so long is given up.
 const MAX_TOTAL: Duration = Duration::from_mins(30);
 
 /// How a call ended, and how many attempts it took.
@@ -31,17 +35,24 @@ pub(crate) struct Called {
     pub(crate) may_be_paid: bool,
 }
 
+/// What is called, and under which rules.
+pub(crate) struct Calls<'a> {
+    pub(crate) provider: &'a dyn Provider,
+    pub(crate) governor: &'a Arc<Governor>,
+    pub(crate) labels: &'a ModelLabels,
+    pub(crate) caller: Caller,
+    /// What the call will take; asked only under declared limits.
+    pub(crate) size: &'a (dyn Fn() -> CallSize + Sync),
+    pub(crate) price: Option<Price>,
+    /// The most attempts.
+    pub(crate) max_attempts: u32,
+    /// Once it comes no further call begins; a call that runs is let finish.
+    pub(crate) halt: &'a CancellationToken,
+}
+
 /// Calls a model until it answers, the failure is final, or the attempts are used up.
-/// Once `halt` comes no further call begins; a call that runs is let finish.
-pub(crate) async fn call(
-    provider: &dyn Provider,
-    governor: &Arc<Governor>,
-    labels: &ModelLabels,
-    request: &CompletionRequest<'_>,
-    max_attempts: u32,
-    halt: &CancellationToken,
-) -> Called {
-    let started = Instant::now();
+pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> Called {
+    let Calls { labels, halt, .. } = calls;
     let mut backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(20))
@@ -50,57 +61,88 @@ pub(crate) async fn call(
         .build();
     let mut attempts = 0;
     let mut waits = 0;
+    let mut refused_since: Option<Instant> = None;
     let mut may_be_paid = false;
+    let mut last_error = None;
     let ended = |result, attempts, may_be_paid| Called {
         result,
         attempts,
         may_be_paid,
     };
     loop {
-        let Some(permit) = halt.run_until_cancelled(governor.acquire()).await else {
-            return ended(None, attempts, may_be_paid);
+        let acquired = calls.governor.acquire(calls.caller, calls.size);
+        let permit = match halt.run_until_cancelled(acquired).await {
+            None => return ended(None, attempts, may_be_paid),
+            Some(Ok(permit)) => permit,
+            Some(Err(down)) => {
+                let error = last_error
+                    .unwrap_or_else(|| CallError::new(CallErrorKind::Down, down.to_string()));
+                return ended(Some(Err(error)), attempts, may_be_paid);
+            }
         };
         let began = Instant::now();
-        let result = provider.complete(request, attempts + waits).await;
+        let result = calls.provider.complete(request, attempts + waits).await;
         observe(labels, &result, began.elapsed());
         let error = match result {
             Ok(completion) => {
-                permit.succeeded();
+                permit.succeeded(completion.output_tokens, used(&completion, calls.price));
                 return ended(Some(Ok(completion)), attempts + 1, may_be_paid);
             }
             Err(error) => error,
         };
-        let gives_up = started.elapsed() > MAX_TOTAL;
-        match error.kind {
-            CallErrorKind::RateLimit if !gives_up => {
-                waits += 1;
-                count_retry(labels, error.kind);
-                let doubled = FIRST_PAUSE * 2_u32.pow(waits.min(7));
-                permit.overloaded(Some(error.retry_after.unwrap_or(doubled).min(MAX_PAUSE)));
-            }
-            kind => {
-                attempts += 1;
-                may_be_paid |= kind.may_be_paid();
-                // A provider that keeps silent usually has more to do than it can.
-                if matches!(kind, CallErrorKind::Overloaded | CallErrorKind::Timeout) {
-                    permit.overloaded(error.retry_after.map(|pause| pause.min(MAX_PAUSE)));
-                } else {
-                    drop(permit);
-                }
-                if !kind.may_pass() || attempts >= max_attempts || gives_up {
-                    return ended(Some(Err(error)), attempts, may_be_paid);
-                }
-                count_retry(labels, kind);
-                let delay = backoff.next().unwrap_or_default();
-                let delay = error
-                    .retry_after
-                    .map_or(delay, |pause| pause.clamp(delay, MAX_PAUSE));
-                let slept = halt.run_until_cancelled(tokio::time::sleep(delay)).await;
-                if slept.is_none() {
-                    return ended(None, attempts, may_be_paid);
-                }
-            }
+        may_be_paid |= error.kind.may_be_paid();
+        let pause = error.retry_after.map(|pause| pause.min(MAX_PAUSE));
+        let gives_up = refused_since.is_some_and(|since| since.elapsed() > MAX_TOTAL);
+        if error.kind == CallErrorKind::RateLimit && !gives_up {
+            refused_since.get_or_insert(began);
+            waits += 1;
+            count_retry(labels, error.kind);
+            let doubled = FIRST_PAUSE * 2_u32.pow(waits.min(7));
+            permit.refused(Some(pause.unwrap_or(doubled)));
+            continue;
         }
+        let is_down = permit.failed(ending(error.kind, pause, attempts + waits == 0));
+        if is_down {
+            // The governor makes it wait.
+            waits += 1;
+            count_retry(labels, error.kind);
+            last_error = Some(error);
+            continue;
+        }
+        attempts += 1;
+        if !error.kind.may_pass() || attempts >= calls.max_attempts || gives_up {
+            return ended(Some(Err(error)), attempts, may_be_paid);
+        }
+        count_retry(labels, error.kind);
+        let delay = backoff.next().unwrap_or_default();
+        let delay = pause.map_or(delay, |pause| pause.max(delay));
+        let slept = halt.run_until_cancelled(tokio::time::sleep(delay)).await;
+        if slept.is_none() {
+            return ended(None, attempts, may_be_paid);
+        }
+        last_error = Some(error);
+    }
+}
+
+fn ending(kind: CallErrorKind, pause: Option<Duration>, is_first: bool) -> Ending {
+    Ending {
+        is_silence: kind.is_silence(),
+        is_blameless: kind.is_blameless(),
+        // A provider that keeps silent usually has more to do than it can.
+        is_overload: matches!(kind, CallErrorKind::Overloaded | CallErrorKind::Timeout),
+        pause,
+        is_first,
+        may_be_paid: kind.may_be_paid(),
+    }
+}
+
+/// What an answer took of declared limits.
+fn used(completion: &Completion, price: Option<Price>) -> Used {
+    let counted = completion.input_tokens.zip(completion.output_tokens);
+    let cost = price.map_or(Some(0), |price| completion.cost_microusd(price));
+    Used {
+        tokens: counted.map(|(input, output)| i64::from(input) + i64::from(output)),
+        microusd: cost,
     }
 }
 

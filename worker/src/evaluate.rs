@@ -8,7 +8,6 @@ use std::{
 use opb_core::{
     benchmarks::StoredItem,
     metrics::{METRICS, ModelLabels},
-    models::{Price, Tokens, cost_microusd},
     runs::{EvaluationKey, NewEvaluation, ScoredLine},
     scorers::{Outcome, ScoreInput, combine},
     template::CompiledPrompt,
@@ -18,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Worker,
-    call::call,
+    call::{Calls, call},
+    governor::CallSize,
     prepared::{PreparedModel, PreparedRun, Scorers},
     providers::{AnswerHint, Completion, CompletionRequest},
+    purse::request_bytes,
 };
 
 /// An item, ready to be asked about.
@@ -113,16 +114,22 @@ async fn ask(
             seed: run.work.seed,
         },
     };
-    let max_attempts = worker.settings.max_attempts;
-    let called = call(
-        provider.as_ref(),
-        &model.governor,
-        &model.labels,
-        &request,
-        max_attempts,
+    let calls = Calls {
+        provider: provider.as_ref(),
+        governor: &model.governor,
+        labels: &model.labels,
+        caller: run.caller,
+        size: &|| CallSize {
+            request_bytes: request_bytes(provider.as_ref(), model, &messages),
+            messages: messages.len(),
+            price: model.price,
+            output_limit: model.output_limit,
+        },
+        price: model.price,
+        max_attempts: worker.settings.max_attempts,
         halt,
-    )
-    .await;
+    };
+    let called = call(calls, &request).await;
     let attempts = i16::try_from(called.attempts).unwrap_or(i16::MAX);
     let Some(result) = called.result else {
         return Evaluated {
@@ -152,7 +159,9 @@ fn score(
     completion: Completion,
     attempts: i16,
 ) -> NewEvaluation {
-    let cost = model.price.and_then(|price| cost(price, &completion));
+    let cost = model
+        .price
+        .and_then(|price| completion.cost_microusd(price));
     // Neither Postgres nor a person can do anything with NUL characters, and a model may say them.
     let output = if completion.text.contains('\0') {
         completion.text.replace('\0', "\u{fffd}")
@@ -208,20 +217,6 @@ fn score(
         cost_microusd: cost,
         output: Some(output),
     }
-}
-
-/// What a completion cost, in micro-dollars; nothing when the provider did not count, or counted what has no price.
-fn cost(price: Price, completion: &Completion) -> Option<i64> {
-    if completion.surcharged {
-        return None;
-    }
-    let tokens = Tokens {
-        input: completion.input_tokens?.into(),
-        cached_input: completion.cached_input_tokens.unwrap_or(0).into(),
-        output: completion.output_tokens?.into(),
-        reasoning: completion.reasoning_tokens.unwrap_or(0).into(),
-    };
-    Some(cost_microusd(price, tokens))
 }
 
 fn line(scorer: &str, metric: Option<&str>, outcome: &Outcome) -> ScoredLine {

@@ -18,10 +18,10 @@ use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::{Worker, shard, wakeups::Wakeups};
+use crate::{Worker, WorkerSettings, shard, wakeups::Wakeups};
 
 /// Tasks that one lane works on at once. More than four with batches of one hangs apalis when it stops.
-const TASKS_PER_LANE: usize = 4;
+pub(crate) const TASKS_PER_LANE: usize = 4;
 /// How often a lane says that it lives; after four silent intervals its tasks are given to others.
 const BEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// The longest pause between two starts of a lane.
@@ -34,13 +34,18 @@ pub(crate) fn spawn(
     queue: &PgPool,
     doorbell: &Doorbell,
 ) {
-    let lanes = worker.settings.shards.div_ceil(4);
-    for number in 0..lanes {
+    for number in 0..count(&worker.settings) {
         let lane = Lane::new(format!("shards-{number}"), worker, queue, doorbell);
         tracker.spawn(supervise(lane, serve_shards));
     }
     let lane = Lane::new("finish".to_owned(), worker, queue, doorbell);
     tracker.spawn(supervise(lane, serve_finishes));
+}
+
+/// How many lanes work on shards.
+pub(crate) fn count(settings: &WorkerSettings) -> usize {
+    let shards = usize::try_from(settings.shards).unwrap_or(usize::MAX);
+    shards.div_ceil(TASKS_PER_LANE)
 }
 
 /// One lane: a series of apalis workers, one after the other.
@@ -137,14 +142,16 @@ async fn serve_finishes(lane: Lane, name: String) -> Result<(), WorkerError> {
 /// Never fails the task: what a task leaves undone, housekeeping finds in the tables.
 async fn execute_shard(task: ShardTask, worker: Data<Arc<Worker>>) {
     // The task of its own turns a panic into an error; dropping the handle's guard stops it with us.
-    let execution = tokio::spawn(shard::execute(Arc::clone(&worker), task.shard_id));
+    let execution = tokio::spawn(shard::execute(Arc::clone(&worker)));
     let _stop = AbortOnDrop(execution.abort_handle());
     match execution.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::error!(shard.id = %task.shard_id, error = format!("{error:#}"), "a shard was left");
+            tracing::error!(task.shard_id = %task.shard_id, error = format!("{error:#}"), "a shard was left");
         }
-        Err(error) => tracing::error!(shard.id = %task.shard_id, %error, "a shard's work panicked"),
+        Err(error) => {
+            tracing::error!(task.shard_id = %task.shard_id, %error, "a shard's work panicked")
+        }
     }
 }
 

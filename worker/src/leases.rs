@@ -46,6 +46,23 @@ impl Leases {
         }
     }
 
+    /// The runs of the shards that are being worked on, once for each shard; those that are being handed back are not
+    /// counted.
+    pub(crate) fn at_work(&self) -> Vec<Uuid> {
+        let held = self.lock();
+        let at_work = held.values().filter(|held| !held.halt.is_cancelled());
+        at_work.map(|held| held.lease.run_id).collect()
+    }
+
+    /// Hands one shard of a run back as soon as the calls that run have ended.
+    pub(crate) fn give_way(&self, run_id: Uuid) {
+        let held = self.lock();
+        let of_run = |held: &&Held| held.lease.run_id == run_id && !held.halt.is_cancelled();
+        if let Some(held) = held.values().find(of_run) {
+            held.halt.cancel();
+        }
+    }
+
     fn all(&self) -> Vec<ShardLease> {
         self.lock().values().map(|held| held.lease).collect()
     }

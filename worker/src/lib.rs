@@ -2,13 +2,15 @@
 //!
 //! One evaluation's way: `lanes` receives a shard's id, `shard` claims it and records its results in batches,
 //! `evaluate` renders, calls and scores one evaluation, `call` retries (nobody else does), `governor` bounds how many
-//! calls run at once, `providers` speak to the models. No connection to Postgres is held while a model is called.
+//! calls run at once and whose is next, `limits` keeps what administrators declare, `providers` speak to the models. No connection to Postgres is held while a model is called.
 
 mod call;
 mod evaluate;
 mod governor;
 mod lanes;
 mod leases;
+mod limits;
+mod lookout;
 mod prepared;
 mod providers;
 mod purse;
@@ -31,7 +33,12 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use crate::{governor::Governors, leases::Leases, prepared::PreparedRuns, providers::HttpClient};
+use crate::{
+    governor::{GovernorSettings, Governors},
+    leases::Leases,
+    prepared::PreparedRuns,
+    providers::HttpClient,
+};
 
 /// Settings of a worker.
 #[derive(Debug, Clone, Args)]
@@ -52,6 +59,9 @@ pub struct WorkerSettings {
     /// Seconds that a provider may keep silent, before the first byte or between two
     #[arg(long, env = "OPB_SILENCE_TIMEOUT", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub silence_timeout: u64,
+    /// Minutes that runs wait for a model that does not answer, before its evaluations are recorded as errors
+    #[arg(long, env = "OPB_PATIENCE", value_name = "MINUTES", default_value_t = 240, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    pub patience: u64,
     /// Seconds after which the work of a worker that does not report is given to another
     #[arg(long, env = "OPB_LEASE", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=3600))]
     pub lease: u64,
@@ -170,6 +180,13 @@ pub(crate) struct Worker {
     abort: CancellationToken,
 }
 
+impl Worker {
+    /// How many shards it works on at once.
+    pub(crate) fn capacity(&self) -> usize {
+        lanes::count(&self.settings) * lanes::TASKS_PER_LANE
+    }
+}
+
 /// Runs a worker until `stop` is cancelled. Calls that are running then get the grace time; what they leave undone is
 /// handed back.
 ///
@@ -187,7 +204,12 @@ pub async fn run(
     let abort = CancellationToken::new();
     let worker = Arc::new(Worker {
         http: HttpClient::new(&settings)?,
-        governors: Governors::new(settings.concurrency),
+        governors: Governors::new(GovernorSettings {
+            max: settings.concurrency,
+            patience: Duration::from_mins(settings.patience),
+            worker_id: Uuid::new_v4(),
+            pool: pool.clone(),
+        }),
         leases: Leases::default(),
         runs: PreparedRuns::new(HashMap::new()),
         pool,
@@ -208,6 +230,8 @@ pub async fn run(
         doorbell.clone(),
         beats.clone(),
     ));
+    tasks.spawn(lookout::look_for_ever(Arc::clone(&worker), beats.clone()));
+    tasks.spawn(limits::heed_for_ever(Arc::clone(&worker), beats.clone()));
     let lanes = TaskTracker::new();
     lanes::spawn(&lanes, &worker, &queue_pool, &doorbell);
     lanes.close();

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use crate::{
     Worker,
-    governor::Governor,
+    governor::{Caller, Governor},
+    limits,
     providers::{self, Provider},
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct PreparedRun {
     pub(crate) prompts: Vec<CompiledPrompt>,
     pub(crate) models: Vec<PreparedModel>,
     pub(crate) scorers: Arc<Scorers>,
+    pub(crate) caller: Caller,
 }
 
 /// A model of a run, ready to be asked.
@@ -98,6 +100,8 @@ pub(crate) async fn prepare(
         let mut conn = worker.pool.acquire().await?;
         load_work(&mut conn, run_id).await?
     };
+    // A limit that was declared before the run was submitted holds for its first call.
+    limits::heed(worker).await?;
     let run = Arc::new(ready(worker, work)?);
     if runs.len() >= KEPT {
         runs.clear();
@@ -116,15 +120,18 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
         })
         .collect::<Result<_, TemplateError>>();
     let models = work.models.iter().map(|model| {
+        let governor = worker
+            .governors
+            .of(model.provider.id, &model.provider.name, &model.name);
         let bounded = !work.budgeted || (model.price.is_some() && model.output_limit.is_some());
         let provider = if bounded {
-            provider(worker, model)
+            provider(worker, model, &governor)
         } else {
             Err("the cost of its calls has no bound any more, and the run has a budget".to_owned())
         };
         PreparedModel {
             provider,
-            governor: worker.governors.of(&model.provider.name),
+            governor,
             price: model.price,
             output_limit: model.output_limit,
             parameters_bytes: paid_bytes(&model.parameters),
@@ -132,6 +139,10 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
         }
     });
     Ok(PreparedRun {
+        caller: Caller {
+            owner_id: work.owner_id,
+            weight: f64::from(work.priority).exp2(),
+        },
         prompts: prompts.context("a stored prompt does not compile")?,
         models: models.collect(),
         scorers: Arc::new(
@@ -150,7 +161,12 @@ fn paid_bytes(parameters: &Map<String, Value>) -> usize {
     sent + if instructed { INSTRUCTIONS_TOKENS } else { 0 }
 }
 
-fn provider(worker: &Worker, model: &RunModel) -> Result<Arc<dyn Provider>, String> {
-    providers::provider(model, &worker.http, &worker.master_key, &worker.settings)
+fn provider(
+    worker: &Worker,
+    model: &RunModel,
+    governor: &Arc<Governor>,
+) -> Result<Arc<dyn Provider>, String> {
+    let http = worker.http.governed(Arc::clone(governor));
+    providers::provider(model, &http, &worker.master_key, &worker.settings)
         .map_err(|error| format!("{error:#}"))
 }

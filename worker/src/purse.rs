@@ -2,11 +2,15 @@
 //!
 //! Without a budget the purse stays empty and every sum is zero.
 
-use opb_core::runs::{EvaluationKey, NewEvaluation, Settlement, cost_bound_microusd};
+use opb_core::{
+    runs::{EvaluationKey, NewEvaluation, Settlement, cost_bound_microusd},
+    template::Message,
+};
 
 use crate::{
     evaluate::{Evaluated, PreparedItem},
-    prepared::PreparedRun,
+    prepared::{PreparedModel, PreparedRun},
+    providers::Provider,
 };
 
 /// The most that an evaluation's call can cost, in micro-dollars. Nothing is paid for what cannot be asked.
@@ -20,10 +24,18 @@ pub(crate) fn bound_microusd(run: &PreparedRun, item: &PreparedItem, key: Evalua
     let (Some(price), Some(output_limit)) = (model.price, model.output_limit) else {
         return 0; // Such a model has no provider under a budget.
     };
-    let said: usize = messages.iter().map(|message| message.content.len()).sum();
-    let sent = provider.paid_bytes(&messages).unwrap_or(said);
-    let request_bytes = sent + model.parameters_bytes;
-    cost_bound_microusd(price, output_limit, request_bytes, messages.len())
+    let bytes = request_bytes(provider.as_ref(), model, &messages);
+    cost_bound_microusd(price, output_limit, bytes, messages.len())
+}
+
+/// Bytes of a request that may cost tokens.
+pub(crate) fn request_bytes(
+    provider: &dyn Provider,
+    model: &PreparedModel,
+    messages: &[Message],
+) -> usize {
+    let said = || messages.iter().map(|message| message.content.len()).sum();
+    provider.paid_bytes(messages).unwrap_or_else(said) + model.parameters_bytes
 }
 
 /// What a shard has reserved, in micro-dollars.

@@ -5,12 +5,11 @@ use std::{collections::HashMap, collections::HashSet, sync::Arc, time::Duration}
 use opb_core::{
     metrics::METRICS,
     runs::{
-        EvaluationKey, NewEvaluation, Recorded, Reserved, ShardLease, add_spend, claim_shard,
+        EvaluationKey, NewEvaluation, Recorded, Reserved, ShardLease, add_spend, claim_owed_shard,
         finish_shard, record, recorded_keys, release_shard, reserve,
     },
 };
 use tokio::{task::JoinSet, time::Instant};
-use uuid::Uuid;
 
 use crate::{
     Worker,
@@ -34,7 +33,7 @@ const NO_MONEY_PAUSE: u32 = 1;
 enum Ended {
     /// Every evaluation is recorded.
     Complete,
-    /// The worker stops or the run is paused; some evaluations are left, and so many micro-dollars may have been paid
+    /// The worker stops, the run is paused or gives way to another; some evaluations are left, and so many micro-dollars may have been paid
     /// for calls that are not recorded.
     Stopped { unaccounted_microusd: i64 },
     /// The budget has no room for the next evaluation at the moment.
@@ -43,21 +42,21 @@ enum Ended {
     Lost,
 }
 
-/// Works on a shard, if it is there to be claimed.
+/// Works on the shard that is owed most, if one waits. Which shard the queue's task names does not matter.
 ///
 /// # Errors
 /// The database does not answer. The shard comes back when its lease runs out.
-pub(crate) async fn execute(worker: Arc<Worker>, shard_id: Uuid) -> anyhow::Result<()> {
+pub(crate) async fn execute(worker: Arc<Worker>) -> anyhow::Result<()> {
     if worker.stop.is_cancelled() {
         return Ok(()); // The task comes back: housekeeping sees a shard that waits without a queue row.
     }
     let claimed = {
         let mut conn = worker.pool.acquire().await?;
         let name = std::process::id().to_string();
-        claim_shard(&mut conn, shard_id, &name, worker.settings.lease_duration()).await?
+        claim_owed_shard(&mut conn, &name, worker.settings.lease_duration()).await?
     };
     let Some(lease) = claimed else {
-        return Ok(()); // Somebody else has it, or it is done: tasks may come twice.
+        return Ok(()); // Others have them all: tasks may come twice.
     };
     METRICS.shards_running.inc();
     let guard = worker.leases.hold(lease, &worker.stop);
@@ -70,7 +69,7 @@ pub(crate) async fn execute(worker: Arc<Worker>, shard_id: Uuid) -> anyhow::Resu
             return Ok(());
         }
         Ended::Lost => {
-            tracing::debug!(shard.id = %shard_id, "a shard was left to others");
+            tracing::debug!(shard.id = %lease.shard_id, "a shard was left to others");
             return Ok(());
         }
         Ended::Stopped {

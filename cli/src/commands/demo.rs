@@ -132,6 +132,7 @@ fn request() -> anyhow::Result<SubmitRun> {
         repeats: 1,
         limit: None,
         budget_microusd: None,
+        priority: 0,
         seed: 1,
         name: "demonstration".to_owned(),
         visibility: opb_core::auth::Visibility::Public,

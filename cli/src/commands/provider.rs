@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use opb_api::routes::models::UpdateProvider;
 use opb_core::{
     library::Page,
-    models::{CredentialChange, ModelPrice, Provider},
+    models::{CredentialChange, DeclaredLimits, ModelPrice, Provider, ProviderLimits},
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -37,6 +37,7 @@ enum Action {
     Presets(ListPresets),
     SetKey(SetKey),
     SetPrice(SetPrice),
+    Limits(Limits),
     Remove(RemoveProvider),
 }
 
@@ -99,6 +100,37 @@ struct SetPrice {
     client: ClientSettings,
 }
 
+/// Show the limits of a provider, or declare them; all workers together keep them
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without a limit it shows what is declared. Limits that are declared take the place of those before:\n  opb provider limits openai --requests-per-minute 500 --tokens-per-minute 200000\n  opb provider limits openai --model gpt-5-mini --daily-dollars 5\n  opb provider limits openai --none"
+)]
+struct Limits {
+    /// The provider's name
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// One model of the provider; all of them together, when not given
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Calls that may begin in a minute
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    requests_per_minute: Option<i32>,
+    /// Tokens of prompts and answers in a minute
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    tokens_per_minute: Option<i64>,
+    /// Calls that may run at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    concurrent_calls: Option<i32>,
+    /// Dollars that calls may cost in a day of UTC, such as 1.50
+    #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
+    daily_dollars: Option<i64>,
+    /// Remove the limits
+    #[arg(long, conflicts_with_all = ["requests_per_minute", "tokens_per_minute", "concurrent_calls", "daily_dollars"])]
+    none: bool,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
 /// Remove a provider that no run names, with its credential
 #[derive(Debug, Args)]
 struct RemoveProvider {
@@ -124,6 +156,7 @@ impl ProviderCommand {
             Action::Presets(command) => command.execute(json).await,
             Action::SetKey(command) => command.execute(json).await,
             Action::SetPrice(command) => command.execute(json).await,
+            Action::Limits(command) => command.execute(json).await,
             Action::Remove(command) => command.execute(json).await,
         }
     }
@@ -198,6 +231,34 @@ impl SetPrice {
                 text::dollars(price.input_microusd_per_mtok),
                 text::dollars(price.output_microusd_per_mtok)
             ))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl Limits {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let path = format!("{}/limits", address(&self.name));
+        let limits = ProviderLimits {
+            model: self.model,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            concurrent_calls: self.concurrent_calls,
+            daily_microusd: self.daily_dollars,
+        };
+        let client = self.client.connect()?;
+        let is_question = !self.none && limits.is_none();
+        let declared: Vec<DeclaredLimits> = if is_question {
+            client.get(&path).await?
+        } else {
+            client.put(&path, &limits).await?
+        };
+        if json {
+            print_json(&declared)?;
+        } else if declared.is_empty() {
+            print(&format!("{} has no limits", text::plain(&self.name)))?;
+        } else {
+            print(&tables::limits(&declared))?;
         }
         Ok(Outcome::Done)
     }

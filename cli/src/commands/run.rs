@@ -72,6 +72,9 @@ pub struct RequestOptions {
     /// The most dollars that the run may spend, such as 1.50; then it pauses
     #[arg(long, env = "OPB_BUDGET", value_name = "DOLLARS", value_parser = text::parse_dollars)]
     budget: Option<i64>,
+    /// -5 to 5: each step doubles the run's share of the workers; more than 0 is for administrators
+    #[arg(long, env = "OPB_PRIORITY", value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-5..=5))]
+    priority: i16,
     /// Makes simulated answers, and those of models that take a seed, repeatable
     #[arg(
         long,
@@ -146,6 +149,7 @@ impl RequestOptions {
             repeats: self.repeats,
             limit: self.limit,
             budget_microusd: self.budget,
+            priority: self.priority,
             seed: self.seed,
             name: self.name.clone(),
             visibility: Visibility::Public,

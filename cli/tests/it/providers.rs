@@ -33,6 +33,13 @@ fn providers_change_go_and_survive_a_new_master_key() {
     site.check(&["provider", "set-key", "second"], 2);
     let changed = site.check(&["provider", "set-key", "second", "--none", "--json"], 0);
     assert!(changed.json()["credential_hint"].is_null());
+    let limits =
+        |words: &[&str]| site.check(&[&["provider", "limits", "second"], words].concat(), 0);
+    assert!(limits(&[]).out.contains("second has no limits"));
+    let declared = limits(&["--requests-per-minute", "600", "--daily-dollars", "1.50"]);
+    assert!(declared.out.contains("600"), "{}", declared.out);
+    assert!(limits(&[]).out.contains("$1.50"));
+    assert_eq!(limits(&["--none", "--json"]).json(), serde_json::json!([]));
     add("third", "http://localhost:1/v1");
     let refused = [
         "provider",
@@ -61,7 +68,7 @@ fn providers_change_go_and_survive_a_new_master_key() {
     );
     assert!(!site.data().join("master-key.next").exists());
     // The API key of this machine is still good, and the credential opens: the provider is asked with it.
-    let _up = site.up(&[]);
+    let _up = site.up(&["--patience=0"]);
     let run = [
         "run",
         "--benchmark=capitals",

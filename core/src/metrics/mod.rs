@@ -84,10 +84,16 @@ pub struct Metrics {
     pub call_duration: HistogramVec,
     /// Time to the first piece of text by provider and model.
     pub first_token: HistogramVec,
-    /// Calls that are running now, by provider.
+    /// Calls that are running now, by provider and model.
     pub calls_running: IntGaugeVec,
-    /// What the governor allows now, by provider.
+    /// What the governor allows now, by provider and model.
     pub call_limit: IntGaugeVec,
+    /// 1 while calls are stopped because the model does not answer, by provider and model.
+    pub breaker_open: IntGaugeVec,
+    /// Waits for declared limits, by provider.
+    pub limit_wait: HistogramVec,
+    /// What was taken of declared limits, by provider and kind (`requests`, `tokens`, `microusd`).
+    pub limit_taken: IntCounterVec,
     /// Shards that this process works on.
     pub shards_running: IntGauge,
     /// Time to record a batch.
@@ -203,12 +209,28 @@ impl Metrics {
             calls_running: new.gauges(
                 "opb_model_calls_running",
                 "Model calls that are running now",
-                &["provider"],
+                &["provider", "model"],
             )?,
             call_limit: new.gauges(
                 "opb_model_calls_limit",
                 "Model calls that the governor allows at once",
+                &["provider", "model"],
+            )?,
+            breaker_open: new.gauges(
+                "opb_breaker_open",
+                "1 while calls are stopped because the model does not answer",
+                &["provider", "model"],
+            )?,
+            limit_wait: new.histograms(
+                "opb_limit_wait_seconds",
+                "How long calls waited for declared limits",
+                CALL_BUCKETS,
                 &["provider"],
+            )?,
+            limit_taken: new.counters(
+                "opb_limit_taken_total",
+                "What was taken of declared limits",
+                &["provider", "kind"],
             )?,
             shards_running: new.keep(IntGauge::new(
                 "opb_shards_running",

@@ -143,6 +143,14 @@ pub fn cost_microusd(price: Price, tokens: Tokens) -> i64 {
     i64::try_from(cost).unwrap_or(i64::MAX)
 }
 
+/// `$1.00`, `$0.997`: cents, and more digits where there are more.
+#[must_use]
+pub fn dollars(microusd: i64) -> String {
+    let rest = format!("{:06}", microusd % 1_000_000);
+    let digits = rest.trim_end_matches('0').len().max(2);
+    format!("${}.{}", microusd / 1_000_000, &rest[..digits])
+}
+
 /// Sets the price of a model that comes with the program, such as a simulated one.
 ///
 /// # Errors

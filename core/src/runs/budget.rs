@@ -15,7 +15,7 @@ use super::{Run, RunState, ShardLease, control, find_run};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    models::{Price, ProviderKind, Tokens, cost_microusd},
+    models::{Price, ProviderKind, Tokens, cost_microusd, dollars},
     template::MAX_OUTPUT_BYTES,
 };
 
@@ -75,8 +75,15 @@ pub fn output_limit(
     parameters: &Map<String, Value>,
     known: Option<i32>,
 ) -> Option<i64> {
-    if let Some(asked) = asked_limit(kind, parameters) {
-        return asked;
+    let asked = asked_limits(kind, parameters);
+    if !asked.is_empty() {
+        // A provider may heed either of two: the larger one bounds both.
+        let limits = asked
+            .iter()
+            .map(|limit| limit.as_i64().filter(|limit| *limit >= 1));
+        return limits
+            .collect::<Option<Vec<i64>>>()
+            .and_then(|limits| limits.into_iter().max());
     }
     match kind {
         ProviderKind::Anthropic => Some(ANTHROPIC_MAX_TOKENS),
@@ -86,11 +93,8 @@ pub fn output_limit(
     }
 }
 
-/// What the parameters say about the length of an answer, if they do; within that nothing, if it is no number.
-pub(super) fn asked_limit(
-    kind: ProviderKind,
-    parameters: &Map<String, Value>,
-) -> Option<Option<i64>> {
+/// What the parameters say about the length of an answer, as far as the provider's kind heeds it.
+pub(super) fn asked_limits(kind: ProviderKind, parameters: &Map<String, Value>) -> Vec<&Value> {
     let own = match kind {
         ProviderKind::Openai
         | ProviderKind::AzureOpenai
@@ -100,20 +104,18 @@ pub(super) fn asked_limit(
         ProviderKind::Gemini => Some("/generationConfig/maxOutputTokens"),
         ProviderKind::Bedrock => Some("/inferenceConfig/maxTokens"),
         // What a template makes of its parameters nobody knows, and an echo makes nothing of them.
-        ProviderKind::Http | ProviderKind::Echo => return None,
+        ProviderKind::Http | ProviderKind::Echo => return Vec::new(),
     };
     let parameter = |pointer: &str| {
         let mut names = pointer.split('/').skip(1);
         let first = parameters.get(names.next()?)?;
         names.try_fold(first, |value, name| value.get(name))
     };
-    // A provider may heed either of two: the larger one bounds both.
     [Some("/max_completion_tokens"), Some("/max_tokens"), own]
         .into_iter()
         .flatten()
         .filter_map(parameter)
-        .map(|limit| limit.as_i64().filter(|limit| *limit >= 1))
-        .reduce(|most, limit| Some(most?.max(limit?)))
+        .collect()
 }
 
 /// Reserves money for as many calls of a shard as the budget has room for, in their order. Whoever finds that nobody
@@ -299,13 +301,6 @@ pub(super) async fn check_bounded(
         }
     }
     Ok(())
-}
-
-/// `$1.00`, `$0.997`: cents, and more digits where there are more.
-pub(super) fn dollars(microusd: i64) -> String {
-    let rest = format!("{:06}", microusd % 1_000_000);
-    let digits = rest.trim_end_matches('0').len().max(2);
-    format!("${}.{}", microusd / 1_000_000, &rest[..digits])
 }
 
 /// How many of the bounds fit, in order, and what they sum up to.

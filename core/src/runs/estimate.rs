@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     SubmitRun,
-    budget::{asked_limit, output_limit},
+    budget::{asked_limits, output_limit},
     submit::check,
 };
 use crate::{
@@ -337,22 +337,23 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
     .fetch_all(tx)
     .await?;
     let none = serde_json::Map::new();
-    let models = rows.into_iter().map(|row| Model {
-        asked_limit: asked_limit(row.kind, row.parameters.as_object().unwrap_or(&none)).flatten(),
-        output_limit: output_limit(
-            row.kind,
-            row.parameters.as_object().unwrap_or(&none),
-            row.max_output_tokens,
-        ),
-        id: row.id,
-        name: row.name,
-        price: Price::of_row(
-            row.kind,
-            row.input_price,
-            row.output_price,
-            row.cached_input_price,
-            row.reasoning_price,
-        ),
+    let models = rows.into_iter().map(|row| {
+        let parameters = row.parameters.as_object().unwrap_or(&none);
+        let output_limit = output_limit(row.kind, parameters, row.max_output_tokens);
+        let asks = !asked_limits(row.kind, parameters).is_empty();
+        Model {
+            asked_limit: output_limit.filter(|_| asks),
+            output_limit,
+            id: row.id,
+            name: row.name,
+            price: Price::of_row(
+                row.kind,
+                row.input_price,
+                row.output_price,
+                row.cached_input_price,
+                row.reasoning_price,
+            ),
+        }
     });
     Ok(models.collect())
 }

@@ -238,6 +238,9 @@ async fn enqueue(
 }
 
 /// Shards that wait while no queue row is on its way to a worker. Those of a paused run wait for its owner.
+///
+/// A queue row is the right to look for work, not for one shard, so as many are missing as there are more shards than
+/// rows; those that lack their own come first.
 async fn requeue_lost_shards(conn: &mut PgConnection) -> Result<u64> {
     let mut tx = conn.begin().await?;
     let lost = sqlx::query!(
@@ -247,11 +250,16 @@ async fn requeue_lost_shards(conn: &mut PgConnection) -> Result<u64> {
         where shards.state = 'available' and enqueued_at < now() - interval '10 seconds'
           and runs.state in ('queued', 'running')
           and not exists (select 1 from apalis.jobs
-                          where jobs.id = shards.task_id and jobs.status in ('Pending', 'Queued', 'Running'))
+                          where jobs.id = shards.task_id and jobs.status in ('Pending', 'Queued'))
         order by enqueued_at
-        limit $1
+        limit (select least($1, greatest(0,
+                   (select count(*) from shards join runs on runs.id = shards.run_id
+                    where shards.state = 'available' and runs.state in ('queued', 'running'))
+                   - (select count(*) from apalis.jobs
+                      where job_type = $2 and status in ('Pending', 'Queued')))))
         for update of shards skip locked",
-        ROUND
+        ROUND,
+        queue::SHARDS
     )
     .fetch_all(&mut *tx)
     .await?;

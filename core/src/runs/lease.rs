@@ -35,7 +35,8 @@ pub struct HeldLease {
     pub paused: bool,
 }
 
-/// Claims a shard, if it is available and its run is not paused. Nothing to claim is no error: somebody else has it,
+/// Claims one shard, if it is available and its run is not paused; workers claim what is owed
+/// ([`claim_owed_shard`](super::claim_owed_shard)). Nothing to claim is no error: somebody else has it,
 /// it is done, or it is enqueued again when its run is resumed.
 ///
 /// # Errors

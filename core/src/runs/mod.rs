@@ -1,8 +1,8 @@
 //! Runs: from the request to the last recorded evaluation.
 //!
-//! In the order of their life: `submit` checks and inserts, `plan` cuts into shards, `lease` hands a shard to one
-//! worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
-//! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits. On the way, `control` pauses
+//! In the order of their life: `submit` checks and inserts, `plan` cuts into shards, `owed` chooses whose shard is next,
+//! `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
+//! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
 //! and resumes, `budget` and `quota` keep it from spending too much, and `cancel` ends it early;
 //! afterwards, `retry` makes its failed evaluations anew, and `extend` lets it grow.
 //! Before all of it, `estimate` says what it will need.
@@ -17,6 +17,7 @@ mod extend;
 mod finish;
 mod housekeeping;
 mod lease;
+mod owed;
 mod plan;
 mod quota;
 mod read;
@@ -24,6 +25,7 @@ mod record;
 mod retry;
 mod rules;
 mod submit;
+mod waiting;
 mod work;
 
 /// The channel on which Postgres tells that a run moved; the payload is the run's id.
@@ -42,6 +44,7 @@ pub use extend::{ExtendRun, extend_run};
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
 pub use lease::{HeldLease, ShardLease, claim_shard, finish_shard, release_shard, renew_lease};
+pub use owed::{claim_owed_shard, run_to_give_way};
 pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
 pub use quota::{check_quota, set_quota};
 pub use read::{Evaluation, Run, RunState, find_run, list_evaluations, list_runs};
@@ -49,4 +52,5 @@ pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record};
 pub use retry::retry_run;
 pub use rules::{RunRules, check_request, submit_under_rules};
 pub use submit::{SubmitRun, submit_run};
+pub use waiting::report_waiting;
 pub use work::{ProviderSettings, RunModel, RunPrompt, RunWork, load_work, recorded_keys};

@@ -8,10 +8,10 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::budget::dollars;
 use crate::{
     Error, Result,
     auth::{CurrentUser, UserRole},
+    models::dollars,
 };
 
 /// Refuses the caller's transaction when it makes a run spend more than its quota lets the user spend.

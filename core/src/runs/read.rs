@@ -63,6 +63,11 @@ pub struct Run {
     pub state: RunState,
     /// Why it stands there, if there is something to say.
     pub state_reason: String,
+    /// What its evaluations wait for at the moment, though nobody has paused it: a provider that is down, say. It goes on
+    /// by itself.
+    pub waiting_reason: Option<String>,
+    /// Each step doubles the share of the workers that it gets.
+    pub priority: i16,
     /// Who may see it.
     pub visibility: Visibility,
     /// How often each item is asked.
@@ -204,7 +209,9 @@ async fn select_runs(
                       join models on models.id = model_id
                       join providers on providers.id = provider_id
                       where run_id = runs.id and providers.kind in ('simulated', 'echo')) as "simulated!",
-               runs.state as "state: RunState", state_reason, runs.visibility as "visibility: Visibility",
+               runs.state as "state: RunState", state_reason,
+               case when waiting_until > now() and runs.state in ('queued', 'running') then waiting_reason end as waiting_reason,
+               priority, runs.visibility as "visibility: Visibility",
                repeats, seed, planned, recorded, passed, errors, retries, cost_microusd, spend_microusd,
                budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, started_at, finished_at
         from runs

@@ -44,6 +44,11 @@ pub struct SubmitRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
     pub budget_microusd: Option<i64>,
+    /// -5 to 5: each step doubles the share of the workers that the run gets beside other runs. More than 0 is for
+    /// administrators.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schema(minimum = -5, maximum = 5)]
+    pub priority: i16,
     /// Makes simulated answers, and those of models that take a seed, repeatable.
     #[serde(default)]
     pub seed: i64,
@@ -121,6 +126,10 @@ pub(super) async fn check(
     request: &SubmitRun,
 ) -> Result<Checked> {
     let mut wrong = check_numbers(request);
+    if request.priority > 0 && !owner.is_admin() {
+        let message = "must be at most 0; only administrators can put a run before those of others";
+        wrong.push(FieldError::new("priority", message));
+    }
     let benchmark = match resolve_benchmark(tx, Some(owner), &request.benchmark).await {
         Err(Error::NotFound(what)) => {
             return Err(Error::invalid("benchmark", format!("{what} was not found")));
@@ -241,6 +250,9 @@ fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {
     let mut wrong = Vec::new();
     if !(1..=1000).contains(&request.repeats) {
         wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
+    }
+    if !(-5..=5).contains(&request.priority) {
+        wrong.push(FieldError::new("priority", "must be between -5 and 5"));
     }
     if request.limit.is_some_and(|limit| limit < 1) {
         wrong.push(FieldError::new("limit", "must be at least 1"));
@@ -399,8 +411,8 @@ async fn insert_run(
     sqlx::query!(
         "-- submit::insert_run
         insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
-                          planned, shards_open, idempotency_key, request_hash, budget_microusd)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                          planned, shards_open, idempotency_key, request_hash, budget_microusd, priority)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         run_id,
         owner.id,
         request.name,
@@ -413,7 +425,8 @@ async fn insert_run(
         shards,
         idempotency_key,
         idempotency_key.map(|_| request_hash),
-        request.budget_microusd
+        request.budget_microusd,
+        request.priority
     )
     .execute(tx)
     .await?;
@@ -485,6 +498,14 @@ fn hash(request: &SubmitRun) -> Result<Vec<u8>> {
     let text = serde_json::to_vec(request)
         .map_err(|error| Error::Internal(format!("a request does not serialise: {error}")))?;
     Ok(Sha256::digest(text).to_vec())
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &i16) -> bool {
+    *number == 0
 }
 
 fn one() -> i32 {

@@ -21,6 +21,10 @@ pub struct RunWork {
     pub run_id: Uuid,
     /// False when the run was cancelled: its shards are not worth working on.
     pub active: bool,
+    /// Who submitted it.
+    pub owner_id: i64,
+    /// Each step doubles its share of the calls.
+    pub priority: i16,
     /// True when its calls are counted against a budget.
     pub budgeted: bool,
     /// The run's measures.
@@ -85,7 +89,7 @@ pub struct ProviderSettings {
 pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork> {
     let run = sqlx::query!(
         r#"-- work::load_work
-        select runs.state as "state: RunState", runs.seed, runs.repeats, runs.item_count, runs.benchmark_version_id,
+        select runs.state as "state: RunState", runs.owner_id, runs.priority, runs.seed, runs.repeats, runs.item_count, runs.benchmark_version_id,
                runs.budget_microusd is not null as "budgeted!", benchmark_versions.scorers as "scorers: Json<Vec<ScorerSpec>>"
         from runs join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
         where runs.id = $1"#,
@@ -111,6 +115,8 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     Ok(RunWork {
         run_id,
         active: matches!(run.state, RunState::Queued | RunState::Running),
+        owner_id: run.owner_id,
+        priority: run.priority,
         budgeted: run.budgeted,
         shape: RunShape {
             items: run.item_count,

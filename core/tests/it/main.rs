@@ -11,4 +11,5 @@ mod prices;
 mod publishing;
 mod schedules;
 mod sealing;
+mod sharing;
 mod submitting;

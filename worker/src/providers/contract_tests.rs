@@ -18,7 +18,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{AnswerHint, CompletionRequest, HttpClient, Provider, provider};
+use super::{AnswerHint, CompletionRequest, HttpClient, provider};
 use crate::WorkerSettings;
 
 #[derive(Parser)]

@@ -4,14 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use chrono::Utc;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use opb_core::outbound::OutboundPolicy;
 use opb_outbound::{Forbidden, Lookup, SystemLookup};
-use reqwest::{Response, StatusCode, header::HeaderMap};
+use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{CallError, CallErrorKind};
-use crate::WorkerSettings;
+use super::{CallError, CallErrorKind, rate_headers};
+use crate::{WorkerSettings, governor::Governor};
 
 /// The largest answer, in bytes.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -24,6 +25,8 @@ pub(crate) struct HttpClient {
     client: reqwest::Client,
     policy: Arc<OutboundPolicy>,
     silence: Duration,
+    /// Told what the answers announce of the provider's limits.
+    governor: Option<Arc<Governor>>,
 }
 
 impl HttpClient {
@@ -50,7 +53,16 @@ impl HttpClient {
             client,
             policy,
             silence: Duration::from_secs(settings.silence_timeout),
+            governor: None,
         })
+    }
+
+    /// The same client for the calls of one model.
+    pub(crate) fn governed(&self, governor: Arc<Governor>) -> Self {
+        Self {
+            governor: Some(governor),
+            ..self.clone()
+        }
     }
 
     /// A POST to build on.
@@ -74,6 +86,9 @@ impl HttpClient {
             .await
             .map_err(|_| CallError::new(CallErrorKind::Timeout, "the provider kept silent"))?
             .map_err(describe)?;
+        if let Some(governor) = &self.governor {
+            governor.heed(rate_headers::announced(response.headers(), Utc::now()));
+        }
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
@@ -117,7 +132,7 @@ impl HttpClient {
 
     async fn refusal(&self, response: Response, secrets: &[SecretString]) -> CallError {
         let status = response.status();
-        let retry_after = retry_after(response.headers());
+        let headers = response.headers().clone();
         let kind = match status.as_u16() {
             429 => CallErrorKind::RateLimit,
             503 | 529 => CallErrorKind::Overloaded,
@@ -126,6 +141,7 @@ impl HttpClient {
             _ => CallErrorKind::Refused,
         };
         let body = self.read(response).await.unwrap_or_default();
+        let retry_after = rate_headers::retry_after(&headers, &body, Utc::now());
         let said = error_message(&body, secrets);
         CallError {
             kind,
@@ -176,16 +192,6 @@ fn explain(error: &reqwest::Error) -> String {
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     let first: &(dyn std::error::Error + 'static) = error;
     std::iter::successors(Some(first), |cause| cause.source())
-}
-
-/// `Retry-After` in seconds, or `retry-after-ms`, or a rate limit's reset in seconds.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms")
-        .map(|milliseconds| milliseconds / 1000.0)
-        .or_else(|| number("retry-after"))?;
-    // Longer waits are cut by the caller; here only what no Duration can hold is refused.
-    Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).ok()
 }
 
 /// What the provider said about an error, with our key and anything that looks like one removed.
@@ -252,25 +258,6 @@ fn redact(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_what_the_provider_asks_to_wait() {
-        let check = |name: &'static str, value: &str, expect: Option<u64>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().unwrap());
-            assert_eq!(
-                retry_after(&headers).map(|wait| wait.as_secs()),
-                expect,
-                "{name}: {value}"
-            );
-        };
-        check("retry-after", "7", Some(7));
-        check("retry-after", "1000000000000", Some(1_000_000_000));
-        check("retry-after", "-5", Some(0));
-        check("retry-after", "NaN", None);
-        check("retry-after", "soon", None);
-        check("retry-after-ms", "2500", Some(2));
-    }
 
     #[test]
     fn keeps_the_reason_and_no_key() {

@@ -15,6 +15,7 @@ mod guard_tests;
 mod http;
 mod openai;
 mod parameters;
+mod rate_headers;
 mod remote;
 mod responses;
 mod simulated;
@@ -25,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures::future::BoxFuture;
 use opb_core::{
-    models::{ProviderKind, operator_key_variable},
+    models::{Price, ProviderKind, Tokens, cost_microusd, operator_key_variable},
     runs::RunModel,
     sealing::MasterKey,
     template::Message,
@@ -36,6 +37,7 @@ use secrecy::SecretString;
 use crate::WorkerSettings;
 
 pub(crate) use http::HttpClient;
+pub(crate) use rate_headers::{Announced, Left};
 
 /// A model that can be asked.
 pub(crate) trait Provider: Send + Sync {
@@ -95,6 +97,22 @@ pub(crate) struct Completion {
     pub(crate) latency: Duration,
 }
 
+impl Completion {
+    /// What it cost, in micro-dollars; nothing when the provider did not count, or counted what has no price.
+    pub(crate) fn cost_microusd(&self, price: Price) -> Option<i64> {
+        if self.surcharged {
+            return None;
+        }
+        let tokens = Tokens {
+            input: self.input_tokens?.into(),
+            cached_input: self.cached_input_tokens.unwrap_or(0).into(),
+            output: self.output_tokens?.into(),
+            reasoning: self.reasoning_tokens.unwrap_or(0).into(),
+        };
+        Some(cost_microusd(price, tokens))
+    }
+}
+
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
@@ -135,6 +153,8 @@ pub(crate) enum CallErrorKind {
     Refused,
     /// The request could not be made at all.
     Request,
+    /// No call was made, because the provider has not answered for too long.
+    Down,
 }
 
 impl CallError {
@@ -171,7 +191,21 @@ impl CallErrorKind {
             Self::Credential => "credential",
             Self::Refused => "refused",
             Self::Request => "request",
+            Self::Down => "down",
         }
+    }
+
+    /// True when a provider that is down makes calls fail like this.
+    pub(crate) fn is_silence(self) -> bool {
+        matches!(
+            self,
+            Self::Overloaded | Self::Server | Self::Connect | Self::Read | Self::Timeout
+        )
+    }
+
+    /// True when what was asked cannot be the reason.
+    pub(crate) fn is_blameless(self) -> bool {
+        matches!(self, Self::Overloaded | Self::Connect)
     }
 
     /// True when asking again may help.
@@ -184,9 +218,12 @@ impl CallErrorKind {
             | Self::Read
             | Self::Timeout
             | Self::Protocol => true,
-            Self::Forbidden | Self::TooLarge | Self::Credential | Self::Refused | Self::Request => {
-                false
-            }
+            Self::Forbidden
+            | Self::TooLarge
+            | Self::Credential
+            | Self::Refused
+            | Self::Request
+            | Self::Down => false,
         }
     }
 }

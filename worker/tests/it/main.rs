@@ -1,10 +1,13 @@
 //! Workers on a real Postgres: whatever happens to them, every evaluation is recorded exactly once.
 
 mod budgets;
+mod fairness;
 mod harness;
 mod killed;
 mod kinds;
+mod limits;
 mod misbehaviour;
+mod outage;
 mod pausing;
 mod reopened;
 mod runs;

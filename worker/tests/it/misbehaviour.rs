@@ -273,6 +273,7 @@ async fn add(conn: &mut PgConnection, name: &str, base_url: &str) {
         kind: ProviderKind::Openai,
         base_url: Some(base_url.into()),
         credential: None,
+        settings: serde_json::Map::new(),
     };
     create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
         .await

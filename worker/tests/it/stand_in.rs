@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +31,9 @@ pub struct Books {
     calls: AtomicU64,
     answers: AtomicU64,
     billed_microusd: AtomicI64,
+    running: AtomicU64,
+    most_running: AtomicU64,
+    is_down: AtomicBool,
 }
 
 impl Books {
@@ -42,6 +45,21 @@ impl Books {
     /// Every call, failures counted.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// The most calls that ran at once.
+    pub fn most_running(&self) -> u64 {
+        self.most_running.load(Ordering::SeqCst)
+    }
+
+    /// Every call is answered with 503 from now on.
+    pub fn go_down(&self) {
+        self.is_down.store(true, Ordering::SeqCst);
+    }
+
+    /// Calls are answered again.
+    pub fn come_back(&self) {
+        self.is_down.store(false, Ordering::SeqCst);
     }
 
     /// What its owner would have to pay.
@@ -105,7 +123,9 @@ async fn serve(
         let body = receive(&mut stream, &mut received).await?;
         let call = books.calls.fetch_add(1, Ordering::SeqCst);
         // Billed when the work begins: a caller that is killed meanwhile pays all the same.
-        let answer = if fails.is_some_and(|every| call % every == every - 1) {
+        let answer = if books.is_down.load(Ordering::SeqCst) {
+            response("503 Too Much", "{}")
+        } else if fails.is_some_and(|every| call % every == every - 1) {
             let (status, text) = [
                 ("500 Oh No", "{}"),
                 ("503 Too Much", "{}"),
@@ -128,7 +148,10 @@ async fn serve(
             );
             response("200 OK", &text)
         };
+        let running = books.running.fetch_add(1, Ordering::SeqCst) + 1;
+        books.most_running.fetch_max(running, Ordering::SeqCst);
         tokio::time::sleep(delay).await;
+        books.running.fetch_sub(1, Ordering::SeqCst);
         stream.write_all(answer.as_bytes()).await.ok()?;
     }
 }

@@ -1,0 +1,230 @@
+//! Limits of providers: the most that all workers together may ask of a provider, or of one of its models.
+//!
+//! This file only keeps what administrators declare; `slices.rs` and `shares.rs` divide it among the workers.
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{Error, FieldError, Result};
+
+/// The limits of a provider, or of one of its models. What is absent has no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProviderLimits {
+    /// The name after the colon; absent for all models of the provider together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Calls that may begin in a minute.
+    #[schema(minimum = 1)]
+    pub requests_per_minute: Option<i32>,
+    /// Tokens of prompts and answers in a minute.
+    #[schema(minimum = 1)]
+    pub tokens_per_minute: Option<i64>,
+    /// Calls that may run at once.
+    #[schema(minimum = 1)]
+    pub concurrent_calls: Option<i32>,
+    /// Micro-dollars that calls may cost in a day of UTC. Calls of models whose price is unknown are not counted.
+    #[schema(minimum = 0)]
+    pub daily_microusd: Option<i64>,
+}
+
+/// Limits as a provider's page shows them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeclaredLimits {
+    /// What is declared.
+    #[serde(flatten)]
+    pub limits: ProviderLimits,
+    /// Micro-dollars that are spent today, or given to workers to spend; only under a limit of dollars.
+    pub spent_today_microusd: i64,
+}
+
+/// What limits apply to: a provider, or one of its models.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LimitKey {
+    /// The provider.
+    pub provider_id: Uuid,
+    /// The model; none for all models of the provider together.
+    pub model: Option<String>,
+}
+
+impl ProviderLimits {
+    /// True when nothing is limited.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.requests_per_minute.is_none()
+            && self.tokens_per_minute.is_none()
+            && self.concurrent_calls.is_none()
+            && self.daily_microusd.is_none()
+    }
+}
+
+/// Declares the limits of a provider, or of one of its models, in the place of those it had. Limits that are all absent
+/// remove them. Workers heed the change within seconds.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such provider, [`Error::Invalid`] for a number that is too small.
+pub async fn update_limits(
+    conn: &mut PgConnection,
+    provider: &str,
+    limits: &ProviderLimits,
+) -> Result<()> {
+    check(limits)?;
+    let model = limits.model.as_deref().unwrap_or_default();
+    if limits.is_none() {
+        find_provider(conn, provider).await?;
+        sqlx::query!(
+            "-- limits::update_limits (remove)
+            delete from provider_limits
+            using providers
+            where provider_id = providers.id and providers.name = $1 and model_name = $2",
+            provider,
+            model
+        )
+        .execute(conn)
+        .await?;
+        return Ok(());
+    }
+    let set = sqlx::query!(
+        "-- limits::update_limits
+        insert into provider_limits (provider_id, model_name, requests_per_minute, tokens_per_minute, concurrent_calls, daily_microusd)
+        select id, $2, $3, $4, $5, $6 from providers where name = $1
+        on conflict (provider_id, model_name) do update
+        set requests_per_minute = excluded.requests_per_minute, tokens_per_minute = excluded.tokens_per_minute,
+            concurrent_calls = excluded.concurrent_calls, daily_microusd = excluded.daily_microusd, updated_at = now()",
+        provider,
+        model,
+        limits.requests_per_minute,
+        limits.tokens_per_minute,
+        limits.concurrent_calls,
+        limits.daily_microusd
+    )
+    .execute(conn)
+    .await?;
+    if set.rows_affected() == 0 {
+        return Err(unknown(provider));
+    }
+    Ok(())
+}
+
+/// The limits that are declared for a provider and its models, those of the whole provider first.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is no such provider.
+pub async fn list_limits(conn: &mut PgConnection, provider: &str) -> Result<Vec<DeclaredLimits>> {
+    let provider_id = find_provider(conn, provider).await?;
+    let rows = sqlx::query!(
+        r#"-- limits::list_limits
+        select nullif(model_name, '') as model, requests_per_minute, tokens_per_minute, concurrent_calls, daily_microusd,
+               case when spent_on = (now() at time zone 'UTC')::date then spent_microusd else 0 end as "spent_today!"
+        from provider_limits
+        where provider_id = $1
+        order by model_name"#,
+        provider_id
+    )
+    .fetch_all(conn)
+    .await?;
+    let declared = rows.into_iter().map(|row| DeclaredLimits {
+        limits: ProviderLimits {
+            model: row.model,
+            requests_per_minute: row.requests_per_minute,
+            tokens_per_minute: row.tokens_per_minute,
+            concurrent_calls: row.concurrent_calls,
+            daily_microusd: row.daily_microusd,
+        },
+        spent_today_microusd: row.spent_today,
+    });
+    Ok(declared.collect())
+}
+
+/// Limits as workers need them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedLimits {
+    /// What they apply to.
+    pub key: LimitKey,
+    /// The provider's name.
+    pub provider: String,
+    /// What is declared.
+    pub limits: ProviderLimits,
+}
+
+/// Every limit that is declared, for workers.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn load_limits(conn: &mut PgConnection) -> Result<Vec<LoadedLimits>> {
+    let rows = sqlx::query!(
+        "-- limits::load_limits
+        select provider_id, name as provider, nullif(model_name, '') as model, requests_per_minute, tokens_per_minute,
+               concurrent_calls, daily_microusd
+        from provider_limits join providers on providers.id = provider_id"
+    )
+    .fetch_all(conn)
+    .await?;
+    let limits = rows.into_iter().map(|row| LoadedLimits {
+        key: LimitKey {
+            provider_id: row.provider_id,
+            model: row.model.clone(),
+        },
+        provider: row.provider,
+        limits: ProviderLimits {
+            model: row.model,
+            requests_per_minute: row.requests_per_minute,
+            tokens_per_minute: row.tokens_per_minute,
+            concurrent_calls: row.concurrent_calls,
+            daily_microusd: row.daily_microusd,
+        },
+    });
+    Ok(limits.collect())
+}
+
+async fn find_provider(conn: &mut PgConnection, provider: &str) -> Result<Uuid> {
+    sqlx::query_scalar!(
+        "-- limits::find_provider
+        select id from providers where name = $1",
+        provider
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| unknown(provider))
+}
+
+fn check(limits: &ProviderLimits) -> Result<()> {
+    let mut wrong = Vec::new();
+    if let Some(model) = &limits.model
+        && (model.is_empty() || model.chars().count() > 200 || model.contains('\0'))
+    {
+        let message =
+            "must have 1 to 200 characters and no NUL; leave it out for all models of the provider";
+        wrong.push(FieldError::new("model", message));
+    }
+    for (path, number, least) in [
+        (
+            "requests_per_minute",
+            limits.requests_per_minute.map(i64::from),
+            1,
+        ),
+        ("tokens_per_minute", limits.tokens_per_minute, 1),
+        (
+            "concurrent_calls",
+            limits.concurrent_calls.map(i64::from),
+            1,
+        ),
+        ("daily_microusd", limits.daily_microusd, 0),
+    ] {
+        if number.is_some_and(|number| number < least) {
+            let message = format!("must be at least {least}; leave it out for no limit");
+            wrong.push(FieldError::new(path, message));
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(wrong))
+    }
+}
+
+fn unknown(provider: &str) -> Error {
+    Error::NotFound(format!("the provider `{provider}`"))
+}

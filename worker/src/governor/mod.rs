@@ -1,0 +1,366 @@
+//! The governor: how many calls to a model run at once, whose call is next, and when calls stop. It finds out by itself.
+//!
+//! Additive increase, multiplicative decrease: the bound doubles with every round of calls until the provider first
+//! says that it is too much, then grows by one a round; "too much" halves it, once for all calls of one round.
+//! Calls wait in a queue that is fair to owners (`queue`), stop while the model does not answer at all (`breaker`), slow
+//! down when the provider announces that little of its limits is left (`pace`), and pass the limits that administrators
+//! have declared (`crate::limits`).
+
+mod breaker;
+mod models;
+mod pace;
+mod permit;
+mod queue;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use opb_core::{
+    metrics::{METRICS, ModelLabels},
+    models::Price,
+    runs::cost_bound_microusd,
+};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::Instant,
+};
+
+use self::{
+    breaker::{Admission, Breaker},
+    pace::Pace,
+    queue::FairQueue,
+};
+pub(crate) use self::{
+    models::{GovernorSettings, Governors},
+    permit::{Ending, Permit},
+    queue::Caller,
+};
+use crate::{
+    limits::{Limit, Need},
+    providers::Announced,
+};
+
+/// Where the bound starts.
+const FIRST_BOUND: f64 = 16.0;
+/// A token is about so many bytes of a prompt.
+const BYTES_PER_TOKEN: i64 = 4;
+/// Tokens of an answer, until some were seen.
+const FIRST_OUTPUT_TOKENS: f64 = 256.0;
+/// The weight of the newest answer in the average.
+const NEWEST: f64 = 0.05;
+
+/// What a call will take, as far as it is known before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CallSize {
+    /// Bytes that may cost tokens.
+    pub(crate) request_bytes: usize,
+    pub(crate) messages: usize,
+    /// What its tokens cost, if known.
+    pub(crate) price: Option<Price>,
+    /// The most tokens that the answer can have, if known.
+    pub(crate) output_limit: Option<i64>,
+}
+
+/// The model has not answered for longer than a run is made to wait.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("the provider has not answered for {} minutes", .0.as_secs() / 60)]
+pub(crate) struct Down(Duration);
+
+/// Bounds the calls to one model.
+pub(crate) struct Governor {
+    /// `provider:model`, for people.
+    subject: String,
+    labels: ModelLabels,
+    max: f64,
+    patience: Duration,
+    state: Mutex<State>,
+    /// Bounds the calls to all models of the provider.
+    whole: Arc<Semaphore>,
+}
+
+struct State {
+    bound: f64,
+    /// Calls that run or are about to.
+    held: u32,
+    /// Those of them that wait for a limit or for their moment.
+    entering: u32,
+    doubling: bool,
+    /// Counts decreases: a call that began before the last one says nothing new.
+    round: u64,
+    paused_until: Option<Instant>,
+    breaker: Breaker,
+    pace: Option<Pace>,
+    /// The declared limits of the model and of its provider.
+    limits: Vec<Arc<Limit>>,
+    queue: FairQueue<Waiter>,
+    /// A timer will look at the queue then.
+    alarm: Option<Instant>,
+    /// The average length of answers, in tokens.
+    output_tokens: f64,
+}
+
+type Waiter = oneshot::Sender<Result<Permit, Down>>;
+
+/// Whether the next in the queue may go.
+enum Next {
+    Goes {
+        is_probe: bool,
+    },
+    /// Nobody before then, or before a call ends.
+    Waits(Option<Instant>),
+    GivesUp(Down),
+}
+
+impl Governor {
+    /// Waits until one more call may run.
+    ///
+    /// # Errors
+    /// The model has not answered for too long.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        caller: Caller,
+        size: &(dyn Fn() -> CallSize + Sync),
+    ) -> Result<Permit, Down> {
+        let mut permit = self.enter(caller).await?;
+        let (limits, output_tokens) = {
+            let state = self.lock();
+            (state.limits.clone(), state.output_tokens)
+        };
+        if !limits.is_empty() {
+            let need = need(size(), output_tokens);
+            let began = Instant::now();
+            for limit in limits {
+                permit.passed.push(limit.pass(need).await);
+            }
+            METRICS
+                .limit_wait
+                .with_label_values(&[self.labels.provider()])
+                .observe(began.elapsed().as_secs_f64());
+        }
+        let moment = self.next_moment();
+        if let Some(moment) = moment {
+            tokio::time::sleep_until(moment).await;
+        }
+        // The semaphore is never closed.
+        permit.whole = Arc::clone(&self.whole).acquire_owned().await.ok();
+        permit.begin();
+        Ok(permit)
+    }
+
+    /// Takes note of what the provider announces of its limits.
+    pub(crate) fn heed(&self, announced: Announced) {
+        if announced == Announced::default() {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.lock();
+        let tokens = state.output_tokens;
+        state.pace = Pace::after(state.pace, announced, tokens, now);
+    }
+
+    /// What keeps calls from being made for longer, in words.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        let now = Instant::now();
+        let state = self.lock();
+        if let Some(since) = state.breaker.down_since() {
+            return Some(format!(
+                "{} has not answered for {} s; it is tried again every few seconds",
+                self.subject,
+                (now - since).as_secs()
+            ));
+        }
+        let pause = state
+            .paused_until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        if pause > Duration::from_secs(5) {
+            return Some(format!(
+                "{} asks to wait for {} s more",
+                self.subject,
+                pause.as_secs()
+            ));
+        }
+        state.limits.iter().find_map(|limit| limit.obstacle())
+    }
+
+    /// Heeds these declared limits from now on.
+    fn declare(self: &Arc<Self>, limits: Vec<Arc<Limit>>) {
+        self.lock().limits = limits;
+        self.dispatch();
+    }
+
+    async fn enter(self: &Arc<Self>, caller: Caller) -> Result<Permit, Down> {
+        let receiver = {
+            let mut state = self.lock();
+            let now = Instant::now();
+            if state.queue.is_empty() {
+                match self.next(&mut state, now) {
+                    Next::Goes { is_probe } => return Ok(self.grant(&mut state, is_probe)),
+                    Next::GivesUp(down) => return Err(down),
+                    Next::Waits(until) => self.set_alarm(&mut state, until),
+                }
+            }
+            let (waiter, receiver) = oneshot::channel();
+            state.queue.push(caller, waiter);
+            receiver
+        };
+        match receiver.await {
+            Ok(answer) => answer,
+            // The governor ends with the process only.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Lets as many go as may.
+    fn dispatch(self: &Arc<Self>) {
+        let mut going = Vec::new();
+        {
+            let mut state = self.lock();
+            let now = Instant::now();
+            while !state.queue.is_empty() {
+                match self.next(&mut state, now) {
+                    Next::Waits(until) => {
+                        self.set_alarm(&mut state, until);
+                        break;
+                    }
+                    Next::GivesUp(down) => {
+                        if let Some(waiter) = state.queue.pop() {
+                            going.push((waiter, Err(down)));
+                        }
+                    }
+                    Next::Goes { is_probe } => match state.queue.pop() {
+                        // Who has stopped waiting is passed over.
+                        Some(waiter) if waiter.is_closed() => {}
+                        Some(waiter) => {
+                            let permit = self.grant(&mut state, is_probe);
+                            going.push((waiter, Ok(permit)));
+                        }
+                        None => break,
+                    },
+                }
+            }
+        }
+        // Not under the lock: a permit that nobody takes is dropped, and gives itself back.
+        for (waiter, answer) in going {
+            drop(waiter.send(answer));
+        }
+    }
+
+    fn next(&self, state: &mut State, now: Instant) -> Next {
+        let is_probe = match state.breaker.admission(now) {
+            Admission::Call => false,
+            Admission::Probe => true,
+            Admission::Wait(until) => {
+                let down_for = state.breaker.down_since().map(|since| now - since);
+                return match down_for.filter(|down_for| *down_for >= self.patience) {
+                    Some(down_for) => Next::GivesUp(Down(down_for)),
+                    None => Next::Waits(until),
+                };
+            }
+        };
+        if let Some(until) = state.paused_until.filter(|until| *until > now) {
+            return Next::Waits(Some(until));
+        }
+        let entering = state
+            .limits
+            .iter()
+            .map(|limit| limit.entering())
+            .chain(
+                state
+                    .pace
+                    .filter(|pace| pace.holds(now))
+                    .map(|_| pace::ENTERING),
+            )
+            .min()
+            .unwrap_or(u32::MAX);
+        if f64::from(state.held) >= state.bound.floor() || state.entering >= entering {
+            return Next::Waits(None);
+        }
+        Next::Goes { is_probe }
+    }
+
+    fn grant(self: &Arc<Self>, state: &mut State, is_probe: bool) -> Permit {
+        if is_probe {
+            state.breaker.probe();
+        }
+        state.held += 1;
+        state.entering += 1;
+        Permit::new(Arc::clone(self), state.round, is_probe)
+    }
+
+    /// Looks at the queue again when time alone lets the next one go.
+    fn set_alarm(self: &Arc<Self>, state: &mut State, until: Option<Instant>) {
+        let Some(until) = until.filter(|until| state.alarm.is_none_or(|alarm| *until < alarm))
+        else {
+            return;
+        };
+        state.alarm = Some(until);
+        let governor = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            {
+                let mut state = governor.lock();
+                if state.alarm == Some(until) {
+                    state.alarm = None;
+                }
+            }
+            governor.dispatch();
+        });
+    }
+
+    /// The moment at which the next call may begin, when the provider has announced that little is left.
+    fn next_moment(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        match state.pace.as_mut() {
+            Some(pace) if pace.holds(now) => Some(pace.next(now)),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish_breaker(&self, is_open: bool) {
+        METRICS
+            .breaker_open
+            .with_label_values(&self.labels.both())
+            .set(is_open.into());
+    }
+
+    /// Changes the bound, and what the metrics say of it.
+    fn set_bound(&self, state: &mut State, bound: f64) {
+        #[expect(clippy::cast_possible_truncation, reason = "bounds are small numbers")]
+        let change = bound as i64 - state.bound as i64;
+        state.bound = bound;
+        if change != 0 {
+            METRICS
+                .call_limit
+                .with_label_values(&self.labels.both())
+                .add(change);
+        }
+    }
+}
+
+/// What a call takes of declared limits.
+fn need(size: CallSize, typical_output_tokens: f64) -> Need {
+    let bytes = i64::try_from(size.request_bytes).unwrap_or(i64::MAX);
+    #[expect(clippy::cast_possible_truncation, reason = "floats saturate")]
+    let typical = typical_output_tokens.ceil() as i64;
+    let output = size
+        .output_limit
+        .map_or(typical, |limit| limit.min(typical));
+    let microusd = size.price.map_or(0, |price| {
+        let output = size.output_limit.unwrap_or(typical);
+        cost_bound_microusd(price, output, size.request_bytes, size.messages)
+    });
+    Need {
+        tokens: (bytes / BYTES_PER_TOKEN).saturating_add(output),
+        microusd,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! The governor without a provider: clocks are paused, and no database answers.
+
+use std::sync::Mutex as StdMutex;
+
+use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
+
+use super::*;
+use crate::limits::Used;
+
+const CALLER: Caller = Caller {
+    owner_id: 1,
+    weight: 1.0,
+};
+const USED: Used = Used {
+    tokens: None,
+    microusd: None,
+};
+
+fn governor(max: u32) -> Arc<Governor> {
+    let settings = GovernorSettings {
+        max,
+        patience: Duration::from_mins(10),
+        worker_id: Uuid::nil(),
+        pool: PgPoolOptions::new()
+            .connect_lazy("postgres://127.0.0.1:1/none")
+            .unwrap(),
+    };
+    Governors::new(settings).of(Uuid::nil(), "test", "model")
+}
+
+async fn acquire(governor: &Arc<Governor>) -> Permit {
+    governor.acquire(CALLER, &CallSize::default).await.unwrap()
+}
+
+fn bound(governor: &Governor) -> f64 {
+    governor.lock().bound
+}
+
+fn silence() -> Ending {
+    Ending {
+        is_silence: true,
+        is_blameless: true,
+        is_first: true,
+        ..Ending::default()
+    }
+}
+
+/// Makes the breaker open.
+async fn bring_down(governor: &Arc<Governor>) {
+    for _ in 0..6 {
+        acquire(governor).await.failed(silence());
+        tokio::time::advance(Duration::from_millis(500)).await;
+    }
+    assert!(governor.lock().breaker.down_since().is_some());
+}
+
+#[tokio::test]
+async fn grows_fast_then_slowly_and_halves_once_a_round() {
+    let governor = governor(1000);
+    for _ in 0..16 {
+        acquire(&governor).await.succeeded(None, USED);
+    }
+    assert!((bound(&governor) - 32.0).abs() < 1e-9);
+    let first = acquire(&governor).await;
+    let second = acquire(&governor).await;
+    first.refused(None);
+    second.refused(None);
+    assert!(
+        (bound(&governor) - 16.0).abs() < 1e-9,
+        "two calls of one round halve once"
+    );
+    acquire(&governor).await.succeeded(None, USED);
+    assert!((bound(&governor) - 16.0625).abs() < 1e-9);
+    for _ in 0..10 {
+        acquire(&governor).await.refused(None);
+    }
+    assert!((bound(&governor) - 1.0).abs() < 1e-9, "never below one");
+}
+
+#[tokio::test]
+async fn never_more_than_the_bound_and_every_waiter_comes() {
+    let governor = governor(4);
+    let peak = Arc::new(StdMutex::new((0_u32, 0_u32)));
+    let calls = (0..200).map(|number| {
+        let (governor, peak) = (Arc::clone(&governor), Arc::clone(&peak));
+        tokio::spawn(async move {
+            let permit = acquire(&governor).await;
+            {
+                let mut peak = peak.lock().unwrap();
+                peak.0 += 1;
+                peak.1 = peak.1.max(peak.0);
+            }
+            tokio::task::yield_now().await;
+            peak.lock().unwrap().0 -= 1;
+            if number % 3 == 0 {
+                permit.succeeded(None, USED);
+            } else {
+                drop(permit);
+            }
+        })
+    });
+    futures::future::join_all(calls).await;
+    assert_eq!(*peak.lock().unwrap(), (0, 4));
+}
+
+#[tokio::test]
+async fn who_stops_waiting_takes_nobodys_place() {
+    let governor = governor(1);
+    let first = acquire(&governor).await;
+    let mut waiting: Vec<_> = (0..100)
+        .map(|_| Box::pin(governor.acquire(CALLER, &CallSize::default)))
+        .collect();
+    for waiter in &mut waiting {
+        assert!(futures::poll!(waiter).is_pending());
+    }
+    let last = waiting.pop().unwrap();
+    drop(first);
+    // The first of them was let go already; the others leave without having looked.
+    drop(waiting);
+    assert!(last.await.is_ok());
+    assert_eq!(governor.lock().held, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_holds_every_call() {
+    let governor = governor(4);
+    acquire(&governor)
+        .await
+        .refused(Some(Duration::from_secs(30)));
+    let before = Instant::now();
+    let (one, other) = tokio::join!(acquire(&governor), acquire(&governor));
+    assert!(before.elapsed() >= Duration::from_secs(30));
+    drop((one, other));
+}
+
+#[tokio::test]
+async fn two_models_of_a_provider_have_bounds_of_their_own_and_one_in_all() {
+    let settings = GovernorSettings {
+        max: 20,
+        patience: Duration::ZERO,
+        worker_id: Uuid::nil(),
+        pool: PgPoolOptions::new()
+            .connect_lazy("postgres://127.0.0.1:1/none")
+            .unwrap(),
+    };
+    let governors = Governors::new(settings);
+    let [one, other] = ["one", "other"].map(|model| governors.of(Uuid::nil(), "test", model));
+    assert!(Arc::ptr_eq(&one, &governors.of(Uuid::nil(), "test", "one")));
+    acquire(&one).await.refused(None);
+    assert!((bound(&one) - 8.0).abs() < 1e-9);
+    assert!((bound(&other) - 16.0).abs() < 1e-9, "the other did nothing");
+    let mut running = Vec::new();
+    for governor in std::iter::repeat_n(&one, 8).chain(std::iter::repeat_n(&other, 12)) {
+        running.push(acquire(governor).await);
+    }
+    let mut next = Box::pin(other.acquire(CALLER, &CallSize::default));
+    assert!(futures::poll!(&mut next).is_pending(), "20 calls run");
+    running.pop();
+    assert!(next.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_stop_while_a_model_is_down_and_go_on_when_it_is_back() {
+    let governor = governor(100);
+    bring_down(&governor).await;
+    assert!(
+        governor
+            .obstacle()
+            .unwrap()
+            .contains("test:model has not answered")
+    );
+    let mut waiting: Vec<_> = (0..10)
+        .map(|_| {
+            let governor = Arc::clone(&governor);
+            tokio::spawn(async move { acquire(&governor).await })
+        })
+        .collect();
+    for _ in 0..4 {
+        // One call at a time tries, and fails.
+        let (probe, _, rest) = futures::future::select_all(waiting).await;
+        assert_eq!(governor.lock().held, 1);
+        assert!(probe.unwrap().failed(silence()), "no attempt is used up");
+        waiting = rest;
+    }
+    let (probe, _, rest) = futures::future::select_all(waiting).await;
+    probe.unwrap().succeeded(None, USED);
+    assert_eq!(rest.len(), 5);
+    for permit in futures::future::join_all(rest).await {
+        permit.unwrap().succeeded(None, USED);
+    }
+    assert_eq!(governor.obstacle(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_stays_down_is_given_up() {
+    let governor = governor(100);
+    bring_down(&governor).await;
+    let started = Instant::now();
+    loop {
+        match governor.acquire(CALLER, &CallSize::default).await {
+            Ok(permit) => assert!(permit.failed(silence())),
+            Err(down) => {
+                assert!(down.to_string().contains("10 minutes"), "{down}");
+                break;
+            }
+        }
+    }
+    assert!(started.elapsed() > Duration::from_mins(9));
+    // It is tried all the same.
+    tokio::time::advance(Duration::from_secs(31)).await;
+    acquire(&governor).await.succeeded(None, USED);
+    acquire(&governor).await.succeeded(None, USED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_asks_for_too_much_uses_up_its_attempts() {
+    let governor = governor(100);
+    bring_down(&governor).await;
+    let ending = Ending {
+        is_blameless: false,
+        ..silence()
+    };
+    assert!(!acquire(&governor).await.failed(ending));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_provider_announces_spreads_calls() {
+    let governor = governor(100);
+    let left = |remaining, reset| Announced {
+        requests: Some(crate::providers::Left {
+            limit: 600.0,
+            remaining,
+            reset: Duration::from_secs(reset),
+        }),
+        tokens: None,
+    };
+    governor.heed(left(59.0, 54));
+    let started = Instant::now();
+    for _ in 0..11 {
+        acquire(&governor).await.succeeded(None, USED);
+    }
+    let took = started.elapsed().as_secs_f64();
+    assert!((0.9..1.2).contains(&took), "{took}");
+    governor.heed(left(500.0, 10));
+    let started = Instant::now();
+    for _ in 0..100 {
+        acquire(&governor).await.succeeded(None, USED);
+    }
+    assert!(started.elapsed() < Duration::from_millis(10));
+}

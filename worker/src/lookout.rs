@@ -1,0 +1,63 @@
+//! The lookout: every few seconds it says what the runs at hand wait for, and gives a shard back that another run is
+//! owed more.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use opb_core::runs::{report_waiting, run_to_give_way};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::Worker;
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Looks until `stop`.
+pub(crate) async fn look_for_ever(worker: Arc<Worker>, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(INTERVAL))
+        .await
+        .is_some()
+    {
+        if let Err(error) = look(&worker).await {
+            tracing::warn!(%error, "the lookout sees nothing");
+        }
+    }
+}
+
+async fn look(worker: &Worker) -> opb_core::Result<()> {
+    let at_work = worker.leases.at_work();
+    let runs: HashSet<Uuid> = at_work.iter().copied().collect();
+    let mut waiting = Vec::new();
+    for run_id in &runs {
+        if let Some(reason) = obstacle(worker, *run_id).await {
+            waiting.push((*run_id, reason));
+        }
+    }
+    // A worker that has room takes what it is owed without giving anything.
+    let is_full = at_work.len() >= worker.capacity();
+    if waiting.is_empty() && !is_full {
+        return Ok(());
+    }
+    let mut conn = worker.pool.acquire().await?;
+    if !waiting.is_empty() {
+        report_waiting(&mut conn, &waiting).await?;
+    }
+    if is_full {
+        let runs: Vec<Uuid> = runs.into_iter().collect();
+        if let Some(run_id) = run_to_give_way(&mut conn, &runs).await? {
+            tracing::debug!(run.id = %run_id, "a shard gives way to another run");
+            worker.leases.give_way(run_id);
+        }
+    }
+    Ok(())
+}
+
+/// What keeps the calls of a run from being made, if anything does.
+async fn obstacle(worker: &Worker, run_id: Uuid) -> Option<String> {
+    let runs = worker.runs.lock().await;
+    let run = runs.get(&run_id)?;
+    run.models
+        .iter()
+        .find_map(|model| model.governor.obstacle())
+}

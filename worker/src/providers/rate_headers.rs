@@ -1,0 +1,320 @@
+//! What providers say about their own limits, in all their dialects: how long to wait, and what is left of a limit.
+//!
+//! Nothing here waits; whatever cannot be read counts as not said.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+/// The longest wait that is believed; callers bound it further.
+const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+
+/// What is left of a provider's limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Announced {
+    /// Of its requests.
+    pub(crate) requests: Option<Left>,
+    /// Of its tokens; where prompts and answers are counted apart, the one of which less is left.
+    pub(crate) tokens: Option<Left>,
+}
+
+/// What is left of a limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Left {
+    /// The whole limit.
+    pub(crate) limit: f64,
+    /// What is left of it.
+    pub(crate) remaining: f64,
+    /// When all of it is there again.
+    pub(crate) reset: Duration,
+}
+
+impl Left {
+    /// The part that is left, 0 to 1.
+    pub(crate) fn part(self) -> f64 {
+        self.remaining / self.limit
+    }
+}
+
+/// Reads what an answer's headers announce: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as `OpenAI` and many
+/// others send them, and `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`.
+pub(crate) fn announced(headers: &HeaderMap, now: DateTime<Utc>) -> Announced {
+    let left = |limit: String, remaining: String, reset: String| {
+        let limit = number(text(headers, &limit)?).filter(|limit| *limit >= 1.0)?;
+        Some(Left {
+            limit,
+            remaining: number(text(headers, &remaining)?)?.clamp(0.0, limit),
+            reset: moment(text(headers, &reset)?, now)?,
+        })
+    };
+    let openai = |what: &str| {
+        left(
+            format!("x-ratelimit-limit-{what}"),
+            format!("x-ratelimit-remaining-{what}"),
+            format!("x-ratelimit-reset-{what}"),
+        )
+    };
+    let anthropic = |what: &str| {
+        left(
+            format!("anthropic-ratelimit-{what}-limit"),
+            format!("anthropic-ratelimit-{what}-remaining"),
+            format!("anthropic-ratelimit-{what}-reset"),
+        )
+    };
+    let tokens = [
+        openai("tokens"),
+        anthropic("tokens"),
+        anthropic("input-tokens"),
+        anthropic("output-tokens"),
+    ];
+    Announced {
+        requests: openai("requests").or_else(|| anthropic("requests")),
+        tokens: tokens
+            .into_iter()
+            .flatten()
+            .min_by(|one, other| one.part().total_cmp(&other.part())),
+    }
+}
+
+/// How long a refusal asks to wait: `retry-after-ms`, `Retry-After` in seconds or as a date, or `retryDelay` in the
+/// details of Google's errors.
+pub(crate) fn retry_after(
+    headers: &HeaderMap,
+    body: &[u8],
+    now: DateTime<Utc>,
+) -> Option<Duration> {
+    let milliseconds = || {
+        let milliseconds = number(text(headers, "retry-after-ms")?)?;
+        seconds(milliseconds / 1000.0)
+    };
+    let header = || {
+        let value = text(headers, "retry-after")?;
+        number(value)
+            .and_then(seconds)
+            .or_else(|| until(DateTime::parse_from_rfc2822(value).ok()?.into(), now))
+    };
+    milliseconds().or_else(header).or_else(|| google(body))
+}
+
+/// `{"error": {"details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}]}}`, in an array
+/// where the answer would have been streamed.
+fn google(body: &[u8]) -> Option<Duration> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let details = body
+        .pointer("/error/details")
+        .or_else(|| body.pointer("/0/error/details"))?;
+    let delay = details
+        .as_array()?
+        .iter()
+        .find_map(|detail| detail.get("retryDelay"))?;
+    span(delay.as_str()?)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    Some(headers.get(name)?.to_str().ok()?.trim())
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+fn seconds(seconds: f64) -> Option<Duration> {
+    let bounded = seconds.clamp(0.0, LONGEST.as_secs_f64());
+    Duration::try_from_secs_f64(bounded).ok()
+}
+
+/// A span such as `6m0s`, a number of seconds, or a moment of RFC 3339.
+fn moment(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    number(text)
+        .and_then(seconds)
+        .or_else(|| span(text))
+        .or_else(|| until(DateTime::parse_from_rfc3339(text).ok()?.into(), now))
+}
+
+fn until(then: DateTime<Utc>, now: DateTime<Utc>) -> Option<Duration> {
+    (then - now).max(TimeDelta::zero()).to_std().ok()
+}
+
+/// A span as Go prints it: `6m0s`, `1s`, `20ms`, `1h2m3.5s`.
+fn span(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let count = number(&rest[..digits])?;
+        let letters = rest[digits..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |end| digits + end);
+        sum += count
+            * match &rest[digits..letters] {
+                "d" => 86_400.0,
+                "h" => 3_600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "µs" => 1e-6,
+                "ns" => 1e-9,
+                _ => return None,
+            };
+        rest = &rest[letters..];
+    }
+    if text.is_empty() { None } else { seconds(sum) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-22T04:00:00Z".parse().unwrap()
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let lines = lines
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        lines.collect()
+    }
+
+    #[test]
+    fn reads_what_a_refusal_asks_to_wait() {
+        let check = |lines: &[(&'static str, &str)], body: &str, expect: Option<f64>| {
+            let wait = retry_after(&headers(lines), body.as_bytes(), now());
+            assert_eq!(
+                wait.map(|wait| wait.as_secs_f64()),
+                expect,
+                "{lines:?} {body}"
+            );
+        };
+        check(&[("retry-after", "7")], "", Some(7.0));
+        check(&[("retry-after", "0.25")], "", Some(0.25));
+        check(&[("retry-after", "1000000000000")], "", Some(1e9));
+        check(&[("retry-after", "-5")], "", Some(0.0));
+        for nonsense in ["NaN", "inf", "soon", "", "1e999"] {
+            check(&[("retry-after", nonsense)], "", None);
+        }
+        check(
+            &[("retry-after", "Sun, 22 Nov 2026 04:01:30 GMT")],
+            "",
+            Some(90.0),
+        );
+        check(
+            &[("retry-after", "Sun, 22 Nov 2026 03:00:00 GMT")],
+            "",
+            Some(0.0),
+        );
+        check(&[("retry-after-ms", "2500")], "", Some(2.5));
+        check(
+            &[("retry-after", "3"), ("retry-after-ms", "2500")],
+            "",
+            Some(2.5),
+        );
+        let google = r#"{"error":{"code":429,"details":[{"@type":"type.googleapis.com/google.rpc.QuotaFailure"},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.5s"}]}}"#;
+        check(&[], google, Some(34.5));
+        check(&[], &format!("[{google}]"), Some(34.5));
+        check(&[("retry-after", "3")], google, Some(3.0));
+        check(&[], r#"{"error":{"details":[{"retryDelay":7}]}}"#, None);
+        check(&[], "not JSON", None);
+    }
+
+    #[test]
+    fn reads_spans() {
+        for (text, expect) in [
+            ("6m0s", Some(360.0)),
+            ("1s", Some(1.0)),
+            ("20ms", Some(0.02)),
+            ("1h2m3.5s", Some(3723.5)),
+            ("17.4s", Some(17.4)),
+            ("1d", Some(86_400.0)),
+            ("0s", Some(0.0)),
+            ("", None),
+            ("s", None),
+            ("6", None),
+            ("6x", None),
+            ("-6s", None),
+            ("6m 0s", None),
+            ("1..2s", None),
+            ("99999999999999999999h", Some(1e9)),
+        ] {
+            assert_eq!(span(text).map(|span| span.as_secs_f64()), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_what_is_left_of_limits() {
+        let left = |limit, remaining, reset| {
+            Some(Left {
+                limit,
+                remaining,
+                reset: Duration::from_secs_f64(reset),
+            })
+        };
+        let check = |lines: &[(&'static str, &str)], requests, tokens| {
+            let expect = Announced { requests, tokens };
+            assert_eq!(announced(&headers(lines), now()), expect, "{lines:?}");
+        };
+        check(
+            &[
+                ("x-ratelimit-limit-requests", "600"),
+                ("x-ratelimit-remaining-requests", "599"),
+                ("x-ratelimit-reset-requests", "100ms"),
+                ("x-ratelimit-limit-tokens", "150000"),
+                ("x-ratelimit-remaining-tokens", "149984"),
+                ("x-ratelimit-reset-tokens", "6m0s"),
+            ],
+            left(600.0, 599.0, 0.1),
+            left(150_000.0, 149_984.0, 360.0),
+        );
+        check(
+            &[
+                ("anthropic-ratelimit-requests-limit", "50"),
+                ("anthropic-ratelimit-requests-remaining", "0"),
+                ("anthropic-ratelimit-requests-reset", "2026-11-22T04:00:42Z"),
+                ("anthropic-ratelimit-input-tokens-limit", "1000"),
+                ("anthropic-ratelimit-input-tokens-remaining", "900"),
+                (
+                    "anthropic-ratelimit-input-tokens-reset",
+                    "2026-11-22T03:59:00Z",
+                ),
+                ("anthropic-ratelimit-output-tokens-limit", "1000"),
+                ("anthropic-ratelimit-output-tokens-remaining", "100"),
+                (
+                    "anthropic-ratelimit-output-tokens-reset",
+                    "2026-11-22T04:00:30.5Z",
+                ),
+            ],
+            left(50.0, 0.0, 42.0),
+            left(1000.0, 100.0, 30.5),
+        );
+        // Some servers count seconds.
+        check(
+            &[
+                ("x-ratelimit-limit-requests", "60"),
+                ("x-ratelimit-remaining-requests", "70"),
+                ("x-ratelimit-reset-requests", "0.5"),
+            ],
+            left(60.0, 60.0, 0.5),
+            None,
+        );
+        for (limit, remaining, reset) in [
+            ("0", "0", "1s"),
+            ("many", "1", "1s"),
+            ("60", "-", "1s"),
+            ("60", "1", "later"),
+        ] {
+            check(
+                &[
+                    ("x-ratelimit-limit-requests", limit),
+                    ("x-ratelimit-remaining-requests", remaining),
+                    ("x-ratelimit-reset-requests", reset),
+                ],
+                None,
+                None,
+            );
+        }
+        check(&[("x-ratelimit-remaining-requests", "5")], None, None);
+    }
+}

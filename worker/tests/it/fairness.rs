@@ -1,0 +1,124 @@
+//! Runs share the workers: a short one does not wait for a long one of somebody else, and nobody starves.
+
+use std::time::Duration;
+
+use opb_core::{
+    auth::{CurrentUser, UserRole},
+    runs::{Run, RunState, SubmitRun, find_run, submit_run},
+};
+use opb_testing::{TestDatabase, fixtures};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use tokio::time::Instant;
+
+use crate::{
+    harness::{RunningWorker, wait_for},
+    runs::assert_counted_once,
+    stand_in,
+};
+
+fn models() -> Value {
+    json!([{"model": "counted:any", "parameters": {"stream": false}}])
+}
+
+async fn submit(
+    conn: &mut PgConnection,
+    owner: &CurrentUser,
+    repeats: i32,
+    priority: i16,
+    limit: Option<i32>,
+) -> Run {
+    let request = SubmitRun {
+        priority,
+        limit,
+        ..fixtures::request(models(), repeats)
+    };
+    submit_run(conn, owner, &request, None).await.unwrap()
+}
+
+/// Somebody else.
+async fn another(conn: &mut PgConnection) -> CurrentUser {
+    let id = sqlx::query_scalar(
+        "insert into users (username, email, password_hash) values ('other', 'other@example.org', 'none') returning id",
+    )
+    .fetch_one(conn)
+    .await
+    .unwrap();
+    CurrentUser {
+        id,
+        username: "other".into(),
+        // Only administrators may put a run before those of others.
+        role: UserRole::Admin,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_run_does_not_wait_for_a_long_one_of_somebody_else() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 100).await;
+    let other = another(conn).await;
+    stand_in::start(conn, Duration::from_millis(50), None).await;
+    let settings = [
+        "--concurrency",
+        "4",
+        "--shards",
+        "4",
+        "--allow-outbound",
+        "127.0.0.1",
+    ];
+    let worker = RunningWorker::start(&db, &settings);
+    let took = async |conn: &mut PgConnection| {
+        let began = Instant::now();
+        let run = submit(conn, &other, 1, 0, Some(10)).await;
+        let run = wait_for(&db, &other, run.id, |run| run.state.has_ended()).await;
+        assert_eq!((run.state, run.recorded), (RunState::Completed, 20));
+        began.elapsed()
+    };
+    let alone = took(conn).await;
+    // Three minutes of work, and every place taken by it.
+    let long = submit(conn, &owner, 72, 0, None).await;
+    wait_for(&db, &owner, long.id, |run| run.recorded > 100).await;
+    let beside = took(conn).await;
+    let long = find_run(conn, Some(&owner), long.id).await.unwrap();
+    assert!(!long.state.has_ended(), "{long:#?}");
+    worker.stop().await;
+    // Half of the workers are twice the time, and a place comes free within the interval of the lookout.
+    assert!(
+        beside < alone * 3 + Duration::from_secs(6),
+        "{beside:?} beside a long run, {alone:?} alone"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn priorities_are_heeded_and_nothing_starves() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 100).await;
+    let other = another(conn).await;
+    stand_in::start(conn, Duration::from_millis(20), None).await;
+    let low = submit(conn, &owner, 4, -2, None).await;
+    let high = submit(conn, &other, 4, 1, None).await;
+    let settings = [
+        "--concurrency",
+        "4",
+        "--shards",
+        "12",
+        "--allow-outbound",
+        "127.0.0.1",
+    ];
+    let worker = RunningWorker::start(&db, &settings);
+    let high = wait_for(&db, &other, high.id, |run| run.state.has_ended()).await;
+    let meanwhile = find_run(conn, Some(&owner), low.id).await.unwrap();
+    assert!(
+        (1..high.planned / 2).contains(&meanwhile.recorded),
+        "an eighth of the share, and not nothing: {}",
+        meanwhile.recorded
+    );
+    let low = wait_for(&db, &owner, low.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    for run in [&low, &high] {
+        assert_eq!((run.state, run.errors), (RunState::Completed, 0));
+        assert_counted_once(&db, run).await;
+    }
+}

@@ -1,0 +1,71 @@
+//! A provider that is down for a while: runs wait, say so, lose nothing and go on by themselves.
+
+use std::time::Duration;
+
+use opb_core::runs::{RunState, find_run};
+use opb_testing::{TestDatabase, fixtures};
+use serde_json::json;
+
+use crate::{
+    harness::{RunningWorker, wait_for},
+    runs::assert_counted_once,
+    stand_in,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_waits_for_a_provider_that_is_down_and_records_no_error() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 100).await;
+    let books = stand_in::start(conn, Duration::from_millis(20), None).await;
+    let models = json!([{"model": "counted:any", "parameters": {"stream": false}}]);
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    let settings = ["--concurrency", "8", "--allow-outbound", "127.0.0.1"];
+    let worker = RunningWorker::start(&db, &settings);
+    wait_for(&db, &owner, run.id, |run| run.recorded > 20).await;
+    books.go_down();
+    let waiting = wait_for(&db, &owner, run.id, |run| run.waiting_reason.is_some()).await;
+    let reason = waiting.waiting_reason.clone().unwrap();
+    assert!(reason.contains("counted:any has not answered"), "{reason}");
+    assert!(!waiting.state.has_ended(), "{waiting:#?}");
+    // Longer than five attempts take, and with few calls.
+    let (calls, recorded) = (books.calls(), waiting.recorded);
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < Duration::from_secs(6) {
+        let run = find_run(conn, Some(&owner), run.id).await.unwrap();
+        assert_eq!((run.errors, run.recorded), (0, recorded));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let tried = books.calls() - calls;
+    assert!(
+        (1..=8).contains(&tried),
+        "{tried} calls were made meanwhile"
+    );
+    books.come_back();
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!(
+        (run.state, run.errors, run.waiting_reason.as_deref()),
+        (RunState::Completed, 0, None)
+    );
+    assert_counted_once(&db, &run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_when_patience_does() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 40).await;
+    let books = stand_in::start(conn, Duration::ZERO, None).await;
+    books.go_down();
+    let models = json!([{"model": "counted:any", "parameters": {"stream": false}}]);
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    let settings = ["--patience", "0", "--allow-outbound", "127.0.0.1"];
+    let worker = RunningWorker::start(&db, &settings);
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!((run.state, run.errors), (RunState::Failed, 80));
+    assert!(run.state_reason.contains("`down`"), "{}", run.state_reason);
+    assert!(books.calls() < 5 * 80, "calls stopped: {}", books.calls());
+    assert_counted_once(&db, &run).await;
+}
