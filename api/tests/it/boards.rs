@@ -348,8 +348,6 @@ async fn all_benchmarks_make_one_order() {
     assert_eq!(others["benchmarks"], json!(["hundred@1"]));
     let wrong = server.get("/api/v1/leaderboards?min_coverage=2", "").await;
     wrong.expect_problem(422, "invalid", Some("min_coverage"));
-    let wrong = server.get("/api/v1/leaderboards?family=%20", "").await;
-    wrong.expect_problem(422, "invalid", Some("family"));
 }
 
 #[tokio::test]

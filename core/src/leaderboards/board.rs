@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::{
     CONFIDENCE,
-    lines::{Line, check_family, load_lines},
-    standing::Standing,
+    standing::{Line, Standing, load_lines},
 };
 use crate::{
     Error, FieldError, Result,
@@ -91,7 +90,11 @@ impl BoardFilter {
             let message = "must be a number of micro-dollars, 0 or more";
             wrong.push(FieldError::new("max_cost_per_1000_microusd", message));
         }
-        wrong.extend(check_family(self.family.as_deref()));
+        let family = self.family.as_deref().map(str::trim);
+        if family.is_some_and(|family| family.is_empty() || family.chars().count() > 200) {
+            let message = "must be the beginning of a model's name, 1 to 200 characters";
+            wrong.push(FieldError::new("family", message));
+        }
         if wrong.is_empty() {
             Ok(())
         } else {

@@ -12,7 +12,6 @@ mod blocks;
 mod board;
 mod effects;
 mod history;
-mod lines;
 mod overall;
 mod ranking;
 mod refresh;

@@ -1,6 +1,6 @@
 //! Summaries as tables of evaluations and figures.
 
-use super::lines::family_pattern;
+use super::standing::family_pattern;
 use super::summary::{Counted, Histogram, Summary};
 
 fn answer(item: i32, score: f32, cost_microusd: i64, latency_ms: i32) -> Counted {

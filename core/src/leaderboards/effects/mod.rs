@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use self::split::split;
 use super::{
     BoardFilter, CONFIDENCE,
-    lines::{Line, load_lines},
+    standing::{Line, load_lines},
 };
 use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark};
 

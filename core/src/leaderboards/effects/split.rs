@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Effect, LeaderboardEffects};
 use crate::{
-    leaderboards::{CONFIDENCE, lines::Line},
+    leaderboards::{CONFIDENCE, standing::Line},
     stats::{self, EffectWeights, RankEntry},
 };
 

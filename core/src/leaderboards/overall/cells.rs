@@ -9,7 +9,7 @@ use super::{OverallBy, OverallFilter, Z};
 use crate::{
     Result,
     auth::CurrentUser,
-    leaderboards::lines::family_pattern,
+    leaderboards::standing::family_pattern,
     stats::{EffectWeights, Measured},
 };
 

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use self::cells::{Cell, EntryKey, entries_of, load_cells};
-use super::{CONFIDENCE, lines::check_family};
+use super::CONFIDENCE;
 use crate::{
     Error, Result,
     auth::CurrentUser,
@@ -142,9 +142,6 @@ pub async fn read_overall(
     if filter.verified && filter.simulated == Some(true) {
         let message = "excludes simulated models; leave `simulated` out, or say `false`";
         return Err(Error::invalid("verified", message));
-    }
-    if let Some(wrong) = check_family(filter.family.as_deref()) {
-        return Err(Error::Invalid(vec![wrong]));
     }
     let simulated = match filter.simulated {
         Some(simulated) => simulated,
