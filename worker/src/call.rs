@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    governor::{CallSize, Caller, Ending, Governor},
+    governor::{CallSize, Caller, Failure, Governor},
     limits::Used,
     providers::{CallError, CallErrorKind, Completion, CompletionRequest, Provider},
 };
@@ -75,8 +75,8 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             None => return ended(None, attempts, may_be_paid),
             Some(Ok(permit)) => permit,
             Some(Err(down)) => {
-                let error = last_error
-                    .unwrap_or_else(|| CallError::new(CallErrorKind::Down, down.to_string()));
+                let error =
+                    last_error.unwrap_or_else(|| CallError::new(down.kind, down.to_string()));
                 return ended(Some(Err(error)), attempts, may_be_paid);
             }
         };
@@ -101,7 +101,11 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             permit.refused(Some(pause.unwrap_or(doubled)));
             continue;
         }
-        let is_down = permit.failed(ending(error.kind, pause, attempts + waits == 0));
+        let is_down = permit.failed(Failure {
+            kind: error.kind,
+            pause,
+            is_first: attempts + waits == 0,
+        });
         if is_down {
             // The governor makes it wait.
             waits += 1;
@@ -121,18 +125,6 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             return ended(None, attempts, may_be_paid);
         }
         last_error = Some(error);
-    }
-}
-
-fn ending(kind: CallErrorKind, pause: Option<Duration>, is_first: bool) -> Ending {
-    Ending {
-        is_silence: kind.is_silence(),
-        is_blameless: kind.is_blameless(),
-        // A provider that keeps silent usually has more to do than it can.
-        is_overload: matches!(kind, CallErrorKind::Overloaded | CallErrorKind::Timeout),
-        pause,
-        is_first,
-        may_be_paid: kind.may_be_paid(),
     }
 }
 

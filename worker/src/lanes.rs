@@ -150,7 +150,7 @@ async fn execute_shard(task: ShardTask, worker: Data<Arc<Worker>>) {
             tracing::error!(task.shard_id = %task.shard_id, error = format!("{error:#}"), "a shard was left");
         }
         Err(error) => {
-            tracing::error!(task.shard_id = %task.shard_id, %error, "a shard's work panicked")
+            tracing::error!(task.shard_id = %task.shard_id, %error, "a shard's work panicked");
         }
     }
 }

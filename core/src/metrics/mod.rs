@@ -1,6 +1,7 @@
 //! Prometheus metrics of every process. Labels are bounded: never an id of a run, item, prompt or user.
 
 mod labels;
+mod limits;
 mod pools;
 mod time;
 
@@ -12,8 +13,11 @@ use prometheus::{
 };
 use sqlx::PgPool;
 
-pub use self::labels::{ModelLabels, Names};
-pub use self::time::TimeMetrics;
+pub use self::{
+    labels::{ModelLabels, Names},
+    limits::LimitMetrics,
+    time::TimeMetrics,
+};
 use self::{labels::LABELS, pools::Pools};
 
 /// So many providers and models have series of their own; the others share one.
@@ -88,12 +92,8 @@ pub struct Metrics {
     pub calls_running: IntGaugeVec,
     /// What the governor allows now, by provider and model.
     pub call_limit: IntGaugeVec,
-    /// 1 while calls are stopped because the model does not answer, by provider and model.
-    pub breaker_open: IntGaugeVec,
-    /// Waits for declared limits, by provider.
-    pub limit_wait: HistogramVec,
-    /// What was taken of declared limits, by provider and kind (`requests`, `tokens`, `microusd`).
-    pub limit_taken: IntCounterVec,
+    /// What keeps calls back.
+    pub limits: LimitMetrics,
     /// Shards that this process works on.
     pub shards_running: IntGauge,
     /// Time to record a batch.
@@ -216,22 +216,7 @@ impl Metrics {
                 "Model calls that the governor allows at once",
                 &["provider", "model"],
             )?,
-            breaker_open: new.gauges(
-                "opb_breaker_open",
-                "1 while calls are stopped because the model does not answer",
-                &["provider", "model"],
-            )?,
-            limit_wait: new.histograms(
-                "opb_limit_wait_seconds",
-                "How long calls waited for declared limits",
-                CALL_BUCKETS,
-                &["provider"],
-            )?,
-            limit_taken: new.counters(
-                "opb_limit_taken_total",
-                "What was taken of declared limits",
-                &["provider", "kind"],
-            )?,
+            limits: LimitMetrics::new(&new)?,
             shards_running: new.keep(IntGauge::new(
                 "opb_shards_running",
                 "Shards that this process works on",

@@ -34,12 +34,12 @@ use self::{
 };
 pub(crate) use self::{
     models::{GovernorSettings, Governors},
-    permit::{Ending, Permit},
+    permit::{Failure, Permit},
     queue::Caller,
 };
 use crate::{
     limits::{Limit, Need},
-    providers::Announced,
+    providers::{Announced, CallErrorKind},
 };
 
 /// Where the bound starts.
@@ -65,8 +65,12 @@ pub(crate) struct CallSize {
 
 /// The model has not answered for longer than a run is made to wait.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("the provider has not answered for {} minutes", .0.as_secs() / 60)]
-pub(crate) struct Down(Duration);
+#[error("the provider has not answered for {} minutes", .duration.as_secs() / 60)]
+pub(crate) struct Down {
+    duration: Duration,
+    /// How the latest call failed.
+    pub(crate) kind: CallErrorKind,
+}
 
 /// Bounds the calls to one model.
 pub(crate) struct Governor {
@@ -91,6 +95,7 @@ struct State {
     round: u64,
     paused_until: Option<Instant>,
     breaker: Breaker,
+    last_failure: CallErrorKind,
     pace: Option<Pace>,
     /// The declared limits of the model and of its provider.
     limits: Vec<Arc<Limit>>,
@@ -135,7 +140,8 @@ impl Governor {
                 permit.passed.push(limit.pass(need).await);
             }
             METRICS
-                .limit_wait
+                .limits
+                .wait
                 .with_label_values(&[self.labels.provider()])
                 .observe(began.elapsed().as_secs_f64());
         }
@@ -254,7 +260,10 @@ impl Governor {
             Admission::Wait(until) => {
                 let down_for = state.breaker.down_since().map(|since| now - since);
                 return match down_for.filter(|down_for| *down_for >= self.patience) {
-                    Some(down_for) => Next::GivesUp(Down(down_for)),
+                    Some(duration) => Next::GivesUp(Down {
+                        duration,
+                        kind: state.last_failure,
+                    }),
                     None => Next::Waits(until),
                 };
             }
@@ -325,6 +334,7 @@ impl Governor {
 
     fn publish_breaker(&self, is_open: bool) {
         METRICS
+            .limits
             .breaker_open
             .with_label_values(&self.labels.both())
             .set(is_open.into());

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{Breaker, FIRST_BOUND, FIRST_OUTPUT_TOKENS, FairQueue, Governor, State};
-use crate::limits::Limit;
+use crate::{limits::Limit, providers::CallErrorKind};
 
 /// What all governors of a process share.
 pub(crate) struct GovernorSettings {
@@ -139,6 +139,7 @@ impl Governor {
                 round: 0,
                 paused_until: None,
                 breaker: Breaker::new(),
+                last_failure: CallErrorKind::Connect,
                 pace: None,
                 limits: Vec::new(),
                 queue: FairQueue::new(),

@@ -6,7 +6,10 @@ use opb_core::metrics::METRICS;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{Governor, NEWEST};
-use crate::limits::{Passed, Used};
+use crate::{
+    limits::{Passed, Used},
+    providers::CallErrorKind,
+};
 
 /// The right to make one call. Dropping it says nothing about the provider.
 pub(crate) struct Permit {
@@ -19,21 +22,14 @@ pub(crate) struct Permit {
     pub(super) whole: Option<OwnedSemaphorePermit>,
 }
 
-/// How a call failed, as far as the governor is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Ending {
-    /// It failed as calls to a provider do that is down.
-    pub(crate) is_silence: bool,
-    /// Such a failure has nothing to do with what was asked.
-    pub(crate) is_blameless: bool,
-    /// The provider has more to do than it can.
-    pub(crate) is_overload: bool,
+/// How a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) kind: CallErrorKind,
     /// How long the provider asks to wait.
     pub(crate) pause: Option<Duration>,
     /// It was the evaluation's first attempt.
     pub(crate) is_first: bool,
-    /// The provider may want to be paid for it.
-    pub(crate) may_be_paid: bool,
 }
 
 impl Permit {
@@ -101,23 +97,25 @@ impl Permit {
 
     /// The call failed. True when that is the provider's trouble alone: it is down, and the evaluation has lost no
     /// attempt by it.
-    pub(crate) fn failed(mut self, ending: Ending) -> bool {
+    pub(crate) fn failed(mut self, failure: Failure) -> bool {
+        let kind = failure.kind;
         self.settle(Used {
             tokens: None,
-            microusd: if ending.may_be_paid { None } else { Some(0) },
+            microusd: if kind.may_be_paid() { None } else { Some(0) },
         });
         self.has_answered = true;
         let governor = Arc::clone(&self.governor);
         let mut state = governor.lock();
-        if !ending.is_silence {
+        if !kind.is_silence() {
             self.answered(&mut state);
             return false;
         }
         let was_down = state.breaker.down_since().is_some();
         let now = Instant::now();
-        state.breaker.failed(now, ending.is_first, self.is_probe);
-        if ending.is_overload {
-            self.slow_down(&mut state, ending.pause);
+        state.last_failure = kind;
+        state.breaker.failed(now, failure.is_first, self.is_probe);
+        if kind.is_overload() {
+            self.slow_down(&mut state, failure.pause);
         }
         let is_down = state.breaker.down_since().is_some();
         if is_down && !was_down {
@@ -128,7 +126,7 @@ impl Permit {
             governor.publish_breaker(true);
         }
         // Whoever tries whether the provider is back may itself be what it cannot stand.
-        is_down && (ending.is_blameless || !self.is_probe)
+        is_down && (kind.is_blameless() || !self.is_probe)
     }
 
     fn answered(&self, state: &mut super::State) {

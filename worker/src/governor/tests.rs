@@ -37,12 +37,11 @@ fn bound(governor: &Governor) -> f64 {
     governor.lock().bound
 }
 
-fn silence() -> Ending {
-    Ending {
-        is_silence: true,
-        is_blameless: true,
+fn silence() -> Failure {
+    Failure {
+        kind: CallErrorKind::Connect,
+        pause: None,
         is_first: true,
-        ..Ending::default()
     }
 }
 
@@ -217,11 +216,11 @@ async fn a_model_that_stays_down_is_given_up() {
 async fn a_probe_that_asks_for_too_much_uses_up_its_attempts() {
     let governor = governor(100);
     bring_down(&governor).await;
-    let ending = Ending {
-        is_blameless: false,
+    let failure = Failure {
+        kind: CallErrorKind::Server,
         ..silence()
     };
-    assert!(!acquire(&governor).await.failed(ending));
+    assert!(!acquire(&governor).await.failed(failure));
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,7 +114,8 @@ impl Limit {
         let slice = take_slice(&mut conn, &self.key, wish).await?;
         let taken = |kind, count: i64| {
             METRICS
-                .limit_taken
+                .limits
+                .taken
                 .with_label_values(&[self.label.as_str(), kind])
                 .inc_by(count.max(0).unsigned_abs());
         };
@@ -168,7 +169,9 @@ impl Limit {
                 line.purse_microusd -= money;
                 line.unsettled_microusd += money;
             } else {
-                batch.iter_mut().for_each(|waiter| waiter.need.microusd = 0);
+                for waiter in &mut batch {
+                    waiter.need.microusd = 0;
+                }
             }
             return Turn::Pass(batch);
         }

@@ -117,25 +117,25 @@ impl Limit {
     /// Waits until one more call may begin.
     pub(crate) async fn pass(self: &Arc<Self>, need: Need) -> Passed {
         let declared = lock(&self.declared).clone();
-        let mut passed = None;
+        let mut promise = None;
         if declared.requests_per_minute.is_some()
             || declared.tokens_per_minute.is_some()
             || declared.daily_microusd.is_some()
         {
-            let (moment, promise) = self.wait_in_line(need).await;
-            passed = Some(promise);
+            let (moment, promised) = self.wait_in_line(need).await;
+            promise = Some(promised);
             tokio::time::sleep_until(moment).await;
         }
-        let mut passed = passed.unwrap_or_else(|| Passed {
+        let mut call = promise.unwrap_or_else(|| Passed {
             limit: Arc::clone(self),
             need,
             settled: true,
             counted: false,
         });
         if declared.concurrent_calls.is_some() {
-            passed.counted = self.enter_share().await;
+            call.counted = self.enter_share().await;
         }
-        passed
+        call
     }
 
     async fn wait_in_line(self: &Arc<Self>, need: Need) -> (Instant, Passed) {

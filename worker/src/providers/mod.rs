@@ -153,8 +153,6 @@ pub(crate) enum CallErrorKind {
     Refused,
     /// The request could not be made at all.
     Request,
-    /// No call was made, because the provider has not answered for too long.
-    Down,
 }
 
 impl CallError {
@@ -191,7 +189,6 @@ impl CallErrorKind {
             Self::Credential => "credential",
             Self::Refused => "refused",
             Self::Request => "request",
-            Self::Down => "down",
         }
     }
 
@@ -201,6 +198,11 @@ impl CallErrorKind {
             self,
             Self::Overloaded | Self::Server | Self::Connect | Self::Read | Self::Timeout
         )
+    }
+
+    /// True when the provider has more to do than it can. One that keeps silent usually has.
+    pub(crate) fn is_overload(self) -> bool {
+        matches!(self, Self::Overloaded | Self::Timeout)
     }
 
     /// True when what was asked cannot be the reason.
@@ -218,12 +220,9 @@ impl CallErrorKind {
             | Self::Read
             | Self::Timeout
             | Self::Protocol => true,
-            Self::Forbidden
-            | Self::TooLarge
-            | Self::Credential
-            | Self::Refused
-            | Self::Request
-            | Self::Down => false,
+            Self::Forbidden | Self::TooLarge | Self::Credential | Self::Refused | Self::Request => {
+                false
+            }
         }
     }
 }

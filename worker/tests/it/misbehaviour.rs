@@ -230,6 +230,8 @@ async fn every_misbehaviour_ends_in_a_recorded_error() {
         "--silence-timeout=1",
         "--call-timeout=3",
         "--max-attempts=2",
+        // These providers never come back.
+        "--patience=0",
         "--allow-outbound=127.0.0.1",
     ];
     let worker = WorkerProcess::start(&db, &settings);

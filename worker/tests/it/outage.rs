@@ -65,7 +65,11 @@ async fn a_run_ends_when_patience_does() {
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;
     assert_eq!((run.state, run.errors), (RunState::Failed, 80));
-    assert!(run.state_reason.contains("`down`"), "{}", run.state_reason);
+    assert!(
+        run.state_reason.contains("`overloaded`"),
+        "{}",
+        run.state_reason
+    );
     assert!(books.calls() < 5 * 80, "calls stopped: {}", books.calls());
     assert_counted_once(&db, &run).await;
 }
