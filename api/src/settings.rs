@@ -15,10 +15,6 @@ use crate::{MailSettings, OidcSettings, WebhookSettings};
 
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the command line"
-)]
 #[command(next_help_heading = "API")]
 pub struct ApiSettings {
     /// Address and port to listen on; port 0 takes a free one

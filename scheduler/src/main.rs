@@ -43,6 +43,6 @@ async fn main() -> anyhow::Result<()> {
         rules: program.rules,
         ..program.scheduler
     };
-    let work = opb_scheduler::run(pool.clone(), settings, stop);
+    let work = Box::pin(opb_scheduler::run(pool.clone(), settings, stop));
     opb_monitor::beside(work, &program.monitor, pool).await
 }

@@ -147,17 +147,16 @@ async fn answer(
     question: Question,
     headers: &HeaderMap,
 ) -> Result<Response> {
-    let tagged = match viewer {
-        Some(viewer) => read(&state, Some(&viewer), &question).await?,
-        None => {
-            let answers = state.answers.clone();
-            let name = format!("{question:?}");
-            let make = move || {
-                let (state, question) = (state.clone(), question.clone());
-                async move { read(&state, None, &question).await }
-            };
-            answers.get(name, make).await?
-        }
+    let tagged = if let Some(viewer) = viewer {
+        Box::pin(read(&state, Some(&viewer), &question)).await?
+    } else {
+        let answers = state.answers.clone();
+        let name = format!("{question:?}");
+        let make = move || {
+            let (state, question) = (state.clone(), question.clone());
+            async move { read(&state, None, &question).await }
+        };
+        Box::pin(answers.get(name, make)).await?
     };
     Ok(tagged.respond(headers))
 }

@@ -54,11 +54,11 @@ async fn measure(
         let answers = (first..first + i64::from(lease.range.size)).map(|ordinal| {
             let key = shape.key(ordinal);
             let (prompt, model) = (usize::try_from(key.prompt), usize::try_from(key.model));
-            let passed = passes(prompt.unwrap(), model.unwrap(), key.item);
+            let is_right = passes(prompt.unwrap(), model.unwrap(), key.item);
             NewEvaluation {
                 key,
-                score: Some(f32::from(u8::from(passed))),
-                passed: Some(passed),
+                score: Some(f32::from(u8::from(is_right))),
+                passed: Some(is_right),
                 attempts: 1,
                 latency_ms: Some(100 * (1 + i32::from(key.model)) + key.item % 5),
                 output_tokens: Some(10),
@@ -396,10 +396,9 @@ async fn a_course_shows_steps_and_drift() {
         .get("/api/v1/leaderboards/many", "")
         .await
         .expect(200);
-    let strong = board["standings"].as_array().unwrap().iter();
-    let strong = strong
-        .filter(|line| line["model"] == "simulated:strong")
-        .next()
+    let mut lines = board["standings"].as_array().unwrap().iter();
+    let strong = lines
+        .find(|line| line["model"] == "simulated:strong")
         .unwrap();
     assert_eq!(strong["runs"], 8);
     assert!(

@@ -50,7 +50,7 @@ impl Receiver {
     }
 
     async fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let (mut bytes, mut buffer) = (Vec::new(), [0; 65_536]);
+        let (mut bytes, mut buffer) = (Vec::new(), vec![0; 65_536]);
         let (head, body) = loop {
             let count = stream.read(&mut buffer).await?;
             if count == 0 {
@@ -207,20 +207,20 @@ async fn a_message_is_signed_and_says_what_rest_says() {
 
     let run = end_a_run(&server, &token).await;
     let sent = delivery(&server, &token, &ok, |it| it["state"] == "delivered").await;
-    let received = receiver.of("/ok?sig=1");
-    let [received] = received.as_slice() else {
-        panic!("{received:?}");
+    let messages = receiver.of("/ok?sig=1");
+    let [message] = messages.as_slice() else {
+        panic!("{messages:?}");
     };
     let verifier = standardwebhooks::Webhook::new(ok["secret"].as_str().unwrap()).unwrap();
     let mut headers = HeaderMap::new();
     for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
-        headers.insert(name, received.headers[name].parse().unwrap());
+        headers.insert(name, message.headers[name].parse().unwrap());
     }
-    verifier.verify(received.body.as_bytes(), &headers).unwrap();
-    let forged = received.body.replace("cancelled", "completed");
+    verifier.verify(message.body.as_bytes(), &headers).unwrap();
+    let forged = message.body.replace("cancelled", "completed");
     assert!(verifier.verify(forged.as_bytes(), &headers).is_err());
-    assert_eq!(received.headers["webhook-id"], sent["id"].as_str().unwrap());
-    let body: Value = serde_json::from_str(&received.body).unwrap();
+    assert_eq!(message.headers["webhook-id"], sent["id"].as_str().unwrap());
+    let body: Value = serde_json::from_str(&message.body).unwrap();
     assert_eq!(body["type"], "run.finished");
     assert_eq!(body["data"], run);
 
@@ -237,6 +237,7 @@ async fn a_message_is_signed_and_says_what_rest_says() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story of five receivers")]
 async fn receivers_that_fail_are_tried_again_and_keep_nobody_waiting() {
     let receiver = Receiver::start().await;
     let server = Server::start_with(|settings| {
@@ -328,11 +329,11 @@ async fn receivers_that_fail_are_tried_again_and_keep_nobody_waiting() {
     log("fails-twice", &[failed, failed]).await;
     pass_the_pauses(&server).await;
     log("fails-twice", &[failed, failed, (Some(204), None)]).await;
-    let received = receiver.of("/fails-twice");
+    let messages = receiver.of("/fails-twice");
     assert!(
-        received
+        messages
             .iter()
-            .all(|one| one.headers["webhook-id"] == received[0].headers["webhook-id"])
+            .all(|one| one.headers["webhook-id"] == messages[0].headers["webhook-id"])
     );
 
     // What was given up can be replayed when the receiver is well again.

@@ -109,8 +109,7 @@ impl<'a> World<'a> {
             "private_collection" => self.collection(Visibility::Private).await,
             "judged_benchmark" => self.judged_benchmark().await,
             "preference" => self.preference().await,
-            "schedule" => self.schedule().await.to_string(),
-            "private_schedule" => self.schedule().await.to_string(),
+            "schedule" | "private_schedule" => self.schedule().await.to_string(),
             "alert" => self.alert().await,
             "webhook" => self.webhook().await,
             // Of another webhook of the owner's than the one before it in the path.

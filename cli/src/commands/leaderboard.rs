@@ -17,6 +17,10 @@ use crate::{
 
 /// Print the leaderboard of a benchmark, or without one the order over all benchmarks
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct ShowLeaderboard {
     /// The benchmark: `slug`, or `slug@2` for one of its versions; without it, all benchmarks count
     #[arg(value_name = "BENCHMARK")]

@@ -293,7 +293,7 @@ async fn note(
     run: &WatchedRun,
     finding: Finding,
 ) -> Result<()> {
-    let fired = sqlx::query_scalar!(
+    let before = sqlx::query_scalar!(
         r#"-- check::note (read)
         select firing_since is not null as "firing!" from alert_subjects where alert_id = $1 and subject = $2"#,
         rule.id,
@@ -302,7 +302,7 @@ async fn note(
     .fetch_optional(&mut *tx)
     .await?
     .unwrap_or(false);
-    let fires = finding.fires.unwrap_or(fired);
+    let fires = finding.fires.unwrap_or(before);
     sqlx::query!(
         "-- check::note
         insert into alert_subjects (alert_id, subject, label, firing_since, summary, course_since)
@@ -320,7 +320,7 @@ async fn note(
     )
     .execute(&mut *tx)
     .await?;
-    if fires == fired && !(fires && finding.anew) {
+    if fires == before && !(fires && finding.anew) {
         return Ok(());
     }
     let (state, event, word) = if fires {

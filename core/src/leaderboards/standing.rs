@@ -119,6 +119,7 @@ impl Standing {
 
 /// The final and the provisional standings of a board that the filter lets through, best first. Those of prompts that the
 /// viewer may not find are left out.
+#[expect(clippy::too_many_lines, reason = "one statement and its columns")]
 pub(super) async fn load_lines(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,

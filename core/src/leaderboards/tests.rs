@@ -48,7 +48,9 @@ fn parts_in_any_order_make_the_whole() {
     let mut parts = [part(0, 13), part(13, 14), part(14, 40)];
     for _ in 0..3 {
         let mut sum = Summary::default();
-        parts.iter().for_each(|part| sum.take_in(part));
+        for part in &parts {
+            sum.take_in(part);
+        }
         assert_eq!(sum.item_scores, whole.item_scores);
         assert_eq!(sum.latencies, whole.latencies);
         let numbers = |it: &Summary| (it.evaluations, it.errors, it.passed, it.cost_microusd);

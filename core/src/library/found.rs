@@ -18,7 +18,7 @@ pub(super) struct Found {
     /// The words as they are indexed.
     pub(super) lexemes: Vec<String>,
     /// Where it was found.
-    pub(super) found: Match,
+    pub(super) place: Match,
 }
 
 /// The prompts of these matches, in their order. One that was hidden meanwhile is left out.
@@ -78,7 +78,7 @@ pub(super) async fn load(
             prompt,
             body: row.body.map(|Json(body)| body),
             lexemes: row.lexemes.unwrap_or_default(),
-            found: *found,
+            place: *found,
         })
     });
     Ok(found.collect())

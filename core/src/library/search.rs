@@ -221,15 +221,15 @@ pub async fn list_prompts(
     let found = found::load(conn, wanted.viewer_id, Some(&q), &matches).await?;
     let place = |found: &Found| {
         let (q, id) = (q.clone(), found.prompt.id);
-        Some(match found.found.score {
+        Some(match found.place.score {
             Some(score) => SearchCursor::Ranked {
                 score,
                 id,
-                ranked: found.found.ranked,
+                ranked: found.place.ranked,
                 q,
             },
             None => SearchCursor::Rest {
-                ranked: found.found.ranked,
+                ranked: found.place.ranked,
                 id: Some(id),
                 q,
             },
@@ -350,7 +350,7 @@ impl Found {
             PromptSort::Top | PromptSort::Trending | PromptSort::Quality | PromptSort::Combined => {
                 SearchCursor::Rank {
                     sort,
-                    bits: self.found.rank.unwrap_or_default().to_bits(),
+                    bits: self.place.rank.unwrap_or_default().to_bits(),
                     id,
                 }
             }

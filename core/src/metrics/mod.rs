@@ -13,12 +13,12 @@ use prometheus::{
 };
 use sqlx::PgPool;
 
+use self::{labels::LABELS, pools::Pools};
 pub use self::{
     labels::{ModelLabels, Names},
     limits::LimitMetrics,
     time::TimeMetrics,
 };
-use self::{labels::LABELS, pools::Pools};
 
 /// So many providers and models have series of their own; the others share one.
 const MOST_PROVIDERS: usize = 50;

@@ -37,9 +37,9 @@ pub fn drifts<S: AsRef<[Option<f32>]>>(pairs: &[(S, S)], confidence: f64) -> Vec
         let place = at as f64 + 1.0;
         let level = 1.0 - (1.0 - confidence) / (place * (place + 1.0));
         let mut sequence = ConfidenceSequence::new(-1.0, 1.0, level);
-        differences
-            .iter()
-            .for_each(|value| sequence.observe(*value));
+        for value in &differences {
+            sequence.observe(*value);
+        }
         let items = differences.len();
         Drift {
             difference: differences.iter().sum::<f64>() / items.max(1) as f64,

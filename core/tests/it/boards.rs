@@ -18,7 +18,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 const ITEMS: i32 = 60;
 const SHAPE: RunShape = RunShape {
     items: ITEMS,

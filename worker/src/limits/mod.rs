@@ -142,7 +142,7 @@ impl Limit {
         let (waiter, passes) = oneshot::channel();
         self.join_line(need, waiter);
         match passes.await {
-            Ok(passed) => passed,
+            Ok(through) => through,
             // Whoever serves the line ended with the process.
             Err(_) => std::future::pending().await,
         }

@@ -55,8 +55,9 @@ pub(super) fn split(
     let (mut shared, mut grand_sum) = (0, 0.0);
     let mut values = vec![0.0; order.len()];
     for item in 0..items {
+        let scores_of = |line: usize| scores[line].get(item).copied().flatten();
         let complete = order.iter().zip(&mut values).all(|(line, value)| {
-            scores[*line][item].is_some_and(|score| {
+            scores_of(*line).is_some_and(|score| {
                 *value = f64::from(score);
                 true
             })
@@ -99,13 +100,13 @@ pub(super) fn split(
         grand_mean: Some(grand_mean),
         explained: stats::two_way(&means).and_then(|fitted| fitted.explained),
         prompts: effects(
-            by_prompt,
+            &by_prompt,
             grand_mean,
             prompt_names,
             &counts(&|cell| cell.0, rows),
         ),
         models: effects(
-            by_model,
+            &by_model,
             grand_mean,
             model_names,
             &counts(&|cell| cell.1, columns),
@@ -121,7 +122,7 @@ fn put(entries: &mut [Vec<Option<f64>>], item: usize, grand: f64, effects: &[f64
 }
 
 fn effects(
-    item_scores: Vec<Vec<Option<f64>>>,
+    item_scores: &[Vec<Option<f64>>],
     grand_mean: f64,
     names: impl Iterator<Item = (String, Option<Value>)>,
     counts: &[i32],

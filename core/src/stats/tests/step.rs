@@ -70,9 +70,7 @@ fn what_is_no_step_is_not_told() {
     // Hard items that fail to be answered make the mean rise and fall; the shared ones do not move.
     let mut course = runs(20, 300, 0.8, &mut 3);
     for (at, run) in course.iter_mut().enumerate().skip(10) {
-        for item in 0..(at * 3) {
-            run[item] = None;
-        }
+        run[..at * 3].fill(None);
     }
     assert_eq!(find(&course), None);
     for run in &mut course {
