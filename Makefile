@@ -60,6 +60,10 @@ test-real: prepare nextest ## Ask a real llama.cpp server what the contract test
 test-dialects: opb ## Ask a real bank the examples of both inherited login APIs, with Python requests
 	scripts/test-dialects
 
+.PHONY: chaos
+chaos: build ## Kill, freeze and restart everything under a run, and compare it with an undisturbed one
+	scripts/chaos
+
 .PHONY: test-ops
 test-ops: prepare ## Watch a bank with a real Prometheus and Alertmanager: rules, every panel, one alert
 	cargo build --locked --workspace --bins
