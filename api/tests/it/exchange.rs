@@ -1,5 +1,6 @@
 //! Importing and exporting: a report for every row, nothing twice, and everything back to the byte.
 
+use opb_api::ApiSettings;
 use serde_json::{Value, json};
 
 use crate::server::{Server, prompt, send, with_token};
@@ -16,6 +17,11 @@ fn counts(report: &Value) -> [u64; 4] {
     ["created", "updated", "unchanged", "refused"].map(|name| report[name].as_u64().unwrap())
 }
 
+/// Hundreds of prompts in one request take a while on a busy machine.
+fn patient(settings: &mut ApiSettings) {
+    settings.request_timeout_seconds = 600;
+}
+
 /// Imports what an export answered, in parts that a request may have.
 async fn import_export(server: &Server, token: &str, exported: &str) -> [u64; 4] {
     let source: Value = serde_json::from_str(exported).unwrap();
@@ -27,7 +33,7 @@ async fn import_export(server: &Server, token: &str, exported: &str) -> [u64; 4]
     let mut total = [0; 4];
     for part in source[name].as_array().unwrap().chunks(size) {
         let body = json!({"source": {"format": source["format"], name: part}});
-        let report = server.post(IMPORT, token, &body).await.expect(200);
+        let report = server.import_slowly(token, &body).await;
         for (sum, count) in total.iter_mut().zip(counts(&report)) {
             *sum += count;
         }
@@ -42,7 +48,7 @@ async fn round_trip(server: &Server, token: &str) {
         let path = format!("{EXPORT}?format={format}");
         let exported = server.get(&path, token).await;
         assert_eq!(exported.status, 200);
-        let other = Server::start().await;
+        let other = Server::start_with(patient).await;
         let owner = other.user(name).await;
         let done = import_export(&other, &owner, &exported.text).await;
         let again = other.get(&path, &owner).await.text;
@@ -215,7 +221,7 @@ async fn the_real_library_survives() {
         return;
     }
     let content = std::fs::read_to_string(path).unwrap();
-    let server = Server::start_with(|settings| settings.request_timeout_seconds = 600).await;
+    let server = Server::start_with(patient).await;
     let ada = server.user("ada").await;
     let first = server.import_slowly(&ada, &csv(&content, false)).await;
     assert_eq!(counts(&first), [828, 0, 0, 0]);

@@ -38,5 +38,6 @@ mod server;
 mod sessions;
 mod slow;
 mod throttle;
+mod verification;
 mod webhooks;
 mod world;

@@ -45,12 +45,13 @@ impl Up {
         } else {
             format!("ready {}", bank.url)
         };
-        print(&ready)?;
+        // Before the word that it is ready: who waits for that one finds all of this said.
         if let (Some(link), false) = (first_admin, json) {
             eprintln!(
                 "There is no administrator yet. Within the hour, this link makes one, once:\n  {link}\nSo does: opb admin create NAME --email ADDRESS"
             );
         }
+        print(&ready)?;
         if !self.demo {
             bank.wait().await?;
             return Ok(Outcome::Done);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     SubmitRun,
     budget::{asked_limits, output_limit},
-    submit::check,
+    check::check,
 };
 use crate::{
     Result,

@@ -8,9 +8,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, control, find_run,
+    Run, RunShape,
+    check::check_run,
+    control, find_run,
     retry::{reopen, require_ended},
-    submit::{check_run, insert_columns},
+    submit::insert_columns,
 };
 use crate::{Error, FieldError, Result, auth::CurrentUser, models::ModelRequest};
 

@@ -1,6 +1,6 @@
 //! Runs: from the request to the last recorded evaluation.
 //!
-//! In the order of their life: `submit` checks and inserts, `plan` cuts into shards, `owed` chooses whose shard is next,
+//! In the order of their life: `check` knows what a request may ask for, `submit` inserts it, `plan` cuts into shards, `owed` chooses whose shard is next,
 //! `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
 //! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
 //! and resumes, `budget` and `quota` keep it from spending too much, and `cancel` ends it early;
@@ -10,6 +10,7 @@
 mod backlog;
 mod budget;
 mod cancel;
+mod check;
 mod control;
 mod erase;
 mod estimate;

@@ -3,7 +3,7 @@
 use clap::Args;
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Run, SubmitRun, check_quota, submit::check, submit_run};
+use super::{Run, SubmitRun, check::check, check_quota, submit_run};
 use crate::{
     Error, Result,
     auth::{self, CurrentUser},

@@ -1,4 +1,4 @@
-//! Submitting: a request is checked, planned, inserted and enqueued in one transaction.
+//! Submitting: a request that was checked is planned, inserted and enqueued in one transaction.
 //!
 //! It writes shards, never evaluations: the time it takes does not grow with the number of evaluations.
 
@@ -8,20 +8,18 @@ use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ExtendRun, Run, RunShape, ShardRange, budget::check_bounded, find_run, plan};
+use super::{
+    Run, ShardRange,
+    check::{Checked, check},
+    find_run, plan,
+};
 use crate::{
-    Error, FieldError, Result,
+    Error, Result,
     auth::{CurrentUser, Visibility},
-    benchmarks::{BenchmarkVersion, resolve_benchmark},
-    library::{PromptVersion, resolve_version},
-    models::{ModelRequest, find_or_create_model},
+    library::PromptVersion,
+    models::ModelRequest,
     queue,
 };
-
-/// The most prompts, and the most models, of one run.
-const MAX_COLUMNS: usize = 100;
-/// The most evaluations of one run.
-const MAX_EVALUATIONS: i64 = 10_000_000;
 
 /// A request for a run: a benchmark under every prompt on every model, so many times.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -110,262 +108,6 @@ pub async fn submit_run(
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.planned = run.planned, "run submitted");
     Ok(run)
-}
-
-/// A request whose every reference is known.
-pub(super) struct Checked {
-    pub(super) benchmark: BenchmarkVersion,
-    pub(super) prompts: Vec<PromptVersion>,
-    pub(super) model_ids: Vec<Uuid>,
-    pub(super) shape: RunShape,
-}
-
-pub(super) async fn check(
-    tx: &mut PgConnection,
-    owner: &CurrentUser,
-    request: &SubmitRun,
-) -> Result<Checked> {
-    let mut wrong = check_numbers(request);
-    if request.priority > 0 && !owner.is_admin() {
-        let message = "must be at most 0; only administrators can put a run before those of others";
-        wrong.push(FieldError::new("priority", message));
-    }
-    let benchmark = match resolve_benchmark(tx, Some(owner), &request.benchmark).await {
-        Err(Error::NotFound(what)) => {
-            return Err(Error::invalid("benchmark", format!("{what} was not found")));
-        }
-        other => other?,
-    };
-    let items = request
-        .limit
-        .unwrap_or(benchmark.item_count)
-        .min(benchmark.item_count);
-    let known = Vec::new();
-    let prompts = check_prompts(
-        tx,
-        owner,
-        known,
-        &request.prompts,
-        (&benchmark, items),
-        &mut wrong,
-    )
-    .await?;
-    let model_ids = check_models(tx, Vec::new(), &request.models, &mut wrong).await?;
-    if request.budget_microusd.is_some() && model_ids.len() == request.models.len() {
-        check_bounded(tx, &model_ids, &mut wrong).await?;
-    }
-    finish_check(benchmark, prompts, model_ids, items, request.repeats, wrong)
-}
-
-/// Checks what a run becomes by an extension. What the run has comes first, in its order.
-pub(super) async fn check_run(
-    tx: &mut PgConnection,
-    user: &CurrentUser,
-    run_id: Uuid,
-    run: &Run,
-    before: RunShape,
-    request: &ExtendRun,
-) -> Result<Checked> {
-    let mut wrong = Vec::new();
-    let benchmark = resolve_benchmark(tx, Some(user), &run.benchmark).await?;
-    let items = request.limit.unwrap_or(before.items);
-    let items = items.min(benchmark.item_count);
-    let repeats = request.repeats.unwrap_or(before.repeats.into());
-    if !(1..=1000).contains(&repeats) {
-        wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
-    }
-    let mut known = Vec::new();
-    for reference in &run.prompts {
-        let version = resolve_version(tx, Some(user), reference).await?;
-        if let Some(message) = missing_variable(tx, &version, &benchmark, items).await? {
-            wrong.push(FieldError::new("limit", format!("{reference} {message}")));
-        }
-        known.push(version);
-    }
-    let prompts = check_prompts(
-        tx,
-        user,
-        known,
-        &request.prompts,
-        (&benchmark, items),
-        &mut wrong,
-    )
-    .await?;
-    let known = sqlx::query_scalar!(
-        "-- submit::check_run
-        select model_id from run_models where run_id = $1 order by position",
-        run_id
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    let model_ids = check_models(tx, known, &request.models, &mut wrong).await?;
-    if run.budget_microusd.is_some() {
-        let new = model_ids.get(run.models.len()..).unwrap_or_default();
-        check_bounded(tx, new, &mut wrong).await?;
-    }
-    for (path, count) in [("prompts", prompts.len()), ("models", model_ids.len())] {
-        if count > MAX_COLUMNS {
-            let message = format!("the run would have {count}, the most is {MAX_COLUMNS}");
-            wrong.push(FieldError::new(path, message));
-        }
-    }
-    finish_check(benchmark, prompts, model_ids, items, repeats, wrong)
-}
-
-fn finish_check(
-    benchmark: BenchmarkVersion,
-    prompts: Vec<PromptVersion>,
-    model_ids: Vec<Uuid>,
-    items: i32,
-    repeats: i32,
-    wrong: Vec<FieldError>,
-) -> Result<Checked> {
-    if !wrong.is_empty() {
-        return Err(Error::Invalid(wrong));
-    }
-    let measure =
-        |count: usize| i16::try_from(count).map_err(|_| Error::invalid("", "the run is too large"));
-    let shape = RunShape {
-        items,
-        repeats: i16::try_from(repeats).map_err(|_| Error::invalid("repeats", "is too large"))?,
-        prompts: measure(prompts.len())?,
-        models: measure(model_ids.len())?,
-    };
-    if shape.evaluations() > MAX_EVALUATIONS {
-        let message = format!(
-            "the run has {} evaluations, the most is {MAX_EVALUATIONS}",
-            shape.evaluations()
-        );
-        return Err(Error::invalid("", message));
-    }
-    Ok(Checked {
-        benchmark,
-        prompts,
-        model_ids,
-        shape,
-    })
-}
-
-fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {
-    let mut wrong = Vec::new();
-    if !(1..=1000).contains(&request.repeats) {
-        wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
-    }
-    if !(-5..=5).contains(&request.priority) {
-        wrong.push(FieldError::new("priority", "must be between -5 and 5"));
-    }
-    if request.limit.is_some_and(|limit| limit < 1) {
-        wrong.push(FieldError::new("limit", "must be at least 1"));
-    }
-    if request.budget_microusd.is_some_and(|budget| budget < 0) {
-        wrong.push(FieldError::new("budget_microusd", "must be at least 0"));
-    }
-    if request.name.chars().count() > 200 || request.name.contains('\0') {
-        wrong.push(FieldError::new(
-            "name",
-            "must have at most 200 characters and no NUL",
-        ));
-    }
-    for (path, count) in [
-        ("prompts", request.prompts.len()),
-        ("models", request.models.len()),
-    ] {
-        if !(1..=MAX_COLUMNS).contains(&count) {
-            wrong.push(FieldError::new(
-                path,
-                format!("must hold 1 to {MAX_COLUMNS} entries"),
-            ));
-        }
-    }
-    wrong
-}
-
-/// Adds the prompts of these references to those that are known.
-async fn check_prompts(
-    tx: &mut PgConnection,
-    owner: &CurrentUser,
-    mut prompts: Vec<PromptVersion>,
-    references: &[String],
-    (benchmark, items): (&BenchmarkVersion, i32),
-    wrong: &mut Vec<FieldError>,
-) -> Result<Vec<PromptVersion>> {
-    for (index, reference) in references.iter().take(MAX_COLUMNS).enumerate() {
-        let path = format!("prompts[{index}]");
-        let version = match resolve_version(tx, Some(owner), reference).await {
-            Err(Error::NotFound(what)) => {
-                wrong.push(FieldError::new(path, format!("{what} was not found")));
-                continue;
-            }
-            other => other?,
-        };
-        if prompts.iter().any(|other| other.id == version.id) {
-            wrong.push(FieldError::new(
-                path,
-                "names a version that is there already",
-            ));
-            continue;
-        }
-        if let Some(message) = missing_variable(tx, &version, benchmark, items).await? {
-            wrong.push(FieldError::new(path, message));
-        }
-        prompts.push(version);
-    }
-    Ok(prompts)
-}
-
-/// Says which variable of the prompt some item lacks, if any does.
-async fn missing_variable(
-    tx: &mut PgConnection,
-    version: &PromptVersion,
-    benchmark: &BenchmarkVersion,
-    items: i32,
-) -> Result<Option<String>> {
-    let compiled = match version.compile() {
-        Ok(compiled) => compiled,
-        Err(error) => return Ok(Some(error.to_string())),
-    };
-    let variables: Vec<String> = compiled.variables().into_iter().collect();
-    let missing = sqlx::query!(
-        r#"-- submit::missing_variable
-        select variable as "variable!", count(*) as "items!"
-        from items, unnest($2::text[]) as variable
-        where benchmark_version_id = $1 and position < $3 and not vars ? variable
-        group by variable
-        order by variable
-        limit 1"#,
-        benchmark.id,
-        &variables,
-        items
-    )
-    .fetch_optional(tx)
-    .await?;
-    Ok(missing.map(|missing| {
-        format!(
-            "needs the variable `{}`, which {} of {items} items lack",
-            missing.variable, missing.items
-        )
-    }))
-}
-
-/// Adds the ids of these models to those that are known.
-async fn check_models(
-    tx: &mut PgConnection,
-    mut model_ids: Vec<Uuid>,
-    models: &[ModelRequest],
-    wrong: &mut Vec<FieldError>,
-) -> Result<Vec<Uuid>> {
-    for (index, model) in models.iter().take(MAX_COLUMNS).enumerate() {
-        let path = format!("models[{index}]");
-        match find_or_create_model(tx, model, &path).await {
-            Ok(id) if model_ids.contains(&id) => {
-                wrong.push(FieldError::new(path, "names a model that is there already"));
-            }
-            Ok(id) => model_ids.push(id),
-            Err(Error::Invalid(fields)) => wrong.extend(fields),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(model_ids)
 }
 
 /// The run that this idempotency key made before, if any.
