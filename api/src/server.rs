@@ -12,7 +12,8 @@ use hyper_util::{
 };
 use opb_core::{auth, sealing::MasterKey};
 use sqlx::PgPool;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower_http::{add_extension::AddExtension, catch_panic::CatchPanicLayer};
 
@@ -25,6 +26,8 @@ use crate::{
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// How long a client may take over the head of a request, and how long an idle connection is kept.
 const HEAD_TIME: Duration = Duration::from_secs(15);
+/// How long a client may leave an answer unread that does not fit into the buffers on the way.
+const UNREAD_TIME: Duration = Duration::from_secs(30);
 /// How long nothing is accepted after accepting failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -69,7 +72,7 @@ pub async fn serve(
     let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
     ready(address);
-    let connections = accept(&listener, &router, &stop).await;
+    let connections = accept(&listener, &router, settings.max_connections, &stop).await;
     drop(listener);
     if tokio::time::timeout(DRAIN_TIME, connections.shutdown())
         .await
@@ -85,17 +88,23 @@ pub async fn serve(
     Ok(())
 }
 
-/// Accepts connections until `stop` is cancelled; returns those that are open then.
+/// Accepts connections until `stop` is cancelled; returns those that are open then. More than `most` wait until others end.
 /// Not `axum::serve`, which lets a client take for ever over the head of a request.
 async fn accept(
     listener: &TcpListener,
     router: &Router,
+    most: u32,
     stop: &CancellationToken,
 ) -> GracefulShutdown {
     let connections = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+    let places = Arc::new(Semaphore::new(most as usize));
+    let accept = async || {
+        let place = Arc::clone(&places).acquire_owned().await;
+        (place, listener.accept().await)
+    };
+    while let Some((place, accepted)) = stop.run_until_cancelled(accept()).await {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -110,12 +119,15 @@ async fn accept(
             tracing::debug!(%error, "a connection keeps its delay");
         }
         let service = TowerToHyperService::new(AddExtension::new(router.clone(), Peer(peer.ip())));
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(UNREAD_TIME));
+        let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection broke");
             }
+            drop(place);
         });
     }
     connections

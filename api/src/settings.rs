@@ -54,6 +54,9 @@ pub struct ApiSettings {
     /// After so many seconds a request is given up, and a body that is not there after half of them; live events are not counted
     #[arg(long, env = "OPB_REQUEST_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub request_timeout_seconds: u64,
+    /// The most connections that are open at once; others wait until one ends
+    #[arg(long, env = "OPB_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
     /// Web pages of these origins may call the API from a browser, as in `https://bank.example.org`; none without it
     #[arg(
         long,

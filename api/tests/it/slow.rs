@@ -78,3 +78,46 @@ async fn heads_have_to_come_in_time_and_idle_connections_end() {
     assert!(!silent.starts_with("HTTP/1.1 200"), "{silent}");
     assert!(idle.starts_with("HTTP/1.1 200") && took > pause, "{idle}");
 }
+
+#[tokio::test]
+async fn one_connection_too_many_waits_for_another_to_end() {
+    let server = Server::start_with(|settings| settings.max_connections = 2).await;
+    let address = server.address.strip_prefix("http://").unwrap();
+    let ask = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nhost: bank\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        stream
+    };
+    let answered = async |stream: &mut TcpStream| {
+        let mut begin = [0; 15];
+        stream.read_exact(&mut begin).await.unwrap();
+        begin == *b"HTTP/1.1 200 OK"
+    };
+    let (mut first, mut second) = (ask().await, ask().await);
+    assert!(answered(&mut first).await && answered(&mut second).await);
+    let mut third = ask().await;
+    let waited = timeout(Duration::from_secs(1), answered(&mut third)).await;
+    assert!(waited.is_err(), "there is no place for a third");
+    drop(first);
+    let freed = timeout(Duration::from_secs(5), answered(&mut third)).await;
+    assert_eq!(freed, Ok(true), "the place of the first is free");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_cut() {
+    let server = Server::start_with(|settings| settings.max_connections = 1).await;
+    let address = server.address.strip_prefix("http://").unwrap();
+    // Requests without end, and no answer read: the server is stuck in writing, soon.
+    let deaf = TcpStream::connect(address).await.unwrap();
+    let (unread, mut write) = deaf.into_split();
+    let asking = async {
+        let request = b"GET /api/openapi.json HTTP/1.1\r\nhost: bank\r\n\r\n";
+        while write.write_all(request).await.is_ok() {}
+    };
+    let cut = timeout(Duration::from_secs(90), asking).await;
+    assert!(cut.is_ok(), "the connection is cut");
+    drop(unread);
+    let page = server.get("/healthz", "").await;
+    assert_eq!(page.status, 200, "and its place is free");
+}
