@@ -96,6 +96,7 @@ pub fn request(models: serde_json::Value, repeats: i32) -> SubmitRun {
         limit: None,
         budget_microusd: None,
         priority: 0,
+        cache: true,
         seed: 7,
         name: String::new(),
         visibility: Visibility::Public,

@@ -8,7 +8,8 @@ use std::{
 use opb_core::{
     benchmarks::StoredItem,
     metrics::{METRICS, ModelLabels},
-    runs::{EvaluationKey, NewEvaluation, ScoredLine},
+    models::Price,
+    runs::{Answer, EvaluationKey, NewEvaluation, ScoredLine},
     scorers::{Outcome, ScoreInput, combine},
     template::CompiledPrompt,
 };
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Worker,
+    answers::Known,
     call::{Calls, call},
     governor::CallSize,
     prepared::{PreparedModel, PreparedRun, Scorers},
@@ -76,13 +78,25 @@ pub(crate) async fn evaluate(
     run: Arc<PreparedRun>,
     item: Arc<PreparedItem>,
     key: EvaluationKey,
+    known: Known,
     halt: CancellationToken,
 ) -> Evaluated {
     let Some((prompt, model)) = run.column(key) else {
         return unasked(key, "internal", "the run has no such column");
     };
-    let evaluated = ask(&worker, &run, &item, model, prompt, key, &halt).await;
-    if let Some(evaluation) = &evaluated.evaluation {
+    let mut evaluated = match known.answer {
+        Some(answer) => taken(&run, &item, key, answer),
+        None if run.work.answers_of.is_some() => unasked(
+            key,
+            "unanswered",
+            "the run that is scored again has no answer to this",
+        ),
+        None => ask(&worker, &run, &item, model, prompt, key, &halt).await,
+    };
+    if let Some(evaluation) = &mut evaluated.evaluation {
+        if !evaluation.cached {
+            evaluation.answer_key = known.key;
+        }
         count(evaluation, &model.labels);
     }
     evaluated
@@ -141,8 +155,9 @@ async fn ask(
     let evaluation = match result {
         Err(error) => failed(key, error.kind.name(), &error.message, attempts),
         Ok(completion) => {
+            let answer = answer(completion, model.price);
             let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
-            score(key, item, scorers, model, completion, attempts)
+            score(key, item, scorers, answer, attempts)
         }
     };
     Evaluated {
@@ -151,25 +166,52 @@ async fn ask(
     }
 }
 
-fn score(
-    key: EvaluationKey,
-    item: &PreparedItem,
-    scorers: &Scorers,
-    model: &PreparedModel,
-    completion: Completion,
-    attempts: i16,
-) -> NewEvaluation {
-    let cost = model
-        .price
-        .and_then(|price| completion.cost_microusd(price));
+/// What is kept of a completion.
+fn answer(completion: Completion, price: Option<Price>) -> Answer {
+    let cost_microusd = price.and_then(|price| completion.cost_microusd(price));
     // Neither Postgres nor a person can do anything with NUL characters, and a model may say them.
     let output = if completion.text.contains('\0') {
         completion.text.replace('\0', "\u{fffd}")
     } else {
         completion.text
     };
+    Answer {
+        output,
+        finish_reason: completion
+            .finish_reason
+            .map(|reason| reason.replace('\0', "")),
+        latency_ms: Some(milliseconds(completion.latency)),
+        first_token_ms: completion.first_token_after.map(milliseconds),
+        input_tokens: completion.input_tokens,
+        cached_input_tokens: completion.cached_input_tokens,
+        output_tokens: completion.output_tokens,
+        reasoning_tokens: completion.reasoning_tokens,
+        cost_microusd,
+    }
+}
+
+/// Scores an answer that was there already: no call, nothing spent.
+fn taken(run: &PreparedRun, item: &PreparedItem, key: EvaluationKey, answer: Answer) -> Evaluated {
+    let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
+    let evaluation = score(key, item, scorers, answer, 0);
+    Evaluated {
+        evaluation: Some(NewEvaluation {
+            cached: true,
+            ..evaluation
+        }),
+        unaccounted: false,
+    }
+}
+
+fn score(
+    key: EvaluationKey,
+    item: &PreparedItem,
+    scorers: &Scorers,
+    answer: Answer,
+    attempts: i16,
+) -> NewEvaluation {
     let input = ScoreInput {
-        output: &output,
+        output: &answer.output,
         expected: item.expected.as_ref(),
         vars: &item.vars,
     };
@@ -204,18 +246,18 @@ fn score(
         scores: lines.collect(),
         error_kind: combined.error.as_ref().map(|_| "scorer".to_owned()),
         error: combined.error,
-        finish_reason: completion
-            .finish_reason
-            .map(|reason| reason.replace('\0', "")),
         attempts,
-        latency_ms: Some(milliseconds(completion.latency)),
-        first_token_ms: completion.first_token_after.map(milliseconds),
-        input_tokens: completion.input_tokens,
-        cached_input_tokens: completion.cached_input_tokens,
-        output_tokens: completion.output_tokens,
-        reasoning_tokens: completion.reasoning_tokens,
-        cost_microusd: cost,
-        output: Some(output),
+        finish_reason: answer.finish_reason,
+        latency_ms: answer.latency_ms,
+        first_token_ms: answer.first_token_ms,
+        input_tokens: answer.input_tokens,
+        cached_input_tokens: answer.cached_input_tokens,
+        output_tokens: answer.output_tokens,
+        reasoning_tokens: answer.reasoning_tokens,
+        cost_microusd: answer.cost_microusd,
+        output: Some(answer.output),
+        cached: false,
+        answer_key: None,
     }
 }
 
@@ -268,6 +310,9 @@ fn count(evaluation: &NewEvaluation, labels: &ModelLabels) {
         .evaluations
         .with_label_values(&[state, provider, model])
         .inc();
+    if evaluation.cached {
+        return; // Its tokens and its cost were counted when it was called for.
+    }
     for (kind, count) in [
         ("input", evaluation.input_tokens),
         ("output", evaluation.output_tokens),

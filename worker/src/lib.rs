@@ -4,6 +4,7 @@
 //! `evaluate` renders, calls and scores one evaluation, `call` retries (nobody else does), `governor` bounds how many
 //! calls run at once and whose is next, `limits` keeps what administrators declare, `providers` speak to the models. No connection to Postgres is held while a model is called.
 
+mod answers;
 mod call;
 mod evaluate;
 mod governor;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     Worker,
+    answers::AnswerKeys,
     governor::{Caller, Governor},
     limits,
     providers::{self, Provider},
@@ -50,6 +51,8 @@ pub(crate) struct PreparedModel {
     pub(crate) output_limit: Option<i64>,
     /// How long the parameters are that are sent along: some of them are paid for, such as tools and schemas.
     pub(crate) parameters_bytes: usize,
+    /// What all keys of its answers begin with; none when its answers are not kept.
+    pub(crate) answer_keys: Option<AnswerKeys>,
 }
 
 impl PreparedRun {
@@ -135,6 +138,7 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
             price: model.price,
             output_limit: model.output_limit,
             parameters_bytes: paid_bytes(&model.parameters),
+            answer_keys: AnswerKeys::new(&work, model),
             labels: METRICS.model(&model.provider.name, &model.name),
         }
     });

@@ -61,7 +61,12 @@ impl Purse {
     pub(crate) fn note(&mut self, bound_microusd: i64, evaluated: &mut Evaluated) {
         match &mut evaluated.evaluation {
             Some(evaluation) => {
-                let cost = cut(evaluation, bound_microusd);
+                // What was there already is not paid for, whatever it cost then.
+                let cost = if evaluation.cached {
+                    0
+                } else {
+                    cut(evaluation, bound_microusd)
+                };
                 self.recordable += bound_microusd;
                 if evaluated.unaccounted {
                     self.unaccounted += bound_microusd - cost;

@@ -13,6 +13,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     Worker,
+    answers::{Known, look_up},
     evaluate::{Evaluated, PreparedItem, evaluate},
     leases::LeaseGuard,
     prepared::{PreparedRun, prepare},
@@ -86,6 +87,7 @@ pub(crate) async fn execute(worker: Arc<Worker>) -> anyhow::Result<()> {
 struct Open {
     key: EvaluationKey,
     item: Arc<PreparedItem>,
+    known: Known,
     /// The most that its call can cost; zero in a run without a budget.
     bound_microusd: i64,
 }
@@ -136,11 +138,12 @@ async fn evaluate_all(
     for Open {
         key,
         item,
+        known,
         bound_microusd,
     } in open
     {
         let halt = guard.halt.clone();
-        let evaluation = evaluate(Arc::clone(worker), Arc::clone(run), item, key, halt);
+        let evaluation = evaluate(Arc::clone(worker), Arc::clone(run), item, key, known, halt);
         running.spawn(async move { (bound_microusd, evaluation.await) });
     }
     let mut due: Option<Instant> = None;
@@ -208,19 +211,26 @@ async fn load(worker: &Worker, run: &PreparedRun, lease: &ShardLease) -> anyhow:
         by_position.insert(item.position, Arc::new(PreparedItem::new(item)?));
     }
     let left = run.work.keys(lease).filter(|key| !recorded.contains(key));
-    left.map(|key| match by_position.get(&key.item) {
-        Some(item) => Ok(Open {
-            key,
-            item: Arc::clone(item),
-            bound_microusd: if run.work.budgeted {
-                bound_microusd(run, item, key)
+    let left = left.map(|key| match by_position.get(&key.item) {
+        Some(item) => Ok((key, Arc::clone(item))),
+        None => anyhow::bail!("the item at position {} is missing", key.item),
+    });
+    let left = left.collect::<anyhow::Result<Vec<_>>>()?;
+    let known = look_up(worker, run, lease, &left).await?;
+    let open = left
+        .into_iter()
+        .zip(known)
+        .map(|((key, item), known)| Open {
+            bound_microusd: if run.work.budgeted && known.answer.is_none() {
+                bound_microusd(run, &item, key)
             } else {
                 0
             },
-        }),
-        None => anyhow::bail!("the item at position {} is missing", key.item),
-    })
-    .collect()
+            key,
+            item,
+            known,
+        });
+    Ok(open.collect())
 }
 
 /// Records a batch and empties it. Tries again while the database is away. False when the lease was lost.
@@ -265,6 +275,7 @@ async fn drop_results(worker: &Worker, lease: &ShardLease, batch: &[NewEvaluatio
     METRICS.fenced_results.inc_by(batch.len() as u64);
     let spend: i64 = batch
         .iter()
+        .filter(|evaluation| !evaluation.cached)
         .filter_map(|evaluation| evaluation.cost_microusd)
         .sum();
     if spend == 0 {

@@ -3,7 +3,7 @@
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
     Error,
-    runs::{self, ExtendRun, Run, UpdateRun},
+    runs::{self, ExtendRun, RescoreRun, Run, UpdateRun},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -19,6 +19,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(resume_run))
         .routes(routes!(retry_run))
         .routes(routes!(extend_run))
+        .routes(routes!(rescore_run))
         .routes(routes!(update_quota))
 }
 
@@ -145,6 +146,31 @@ async fn extend_run(
     let run = runs::extend_run(&mut tx, &user, run, &body).await?;
     runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
     tx.commit().await.map_err(Error::Database)?;
+    Ok((StatusCode::ACCEPTED, Answer(run)))
+}
+
+/// Scores the answers of an ended run by another benchmark version: a new run, which calls no model and spends nothing.
+/// Items are the same when their own ids and their variables are; one without an answer is recorded as an error.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{run}/rescore",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    request_body = RescoreRun,
+    security(("bearer" = [])),
+    responses(
+        (status = 202, description = "The new run", body = Run),
+        (status = 409, description = "The run has not ended, or was cancelled", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn rescore_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+    Json(body): Json<RescoreRun>,
+) -> Result<(StatusCode, Answer<Run>)> {
+    let mut conn = state.conn().await?;
+    let run = runs::rescore_run(&mut conn, &user, run, &body).await?;
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
 

@@ -1,8 +1,8 @@
-//! `opb cancel`, `opb pause`, `opb resume`, `opb retry` and `opb extend`: tell a run to end, to wait, to go on, to make
-//! anew what failed, or to grow.
+//! `opb cancel`, `opb pause`, `opb resume`, `opb retry`, `opb extend` and `opb rescore`: tell a run to end, to wait, to go
+//! on, to make anew what failed, to grow, or to be scored by other scorers.
 
 use clap::Args;
-use opb_core::runs::{ExtendRun, Run, UpdateRun};
+use opb_core::runs::{ExtendRun, RescoreRun, Run, UpdateRun};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -75,6 +75,30 @@ impl ExtendCommand {
             repeats: self.repeats,
         };
         self.control.tell("extend", &body, json).await
+    }
+}
+
+/// Score the answers of a run that has ended by another benchmark version, without calling a model
+#[derive(Debug, Args)]
+pub struct RescoreCommand {
+    #[command(flatten)]
+    control: ControlRun,
+    /// The benchmark version with the scorers; without a number, the newest
+    #[arg(long, value_name = "SLUG[@NUMBER]")]
+    benchmark: String,
+    /// A name to recognise the new run by
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    name: String,
+}
+
+impl RescoreCommand {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let body = RescoreRun {
+            benchmark: self.benchmark,
+            name: self.name,
+            visibility: None,
+        };
+        self.control.tell("rescore", &body, json).await
     }
 }
 

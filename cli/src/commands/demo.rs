@@ -133,6 +133,7 @@ fn request() -> anyhow::Result<SubmitRun> {
         limit: None,
         budget_microusd: None,
         priority: 0,
+        cache: true,
         seed: 1,
         name: "demonstration".to_owned(),
         visibility: opb_core::auth::Visibility::Public,

@@ -58,6 +58,7 @@ enum Command {
     /// Make the evaluations of a run that ended in an error anew
     Retry(control::ControlRun),
     Extend(control::ExtendCommand),
+    Rescore(control::RescoreCommand),
     Schedules(Box<schedules::SchedulesCommand>),
     Import(import::Import),
     Prompts(prompts::PromptsCommand),
@@ -90,6 +91,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Resume(command) => alone(command.execute(json)),
         Command::Retry(command) => alone(command.execute("retry", json)),
         Command::Extend(command) => alone(command.execute(json)),
+        Command::Rescore(command) => alone(command.execute(json)),
         Command::Schedules(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
         Command::Prompts(command) => alone(command.execute(json)),

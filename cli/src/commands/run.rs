@@ -75,6 +75,9 @@ pub struct RequestOptions {
     /// -5 to 5: each step doubles the run's share of the workers; more than 0 is for administrators
     #[arg(long, env = "OPB_PRIORITY", value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-5..=5))]
     priority: i16,
+    /// Ask anew, whatever was answered before, and keep no answer for later
+    #[arg(long, env = "OPB_NO_CACHE")]
+    no_cache: bool,
     /// Makes simulated answers, and those of models that take a seed, repeatable
     #[arg(
         long,
@@ -150,6 +153,7 @@ impl RequestOptions {
             limit: self.limit,
             budget_microusd: self.budget,
             priority: self.priority,
+            cache: !self.no_cache,
             seed: self.seed,
             name: self.name.clone(),
             visibility: Visibility::Public,

@@ -80,6 +80,8 @@ pub struct Metrics {
     pub scorer_duration: HistogramVec,
     /// Results that were dropped because their lease was lost.
     pub fenced_results: IntCounter,
+    /// Answers looked up instead of asked for, by outcome (`hit` or `miss`).
+    pub cache_lookups: IntCounterVec,
     /// Model calls by provider and outcome (`ok` or the kind of error).
     pub calls: IntCounterVec,
     /// Calls that are made again, by provider and kind of the failure.
@@ -184,6 +186,11 @@ impl Metrics {
                 "opb_fenced_results_total",
                 "Results dropped because their lease was lost",
             )?)?,
+            cache_lookups: new.counters(
+                "opb_cache_lookups_total",
+                "Answers looked up in the cache",
+                &["outcome"],
+            )?,
             calls: new.counters(
                 "opb_model_calls_total",
                 "Model calls",

@@ -15,7 +15,7 @@ use crate::{
 /// The most prompts, and the most models, of one run.
 const MAX_COLUMNS: usize = 100;
 /// The most evaluations of one run.
-const MAX_EVALUATIONS: i64 = 10_000_000;
+pub(super) const MAX_EVALUATIONS: i64 = 10_000_000;
 
 /// A request whose every reference is known.
 pub(super) struct Checked {

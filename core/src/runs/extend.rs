@@ -45,6 +45,7 @@ pub async fn extend_run(
 ) -> Result<Run> {
     let mut tx = conn.begin().await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
+    refuse_rescored(&mut tx, run_id).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     let before = shape(&mut tx, run_id).await?;
     let mut wrong = Vec::new();
@@ -96,7 +97,8 @@ pub async fn extend_run(
     Ok(run)
 }
 
-async fn shape(tx: &mut PgConnection, run_id: Uuid) -> Result<RunShape> {
+/// The measures that a run has.
+pub(super) async fn shape(tx: &mut PgConnection, run_id: Uuid) -> Result<RunShape> {
     let row = sqlx::query!(
         r#"-- extend::shape
         select item_count, repeats,
@@ -113,6 +115,23 @@ async fn shape(tx: &mut PgConnection, run_id: Uuid) -> Result<RunShape> {
         prompts: row.prompts,
         models: row.models,
     })
+}
+
+/// Refuses a run that scores the answers of another: nobody answers what it would grow by.
+async fn refuse_rescored(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    let source = sqlx::query_scalar!(
+        "-- extend::refuse_rescored
+        select answers_of from runs where id = $1",
+        run_id
+    )
+    .fetch_one(tx)
+    .await?;
+    match source {
+        None => Ok(()),
+        Some(source) => Err(Error::Conflict(format!(
+            "the run scores the answers of the run {source}; extend that one, and score it again"
+        ))),
+    }
 }
 
 fn usize_of(count: i16) -> usize {

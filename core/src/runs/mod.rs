@@ -4,9 +4,11 @@
 //! `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
 //! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
 //! and resumes, `budget` and `quota` keep it from spending too much, and `cancel` ends it early;
-//! afterwards, `retry` makes its failed evaluations anew, and `extend` lets it grow.
+//! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
+//! `rescore` scores its answers by other scorers. `answers` finds what need not be asked again.
 //! Before all of it, `estimate` says what it will need.
 
+mod answers;
 mod backlog;
 mod budget;
 mod cancel;
@@ -23,6 +25,7 @@ mod plan;
 mod quota;
 mod read;
 mod record;
+mod rescore;
 mod retry;
 mod rules;
 mod submit;
@@ -32,6 +35,7 @@ mod work;
 /// The channel on which Postgres tells that a run moved; the payload is the run's id.
 pub const DOORBELL: &str = "opb_runs";
 
+pub use answers::{Answer, AnswerKey, answers_of, kept_answers};
 pub use backlog::{Backlog, read_backlog};
 pub use budget::{
     ANTHROPIC_MAX_TOKENS, Reserved, Settlement, UpdateRun, cost_bound_microusd, output_limit,
@@ -50,6 +54,7 @@ pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
 pub use quota::{check_quota, set_quota};
 pub use read::{Evaluation, Run, RunState, find_run, list_evaluations, list_runs};
 pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record};
+pub use rescore::{RescoreRun, rescore_run};
 pub use retry::retry_run;
 pub use rules::{RunRules, check_request, submit_under_rules};
 pub use submit::{SubmitRun, submit_run};

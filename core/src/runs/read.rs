@@ -57,6 +57,10 @@ pub struct Run {
     pub prompts: Vec<String>,
     /// `provider:name` of each model, by position.
     pub models: Vec<String>,
+    /// May answers of earlier runs of its owner be taken, and its own be kept for later ones?
+    pub cache: bool,
+    /// The run whose answers it scores, without calling a model; null for a run that asks.
+    pub answers_of: Option<Uuid>,
     /// True when some of its answers are simulated, or mere echoes.
     pub simulated: bool,
     /// Where it stands.
@@ -150,6 +154,9 @@ pub struct Evaluation {
     pub reasoning_tokens: Option<i32>,
     /// Micro-dollars; absent when the price is unknown.
     pub cost_microusd: Option<i64>,
+    /// True when the answer was there already: latency and cost are those of the call that was made for it, and nothing
+    /// was spent.
+    pub cached: bool,
     /// When it was recorded.
     pub recorded_at: DateTime<Utc>,
 }
@@ -209,7 +216,7 @@ async fn select_runs(
                       join models on models.id = model_id
                       join providers on providers.id = provider_id
                       where run_id = runs.id and providers.kind in ('simulated', 'echo')) as "simulated!",
-               runs.state as "state: RunState", state_reason,
+               runs.cache, runs.answers_of, runs.state as "state: RunState", state_reason,
                case when waiting_until > now() and runs.state in ('queued', 'running') then waiting_reason end as waiting_reason,
                priority, runs.visibility as "visibility: Visibility",
                repeats, seed, planned, recorded, passed, errors, retries, cost_microusd, spend_microusd,
@@ -256,7 +263,7 @@ pub async fn list_evaluations(
         select item_position, items.key as item, repeat, prompt_position, model_position, score, evaluations.passed,
                scores as "scores: Json<Vec<ScoredLine>>", output, finish_reason, error_kind, error, attempts,
                latency_ms, first_token_ms, evaluations.input_tokens, cached_input_tokens,
-               evaluations.output_tokens, reasoning_tokens, evaluations.cost_microusd, recorded_at
+               evaluations.output_tokens, reasoning_tokens, evaluations.cost_microusd, cached, recorded_at
         from evaluations
         join runs on runs.id = run_id
         join items on items.benchmark_version_id = runs.benchmark_version_id and items.position = item_position

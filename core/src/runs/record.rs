@@ -8,7 +8,9 @@ use sqlx::{Connection as _, PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{EvaluationKey, Settlement, ShardLease, budget::settle, control::tell};
+use super::{
+    AnswerKey, EvaluationKey, Settlement, ShardLease, answers, budget::settle, control::tell,
+};
 use crate::Result;
 
 /// A result to record.
@@ -46,6 +48,10 @@ pub struct NewEvaluation {
     pub reasoning_tokens: Option<i32>,
     /// Micro-dollars, when the price is known.
     pub cost_microusd: Option<i64>,
+    /// True when the answer was there already: its cost is told, and not spent again.
+    pub cached: bool,
+    /// Under which key the answer is kept for later; none when it is not.
+    pub answer_key: Option<AnswerKey>,
 }
 
 /// What one scorer said.
@@ -102,6 +108,7 @@ pub async fn record(
     // Before the cost is counted as spent: at no moment are both counted.
     settle(&mut tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
     let kept = insert(&mut tx, lease.run_id, batch).await?;
+    answers::keep(&mut tx, lease.run_id, batch).await?;
     tx.commit().await?;
     Ok(Recorded::Kept(kept))
 }
@@ -137,19 +144,19 @@ pub(super) async fn insert(
         with inserted as (
             insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,
                 score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens)
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached)
             select $1, item, repeat, prompt, model,
                 case when error_kind is null then 'scored' else 'error' end::evaluation_state,
                 score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached
             from unnest($2::int[], $3::smallint[], $4::smallint[], $5::smallint[], $6::real[], $7::bool[], $8::jsonb[],
                 $9::text[], $10::text[], $11::text[], $12::text[], $13::smallint[],
-                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[], $19::int[], $20::int[])
+                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[], $19::int[], $20::int[], $21::bool[])
                 as result (item, repeat, prompt, model, score, passed, scores, output, finish_reason, error_kind, error,
                     attempts, latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens,
-                    reasoning_tokens)
+                    reasoning_tokens, cached)
             on conflict do nothing
-            returning passed, error_kind, attempts, input_tokens, output_tokens, cost_microusd
+            returning passed, error_kind, attempts, input_tokens, output_tokens, cost_microusd, cached
         ), total as (
             select count(*) as kept,
                 count(*) filter (where passed) as passed,
@@ -157,7 +164,8 @@ pub(super) async fn insert(
                 coalesce(sum(attempts - 1) filter (where attempts > 1), 0) as retries,
                 coalesce(sum(input_tokens), 0) as input_tokens,
                 coalesce(sum(output_tokens), 0) as output_tokens,
-                coalesce(sum(cost_microusd), 0)::bigint as cost
+                coalesce(sum(cost_microusd), 0)::bigint as cost,
+                coalesce(sum(cost_microusd) filter (where not cached), 0)::bigint as spend
             from inserted
         ), moved as (
             update runs
@@ -165,7 +173,7 @@ pub(super) async fn insert(
                 retries = runs.retries + total.retries,
                 input_tokens = runs.input_tokens + total.input_tokens,
                 output_tokens = runs.output_tokens + total.output_tokens,
-                cost_microusd = cost_microusd + total.cost, spend_microusd = spend_microusd + total.cost,
+                cost_microusd = cost_microusd + total.cost, spend_microusd = spend_microusd + total.spend,
                 state = case when state = 'queued' then 'running' else state end,
                 started_at = coalesce(started_at, now())
             from total
@@ -191,7 +199,8 @@ pub(super) async fn insert(
         &columns.output_tokens as _,
         &columns.costs as _,
         &columns.cached_input_tokens as _,
-        &columns.reasoning_tokens as _
+        &columns.reasoning_tokens as _,
+        &columns.cached
     )
     .fetch_one(&mut *tx)
     .await?;
@@ -221,6 +230,7 @@ struct Columns<'a> {
     costs: Vec<Option<i64>>,
     cached_input_tokens: Vec<Option<i32>>,
     reasoning_tokens: Vec<Option<i32>>,
+    cached: Vec<bool>,
 }
 
 impl<'a> Columns<'a> {
@@ -256,6 +266,7 @@ impl<'a> Columns<'a> {
                 .cached_input_tokens
                 .push(evaluation.cached_input_tokens);
             columns.reasoning_tokens.push(evaluation.reasoning_tokens);
+            columns.cached.push(evaluation.cached);
         }
         columns
     }

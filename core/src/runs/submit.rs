@@ -47,6 +47,11 @@ pub struct SubmitRun {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schema(minimum = -5, maximum = 5)]
     pub priority: i16,
+    /// May answers of earlier runs of yours be taken instead of asking again, and those of this run be kept? True, when
+    /// absent. An answer is the same when model, parameters, messages, seed and repeat are. Latency and cost of a taken
+    /// answer are those of the call that was made for it, and nothing is spent.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub cache: bool,
     /// Makes simulated answers, and those of models that take a seed, repeatable.
     #[serde(default)]
     pub seed: i64,
@@ -153,8 +158,8 @@ async fn insert_run(
     sqlx::query!(
         "-- submit::insert_run
         insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
-                          planned, shards_open, idempotency_key, request_hash, budget_microusd, priority)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                          planned, shards_open, idempotency_key, request_hash, budget_microusd, priority, cache)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         run_id,
         owner.id,
         request.name,
@@ -168,7 +173,8 @@ async fn insert_run(
         idempotency_key,
         idempotency_key.map(|_| request_hash),
         request.budget_microusd,
-        request.priority
+        request.priority,
+        request.cache
     )
     .execute(tx)
     .await?;
@@ -248,6 +254,18 @@ fn hash(request: &SubmitRun) -> Result<Vec<u8>> {
 )]
 fn is_zero(number: &i16) -> bool {
     *number == 0
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_yes(answer: &bool) -> bool {
+    *answer
 }
 
 fn one() -> i32 {

@@ -25,6 +25,10 @@ pub struct RunWork {
     pub owner_id: i64,
     /// Each step doubles its share of the calls.
     pub priority: i16,
+    /// May answers of earlier runs of its owner be taken, and its own be kept?
+    pub cache: bool,
+    /// The run whose answers are scored again; no model is called then.
+    pub answers_of: Option<Uuid>,
     /// True when its calls are counted against a budget.
     pub budgeted: bool,
     /// The run's measures.
@@ -90,6 +94,7 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     let run = sqlx::query!(
         r#"-- work::load_work
         select runs.state as "state: RunState", runs.owner_id, runs.priority, runs.seed, runs.repeats, runs.item_count, runs.benchmark_version_id,
+               runs.cache, runs.answers_of,
                runs.budget_microusd is not null as "budgeted!", benchmark_versions.scorers as "scorers: Json<Vec<ScorerSpec>>"
         from runs join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
         where runs.id = $1"#,
@@ -117,6 +122,8 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
         active: matches!(run.state, RunState::Queued | RunState::Running),
         owner_id: run.owner_id,
         priority: run.priority,
+        cache: run.cache,
+        answers_of: run.answers_of,
         budgeted: run.budgeted,
         shape: RunShape {
             items: run.item_count,
@@ -165,7 +172,8 @@ impl RunWork {
         .await
     }
 
-    fn item_range(&self, lease: &ShardLease) -> (i32, i32) {
+    /// The positions of the first and the last item of a shard.
+    pub(super) fn item_range(&self, lease: &ShardLease) -> (i32, i32) {
         let last = lease.range.first_ordinal + i64::from(lease.range.size) - 1;
         (
             self.shape.key(lease.range.first_ordinal).item,

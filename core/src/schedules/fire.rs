@@ -174,6 +174,8 @@ async fn settle_tick(
 async fn submit(tx: &mut PgConnection, due: &Due, rules: &RunRules) -> Result<Uuid> {
     let owner: CurrentUser = acting(due.owner_id, &due.owner);
     let mut request = due.request.0.clone();
+    // It is there to measure anew.
+    request.cache = false;
     if request.name.is_empty() {
         request.name.clone_from(&due.name);
     }

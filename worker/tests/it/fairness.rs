@@ -37,7 +37,7 @@ async fn submit(
 }
 
 /// Somebody else.
-async fn another(conn: &mut PgConnection) -> CurrentUser {
+pub async fn another(conn: &mut PgConnection) -> CurrentUser {
     let id = sqlx::query_scalar(
         "insert into users (username, email, password_hash) values ('other', 'other@example.org', 'none') returning id",
     )

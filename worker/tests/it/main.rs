@@ -1,5 +1,6 @@
 //! Workers on a real Postgres: whatever happens to them, every evaluation is recorded exactly once.
 
+mod answers;
 mod budgets;
 mod fairness;
 mod harness;

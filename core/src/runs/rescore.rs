@@ -1,0 +1,128 @@
+//! Scoring again: the answers of an ended run under the scorers of another benchmark version, without calling a model.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Run, RunShape, ShardRange, check::MAX_EVALUATIONS, extend::shape, find_run, plan,
+    retry::require_ended, submit::insert_shards,
+};
+use crate::{
+    Error, Result,
+    auth::{CurrentUser, Visibility},
+    benchmarks::resolve_benchmark,
+};
+
+/// What the answers of a run are scored by.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RescoreRun {
+    /// `slug` or `slug@number` of the benchmark version with the scorers; without a number, the newest. Its items are
+    /// found in the run by their own id and their variables.
+    pub benchmark: String,
+    /// A name to recognise the new run by.
+    #[serde(default)]
+    pub name: String,
+    /// Who may see the new run; as the old one, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+}
+
+/// Submits a run that scores the answers of an ended one. It calls no model and spends nothing; an item without an
+/// answer is recorded as an error.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Conflict`] when the run has not ended or was cancelled, [`Error::Invalid`] when the
+/// benchmark is not known, shares no item with the run, or the name is wrong.
+pub async fn rescore_run(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    request: &RescoreRun,
+) -> Result<Run> {
+    if request.name.chars().count() > 200 || request.name.contains('\0') {
+        let message = "must have at most 200 characters and no NUL";
+        return Err(Error::invalid("name", message));
+    }
+    let mut tx = conn.begin().await?;
+    let source = find_run(&mut tx, Some(user), run_id).await?;
+    require_ended(source.state)?;
+    let visibility = request.visibility.unwrap_or(source.visibility);
+    if source.owner != user.username
+        && ![source.visibility, Visibility::Private].contains(&visibility)
+    {
+        let message = "must be that of the run, or `private`: the answers are somebody else's";
+        return Err(Error::invalid("visibility", message));
+    }
+    let benchmark = match resolve_benchmark(&mut tx, Some(user), &request.benchmark).await {
+        Err(Error::NotFound(what)) => {
+            return Err(Error::invalid("benchmark", format!("{what} was not found")));
+        }
+        other => other?,
+    };
+    let shape = RunShape {
+        items: benchmark.item_count,
+        ..shape(&mut tx, run_id).await?
+    };
+    let planned = shape.evaluations();
+    if planned > MAX_EVALUATIONS {
+        let message = format!("makes {planned} evaluations, the most is {MAX_EVALUATIONS}");
+        return Err(Error::invalid("benchmark", message));
+    }
+    let ranges: Vec<ShardRange> = plan::shards(planned).collect();
+    let new_id = Uuid::now_v7();
+    let inserted = sqlx::query!(
+        "-- rescore::rescore_run
+        insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
+                          planned, shards_open, cache, answers_of)
+        select $1, $2, $3, $4, seed, repeats, $5, $6, $7, $8, false, coalesce(answers_of, id)
+        from runs
+        where id = $9
+          and exists (select from items as asked
+                      join items as answered on answered.key = asked.key and answered.vars = asked.vars
+                      where asked.benchmark_version_id = $4 and answered.benchmark_version_id = runs.benchmark_version_id)",
+        new_id,
+        user.id,
+        request.name,
+        benchmark.id,
+        shape.items,
+        visibility as Visibility,
+        planned,
+        i32::try_from(ranges.len()).unwrap_or(i32::MAX),
+        run_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    if inserted.rows_affected() == 0 {
+        let message = format!(
+            "has no item of {}: items are the same when their ids and variables are",
+            source.benchmark
+        );
+        return Err(Error::invalid("benchmark", message));
+    }
+    sqlx::query!(
+        "-- rescore::rescore_run
+        insert into run_prompts (run_id, position, prompt_version_id)
+        select $1, position, prompt_version_id from run_prompts where run_id = $2",
+        new_id,
+        run_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "-- rescore::rescore_run
+        insert into run_models (run_id, position, model_id)
+        select $1, position, model_id from run_models where run_id = $2",
+        new_id,
+        run_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    insert_shards(&mut tx, new_id, &ranges).await?;
+    let run = find_run(&mut tx, Some(user), new_id).await?;
+    tx.commit().await?;
+    tracing::info!(run.id = %new_id, run.answers_of = %run_id, run.planned = planned, "answers are scored again");
+    Ok(run)
+}

@@ -1,0 +1,234 @@
+//! Answers that are there already are taken, and paid for once: by the cache, and by scoring a run again.
+
+use std::time::Duration;
+
+use opb_core::{
+    auth::CurrentUser,
+    benchmarks::publish_benchmark,
+    runs::{
+        Evaluation, ExtendRun, RescoreRun, Run, RunState, SubmitRun, extend_run, list_evaluations,
+        rescore_run, retry_run, submit_run,
+    },
+};
+use opb_testing::{TestDatabase, fixtures};
+use serde_json::json;
+
+use crate::{
+    fairness::another,
+    harness::{RunningWorker, wait_for},
+    runs::assert_counted_once,
+    stand_in,
+};
+
+const ALLOWED: [&str; 2] = ["--allow-outbound", "127.0.0.1"];
+
+fn request() -> SubmitRun {
+    let models = json!([{"model": "counted:any", "parameters": {"stream": false}}]);
+    fixtures::request(models, 2)
+}
+
+async fn ended(db: &TestDatabase, owner: &CurrentUser, run: &Run) -> Run {
+    let run = wait_for(db, owner, run.id, |run| run.state.has_ended()).await;
+    assert_counted_once(db, &run).await;
+    assert_eq!(run.state, RunState::Completed, "{run:#?}");
+    run
+}
+
+async fn evaluations(db: &TestDatabase, run: &Run) -> Vec<Evaluation> {
+    let conn = &mut db.pool.acquire().await.unwrap();
+    list_evaluations(conn, run.id, None, false, 1_000)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_not_asked_and_not_paid_again() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 10).await;
+    let books = stand_in::start(conn, Duration::from_millis(20), None).await;
+    let worker = RunningWorker::start(&db, &ALLOWED);
+    let submit = async |request: SubmitRun| {
+        let conn = &mut db.pool.acquire().await.unwrap();
+        let run = submit_run(conn, &owner, &request, None).await.unwrap();
+        let before = books.calls();
+        (ended(&db, &owner, &run).await, books.calls() - before)
+    };
+    let (first, calls) = submit(request()).await;
+    assert_eq!(calls, 40, "repeats never share an answer");
+    assert_eq!(first.spend_microusd, books.billed_microusd());
+
+    // The second run has no money at all, and needs none.
+    let (second, calls) = submit(SubmitRun {
+        budget_microusd: Some(0),
+        ..request()
+    })
+    .await;
+    assert_eq!((calls, second.spend_microusd), (0, 0));
+    assert_eq!(
+        (second.cost_microusd, second.passed, second.output_tokens),
+        (first.cost_microusd, first.passed, first.output_tokens)
+    );
+    let (old, new) = (
+        evaluations(&db, &first).await,
+        evaluations(&db, &second).await,
+    );
+    for (old, new) in old.iter().zip(&new) {
+        assert!(!old.cached && new.cached);
+        assert_eq!((old.attempts, new.attempts), (1, 0));
+        assert_eq!(
+            (&old.output, old.latency_ms, old.score, old.cost_microusd),
+            (&new.output, new.latency_ms, new.score, new.cost_microusd)
+        );
+    }
+    // An answer that was taken is no answer to keep: the places still name the first run.
+    let (third, calls) = submit(request()).await;
+    assert_eq!((calls, third.spend_microusd), (0, 0));
+
+    // Whatever differs is asked.
+    for (what, other) in [
+        (
+            "another seed",
+            SubmitRun {
+                seed: 8,
+                ..request()
+            },
+        ),
+        (
+            "another parameter",
+            SubmitRun {
+                models: serde_json::from_value(json!([
+                    {"model": "counted:any", "parameters": {"stream": false, "temperature": 1}}
+                ]))
+                .unwrap(),
+                ..request()
+            },
+        ),
+        (
+            "no cache",
+            SubmitRun {
+                cache: false,
+                ..request()
+            },
+        ),
+    ] {
+        assert_eq!(submit(other).await.1, 40, "{what}");
+    }
+    let (more, calls) = submit(SubmitRun {
+        repeats: 3,
+        ..request()
+    })
+    .await;
+    assert_eq!((calls, more.recorded), (20, 60), "the third repeat only");
+
+    // Nobody learns from a fast answer what somebody else has asked.
+    let other = another(conn).await;
+    let run = submit_run(conn, &other, &request(), None).await.unwrap();
+    let before = books.calls();
+    ended(&db, &other, &run).await;
+    assert_eq!(books.calls() - before, 40);
+
+    // A run that was deleted took its answers with it.
+    sqlx::query("delete from evaluations where run_id <> $1")
+        .bind(run.id)
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    assert_eq!(submit(request()).await.1, 40);
+    assert_eq!(submit(request()).await.1, 0, "and it is kept again");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_scored_again_without_a_call() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 10).await;
+    let books = stand_in::start(conn, Duration::ZERO, None).await;
+    let worker = RunningWorker::start(&db, &ALLOWED);
+    let without_cache = SubmitRun {
+        cache: false,
+        ..request()
+    };
+    let run = submit_run(conn, &owner, &without_cache, None)
+        .await
+        .unwrap();
+    let first = ended(&db, &owner, &run).await;
+    let calls = books.calls();
+
+    // Other scorers, the first three items in another order, one whose question changed, and one that is new.
+    let mut definition = fixtures::sums(11);
+    definition.scorers =
+        serde_json::from_value(json!([{"type": "contains", "value": " "}])).unwrap();
+    definition.items.swap(0, 2);
+    definition.items[5]
+        .vars
+        .insert("question".into(), json!("What is 1 + 1?"));
+    publish_benchmark(conn, &owner, &definition).await.unwrap();
+    let rescore = |benchmark: &str| RescoreRun {
+        benchmark: benchmark.into(),
+        name: "by spaces".into(),
+        visibility: None,
+    };
+    let second = rescore_run(conn, &owner, first.id, &rescore("sums@2"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (second.answers_of, second.planned, second.models.clone()),
+        (Some(first.id), 44, first.models.clone())
+    );
+    let second = ended(&db, &owner, &second).await;
+    assert_eq!(books.calls(), calls, "no model is called");
+    assert_eq!((second.spend_microusd, second.errors), (0, 8));
+    let (old, new) = (
+        evaluations(&db, &first).await,
+        evaluations(&db, &second).await,
+    );
+    for new in &new {
+        let old = old.iter().find(|old| {
+            (&old.item, old.repeat, old.prompt_position)
+                == (&new.item, new.repeat, new.prompt_position)
+        });
+        if ["sum-5", "sum-10"].contains(&new.item.as_str()) {
+            assert_eq!(new.error_kind.as_deref(), Some("unanswered"));
+            continue;
+        }
+        let old = old.unwrap();
+        assert_eq!(
+            (&new.output, new.cost_microusd),
+            (&old.output, old.cost_microusd)
+        );
+        let has_space = new.output.as_ref().unwrap().contains(' ');
+        assert_eq!(new.passed, Some(has_space), "scored by the new scorer");
+    }
+
+    // What is asked for and cannot be is refused with a reason.
+    let extension = ExtendRun {
+        repeats: Some(3),
+        ..ExtendRun::default()
+    };
+    let error = extend_run(conn, &owner, second.id, &extension).await;
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("answers of the run")
+    );
+    let error = rescore_run(conn, &owner, first.id, &rescore("nothing@1")).await;
+    assert!(error.is_err());
+    let mut strange = fixtures::sums(3);
+    strange.slug = "strange".into();
+    for item in &mut strange.items {
+        item.id.insert_str(0, "other-");
+    }
+    publish_benchmark(conn, &owner, &strange).await.unwrap();
+    let error = rescore_run(conn, &owner, first.id, &rescore("strange")).await;
+    let error = format!("{:?}", error.unwrap_err());
+    assert!(error.contains("items are the same when"), "{error}");
+
+    // A retry looks for the answers once more, and calls nobody.
+    retry_run(conn, &owner, second.id).await.unwrap();
+    let again = ended(&db, &owner, &second).await;
+    assert_eq!((again.errors, books.calls()), (8, calls));
+    worker.stop().await;
+}
