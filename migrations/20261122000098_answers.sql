@@ -17,3 +17,6 @@ comment on column runs.cache is 'may answers of earlier runs be taken, and those
 alter table runs add column answers_of uuid;
 comment on column runs.answers_of is 'the run whose answers this one scores, without calling a model; null for a run that asks';
 comment on column evaluations.cached is 'the answer was there already: latency and cost are those of the call that was made for it, and nothing was spent';
+
+alter table runs add column pruned_at timestamptz;
+comment on column runs.pruned_at is 'when its texts were forgotten: outputs, and the reasons of scorers; null while they are there';

@@ -30,6 +30,9 @@ pub struct SchedulerSettings {
     /// Seconds between two rounds of housekeeping
     #[arg(long, env = "OPB_HOUSEKEEPING", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub housekeeping: u64,
+    /// Forget what models said in runs that ended more than so many days ago; never, without it
+    #[arg(long, env = "OPB_KEEP_TEXTS_DAYS", value_name = "DAYS", value_parser = clap::value_parser!(i32).range(1..=36500))]
+    pub keep_texts_days: Option<i32>,
     /// Who may start runs; set by whoever starts the scheduler, and the same as at the door.
     #[arg(skip)]
     pub rules: RunRules,
@@ -48,7 +51,7 @@ pub async fn run(
     let pause = Duration::from_secs(settings.housekeeping);
     let refreshing = tokio::spawn(standings::refresh(pool.clone(), pause, stop.clone()));
     tokio::join!(
-        keep_house_again_and_again(&pool, pause, &stop),
+        keep_house_again_and_again(&pool, &settings, &stop),
         fire_again_and_again(&pool, &settings.rules, &stop)
     );
     // It has heard the token, too, and ends after the run that it is busy with.
@@ -57,11 +60,15 @@ pub async fn run(
     Ok(())
 }
 
-async fn keep_house_again_and_again(pool: &PgPool, pause: Duration, stop: &CancellationToken) {
-    let mut ticks = every(pause);
+async fn keep_house_again_and_again(
+    pool: &PgPool,
+    settings: &SchedulerSettings,
+    stop: &CancellationToken,
+) {
+    let mut ticks = every(Duration::from_secs(settings.housekeeping));
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let timer = METRICS.housekeeping.duration.start_timer();
-        let kept = keep_house(pool).await;
+        let kept = keep_house(pool, settings).await;
         timer.observe_duration();
         if let Err(error) = kept {
             METRICS.housekeeping.failures.inc();
@@ -117,7 +124,7 @@ async fn check_all(pool: &PgPool, stop: &CancellationToken) -> opb_core::Result<
     Ok(())
 }
 
-async fn keep_house(pool: &PgPool) -> opb_core::Result<()> {
+async fn keep_house(pool: &PgPool, settings: &SchedulerSettings) -> opb_core::Result<()> {
     let mut conn = pool.acquire().await?;
     let mended = runs::mend(&mut conn).await?;
     for (kind, count) in [
@@ -130,6 +137,10 @@ async fn keep_house(pool: &PgPool) -> opb_core::Result<()> {
         if count > 0 {
             tracing::warn!(kind, count, "housekeeping mended something");
         }
+    }
+    if let Some(days) = settings.keep_texts_days {
+        // One run a round; there are many rounds.
+        runs::prune_run(&mut conn, days).await?;
     }
     runs::read_backlog(&mut conn).await?.publish();
     Ok(())

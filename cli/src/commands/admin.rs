@@ -2,6 +2,7 @@
 
 mod create;
 mod database;
+mod prune;
 mod reset_link;
 mod rotate_master_key;
 
@@ -20,6 +21,7 @@ pub struct Admin {
 #[derive(Debug, Subcommand)]
 enum Action {
     Create(Box<create::CreateAdmin>),
+    Prune(Box<prune::Prune>),
     ResetLink(Box<reset_link::ResetLink>),
     RotateMasterKey(Box<rotate_master_key::RotateMasterKey>),
 }
@@ -28,6 +30,7 @@ impl Admin {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
             Action::Create(command) => command.execute(json).await,
+            Action::Prune(command) => command.execute(json).await,
             Action::ResetLink(command) => command.execute(json).await,
             Action::RotateMasterKey(command) => command.execute(json).await,
         }

@@ -5,7 +5,8 @@
 //! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
 //! and resumes, `budget` and `quota` keep it from spending too much, and `cancel` ends it early;
 //! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
-//! `rescore` scores its answers by other scorers. `answers` finds what need not be asked again.
+//! `rescore` scores its answers by other scorers. `answers` finds what need not be asked again;
+//! at last, `prune` forgets the texts.
 //! Before all of it, `estimate` says what it will need.
 
 mod answers;
@@ -22,6 +23,7 @@ mod housekeeping;
 mod lease;
 mod owed;
 mod plan;
+mod prune;
 mod quota;
 mod read;
 mod record;
@@ -51,6 +53,7 @@ pub use housekeeping::{Mended, mend};
 pub use lease::{HeldLease, ShardLease, claim_shard, finish_shard, release_shard, renew_lease};
 pub use owed::{claim_owed_shard, run_to_give_way};
 pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
+pub use prune::{Prunable, prunable, prune_run};
 pub use quota::{check_quota, set_quota};
 pub use read::{Evaluation, Run, RunState, find_run, list_evaluations, list_runs};
 pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record};

@@ -108,6 +108,8 @@ pub struct Run {
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// When its outputs, and the reasons of its scorers, were forgotten; null while they are there.
+    pub pruned_at: Option<DateTime<Utc>>,
 }
 
 /// A recorded evaluation.
@@ -220,7 +222,7 @@ async fn select_runs(
                case when waiting_until > now() and runs.state in ('queued', 'running') then waiting_reason end as waiting_reason,
                priority, runs.visibility as "visibility: Visibility",
                repeats, seed, planned, recorded, passed, errors, retries, cost_microusd, spend_microusd,
-               budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, started_at, finished_at
+               budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, started_at, finished_at, pruned_at
         from runs
         join users on users.id = runs.owner_id
         join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id

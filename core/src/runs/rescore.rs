@@ -49,6 +49,12 @@ pub async fn rescore_run(
     let mut tx = conn.begin().await?;
     let source = find_run(&mut tx, Some(user), run_id).await?;
     require_ended(source.state)?;
+    if let Some(pruned_at) = source.pruned_at {
+        return Err(Error::Conflict(format!(
+            "the answers of the run were forgotten on {}; submit it again",
+            pruned_at.date_naive()
+        )));
+    }
     let visibility = request.visibility.unwrap_or(source.visibility);
     if source.owner != user.username
         && ![source.visibility, Visibility::Private].contains(&visibility)

@@ -79,7 +79,7 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
     sqlx::query!(
         "-- retry::reopen
         update runs
-        set state = 'queued', state_reason = '', finished_at = null, planned = $2, shards_open = $3
+        set state = 'queued', state_reason = '', finished_at = null, pruned_at = null, planned = $2, shards_open = $3
         where id = $1",
         run_id,
         shape.evaluations(),

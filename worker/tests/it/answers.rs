@@ -5,9 +5,10 @@ use std::time::Duration;
 use opb_core::{
     auth::CurrentUser,
     benchmarks::publish_benchmark,
+    leaderboards::{BoardFilter, read_leaderboard},
     runs::{
         Evaluation, ExtendRun, RescoreRun, Run, RunState, SubmitRun, extend_run, list_evaluations,
-        rescore_run, retry_run, submit_run,
+        prunable, prune_run, rescore_run, retry_run, submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -230,5 +231,50 @@ async fn a_run_is_scored_again_without_a_call() {
     retry_run(conn, &owner, second.id).await.unwrap();
     let again = ended(&db, &owner, &second).await;
     assert_eq!((again.errors, books.calls()), (8, calls));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_old_runs_are_forgotten_and_nothing_else() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 10).await;
+    let worker = RunningWorker::start(&db, &[]);
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+        runs.push(ended(&db, &owner, &run).await);
+    }
+    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+        .await
+        .unwrap();
+    sqlx::query("update runs set finished_at = now() - interval '11 days' where id = $1")
+        .bind(runs[0].id)
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    let found = prunable(conn, 10).await.unwrap();
+    assert_eq!((found.runs, found.evaluations), (1, 20));
+    assert!(found.bytes > 20 * 50, "{found:?}");
+    assert_eq!(prune_run(conn, 10).await.unwrap(), Some(runs[0].id));
+    assert_eq!(prune_run(conn, 10).await.unwrap(), None);
+    assert_eq!(prunable(conn, 10).await.unwrap().runs, 0);
+    for old in evaluations(&db, &runs[0]).await {
+        assert!(old.output.is_none() && old.scores.is_none() && old.score.is_some());
+    }
+    for young in evaluations(&db, &runs[1]).await {
+        assert!(young.output.is_some() && young.scores.is_some());
+    }
+    let after = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+        .await
+        .unwrap();
+    assert_eq!(after.standings, board.standings);
+    let again = RescoreRun {
+        benchmark: fixtures::BENCHMARK.into(),
+        name: String::new(),
+        visibility: None,
+    };
+    let error = rescore_run(conn, &owner, runs[0].id, &again).await;
+    assert!(error.unwrap_err().to_string().contains("forgotten"));
     worker.stop().await;
 }

@@ -1,0 +1,87 @@
+//! `opb admin prune`: forgets what models said in runs that ended long ago.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use opb_core::{
+    config::LogSettings,
+    runs::{Prunable, prunable, prune_run},
+};
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::database::Database;
+use crate::{
+    commands::{print, print_json, up::start_log},
+    outcome::Outcome,
+};
+
+/// Forget what models said, and why scorers said so, in runs that ended long ago
+///
+/// Scores, costs and standings stay; such a run cannot be scored again. The bank may serve meanwhile.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Runs that ended more than so many days ago
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i32).range(0..=36500))]
+    older_than: i32,
+    /// Say what would be forgotten, and forget nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Folder of the bank; without it, the user's own
+    #[arg(
+        long,
+        env = "OPB_DATA_DIR",
+        value_name = "DIR",
+        help_heading = "Database"
+    )]
+    data: Option<PathBuf>,
+    /// Address of the Postgres server of a bank that does not use an embedded one
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Database"
+    )]
+    database_url: Option<SecretString>,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+impl Prune {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        start_log(&self.log)?;
+        let database = Database::open(self.data.as_deref(), self.database_url.as_ref()).await?;
+        let pruned = self.prune(&database).await;
+        database.close().await?;
+        let found = pruned?;
+        if json {
+            print_json(&json!({"dry_run": self.dry_run, "forgotten": found}))?;
+        } else {
+            let done = if self.dry_run {
+                "would forget"
+            } else {
+                "forgot"
+            };
+            print(&format!(
+                "{done} the texts of {} runs with {} evaluations: {:.1} MB",
+                found.runs,
+                found.evaluations,
+                megabytes(found.bytes)
+            ))?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn prune(&self, database: &Database) -> anyhow::Result<Prunable> {
+        let mut conn = database.pool.acquire().await?;
+        let found = prunable(&mut conn, self.older_than).await?;
+        while !self.dry_run && prune_run(&mut conn, self.older_than).await?.is_some() {}
+        Ok(found)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is shown with one digit")]
+fn megabytes(bytes: i64) -> f64 {
+    bytes as f64 / 1e6
+}
