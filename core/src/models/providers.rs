@@ -28,8 +28,8 @@ pub struct Provider {
     pub kind: ProviderKind,
     /// Where it is; absent for what is not called at all.
     pub base_url: Option<String>,
-    /// What its kind needs beyond that.
-    #[schema(value_type = Object)]
+    /// What its kind needs beyond that; null for callers who are no administrators.
+    #[schema(value_type = Option<Object>)]
     pub settings: Option<Value>,
     /// The last four characters of the stored credential.
     pub credential_hint: Option<String>,
