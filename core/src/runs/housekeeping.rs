@@ -2,7 +2,8 @@
 //!
 //! A shard whose lease ran out has crashed its worker or lost it. It is tried again after a pause. The second crash
 //! cuts it into single evaluations, so that one poisoned evaluation harms no neighbour. They begin anew, since the shard's
-//! crashes say nothing about each; after four of its own an evaluation is recorded as an error.
+//! crashes say nothing about each; after eight of its own an evaluation is recorded as an error. So many, because whatever a
+//! worker held when it was killed shares the blame: of 20,000 evaluations under 128 kills, three had four such crashes.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use crate::{Result, auth, mail, queue, schedules, webhooks};
 /// After so many crashes a shard is cut into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
 /// After so many crashes of its own an evaluation is given up.
-const CRASHES_BEFORE_DEATH: i32 = 4;
+const CRASHES_BEFORE_DEATH: i32 = 8;
 /// How many shards one round mends, so that its transactions stay short.
 const ROUND: i64 = 100;
 
