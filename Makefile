@@ -74,6 +74,11 @@ test-backup: prepare ## Back a working bank up, destroy it, restore it and compa
 	cargo build --locked --workspace --bins
 	scripts/test-backup
 
+.PHONY: test-pgbouncer
+test-pgbouncer: prepare ## Run a bank behind PgBouncer in transaction mode, with its connections counted
+	cargo build --locked --workspace --bins
+	scripts/test-pgbouncer
+
 .PHONY: test-schedules
 test-schedules: prepare ## Three schedulers, one killed, under a clock that jumps: every tick fires once
 	cargo build --locked --workspace --bins

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration, time::Instant};
 use anyhow::Context as _;
 use clap::Args;
 use opb_core::{
-    doorbell::Doorbell,
+    doorbell::{Doorbell, rung},
     metrics::METRICS,
     outbound::OutboundPolicy,
     sealing::MasterKey,
@@ -72,8 +72,7 @@ impl Courier {
     }
 
     /// Carries messages until `stop` is cancelled; what is on its way then gets there.
-    pub(crate) async fn carry(self, stop: CancellationToken) {
-        let doorbell = Doorbell::listen(self.pool.clone(), &[webhooks::DOORBELL], stop.clone());
+    pub(crate) async fn carry(self, doorbell: Doorbell, stop: CancellationToken) {
         let mut rings = doorbell.subscribe();
         let courier = Arc::new(self);
         let mut under_way = JoinSet::new();
@@ -92,7 +91,7 @@ impl Courier {
             // The end of an attempt makes room, and the next message of its webhook may wait already.
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = rings.recv() => {}
+                () = rung(&mut rings, webhooks::DOORBELL) => {}
                 Some(_) = under_way.join_next() => {}
                 () = tokio::time::sleep(POLL) => {}
             }

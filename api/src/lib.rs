@@ -35,6 +35,6 @@ pub use opb_core::auth::Registration;
 pub use openapi::document;
 pub use paging::PageQuery;
 pub use problem::Problem;
-pub use server::{router, serve};
+pub use server::{BELLS, router, serve};
 pub use settings::{ApiSettings, CorsOrigin};
 pub use state::AppState;

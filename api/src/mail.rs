@@ -14,7 +14,7 @@ use lettre::{
 };
 use opb_core::{
     alerts,
-    doorbell::Doorbell,
+    doorbell::{Doorbell, rung},
     mail::{self, DueMail, Failure, Outbox},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -83,8 +83,13 @@ impl MailSettings {
 
 impl Postman {
     /// Carries mails until `stop` is cancelled; what is on its way then gets there.
-    pub(crate) async fn carry(self, pool: PgPool, outbox: Outbox, stop: CancellationToken) {
-        let doorbell = Doorbell::listen(pool.clone(), &[mail::DOORBELL], stop.clone());
+    pub(crate) async fn carry(
+        self,
+        pool: PgPool,
+        doorbell: Doorbell,
+        outbox: Outbox,
+        stop: CancellationToken,
+    ) {
         let mut rings = doorbell.subscribe();
         while !stop.is_cancelled() {
             let more = match self.round(&pool, &outbox).await {
@@ -96,7 +101,7 @@ impl Postman {
             };
             if !more {
                 // A ring that was missed is made up for by the next look.
-                let rung = async { tokio::time::timeout(POLL, rings.recv()).await };
+                let rung = async { tokio::time::timeout(POLL, rung(&mut rings, mail::DOORBELL)).await };
                 stop.run_until_cancelled(rung).await;
             }
         }

@@ -8,6 +8,7 @@ use opb_api::ApiSettings;
 use opb_core::{
     config::{self, DatabaseSettings, FileSettings, LogSettings, SecretSettings},
     database,
+    doorbell::Doorbell,
     outbound::OutboundSettings,
 };
 use opb_monitor::MonitorSettings;
@@ -39,23 +40,23 @@ async fn main() -> anyhow::Result<()> {
     let program: Program = config::parse();
     program.log.start()?;
     let master_key = Arc::new(program.secrets.load()?);
-    let pool = database::connect(
-        &program.database.address()?,
-        program.database.database_connections,
-        "opb-api",
-    )
-    .await?;
+    let database = &program.database;
+    // One connection is the doorbell's.
+    let connections = database.database_connections.saturating_sub(1).max(1);
+    let pool = database::connect(&database.pooled_address()?, connections, "opb-api").await?;
     if !database::is_migrated(&mut *pool.acquire().await?).await? {
         bail!("the database is not migrated: run `opb migrate`");
     }
     let stop = CancellationToken::new();
+    let direct = database::connect_lazily(&database.address()?, "opb-api doorbell")?;
+    let doorbell = Doorbell::listen(direct, opb_api::BELLS, stop.clone());
     stop_on_signal(stop.clone())?;
     let settings = ApiSettings {
         outbound: Arc::new(program.outbound.policy()),
         hides_metrics: program.monitor.monitor_listen.is_some(),
         ..program.api
     };
-    let work = opb_api::serve(pool.clone(), master_key, settings, stop, |_| {});
+    let work = opb_api::serve(pool.clone(), doorbell, master_key, settings, stop, |_| {});
     opb_monitor::beside(work, &program.monitor, pool).await
 }
 

@@ -10,7 +10,9 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use opb_core::{auth, sealing::MasterKey};
+use opb_core::{
+    auth, doorbell::Doorbell, leaderboards, mail, runs, sealing::MasterKey, webhooks,
+};
 use sqlx::PgPool;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_io_timeout::TimeoutStream;
@@ -31,13 +33,23 @@ const UNREAD_TIME: Duration = Duration::from_secs(30);
 /// How long nothing is accepted after accepting failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// What the API hears the database's doorbell for.
+pub const BELLS: &[&str] = &[
+    runs::DOORBELL,
+    leaderboards::DOORBELL,
+    mail::DOORBELL,
+    webhooks::DOORBELL,
+];
+
 /// Serves until `stop` is cancelled; then ends live streams and finishes requests, for ten seconds at most.
+/// `doorbell` rings for [`BELLS`].
 /// `ready` is called with the bound address as soon as connections are accepted.
 ///
 /// # Errors
 /// The address cannot be bound.
 pub async fn serve(
     pool: PgPool,
+    doorbell: Doorbell,
     master_key: Arc<MasterKey>,
     settings: ApiSettings,
     stop: CancellationToken,
@@ -47,6 +59,7 @@ pub async fn serve(
     let postman = settings.mail.postman(settings.public_url.as_ref())?;
     let state = AppState::new(
         pool.clone(),
+        doorbell.clone(),
         Arc::clone(&master_key),
         &settings,
         stop.clone(),
@@ -65,10 +78,10 @@ pub async fn serve(
         pool.clone(),
         master_key,
     )?;
-    let courier = tokio::spawn(courier.carry(stop.clone()));
+    let courier = tokio::spawn(courier.carry(doorbell.clone(), stop.clone()));
     let postman = postman
         .zip(outbox)
-        .map(|(postman, outbox)| tokio::spawn(postman.carry(pool, outbox, stop.clone())));
+        .map(|(postman, outbox)| tokio::spawn(postman.carry(pool, doorbell, outbox, stop.clone())));
     let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
     ready(address);
@@ -185,7 +198,7 @@ mod tests {
         let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
         let key = Arc::new(MasterKey::parse(&key).unwrap());
         let stop = CancellationToken::new();
-        let state = AppState::new(pool, key, &settings, stop.clone()).unwrap();
+        let state = AppState::new(pool.clone(), Doorbell::listen(pool, BELLS, stop.clone()), key, &settings, stop.clone()).unwrap();
         let (routes, _) = openapi::routes().split_for_parts();
         let routes = routes
             .route("/panic", get(panics))

@@ -60,6 +60,7 @@ impl AppState {
     /// There is no Tokio runtime.
     pub fn new(
         pool: PgPool,
+        doorbell: Doorbell,
         master_key: Arc<MasterKey>,
         settings: &ApiSettings,
         stop: CancellationToken,
@@ -77,11 +78,6 @@ impl AppState {
                 "--require-verified-email needs --smtp-url: without mail nobody can verify an address"
             );
         }
-        let doorbell = Doorbell::listen(
-            pool.clone(),
-            &[runs::DOORBELL, leaderboards::DOORBELL],
-            stop.clone(),
-        );
         let oidc = Oidc::new(&settings.oidc, public_url.as_ref(), &settings.outbound)?;
         Ok(Self(Arc::new(Shared {
             accounts: Accounts {

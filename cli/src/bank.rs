@@ -12,6 +12,7 @@ use opb_core::{
     auth::{self, TokenKeys},
     config::SecretSettings,
     database,
+    doorbell::Doorbell,
     outbound::OutboundSettings,
     sealing::{MasterKey, write_private},
 };
@@ -280,7 +281,8 @@ fn spawn_parts(
         let say = |address| {
             let _ = ready.send(address);
         };
-        let work = opb_api::serve(api_pool.clone(), api_key, api, api_stop, say);
+        let doorbell = Doorbell::listen(api_pool.clone(), opb_api::BELLS, api_stop.clone());
+        let work = opb_api::serve(api_pool.clone(), doorbell, api_key, api, api_stop, say);
         ("API", opb_monitor::beside(work, &monitor, api_pool).await)
     });
     parts.spawn(async move {

@@ -26,6 +26,15 @@ pub struct DatabaseSettings {
     /// File that holds the password for the database; it goes before one in the address
     #[arg(long, env = "OPB_DATABASE_PASSWORD_FILE", value_name = "FILE")]
     pub database_password_file: Option<PathBuf>,
+    /// Address of a PgBouncer (1.21 or newer, in transaction mode) in front of the database, for all that needs no session
+    /// of its own; the queue and live events go to the database itself
+    #[arg(
+        long,
+        env = "OPB_POOLED_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub pooled_database_url: Option<SecretString>,
     /// The most connections that this process opens (the queue's own connections not counted)
     #[arg(long, env = "OPB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
@@ -37,13 +46,25 @@ impl DatabaseSettings {
     /// # Errors
     /// The password's file cannot be read, or the address is not one.
     pub fn address(&self) -> anyhow::Result<SecretString> {
+        self.with_password(&self.database_url)
+    }
+
+    /// The address of the pooler in front of the database; of the database itself, if there is none.
+    ///
+    /// # Errors
+    /// The password's file cannot be read, or the address is not one.
+    pub fn pooled_address(&self) -> anyhow::Result<SecretString> {
+        self.with_password(self.pooled_database_url.as_ref().unwrap_or(&self.database_url))
+    }
+
+    fn with_password(&self, address: &SecretString) -> anyhow::Result<SecretString> {
         let Some(file) = &self.database_password_file else {
-            return Ok(self.database_url.clone());
+            return Ok(address.clone());
         };
         let password = std::fs::read_to_string(file)
             .with_context(|| format!("the password's file {} cannot be read", file.display()))?;
         // The parser's own message may quote the address with its password.
-        let mut url = Url::parse(self.database_url.expose_secret())
+        let mut url = Url::parse(address.expose_secret())
             .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))?;
         url.query_pairs_mut()
             .append_pair("password", password.trim_end_matches(['\r', '\n']));

@@ -27,11 +27,7 @@ const SILENT_TRANSACTION: &str = "set idle_in_transaction_session_timeout = '10s
 /// # Errors
 /// The address does not parse, or the server does not answer within ten seconds.
 pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    let options: PgConnectOptions = url
-        .expose_secret()
-        .parse()
-        // The parser's own message may quote the address with its password.
-        .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))?;
+    let options = parse(url)?;
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
@@ -43,6 +39,24 @@ pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow
         .context("the database does not answer")?;
     METRICS.watch_pool(name, &pool);
     Ok(pool)
+}
+
+/// A pool of one connection, which is opened when it is needed; for what needs a session of its own.
+///
+/// # Errors
+/// The address does not parse.
+pub fn connect_lazily(url: &SecretString, name: &str) -> anyhow::Result<PgPool> {
+    let options = parse(url)?.application_name(name);
+    Ok(PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(options))
+}
+
+fn parse(url: &SecretString) -> anyhow::Result<PgConnectOptions> {
+    url.expose_secret()
+        .parse()
+        // The parser's own message may quote the address with its password.
+        .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))
 }
 
 /// Brings the schema of the queue and our own up to date. Safe to run from many processes at once.

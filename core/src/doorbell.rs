@@ -24,7 +24,8 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// Starts to listen in the background, until `stop` is cancelled.
+    /// Starts to listen in the background, until `stop` is cancelled. It takes a connection of its own to where the pool
+    /// leads, which must not be a pooler of transactions: who listens needs a session.
     #[must_use]
     pub fn listen(
         pool: PgPool,
@@ -44,6 +45,15 @@ impl Doorbell {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Ring> {
         self.rings.subscribe()
+    }
+}
+
+/// Waits for the next ring of a channel, or for whatever may have been missed.
+pub async fn rung(rings: &mut broadcast::Receiver<Ring>, channel: &str) {
+    while let Ok(ring) = rings.recv().await {
+        if ring.channel == channel {
+            return;
+        }
     }
 }
 

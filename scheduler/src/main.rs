@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
     let program: Program = config::parse();
     program.log.start()?;
     let connections = program.database.database_connections.min(3);
-    let address = program.database.address()?;
+    let address = program.database.pooled_address()?;
     let pool = database::connect(&address, connections, "opb-scheduler").await?;
     database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();

@@ -46,7 +46,8 @@ async fn main() -> anyhow::Result<()> {
         .saturating_sub(queue_connections)
         .max(2);
     let address = program.database.address()?;
-    let pool = database::connect(&address, connections, "opb-worker").await?;
+    let pooled = program.database.pooled_address()?;
+    let pool = database::connect(&pooled, connections, "opb-worker").await?;
     let queue = database::connect(&address, queue_connections, "opb-worker queue").await?;
     database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();

@@ -6,8 +6,11 @@ use axum::{
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
 };
-use opb_core::library::{
-    self, NewPrompt, PromptChange, PromptDetail, PromptPage, PromptQuery, Suggestion,
+use opb_core::{
+    Error,
+    library::{
+        self, NewPrompt, PromptChange, PromptDetail, PromptPage, PromptQuery, Suggestion,
+    },
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -59,8 +62,9 @@ async fn list_prompts(
     Query(query): Query<PromptQuery>,
 ) -> Result<Answer<PromptPage>> {
     let _turn = state.searches.acquire().await;
-    let mut conn = state.conn().await?;
-    let page = library::list_prompts(&mut conn, viewer.as_ref(), &query).await?;
+    // Its statements have no names: a pooler of transactions has to keep them together.
+    let mut tx = state.pool.begin().await.map_err(Error::Database)?;
+    let page = library::list_prompts(&mut tx, viewer.as_ref(), &query).await?;
     Ok(Answer(page))
 }
 

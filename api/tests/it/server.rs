@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use opb_api::ApiSettings;
 use opb_core::{
     auth,
+    doorbell::Doorbell,
     models::{self, Price, ProviderKind},
     sealing::MasterKey,
 };
@@ -53,6 +54,7 @@ impl Server {
         let (ready, bound) = oneshot::channel();
         let serving = opb_api::serve(
             database.pool.clone(),
+            Doorbell::listen(database.pool.clone(), opb_api::BELLS, stop.clone()),
             key,
             settings,
             stop.clone(),
