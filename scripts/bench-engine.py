@@ -63,7 +63,7 @@ def measure(folder, started):
     opb("provider", "add", "bench", "--base-url", f"{provider}/v1")
     postgres, database = database_of(folder / "data")
     lines = []
-    for _ in range(ROUNDS):
+    for turn in range(ROUNDS):
         before = cpu(postgres)
         bare = json.loads(subprocess.run(
             [bare_client(), "--base-url", f"{provider}/v1", "--database-url", database,
@@ -71,10 +71,12 @@ def measure(folder, started):
             check=True, capture_output=True, text=True, env=environment).stdout)
         used = bare["cpu_seconds"] + cpu(postgres) - before
         lines.append(("bare client", EVALUATIONS, bare["seconds"], used, None))
-        for name, parameters in (("engine", ["--param", "stream=false"]), ("engine, streamed answers", [])):
+        for name, parameters in (("engine", ["--param", "stream=false"]),
+                                 ("engine, answers not kept", ["--param", "stream=false", "--no-cache"]),
+                                 ("engine, streamed answers", [])):
             before, begin = cpu(bank.pid), time.monotonic()
             opb("run", "-b", "bench-engine", "-p", "bench-engine", "-m", "bench:strong",
-                "--repeats", str(EVALUATIONS // ITEMS), *parameters)
+                "--repeats", str(EVALUATIONS // ITEMS), "--seed", str(turn), *parameters)
             seconds = time.monotonic() - begin
             used = cpu(bank.pid) - before  # Its Postgres is a child of it.
             lines.append((name, EVALUATIONS // ITEMS * ITEMS, seconds, used, peak_mib(bank.pid)))

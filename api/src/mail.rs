@@ -101,7 +101,8 @@ impl Postman {
             };
             if !more {
                 // A ring that was missed is made up for by the next look.
-                let rung = async { tokio::time::timeout(POLL, rung(&mut rings, mail::DOORBELL)).await };
+                let rung =
+                    async { tokio::time::timeout(POLL, rung(&mut rings, mail::DOORBELL)).await };
                 stop.run_until_cancelled(rung).await;
             }
         }

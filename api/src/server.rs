@@ -10,9 +10,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use opb_core::{
-    auth, doorbell::Doorbell, leaderboards, mail, runs, sealing::MasterKey, webhooks,
-};
+use opb_core::{auth, doorbell::Doorbell, leaderboards, mail, runs, sealing::MasterKey, webhooks};
 use sqlx::PgPool;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_io_timeout::TimeoutStream;
@@ -198,7 +196,14 @@ mod tests {
         let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
         let key = Arc::new(MasterKey::parse(&key).unwrap());
         let stop = CancellationToken::new();
-        let state = AppState::new(pool.clone(), Doorbell::listen(pool, BELLS, stop.clone()), key, &settings, stop.clone()).unwrap();
+        let state = AppState::new(
+            pool.clone(),
+            Doorbell::listen(pool, BELLS, stop.clone()),
+            key,
+            &settings,
+            stop.clone(),
+        )
+        .unwrap();
         let (routes, _) = openapi::routes().split_for_parts();
         let routes = routes
             .route("/panic", get(panics))

@@ -54,7 +54,11 @@ impl DatabaseSettings {
     /// # Errors
     /// The password's file cannot be read, or the address is not one.
     pub fn pooled_address(&self) -> anyhow::Result<SecretString> {
-        self.with_password(self.pooled_database_url.as_ref().unwrap_or(&self.database_url))
+        self.with_password(
+            self.pooled_database_url
+                .as_ref()
+                .unwrap_or(&self.database_url),
+        )
     }
 
     fn with_password(&self, address: &SecretString) -> anyhow::Result<SecretString> {

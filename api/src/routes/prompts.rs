@@ -8,9 +8,7 @@ use axum::{
 };
 use opb_core::{
     Error,
-    library::{
-        self, NewPrompt, PromptChange, PromptDetail, PromptPage, PromptQuery, Suggestion,
-    },
+    library::{self, NewPrompt, PromptChange, PromptDetail, PromptPage, PromptQuery, Suggestion},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
