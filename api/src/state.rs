@@ -6,10 +6,9 @@ use ipnet::IpNet;
 use opb_core::{
     auth::{Accounts, Limits, PasswordHasher, TokenKeys},
     doorbell::Doorbell,
-    leaderboards,
     mail::Outbox,
     outbound::OutboundPolicy,
-    runs::{self, RunRules},
+    runs::RunRules,
     sealing::MasterKey,
 };
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
