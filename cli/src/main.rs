@@ -17,10 +17,6 @@ mod text;
 
 use std::process::ExitCode;
 
-/// Answers come and go in many small pieces, from many threads: the system's allocator took a tenth of the time for them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let program: commands::Program = opb_core::config::parse();
     outcome::exit_code(commands::execute(program))

@@ -68,8 +68,8 @@ async fn the_document_is_sound() {
                 "update", "delete", "refresh", "logout", "change", "revoke", "request", "confirm",
                 "verify", "start", "finish", "link", "suggest", "compare", "render", "set", "fork",
                 "offer", "accept", "decline", "withdraw", "save", "import", "export", "report",
-                "moderate", "pause", "resume", "retry", "extend", "estimate", "silence", "resolve",
-                "test", "rotate", "replay",
+                "moderate", "pause", "resume", "retry", "extend", "rescore", "estimate", "silence",
+                "resolve", "test", "rotate", "replay",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);

@@ -43,7 +43,7 @@ async fn a_poisoned_run_ends_with_every_evaluation_recorded_as_an_error() {
     let owner = fixtures::library(conn, 70).await;
     let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
     let mut total = Mended::default();
-    for _ in 0..12 {
+    for _ in 0..24 {
         crash_all(conn, run.id).await;
         let mended = mend(conn).await.unwrap();
         total.split_shards += mended.split_shards;
