@@ -15,6 +15,10 @@ use opb_monitor::MonitorSettings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Answers come and go in many small pieces, from many threads: the system's allocator took a fifth of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The HTTP door of OpenPromptBank
 #[derive(Debug, Parser)]
 #[command(name = "opb-api", version)]

@@ -17,6 +17,10 @@ mod text;
 
 use std::process::ExitCode;
 
+/// Answers come and go in many small pieces, from many threads: the system's allocator took a fifth of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let program: commands::Program = opb_core::config::parse();
     outcome::exit_code(commands::execute(program))

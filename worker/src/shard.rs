@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A batch is recorded when it has so many results …
-const BATCH_SIZE: usize = 100;
+const BATCH_SIZE: usize = 200;
 /// … or when its oldest result has waited so long.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// How long recording is tried again while the database is away; the lease is lost by then, so the work is not.

@@ -5,7 +5,8 @@
 //! They are statements without a name for that, and must never hold a type of our own: sqlx would ask Postgres about it
 //! between preparing and running, and the statement would be gone. Enums are cast to text.
 
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
+use serde::Deserialize;
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
 
 use super::{
@@ -16,6 +17,8 @@ use crate::{Result, auth::CurrentUser};
 
 /// How many matches are ranked; further ones follow newest first.
 const RANKED: i64 = 100;
+/// What it costs to look into the `document` of a row while the table is walked in order, in rows that an index names.
+const WALKED: f64 = 2.0;
 
 /// What is looked for, with every name resolved.
 #[derive(Debug)]
@@ -197,28 +200,261 @@ pub(super) async fn list_in_order(
     after: Option<&SearchCursor>,
     limit: i64,
 ) -> Result<Vec<Match>> {
-    let mut sql = QueryBuilder::new(
-        "-- search_statements::list_in_order
-        select prompts.id",
-    );
+    let condition = |sql: &mut QueryBuilder<Postgres>| {
+        wanted.push_filters(sql);
+        wanted.push_words(sql, "document");
+        push_after(sql, sort, after)
+    };
+    let (source, columns, order) = match sort {
+        PromptSort::Updated => (
+            PROMPTS,
+            "prompts.id, updated_at",
+            "updated_at desc, id desc",
+        ),
+        PromptSort::Title => (
+            PROMPTS,
+            "prompts.id, title",
+            "lower(title) collate \"C\", id",
+        ),
+        PromptSort::Newest | PromptSort::Relevance => (PROMPTS, "prompts.id", "id desc"),
+        PromptSort::Top => (
+            RANKS,
+            "prompts.id, prompt_id, wilson",
+            "wilson desc, prompt_id desc",
+        ),
+        PromptSort::Trending => (
+            RANKS,
+            "prompts.id, prompt_id, trend",
+            "trend desc, prompt_id desc",
+        ),
+        PromptSort::Quality => (
+            RANKS,
+            "prompts.id, prompt_id, quality",
+            "quality desc, prompt_id desc",
+        ),
+        PromptSort::Combined => (
+            RANKS,
+            "prompts.id, prompt_id, combined",
+            "combined desc, prompt_id desc",
+        ),
+    };
+    let gather = wanted.words.is_some() && is_rare(conn, source, limit, condition).await?;
+    let mut sql = QueryBuilder::new("-- search_statements::list_in_order\n");
+    let first = First {
+        source,
+        columns,
+        order,
+        limit,
+        gather,
+    };
+    first.push(&mut sql, condition)?;
+    sql.push(" select id");
     if let Some(rank) = sort.rank() {
         sql.push(", ").push(rank).push(" as rank");
     }
-    sql.push(" from prompts");
-    let order = match sort {
-        PromptSort::Updated => " order by updated_at desc, prompts.id desc",
-        PromptSort::Title => " order by lower(title) collate \"C\", prompts.id",
-        PromptSort::Newest | PromptSort::Relevance => " order by prompts.id desc",
-        PromptSort::Top => " order by wilson desc, prompt_id desc",
-        PromptSort::Trending => " order by trend desc, prompt_id desc",
-        PromptSort::Quality => " order by quality desc, prompt_id desc",
-        PromptSort::Combined => " order by combined desc, prompt_id desc",
+    sql.push(" from first order by ").push(order);
+    read(conn, sql).await
+}
+
+/// The best of the newest matches in title, tags and description, each with the oldest of them all if there are more
+/// than are ranked. `after` is the place where the page before ended; it names that oldest one, so that a prompt that
+/// was added since pushes none out.
+pub(super) async fn rank_matches(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    after: Option<(f32, Uuid, Option<Uuid>)>,
+    limit: i64,
+) -> Result<Vec<Match>> {
+    let words = wanted.words.clone().unwrap_or_default();
+    let oldest = after.and_then(|(.., ranked)| ranked);
+    let condition = |sql: &mut QueryBuilder<Postgres>| {
+        wanted.push_filters(sql);
+        wanted.push_words(sql, "head");
+        // A word that must be missing must be missing from the text, too; other words are there if the head has them.
+        if words.contains('-') {
+            wanted.push_words(sql, "document");
+        }
+        if let Some(oldest) = oldest {
+            sql.push(" and prompts.id >= ").push_bind(oldest);
+        }
+        Ok(())
     };
-    if sort.rank().is_some() {
-        sql.push(" join prompt_ranks on prompt_id = prompts.id");
+    let most = if oldest.is_some() { 2 * RANKED } else { RANKED };
+    let first = First {
+        source: PROMPTS,
+        columns: "prompts.id, head",
+        order: "id desc",
+        limit: most,
+        // Postgres knows what `head` costs, and chooses by itself.
+        gather: false,
+    };
+    let mut sql = QueryBuilder::new("-- search_statements::rank_matches\n");
+    first.push(&mut sql, condition)?;
+    sql.push(
+        ", matches as materialized (select id, ts_rank(head, websearch_to_tsquery('english', ",
+    )
+    .push_bind(words.clone())
+    .push("), 1) as score from first), oldest as (select coalesce(")
+    .push_bind(oldest)
+    .push("::uuid, case when count(*) = ")
+    .push_bind(RANKED)
+    .push(
+        " then (array_agg(id order by id))[1] end) as ranked from matches)
+            select id, score, (select ranked from oldest) as ranked from matches",
+    );
+    if let Some((score, id, _)) = after {
+        sql.push(" where (score, id) < (")
+            .push_bind(score)
+            .push("::real, ")
+            .push_bind(id)
+            .push(")");
     }
-    wanted.push_filters(&mut sql);
-    wanted.push_words(&mut sql, "document");
+    sql.push(" order by score desc, id desc limit ")
+        .push_bind(limit);
+    read(conn, sql).await
+}
+
+/// Matches that were not ranked, newest first.
+pub(super) async fn list_matches(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    ranked: Option<Uuid>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Match>> {
+    let condition = |sql: &mut QueryBuilder<Postgres>| {
+        wanted.push_filters(sql);
+        wanted.push_words(sql, "document");
+        sql.push(" and not (true");
+        wanted.push_words(sql, "head");
+        if let Some(ranked) = ranked {
+            sql.push(" and prompts.id >= ").push_bind(ranked);
+        }
+        sql.push(")");
+        if let Some(after) = after {
+            sql.push(" and prompts.id < ").push_bind(after);
+        }
+        Ok(())
+    };
+    let first = First {
+        source: PROMPTS,
+        columns: "prompts.id",
+        order: "id desc",
+        limit,
+        gather: is_rare(conn, PROMPTS, limit, condition).await?,
+    };
+    let mut sql = QueryBuilder::new("-- search_statements::list_matches\n");
+    first.push(&mut sql, condition)?;
+    sql.push(" select id from first order by id desc");
+    let mut matches = read(conn, sql).await?;
+    for found in &mut matches {
+        found.ranked = ranked;
+    }
+    Ok(matches)
+}
+
+/// Tables that prompts are listed from.
+const PROMPTS: &str = "prompts";
+const RANKS: &str = "prompts join prompt_ranks on prompt_id = prompts.id";
+
+/// The first matches in an order, as the common table expression `first`.
+struct First {
+    source: &'static str,
+    /// With those of the order.
+    columns: &'static str,
+    order: &'static str,
+    limit: i64,
+    /// Whether all matches are gathered through the indexes and then sorted, instead of walking the table in its order
+    /// until there are enough.
+    gather: bool,
+}
+
+impl First {
+    fn push(
+        &self,
+        sql: &mut QueryBuilder<Postgres>,
+        condition: impl Fn(&mut QueryBuilder<Postgres>) -> Result<()>,
+    ) -> Result<()> {
+        let Self {
+            source,
+            columns,
+            order,
+            limit,
+            gather,
+        } = self;
+        if *gather {
+            sql.push(format_args!(
+                "with gathered as materialized (select {columns} from {source}"
+            ));
+            condition(sql)?;
+            sql.push("), first as materialized (select * from gathered");
+        } else {
+            sql.push(format_args!(
+                "with first as materialized (select {columns} from {source}"
+            ));
+            condition(sql)?;
+        }
+        sql.push(format_args!(" order by {order} limit "))
+            .push_bind(*limit)
+            .push(")");
+        Ok(())
+    }
+}
+
+/// A plan of Postgres, as far as it is read here.
+#[derive(Deserialize)]
+struct Plan {
+    #[serde(rename = "Plan Rows")]
+    rows: f64,
+    #[serde(rename = "Plans", default)]
+    parts: Vec<Plan>,
+}
+
+#[derive(Deserialize)]
+struct Explained {
+    #[serde(rename = "Plan")]
+    plan: Plan,
+}
+
+/// Whether so few prompts meet a condition, by the statistics of Postgres, that reading all of them costs less than
+/// walking the table until `limit` are found. Postgres would decide by itself if it counted that a `document` is often
+/// kept elsewhere and compressed.
+async fn is_rare(
+    conn: &mut PgConnection,
+    source: &str,
+    limit: i64,
+    condition: impl Fn(&mut QueryBuilder<Postgres>) -> Result<()>,
+) -> Result<bool> {
+    let mut sql = QueryBuilder::new(
+        "-- search_statements::is_rare
+        explain (format json) select 1 from prompts union all select 1 from ",
+    );
+    sql.push(source);
+    condition(&mut sql)?;
+    let explained: Json<Vec<Explained>> = sql
+        .build_query_scalar()
+        .persistent(false)
+        .fetch_one(conn)
+        .await?;
+    let parts = explained
+        .0
+        .first()
+        .map(|explained| explained.plan.parts.as_slice());
+    // A condition that nothing can meet is no part of the plan.
+    let Some([all, matches]) = parts else {
+        return Ok(true);
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a limit is small")]
+    let walked_rows = limit as f64 * all.rows / matches.rows.max(1.0);
+    Ok(matches.rows <= WALKED * walked_rows)
+}
+
+/// What follows the page before, in an order that every prompt has.
+fn push_after(
+    sql: &mut QueryBuilder<Postgres>,
+    sort: PromptSort,
+    after: Option<&SearchCursor>,
+) -> Result<()> {
     match (sort, after) {
         (_, None) => {}
         (PromptSort::Newest, Some(SearchCursor::Newest { id })) => {
@@ -249,89 +485,7 @@ pub(super) async fn list_in_order(
         }
         _ => return Err(bad_cursor()),
     }
-    sql.push(order).push(" limit ").push_bind(limit);
-    read(conn, sql).await
-}
-
-/// The best of the newest matches in title, tags and description, each with the oldest of them all if there are more
-/// than are ranked. `after` is the place where the page before ended; it names that oldest one, so that a prompt that
-/// was added since pushes none out.
-pub(super) async fn rank_matches(
-    conn: &mut PgConnection,
-    wanted: &Wanted,
-    after: Option<(f32, Uuid, Option<Uuid>)>,
-    limit: i64,
-) -> Result<Vec<Match>> {
-    let words = wanted.words.clone().unwrap_or_default();
-    let mut sql = QueryBuilder::new(
-        "-- search_statements::rank_matches
-        with matches as materialized (select prompts.id, ts_rank(head, websearch_to_tsquery('english', ",
-    );
-    sql.push_bind(words).push("), 1) as score from prompts");
-    wanted.push_filters(&mut sql);
-    wanted.push_words(&mut sql, "head");
-    // A word that must be missing must be missing from the text, too; other words are there if the head has them.
-    if wanted
-        .words
-        .as_deref()
-        .is_some_and(|words| words.contains('-'))
-    {
-        wanted.push_words(&mut sql, "document");
-    }
-    let first = after.and_then(|(.., ranked)| ranked);
-    if let Some(first) = first {
-        sql.push(" and prompts.id >= ").push_bind(first);
-    }
-    let most = if first.is_some() { 2 * RANKED } else { RANKED };
-    sql.push(" order by prompts.id desc limit ").push_bind(most);
-    sql.push("), oldest as (select coalesce(").push_bind(first);
-    sql.push("::uuid, case when count(*) = ").push_bind(RANKED);
-    sql.push(
-        " then (array_agg(id order by id))[1] end) as ranked from matches)
-        select id, score, (select ranked from oldest) as ranked from matches",
-    );
-    if let Some((score, id, _)) = after {
-        sql.push(" where (score, id) < (")
-            .push_bind(score)
-            .push("::real, ")
-            .push_bind(id)
-            .push(")");
-    }
-    sql.push(" order by score desc, id desc limit ")
-        .push_bind(limit);
-    read(conn, sql).await
-}
-
-/// Matches that were not ranked, newest first.
-pub(super) async fn list_matches(
-    conn: &mut PgConnection,
-    wanted: &Wanted,
-    ranked: Option<Uuid>,
-    after: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Match>> {
-    let mut sql = QueryBuilder::new(
-        "-- search_statements::list_matches
-        select prompts.id from prompts",
-    );
-    wanted.push_filters(&mut sql);
-    wanted.push_words(&mut sql, "document");
-    sql.push(" and not (true");
-    wanted.push_words(&mut sql, "head");
-    if let Some(ranked) = ranked {
-        sql.push(" and prompts.id >= ").push_bind(ranked);
-    }
-    sql.push(")");
-    if let Some(after) = after {
-        sql.push(" and prompts.id < ").push_bind(after);
-    }
-    sql.push(" order by prompts.id desc limit ")
-        .push_bind(limit);
-    let mut matches = read(conn, sql).await?;
-    for found in &mut matches {
-        found.ranked = ranked;
-    }
-    Ok(matches)
+    Ok(())
 }
 
 async fn read(conn: &mut PgConnection, mut sql: QueryBuilder<Postgres>) -> Result<Vec<Match>> {

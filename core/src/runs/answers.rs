@@ -41,6 +41,23 @@ pub struct Answer {
     pub cost_microusd: Option<i64>,
 }
 
+/// The answer in a row; every checked query has a type of its own for its rows.
+macro_rules! answer {
+    ($row:ident) => {
+        Answer {
+            output: $row.output,
+            finish_reason: $row.finish_reason,
+            latency_ms: $row.latency_ms,
+            first_token_ms: $row.first_token_ms,
+            input_tokens: $row.input_tokens,
+            cached_input_tokens: $row.cached_input_tokens,
+            output_tokens: $row.output_tokens,
+            reasoning_tokens: $row.reasoning_tokens,
+            cost_microusd: $row.cost_microusd,
+        }
+    };
+}
+
 /// The answers that are kept under these keys.
 ///
 /// # Errors
@@ -62,20 +79,9 @@ pub async fn kept_answers(
     )
     .fetch_all(conn)
     .await?;
-    let answers = rows.into_iter().filter_map(|row| {
-        let answer = Answer {
-            output: row.output,
-            finish_reason: row.finish_reason,
-            latency_ms: row.latency_ms,
-            first_token_ms: row.first_token_ms,
-            input_tokens: row.input_tokens,
-            cached_input_tokens: row.cached_input_tokens,
-            output_tokens: row.output_tokens,
-            reasoning_tokens: row.reasoning_tokens,
-            cost_microusd: row.cost_microusd,
-        };
-        Some((row.key.try_into().ok()?, answer))
-    });
+    let answers = rows
+        .into_iter()
+        .filter_map(|row| Some((row.key.try_into().ok()?, answer!(row))));
     Ok(answers.collect())
 }
 
@@ -116,18 +122,7 @@ pub async fn answers_of(
             prompt: row.prompt_position,
             model: row.model_position,
         };
-        let answer = Answer {
-            output: row.output,
-            finish_reason: row.finish_reason,
-            latency_ms: row.latency_ms,
-            first_token_ms: row.first_token_ms,
-            input_tokens: row.input_tokens,
-            cached_input_tokens: row.cached_input_tokens,
-            output_tokens: row.output_tokens,
-            reasoning_tokens: row.reasoning_tokens,
-            cost_microusd: row.cost_microusd,
-        };
-        (key, answer)
+        (key, answer!(row))
     });
     Ok(answers.collect())
 }

@@ -13,7 +13,7 @@ use super::{
     CallError, CompletionRequest, HttpClient,
     answer::{Answer, parse, protocol, reported},
     auth::Auth,
-    base_url,
+    base_url, endpoint,
     parameters::{
         Fields, Format, Place, ToolChoice, put, refuse, split_system, take_format, take_stop,
         take_stream, take_tool_choice, take_tools, to_json,
@@ -65,7 +65,7 @@ pub(super) fn anthropic(
     let header = HeaderName::from_static("x-api-key");
     Ok(Remote {
         api: Box::new(Messages { fields }),
-        url: format!("{}/messages", base_url(model)?),
+        url: endpoint(&format!("{}/messages", base_url(model)?))?,
         auth: Auth::header(header, "", credential)?,
         headers: vec![(
             HeaderName::from_static("anthropic-version"),

@@ -13,7 +13,7 @@ use super::{
     CallError, CompletionRequest, HttpClient,
     answer::{Answer, Usage, parse, protocol},
     auth::Auth,
-    base_url,
+    base_url, endpoint,
     parameters::{
         Fields, Format, Place, ToolChoice, put, refuse, refuse_stream, split_system, take_format,
         take_stop, take_tool_choice, take_tools, to_json,
@@ -60,7 +60,7 @@ pub(super) fn bedrock(
     let (base_url, name) = (base_url(model)?, segment(&model.name));
     Ok(Remote {
         api: Box::new(Converse { fields }),
-        url: format!("{base_url}/model/{name}/converse"),
+        url: endpoint(&format!("{base_url}/model/{name}/converse"))?,
         auth: Auth::aws(credential, &settings.region)?,
         headers: Vec::new(),
         streams: false,

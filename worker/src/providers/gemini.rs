@@ -13,7 +13,7 @@ use super::{
     CallError, CompletionRequest, HttpClient,
     answer::{Answer, Usage, parse, protocol, reported},
     auth::Auth,
-    base_url,
+    base_url, endpoint,
     parameters::{
         Fields, Format, Place, ToolChoice, put, refuse, split_system, take_format, take_stop,
         take_stream, take_tool_choice, take_tools, to_json,
@@ -83,7 +83,7 @@ pub(super) fn gemini(
         api: Box::new(GenerateContent {
             fields: Fields::new(parameters, &PLACES, seed, &ours)?,
         }),
-        url: format!("{base_url}/models/{name}:{way}"),
+        url: endpoint(&format!("{base_url}/models/{name}:{way}"))?,
         auth: Auth::header(header, "", credential)?,
         headers: Vec::new(),
         streams,

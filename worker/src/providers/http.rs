@@ -5,17 +5,27 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::Utc;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, TryStreamExt as _, stream};
 use opb_core::outbound::OutboundPolicy;
 use opb_outbound::{Forbidden, Lookup, SystemLookup};
-use reqwest::{Response, StatusCode};
+use reqwest::{IntoUrl, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{CallError, CallErrorKind, rate_headers};
 use crate::{WorkerSettings, governor::Governor};
 
 /// The largest answer, in bytes.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// An answer that grows over this, in bytes, waits for its turn …
+const LARGE_BODY_BYTES: usize = 256 * 1024;
+/// … and so many have it at once: a thousand calls that are all answered without an end must not take the memory.
+const LARGE_AT_ONCE: usize = 2;
+/// How much of an error's body is looked at, in bytes.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// How much of an error's body is kept, in characters.
 const MAX_ERROR_CHARS: usize = 500;
 
@@ -25,6 +35,8 @@ pub(crate) struct HttpClient {
     client: reqwest::Client,
     policy: Arc<OutboundPolicy>,
     silence: Duration,
+    /// The turns of large answers.
+    large: Arc<Semaphore>,
     /// Told what the answers announce of the provider's limits.
     governor: Option<Arc<Governor>>,
 }
@@ -53,6 +65,7 @@ impl HttpClient {
             client,
             policy,
             silence: Duration::from_secs(settings.silence_timeout),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             governor: None,
         })
     }
@@ -66,7 +79,7 @@ impl HttpClient {
     }
 
     /// A POST to build on.
-    pub(crate) fn post(&self, url: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn post(&self, url: impl IntoUrl) -> reqwest::RequestBuilder {
         self.client.post(url)
     }
 
@@ -82,7 +95,7 @@ impl HttpClient {
         if !self.policy.allows_host(request.url()) {
             return Err(unreachable(CallErrorKind::Forbidden));
         }
-        let response = tokio::time::timeout(self.silence, self.client.execute(request))
+        let response = timeout(self.silence, self.client.execute(request))
             .await
             .map_err(|_| CallError::new(CallErrorKind::Timeout, "the provider kept silent"))?
             .map_err(describe)?;
@@ -100,34 +113,40 @@ impl HttpClient {
         &self,
         response: Response,
     ) -> impl Stream<Item = Result<Bytes, CallError>> + use<> {
-        let mut size = 0;
-        let pieces = tokio_stream::StreamExt::timeout(response.bytes_stream(), self.silence);
-        Box::pin(pieces).map(move |piece| {
-            let piece = piece
-                .map_err(|_| {
-                    CallError::new(
-                        CallErrorKind::Timeout,
-                        "the provider fell silent in the middle of its answer",
-                    )
-                })?
-                .map_err(describe)?;
-            size += piece.len();
-            if size > MAX_BODY_BYTES {
-                let message = format!("the answer is larger than {MAX_BODY_BYTES} bytes");
-                return Err(CallError::new(CallErrorKind::TooLarge, message));
-            }
-            Ok(piece)
-        })
+        let reading = Reading {
+            response,
+            silence: self.silence,
+            large: Arc::clone(&self.large),
+            size: 0,
+            turn: None,
+        };
+        Box::pin(stream::try_unfold(reading, Reading::next))
     }
 
     /// The whole body.
     pub(crate) async fn read(&self, response: Response) -> Result<Vec<u8>, CallError> {
         self.body(response)
             .try_fold(Vec::new(), |mut whole, piece| async move {
+                if whole.len() + piece.len() > whole.capacity().max(LARGE_BODY_BYTES) {
+                    // Once, instead of copying it each time that it has doubled.
+                    whole.reserve_exact(MAX_BODY_BYTES - whole.len());
+                }
                 whole.extend_from_slice(&piece);
                 Ok(whole)
             })
             .await
+    }
+
+    /// The beginning of an error's body, as far as it comes.
+    async fn read_error(&self, response: Response) -> Vec<u8> {
+        let mut body = self.body(response);
+        let mut beginning = Vec::new();
+        while let Ok(Some(piece)) = body.try_next().await
+            && beginning.len() < MAX_ERROR_BYTES
+        {
+            beginning.extend_from_slice(&piece);
+        }
+        beginning
     }
 
     async fn refusal(&self, response: Response, secrets: &[SecretString]) -> CallError {
@@ -140,7 +159,7 @@ impl HttpClient {
             401 | 403 => CallErrorKind::Credential,
             _ => CallErrorKind::Refused,
         };
-        let body = self.read(response).await.unwrap_or_default();
+        let body = self.read_error(response).await;
         let retry_after = rate_headers::retry_after(&headers, &body, Utc::now());
         let said = error_message(&body, secrets);
         CallError {
@@ -148,6 +167,46 @@ impl HttpClient {
             message: format!("the provider answered {}{said}", status.as_u16()),
             retry_after,
         }
+    }
+}
+
+/// A body that is being read.
+struct Reading {
+    response: Response,
+    silence: Duration,
+    large: Arc<Semaphore>,
+    size: usize,
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Reading {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, CallError> {
+        let piece = timeout(self.silence, self.response.chunk())
+            .await
+            .map_err(|_| {
+                CallError::new(
+                    CallErrorKind::Timeout,
+                    "the provider fell silent in the middle of its answer",
+                )
+            })?
+            .map_err(describe)?;
+        let Some(piece) = piece else {
+            return Ok(None);
+        };
+        self.size += piece.len();
+        if self.size > MAX_BODY_BYTES {
+            let message = format!("the answer is larger than {MAX_BODY_BYTES} bytes");
+            return Err(CallError::new(CallErrorKind::TooLarge, message));
+        }
+        if self.size > LARGE_BODY_BYTES && self.turn.is_none() {
+            let turn = timeout(self.silence, Arc::clone(&self.large).acquire_owned());
+            let turn = turn.await.map_err(|_| {
+                let message = "too many other answers are as large as this one at the moment";
+                CallError::new(CallErrorKind::Timeout, message)
+            })?;
+            self.turn = turn.ok();
+        }
+        Ok(Some((piece, self)))
     }
 }
 

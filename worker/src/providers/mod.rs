@@ -32,6 +32,7 @@ use opb_core::{
     template::Message,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::WorkerSettings;
@@ -281,6 +282,11 @@ fn base_url(model: &RunModel) -> anyhow::Result<&str> {
         .base_url
         .as_deref()
         .context("the provider has no base URL")
+}
+
+/// The address that a model is asked at.
+fn endpoint(url: &str) -> anyhow::Result<Url> {
+    Url::parse(url).context("the provider's base URL does not lead to an address")
 }
 
 /// A name as one segment of a path.

@@ -22,7 +22,7 @@ use super::{
     CallError, CompletionRequest, HttpClient,
     answer::Answer,
     auth::Auth,
-    base_url, chat,
+    base_url, chat, endpoint,
     parameters::{Fields, take_stream, to_json},
     remote::{Api, Remote},
     segment,
@@ -86,7 +86,7 @@ fn chat_at(model: &RunModel, url: String, http: HttpClient, auth: Auth) -> anyho
     };
     Ok(Remote {
         api: Box::new(api),
-        url,
+        url: endpoint(&url)?,
         auth,
         headers: Vec::new(),
         streams,

@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use opb_core::template::Message;
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{
+    Url,
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+};
 use secrecy::SecretString;
 
 use super::{
@@ -41,7 +44,7 @@ pub(super) trait Api: Send + Sync {
 /// A model behind an API.
 pub(super) struct Remote {
     pub(super) api: Box<dyn Api>,
-    pub(super) url: String,
+    pub(super) url: Url,
     pub(super) auth: Auth,
     /// Sent with every request, besides the credential.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
@@ -54,12 +57,12 @@ impl Remote {
         let body = self.api.body(request)?;
         let mut post = self
             .http
-            .post(&self.url)
+            .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json");
         for (name, value) in &self.headers {
             post = post.header(name, value);
         }
-        for (name, value) in self.auth.headers(&self.url, &body)? {
+        for (name, value) in self.auth.headers(self.url.as_str(), &body)? {
             post = post.header(name, value);
         }
         let started = Instant::now();

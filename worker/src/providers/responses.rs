@@ -9,7 +9,7 @@ use super::{
     CallError, CompletionRequest, HttpClient,
     answer::{Answer, Usage, parse, protocol, reported},
     auth::Auth,
-    base_url,
+    base_url, endpoint,
     parameters::{
         Fields, Format, Place, ToolChoice, put, refuse, take_format, take_stream, take_tool_choice,
         take_tools, to_json,
@@ -48,7 +48,7 @@ pub(super) fn responses(
     fields.set("stream", streams.into());
     Ok(Remote {
         api: Box::new(Responses { fields }),
-        url: format!("{}/responses", base_url(model)?),
+        url: endpoint(&format!("{}/responses", base_url(model)?))?,
         auth: Auth::bearer(credential)?,
         headers: Vec::new(),
         streams,

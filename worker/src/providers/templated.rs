@@ -13,7 +13,7 @@ use super::{
     CallError, CallErrorKind, CompletionRequest, HttpClient,
     answer::{Answer, Usage, parse, protocol},
     auth::Auth,
-    base_url,
+    base_url, endpoint,
     parameters::{Fields, refuse_stream, to_json},
     remote::{Api, Remote},
 };
@@ -53,7 +53,7 @@ pub(super) fn templated(
     };
     Ok(Remote {
         api: Box::new(api),
-        url: base_url(model)?.to_owned(),
+        url: endpoint(base_url(model)?)?,
         auth,
         headers: Vec::new(),
         streams: false,
