@@ -130,11 +130,14 @@ def database_of(data):
 
 
 def tree(pid):
-    """A process and all that it has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
+    """A process and all that its threads have started."""
     found = [pid]
-    if children.exists():
-        for child in children.read_text().split():
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            started = children.read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # The thread has just ended.
+        for child in started:
             found += tree(int(child))
     return found
 

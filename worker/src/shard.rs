@@ -6,7 +6,7 @@ use opb_core::{
     metrics::METRICS,
     runs::{
         EvaluationKey, NewEvaluation, Recorded, Reserved, ShardLease, add_spend, claim_owed_shard,
-        finish_shard, record, recorded_keys, release_shard, reserve,
+        finish_shard, record, record_last, recorded_keys, release_shard, reserve,
     },
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -34,6 +34,8 @@ const NO_MONEY_PAUSE: u32 = 1;
 enum Ended {
     /// Every evaluation is recorded.
     Complete,
+    /// Every evaluation is recorded, and the shard is marked as done.
+    Finished,
     /// The worker stops, the run is paused or gives way to another; some evaluations are left, and so many micro-dollars may have been paid
     /// for calls that are not recorded.
     Stopped { unaccounted_microusd: i64 },
@@ -69,6 +71,7 @@ pub(crate) async fn execute(worker: Arc<Worker>) -> anyhow::Result<()> {
             finish_shard(&mut conn, &lease).await?;
             return Ok(());
         }
+        Ended::Finished => return Ok(()),
         Ended::Lost => {
             tracing::debug!(shard.id = %lease.shard_id, "a shard was left to others");
             return Ok(());
@@ -118,7 +121,9 @@ async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<En
         } else {
             open.len()
         };
-        let ended = evaluate_all(worker, guard, &run, open.drain(..calls), &mut unrecorded).await?;
+        let is_last = calls == open.len();
+        let calls = open.drain(..calls);
+        let ended = evaluate_all(worker, guard, &run, calls, is_last, &mut unrecorded).await?;
         if !matches!(ended, Ended::Complete) {
             return Ok(ended);
         }
@@ -132,6 +137,7 @@ async fn evaluate_all(
     guard: &LeaseGuard<'_>,
     run: &Arc<PreparedRun>,
     open: impl Iterator<Item = Open>,
+    is_last: bool,
     unrecorded: &mut Unrecorded,
 ) -> anyhow::Result<Ended> {
     let mut running: JoinSet<(i64, Evaluated)> = JoinSet::new();
@@ -157,7 +163,7 @@ async fn evaluate_all(
                 return Ok(Ended::Lost);
             }
             () = worker.abort.cancelled() => {
-                let kept = save(worker, guard, unrecorded).await;
+                let kept = save(worker, guard, unrecorded, false).await;
                 return Ok(if kept { stopped(unrecorded) } else { Ended::Lost });
             }
             ended = running.join_next() => match ended {
@@ -184,8 +190,12 @@ async fn evaluate_all(
         };
         if flush {
             due = None;
-            if !save(worker, guard, unrecorded).await {
+            let finish = is_last && complete && running.is_empty();
+            if !save(worker, guard, unrecorded, finish).await {
                 return Ok(Ended::Lost);
+            }
+            if finish {
+                return Ok(Ended::Finished);
             }
         }
     }
@@ -233,8 +243,14 @@ async fn load(worker: &Worker, run: &PreparedRun, lease: &ShardLease) -> anyhow:
     Ok(open.collect())
 }
 
-/// Records a batch and empties it. Tries again while the database is away. False when the lease was lost.
-async fn save(worker: &Worker, guard: &LeaseGuard<'_>, unrecorded: &mut Unrecorded) -> bool {
+/// Records a batch and empties it; with `finish` the shard is done then. Tries again while the database is away. False
+/// when the lease was lost.
+async fn save(
+    worker: &Worker,
+    guard: &LeaseGuard<'_>,
+    unrecorded: &mut Unrecorded,
+    finish: bool,
+) -> bool {
     let Unrecorded { batch, purse } = unrecorded;
     if batch.is_empty() {
         return true;
@@ -244,7 +260,11 @@ async fn save(worker: &Worker, guard: &LeaseGuard<'_>, unrecorded: &mut Unrecord
         let timer = METRICS.record_duration.start_timer();
         let recorded = async {
             let mut conn = worker.pool.acquire().await?;
-            record(&mut conn, &guard.lease, batch, settlement).await
+            if finish {
+                record_last(&mut conn, &guard.lease, batch, settlement).await
+            } else {
+                record(&mut conn, &guard.lease, batch, settlement).await
+            }
         };
         let recorded = recorded.await;
         timer.observe_duration();

@@ -17,8 +17,10 @@ use crate::{Result, auth::CurrentUser};
 
 /// How many matches are ranked; further ones follow newest first.
 const RANKED: i64 = 100;
-/// What it costs to look into the `document` of a row while the table is walked in order, in rows that an index names.
-const WALKED: f64 = 2.0;
+/// What a row costs that is looked at while the table is walked in order, in rows that an index names.
+const WALKED: f64 = 0.5;
+/// The same when the `document` is looked into: it is often kept elsewhere and compressed, which Postgres does not count.
+const WALKED_DOCUMENT: f64 = 2.0;
 
 /// What is looked for, with every name resolved.
 #[derive(Debug)]
@@ -238,7 +240,11 @@ pub(super) async fn list_in_order(
             "combined desc, prompt_id desc",
         ),
     };
-    let gather = wanted.words.is_some() && is_rare(conn, source, limit, condition).await?;
+    let gather = if wanted.words.is_some() {
+        is_rare(conn, source, WALKED_DOCUMENT, limit, condition).await?
+    } else {
+        !wanted.tags.is_empty() && is_rare(conn, source, WALKED, limit, condition).await?
+    };
     let mut sql = QueryBuilder::new("-- search_statements::list_in_order\n");
     let first = First {
         source,
@@ -285,8 +291,7 @@ pub(super) async fn rank_matches(
         columns: "prompts.id, head",
         order: "id desc",
         limit: most,
-        // Postgres knows what `head` costs, and chooses by itself.
-        gather: false,
+        gather: is_rare(conn, PROMPTS, WALKED, most, condition).await?,
     };
     let mut sql = QueryBuilder::new("-- search_statements::rank_matches\n");
     first.push(&mut sql, condition)?;
@@ -341,7 +346,7 @@ pub(super) async fn list_matches(
         columns: "prompts.id",
         order: "id desc",
         limit,
-        gather: is_rare(conn, PROMPTS, limit, condition).await?,
+        gather: is_rare(conn, PROMPTS, WALKED_DOCUMENT, limit, condition).await?,
     };
     let mut sql = QueryBuilder::new("-- search_statements::list_matches\n");
     first.push(&mut sql, condition)?;
@@ -417,11 +422,12 @@ struct Explained {
 }
 
 /// Whether so few prompts meet a condition, by the statistics of Postgres, that reading all of them costs less than
-/// walking the table until `limit` are found. Postgres would decide by itself if it counted that a `document` is often
-/// kept elsewhere and compressed.
+/// walking the table until `limit` are found, when a row that is walked costs `walked`. Postgres decides otherwise: it
+/// takes for granted that matches are spread evenly over the table, and that a long text costs what a short one does.
 async fn is_rare(
     conn: &mut PgConnection,
     source: &str,
+    walked: f64,
     limit: i64,
     condition: impl Fn(&mut QueryBuilder<Postgres>) -> Result<()>,
 ) -> Result<bool> {
@@ -446,7 +452,7 @@ async fn is_rare(
     };
     #[expect(clippy::cast_precision_loss, reason = "a limit is small")]
     let walked_rows = limit as f64 * all.rows / matches.rows.max(1.0);
-    Ok(matches.rows <= WALKED * walked_rows)
+    Ok(matches.rows <= walked * walked_rows)
 }
 
 /// What follows the page before, in an order that every prompt has.

@@ -110,6 +110,13 @@ pub async fn renew_lease(
 /// The database does not answer.
 pub async fn finish_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result<bool> {
     let mut tx = conn.begin().await?;
+    let finished = finish(&mut tx, lease).await?;
+    tx.commit().await?;
+    Ok(finished)
+}
+
+/// [`finish_shard`] within a transaction.
+pub(super) async fn finish(tx: &mut PgConnection, lease: &ShardLease) -> Result<bool> {
     let reserved = sqlx::query_scalar!(
         "-- lease::finish_shard
         update shards set state = 'done', lease_until = null
@@ -124,15 +131,14 @@ pub async fn finish_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result
         return Ok(false);
     };
     settle(
-        &mut tx,
+        tx,
         lease.run_id,
         lease.shard_id,
         reserved,
         Settlement::default(),
     )
     .await?;
-    close_shard(&mut tx, lease.run_id).await?;
-    tx.commit().await?;
+    close_shard(tx, lease.run_id).await?;
     Ok(true)
 }
 

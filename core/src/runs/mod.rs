@@ -56,7 +56,7 @@ pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
 pub use prune::{Prunable, prunable, prune_run};
 pub use quota::{check_quota, set_quota};
 pub use read::{Evaluation, Run, RunState, find_run, list_evaluations, list_runs};
-pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record};
+pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record, record_last};
 pub use rescore::{RescoreRun, rescore_run};
 pub use retry::retry_run;
 pub use rules::{RunRules, check_request, submit_under_rules};

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     AnswerKey, EvaluationKey, Settlement, ShardLease, answers, budget::settle, control::tell,
+    lease::finish,
 };
 use crate::Result;
 
@@ -94,22 +95,59 @@ pub async fn record(
     settlement: Settlement,
 ) -> Result<Recorded> {
     let mut tx = conn.begin().await?;
-    let reserved = sqlx::query_scalar!(
-        "-- record::record
-        select reserved_microusd from shards where id = $1 and fence = $2 and state = 'running' for update",
+    let recorded = keep(&mut tx, lease, batch, settlement).await?;
+    tx.commit().await?;
+    Ok(recorded)
+}
+
+/// Records the last batch of a shard and marks the shard as done: one commit instead of two.
+///
+/// # Errors
+/// The database does not answer; nothing is kept then, and the batch may be recorded again.
+pub async fn record_last(
+    conn: &mut PgConnection,
+    lease: &ShardLease,
+    batch: &[NewEvaluation],
+    settlement: Settlement,
+) -> Result<Recorded> {
+    let mut tx = conn.begin().await?;
+    let recorded = keep(&mut tx, lease, batch, settlement).await?;
+    if recorded != Recorded::Fenced {
+        finish(&mut tx, lease).await?;
+    }
+    tx.commit().await?;
+    Ok(recorded)
+}
+
+async fn keep(
+    tx: &mut PgConnection,
+    lease: &ShardLease,
+    batch: &[NewEvaluation],
+    settlement: Settlement,
+) -> Result<Recorded> {
+    let shard = sqlx::query!(
+        r#"-- record::record
+        select reserved_microusd, state = 'done' as "done!"
+        from shards
+        where id = $1 and fence = $2 and state in ('running', 'done')
+        for update"#,
         lease.shard_id,
         lease.fence
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(reserved) = reserved else {
+    let Some(shard) = shard else {
         return Ok(Recorded::Fenced);
     };
+    if shard.done {
+        return Ok(Recorded::Kept(0)); // Its last batch was kept, and only the answer to that was lost.
+    }
+    let reserved = shard.reserved_microusd;
+    // What follows locks the run, for which all its other shards wait.
+    answers::keep(tx, lease.run_id, batch).await?;
     // Before the cost is counted as spent: at no moment are both counted.
-    settle(&mut tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
-    let kept = insert(&mut tx, lease.run_id, batch).await?;
-    answers::keep(&mut tx, lease.run_id, batch).await?;
-    tx.commit().await?;
+    settle(tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
+    let kept = insert(tx, lease.run_id, batch).await?;
     Ok(Recorded::Kept(kept))
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use opb_core::runs::{
     HeldLease, NewEvaluation, Recorded, RunState, Settlement, ShardLease, cancel_run, claim_shard,
-    find_run, finish_shard, load_work, mend, pause_run, record, release_shard, renew_lease,
-    resume_run,
+    find_run, finish_shard, load_work, mend, pause_run, record, record_last, release_shard,
+    renew_lease, resume_run,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -71,6 +71,39 @@ async fn only_one_of_many_claims_a_shard() {
     });
     let claimed = futures::future::join_all(claims).await;
     assert_eq!(claimed.iter().flatten().count(), 1);
+}
+
+#[tokio::test]
+async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let (owner, run_id, shards) = run_with_shards(conn).await;
+    let lease = claim_shard(conn, shards[0], "one", LEASE)
+        .await
+        .unwrap()
+        .unwrap();
+    let batch = results(conn, &lease).await;
+    let count = i64::try_from(batch.len()).unwrap();
+    for kept in [count, 0] {
+        let recorded = record_last(conn, &lease, &batch, Settlement::default()).await;
+        assert_eq!(recorded.unwrap(), Recorded::Kept(kept));
+        let run = find_run(conn, &owner, run_id).await.unwrap();
+        assert_eq!(run.recorded, count);
+        assert_eq!(run.spend_microusd, 10 * count);
+    }
+    let open: i32 = sqlx::query_scalar("select shards_open from runs where id = $1")
+        .bind(run_id)
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(open, 5, "it was closed once");
+    assert!(!finish_shard(conn, &lease).await.unwrap());
+    let stranger = ShardLease {
+        fence: lease.fence + 1,
+        ..lease
+    };
+    let recorded = record_last(conn, &stranger, &batch, Settlement::default()).await;
+    assert_eq!(recorded.unwrap(), Recorded::Fenced);
 }
 
 #[tokio::test]
