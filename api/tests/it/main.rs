@@ -2,6 +2,7 @@
 
 mod access;
 mod administration;
+mod alerts;
 mod api_keys;
 mod attacks;
 mod auth;
