@@ -164,9 +164,9 @@ class Bank:
         body = {"name": name, "kind": "openai", "base_url": self.simulator, "credential": credential}
         self.ask("POST", "/api/v1/providers", body)
 
-    def submit(self, models, repeats=1):
+    def submit(self, models, repeats=1, cache=False):
         body = {"benchmark": "first-steps", "prompts": ["number-only", "step-by-step"], "models": models,
-                "repeats": repeats, "cache": False}
+                "repeats": repeats, "cache": cache}
         return self.ask("POST", "/api/v1/runs", body)["id"]
 
     def run(self, run_id):

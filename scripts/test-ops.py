@@ -33,13 +33,13 @@ def get(url):
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
-    """What Alertmanager sends alerts to."""
+    """What Alertmanager sends alerts to, and the bank its webhooks' messages."""
 
-    received = []
+    received = collections.defaultdict(list)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.received.append(json.loads(body))
+        self.received[self.path].append(json.loads(body))
         self.send_response(200)
         self.end_headers()
 
@@ -56,6 +56,7 @@ class Monitoring:
         self.prometheus_port, self.alertmanager_port, cluster = free_ports(3)
         self.url = f"http://127.0.0.1:{self.prometheus_port}"
         self.receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+        self.receiver_url = f"http://127.0.0.1:{self.receiver.server_address[1]}"
         threading.Thread(target=self.receiver.serve_forever, daemon=True).start()
         self.write_settings(bank)
         self.processes = [
@@ -86,7 +87,7 @@ class Monitoring:
             settings = file.read()
         settings, replaced = re.subn(
             "^  - name: operators$", "  - name: operators\n    webhook_configs:\n"
-            f"      - url: http://127.0.0.1:{self.receiver.server_address[1]}/",
+            f"      - url: {self.receiver_url}/alerts",
             settings.replace("group_wait: 30s", "group_wait: 1s"), flags=re.MULTILINE)
         assert replaced == 1, "alertmanager.yml has no receiver `operators`"
         with open(f"{self.folder}/alertmanager.yml", "w", encoding="utf-8") as file:
@@ -152,6 +153,27 @@ def check_metrics(bank):
     except urllib.error.HTTPError as error:
         assert error.code == 404, error
     print(f"metrics: {len(families)} names, at most {most} series of one process, promtool content")
+
+
+def start_what_repeats(bank, monitoring):
+    """A schedule that is due every minute, and a webhook that is told of every run that ends."""
+    request = {"benchmark": "first-steps", "prompts": ["number-only"], "models": ["simulated:strong"]}
+    bank.ask("POST", "/api/v1/schedules", {"name": "minutely", "cron": "* * * * *", "request": request})
+    bank.ask("POST", "/api/v1/webhooks", {"name": "receiver", "url": f"{monitoring.receiver_url}/webhook",
+                                          "events": ["run.finished"]})
+
+
+def check_what_repeats(bank, monitoring):
+    """A tick fires, the webhook is told, a run that is asked for again finds its answers kept; and all is counted."""
+    for _ in range(2):
+        bank.finished(bank.submit(["remote:fast"], cache=True))
+    for counted in ('opb_cache_lookups_total{outcome="miss"}', 'opb_cache_lookups_total{outcome="hit"}',
+                    'opb_webhook_attempts_total{outcome="ok"}', 'opb_firings_total{state="submitted"}',
+                    "opb_firing_delay_seconds_count"):
+        until(f"{counted} counts", lambda: monitoring.query(f"sum({counted}) > 0"))
+    told = {message["type"] for message in Receiver.received["/webhook"]}
+    assert told == {"run.finished"}, told
+    print(f"repeated: a tick fired, a run found its answers kept, {len(Receiver.received['/webhook'])} messages to a webhook")
 
 
 def dashboards():
@@ -245,7 +267,7 @@ def check_rules(monitoring):
 def check_alert(bank):
     """A wrong credential becomes an alert at the receiver, by the shipped rule and route."""
     name = "OpbCredentialRefused"
-    alerts = lambda: [alert for message in Receiver.received for alert in message["alerts"]]
+    alerts = lambda: [alert for message in Receiver.received["/alerts"] for alert in message["alerts"]]
     assert not any(alert["labels"]["alertname"] == name for alert in alerts()), "it fired before there was a reason"
     bank.add_provider("locked", "sk-not-the-right-one-0000")
     # Refused calls are final, so the run is as short as its shards; several of them make a rising counter.
@@ -278,7 +300,9 @@ def main():
                            stdout=subprocess.DEVNULL)
         with Monitoring(bank) as monitoring:
             check_targets(monitoring, bank)
+            start_what_repeats(bank, monitoring)
             assert bank.finished(bank.submit(["simulated:strong", "simulated:weak"]))["state"] == "completed"
+            check_what_repeats(bank, monitoring)
             # Work for the whole test; it is stopped in the end.
             long = bank.submit(["remote:fast", "simulated:balanced"], repeats=500)
             check_panels(monitoring, reader)

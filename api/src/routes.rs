@@ -38,4 +38,4 @@ pub(crate) mod schedules;
 pub mod users;
 pub(crate) mod versions;
 pub mod votes;
-pub(crate) mod webhooks;
+pub mod webhooks;

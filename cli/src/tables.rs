@@ -1,12 +1,16 @@
 //! Tables for people. Whatever shows simulated results says so.
 
+mod alerts;
 mod comparison;
 mod leaderboard;
 mod schedules;
+mod webhooks;
 
+pub use alerts::{alert, alerts};
 pub use comparison::{comparison, flips};
 pub use leaderboard::{effects, history, leaderboard, overall};
 pub use schedules::{schedule, schedules};
+pub use webhooks::{attempts, webhook, webhooks};
 
 use std::io::IsTerminal as _;
 

@@ -5,11 +5,12 @@ use opb_core::{
     benchmarks::{Definition, Item, publish_benchmark},
     library::{NewPrompt, ensure_prompt},
     models::{ModelRequest, Price, ProviderKind, ensure_provider, set_price},
-    runs::{Run, SubmitRun, submit_run},
+    runs::{Run, SubmitRun, finish_run, submit_run},
     template::PromptBody,
 };
 use serde_json::{Map, json};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 /// The slug of the benchmark that [`library`] makes.
 pub const BENCHMARK: &str = "sums";
@@ -116,4 +117,38 @@ pub async fn submit(
     submit_run(conn, owner, &request(models, repeats), None)
         .await
         .expect("the run is accepted")
+}
+
+/// Makes a run that of an hourly schedule: of the hour `tick` after a time 30 days ago.
+///
+/// # Panics
+/// The database refuses it.
+pub async fn fire(conn: &mut PgConnection, schedule: Uuid, tick: i32, run: Uuid) {
+    let firing = "insert into firings (schedule_id, due_at, state, run_id)
+                  values ($1, date_trunc('hour', now()) - interval '30 days' + make_interval(hours => $2), 'submitted', $3)";
+    let firing = sqlx::query(firing).bind(schedule).bind(tick).bind(run);
+    firing.execute(conn).await.expect("the firing is noted");
+}
+
+/// Completes a run of one prompt on one model, as if workers had recorded these scores, an item each, and errors where
+/// there is none. It took 100 ms an item and half a cent.
+///
+/// # Panics
+/// The database refuses something.
+pub async fn finish(conn: &mut PgConnection, run: Uuid, scores: &[Option<f32>]) {
+    let evaluations = "insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state, score,
+                           passed, error_kind, attempts, latency_ms)
+                       select $1, place - 1, 0, 0, 0, case when score is null then 'error' else 'scored' end::evaluation_state,
+                              score, score = 1, case when score is null then 'timeout' end, 1, 100
+                       from unnest($2::real[]) with ordinality as it (score, place)";
+    let evaluations = sqlx::query(evaluations).bind(run).bind(scores);
+    let recorded = evaluations.execute(&mut *conn).await;
+    recorded.expect("the evaluations are recorded");
+    let end = "update runs
+               set state = 'finishing', recorded = planned, shards_open = 0, spend_microusd = 5000,
+                   errors = (select count(*) from evaluations where run_id = id and state = 'error')
+               where id = $1";
+    let ended = sqlx::query(end).bind(run).execute(&mut *conn).await;
+    ended.expect("every evaluation is there");
+    finish_run(conn, run).await.expect("the run is completed");
 }

@@ -24,68 +24,69 @@ use crate::{
 };
 
 /// The webhooks of the caller.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Webhooks {
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Webhooks {
     /// Newest first.
-    items: Vec<Webhook>,
+    pub items: Vec<Webhook>,
 }
 
 /// A webhook to make.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct CreateWebhook {
+pub struct CreateWebhook {
     /// 1 to 100 characters.
-    name: String,
+    pub name: String,
     /// Where messages are posted; stored sealed, and but for its host never shown again.
-    #[serde(deserialize_with = "secret::deserialize")]
+    #[serde(with = "secret")]
     #[schema(value_type = String)]
-    url: SecretString,
+    pub url: SecretString,
     /// What the body of a message looks like; `standard` when absent.
     #[serde(default)]
-    format: WebhookFormat,
+    pub format: WebhookFormat,
     /// What it is told about.
-    events: Vec<WebhookEvent>,
+    pub events: Vec<WebhookEvent>,
 }
 
 /// What to change about a webhook; what is absent stays.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ChangeWebhook {
+pub struct ChangeWebhook {
     /// 1 to 100 characters.
-    name: Option<String>,
+    pub name: Option<String>,
     /// Where messages are posted.
-    #[serde(default, deserialize_with = "secret::optional::deserialize")]
+    #[serde(default, with = "secret::optional")]
     #[schema(value_type = Option<String>)]
-    url: Option<SecretString>,
+    pub url: Option<SecretString>,
     /// What the body of a message looks like.
-    format: Option<WebhookFormat>,
+    pub format: Option<WebhookFormat>,
     /// What it is told about.
-    events: Option<Vec<WebhookEvent>>,
+    pub events: Option<Vec<WebhookEvent>>,
     /// True lets it work again, false stops it.
-    enabled: Option<bool>,
+    pub enabled: Option<bool>,
 }
 
 /// A new webhook, with its secret.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct CreatedWebhook {
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct CreatedWebhook {
+    /// The webhook.
     #[serde(flatten)]
-    webhook: Webhook,
+    pub webhook: Webhook,
     /// What messages are signed with; it is shown here and never again.
-    secret: String,
+    pub secret: String,
 }
 
 /// A new secret.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct WebhookSecret {
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct WebhookSecret {
     /// What messages are signed with from now on; it is shown here and never again.
-    secret: String,
+    pub secret: String,
 }
 
 /// How the attempts of a message ended.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Attempts {
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Attempts {
     /// In order.
-    items: Vec<Attempt>,
+    pub items: Vec<Attempt>,
 }
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {

@@ -2,6 +2,7 @@
 
 mod access;
 mod administration;
+mod alerts;
 mod api_keys;
 mod attacks;
 mod auth;
@@ -32,6 +33,7 @@ mod program;
 mod prompts;
 mod reads;
 mod recovery;
+mod replica;
 mod runs;
 mod search;
 mod server;

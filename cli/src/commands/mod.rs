@@ -1,6 +1,7 @@
 //! The subcommands: one file each, but for those that only tell a run what to do. Each starts the runtime that it needs, none before the command line is parsed.
 
 mod admin;
+mod alerts;
 mod compare;
 mod completions;
 mod control;
@@ -17,15 +18,17 @@ mod provider;
 mod run;
 mod runs;
 mod schedules;
+mod secret;
 mod simulate;
 mod up;
+mod webhooks;
 
 use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use opb_core::config::FileSettings;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::outcome::{EXIT_CODES, Outcome};
 
@@ -60,6 +63,8 @@ enum Command {
     Extend(control::ExtendCommand),
     Rescore(control::RescoreCommand),
     Schedules(Box<schedules::SchedulesCommand>),
+    Alerts(Box<alerts::AlertsCommand>),
+    Webhooks(Box<webhooks::WebhooksCommand>),
     Import(import::Import),
     Prompts(prompts::PromptsCommand),
     Provider(provider::ProviderCommand),
@@ -93,6 +98,8 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Extend(command) => alone(command.execute(json)),
         Command::Rescore(command) => alone(command.execute(json)),
         Command::Schedules(command) => alone(command.execute(json)),
+        Command::Alerts(command) => alone(command.execute(json)),
+        Command::Webhooks(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
         Command::Prompts(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
@@ -128,6 +135,11 @@ fn alone<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> 
     let result = runtime.block_on(work);
     runtime.shutdown_background();
     result
+}
+
+/// A word of a closed set, as REST spells it; a dash is as good as an underscore.
+fn parse_word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(text.replace('-', "_").into()).map_err(|error| error.to_string())
 }
 
 /// Prints a line on standard output.

@@ -2,9 +2,6 @@
 
 mod add;
 
-use std::io::Read as _;
-
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use opb_api::routes::models::UpdateProvider;
 use opb_core::{
@@ -15,7 +12,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use self::add::{AddProvider, ListPresets};
-use super::{print, print_json};
+use super::{print, print_json, secret::read_secret};
 use crate::{
     client::{ClientSettings, segment},
     outcome::{BadUsage, Outcome},
@@ -165,22 +162,8 @@ impl ProviderCommand {
 impl CredentialSource {
     /// The credential, if a source is named.
     fn read(&self) -> anyhow::Result<Option<SecretString>> {
-        let text = if let Some(variable) = &self.credential_env {
-            std::env::var(variable)
-                .map_err(|_| BadUsage(format!("the environment variable {variable} is not set")))?
-        } else if self.credential_stdin {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("the credential cannot be read from standard input")?;
-            text
-        } else {
-            return Ok(None);
-        };
-        match text.trim() {
-            "" => Err(BadUsage("the credential is empty".to_owned()).into()),
-            text => Ok(Some(text.into())),
-        }
+        let variable = self.credential_env.as_deref();
+        read_secret("credential", variable, self.credential_stdin)
     }
 }
 

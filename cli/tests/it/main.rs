@@ -1,6 +1,7 @@
 //! The program `opb` from outside: what it prints, how it ends, and what it leaves behind.
 
 mod admin;
+mod alerts;
 mod bank;
 mod demo;
 mod faults;
@@ -10,3 +11,4 @@ mod providers;
 mod runs;
 mod settings;
 mod site;
+mod webhooks;

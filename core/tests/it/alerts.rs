@@ -73,13 +73,7 @@ impl World {
             .await
             .unwrap();
         self.runs += 1;
-        let firing = "insert into firings (schedule_id, due_at, state, run_id)
-                      values ($1, date_trunc('hour', now()) - interval '30 days' + make_interval(hours => $2), 'submitted', $3)";
-        let firing = sqlx::query(firing)
-            .bind(self.schedule.id)
-            .bind(self.runs)
-            .bind(run.id);
-        firing.execute(&mut *conn).await.unwrap();
+        fixtures::fire(conn, self.schedule.id, self.runs, run.id).await;
         let scores: Vec<Option<f32>> = (0..ITEMS)
             .map(|item| {
                 self.chance = self
@@ -90,20 +84,7 @@ impl World {
                 (item >= errors).then_some(if luck < passes { 1.0 } else { 0.0 })
             })
             .collect();
-        let evaluations = "insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state, score,
-                               passed, error_kind, attempts, latency_ms)
-                           select $1, place - 1, 0, 0, 0, case when score is null then 'error' else 'scored' end::evaluation_state,
-                                  score, score = 1, case when score is null then 'timeout' end, 1, 100
-                           from unnest($2::real[]) with ordinality as it (score, place)";
-        let evaluations = sqlx::query(evaluations).bind(run.id).bind(scores);
-        evaluations.execute(&mut *conn).await.unwrap();
-        let end = "update runs set state = 'finishing', recorded = planned, shards_open = 0, errors = $2, spend_microusd = 5000
-                   where id = $1";
-        let end = sqlx::query(end)
-            .bind(run.id)
-            .bind(i64::try_from(errors).unwrap());
-        end.execute(&mut *conn).await.unwrap();
-        runs::finish_run(conn, run.id).await.unwrap();
+        fixtures::finish(conn, run.id, &scores).await;
         assert!(alerts::check_next_run(conn).await.unwrap());
         assert!(
             !alerts::check_next_run(conn).await.unwrap(),

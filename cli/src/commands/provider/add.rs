@@ -3,13 +3,12 @@
 use clap::Args;
 use opb_api::routes::models::CreateProvider;
 use opb_core::models::{Preset, Provider, ProviderKind};
-use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::CredentialSource;
 use crate::{
     client::ClientSettings,
-    commands::{print, print_json},
+    commands::{parse_word, print, print_json},
     outcome::Outcome,
     tables,
 };
@@ -31,7 +30,7 @@ pub(super) struct AddProvider {
     base_url: Option<String>,
     /// How it is spoken to: openai (the default, which many servers understand), `openai_responses`, anthropic, gemini,
     /// `azure_openai`, bedrock, http or echo
-    #[arg(long, env = "OPB_PROVIDER_KIND", value_name = "KIND", value_parser = parse_kind)]
+    #[arg(long, env = "OPB_PROVIDER_KIND", value_name = "KIND", value_parser = parse_word::<ProviderKind>)]
     kind: Option<ProviderKind>,
     /// JSON object with what the kind needs beyond that, or @FILE that holds it; see docs/PROVIDERS.md
     #[arg(long, env = "OPB_PROVIDER_SETTINGS", value_name = "JSON", value_parser = parse_settings)]
@@ -93,11 +92,6 @@ impl ListPresets {
         }
         Ok(Outcome::Done)
     }
-}
-
-fn parse_kind(text: &str) -> Result<ProviderKind, String> {
-    ProviderKind::deserialize(Value::from(text.replace('-', "_")))
-        .map_err(|error| error.to_string())
 }
 
 /// JSON, or `@` and the name of a file that holds it.
