@@ -10,3 +10,4 @@ mod providers;
 mod runs;
 mod settings;
 mod site;
+mod traces;
