@@ -11,8 +11,10 @@ use clap::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
+use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer, Registry, fmt, layer::SubscriberExt as _, registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 use url::Url;
 
@@ -186,19 +188,32 @@ impl LogSettings {
             self.log
         ))
         .map_err(|error| anyhow::anyhow!("--log: {error}"))?;
+        // A second start in one process (tests, `opb up`) keeps the first.
+        let _ = match other {
+            // Without another listener the filter is everybody's: what it refuses is not even made.
+            None => tracing_subscriber::registry()
+                .with(filter)
+                .with(self.lines())
+                .try_init(),
+            Some(other) => tracing_subscriber::registry()
+                .with(other)
+                .with(self.lines().with_filter(filter))
+                .try_init(),
+        };
+        Ok(())
+    }
+
+    fn lines<S>(&self) -> Box<dyn Layer<S> + Send + Sync>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
         let lines = fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal());
-        let lines = match self.log_format {
+        match self.log_format {
             LogFormat::Text => lines.with_target(false).boxed(),
             LogFormat::Json => lines.json().boxed(),
-        };
-        // A second start in one process (tests, `opb up`) keeps the first.
-        let _ = tracing_subscriber::registry()
-            .with(other)
-            .with(lines.with_filter(filter))
-            .try_init();
-        Ok(())
+        }
     }
 }
 
