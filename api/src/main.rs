@@ -11,7 +11,7 @@ use opb_core::{
     doorbell::Doorbell,
     outbound::OutboundSettings,
 };
-use opb_monitor::MonitorSettings;
+use opb_monitor::{MonitorSettings, traces::TraceSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,8 @@ struct Program {
     #[command(flatten)]
     log: LogSettings,
     #[command(flatten)]
+    traces: TraceSettings,
+    #[command(flatten)]
     api: ApiSettings,
     #[command(flatten)]
     monitor: MonitorSettings,
@@ -44,7 +46,13 @@ struct Program {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let program: Program = config::parse();
-    program.log.start()?;
+    let traces = program.traces.start(&program.log, "opb-api")?;
+    let ended = serve(program).await;
+    traces.end().await;
+    ended
+}
+
+async fn serve(program: Program) -> anyhow::Result<()> {
     let master_key = Arc::new(program.secrets.load()?);
     let database = &program.database;
     let replica_url = program.replica.address(database)?;

@@ -1,20 +1,21 @@
-//! What happens around every request: an id, a span, metrics, a time limit, careful headers, and no panic gets out.
+//! What happens around every request: an id, a trace, metrics, a time limit, careful headers, and no panic gets out.
 //!
-//! Bodies, credentials and raw paths are never logged, and never become labels.
+//! Bodies, credentials and raw paths are never logged, and never become labels or attributes.
 
 use std::{any::Any, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{
-        HeaderName, HeaderValue, Method, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
     },
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use opb_core::metrics::METRICS;
-use tracing::Instrument as _;
+use opb_monitor::traces::{self, EXPORTED_SPANS};
+use tracing::{Instrument as _, Span, field::Empty};
 use uuid::Uuid;
 
 use crate::{AppState, dialects, problem::Refusal};
@@ -30,34 +31,48 @@ pub(crate) fn request_id() -> Option<String> {
     REQUEST_ID.try_with(Uuid::to_string).ok()
 }
 
-/// Gives the request an id and a span, counts it, and sets the headers that every answer has.
+/// Exports that this request has submitted a run, unless it only answers with one that was there before.
+pub(crate) fn run_submitted(run_id: Uuid) {
+    // Ids are ordered by time: a run that is older than the request is the answer to an idempotency key.
+    if REQUEST_ID.try_with(|id| *id < run_id).unwrap_or(false) {
+        traces::run_submitted(run_id);
+    }
+}
+
+/// Gives the request an id and a trace, counts it, and sets the headers that every answer has.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     // Never the client's own id: it would let a client write into the log.
     let id = Uuid::now_v7();
     let method = known(request.method());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("unmatched", MatchedPath::as_str)
-        .to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let matched = matched.as_ref().map(MatchedPath::as_str);
+    let route = matched.unwrap_or("unmatched");
     let path = request.uri().path();
     let is_api = path.starts_with("/api/") || dialects::of(path).is_some();
-    let span =
-        tracing::info_span!("request", request.id = %id, http.method = method, http.route = route);
+    let exported = exported(id, method, matched, request.headers());
+    let span = tracing::info_span!(
+        "request",
+        request.id = %id,
+        http.method = method,
+        http.route = route,
+        trace_id = traces::trace_id(&exported)
+    );
     let mut response = REQUEST_ID
         .scope(id, next.run(request))
         .instrument(span.clone())
+        .instrument(exported.clone())
         .await;
     let elapsed = started.elapsed();
     let status = response.status();
+    answered(&exported, status);
     METRICS
         .http_requests
-        .with_label_values(&[method, &route, status.as_str()])
+        .with_label_values(&[method, route, status.as_str()])
         .inc();
     METRICS
         .http_duration
-        .with_label_values(&[method, &route])
+        .with_label_values(&[method, route])
         .observe(elapsed.as_secs_f64());
     span.in_scope(|| {
         tracing::debug!(
@@ -75,6 +90,36 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
+}
+
+/// What is exported of a request, by the semantic conventions for HTTP, without its path and its query.
+fn exported(id: Uuid, method: &'static str, route: Option<&str>, headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        target: EXPORTED_SPANS,
+        parent: None,
+        "request",
+        otel.kind = "server",
+        otel.name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")),
+        otel.status_code = Empty,
+        error.type = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        opb.request.id = %id,
+    );
+    traces::continue_from(&span, headers);
+    span
+}
+
+fn answered(exported: &Span, status: StatusCode) {
+    if exported.is_disabled() {
+        return;
+    }
+    exported.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        exported.record("otel.status_code", "ERROR");
+        exported.record("error.type", status.as_str());
+    }
 }
 
 /// Gives up on a request that takes too long.

@@ -11,7 +11,11 @@ use clap::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, fmt, layer::SubscriberExt as _, registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
 use url::Url;
 
 use crate::sealing::MasterKey;
@@ -195,24 +199,55 @@ impl LogSettings {
     /// # Errors
     /// The filter does not parse.
     pub fn start(&self) -> anyhow::Result<()> {
+        self.start_beside(None)
+    }
+
+    /// Starts logging to standard error beside something else that hears of spans and events.
+    ///
+    /// # Errors
+    /// The filter does not parse.
+    pub fn start_beside(&self, other: Option<Listener>) -> anyhow::Result<()> {
         // The libraries' own chatter at `info` hides ours; whoever wants it can name the module.
+        // Spans for export are no lines; while nobody exports them, nobody asks for them, and they cost nothing.
         let filter = EnvFilter::try_new(format!(
-            "apalis=warn,apalis_core=warn,sqlx=warn,sqlx::postgres::notice=error,{}",
+            "{EXPORTED_SPANS}=off,apalis=warn,apalis_core=warn,sqlx=warn,sqlx::postgres::notice=error,{}",
             self.log
         ))
         .map_err(|error| anyhow::anyhow!("--log: {error}"))?;
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal());
         // A second start in one process (tests, `opb up`) keeps the first.
-        let _ = match self.log_format {
-            LogFormat::Text => builder.with_target(false).try_init(),
-            LogFormat::Json => builder.json().try_init(),
+        let _ = match other {
+            // Without another listener the filter is everybody's: what it refuses is not even made.
+            None => tracing_subscriber::registry()
+                .with(filter)
+                .with(self.lines())
+                .try_init(),
+            Some(other) => tracing_subscriber::registry()
+                .with(other)
+                .with(self.lines().with_filter(filter))
+                .try_init(),
         };
         Ok(())
     }
+
+    fn lines<S>(&self) -> Box<dyn Layer<S> + Send + Sync>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let lines = fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal());
+        match self.log_format {
+            LogFormat::Text => lines.with_target(false).boxed(),
+            LogFormat::Json => lines.json().boxed(),
+        }
+    }
 }
+
+/// What hears of spans and events beside the log.
+pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// The target of spans that are exported as traces. The log never shows them, and nothing else is exported.
+pub const EXPORTED_SPANS: &str = "opb_traces";
 
 /// Parses the settings of a program from its command line, its environment and its file.
 /// A bad setting ends the program with one line and exit code 2.

@@ -1,6 +1,8 @@
 //! The operator's door of a process: `/healthz`, `/readyz` and `/metrics` on an address of their own, so that workers
 //! and schedulers can be watched, and the API can keep its metrics from the public. It reads, and changes nothing.
 
+pub mod traces;
+
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;

@@ -16,6 +16,7 @@ use opb_core::{
     runs::{self, RunRules},
     schedules,
 };
+use opb_monitor::traces;
 use sqlx::PgPool;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -111,6 +112,9 @@ async fn fire_all(
         };
         let state = firing.state.word();
         METRICS.time.firings.with_label_values(&[state]).inc();
+        if let Some(run_id) = firing.run_id {
+            traces::run_submitted(run_id);
+        }
         let late = (firing.fired_at - firing.due_at).as_seconds_f64();
         METRICS.time.firing_delay.observe(late.max(0.0));
     }

@@ -7,7 +7,7 @@ use opb_core::{
     database,
     runs::RunRules,
 };
-use opb_monitor::MonitorSettings;
+use opb_monitor::{MonitorSettings, traces::TraceSettings};
 use opb_scheduler::SchedulerSettings;
 use tokio_util::sync::CancellationToken;
 
@@ -27,12 +27,20 @@ struct Program {
     monitor: MonitorSettings,
     #[command(flatten)]
     log: LogSettings,
+    #[command(flatten)]
+    traces: TraceSettings,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let program: Program = config::parse();
-    program.log.start()?;
+    let traces = program.traces.start(&program.log, "opb-scheduler")?;
+    let ended = serve(program).await;
+    traces.end().await;
+    ended
+}
+
+async fn serve(program: Program) -> anyhow::Result<()> {
     let connections = program.database.database_connections.min(3);
     let address = program.database.pooled_address()?;
     let pool = database::connect(&address, connections, "opb-scheduler").await?;

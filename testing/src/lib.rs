@@ -1,5 +1,7 @@
-//! What the tests of several crates share: a migrated database for each test, on the server that `make test` started.
+//! What the tests of several crates share: a migrated database for each test, on the server that `make test` started,
+//! and a collector of traces.
 
+pub mod collector;
 pub mod fixtures;
 
 use secrecy::SecretString;

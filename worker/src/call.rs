@@ -11,11 +11,13 @@ use opb_core::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     governor::{CallSize, Caller, Failure, Governor},
     limits::Used,
     providers::{CallError, CallErrorKind, Completion, CompletionRequest, Provider},
+    traces::{self, ModelNames},
 };
 
 /// The longest wait that a provider may ask for at once.
@@ -40,6 +42,7 @@ pub(crate) struct Calls<'a> {
     pub(crate) provider: &'a dyn Provider,
     pub(crate) governor: &'a Arc<Governor>,
     pub(crate) labels: &'a ModelLabels,
+    pub(crate) names: &'a ModelNames,
     pub(crate) caller: Caller,
     /// What the call will take; asked only under declared limits.
     pub(crate) size: &'a (dyn Fn() -> CallSize + Sync),
@@ -81,7 +84,11 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             }
         };
         let began = Instant::now();
-        let result = calls.provider.complete(request, attempts + waits).await;
+        let attempt = attempts + waits;
+        let span = traces::begin_call(calls.names, attempt);
+        let completing = calls.provider.complete(request, attempt);
+        let result = completing.instrument(span.clone()).await;
+        traces::end_call(span, &result);
         observe(labels, &result, began.elapsed());
         let error = match result {
             Ok(completion) => {

@@ -132,6 +132,7 @@ async fn ask(
         provider: provider.as_ref(),
         governor: &model.governor,
         labels: &model.labels,
+        names: &model.names,
         caller: run.caller,
         size: &|| CallSize {
             request_bytes: request_bytes(provider.as_ref(), model, &messages),

@@ -17,6 +17,7 @@ mod providers;
 mod purse;
 mod shard;
 pub mod simulation;
+mod traces;
 mod wakeups;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

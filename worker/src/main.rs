@@ -9,7 +9,7 @@ use opb_core::{
     database,
     outbound::OutboundSettings,
 };
-use opb_monitor::MonitorSettings;
+use opb_monitor::{MonitorSettings, traces::TraceSettings};
 use opb_worker::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
@@ -35,12 +35,20 @@ struct Program {
     monitor: MonitorSettings,
     #[command(flatten)]
     log: LogSettings,
+    #[command(flatten)]
+    traces: TraceSettings,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let program: Program = config::parse();
-    program.log.start()?;
+    let traces = program.traces.start(&program.log, "opb-worker")?;
+    let ended = serve(program).await;
+    traces.end().await;
+    ended
+}
+
+async fn serve(program: Program) -> anyhow::Result<()> {
     let master_key = Arc::new(program.secrets.load()?);
     // A third of the connections, at least two, belong to the queue.
     let queue_connections = (program.database.database_connections / 3).max(2);

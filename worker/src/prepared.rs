@@ -20,6 +20,7 @@ use crate::{
     governor::{Caller, Governor},
     limits,
     providers::{self, Provider},
+    traces::ModelNames,
 };
 
 /// The runs that are ready, by id.
@@ -47,6 +48,7 @@ pub(crate) struct PreparedModel {
     pub(crate) governor: Arc<Governor>,
     pub(crate) price: Option<Price>,
     pub(crate) labels: ModelLabels,
+    pub(crate) names: ModelNames,
     /// The most tokens that an answer can have, if known.
     pub(crate) output_limit: Option<i64>,
     /// How long the parameters are that are sent along: some of them are paid for, such as tools and schemas.
@@ -140,6 +142,7 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
             parameters_bytes: paid_bytes(&model.parameters),
             answer_keys: AnswerKeys::new(&work, model),
             labels: METRICS.model(&model.provider.name, &model.name),
+            names: ModelNames::new(model),
         }
     });
     Ok(PreparedRun {

@@ -18,6 +18,7 @@ use crate::{
     leases::LeaseGuard,
     prepared::{PreparedRun, prepare},
     purse::{Purse, bound_microusd},
+    traces::ShardTrace,
 };
 
 /// A batch is recorded when it has so many results …
@@ -45,6 +46,18 @@ enum Ended {
     Lost,
 }
 
+impl Ended {
+    /// The word for it in traces.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Complete | Self::Finished => "complete",
+            Self::Stopped { .. } => "stopped",
+            Self::NoMoney => "no_money",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// Works on the shard that is owed most, if one waits. Which shard the queue's task names does not matter.
 ///
 /// # Errors
@@ -63,7 +76,9 @@ pub(crate) async fn execute(worker: Arc<Worker>) -> anyhow::Result<()> {
     };
     METRICS.shards_running.inc();
     let guard = worker.leases.hold(lease, &worker.stop);
-    let ended = work(&worker, &guard).await;
+    let trace = ShardTrace::begin(&lease);
+    let ended = trace.around(work(&worker, &guard, &trace)).await;
+    trace.end(ended.as_ref().ok().map(Ended::word));
     METRICS.shards_running.dec();
     let (delay_seconds, unaccounted_microusd) = match ended? {
         Ended::Complete => {
@@ -102,7 +117,11 @@ struct Unrecorded {
     purse: Purse,
 }
 
-async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<Ended> {
+async fn work(
+    worker: &Arc<Worker>,
+    guard: &LeaseGuard<'_>,
+    trace: &ShardTrace,
+) -> anyhow::Result<Ended> {
     let run = prepare(worker, &guard.lease).await?;
     let mut open = load(worker, &run, &guard.lease).await?;
     let mut unrecorded = Unrecorded::default();
@@ -123,7 +142,8 @@ async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<En
         };
         let is_last = calls == open.len();
         let calls = open.drain(..calls);
-        let ended = evaluate_all(worker, guard, &run, calls, is_last, &mut unrecorded).await?;
+        let ended =
+            evaluate_all(worker, guard, trace, &run, calls, is_last, &mut unrecorded).await?;
         if !matches!(ended, Ended::Complete) {
             return Ok(ended);
         }
@@ -135,6 +155,7 @@ async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<En
 async fn evaluate_all(
     worker: &Arc<Worker>,
     guard: &LeaseGuard<'_>,
+    trace: &ShardTrace,
     run: &Arc<PreparedRun>,
     open: impl Iterator<Item = Open>,
     is_last: bool,
@@ -150,6 +171,7 @@ async fn evaluate_all(
     {
         let halt = guard.halt.clone();
         let evaluation = evaluate(Arc::clone(worker), Arc::clone(run), item, key, known, halt);
+        let evaluation = trace.around(evaluation);
         running.spawn(async move { (bound_microusd, evaluation.await) });
     }
     let mut due: Option<Instant> = None;

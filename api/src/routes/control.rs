@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use crate::{AppState, body::Json, caller::Authenticated, parameters::Path, problem::Result};
+use crate::{
+    AppState, body::Json, caller::Authenticated, middleware, parameters::Path, problem::Result,
+};
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -171,6 +173,7 @@ async fn rescore_run(
 ) -> Result<(StatusCode, Answer<Run>)> {
     let mut conn = state.conn().await?;
     let run = runs::rescore_run(&mut conn, &user, run, &body).await?;
+    middleware::run_submitted(run.id);
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
 

@@ -20,7 +20,7 @@ use crate::{
     AppState,
     body::Json,
     caller::{Authenticated, Viewer},
-    etag,
+    etag, middleware,
     paging::{PageQuery, check_limit, decode_key, encode_key},
     parameters::{Path, Query},
     problem::{Refusal, Result},
@@ -103,6 +103,7 @@ async fn create_run(
     let run = runs::submit_run(&mut tx, &user, &body, key).await?;
     runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
     tx.commit().await.map_err(Error::Database)?;
+    middleware::run_submitted(run.id);
     let address = format!("/api/v1/runs/{}", run.id);
     Ok((StatusCode::ACCEPTED, [(LOCATION, address)], Answer(run)))
 }

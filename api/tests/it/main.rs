@@ -40,6 +40,7 @@ mod server;
 mod sessions;
 mod slow;
 mod throttle;
+mod traces;
 mod verification;
 mod webhooks;
 mod world;

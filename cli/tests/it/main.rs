@@ -11,4 +11,6 @@ mod providers;
 mod runs;
 mod settings;
 mod site;
+mod traces;
 mod webhooks;
+

@@ -87,7 +87,7 @@ async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
     for kept in [count, 0] {
         let recorded = record_last(conn, &lease, &batch, Settlement::default()).await;
         assert_eq!(recorded.unwrap(), Recorded::Kept(kept));
-        let run = find_run(conn, &owner, run_id).await.unwrap();
+        let run = find_run(conn, Some(&owner), run_id).await.unwrap();
         assert_eq!(run.recorded, count);
         assert_eq!(run.spend_microusd, 10 * count);
     }

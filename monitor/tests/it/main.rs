@@ -1,5 +1,7 @@
 //! The operator's door on a real Postgres.
 
+mod traces;
+
 use opb_monitor::{MonitorSettings, beside, serve};
 use opb_testing::TestDatabase;
 use tokio::net::TcpListener;

@@ -1,3 +1,4 @@
 //! Scheduler processes on a real Postgres.
 
 mod exactly_once;
+mod traces;

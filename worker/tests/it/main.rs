@@ -14,3 +14,4 @@ mod reopened;
 mod runs;
 mod stand_in;
 mod stopping;
+mod traces;

@@ -1,0 +1,88 @@
+//! How batches of spans reach the collector: a thread of OpenTelemetry's hands them over, the process's runtime posts them.
+//!
+//! A batch that is not taken is dropped; that is said, but not again and again.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use bytes::Bytes;
+use hyper::{Request, Response};
+use opentelemetry_http::{HttpClient, HttpError};
+use reqwest::redirect;
+use tokio::runtime::Handle;
+
+/// How long the collector may take over one batch.
+const EXPORT_TIME: Duration = Duration::from_secs(10);
+/// How long nothing is said after it was said that the collector took no batch.
+const SILENCE: Duration = Duration::from_mins(5);
+
+/// Posts batches.
+#[derive(Debug)]
+pub(super) struct Sender {
+    client: reqwest::Client,
+    runtime: Handle,
+    complained_at: Mutex<Option<Instant>>,
+}
+
+impl Sender {
+    /// Has to be called inside the runtime that shall post.
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let client = reqwest::Client::builder()
+            .timeout(EXPORT_TIME)
+            .redirect(redirect::Policy::none())
+            .build()
+            .context("traces cannot be exported")?;
+        Ok(Self {
+            client,
+            runtime: Handle::current(),
+            complained_at: Mutex::new(None),
+        })
+    }
+
+    fn complain(&self, error: &anyhow::Error) {
+        let Ok(mut complained_at) = self.complained_at.lock() else {
+            return;
+        };
+        if complained_at.is_none_or(|at| at.elapsed() > SILENCE) {
+            *complained_at = Some(Instant::now());
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "traces could not be exported and are dropped; the work goes on"
+            );
+        }
+    }
+}
+
+#[async_trait]
+impl HttpClient for Sender {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let posted = self.runtime.spawn(post(self.client.clone(), request));
+        // The runtime has ended with the process when the task was cancelled.
+        let posted = posted.await?;
+        posted
+            .inspect_err(|error| self.complain(error))
+            .map_err(Into::into)
+    }
+}
+
+async fn post(client: reqwest::Client, request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
+    let request = request.try_into().context("the request cannot be made")?;
+    // The address may hold a password.
+    let response = client
+        .execute(request)
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .map_err(reqwest::Error::without_url)?;
+    let status = response.status();
+    let body = response
+        .bytes()
+        .await
+        .map_err(reqwest::Error::without_url)?;
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    Ok(answer)
+}
