@@ -142,6 +142,10 @@ bench-standings: opb ## Measure how soon a run of 1,000,000 evaluations has its 
 bench-engine: opb ## Measure the engine beside a bare client: evaluations a second, CPU seconds, memory
 	python3 scripts/bench-engine.py
 
+.PHONY: bench-scale
+bench-scale: build ## Measure 1,000 calls of 200 ms at once, 1, 2 and 4 workers, and a run of 1,000,000 evaluations
+	python3 scripts/bench-scale.py
+
 .PHONY: bench-rpm
 bench-rpm: build ## Measure how 1, 4 and 16 workers use a limit of 600 requests a minute, and how often they are refused
 	python3 scripts/bench-rpm.py

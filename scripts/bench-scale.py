@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Measures what the engine promises at scale, with an API, a scheduler and workers as processes of their own.
+
+1. Calls that take 200 ms: one worker with 1,000 calls at once, then 1, 2 and 4 workers with 250 each. The rate is taken
+   from the middle of a run, and compared with calls at once ÷ 200 ms.
+2. A run of 1,000,000 evaluations: how long its submission takes, that all are recorded, how much memory the worker and the
+   API have at a tenth of it and at most, and what an evaluation takes on the disk.
+
+Settings: PARTS ("delay million"), EVALUATIONS (1000000), OPB_BIN_DIR (target/release). Everything runs on loopback and is
+thrown away at the end. Fails when a promise is not kept.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.chdir(Path(__file__).resolve().parent.parent)
+os.environ.setdefault("OPB_BIN_DIR", os.path.abspath("target/release"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from process_bank import BIN, SIMULATOR_KEY, Bank, new_master_key, psql, until  # noqa: E402
+
+PARTS = os.environ.get("PARTS", "delay million").split()
+EVALUATIONS = int(os.environ.get("EVALUATIONS", "1000000"))
+LATENCY = 0.2
+SECONDS = 25  # how long a run with delayed calls takes at least
+LINES = [(1, 1000), (1, 250), (2, 250), (4, 250)]  # workers, and calls at once in each
+USED_LEAST = 0.95
+MOST_MIB = 150
+PATIENCE = 1200
+
+
+def main():
+    server = os.environ.get("DATABASE_URL")
+    if not server:
+        # `opb postgres` starts a throw-away server and says where it is.
+        again = [os.path.join(BIN, "opb"), "postgres", "--", sys.executable, os.path.abspath(__file__)]
+        sys.exit(subprocess.run(again, check=False).returncode)
+    broken = []
+    if "delay" in PARTS:
+        broken += delay(server)
+    if "million" in PARTS:
+        broken += million(server)
+    if broken:
+        sys.exit("\n".join(broken))
+
+
+def delay(server):
+    broken = []
+    print(f"{'workers':>7} {'calls at once':>13} {'per second':>10} {'of the ideal':>12}")
+    for workers, calls in LINES:
+        ideal = workers * calls / LATENCY
+        with bank(server, f"bench_delay_{workers}_{calls}", workers, "--latency", str(int(LATENCY * 1000)),
+                  OPB_CONCURRENCY=str(calls), OPB_SHARDS="32") as it:
+            run = submit(it, int(ideal * SECONDS))
+            rate = middle_rate(it, run)
+        print(f"{workers:>7} {workers * calls:>13} {rate:>10,.0f} {rate / ideal:>12.1%}", flush=True)
+        if rate / ideal < USED_LEAST:
+            broken.append(f"{workers} workers with {calls} calls each reach {rate / ideal:.1%} of {ideal:,.0f} a second")
+    return broken
+
+
+def middle_rate(it, run):
+    """Evaluations a second between a quarter and three quarters of a run."""
+    planned = it.run(run)["planned"]
+    first = reached(it, run, planned // 4)
+    last = reached(it, run, planned * 3 // 4)
+    return (last[1] - first[1]) / (last[0] - first[0])
+
+
+def reached(it, run, count):
+    """When at least so many were recorded, and how many that were."""
+    recorded = until(f"{count} are recorded", lambda: (n := it.run(run)["recorded"]) >= count and n, PATIENCE)
+    return time.monotonic(), recorded
+
+
+def million(server):
+    with bank(server, "bench_million", 1, "--latency", "none") as it:
+        begin = time.monotonic()
+        run = submit(it, EVALUATIONS)
+        submitted = time.monotonic() - begin
+        planned = it.run(run)["planned"]
+        reached(it, run, planned // 10)
+        early = memory(it)
+        until("the run ends", lambda: it.run(run)["state"] == "completed", PATIENCE)
+        seconds = time.monotonic() - begin
+        ended, most = it.run(run), memory(it, "VmHWM")
+        rows = int(psql(it.database, "select count(*) from evaluations")[0])
+        size = int(psql(it.database, "select pg_total_relation_size('evaluations')")[0])
+        whole = int(psql(it.database, "select pg_database_size(current_database())")[0])
+    print(f"\n{planned:,} evaluations in one run: submitted in {submitted:.2f} s, done in {seconds:.0f} s "
+          f"({planned / seconds:,.0f} a second), {ended['errors']} errors, {rows:,} rows")
+    for name in early:
+        print(f"{name}: {early[name]:.0f} MiB at a tenth, {most[name]:.0f} MiB at most")
+    print(f"{size / rows:.0f} bytes an evaluation, its index counted; {whole / rows:.0f} with everything in the database")
+    broken = []
+    if submitted > 1:
+        broken.append(f"the submission took {submitted:.2f} s")
+    if rows != planned or ended["recorded"] != planned:
+        broken.append(f"{rows} of {planned} are there, {ended['recorded']} counted")
+    for name, mib in most.items():
+        if mib > MOST_MIB:
+            broken.append(f"{name} had {mib:.0f} MiB")
+    return broken
+
+
+def memory(it, line="VmRSS"):
+    """What the API and the workers have, in MiB."""
+    names = [name for name in it.processes if name.startswith(("opb-api", "opb-worker"))]
+    status = {name: Path(f"/proc/{it.processes[name].pid}/status").read_text() for name in names}
+    return {name: int(re.search(rf"{line}:\s+(\d+)", text)[1]) / 1024 for name, text in status.items()}
+
+
+def bank(server, name, workers, *simulator, **settings):
+    """A bank with a database of its own and a provider `bench`."""
+    psql(server, f"drop database if exists {name} with (force)")
+    psql(server, f"create database {name}")
+    base, _, parameters = server.partition("?")
+    database = base.rsplit("/", 1)[0] + f"/{name}" + (f"?{parameters}" if parameters else "")
+    it = Bank(database, new_master_key(), workers)
+    it.migrate()
+    it.start_simulator(*simulator)
+    it.start_all(**settings)
+    it.become_administrator()
+    it.add_provider("bench", SIMULATOR_KEY)
+    return it
+
+
+def submit(it, evaluations):
+    """A run of about so many."""
+    models = [{"model": "bench:strong", "parameters": {"stream": False}}]
+    once = it.submit(models)
+    planned = until("a run of one repeat ends", lambda: (run := it.run(once))["state"] == "completed" and run)["planned"]
+    return it.submit(models, repeats=-(-evaluations // planned))
+
+
+if __name__ == "__main__":
+    main()
