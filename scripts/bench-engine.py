@@ -21,6 +21,9 @@ import time
 from pathlib import Path
 
 os.chdir(Path(__file__).resolve().parent.parent)
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from process_bank import write_questions  # noqa: E402
+
 OPB = os.environ.get("OPB_BIN", "target/release/opb")
 EVALUATIONS = int(os.environ.get("EVALUATIONS", "100000"))
 CONCURRENCY = int(os.environ.get("CONCURRENCY", "256"))
@@ -58,7 +61,7 @@ def measure(folder, started):
             sys.exit(f"opb {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    pack(folder / "bench-engine")
+    write_questions(folder / "bench-engine", ITEMS)
     opb("import", str(folder / "bench-engine"))
     opb("provider", "add", "bench", "--base-url", f"{provider}/v1")
     postgres, database = database_of(folder / "data")
@@ -94,19 +97,6 @@ def serve(started, command, log, environment=None):
         if found := re.match(r"(?:ready|listening on) (http://\S+)", line):
             return process, found[1].rstrip("/")
     sys.exit(f"{' '.join(command)} ended:\n{log.read_text()[-3000:]}")
-
-
-def pack(folder):
-    """A benchmark of short questions, whose answers are compared with a text."""
-    (folder / "prompts").mkdir(parents=True)
-    (folder / "benchmark.yaml").write_text(
-        "slug: bench-engine\ntitle: Engine\nscorers:\n  - type: icontains\nitems:\n  file: items.jsonl\n")
-    (folder / "prompts" / "bench-engine.yaml").write_text(
-        "slug: bench-engine\ntitle: Engine\nbody:\n  kind: text\n  text: |-\n"
-        "    Answer with one word.\n\n    What is the code of item {{ number }}?\n")
-    with open(folder / "items.jsonl", "w") as items:
-        for number in range(ITEMS):
-            items.write(json.dumps({"id": str(number), "vars": {"number": number}, "expected": "blue"}) + "\n")
 
 
 def bare_client():

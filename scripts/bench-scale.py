@@ -20,9 +20,10 @@ from pathlib import Path
 os.chdir(Path(__file__).resolve().parent.parent)
 os.environ.setdefault("OPB_BIN_DIR", os.path.abspath("target/release"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from process_bank import BIN, SIMULATOR_KEY, Bank, new_master_key, psql, until  # noqa: E402
+from process_bank import BIN, SIMULATOR_KEY, Bank, new_master_key, psql, until, write_questions  # noqa: E402
 
 PARTS = os.environ.get("PARTS", "delay million").split()
+ITEMS = 1000
 EVALUATIONS = int(os.environ.get("EVALUATIONS", "1000000"))
 LATENCY = 0.2
 SECONDS = 25  # how long a run with delayed calls takes at least
@@ -125,15 +126,18 @@ def bank(server, name, workers, *simulator, **settings):
     it.start_all(**settings)
     it.become_administrator()
     it.add_provider("bench", SIMULATOR_KEY)
+    folder = Path(it.folder) / "bench-engine"
+    write_questions(folder, ITEMS)
+    subprocess.run([os.path.join(BIN, "opb"), "import", str(folder)], check=True, stdout=subprocess.DEVNULL,
+                   env={**os.environ, "OPB_URL": it.url, "OPB_API_KEY": it.token})
     return it
 
 
 def submit(it, evaluations):
     """A run of about so many."""
-    models = [{"model": "bench:strong", "parameters": {"stream": False}}]
-    once = it.submit(models)
-    planned = until("a run of one repeat ends", lambda: (run := it.run(once))["state"] == "completed" and run)["planned"]
-    return it.submit(models, repeats=-(-evaluations // planned))
+    body = {"benchmark": "bench-engine", "prompts": ["bench-engine"], "repeats": max(1, evaluations // ITEMS), "cache": False,
+            "models": [{"model": "bench:strong", "parameters": {"stream": False}}]}
+    return it.ask("POST", "/api/v1/runs", body)["id"]
 
 
 if __name__ == "__main__":

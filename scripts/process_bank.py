@@ -56,6 +56,19 @@ def psql(address, sql, **environment):
     return done.stdout.splitlines()
 
 
+def write_questions(folder, items):
+    """A benchmark of so many short questions, whose answers are compared with a text, as a folder to import."""
+    (folder / "prompts").mkdir(parents=True)
+    (folder / "benchmark.yaml").write_text(
+        "slug: bench-engine\ntitle: Engine\nscorers:\n  - type: icontains\nitems:\n  file: items.jsonl\n")
+    (folder / "prompts" / "bench-engine.yaml").write_text(
+        "slug: bench-engine\ntitle: Engine\nbody:\n  kind: text\n  text: |-\n"
+        "    Answer with one word.\n\n    What is the code of item {{ number }}?\n")
+    with open(folder / "items.jsonl", "w", encoding="utf-8") as lines:
+        for number in range(items):
+            lines.write(json.dumps({"id": str(number), "vars": {"number": number}, "expected": "blue"}) + "\n")
+
+
 class Bank:
     """API, workers, scheduler and a simulated provider against one database; they end with the `with` block."""
 
