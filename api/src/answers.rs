@@ -1,7 +1,7 @@
 //! Answers that are the same for everybody without a credential: made once, and kept for a moment.
 //!
 //! An answer is never older than two seconds, and usually made anew as soon as a standing changes, because the doorbell
-//! rings. Answers for somebody who is logged in are never kept here.
+//! rings; what a read replica lags behind comes on top. Answers for somebody who is logged in are never kept here.
 
 use std::{
     sync::{

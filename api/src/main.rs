@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Parser;
-use opb_api::ApiSettings;
+use opb_api::{ApiSettings, Replica};
 use opb_core::{
-    config::{self, DatabaseSettings, FileSettings, LogSettings, SecretSettings},
+    config::{self, DatabaseSettings, FileSettings, LogSettings, ReplicaSettings, SecretSettings},
     database,
     doorbell::Doorbell,
     outbound::OutboundSettings,
@@ -23,6 +23,8 @@ struct Program {
     file: FileSettings,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    replica: ReplicaSettings,
     #[command(flatten)]
     secrets: SecretSettings,
     #[command(flatten)]
@@ -41,8 +43,11 @@ async fn main() -> anyhow::Result<()> {
     program.log.start()?;
     let master_key = Arc::new(program.secrets.load()?);
     let database = &program.database;
-    // One connection is the doorbell's.
-    let connections = database.database_connections.saturating_sub(1).max(1);
+    let replica_url = program.replica.address(database)?;
+    // A replica takes a third, and one to be watched by; one connection is the doorbell's.
+    let replica_connections = (database.database_connections / 3).max(1);
+    let others = replica_url.as_ref().map_or(1, |_| replica_connections + 2);
+    let connections = database.database_connections.saturating_sub(others).max(1);
     let pool = database::connect(&database.pooled_address()?, connections, "opb-api").await?;
     if !database::is_migrated(&mut *pool.acquire().await?).await? {
         bail!("the database is not migrated: run `opb migrate`");
@@ -51,8 +56,13 @@ async fn main() -> anyhow::Result<()> {
     let direct = database::connect_lazily(&database.address()?, "opb-api doorbell")?;
     let doorbell = Doorbell::listen(direct, opb_api::BELLS, stop.clone());
     stop_on_signal(stop.clone())?;
+    let replica = match replica_url {
+        Some(url) => Some(Replica::open(&url, replica_connections, stop.clone()).await?),
+        None => None,
+    };
     let settings = ApiSettings {
         outbound: Arc::new(program.outbound.policy()),
+        replica,
         hides_metrics: program.monitor.monitor_listen.is_some(),
         ..program.api
     };

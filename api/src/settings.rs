@@ -11,7 +11,7 @@ use opb_core::{
 use secrecy::SecretString;
 use url::Url;
 
-use crate::{MailSettings, OidcSettings, WebhookSettings};
+use crate::{MailSettings, OidcSettings, Replica, WebhookSettings};
 
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
@@ -71,6 +71,9 @@ pub struct ApiSettings {
     /// Which addresses users may name; the public internet unless whoever starts the API says more.
     #[arg(skip)]
     pub outbound: Arc<OutboundPolicy>,
+    /// Who answers those who bring no credential, as far as a moment does not matter; the database itself, if nobody.
+    #[arg(skip)]
+    pub replica: Option<Replica>,
     /// True when the metrics are served elsewhere, and not through this door.
     #[arg(skip)]
     pub hides_metrics: bool,

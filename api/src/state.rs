@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use opb_core::{
-    auth::{Accounts, Limits, PasswordHasher, TokenKeys},
+    auth::{Accounts, CurrentUser, Limits, PasswordHasher, TokenKeys},
     doorbell::Doorbell,
     mail::Outbox,
     outbound::OutboundPolicy,
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{ApiSettings, answers::Answers, oidc::Oidc, problem::Result, seats::Seats};
+use crate::{ApiSettings, Replica, answers::Answers, oidc::Oidc, problem::Result, seats::Seats};
 
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
@@ -29,6 +29,7 @@ const SEARCHES_AT_ONCE: usize = 4;
 /// The fields of [`AppState`].
 pub struct Shared {
     pub(crate) pool: PgPool,
+    replica: Option<Replica>,
     pub(crate) master_key: Arc<MasterKey>,
     pub(crate) accounts: Accounts,
     pub(crate) trusted_proxies: Vec<IpNet>,
@@ -106,6 +107,7 @@ impl AppState {
             hides_metrics: settings.hides_metrics,
             searches: Semaphore::new(SEARCHES_AT_ONCE),
             pool,
+            replica: settings.replica.clone(),
             master_key,
             stop,
         })))
@@ -124,6 +126,21 @@ impl AppState {
             .acquire()
             .await
             .map_err(opb_core::Error::Database)?)
+    }
+
+    /// A connection for anonymous reads of leaderboards, search and explore: to the replica, if there is one that can be
+    /// used and nobody is logged in, and otherwise to the database itself.
+    pub(crate) async fn conn_for(
+        &self,
+        viewer: Option<&CurrentUser>,
+    ) -> Result<PoolConnection<Postgres>> {
+        if viewer.is_none()
+            && let Some(replica) = &self.replica
+            && let Some(conn) = replica.conn().await
+        {
+            return Ok(conn);
+        }
+        self.conn().await
     }
 }
 

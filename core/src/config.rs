@@ -76,6 +76,32 @@ impl DatabaseSettings {
     }
 }
 
+/// Where a copy of the database may be read.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
+pub struct ReplicaSettings {
+    /// Address of a read replica, for anonymous reads of leaderboards, search and explore; they go to the database itself
+    /// without it, and while it cannot be reached. It takes a third of the connections
+    #[arg(
+        long,
+        env = "OPB_READ_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub read_database_url: Option<SecretString>,
+}
+
+impl ReplicaSettings {
+    /// The address of the replica, with the password of the database.
+    ///
+    /// # Errors
+    /// Those of [`DatabaseSettings::address`].
+    pub fn address(&self, database: &DatabaseSettings) -> anyhow::Result<Option<SecretString>> {
+        let url = self.read_database_url.as_ref();
+        url.map(|url| database.with_password(url)).transpose()
+    }
+}
+
 /// Where the key for secrets at rest and for tokens comes from.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Secrets")]

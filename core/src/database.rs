@@ -21,6 +21,12 @@ const MIGRATION_LOCK: i64 = 0x6f70_622d_6d69_6772;
 /// without a word Postgres ends its session. No transaction of ours is idle for that long.
 const SILENT_TRANSACTION: &str = "set idle_in_transaction_session_timeout = '10s'";
 
+/// A replica refuses to be written to, and whatever else an operator names as one has to refuse it, too.
+const ONLY_READ: &str = "set default_transaction_read_only = on";
+
+/// How long somebody waits for a connection to a replica.
+const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Opens a pool of at most `connections` connections and checks that the server answers.
 /// `name` is what Postgres and the metrics call it, so it must be one of few.
 ///
@@ -37,6 +43,27 @@ pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow
         .connect_with(options.application_name(name))
         .await
         .context("the database does not answer")?;
+    METRICS.watch_pool(name, &pool);
+    Ok(pool)
+}
+
+/// A pool for a replica, which only reads. Its connections are opened when they are needed, and whoever waits for one is
+/// told after a second that there is none, so as to ask the primary instead.
+///
+/// # Errors
+/// The address does not parse.
+pub fn connect_replica(url: &SecretString, connections: u32, name: &str) -> anyhow::Result<PgPool> {
+    let options = parse(url)?.application_name(name);
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(REPLICA_PATIENCE)
+        .after_connect(|conn, _| {
+            Box::pin(async {
+                conn.execute(SILENT_TRANSACTION).await?;
+                conn.execute(ONLY_READ).await.map(drop)
+            })
+        })
+        .connect_lazy_with(options);
     METRICS.watch_pool(name, &pool);
     Ok(pool)
 }

@@ -60,9 +60,9 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn list_categories(
     State(state): State<AppState>,
-    Viewer(_viewer): Viewer,
+    Viewer(viewer): Viewer,
 ) -> Result<Answer<Categories>> {
-    let mut conn = state.conn().await?;
+    let mut conn = state.conn_for(viewer.as_ref()).await?;
     let items = library::list_categories(&mut conn).await?;
     Ok(Answer(Categories { items }))
 }
@@ -125,11 +125,11 @@ async fn delete_category(
 )]
 async fn list_tags(
     State(state): State<AppState>,
-    Viewer(_viewer): Viewer,
+    Viewer(viewer): Viewer,
     Query(query): Query<TagsQuery>,
 ) -> Result<Answer<Tags>> {
     let limit = check_limit(query.limit)?;
-    let mut conn = state.conn().await?;
+    let mut conn = state.conn_for(viewer.as_ref()).await?;
     let items = library::list_tags(&mut conn, &query.q, limit).await?;
     Ok(Answer(Tags { items }))
 }

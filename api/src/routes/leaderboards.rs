@@ -166,7 +166,7 @@ async fn read(
     viewer: Option<&CurrentUser>,
     question: &Question,
 ) -> Result<Tagged> {
-    let mut conn = state.conn().await?;
+    let mut conn = state.conn_for(viewer).await?;
     match question {
         Question::Overall(filter) => {
             Tagged::json(&leaderboards::read_overall(&mut conn, viewer, filter).await?)

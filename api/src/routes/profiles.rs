@@ -38,7 +38,7 @@ async fn get_profile(
     Viewer(viewer): Viewer,
     Path(username): Path<String>,
 ) -> Result<Answer<Profile>> {
-    let mut conn = state.conn().await?;
+    let mut conn = state.conn_for(viewer.as_ref()).await?;
     let profile = community::find_profile(&mut conn, viewer.as_ref(), &username).await?;
     Ok(Answer(profile))
 }

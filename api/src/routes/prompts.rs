@@ -11,6 +11,7 @@ use opb_core::{
     library::{self, NewPrompt, PromptChange, PromptDetail, PromptPage, PromptQuery, Suggestion},
 };
 use serde::{Deserialize, Serialize};
+use sqlx::Connection as _;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -61,7 +62,8 @@ async fn list_prompts(
 ) -> Result<Answer<PromptPage>> {
     let _turn = state.searches.acquire().await;
     // Its statements have no names: a pooler of transactions has to keep them together.
-    let mut tx = state.pool.begin().await.map_err(Error::Database)?;
+    let mut conn = state.conn_for(viewer.as_ref()).await?;
+    let mut tx = conn.begin().await.map_err(Error::Database)?;
     let page = library::list_prompts(&mut tx, viewer.as_ref(), &query).await?;
     Ok(Answer(page))
 }
@@ -81,7 +83,7 @@ async fn suggest_prompts(
     Query(query): Query<SuggestQuery>,
 ) -> Result<Answer<Suggestions>> {
     let _turn = state.searches.acquire().await;
-    let mut conn = state.conn().await?;
+    let mut conn = state.conn_for(viewer.as_ref()).await?;
     let items = library::suggest_prompts(&mut conn, viewer.as_ref(), &query.q).await?;
     Ok(Answer(Suggestions { items }))
 }

@@ -42,11 +42,11 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn list_ranked_prompts(
     State(state): State<AppState>,
-    _viewer: Viewer,
+    Viewer(viewer): Viewer,
     Query(query): Query<RankQuery>,
 ) -> Result<Answer<Page<RankedPrompt>>> {
     let limit = check_limit(query.limit)?;
-    let mut conn = state.conn().await?;
+    let mut conn = state.conn_for(viewer.as_ref()).await?;
     let cursor = query.cursor.as_deref();
     let page = community::list_ranked_prompts(&mut conn, query.sort, cursor, limit).await?;
     Ok(Answer(page))

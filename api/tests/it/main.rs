@@ -33,6 +33,7 @@ mod program;
 mod prompts;
 mod reads;
 mod recovery;
+mod replica;
 mod runs;
 mod search;
 mod server;

@@ -11,7 +11,12 @@ use opb_testing::TestDatabase;
 const KEY: &str = "K0N4hJ2cQv7Zr9mTzW1uXe5bYp8sLd3fGa6HkRoVtEw=";
 
 fn start(url: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_opb-api"))
+    command(url).spawn().unwrap()
+}
+
+fn command(url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_opb-api"));
+    command
         .env("DATABASE_URL", url)
         .env("OPB_MASTER_KEY", KEY)
         .env("OPB_LISTEN", "127.0.0.1:0")
@@ -19,9 +24,8 @@ fn start(url: &str) -> Child {
         .env_remove("RUST_BACKTRACE")
         .env_remove("OPB_CONFIG")
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    command
 }
 
 #[tokio::test]
@@ -98,18 +102,57 @@ fn it_refuses_keys_that_can_be_guessed() {
     );
 }
 
+/// Reads what a program logs until it serves; returns its port.
+fn wait_until_ready(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> u16 {
+    let mut lines = lines.map(Result::unwrap);
+    let ready = lines
+        .find(|line| line.contains("the API is ready"))
+        .unwrap();
+    let address = ready.split("127.0.0.1:").nth(1).unwrap();
+    address.trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_replica_gets_its_share_of_the_connections() {
+    let (database, replica) = (TestDatabase::new().await, TestDatabase::new().await);
+    let mut program = command(database.url())
+        .env("OPB_READ_DATABASE_URL", replica.url())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
+    let port = wait_until_ready(&mut lines);
+    let metrics = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await;
+    let metrics = metrics.unwrap().text().await.unwrap();
+    program.kill().unwrap();
+    program.wait().unwrap();
+    // With one for the doorbell and one that looks at the replica they are the ten of the default.
+    for (pool, most) in [("opb-api", 5), ("opb-api replica", 3)] {
+        let line = format!("opb_database_pool_connections_max{{pool=\"{pool}\"}} {most}\n");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn it_refuses_a_replica_that_is_no_address() {
+    let database = TestDatabase::new().await;
+    let ended = command(database.url())
+        .env("OPB_READ_DATABASE_URL", "replica.example.org")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        !ended.status.success() && text.contains("OPB_READ_DATABASE_URL"),
+        "{text}"
+    );
+}
+
 #[tokio::test]
 async fn it_stops_on_a_signal() {
     let database = TestDatabase::new().await;
     for signal in ["TERM", "INT"] {
         let mut program = start(database.url());
         let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
-        let ready = lines
-            .find(|line| line.as_ref().unwrap().contains("the API is ready"))
-            .unwrap()
-            .unwrap();
-        let address = ready.split("127.0.0.1:").nth(1).unwrap();
-        let port: u16 = address.trim().parse().unwrap();
+        let port = wait_until_ready(&mut lines);
         let health = reqwest::get(format!("http://127.0.0.1:{port}/healthz")).await;
         assert_eq!(health.unwrap().status(), 200);
         let sent = Command::new("kill")

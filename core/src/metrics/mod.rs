@@ -262,6 +262,11 @@ impl Metrics {
         self.pools.watch(name, pool);
     }
 
+    /// Counts a read that went to the primary because the replica could not be used.
+    pub fn count_replica_fallback(&self) {
+        self.pools.replica_fallbacks.inc();
+    }
+
     /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn text(&self) -> String {

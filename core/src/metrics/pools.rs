@@ -6,7 +6,7 @@ use std::{
 };
 
 use prometheus::{
-    IntGaugeVec, Opts,
+    IntCounter, IntGaugeVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -18,6 +18,7 @@ pub(super) struct Pools {
     watched: Arc<Mutex<BTreeMap<String, PgPool>>>,
     connections: IntGaugeVec,
     most: IntGaugeVec,
+    pub(super) replica_fallbacks: IntCounter,
 }
 
 impl Pools {
@@ -38,6 +39,10 @@ impl Pools {
                 ),
                 &["pool"],
             )?,
+            replica_fallbacks: IntCounter::new(
+                "opb_replica_fallbacks_total",
+                "Reads that went to the primary because the replica could not be used",
+            )?,
         })
     }
 
@@ -49,7 +54,8 @@ impl Pools {
 
 impl Collector for Pools {
     fn desc(&self) -> Vec<&Desc> {
-        [self.connections.desc(), self.most.desc()].concat()
+        let fallbacks = self.replica_fallbacks.desc();
+        [self.connections.desc(), self.most.desc(), fallbacks].concat()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -72,6 +78,7 @@ impl Collector for Pools {
                 .set(pool.options().get_max_connections().into());
         }
         drop(watched);
-        [self.connections.collect(), self.most.collect()].concat()
+        let fallbacks = self.replica_fallbacks.collect();
+        [self.connections.collect(), self.most.collect(), fallbacks].concat()
     }
 }
