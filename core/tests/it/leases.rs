@@ -93,7 +93,7 @@ async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
     }
     let open: i32 = sqlx::query_scalar("select shards_open from runs where id = $1")
         .bind(run_id)
-        .fetch_one(&mut *conn)
+        .fetch_one(&mut **conn)
         .await
         .unwrap();
     assert_eq!(open, 5, "it was closed once");
