@@ -13,4 +13,3 @@ mod settings;
 mod site;
 mod traces;
 mod webhooks;
-

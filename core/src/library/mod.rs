@@ -22,6 +22,7 @@ mod prompts;
 mod saved_searches;
 mod search;
 mod search_statements;
+mod search_ways;
 mod snippets;
 mod suggestions;
 mod variables;

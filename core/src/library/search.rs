@@ -1,6 +1,8 @@
 //! Finding prompts: one grammar of filters, orders and pages for every list of prompts.
 //!
-//! Relevance is found in two steps, so that a word that half of the library has costs no more than a rare one.
+//! The matches of rare words are all ranked: those that have the words in title, tags or description come first, the best
+//! before the others, and then those that have them in the text, newest first.
+//! Common words are found in two steps, so that a word that half of the library has costs no more than a rare one.
 //! First the newest [`search_statements::RANKED`] prompts that have the words in title, tags or description are ranked;
 //! then follow, newest first, all others that have them anywhere.
 //! Every match is on exactly one page, and each page is read through an index.
@@ -18,7 +20,9 @@ use super::{
     Fragment, Prompt, PromptKind,
     fields::normalise_tags,
     found::{self, Found},
-    search_statements::{Match, Wanted, list_in_order, list_matches, rank_matches},
+    search_statements::{
+        Match, Wanted, are_rare, list_in_order, list_matches, rank_all, rank_matches,
+    },
     snippets::snippet,
     suggestions::correct,
 };
@@ -146,7 +150,7 @@ pub struct PromptPage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "o", rename_all = "lowercase")]
 pub(super) enum SearchCursor {
-    /// Among the ranked matches.
+    /// Among the ranked matches, the oldest of which is told if older ones were not ranked; the nil UUID says that all are.
     Ranked {
         score: f32,
         id: Uuid,
@@ -245,6 +249,20 @@ async fn find(
     cursor: Option<&SearchCursor>,
     limit: i64,
 ) -> Result<Vec<Match>> {
+    let all = match cursor {
+        Some(SearchCursor::Ranked { ranked, .. } | SearchCursor::Rest { ranked, .. }) => {
+            *ranked == Some(Uuid::nil())
+        }
+        _ => are_rare(conn, wanted, limit + 1).await?,
+    };
+    if all {
+        let after = match cursor {
+            Some(SearchCursor::Ranked { score, id, .. }) => Some((Some(*score), *id)),
+            Some(SearchCursor::Rest { id: Some(id), .. }) => Some((None, *id)),
+            _ => None,
+        };
+        return rank_all(conn, wanted, after, limit + 1).await;
+    }
     let (mut found, mut ranked, after) = match cursor {
         Some(SearchCursor::Rest { ranked, id, .. }) => (Vec::new(), *ranked, *id),
         Some(SearchCursor::Ranked {

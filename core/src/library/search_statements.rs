@@ -5,22 +5,18 @@
 //! They are statements without a name for that, and must never hold a type of our own: sqlx would ask Postgres about it
 //! between preparing and running, and the statement would be gone. Enums are cast to text.
 
-use serde::Deserialize;
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, types::Json};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{
     PromptKind, PromptQuery, PromptSort,
     search::{SearchCursor, bad_cursor},
+    search_ways::{First, PROMPTS, RANKS, WALKED, WALKED_DOCUMENT, is_rare},
 };
 use crate::{Result, auth::CurrentUser};
 
 /// How many matches are ranked; further ones follow newest first.
 const RANKED: i64 = 100;
-/// What a row costs that is looked at while the table is walked in order, in rows that an index names.
-const WALKED: f64 = 0.5;
-/// The same when the `document` is looked into: it is often kept elsewhere and compressed, which Postgres does not count.
-const WALKED_DOCUMENT: f64 = 2.0;
 
 /// What is looked for, with every name resolved.
 #[derive(Debug)]
@@ -319,6 +315,56 @@ pub(super) async fn rank_matches(
     read(conn, sql).await
 }
 
+/// Whether so few prompts have the words anywhere that all of them can be ranked.
+pub(super) async fn are_rare(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Result<bool> {
+    is_rare(conn, PROMPTS, WALKED_DOCUMENT, limit, |sql| {
+        wanted.push_filters(sql);
+        wanted.push_words(sql, "document");
+        Ok(())
+    })
+    .await
+}
+
+/// All matches: those with the words in title, tags and description, the best first, and then the others, newest first.
+/// `after` is the place where the page before ended.
+pub(super) async fn rank_all(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    after: Option<(Option<f32>, Uuid)>,
+    limit: i64,
+) -> Result<Vec<Match>> {
+    let words = wanted.words.clone().unwrap_or_default();
+    let mut sql = QueryBuilder::new(
+        "-- search_statements::rank_all
+        with gathered as materialized (select prompts.id, case when true",
+    );
+    wanted.push_words(&mut sql, "head");
+    sql.push(" then ts_rank(head, websearch_to_tsquery('english', ")
+        .push_bind(words)
+        .push("), 1) end as score from prompts");
+    wanted.push_filters(&mut sql);
+    wanted.push_words(&mut sql, "document");
+    sql.push(") select id, score, ")
+        .push_bind(Uuid::nil())
+        .push(" as ranked from gathered");
+    match after {
+        None => {}
+        Some((Some(score), id)) => {
+            sql.push(" where (score, id) < (")
+                .push_bind(score)
+                .push("::real, ")
+                .push_bind(id)
+                .push(") or score is null");
+        }
+        Some((None, id)) => {
+            sql.push(" where score is null and id < ").push_bind(id);
+        }
+    }
+    sql.push(" order by score desc nulls last, id desc limit ")
+        .push_bind(limit);
+    read(conn, sql).await
+}
+
 /// Matches that were not ranked, newest first.
 pub(super) async fn list_matches(
     conn: &mut PgConnection,
@@ -356,103 +402,6 @@ pub(super) async fn list_matches(
         found.ranked = ranked;
     }
     Ok(matches)
-}
-
-/// Tables that prompts are listed from.
-const PROMPTS: &str = "prompts";
-const RANKS: &str = "prompts join prompt_ranks on prompt_id = prompts.id";
-
-/// The first matches in an order, as the common table expression `first`.
-struct First {
-    source: &'static str,
-    /// With those of the order.
-    columns: &'static str,
-    order: &'static str,
-    limit: i64,
-    /// Whether all matches are gathered through the indexes and then sorted, instead of walking the table in its order
-    /// until there are enough.
-    gather: bool,
-}
-
-impl First {
-    fn push(
-        &self,
-        sql: &mut QueryBuilder<Postgres>,
-        condition: impl Fn(&mut QueryBuilder<Postgres>) -> Result<()>,
-    ) -> Result<()> {
-        let Self {
-            source,
-            columns,
-            order,
-            limit,
-            gather,
-        } = self;
-        if *gather {
-            sql.push(format_args!(
-                "with gathered as materialized (select {columns} from {source}"
-            ));
-            condition(sql)?;
-            sql.push("), first as materialized (select * from gathered");
-        } else {
-            sql.push(format_args!(
-                "with first as materialized (select {columns} from {source}"
-            ));
-            condition(sql)?;
-        }
-        sql.push(format_args!(" order by {order} limit "))
-            .push_bind(*limit)
-            .push(")");
-        Ok(())
-    }
-}
-
-/// A plan of Postgres, as far as it is read here.
-#[derive(Deserialize)]
-struct Plan {
-    #[serde(rename = "Plan Rows")]
-    rows: f64,
-    #[serde(rename = "Plans", default)]
-    parts: Vec<Plan>,
-}
-
-#[derive(Deserialize)]
-struct Explained {
-    #[serde(rename = "Plan")]
-    plan: Plan,
-}
-
-/// Whether so few prompts meet a condition, by the statistics of Postgres, that reading all of them costs less than
-/// walking the table until `limit` are found, when a row that is walked costs `walked`. Postgres decides otherwise: it
-/// takes for granted that matches are spread evenly over the table, and that a long text costs what a short one does.
-async fn is_rare(
-    conn: &mut PgConnection,
-    source: &str,
-    walked: f64,
-    limit: i64,
-    condition: impl Fn(&mut QueryBuilder<Postgres>) -> Result<()>,
-) -> Result<bool> {
-    let mut sql = QueryBuilder::new(
-        "-- search_statements::is_rare
-        explain (format json) select 1 from prompts union all select 1 from ",
-    );
-    sql.push(source);
-    condition(&mut sql)?;
-    let explained: Json<Vec<Explained>> = sql
-        .build_query_scalar()
-        .persistent(false)
-        .fetch_one(conn)
-        .await?;
-    let parts = explained
-        .0
-        .first()
-        .map(|explained| explained.plan.parts.as_slice());
-    // A condition that nothing can meet is no part of the plan.
-    let Some([all, matches]) = parts else {
-        return Ok(true);
-    };
-    #[expect(clippy::cast_precision_loss, reason = "a limit is small")]
-    let walked_rows = limit as f64 * all.rows / matches.rows.max(1.0);
-    Ok(matches.rows <= walked * walked_rows)
 }
 
 /// What follows the page before, in an order that every prompt has.
