@@ -32,7 +32,7 @@ const NO_MONEY_PAUSE: u32 = 1;
 
 /// How the work on a shard ended.
 enum Ended {
-    /// Every evaluation is recorded.
+    /// Every evaluation that is asked is recorded.
     Complete,
     /// The worker stops, the run is paused or gives way to another; some evaluations are left, and so many micro-dollars may have been paid
     /// for calls that are not recorded.
@@ -63,10 +63,11 @@ pub(crate) async fn execute(worker: Arc<Worker>) -> anyhow::Result<()> {
     let guard = worker.leases.hold(lease, &worker.stop);
     let ended = work(&worker, &guard).await;
     METRICS.shards_running.dec();
-    let (delay_seconds, unaccounted_microusd) = match ended? {
+    let (ended, skipped) = ended?;
+    let (delay_seconds, unaccounted_microusd) = match ended {
         Ended::Complete => {
             let mut conn = worker.pool.acquire().await?;
-            finish_shard(&mut conn, &lease).await?;
+            finish_shard(&mut conn, &lease, skipped).await?;
             return Ok(());
         }
         Ended::Lost => {
@@ -99,9 +100,10 @@ struct Unrecorded {
     purse: Purse,
 }
 
-async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<Ended> {
+/// Says also how many evaluations are not asked, since their columns are settled.
+async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<(Ended, i64)> {
     let run = prepare(worker, &guard.lease).await?;
-    let mut open = load(worker, &run, &guard.lease).await?;
+    let (mut open, skipped) = load(worker, &run, &guard.lease).await?;
     let mut unrecorded = Unrecorded::default();
     while !open.is_empty() {
         let calls = if run.work.budgeted {
@@ -112,18 +114,18 @@ async fn work(worker: &Arc<Worker>, guard: &LeaseGuard<'_>) -> anyhow::Result<En
                     unrecorded.purse.put(&bounds[..calls]);
                     calls
                 }
-                Reserved::Nothing => return Ok(Ended::NoMoney),
-                Reserved::Fenced => return Ok(Ended::Lost),
+                Reserved::Nothing => return Ok((Ended::NoMoney, skipped)),
+                Reserved::Fenced => return Ok((Ended::Lost, skipped)),
             }
         } else {
             open.len()
         };
         let ended = evaluate_all(worker, guard, &run, open.drain(..calls), &mut unrecorded).await?;
         if !matches!(ended, Ended::Complete) {
-            return Ok(ended);
+            return Ok((ended, skipped));
         }
     }
-    Ok(Ended::Complete)
+    Ok((Ended::Complete, skipped))
 }
 
 /// Evaluates all of these at once and records what comes; the governor decides how many of them call at a time.
@@ -197,29 +199,49 @@ fn stopped(unrecorded: &Unrecorded) -> Ended {
     }
 }
 
-/// The evaluations of a shard that are not recorded yet.
-async fn load(worker: &Worker, run: &PreparedRun, lease: &ShardLease) -> anyhow::Result<Vec<Open>> {
+/// The evaluations of a shard that are to be done, and how many others are neither recorded nor asked any more. Answers
+/// that are scored again need no asking.
+async fn load(
+    worker: &Worker,
+    run: &PreparedRun,
+    lease: &ShardLease,
+) -> anyhow::Result<(Vec<Open>, i64)> {
     let mut conn = worker.pool.acquire().await?;
     let recorded: HashSet<EvaluationKey> = recorded_keys(&mut conn, &run.work, lease)
         .await?
         .into_iter()
         .collect();
-    let items = run.work.items(&mut conn, lease).await?;
+    let missing = run.work.keys(lease).filter(|key| !recorded.contains(key));
+    let missing: Vec<EvaluationKey> = missing.collect();
+    let asked = |key: &EvaluationKey| !run.work.leaves_out(*key);
+    let scored_again = run.work.answers_of.is_some();
+    let left: Vec<EvaluationKey> = missing
+        .iter()
+        .copied()
+        .filter(|key| scored_again || asked(key))
+        .collect();
+    let items = if left.is_empty() {
+        Vec::new()
+    } else {
+        run.work.items(&mut conn, lease).await?
+    };
     drop(conn);
     let mut by_position = HashMap::new();
     for item in items {
         by_position.insert(item.position, Arc::new(PreparedItem::new(item)?));
     }
-    let left = run.work.keys(lease).filter(|key| !recorded.contains(key));
-    let left = left.map(|key| match by_position.get(&key.item) {
-        Some(item) => Ok((key, Arc::clone(item))),
-        None => anyhow::bail!("the item at position {} is missing", key.item),
-    });
+    let left = left
+        .into_iter()
+        .map(|key| match by_position.get(&key.item) {
+            Some(item) => Ok((key, Arc::clone(item))),
+            None => anyhow::bail!("the item at position {} is missing", key.item),
+        });
     let left = left.collect::<anyhow::Result<Vec<_>>>()?;
     let known = look_up(worker, run, lease, &left).await?;
-    let open = left
+    let open: Vec<Open> = left
         .into_iter()
         .zip(known)
+        .filter(|((key, _), known)| known.answer.is_some() || asked(key))
         .map(|((key, item), known)| Open {
             bound_microusd: if run.work.budgeted && known.answer.is_none() {
                 bound_microusd(run, &item, key)
@@ -229,8 +251,10 @@ async fn load(worker: &Worker, run: &PreparedRun, lease: &ShardLease) -> anyhow:
             key,
             item,
             known,
-        });
-    Ok(open.collect())
+        })
+        .collect();
+    let skipped = i64::try_from(missing.len() - open.len())?;
+    Ok((open, skipped))
 }
 
 /// Records a batch and empties it. Tries again while the database is away. False when the lease was lost.

@@ -139,7 +139,7 @@ async fn a_late_worker_writes_nothing() {
         Recorded::Fenced,
         "claimed by another"
     );
-    assert!(!finish_shard(conn, &late).await.unwrap());
+    assert!(!finish_shard(conn, &late, 0).await.unwrap());
     let held = HeldLease {
         shard_id: shards[0],
         paused: false,
@@ -154,7 +154,7 @@ async fn a_late_worker_writes_nothing() {
             .unwrap(),
         Recorded::Kept(1)
     );
-    assert!(finish_shard(conn, &next).await.unwrap());
+    assert!(finish_shard(conn, &next, 0).await.unwrap());
     assert_eq!(
         record(conn, &next, &batch, Settlement::default())
             .await
@@ -263,7 +263,7 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
         record(conn, lease, &batch, Settlement::default())
             .await
             .unwrap();
-        assert!(finish_shard(conn, lease).await.unwrap());
+        assert!(finish_shard(conn, lease, 0).await.unwrap());
     }
     let run = resume_run(conn, &owner, run_id).await.unwrap();
     assert_eq!((run.state, run.recorded), (RunState::Running, 4));
@@ -282,7 +282,7 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
             Recorded::Kept(1),
             "calls that ran are recorded"
         );
-        assert!(finish_shard(conn, lease).await.unwrap());
+        assert!(finish_shard(conn, lease, 0).await.unwrap());
     }
     let run = find_run(conn, Some(&owner), run_id).await.unwrap();
     assert_eq!(
