@@ -52,7 +52,8 @@ impl Progress {
             Shown::Nothing => {}
             Shown::Bar(bar) => {
                 // Events may overtake one another; a bar never goes back.
-                let done = run.recorded.unsigned_abs().max(bar.position());
+                let done = (run.recorded + run.skipped).unsigned_abs();
+                let done = done.max(bar.position());
                 bar.set_position(done);
                 bar.set_message(remarks(run));
             }

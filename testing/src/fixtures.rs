@@ -98,6 +98,7 @@ pub fn request(models: serde_json::Value, repeats: i32) -> SubmitRun {
         budget_microusd: None,
         priority: 0,
         cache: true,
+        stop_early: false,
         seed: 7,
         name: String::new(),
         visibility: Visibility::Public,

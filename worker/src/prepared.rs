@@ -86,7 +86,8 @@ impl Scorers {
     }
 }
 
-/// The run of a lease, made ready now or before. A run that was extended since is made ready anew.
+/// The run of a lease, made ready now or before. A run that was extended, or had columns settled, since is made ready
+/// anew.
 ///
 /// # Errors
 /// The database does not answer, or what is stored does not compile.
@@ -98,7 +99,7 @@ pub(crate) async fn prepare(
     // The lock is held while loading, so that the shards of a new run do not all load it.
     let mut runs = worker.runs.lock().await;
     let ready_run = runs.get(&run_id);
-    if let Some(run) = ready_run.filter(|run| run.work.shape.evaluations() == lease.planned) {
+    if let Some(run) = ready_run.filter(|run| run.work.is_ready_for(lease)) {
         return Ok(Arc::clone(run));
     }
     let work = {

@@ -33,7 +33,7 @@ const NO_MONEY_PAUSE: u32 = 1;
 
 /// How the work on a shard ended.
 enum Ended {
-    /// Every evaluation is recorded.
+    /// Every evaluation that is asked is recorded.
     Complete,
     /// Every evaluation is recorded, and the shard is marked as done.
     Finished,
@@ -78,12 +78,13 @@ pub(crate) async fn execute(worker: Arc<Worker>) -> anyhow::Result<()> {
     let guard = worker.leases.hold(lease, &worker.stop);
     let trace = ShardTrace::begin(&lease);
     let ended = trace.around(work(&worker, &guard, &trace)).await;
-    trace.end(ended.as_ref().ok().map(Ended::word));
+    trace.end(ended.as_ref().ok().map(|(ended, _)| ended.word()));
     METRICS.shards_running.dec();
-    let (delay_seconds, unaccounted_microusd) = match ended? {
+    let (ended, skipped) = ended?;
+    let (delay_seconds, unaccounted_microusd) = match ended {
         Ended::Complete => {
             let mut conn = worker.pool.acquire().await?;
-            finish_shard(&mut conn, &lease).await?;
+            finish_shard(&mut conn, &lease, skipped).await?;
             return Ok(());
         }
         Ended::Finished => return Ok(()),
@@ -117,13 +118,14 @@ struct Unrecorded {
     purse: Purse,
 }
 
+/// Says also how many evaluations are not asked, since their columns are settled.
 async fn work(
     worker: &Arc<Worker>,
     guard: &LeaseGuard<'_>,
     trace: &ShardTrace,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<(Ended, i64)> {
     let run = prepare(worker, &guard.lease).await?;
-    let mut open = load(worker, &run, &guard.lease).await?;
+    let (mut open, skipped) = load(worker, &run, &guard.lease).await?;
     let mut unrecorded = Unrecorded::default();
     while !open.is_empty() {
         let calls = if run.work.budgeted {
@@ -134,31 +136,31 @@ async fn work(
                     unrecorded.purse.put(&bounds[..calls]);
                     calls
                 }
-                Reserved::Nothing => return Ok(Ended::NoMoney),
-                Reserved::Fenced => return Ok(Ended::Lost),
+                Reserved::Nothing => return Ok((Ended::NoMoney, skipped)),
+                Reserved::Fenced => return Ok((Ended::Lost, skipped)),
             }
         } else {
             open.len()
         };
-        let is_last = calls == open.len();
+        let last = (calls == open.len()).then_some(skipped);
         let calls = open.drain(..calls);
-        let ended =
-            evaluate_all(worker, guard, trace, &run, calls, is_last, &mut unrecorded).await?;
+        let ended = evaluate_all(worker, guard, trace, &run, calls, last, &mut unrecorded).await?;
         if !matches!(ended, Ended::Complete) {
-            return Ok(ended);
+            return Ok((ended, skipped));
         }
     }
-    Ok(Ended::Complete)
+    Ok((Ended::Complete, skipped))
 }
 
-/// Evaluates all of these at once and records what comes; the governor decides how many of them call at a time.
+/// Evaluates all of these at once and records what comes; the governor decides how many of them call at a time. When
+/// they are the last of the shard, `last` says how many of it are not asked.
 async fn evaluate_all(
     worker: &Arc<Worker>,
     guard: &LeaseGuard<'_>,
     trace: &ShardTrace,
     run: &Arc<PreparedRun>,
     open: impl Iterator<Item = Open>,
-    is_last: bool,
+    last: Option<i64>,
     unrecorded: &mut Unrecorded,
 ) -> anyhow::Result<Ended> {
     let mut running: JoinSet<(i64, Evaluated)> = JoinSet::new();
@@ -185,7 +187,7 @@ async fn evaluate_all(
                 return Ok(Ended::Lost);
             }
             () = worker.abort.cancelled() => {
-                let kept = save(worker, guard, unrecorded, false).await;
+                let kept = save(worker, guard, unrecorded, None).await;
                 return Ok(if kept { stopped(unrecorded) } else { Ended::Lost });
             }
             ended = running.join_next() => match ended {
@@ -212,11 +214,11 @@ async fn evaluate_all(
         };
         if flush {
             due = None;
-            let finish = is_last && complete && running.is_empty();
+            let finish = last.filter(|_| complete && running.is_empty());
             if !save(worker, guard, unrecorded, finish).await {
                 return Ok(Ended::Lost);
             }
-            if finish {
+            if finish.is_some() {
                 return Ok(Ended::Finished);
             }
         }
@@ -229,29 +231,49 @@ fn stopped(unrecorded: &Unrecorded) -> Ended {
     }
 }
 
-/// The evaluations of a shard that are not recorded yet.
-async fn load(worker: &Worker, run: &PreparedRun, lease: &ShardLease) -> anyhow::Result<Vec<Open>> {
+/// The evaluations of a shard that are to be done, and how many others are neither recorded nor asked any more. Answers
+/// that are scored again need no asking.
+async fn load(
+    worker: &Worker,
+    run: &PreparedRun,
+    lease: &ShardLease,
+) -> anyhow::Result<(Vec<Open>, i64)> {
     let mut conn = worker.pool.acquire().await?;
     let recorded: HashSet<EvaluationKey> = recorded_keys(&mut conn, &run.work, lease)
         .await?
         .into_iter()
         .collect();
-    let items = run.work.items(&mut conn, lease).await?;
+    let missing = run.work.keys(lease).filter(|key| !recorded.contains(key));
+    let missing: Vec<EvaluationKey> = missing.collect();
+    let asked = |key: &EvaluationKey| !run.work.leaves_out(*key);
+    let scored_again = run.work.answers_of.is_some();
+    let left: Vec<EvaluationKey> = missing
+        .iter()
+        .copied()
+        .filter(|key| scored_again || asked(key))
+        .collect();
+    let items = if left.is_empty() {
+        Vec::new()
+    } else {
+        run.work.items(&mut conn, lease).await?
+    };
     drop(conn);
     let mut by_position = HashMap::new();
     for item in items {
         by_position.insert(item.position, Arc::new(PreparedItem::new(item)?));
     }
-    let left = run.work.keys(lease).filter(|key| !recorded.contains(key));
-    let left = left.map(|key| match by_position.get(&key.item) {
-        Some(item) => Ok((key, Arc::clone(item))),
-        None => anyhow::bail!("the item at position {} is missing", key.item),
-    });
+    let left = left
+        .into_iter()
+        .map(|key| match by_position.get(&key.item) {
+            Some(item) => Ok((key, Arc::clone(item))),
+            None => anyhow::bail!("the item at position {} is missing", key.item),
+        });
     let left = left.collect::<anyhow::Result<Vec<_>>>()?;
     let known = look_up(worker, run, lease, &left).await?;
-    let open = left
+    let open: Vec<Open> = left
         .into_iter()
         .zip(known)
+        .filter(|((key, _), known)| known.answer.is_some() || asked(key))
         .map(|((key, item), known)| Open {
             bound_microusd: if run.work.budgeted && known.answer.is_none() {
                 bound_microusd(run, &item, key)
@@ -261,17 +283,19 @@ async fn load(worker: &Worker, run: &PreparedRun, lease: &ShardLease) -> anyhow:
             key,
             item,
             known,
-        });
-    Ok(open.collect())
+        })
+        .collect();
+    let skipped = i64::try_from(missing.len() - open.len())?;
+    Ok((open, skipped))
 }
 
-/// Records a batch and empties it; with `finish` the shard is done then. Tries again while the database is away. False
+/// Records a batch and empties it; with `finish` the shard is done then, and so many of it are not asked. Tries again while the database is away. False
 /// when the lease was lost.
 async fn save(
     worker: &Worker,
     guard: &LeaseGuard<'_>,
     unrecorded: &mut Unrecorded,
-    finish: bool,
+    finish: Option<i64>,
 ) -> bool {
     let Unrecorded { batch, purse } = unrecorded;
     if batch.is_empty() {
@@ -282,10 +306,11 @@ async fn save(
         let timer = METRICS.record_duration.start_timer();
         let recorded = async {
             let mut conn = worker.pool.acquire().await?;
-            if finish {
-                record_last(&mut conn, &guard.lease, batch, settlement).await
-            } else {
-                record(&mut conn, &guard.lease, batch, settlement).await
+            match finish {
+                Some(skipped) => {
+                    record_last(&mut conn, &guard.lease, batch, settlement, skipped).await
+                }
+                None => record(&mut conn, &guard.lease, batch, settlement).await,
             }
         };
         let recorded = recorded.await;

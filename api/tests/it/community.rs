@@ -114,7 +114,7 @@ async fn measure(
             .await
             .unwrap();
         assert_eq!(kept, Recorded::Kept(i64::from(range.size)));
-        runs::finish_shard(&mut conn, &lease).await.unwrap();
+        runs::finish_shard(&mut conn, &lease, 0).await.unwrap();
     }
     runs::finish_run(&mut conn, id).await.unwrap();
     id

@@ -134,6 +134,7 @@ fn request() -> anyhow::Result<SubmitRun> {
         budget_microusd: None,
         priority: 0,
         cache: true,
+        stop_early: false,
         seed: 1,
         name: "demonstration".to_owned(),
         visibility: opb_core::auth::Visibility::Public,

@@ -78,6 +78,9 @@ pub struct RequestOptions {
     /// Ask anew, whatever was answered before, and keep no answer for later
     #[arg(long, env = "OPB_NO_CACHE")]
     no_cache: bool,
+    /// Stop asking a column (a prompt on a model) once it is sure which others are better and which worse
+    #[arg(long, env = "OPB_STOP_EARLY")]
+    stop_early: bool,
     /// Makes simulated answers, and those of models that take a seed, repeatable
     #[arg(
         long,
@@ -154,6 +157,7 @@ impl RequestOptions {
             budget_microusd: self.budget,
             priority: self.priority,
             cache: !self.no_cache,
+            stop_early: self.stop_early,
             seed: self.seed,
             name: self.name.clone(),
             visibility: Visibility::Public,

@@ -39,6 +39,16 @@ pub fn leaderboard(board: &Leaderboard) -> String {
                 .to_owned(),
         );
     }
+    if board
+        .standings
+        .iter()
+        .any(|standing| standing.stopped_early)
+    {
+        lines.push(
+            "`†` stopped early, when its place in its run was decided: the order is sure, the score leans a little."
+                .to_owned(),
+        );
+    }
     if !board.provisional.is_empty() {
         lines.push("PROVISIONAL, runs that have not ended:".to_owned());
         lines.push(standings(&board.provisional));
@@ -82,7 +92,8 @@ fn row(standing: &Standing) -> Vec<String> {
         place.to_owned(),
         text::plain(&standing.prompt),
         model(&standing.model, Some(&standing.parameters)),
-        text::score(standing.score, standing.score_low, standing.score_high),
+        text::score(standing.score, standing.score_low, standing.score_high)
+            + if standing.stopped_early { " †" } else { "" },
         standing.trend.map_or_else(|| "-".to_owned(), points),
         cost.map_or_else(|| "-".to_owned(), text::dollars),
         standing

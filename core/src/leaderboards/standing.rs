@@ -52,6 +52,10 @@ pub struct Standing {
     pub evaluations: i64,
     /// Evaluations that ended in an error.
     pub errors: i64,
+    /// True when the run did not ask all that it had planned of this column, since its place among the run's others was
+    /// decided. Where it stands is as sure as it says; the score of a column that stopped early leans a little away from
+    /// those of the others.
+    pub stopped_early: bool,
     /// Completed public runs of this column.
     pub runs: i32,
     /// By how much the score lies above that of the run before, on the items of both.
@@ -136,7 +140,7 @@ pub(super) async fn load_lines(
         ), lines as (
             select id, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, items, evaluations, errors,
                    score, score_low, score_high, pass_rate, interval_method, worse_than, '{}'::bigint[] as better_than,
-                   runs, trend, trend_low, trend_high,
+                   stopped_early, runs, trend, trend_low, trend_high,
                    cost_per_1000_microusd, cost_per_1000_low_microusd, cost_per_1000_high_microusd,
                    cost_per_pass_microusd, cost_per_pass_low_microusd, cost_per_pass_high_microusd,
                    latency_p50_ms, latency_p50_low_ms, latency_p50_high_ms,
@@ -147,7 +151,7 @@ pub(super) async fn load_lines(
             union all
             select null, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, items, evaluations, errors,
                    score, score_low, score_high, pass_rate, interval_method, worse_than, better_than,
-                   0, null, null, null,
+                   false, 0, null, null, null,
                    cost_per_1000_microusd, cost_per_1000_low_microusd, cost_per_1000_high_microusd,
                    cost_per_pass_microusd, cost_per_pass_low_microusd, cost_per_pass_high_microusd,
                    latency_p50_ms, latency_p50_low_ms, latency_p50_high_ms,
@@ -163,7 +167,7 @@ pub(super) async fn load_lines(
                simulated as "simulated!", users.role in ('admin', 'moderator') and not simulated as "verified!",
                score as "score!", score_low as "score_low!", score_high as "score_high!",
                interval_method as "interval_method!", pass_rate, items as "items!", evaluations as "evaluations!",
-               lines.errors as "errors!", lines.runs as "runs!", trend, trend_low, trend_high,
+               lines.errors as "errors!", stopped_early as "stopped_early!", lines.runs as "runs!", trend, trend_low, trend_high,
                cost_per_1000_microusd, cost_per_1000_low_microusd, cost_per_1000_high_microusd,
                cost_per_pass_microusd, cost_per_pass_low_microusd, cost_per_pass_high_microusd,
                latency_p50_ms, latency_p50_low_ms, latency_p50_high_ms,
@@ -223,6 +227,7 @@ pub(super) async fn load_lines(
             items: row.items,
             evaluations: row.evaluations,
             errors: row.errors,
+            stopped_early: row.stopped_early,
             runs: row.runs,
             trend: row.trend,
             trend_low: row.trend_low,

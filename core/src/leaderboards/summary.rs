@@ -83,6 +83,7 @@ impl Summary {
             ..Self::default()
         };
         let mut sums = vec![(0.0, 0_u32); count];
+        let mut asked = vec![false; count];
         for evaluation in evaluations {
             let slot = usize::try_from(i64::from(evaluation.item) - i64::from(first_item));
             if let Ok(slot) = slot
@@ -91,11 +92,18 @@ impl Summary {
                 if let Some(score) = evaluation.score {
                     *sum = (sum.0 + f64::from(score), sum.1 + 1);
                 }
+                asked[slot] = true;
                 summary.count(slot, &evaluation);
             }
         }
         for (score, (sum, count)) in summary.item_scores.iter_mut().zip(sums) {
             *score = (count > 0).then(|| narrow(sum / f64::from(count)));
+        }
+        // What was not asked cost nothing, which says nothing about costs.
+        for (passes, asked) in summary.item_passes.iter_mut().zip(asked) {
+            if !asked {
+                *passes = NOT_SUMMED_UP;
+            }
         }
         summary
     }

@@ -73,9 +73,9 @@ pub(super) async fn standing(
             cost_per_1000_microusd, latency_p50_ms, latency_p95_ms, first_token_p50_ms, output_tokens_per_second,
             cost_per_1000_low_microusd, cost_per_1000_high_microusd, cost_per_pass_microusd, cost_per_pass_low_microusd,
             cost_per_pass_high_microusd, latency_p50_low_ms, latency_p50_high_ms, latency_p95_low_ms, latency_p95_high_ms,
-            runs, trend, trend_low, trend_high)
+            runs, trend, trend_low, trend_high, stopped_early)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0, 0, $15, $16, $17, $18, $19,
-            $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
+            $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)
         on conflict (benchmark_version_id, prompt_version_id, model_id) do update
         set run_id = excluded.run_id, items = excluded.items, evaluations = excluded.evaluations, errors = excluded.errors,
             score = excluded.score, score_low = excluded.score_low, score_high = excluded.score_high,
@@ -92,7 +92,7 @@ pub(super) async fn standing(
             latency_p50_low_ms = excluded.latency_p50_low_ms, latency_p50_high_ms = excluded.latency_p50_high_ms,
             latency_p95_low_ms = excluded.latency_p95_low_ms, latency_p95_high_ms = excluded.latency_p95_high_ms,
             runs = excluded.runs, trend = excluded.trend, trend_low = excluded.trend_low,
-            trend_high = excluded.trend_high, updated_at = now()
+            trend_high = excluded.trend_high, stopped_early = excluded.stopped_early, updated_at = now()
         where standings.items <= excluded.items",
         run.benchmark_version_id,
         prompt_version_id,
@@ -125,7 +125,8 @@ pub(super) async fn standing(
         runs,
         trend.map(|trend| trend.difference),
         interval.map(|interval| interval.low),
-        interval.map(|interval| interval.high)
+        interval.map(|interval| interval.high),
+        summary.evaluations < i64::from(run.shape.items) * i64::from(run.shape.repeats)
     )
     .execute(tx)
     .await?;

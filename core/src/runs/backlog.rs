@@ -51,7 +51,7 @@ pub async fn read_backlog(conn: &mut PgConnection) -> Result<Backlog> {
              (select count(*) filter (where state = 'queued') as runs_queued,
                      count(*) filter (where state = 'running') as runs_running,
                      count(*) filter (where state = 'finishing') as runs_finishing,
-                     coalesce(sum(planned - recorded), 0)::bigint as evaluations
+                     coalesce(sum(planned - recorded - skipped), 0)::bigint as evaluations
               from runs where state in ('queued', 'running', 'finishing')) as open,
              (select extract(epoch from now() - min(xact_start))::float8 as oldest_transaction_seconds
               from pg_stat_activity

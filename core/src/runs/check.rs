@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{ExtendRun, Run, RunShape, SubmitRun, budget::check_bounded};
+use super::{ExtendRun, Run, RunShape, SubmitRun, budget::check_bounded, early};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
@@ -58,6 +58,9 @@ pub(super) async fn check(
     let model_ids = check_models(tx, Vec::new(), &request.models, &mut wrong).await?;
     if request.budget_microusd.is_some() && model_ids.len() == request.models.len() {
         check_bounded(tx, &model_ids, &mut wrong).await?;
+    }
+    if request.stop_early {
+        check_comparable(prompts.len(), model_ids.len(), &mut wrong);
     }
     finish_check(benchmark, prompts, model_ids, items, request.repeats, wrong)
 }
@@ -114,6 +117,9 @@ pub(super) async fn check_run(
             wrong.push(FieldError::new(path, message));
         }
     }
+    if run.stop_early {
+        check_comparable(prompts.len(), model_ids.len(), &mut wrong);
+    }
     finish_check(benchmark, prompts, model_ids, items, repeats, wrong)
 }
 
@@ -149,6 +155,18 @@ fn finish_check(
         model_ids,
         shape,
     })
+}
+
+/// A run that stops early compares every two of its columns.
+fn check_comparable(prompts: usize, models: usize, wrong: &mut Vec<FieldError>) {
+    let columns = prompts * models;
+    if columns > early::MAX_COLUMNS {
+        let message = format!(
+            "is for runs of at most {} columns; this one has {columns}",
+            early::MAX_COLUMNS
+        );
+        wrong.push(FieldError::new("stop_early", message));
+    }
 }
 
 fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     Run, RunShape,
     check::check_run,
-    control, find_run,
+    control, early, find_run,
     retry::{reopen, require_ended},
     submit::insert_columns,
 };
@@ -90,6 +90,8 @@ pub async fn extend_run(
     )
     .execute(&mut *tx)
     .await?;
+    // It is another question now: what was left out is asked, until the order is decided anew.
+    early::unsettle(&mut tx, run_id).await?;
     reopen(&mut tx, run_id, checked.shape).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;

@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{RunState, control::tell};
+use super::{RunState, control::tell, early};
 use crate::{
     Result, leaderboards,
     webhooks::{WebhookEvent, announce_run},
@@ -19,7 +19,7 @@ pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     leaderboards::lock_progress(&mut tx, run_id).await?;
     let run = sqlx::query!(
         r#"-- finish::finish_run
-        select state as "state: RunState", planned, recorded, errors from runs where id = $1 for update"#,
+        select state as "state: RunState", planned, recorded, skipped, errors from runs where id = $1 for update"#,
         run_id
     )
     .fetch_optional(&mut *tx)
@@ -27,31 +27,28 @@ pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let Some(run) = run.filter(|run| run.state == RunState::Finishing) else {
         return Ok(());
     };
-    let (state, reason) = if run.recorded < run.planned {
+    let missing = run.planned - run.recorded - run.skipped;
+    let (state, reason) = if missing > 0 {
         (
             RunState::Failed,
-            format!(
-                "{} of {} evaluations were lost",
-                run.planned - run.recorded,
-                run.planned
-            ),
+            format!("{missing} of {} evaluations were lost", run.planned),
         )
-    } else if run.errors == run.planned {
+    } else if run.errors > 0 && run.errors == run.recorded {
         let kind = most_frequent_error(&mut tx, run_id).await?;
         (
             RunState::Failed,
             format!("every evaluation ended in an error, most often `{kind}`"),
         )
-    } else if run.errors > 0 {
-        (
-            RunState::Completed,
+    } else {
+        let errors = (run.errors > 0).then(|| {
             format!(
                 "{} of {} evaluations ended in an error",
-                run.errors, run.planned
-            ),
-        )
-    } else {
-        (RunState::Completed, String::new())
+                run.errors, run.recorded
+            )
+        });
+        let remarks = [early::remark(&mut tx, run_id).await?, errors];
+        let remarks: Vec<String> = remarks.into_iter().flatten().collect();
+        (RunState::Completed, remarks.join("; "))
     };
     if state == RunState::Completed {
         leaderboards::update_standings(&mut tx, run_id).await?;

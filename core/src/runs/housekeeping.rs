@@ -143,17 +143,19 @@ async fn split(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<()> {
     .execute(&mut *tx)
     .await?;
     enqueue(tx, shard.run_id, &tasks, 1).await?;
-    end(tx, shard, false).await
+    end(tx, shard, false, 0).await
 }
 
-/// Records what a shard still lacks as errors. Returns how many evaluations that were.
+/// Records what a shard still lacks as errors, but for what is not asked any more. Returns how many evaluations that were.
 async fn give_up(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<u64> {
     let work = load_work(tx, shard.run_id).await?;
     let missing = missing_ordinals(tx, shard).await?;
-    let batch: Vec<NewEvaluation> = missing
-        .iter()
-        .map(|ordinal| NewEvaluation {
-            key: work.shape.key(*ordinal),
+    let keys = missing.iter().map(|ordinal| work.shape.key(*ordinal));
+    let (left_out, lost): (Vec<_>, Vec<_>) = keys.partition(|key| work.leaves_out(*key));
+    let batch: Vec<NewEvaluation> = lost
+        .into_iter()
+        .map(|key| NewEvaluation {
+            key,
             error_kind: Some("poisoned".into()),
             error: Some(format!(
                 "the worker crashed {} times on this evaluation",
@@ -164,11 +166,12 @@ async fn give_up(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<u64> {
         })
         .collect();
     insert(tx, shard.run_id, &batch).await?;
-    end(tx, shard, true).await?;
-    Ok(missing.len() as u64)
+    let skipped = i64::try_from(left_out.len()).unwrap_or(i64::MAX);
+    end(tx, shard, true, skipped).await?;
+    Ok(batch.len() as u64)
 }
 
-async fn end(tx: &mut PgConnection, shard: &ExpiredShard, dead: bool) -> Result<()> {
+async fn end(tx: &mut PgConnection, shard: &ExpiredShard, dead: bool, skipped: i64) -> Result<()> {
     sqlx::query!(
         "-- housekeeping::end
         update shards set state = case when $2 then 'dead' else 'done' end::shard_state where id = $1",
@@ -177,7 +180,9 @@ async fn end(tx: &mut PgConnection, shard: &ExpiredShard, dead: bool) -> Result<
     )
     .execute(&mut *tx)
     .await?;
-    close_shard(tx, shard.run_id).await
+    // A look that is due comes with the next shard that a worker closes.
+    close_shard(tx, shard.run_id, skipped).await?;
+    Ok(())
 }
 
 async fn missing_ordinals(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<Vec<i64>> {
@@ -191,6 +196,7 @@ async fn missing_ordinals(tx: &mut PgConnection, shard: &ExpiredShard) -> Result
             size: shard.size,
         },
         planned: work.shape.evaluations(),
+        settled: 0,
     };
     let recorded: std::collections::HashSet<EvaluationKey> = recorded_keys(tx, &work, &lease)
         .await?

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{Settlement, ShardRange, budget::settle};
+use super::{Settlement, ShardRange, budget::settle, early};
 use crate::{Result, queue};
 
 /// A claimed shard. Whoever holds it may record results with its fence.
@@ -24,6 +24,8 @@ pub struct ShardLease {
     pub range: ShardRange,
     /// How many evaluations the run has: the numbers of a run that was extended mean other evaluations than before.
     pub planned: i64,
+    /// How many columns of the run are settled: nothing more is asked of those.
+    pub settled: i32,
 }
 
 /// A lease that was prolonged.
@@ -54,7 +56,8 @@ pub async fn claim_shard(
         where id = $1 and state = 'available' and available_at <= now()
           and exists (select 1 from runs where runs.id = shards.run_id and runs.state in ('queued', 'running'))
         returning run_id, fence, first_ordinal, size,
-                  (select planned from runs where runs.id = shards.run_id) as "planned!""#,
+                  (select planned from runs where runs.id = shards.run_id) as "planned!",
+                  (select settled from runs where runs.id = shards.run_id) as "settled!""#,
         shard_id,
         worker,
         lease.as_secs_f64()
@@ -70,6 +73,7 @@ pub async fn claim_shard(
             size: row.size,
         },
         planned: row.planned,
+        settled: row.settled,
     }))
 }
 
@@ -103,20 +107,32 @@ pub async fn renew_lease(
     Ok(held)
 }
 
-/// Marks a shard as done. The last shard of a run enqueues the finishing of the run in the same transaction.
-/// Returns false when the lease was lost.
+/// Marks a shard as done, of which `skipped` evaluations are not recorded since their columns are settled. The last
+/// shard of a run enqueues the finishing of the run in the same transaction. Returns false when the lease was lost.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn finish_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result<bool> {
+pub async fn finish_shard(
+    conn: &mut PgConnection,
+    lease: &ShardLease,
+    skipped: i64,
+) -> Result<bool> {
     let mut tx = conn.begin().await?;
-    let finished = finish(&mut tx, lease).await?;
+    let look_is_due = finish(&mut tx, lease, skipped).await?;
     tx.commit().await?;
-    Ok(finished)
+    if look_is_due == Some(true) {
+        early::look(conn, lease.run_id).await?;
+    }
+    Ok(look_is_due.is_some())
 }
 
-/// [`finish_shard`] within a transaction.
-pub(super) async fn finish(tx: &mut PgConnection, lease: &ShardLease) -> Result<bool> {
+/// [`finish_shard`] within a transaction. Says whether a look at the run is due when it is committed; nothing when the
+/// lease was lost.
+pub(super) async fn finish(
+    tx: &mut PgConnection,
+    lease: &ShardLease,
+    skipped: i64,
+) -> Result<Option<bool>> {
     let reserved = sqlx::query_scalar!(
         "-- lease::finish_shard
         update shards set state = 'done', lease_until = null
@@ -128,7 +144,7 @@ pub(super) async fn finish(tx: &mut PgConnection, lease: &ShardLease) -> Result<
     .fetch_optional(&mut *tx)
     .await?;
     let Some(reserved) = reserved else {
-        return Ok(false);
+        return Ok(None);
     };
     settle(
         tx,
@@ -138,8 +154,7 @@ pub(super) async fn finish(tx: &mut PgConnection, lease: &ShardLease) -> Result<
         Settlement::default(),
     )
     .await?;
-    close_shard(tx, lease.run_id).await?;
-    Ok(true)
+    Ok(Some(close_shard(tx, lease.run_id, skipped).await?))
 }
 
 /// Hands a shard back unfinished, because the worker stops, the run is paused or no money is left for it now.
@@ -195,21 +210,26 @@ pub async fn release_shard(
 }
 
 /// Counts a shard of a run as over, also while the run is paused; whoever counts the last one enqueues the finishing.
-pub(super) async fn close_shard(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
-    let open = sqlx::query_scalar!(
-        "-- lease::close_shard
+/// Returns true when the columns of a run that stops early are to be compared.
+pub(super) async fn close_shard(tx: &mut PgConnection, run_id: Uuid, skipped: i64) -> Result<bool> {
+    let closed = sqlx::query!(
+        r#"-- lease::close_shard
         update runs
-        set shards_open = shards_open - 1,
+        set shards_open = shards_open - 1, skipped = skipped + $2,
             state = case when shards_open = 1 then 'finishing' else state end,
             state_reason = case when shards_open = 1 then '' else state_reason end
         where id = $1 and state in ('queued', 'running', 'paused')
-        returning shards_open",
-        run_id
+        returning shards_open, stop_early and recorded >= next_look as "look_is_due!""#,
+        run_id,
+        skipped
     )
     .fetch_optional(&mut *tx)
     .await?;
-    if open == Some(0) {
+    let Some(closed) = closed else {
+        return Ok(false);
+    };
+    if closed.shards_open == 0 {
         queue::enqueue_finish(tx, run_id).await?;
     }
-    Ok(())
+    Ok(closed.look_is_due && closed.shards_open > 0)
 }

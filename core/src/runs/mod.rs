@@ -3,7 +3,7 @@
 //! In the order of their life: `check` knows what a request may ask for, `submit` inserts it, `plan` cuts into shards, `owed` chooses whose shard is next,
 //! `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
 //! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
-//! and resumes, `budget` and `quota` keep it from spending too much, and `cancel` ends it early;
+//! and resumes, `budget` and `quota` keep it from spending too much, `early` from asking what changes nothing, and `cancel` ends it;
 //! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
 //! `rescore` scores its answers by other scorers. `answers` finds what need not be asked again;
 //! at last, `prune` forgets the texts.
@@ -15,6 +15,7 @@ mod budget;
 mod cancel;
 mod check;
 mod control;
+mod early;
 mod erase;
 mod estimate;
 mod extend;

@@ -57,7 +57,8 @@ pub async fn claim_owed_shard(
         from chosen
         where shards.id = chosen.id
         returning shards.id, run_id, fence, first_ordinal, size,
-                  (select planned from runs where runs.id = shards.run_id) as "planned!""#,
+                  (select planned from runs where runs.id = shards.run_id) as "planned!",
+                  (select settled from runs where runs.id = shards.run_id) as "settled!""#,
         worker,
         lease.as_secs_f64()
     )
@@ -72,6 +73,7 @@ pub async fn claim_owed_shard(
             size: row.size,
         },
         planned: row.planned,
+        settled: row.settled,
     }))
 }
 

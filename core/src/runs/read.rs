@@ -61,6 +61,10 @@ pub struct Run {
     pub cache: bool,
     /// The run whose answers it scores, without calling a model; null for a run that asks.
     pub answers_of: Option<Uuid>,
+    /// Are columns not asked any more once their place among the others is decided?
+    pub stop_early: bool,
+    /// How many columns have their place, and are not asked any more.
+    pub settled: i32,
     /// True when some of its answers are simulated, or mere echoes.
     pub simulated: bool,
     /// Where it stands.
@@ -82,6 +86,8 @@ pub struct Run {
     pub planned: i64,
     /// Evaluations done.
     pub recorded: i64,
+    /// Evaluations that will not be done, since the place of their column is decided.
+    pub skipped: i64,
     /// Evaluations that passed.
     pub passed: i64,
     /// Evaluations that ended in an error.
@@ -218,10 +224,10 @@ async fn select_runs(
                       join models on models.id = model_id
                       join providers on providers.id = provider_id
                       where run_id = runs.id and providers.kind in ('simulated', 'echo')) as "simulated!",
-               runs.cache, runs.answers_of, runs.state as "state: RunState", state_reason,
+               runs.cache, runs.answers_of, stop_early, settled, runs.state as "state: RunState", state_reason,
                case when waiting_until > now() and runs.state in ('queued', 'running') then waiting_reason end as waiting_reason,
                priority, runs.visibility as "visibility: Visibility",
-               repeats, seed, planned, recorded, passed, errors, retries, cost_microusd, spend_microusd,
+               repeats, seed, planned, recorded, skipped, passed, errors, retries, cost_microusd, spend_microusd,
                budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, started_at, finished_at, pruned_at
         from runs
         join users on users.id = runs.owner_id

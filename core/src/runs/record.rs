@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     AnswerKey, EvaluationKey, Settlement, ShardLease, answers, budget::settle, control::tell,
-    lease::finish,
+    early, lease::finish,
 };
 use crate::Result;
 
@@ -100,7 +100,8 @@ pub async fn record(
     Ok(recorded)
 }
 
-/// Records the last batch of a shard and marks the shard as done: one commit instead of two.
+/// Records the last batch of a shard and marks the shard as done: one commit instead of two. So many of the shard's
+/// evaluations are not asked, since their columns are settled.
 ///
 /// # Errors
 /// The database does not answer; nothing is kept then, and the batch may be recorded again.
@@ -109,13 +110,18 @@ pub async fn record_last(
     lease: &ShardLease,
     batch: &[NewEvaluation],
     settlement: Settlement,
+    skipped: i64,
 ) -> Result<Recorded> {
     let mut tx = conn.begin().await?;
     let recorded = keep(&mut tx, lease, batch, settlement).await?;
-    if recorded != Recorded::Fenced {
-        finish(&mut tx, lease).await?;
-    }
+    let look_is_due = match recorded {
+        Recorded::Kept(_) => finish(&mut tx, lease, skipped).await?,
+        Recorded::Fenced => None,
+    };
     tx.commit().await?;
+    if look_is_due == Some(true) {
+        early::look(conn, lease.run_id).await?;
+    }
     Ok(recorded)
 }
 

@@ -82,8 +82,8 @@ pub async fn rescore_run(
     let inserted = sqlx::query!(
         "-- rescore::rescore_run
         insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
-                          planned, shards_open, cache, answers_of)
-        select $1, $2, $3, $4, seed, repeats, $5, $6, $7, $8, false, coalesce(answers_of, id)
+                          planned, shards_open, cache, answers_of, settled)
+        select $1, $2, $3, $4, seed, repeats, $5, $6, $7, $8, false, coalesce(answers_of, id), settled
         from runs
         where id = $9
           and exists (select from items as asked
@@ -121,6 +121,16 @@ pub async fn rescore_run(
         "-- rescore::rescore_run
         insert into run_models (run_id, position, model_id)
         select $1, position, model_id from run_models where run_id = $2",
+        new_id,
+        run_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    // Of a column that stopped early only the answers that there are can be scored; no other item has been asked.
+    sqlx::query!(
+        "-- rescore::rescore_run
+        insert into settled_columns (run_id, prompt_position, model_position, from_item)
+        select $1, prompt_position, model_position, 0 from settled_columns where run_id = $2",
         new_id,
         run_id
     )

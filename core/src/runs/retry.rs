@@ -20,7 +20,7 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
     let mut tx = conn.begin().await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     // The counters go back by what is really deleted, as they went forward by what was really inserted.
-    sqlx::query!(
+    let skipped = sqlx::query_scalar!(
         "-- retry::retry_run
         with gone as (
             delete from evaluations
@@ -42,13 +42,15 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
             output_tokens = runs.output_tokens - total.output_tokens,
             cost_microusd = cost_microusd - total.cost
         from total
-        where runs.id = $1",
+        where runs.id = $1
+        returning skipped",
         run_id
     )
-    .execute(&mut *tx)
+    .fetch_one(&mut *tx)
     .await?;
     let shape = load_work(&mut tx, run_id).await?.shape;
-    if reopen(&mut tx, run_id, shape).await? == 0 {
+    // What was not asked since columns are settled is found missing too, and counted as skipped anew.
+    if reopen(&mut tx, run_id, shape).await? <= skipped {
         return Err(Error::Conflict(
             "no evaluation of the run ended in an error".into(),
         ));
@@ -79,7 +81,8 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
     sqlx::query!(
         "-- retry::reopen
         update runs
-        set state = 'queued', state_reason = '', finished_at = null, pruned_at = null, planned = $2, shards_open = $3
+        set state = 'queued', state_reason = '', finished_at = null, pruned_at = null, planned = $2, shards_open = $3,
+            skipped = 0, next_look = 0
         where id = $1",
         run_id,
         shape.evaluations(),

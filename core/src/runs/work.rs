@@ -4,7 +4,11 @@ use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{EvaluationKey, RunShape, RunState, ShardLease, output_limit};
+use super::{
+    EvaluationKey, RunShape, RunState, ShardLease,
+    early::{Settled, load_settled},
+    output_limit,
+};
 use crate::{
     Error, Result,
     benchmarks::{StoredItem, list_items},
@@ -43,6 +47,8 @@ pub struct RunWork {
     pub prompts: Vec<RunPrompt>,
     /// The models, by position.
     pub models: Vec<RunModel>,
+    /// The columns that are not asked any more, each from an item on.
+    settled: Settled,
 }
 
 /// A prompt version of a run.
@@ -94,7 +100,7 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     let run = sqlx::query!(
         r#"-- work::load_work
         select runs.state as "state: RunState", runs.owner_id, runs.priority, runs.seed, runs.repeats, runs.item_count, runs.benchmark_version_id,
-               runs.cache, runs.answers_of,
+               runs.cache, runs.answers_of, runs.settled,
                runs.budget_microusd is not null as "budgeted!", benchmark_versions.scorers as "scorers: Json<Vec<ScorerSpec>>"
         from runs join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
         where runs.id = $1"#,
@@ -114,6 +120,11 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     .fetch_all(&mut *conn)
     .await?;
     let models = load_models(conn, run_id).await?;
+    let settled = if run.settled > 0 {
+        load_settled(conn, run_id).await?
+    } else {
+        Settled::new()
+    };
     let measure = |count: usize| {
         i16::try_from(count).map_err(|_| Error::Internal("a run has too many columns".into()))
     };
@@ -142,10 +153,26 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
             })
             .collect(),
         models,
+        settled,
     })
 }
 
 impl RunWork {
+    /// True when this is made ready for the lease: the run was not extended, and no column was settled since.
+    #[must_use]
+    pub fn is_ready_for(&self, lease: &ShardLease) -> bool {
+        self.shape.evaluations() == lease.planned
+            && i32::try_from(self.settled.len()).is_ok_and(|settled| settled >= lease.settled)
+    }
+
+    /// True when an evaluation is not asked any more: the place of its column is decided.
+    #[must_use]
+    pub fn leaves_out(&self, key: EvaluationKey) -> bool {
+        self.settled
+            .get(&(key.prompt, key.model))
+            .is_some_and(|from_item| key.item >= *from_item)
+    }
+
     /// The keys of a shard's evaluations, in order.
     pub fn keys(&self, lease: &ShardLease) -> impl Iterator<Item = EvaluationKey> + use<> {
         let shape = self.shape;

@@ -10,6 +10,7 @@ use super::*;
 mod comparisons;
 mod courses;
 mod intervals;
+mod order;
 mod step;
 
 #[track_caller]

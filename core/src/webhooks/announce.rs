@@ -129,6 +129,8 @@ fn sentence(run: &Run, event: WebhookEvent) -> String {
     };
     format!(
         "Run {name} on {} has {state}, {} of {} evaluations passed{reason}",
-        run.benchmark, run.passed, run.planned
+        run.benchmark,
+        run.passed,
+        run.planned - run.skipped
     )
 }

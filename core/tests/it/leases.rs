@@ -85,7 +85,7 @@ async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
     let batch = results(conn, &lease).await;
     let count = i64::try_from(batch.len()).unwrap();
     for kept in [count, 0] {
-        let recorded = record_last(conn, &lease, &batch, Settlement::default()).await;
+        let recorded = record_last(conn, &lease, &batch, Settlement::default(), 0).await;
         assert_eq!(recorded.unwrap(), Recorded::Kept(kept));
         let run = find_run(conn, Some(&owner), run_id).await.unwrap();
         assert_eq!(run.recorded, count);
@@ -97,12 +97,12 @@ async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
         .await
         .unwrap();
     assert_eq!(open, 5, "it was closed once");
-    assert!(!finish_shard(conn, &lease).await.unwrap());
+    assert!(!finish_shard(conn, &lease, 0).await.unwrap());
     let stranger = ShardLease {
         fence: lease.fence + 1,
         ..lease
     };
-    let recorded = record_last(conn, &stranger, &batch, Settlement::default()).await;
+    let recorded = record_last(conn, &stranger, &batch, Settlement::default(), 0).await;
     assert_eq!(recorded.unwrap(), Recorded::Fenced);
 }
 
@@ -172,7 +172,7 @@ async fn a_late_worker_writes_nothing() {
         Recorded::Fenced,
         "claimed by another"
     );
-    assert!(!finish_shard(conn, &late).await.unwrap());
+    assert!(!finish_shard(conn, &late, 0).await.unwrap());
     let held = HeldLease {
         shard_id: shards[0],
         paused: false,
@@ -187,7 +187,7 @@ async fn a_late_worker_writes_nothing() {
             .unwrap(),
         Recorded::Kept(1)
     );
-    assert!(finish_shard(conn, &next).await.unwrap());
+    assert!(finish_shard(conn, &next, 0).await.unwrap());
     assert_eq!(
         record(conn, &next, &batch, Settlement::default())
             .await
@@ -296,7 +296,7 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
         record(conn, lease, &batch, Settlement::default())
             .await
             .unwrap();
-        assert!(finish_shard(conn, lease).await.unwrap());
+        assert!(finish_shard(conn, lease, 0).await.unwrap());
     }
     let run = resume_run(conn, &owner, run_id).await.unwrap();
     assert_eq!((run.state, run.recorded), (RunState::Running, 4));
@@ -315,7 +315,7 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
             Recorded::Kept(1),
             "calls that ran are recorded"
         );
-        assert!(finish_shard(conn, lease).await.unwrap());
+        assert!(finish_shard(conn, lease, 0).await.unwrap());
     }
     let run = find_run(conn, Some(&owner), run_id).await.unwrap();
     assert_eq!(

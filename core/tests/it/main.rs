@@ -4,6 +4,7 @@ mod alerts;
 mod backlog;
 mod boards;
 mod budgets;
+mod early;
 mod estimating;
 mod leases;
 mod library;

@@ -100,7 +100,7 @@ async fn lost_queue_rows_come_back() {
         .unwrap();
     for shard in shards {
         let lease = claim_shard(conn, shard, "w", LEASE).await.unwrap().unwrap();
-        assert!(finish_shard(conn, &lease).await.unwrap());
+        assert!(finish_shard(conn, &lease, 0).await.unwrap());
     }
     assert_eq!(
         waiting(conn).await,

@@ -46,7 +46,7 @@ pub(super) fn openai(
     credential: Option<SecretString>,
 ) -> anyhow::Result<Remote> {
     let url = format!("{}/chat/completions", base_url(model)?);
-    chat_at(model, url, http, Auth::bearer(credential)?)
+    chat_at(model, &url, http, Auth::bearer(credential)?)
 }
 
 /// Prepares a deployment at Azure for many calls.
@@ -71,10 +71,10 @@ pub(super) fn azure(
         )
     };
     let header = HeaderName::from_static("api-key");
-    chat_at(model, url, http, Auth::header(header, "", credential)?)
+    chat_at(model, &url, http, Auth::header(header, "", credential)?)
 }
 
-fn chat_at(model: &RunModel, url: String, http: HttpClient, auth: Auth) -> anyhow::Result<Remote> {
+fn chat_at(model: &RunModel, url: &str, http: HttpClient, auth: Auth) -> anyhow::Result<Remote> {
     let mut parameters = model.parameters.clone();
     let streams = take_stream(&mut parameters)?;
     let ours = ["model", "messages", "stream_options", "n"];
@@ -86,7 +86,7 @@ fn chat_at(model: &RunModel, url: String, http: HttpClient, auth: Auth) -> anyho
     };
     Ok(Remote {
         api: Box::new(api),
-        url: endpoint(&url)?,
+        url: endpoint(url)?,
         auth,
         headers: Vec::new(),
         streams,

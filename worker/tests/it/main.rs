@@ -2,6 +2,7 @@
 
 mod answers;
 mod budgets;
+mod early;
 mod fairness;
 mod harness;
 mod killed;

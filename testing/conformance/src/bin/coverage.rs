@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use opb_conformance::stats::{
     ConfidenceSequence, Interval, Unit, Verdict, bootstrap_interval, change_points, clustered_mean,
     compare, detectable_difference, drifts, mean_interval, paired_difference, quantile_interval,
-    ratio_of_means, sign_flip_p, wilson,
+    ratio_of_means, settled, sign_flip_p, wilson,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::Xoshiro256PlusPlus};
 
@@ -301,6 +301,12 @@ fn peeking(table: &mut Table) {
             })
         },
     );
+    for equals in [2_usize, 4] {
+        let what = format!("{equals} equal columns, one of them settled early");
+        table.line(&what, &LEVEL, |chance| {
+            settled(&columns_of(chance, &vec![0.8; equals], 1000), equals, 0.95).contains(&true)
+        });
+    }
     let ignored = Band::Stated(0.2, 0.9, "shown as a warning: a fixed test, peeked at");
     table.line(
         "t-test ever below 0.05, peeked at every 10 items",
@@ -347,6 +353,18 @@ fn power(table: &mut Table) {
             sequence.excludes(0.0)
         },
     );
+    for (items, rates) in [
+        (100, [0.9, 0.5]),
+        (200, [0.9, 0.7]),
+        (500, [0.9, 0.8]),
+        (2000, [0.80, 0.75]),
+    ] {
+        let [one, other] = rates;
+        let what = format!("stopped early by {items} items: {one:.2} and {other:.2}");
+        table.line(&what, &any, |chance| {
+            settled(&columns_of(chance, &rates, items), 2, 0.95) == [true, true]
+        });
+    }
     let deviation = (0.8_f64 * 0.2 + 0.75 * 0.25).sqrt();
     if let Some(detectable) = detectable_difference(deviation, 1000) {
         println!(
@@ -390,6 +408,15 @@ fn drifting(table: &mut Table) {
             drifts(&[pair], 0.95)[0].drifted
         });
     }
+}
+
+/// Columns of passes and failures, drawn apart from each other.
+fn columns_of(chance: &mut Chance, rates: &[f64], items: usize) -> Vec<Column> {
+    let pass = |chance: &mut Chance, rate| Some(f32::from(u8::from(chance.random_bool(rate))));
+    rates
+        .iter()
+        .map(|rate| draw(chance, items, |chance| pass(chance, *rate)))
+        .collect()
 }
 
 fn covers(interval: Interval, truth: f64) -> bool {
