@@ -27,8 +27,8 @@ tokio::task_local! {
 }
 
 /// The id of the request that this task serves.
-pub(crate) fn request_id() -> Option<String> {
-    REQUEST_ID.try_with(Uuid::to_string).ok()
+pub(crate) fn request_id() -> Option<Uuid> {
+    REQUEST_ID.try_with(|id| *id).ok()
 }
 
 /// Exports that this request has submitted a run, unless it only answers with one that was there before.

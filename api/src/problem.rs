@@ -161,7 +161,7 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut problem = *self.problem;
-        problem.request_id = middleware::request_id();
+        problem.request_id = middleware::request_id().map(|id| id.to_string());
         // Texts of the request come back in these; a problem stays small however large they were.
         shorten(&mut problem.detail, 1_000);
         for error in &mut problem.errors {

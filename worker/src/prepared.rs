@@ -108,6 +108,11 @@ pub(crate) async fn prepare(
     };
     // A limit that was declared before the run was submitted holds for its first call.
     limits::heed(worker).await?;
+    tracing::info!(
+        run.id = %run_id,
+        request.id = work.request_id.map(tracing::field::display),
+        "a run is taken up"
+    );
     let run = Arc::new(ready(worker, work)?);
     if runs.len() >= KEPT {
         runs.clear();

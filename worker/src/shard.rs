@@ -125,6 +125,7 @@ async fn work(
     trace: &ShardTrace,
 ) -> anyhow::Result<(Ended, i64)> {
     let run = prepare(worker, &guard.lease).await?;
+    trace.of_request(run.work.request_id);
     let (mut open, skipped) = load(worker, &run, &guard.lease).await?;
     let mut unrecorded = Unrecorded::default();
     while !open.is_empty() {

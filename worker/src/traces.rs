@@ -10,6 +10,8 @@ use opb_core::{
 use opb_monitor::traces::{self, EXPORTED_SPANS};
 use tracing::{Instrument as _, Span, field::Empty, instrument::Instrumented};
 
+use uuid::Uuid;
+
 use crate::providers::{CallError, Completion};
 
 /// What is exported of the work on a shard, and what says so in its log lines.
@@ -33,6 +35,7 @@ impl ShardTrace {
             opb.shard.id = %lease.shard_id,
             opb.shard.evaluations = i64::from(lease.range.size),
             opb.shard.outcome = Empty,
+            opb.request.id = Empty,
         );
         if exported.is_disabled() {
             return Self {
@@ -45,9 +48,20 @@ impl ShardTrace {
             "shard",
             run.id = %lease.run_id,
             shard.id = %lease.shard_id,
+            request.id = Empty,
             trace_id = traces::trace_id(&exported)
         );
         Self { exported, logged }
+    }
+
+    /// Names the request that submitted the run.
+    pub(crate) fn of_request(&self, request_id: Option<Uuid>) {
+        if let Some(id) = request_id {
+            self.exported
+                .record("opb.request.id", tracing::field::display(id));
+            self.logged
+                .record("request.id", tracing::field::display(id));
+        }
     }
 
     /// Makes work a part of it.

@@ -102,6 +102,9 @@ async fn create_run(
     }
     let run = runs::submit_run(&mut tx, &user, &body, key).await?;
     runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    if let Some(request_id) = middleware::request_id() {
+        runs::note_request(&mut tx, run.id, request_id).await?;
+    }
     tx.commit().await.map_err(Error::Database)?;
     middleware::run_submitted(run.id);
     let address = format!("/api/v1/runs/{}", run.id);

@@ -157,6 +157,7 @@ async fn a_run_is_followed_from_the_request_to_the_calls() {
         assert_eq!((shard.kind, &*shard.parent_id), (5, ""));
         assert_eq!(shard.links.first(), Some(&to_submission));
         assert_eq!(shard.get("opb.run.id"), run_id);
+        assert_eq!(shard.get("opb.request.id"), request_id);
         assert_eq!(shard.get("opb.shard.outcome"), "complete");
     }
     let evaluations = shards

@@ -61,6 +61,6 @@ pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record, record_
 pub use rescore::{RescoreRun, rescore_run};
 pub use retry::retry_run;
 pub use rules::{RunRules, check_request, submit_under_rules};
-pub use submit::{SubmitRun, submit_run};
+pub use submit::{SubmitRun, note_request, submit_run};
 pub use waiting::report_waiting;
 pub use work::{ProviderSettings, RunModel, RunPrompt, RunWork, load_work, recorded_keys};

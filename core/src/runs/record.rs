@@ -95,7 +95,7 @@ pub async fn record(
     settlement: Settlement,
 ) -> Result<Recorded> {
     let mut tx = conn.begin().await?;
-    let recorded = keep(&mut tx, lease, batch, settlement).await?;
+    let recorded = keep(&mut tx, lease, batch, settlement, false).await?;
     tx.commit().await?;
     Ok(recorded)
 }
@@ -113,7 +113,7 @@ pub async fn record_last(
     skipped: i64,
 ) -> Result<Recorded> {
     let mut tx = conn.begin().await?;
-    let recorded = keep(&mut tx, lease, batch, settlement).await?;
+    let recorded = keep(&mut tx, lease, batch, settlement, true).await?;
     let look_is_due = match recorded {
         Recorded::Kept(_) => finish(&mut tx, lease, skipped).await?,
         Recorded::Fenced => None,
@@ -130,6 +130,7 @@ async fn keep(
     lease: &ShardLease,
     batch: &[NewEvaluation],
     settlement: Settlement,
+    is_last: bool,
 ) -> Result<Recorded> {
     let shard = sqlx::query!(
         r#"-- record::record
@@ -146,7 +147,12 @@ async fn keep(
         return Ok(Recorded::Fenced);
     };
     if shard.done {
-        return Ok(Recorded::Kept(0)); // Its last batch was kept, and only the answer to that was lost.
+        // Its last batch was kept, and only the answer to that was lost.
+        return Ok(if is_last {
+            Recorded::Kept(0)
+        } else {
+            Recorded::Fenced
+        });
     }
     let reserved = shard.reserved_microusd;
     // What follows locks the run, for which all its other shards wait.

@@ -150,6 +150,22 @@ async fn find_earlier(
     }
 }
 
+/// Keeps which request has submitted a run, so that the logs of workers can name it. The first one stays.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note_request(tx: &mut PgConnection, run_id: Uuid, request_id: Uuid) -> Result<()> {
+    sqlx::query!(
+        "-- submit::note_request
+        update runs set request_id = $2 where id = $1 and request_id is null",
+        run_id,
+        request_id
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 async fn insert_run(
     tx: &mut PgConnection,
     run_id: Uuid,

@@ -23,6 +23,8 @@ use crate::{
 pub struct RunWork {
     /// The run.
     pub run_id: Uuid,
+    /// The request that submitted it; none when a schedule did.
+    pub request_id: Option<Uuid>,
     /// False when the run was cancelled: its shards are not worth working on.
     pub active: bool,
     /// Who submitted it.
@@ -100,7 +102,7 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     let run = sqlx::query!(
         r#"-- work::load_work
         select runs.state as "state: RunState", runs.owner_id, runs.priority, runs.seed, runs.repeats, runs.item_count, runs.benchmark_version_id,
-               runs.cache, runs.answers_of, runs.settled,
+               runs.cache, runs.answers_of, runs.settled, runs.request_id,
                runs.budget_microusd is not null as "budgeted!", benchmark_versions.scorers as "scorers: Json<Vec<ScorerSpec>>"
         from runs join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
         where runs.id = $1"#,
@@ -130,6 +132,7 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     };
     Ok(RunWork {
         run_id,
+        request_id: run.request_id,
         active: matches!(run.state, RunState::Queued | RunState::Running),
         owner_id: run.owner_id,
         priority: run.priority,

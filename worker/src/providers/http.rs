@@ -23,7 +23,7 @@ const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// An answer that grows over this, in bytes, waits for its turn …
 const LARGE_BODY_BYTES: usize = 256 * 1024;
 /// … and so many have it at once: a thousand calls that are all answered without an end must not take the memory.
-const LARGE_AT_ONCE: usize = 2;
+const LARGE_AT_ONCE: usize = 1;
 /// How much of an error's body is looked at, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// How much of an error's body is kept, in characters.

