@@ -12,7 +12,7 @@ use reqwest::{IntoUrl, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{CallError, CallErrorKind, rate_headers};
@@ -29,12 +29,21 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// How much of an error's body is kept, in characters.
 const MAX_ERROR_CHARS: usize = 500;
 
+/// How long a provider is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// How long it may keep silent.
+    silence: Duration,
+    /// How long the whole answer may take: a drip of one byte a second is never silent.
+    call: Duration,
+}
+
 /// A client with our bounds.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
     client: reqwest::Client,
     policy: Arc<OutboundPolicy>,
-    silence: Duration,
+    patience: Patience,
     /// The turns of large answers.
     large: Arc<Semaphore>,
     /// Told what the answers announce of the provider's limits.
@@ -56,15 +65,16 @@ impl HttpClient {
     ) -> anyhow::Result<Self> {
         let policy = Arc::clone(&settings.outbound);
         let client = opb_outbound::guarded(Arc::clone(&policy), lookup)
-            // A drip of one byte a second keeps every other limit away: this one bounds the whole call.
-            .timeout(Duration::from_secs(settings.call_timeout))
             .pool_max_idle_per_host(usize::MAX)
             .tcp_nodelay(true)
             .build()?;
         Ok(Self {
             client,
             policy,
-            silence: Duration::from_secs(settings.silence_timeout),
+            patience: Patience {
+                silence: Duration::from_secs(settings.silence_timeout),
+                call: Duration::from_secs(settings.call_timeout),
+            },
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             governor: None,
         })
@@ -95,10 +105,13 @@ impl HttpClient {
         if !self.policy.allows_host(request.url()) {
             return Err(unreachable(CallErrorKind::Forbidden));
         }
-        let response = timeout(self.silence, self.client.execute(request))
+        let asked = Instant::now();
+        let silence = self.patience.silence.min(self.patience.call);
+        let mut response = timeout(silence, self.client.execute(request))
             .await
-            .map_err(|_| CallError::new(CallErrorKind::Timeout, "the provider kept silent"))?
+            .map_err(|_| late("the provider kept silent"))?
             .map_err(describe)?;
+        response.extensions_mut().insert(Head(asked.elapsed()));
         if let Some(governor) = &self.governor {
             governor.heed(rate_headers::announced(response.headers(), Utc::now()));
         }
@@ -108,14 +121,16 @@ impl HttpClient {
         Err(self.refusal(response, secrets).await)
     }
 
-    /// The body in pieces, bounded in size and in silence.
+    /// The body in pieces, bounded in size and in time.
     pub(crate) fn body(
         &self,
         response: Response,
     ) -> impl Stream<Item = Result<Bytes, CallError>> + use<> {
+        let Head(taken) = response.extensions().get().copied().unwrap_or_default();
         let reading = Reading {
             response,
-            silence: self.silence,
+            patience: self.patience,
+            taken,
             large: Arc::clone(&self.large),
             size: 0,
             turn: None,
@@ -170,10 +185,16 @@ impl HttpClient {
     }
 }
 
+/// How long the head of an answer took.
+#[derive(Debug, Clone, Copy, Default)]
+struct Head(Duration);
+
 /// A body that is being read.
 struct Reading {
     response: Response,
-    silence: Duration,
+    patience: Patience,
+    /// How long the provider has taken so far. Our own waits are not its fault, and not in here.
+    taken: Duration,
     large: Arc<Semaphore>,
     size: usize,
     turn: Option<OwnedSemaphorePermit>,
@@ -181,15 +202,21 @@ struct Reading {
 
 impl Reading {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, CallError> {
-        let piece = timeout(self.silence, self.response.chunk())
+        let Some(left) = self.patience.call.checked_sub(self.taken) else {
+            return Err(late("the answer took too long"));
+        };
+        let began = Instant::now();
+        let piece = timeout(self.patience.silence.min(left), self.response.chunk())
             .await
             .map_err(|_| {
-                CallError::new(
-                    CallErrorKind::Timeout,
-                    "the provider fell silent in the middle of its answer",
-                )
+                late(if left < self.patience.silence {
+                    "the answer took too long"
+                } else {
+                    "the provider fell silent in the middle of its answer"
+                })
             })?
             .map_err(describe)?;
+        self.taken += began.elapsed();
         let Some(piece) = piece else {
             return Ok(None);
         };
@@ -199,15 +226,18 @@ impl Reading {
             return Err(CallError::new(CallErrorKind::TooLarge, message));
         }
         if self.size > LARGE_BODY_BYTES && self.turn.is_none() {
-            let turn = timeout(self.silence, Arc::clone(&self.large).acquire_owned());
+            let turn = timeout(self.patience.call, Arc::clone(&self.large).acquire_owned());
             let turn = turn.await.map_err(|_| {
-                let message = "too many other answers are as large as this one at the moment";
-                CallError::new(CallErrorKind::Timeout, message)
+                late("too many other answers are as large as this one at the moment")
             })?;
             self.turn = turn.ok();
         }
         Ok(Some((piece, self)))
     }
+}
+
+fn late(message: &str) -> CallError {
+    CallError::new(CallErrorKind::Timeout, message)
 }
 
 /// No connection, whatever the reason: a stranger must not learn from it what listens where.
