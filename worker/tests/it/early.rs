@@ -144,7 +144,8 @@ async fn equal_columns_are_asked_to_the_end() {
 async fn a_killed_worker_and_a_pause_lose_nothing_of_it() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
-    let owner = fixtures::library(conn, 2_000).await;
+    // Long enough that the shards of the killed worker come back long before its end.
+    let owner = fixtures::library(conn, 10_000).await;
     let models = json!(["simulated:weak", "simulated:strong"]);
     let run = submit(conn, &owner, models, true).await;
     let worker = WorkerProcess::start(&db, &["--shards", "4"]);
@@ -163,8 +164,7 @@ async fn a_killed_worker_and_a_pause_lose_nothing_of_it() {
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;
     assert_eq!((run.state, run.settled), (RunState::Completed, 2));
-    // How much is left to skip depends on when the shards of the killed worker come back.
-    assert!(run.skipped > 0, "{run:#?}");
+    assert!(run.skipped > run.planned / 2, "{run:#?}");
     assert_accounted(&db, &run).await;
     assert_eq!(order(conn).await, ["simulated:strong", "simulated:weak"]);
 }
