@@ -64,7 +64,7 @@ pub async fn prune_run(conn: &mut PgConnection, older_than_days: i32) -> Result<
     for first in (0..run.item_count).step_by(usize::try_from(ITEMS).unwrap_or(1)) {
         sqlx::query!(
             "-- prune::prune_run
-            update evaluations set output = null, scores = null
+            update evaluations set output = null, scores = null, answer_key = null
             where run_id = $1 and item_position >= $2 and item_position < $3
               and (output is not null or scores is not null)",
             run.id,
