@@ -20,7 +20,7 @@ use super::{
     fields::normalise_tags,
     found::{self, Found},
     search_statements::{
-        Commonness, Match, Wanted, list_in_order, list_matches, rank_all, rank_matches,
+        ALL_RANKED, Match, Wanted, are_rare, list_in_order, list_matches, rank_all, rank_newest,
     },
     snippets::snippet,
     suggestions::correct,
@@ -248,45 +248,32 @@ async fn find(
     cursor: Option<&SearchCursor>,
     limit: i64,
 ) -> Result<Vec<Match>> {
-    let commonness = Commonness::of(conn, wanted, limit + 1).await?;
-    let all = match cursor {
-        Some(SearchCursor::Ranked { ranked, .. } | SearchCursor::Rest { ranked, .. }) => {
-            *ranked == Some(Uuid::nil())
-        }
-        _ => commonness.rare_in_heads,
-    };
-    if all {
-        let after = match cursor {
-            Some(SearchCursor::Ranked { score, id, .. }) => Some((Some(*score), *id)),
-            Some(SearchCursor::Rest { id: Some(id), .. }) => Some((None, *id)),
-            _ => None,
-        };
-        return rank_all(conn, wanted, commonness, after, limit + 1).await;
-    }
-    let (mut found, mut ranked, after) = match cursor {
+    let limit = limit + 1;
+    let (mut found, ranked, after) = match cursor {
         Some(SearchCursor::Rest { ranked, id, .. }) => (Vec::new(), *ranked, *id),
         Some(SearchCursor::Ranked {
             score, id, ranked, ..
         }) => {
-            let place = Some((*score, *id, *ranked));
-            (
-                rank_matches(conn, wanted, commonness, place, limit + 1).await?,
-                *ranked,
-                None,
-            )
+            let found = if *ranked == Some(ALL_RANKED) {
+                rank_all(conn, wanted, Some((*score, *id)), limit).await?
+            } else {
+                rank_newest(conn, wanted, Some((*score, *id, *ranked)), limit).await?
+            };
+            (found, *ranked, None)
         }
-        _ => (
-            rank_matches(conn, wanted, commonness, None, limit + 1).await?,
-            None,
-            None,
-        ),
+        _ if are_rare(conn, wanted, limit).await? => {
+            let found = rank_all(conn, wanted, None, limit).await?;
+            (found, Some(ALL_RANKED), None)
+        }
+        _ => {
+            let found = rank_newest(conn, wanted, None, limit).await?;
+            let ranked = found.first().and_then(|first| first.ranked);
+            (found, ranked, None)
+        }
     };
-    if let Some(first) = found.first() {
-        ranked = first.ranked;
-    }
-    let room = limit + 1 - i64::try_from(found.len()).unwrap_or(limit);
+    let room = limit - i64::try_from(found.len()).unwrap_or(limit);
     if room > 0 {
-        found.extend(list_matches(conn, wanted, commonness, ranked, after, room).await?);
+        found.extend(list_matches(conn, wanted, ranked, after, room).await?);
     }
     Ok(found)
 }

@@ -1,7 +1,8 @@
 //! The statements behind a list of prompts. Their shape varies with the filters, so that they are built here and not
 //! checked by the compiler; every value is bound.
 //!
-//! They are planned anew for each request, as the best way to a rare word is the worst to a common one.
+//! They are planned anew for each request, as the best way to a rare word is the worst to a common one; lists without
+//! words and filters, and rare words without filters, are planned once.
 //! They are statements without a name for that, and must never hold a type of our own: sqlx would ask Postgres about it
 //! between preparing and running, and the statement would be gone. Enums are cast to text.
 
@@ -17,6 +18,8 @@ use crate::{Result, auth::CurrentUser};
 
 /// How many matches are ranked; further ones follow newest first.
 const RANKED: i64 = 100;
+/// Stands for the oldest ranked match where all are ranked: no prompt is older.
+pub(super) const ALL_RANKED: Uuid = Uuid::nil();
 
 /// What is looked for, with every name resolved.
 #[derive(Debug)]
@@ -108,6 +111,34 @@ impl Wanted {
         Ok(Some(wanted))
     }
 
+    /// Whether nothing is asked for but an order: one plan is the best for all of these, with the limit in it.
+    fn is_plain(&self) -> bool {
+        self.words.is_none() && self.has_only_words()
+    }
+
+    /// Whether there is no filter but words.
+    fn has_only_words(&self) -> bool {
+        let Self {
+            words: _,
+            viewer_id: _,
+            categories: None,
+            tags,
+            owner_id: None,
+            language: None,
+            licence: None,
+            kind: None,
+            benchmark: None,
+            model: None,
+            min_score: None,
+            archived: false,
+            offered: false,
+        } = self
+        else {
+            return false;
+        };
+        tags.is_empty()
+    }
+
     /// `where` with every filter but the words.
     fn push_filters(&self, sql: &mut QueryBuilder<Postgres>) {
         sql.push(" where prompts.deleted_at is null");
@@ -179,38 +210,37 @@ impl Wanted {
     }
 
     /// `where` with every filter, and the words in title, tags or description.
-    fn push_heads(&self, sql: &mut QueryBuilder<Postgres>) {
+    fn push_heads(&self, sql: &mut QueryBuilder<Postgres>, query: Query) {
         self.push_filters(sql);
-        self.push_words(sql, "head");
+        self.push_words(sql, "head", query);
         // A word that must be missing must be missing from the text, too; other words are there if the head has them.
         if self.words.as_ref().is_some_and(|words| words.contains('-')) {
-            self.push_words(sql, "document");
+            self.push_words(sql, "document", query);
         }
-    }
-
-    /// `where` with every filter, and the words anywhere, of those that are not ranked: without the words in title, tags
-    /// and description, or older than the oldest ranked prompt.
-    fn push_rest(&self, sql: &mut QueryBuilder<Postgres>, oldest_ranked: Option<Uuid>) {
-        self.push_filters(sql);
-        self.push_words(sql, "document");
-        sql.push(" and not (true");
-        self.push_words(sql, "head");
-        if let Some(oldest) = oldest_ranked {
-            sql.push(" and prompts.id >= ").push_bind(oldest);
-        }
-        sql.push(")");
     }
 
     /// The words as a condition on `column`; nothing without words.
-    fn push_words(&self, sql: &mut QueryBuilder<Postgres>, column: &'static str) {
-        if let Some(words) = &self.words {
-            sql.push(" and ")
-                .push(column)
-                .push(" @@ websearch_to_tsquery('english', ")
-                .push_bind(words.clone())
-                .push(")");
-        }
+    fn push_words(&self, sql: &mut QueryBuilder<Postgres>, column: &'static str, query: Query) {
+        let Some(words) = &self.words else {
+            return;
+        };
+        let (before, after) = match query {
+            Query::Known => ("websearch_to_tsquery('english', ", ")"),
+            Query::Unknown => ("(select websearch_to_tsquery('english', ", "))"),
+        };
+        sql.push(format_args!(" and {column} @@ {before}"))
+            .push_bind(words.clone())
+            .push(after);
     }
+}
+
+/// Whether the words are known when a statement is planned.
+#[derive(Debug, Clone, Copy)]
+enum Query {
+    /// Postgres expects as many matches as they have by its statistics.
+    Known,
+    /// It expects few of any words, so that one plan serves them all.
+    Unknown,
 }
 
 /// Prompts in an order that every prompt has.
@@ -223,7 +253,7 @@ pub(super) async fn list_in_order(
 ) -> Result<Vec<Match>> {
     let condition = |sql: &mut QueryBuilder<Postgres>| {
         wanted.push_filters(sql);
-        wanted.push_words(sql, "document");
+        wanted.push_words(sql, "document", Query::Known);
         push_after(sql, sort, after)
     };
     let (source, columns, order) = match sort {
@@ -266,9 +296,9 @@ pub(super) async fn list_in_order(
     };
     let gather = match walked {
         None => false,
-        Some(walked) => Expected::of(conn, source, &[&condition])
+        Some(walked) => Expected::of(conn, source, condition)
             .await?
-            .are_rare(0, walked, limit),
+            .are_rare(walked, limit),
     };
     let mut sql = QueryBuilder::new("-- search_statements::list_in_order\nwith ");
     let first = First {
@@ -278,29 +308,73 @@ pub(super) async fn list_in_order(
         gather,
     };
     first.push(&mut sql, condition)?;
-    sql.push_bind(limit).push(")");
-    sql.push(" select id");
+    let plain = wanted.is_plain();
+    if plain {
+        sql.push(limit);
+    } else {
+        sql.push_bind(limit);
+    }
+    sql.push(") select id");
     if let Some(rank) = sort.rank() {
         sql.push(", ").push(rank).push(" as rank");
     }
     sql.push(" from first order by ").push(order);
+    if plain {
+        return Ok(sql.build_query_as().fetch_all(conn).await?);
+    }
+    read(conn, sql).await
+}
+
+/// Whether so few prompts have the words in title, tags or description, by the statistics of Postgres, that all of them
+/// can be ranked for a page.
+pub(super) async fn are_rare(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Result<bool> {
+    let heads = |sql: &mut QueryBuilder<Postgres>| {
+        wanted.push_heads(sql, Query::Known);
+        Ok(())
+    };
+    let expected = Expected::of(conn, PROMPTS, heads).await?;
+    Ok(expected.are_rare(WALKED, limit))
+}
+
+/// The best matches in title, tags and description. `after` is the place where the page before ended.
+pub(super) async fn rank_all(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    after: Option<(f32, Uuid)>,
+    limit: i64,
+) -> Result<Vec<Match>> {
+    // All rare words are found in the same way: through the index of words.
+    let once = wanted.has_only_words();
+    let mut sql = QueryBuilder::new(
+        "-- search_statements::rank_all
+        select id, score, ",
+    );
+    sql.push_bind(ALL_RANKED)
+        .push(" as ranked from (select prompts.id, ts_rank(head, (select websearch_to_tsquery('english', ")
+        .push_bind(wanted.words.clone().unwrap_or_default())
+        .push(")), 1) as score from prompts");
+    wanted.push_heads(&mut sql, if once { Query::Unknown } else { Query::Known });
+    sql.push(") as matches");
+    push_page(&mut sql, after, limit);
+    if once {
+        return Ok(sql.build_query_as().fetch_all(conn).await?);
+    }
     read(conn, sql).await
 }
 
 /// The best of the newest matches in title, tags and description, each with the oldest of them all if there are more
 /// than are ranked. `after` is the place where the page before ended; it names that oldest one, so that a prompt that
 /// was added since pushes none out.
-pub(super) async fn rank_matches(
+pub(super) async fn rank_newest(
     conn: &mut PgConnection,
     wanted: &Wanted,
-    commonness: Commonness,
     after: Option<(f32, Uuid, Option<Uuid>)>,
     limit: i64,
 ) -> Result<Vec<Match>> {
     let words = wanted.words.clone().unwrap_or_default();
     let oldest = after.and_then(|(.., ranked)| ranked);
     let condition = |sql: &mut QueryBuilder<Postgres>| {
-        wanted.push_heads(sql);
+        wanted.push_heads(sql, Query::Known);
         if let Some(oldest) = oldest {
             sql.push(" and prompts.id >= ").push_bind(oldest);
         }
@@ -311,9 +385,11 @@ pub(super) async fn rank_matches(
         source: PROMPTS,
         columns: "prompts.id, head",
         order: "id desc",
-        gather: commonness.few_to_rank,
+        gather: Expected::of(conn, PROMPTS, condition)
+            .await?
+            .are_rare(WALKED, most),
     };
-    let mut sql = QueryBuilder::new("-- search_statements::rank_matches\nwith ");
+    let mut sql = QueryBuilder::new("-- search_statements::rank_newest\nwith ");
     first.push(&mut sql, condition)?;
     sql.push_bind(most)
         .push(
@@ -328,123 +404,39 @@ pub(super) async fn rank_matches(
             " then (array_agg(id order by id))[1] end) as ranked from matches)
             select id, score, (select ranked from oldest) as ranked from matches",
         );
-    if let Some((score, id, _)) = after {
+    push_page(&mut sql, after.map(|(score, id, _)| (score, id)), limit);
+    read(conn, sql).await
+}
+
+/// The best matches first, from the place where the page before ended.
+fn push_page(sql: &mut QueryBuilder<Postgres>, after: Option<(f32, Uuid)>, limit: i64) {
+    if let Some((score, id)) = after {
         sql.push(" where (score, id) < (")
             .push_bind(score)
             .push("::real, ")
             .push_bind(id)
             .push(")");
     }
-    sql.push(" order by score desc, id desc limit ")
-        .push_bind(limit);
-    read(conn, sql).await
+    sql.push(format_args!(" order by score desc, id desc limit {limit}"));
 }
 
-/// How common the words of a search are among the prompts that meet its filters.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Commonness {
-    /// So few prompts have them in title, tags or description that all of these can be ranked.
-    pub(super) rare_in_heads: bool,
-    /// Gathering all of these costs less than walking the table until enough are found to rank.
-    few_to_rank: bool,
-    /// The same of those that have them anywhere, for a page of them.
-    rare_anywhere: bool,
-}
-
-impl Commonness {
-    /// By the statistics of Postgres.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub(super) async fn of(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Result<Self> {
-        let in_heads = |sql: &mut QueryBuilder<Postgres>| {
-            wanted.push_heads(sql);
-            Ok(())
-        };
-        let anywhere = |sql: &mut QueryBuilder<Postgres>| {
-            wanted.push_filters(sql);
-            wanted.push_words(sql, "document");
-            Ok(())
-        };
-        let expected = Expected::of(conn, PROMPTS, &[&in_heads, &anywhere]).await?;
-        Ok(Self {
-            rare_in_heads: expected.are_rare(0, WALKED, limit),
-            few_to_rank: expected.are_rare(0, WALKED, RANKED),
-            rare_anywhere: expected.are_rare(1, WALKED_DOCUMENT, limit),
-        })
-    }
-}
-
-/// All matches: those with the words in title, tags and description, the best first, and then the others, newest first,
-/// which are looked for only where the first do not fill the page. `after` is the place where the page before ended.
-pub(super) async fn rank_all(
-    conn: &mut PgConnection,
-    wanted: &Wanted,
-    commonness: Commonness,
-    after: Option<(Option<f32>, Uuid)>,
-    limit: i64,
-) -> Result<Vec<Match>> {
-    let mut sql = QueryBuilder::new(
-        "-- search_statements::rank_all
-        with heads as materialized (
-            select id, score
-            from (select prompts.id, ts_rank(head, websearch_to_tsquery('english', ",
-    );
-    sql.push_bind(wanted.words.clone().unwrap_or_default())
-        .push("), 1) as score from prompts");
-    wanted.push_heads(&mut sql);
-    sql.push(") as scored");
-    match after {
-        None => {}
-        Some((Some(score), id)) => {
-            sql.push(" where (score, id) < (")
-                .push_bind(score)
-                .push("::real, ")
-                .push_bind(id)
-                .push(")");
-        }
-        Some((None, _)) => {
-            sql.push(" where false");
-        }
-    }
-    sql.push(" order by score desc, id desc limit ")
-        .push_bind(limit)
-        .push("), ");
-    let first = First {
-        source: PROMPTS,
-        columns: "prompts.id",
-        order: "id desc",
-        gather: commonness.rare_anywhere,
-    };
-    first.push(&mut sql, |sql| {
-        wanted.push_rest(sql, None);
-        if let Some((None, id)) = after {
-            sql.push(" and prompts.id < ").push_bind(id);
-        }
-        Ok(())
-    })?;
-    sql.push("(select ")
-        .push_bind(limit)
-        .push(" - count(*) from heads)) select id, score, ")
-        .push_bind(Uuid::nil())
-        .push(
-            " as ranked from (select id, score from heads union all select id, null from first) as found
-            order by score desc nulls last, id desc",
-        );
-    read(conn, sql).await
-}
-
-/// Matches that were not ranked, newest first.
+/// Matches that were not ranked, newest first, when the oldest ranked one is `ranked`.
 pub(super) async fn list_matches(
     conn: &mut PgConnection,
     wanted: &Wanted,
-    commonness: Commonness,
     ranked: Option<Uuid>,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Match>> {
     let condition = |sql: &mut QueryBuilder<Postgres>| {
-        wanted.push_rest(sql, ranked);
+        wanted.push_filters(sql);
+        wanted.push_words(sql, "document", Query::Known);
+        sql.push(" and not (true");
+        wanted.push_words(sql, "head", Query::Known);
+        if let Some(ranked) = ranked {
+            sql.push(" and prompts.id >= ").push_bind(ranked);
+        }
+        sql.push(")");
         if let Some(after) = after {
             sql.push(" and prompts.id < ").push_bind(after);
         }
@@ -454,7 +446,9 @@ pub(super) async fn list_matches(
         source: PROMPTS,
         columns: "prompts.id",
         order: "id desc",
-        gather: commonness.rare_anywhere,
+        gather: Expected::of(conn, PROMPTS, condition)
+            .await?
+            .are_rare(WALKED_DOCUMENT, limit),
     };
     let mut sql = QueryBuilder::new("-- search_statements::list_matches\nwith ");
     first.push(&mut sql, condition)?;

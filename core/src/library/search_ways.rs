@@ -61,13 +61,13 @@ struct Plan {
 }
 
 impl Plan {
-    /// The parts of a union of so many, below whatever gathers them. None, when nothing can meet some of them: those are
-    /// no part of the plan.
-    fn parts(&self, count: usize) -> &[Self] {
+    /// The two parts of a union, below whatever gathers them. Nothing, when one of them is no part of the plan, since
+    /// nothing can meet its condition.
+    fn two(&self) -> Option<[&Self; 2]> {
         match self.parts.as_slice() {
-            parts if parts.len() == count => parts,
-            [only] => only.parts(count),
-            _ => &[],
+            [one, other] => Some([one, other]),
+            [only] => only.two(),
+            _ => None,
         }
     }
 }
@@ -79,55 +79,47 @@ struct Explained {
 }
 
 /// How many rows Postgres expects, by its statistics.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
     /// Of the table of prompts.
     all: f64,
-    /// That meet each condition.
-    matches: Vec<f64>,
+    /// That meet a condition.
+    matches: f64,
 }
 
 impl Expected {
-    /// Asks about conditions on a source, all at once.
-    ///
     /// # Errors
     /// The database does not answer.
     pub(super) async fn of(
         conn: &mut PgConnection,
         source: &str,
-        conditions: &[&(dyn Fn(&mut QueryBuilder<Postgres>) -> Result<()> + Sync)],
+        condition: impl Fn(&mut QueryBuilder<Postgres>) -> Result<()>,
     ) -> Result<Self> {
         let mut sql = QueryBuilder::new(
             "-- search_ways::expected
-            explain (format json) select 1 from prompts",
+            explain (format json) select 1 from prompts union all select 1 from ",
         );
-        for condition in conditions {
-            sql.push(" union all select 1 from ").push(source);
-            condition(&mut sql)?;
-        }
+        sql.push(source);
+        condition(&mut sql)?;
         let explained: Json<Vec<Explained>> = sql
             .build_query_scalar()
             .persistent(false)
             .fetch_one(conn)
             .await?;
-        let plan = explained.0.first().map(|explained| &explained.plan);
-        let parts = plan.map_or(&[][..], |plan| plan.parts(1 + conditions.len()));
-        let mut rows = parts.iter().map(|part| part.rows);
-        Ok(Self {
-            all: rows.next().unwrap_or_default(),
-            matches: rows.collect(),
-        })
+        let parts = explained
+            .0
+            .first()
+            .and_then(|explained| explained.plan.two());
+        let [all, matches] = parts.map_or([0.0; 2], |parts| parts.map(|part| part.rows));
+        Ok(Self { all, matches })
     }
 
-    /// Whether so few rows meet a condition that reading all of them costs less than walking the table until `limit` are
-    /// found, when a row that is walked costs `walked`. Postgres decides otherwise: it takes for granted that matches are
-    /// spread evenly over the table, and that a long text costs what a short one does.
-    pub(super) fn are_rare(&self, condition: usize, walked: f64, limit: i64) -> bool {
-        // Where nothing can meet one, nothing is expected of any.
-        let Some(matches) = self.matches.get(condition) else {
-            return true;
-        };
+    /// Whether matches are so few that reading all of them costs less than walking the table until `limit` are found, when
+    /// a row that is walked costs `walked`. Postgres decides otherwise: it takes for granted that matches are spread evenly
+    /// over the table, and that a long text costs what a short one does.
+    pub(super) fn are_rare(self, walked: f64, limit: i64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "a limit is small")]
-        let walked_rows = limit as f64 * self.all / matches.max(1.0);
-        *matches <= walked * walked_rows
+        let walked_rows = limit as f64 * self.all / self.matches.max(1.0);
+        self.matches <= walked * walked_rows
     }
 }
