@@ -134,6 +134,9 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
         let governor = worker
             .governors
             .of(model.provider.id, &model.provider.name, &model.name);
+        worker
+            .governors
+            .set_marked(model.provider.id, model.provider.has_answered);
         let bounded = !work.budgeted || (model.price.is_some() && model.output_limit.is_some());
         let provider = if bounded {
             provider(worker, model, &governor)

@@ -92,6 +92,8 @@ pub struct ProviderSettings {
     pub settings: Map<String, Value>,
     /// Opens with the master key and the provider's id.
     pub sealed_credential: Option<Vec<u8>>,
+    /// Has it ever answered at this address?
+    pub has_answered: bool,
 }
 
 /// Loads what the evaluations of a run share.
@@ -243,6 +245,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
         select models.name, models.parameters as "parameters: Json<Map<String, Value>>",
                providers.id as provider_id, providers.name as provider_name, providers.kind as "kind: ProviderKind",
                providers.base_url, providers.settings as "settings: Json<Map<String, Value>>", providers.sealed_credential,
+               providers.answered_at is not null as "has_answered!",
                prices.input_microusd_per_mtok as input_price, prices.output_microusd_per_mtok as output_price,
                prices.cached_input_microusd_per_mtok as cached_input_price,
                prices.reasoning_microusd_per_mtok as reasoning_price, prices.max_output_tokens
@@ -267,6 +270,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
             base_url: row.base_url,
             settings: row.settings.0,
             sealed_credential: row.sealed_credential,
+            has_answered: row.has_answered,
         },
         price: Price::of_row(
             row.kind,

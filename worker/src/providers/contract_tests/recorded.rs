@@ -122,6 +122,7 @@ pub(super) fn model(
             base_url: Some(base_url),
             settings: settings.as_object().cloned().unwrap(),
             sealed_credential: None,
+            has_answered: false,
         },
         price: None,
         output_limit: None,
