@@ -188,6 +188,7 @@ fn answer(completion: Completion, price: Option<Price>) -> Answer {
         output_tokens: completion.output_tokens,
         reasoning_tokens: completion.reasoning_tokens,
         cost_microusd,
+        logprobs: completion.logprobs,
     }
 }
 
@@ -256,6 +257,7 @@ fn score(
         output_tokens: answer.output_tokens,
         reasoning_tokens: answer.reasoning_tokens,
         cost_microusd: answer.cost_microusd,
+        logprobs: answer.logprobs,
         output: Some(answer.output),
         cached: false,
         answer_key: None,

@@ -25,6 +25,10 @@ async fn openai() {
             ("401 Unauthorized", "error.json"),
             ("429 Too Many Requests\r\nretry-after: 7", "rate_limit.json"),
             ("200 OK", "error_in_stream.txt"),
+            ("200 OK", "logprobs.json"),
+            ("200 OK", "logprobs.txt"),
+            ("200 OK", "absurd_logprobs.json"),
+            ("200 OK", "wrong_logprobs.json"),
         ],
     )
     .await;
@@ -64,6 +68,8 @@ async fn openai_responses() {
                 "429 Too Many Requests\r\nretry-after-ms: 7000",
                 "rate_limit.json",
             ),
+            ("200 OK", "logprobs.json"),
+            ("200 OK", "logprobs.txt"),
         ],
     )
     .await;
@@ -109,10 +115,38 @@ async fn gemini() {
             ("200 OK", "no_usage.json"),
             ("400 Bad Request", "error.json"),
             ("429 Too Many Requests", "rate_limit.json"),
+            ("200 OK", "logprobs.json"),
         ],
     )
     .await;
     insta::assert_snapshot!(shown);
+}
+
+#[tokio::test]
+async fn logprobs_are_asked_for_in_the_words_of_each_api() {
+    let parameters = json!({"logprobs": true, "top_logprobs": 2, "stream": false});
+    for (kind, pointer, expect) in [
+        (ProviderKind::Openai, "/logprobs", json!(true)),
+        (ProviderKind::Openai, "/top_logprobs", json!(2)),
+        (
+            ProviderKind::OpenaiResponses,
+            "/include",
+            json!(["message.output_text.logprobs"]),
+        ),
+        (ProviderKind::OpenaiResponses, "/top_logprobs", json!(2)),
+        (ProviderKind::OpenaiResponses, "/logprobs", Value::Null),
+        (
+            ProviderKind::Gemini,
+            "/generationConfig",
+            json!({"responseLogprobs": true, "logprobs": 2}),
+        ),
+    ] {
+        let shown = exchange(kind, &parameters, "200 OK", "logprobs.json").await;
+        let body = &shown[shown.find('{').unwrap()..shown.find("\n}\n").unwrap() + 2];
+        let body: Value = serde_json::from_str(body).unwrap();
+        let found = body.pointer(pointer).cloned().unwrap_or_default();
+        assert_eq!(found, expect, "{kind:?} {pointer}");
+    }
 }
 
 #[tokio::test]
@@ -264,6 +298,21 @@ async fn a_real_server_keeps_the_contract() {
     )
     .await;
     assert!(!stopped.text.trim_end().contains(' '), "{stopped:?}");
+
+    for stream in [true, false] {
+        let parameters = json!({"max_tokens": 8, "temperature": 0, "stream": stream, "logprobs": true, "top_logprobs": 3});
+        let answer = ask(chat, parameters).await;
+        let logprobs = answer.logprobs.expect("they were asked for");
+        let said: String = logprobs.tokens.iter().map(|token| &*token.token).collect();
+        assert!(said.contains(answer.text.trim()), "{said:?}");
+        assert!(
+            logprobs
+                .mean
+                .is_some_and(|mean| (-20.0..=0.0).contains(&mean))
+        );
+        assert!(logprobs.tokens.iter().all(|token| token.top.len() == 3));
+    }
+    assert_eq!(whole.logprobs, None, "nobody asked for them");
 
     let responses = ProviderKind::OpenaiResponses;
     for stream in [true, false] {

@@ -7,7 +7,7 @@ use opb_core::{
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
     CallError, CompletionRequest, HttpClient,
@@ -140,9 +140,9 @@ fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
 /// An answer, or a part of one: streams send parts of the same shape.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Body {
-    #[serde(default)]
-    candidates: Vec<Candidate>,
+struct Body<'a> {
+    #[serde(default, borrow)]
+    candidates: Vec<Candidate<'a>>,
     prompt_feedback: Option<Feedback>,
     usage_metadata: Option<Counts>,
     error: Option<Value>,
@@ -150,11 +150,22 @@ struct Body {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Candidate {
+struct Candidate<'a> {
     content: Option<Content>,
     finish_reason: Option<String>,
     /// What was searched for, which is billed apart.
     grounding_metadata: Option<Value>,
+    #[serde(borrow)]
+    logprobs_result: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Logprobs<'a> {
+    #[serde(borrow)]
+    chosen_candidates: &'a RawValue,
+    #[serde(borrow)]
+    top_candidates: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -229,7 +240,7 @@ impl Api for GenerateContent {
     }
 }
 
-fn take(body: Body, answer: &mut Answer) -> Result<(), CallError> {
+fn take(body: Body<'_>, answer: &mut Answer) -> Result<(), CallError> {
     if let Some(error) = &body.error {
         return Err(reported(error));
     }
@@ -253,6 +264,18 @@ fn take(body: Body, answer: &mut Answer) -> Result<(), CallError> {
                 let name = call.name.unwrap_or_default();
                 answer.call_tool(index, &name, arguments.as_deref().unwrap_or_default())?;
             }
+        }
+        let logprobs = candidate
+            .logprobs_result
+            .map(|raw| serde_json::from_str(raw.get()));
+        if let Some(Ok(Logprobs {
+            chosen_candidates,
+            top_candidates,
+        })) = logprobs
+        {
+            answer
+                .logprobs
+                .take_candidates(chosen_candidates, top_candidates);
         }
         answer.usage.surcharged |= candidate.grounding_metadata.is_some();
         answer.finish_reason = candidate.finish_reason.or(answer.finish_reason.take());

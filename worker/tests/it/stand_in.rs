@@ -152,7 +152,8 @@ async fn serve(
             books.billed_microusd.fetch_add(cost, Ordering::SeqCst);
             books.answers.fetch_add(1, Ordering::SeqCst);
             let text = format!(
-                r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","content":"42"}},"finish_reason":"stop"}}],
+                r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","content":"42"}},"finish_reason":"stop",
+                "logprobs":{{"content":[{{"token":"42","logprob":-0.5}}]}}}}],
                 "usage":{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{}}}}}"#,
                 input + output
             );

@@ -222,7 +222,9 @@ pub(super) async fn exchange(
                 } else {
                     ""
                 }
-            )
+            ) + &completion.logprobs.map_or_else(String::new, |logprobs| {
+                format!("\nlogprobs: {}", json!(logprobs))
+            })
         }
         Err(error) => format!(
             "{} (retry: {}, after {:?}): {}",
