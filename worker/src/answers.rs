@@ -23,9 +23,17 @@ pub(crate) struct Known {
     pub(crate) key: Option<AnswerKey>,
 }
 
+/// How many bytes of a key tell who asks which model with which parameters. The answers of a column lie together in the
+/// index then, so that recording and looking up touch few of its pages, however large it is.
+const COLUMN_BYTES: usize = 4;
+
 /// Makes the keys under which the answers of a model to one owner's run are kept.
 #[derive(Clone)]
-pub(crate) struct AnswerKeys(Sha256);
+pub(crate) struct AnswerKeys {
+    column: [u8; COLUMN_BYTES],
+    /// Has taken in all but the messages and the repeat.
+    hash: Sha256,
+}
 
 impl AnswerKeys {
     /// None when nothing is kept: the run wants none, or the model's answers cost nothing.
@@ -48,21 +56,26 @@ impl AnswerKeys {
             model.parameters,
             work.seed,
         ]);
-        Some(Self(Sha256::new_with_prefix(asked.to_string())))
+        let hash = Sha256::new_with_prefix(asked.to_string());
+        let mut column = [0; COLUMN_BYTES];
+        column.copy_from_slice(&hash.clone().finalize()[..COLUMN_BYTES]);
+        Some(Self { column, hash })
     }
 
     /// The key of an answer to these messages.
     fn key(&self, messages: &[Message], repeat: i16) -> AnswerKey {
-        let mut hash = self.0.clone();
+        let mut hash = self.hash.clone();
         hash.update(repeat.to_le_bytes());
         for message in messages {
             hash.update([message.role as u8]);
             hash.update(message.content.len().to_le_bytes());
             hash.update(&message.content);
         }
-        let mut key = AnswerKey::default();
-        key.copy_from_slice(&hash.finalize()[..16]);
-        key
+        let mut key = [0; 16];
+        let (column, question) = key.split_at_mut(COLUMN_BYTES);
+        column.copy_from_slice(&self.column);
+        question.copy_from_slice(&hash.finalize()[..question.len()]);
+        AnswerKey::from_bytes(key)
     }
 }
 

@@ -23,6 +23,8 @@ use crate::{
 
 /// A batch is recorded when it has so many results …
 const BATCH_SIZE: usize = 200;
+/// So many evaluations of a shard are under way at most, which bounds the memory of a worker.
+const AT_ONCE: usize = 200;
 /// … or when its oldest result has waited so long.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// How long recording is tried again while the database is away; the lease is lost by then, so the work is not.
@@ -153,33 +155,33 @@ async fn work(
     Ok((Ended::Complete, skipped))
 }
 
-/// Evaluates all of these at once and records what comes; the governor decides how many of them call at a time. When
+/// Evaluates all of these side by side and records what comes; the governor decides how many of them call at a time. When
 /// they are the last of the shard, `last` says how many of it are not asked.
 async fn evaluate_all(
     worker: &Arc<Worker>,
     guard: &LeaseGuard<'_>,
     trace: &ShardTrace,
     run: &Arc<PreparedRun>,
-    open: impl Iterator<Item = Open>,
+    mut open: impl Iterator<Item = Open>,
     last: Option<i64>,
     unrecorded: &mut Unrecorded,
 ) -> anyhow::Result<Ended> {
-    let mut running: JoinSet<(i64, Evaluated)> = JoinSet::new();
-    for Open {
-        key,
-        item,
-        known,
-        bound_microusd,
-    } in open
-    {
+    let begin = |open: Open| {
         let halt = guard.halt.clone();
-        let evaluation = evaluate(Arc::clone(worker), Arc::clone(run), item, key, known, halt);
+        let (worker, run) = (Arc::clone(worker), Arc::clone(run));
+        let evaluation = evaluate(worker, run, open.item, open.key, open.known, halt);
         let evaluation = trace.around(evaluation);
-        running.spawn(async move { (bound_microusd, evaluation.await) });
-    }
+        async move { (open.bound_microusd, evaluation.await) }
+    };
+    let mut running: JoinSet<(i64, Evaluated)> = JoinSet::new();
     let mut due: Option<Instant> = None;
     let mut complete = true;
     loop {
+        while running.len() < AT_ONCE
+            && let Some(open) = open.next()
+        {
+            running.spawn(begin(open));
+        }
         let record_at = due.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
         let flush = tokio::select! {
             biased;

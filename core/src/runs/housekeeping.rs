@@ -9,7 +9,7 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange, answers, budget::settle,
+    EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange, budget::settle,
     control::tell, lease::close_shard, load_work, record::insert, recorded_keys,
 };
 use crate::{Result, auth, mail, queue, schedules, webhooks};
@@ -38,8 +38,6 @@ pub struct Mended {
     pub deleted_account_rows: u64,
     /// Mails that ended long enough ago.
     pub deleted_mails: u64,
-    /// Places of answers that are too old to be taken again.
-    pub forgotten_answers: u64,
     /// Ticks of schedules that were settled long ago.
     pub deleted_firings: u64,
     /// Messages to webhooks that ended long enough ago.
@@ -59,7 +57,6 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     mended.deleted_account_rows = auth::delete_expired(conn).await?;
     mended.deleted_mails = mail::delete_old(conn).await?;
     mended.deleted_deliveries = webhooks::delete_old(conn).await?;
-    mended.forgotten_answers = answers::forget_old(conn).await?;
     mended.deleted_firings = schedules::delete_old_firings(conn).await?;
     Ok(mended)
 }

@@ -35,8 +35,9 @@ pub struct ShardRange {
     pub size: i32,
 }
 
-/// The largest shard: a million evaluations become 5,000 queue rows.
-const MAX_SHARD_SIZE: i64 = 200;
+/// The largest shard: a million evaluations become 2,000 queue rows. Claiming and finishing one costs Postgres some
+/// milliseconds, which so many evaluations share.
+const MAX_SHARD_SIZE: i64 = 500;
 /// A small run is still cut into about this many shards, so that every lane of every worker has some.
 const AIMED_SHARDS: i64 = 64;
 

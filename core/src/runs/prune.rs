@@ -65,7 +65,7 @@ pub async fn prune_run(conn: &mut PgConnection, older_than_days: i32) -> Result<
     for first in (0..run.item_count).step_by(usize::try_from(ITEMS).unwrap_or(1)) {
         sqlx::query!(
             "-- prune::prune_run
-            update evaluations set output = null, scores = null, logprobs = null
+            update evaluations set output = null, scores = null, logprobs = null, answer_key = null
             where run_id = $1 and item_position >= $2 and item_position < $3
               and (output is not null or scores is not null or logprobs is not null)",
             run.id,

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    AnswerKey, EvaluationKey, Logprobs, Settlement, ShardLease, answers, budget::settle,
-    control::tell, early, lease::finish,
+    AnswerKey, EvaluationKey, Logprobs, Settlement, ShardLease, budget::settle, control::tell,
+    early, lease::finish,
 };
 use crate::Result;
 
@@ -53,7 +53,7 @@ pub struct NewEvaluation {
     pub logprobs: Option<Logprobs>,
     /// True when the answer was there already: its cost is told, and not spent again.
     pub cached: bool,
-    /// Under which key the answer is kept for later; none when it is not.
+    /// Under which key the answer may be taken again; none when it may not.
     pub answer_key: Option<AnswerKey>,
 }
 
@@ -157,8 +157,6 @@ async fn keep(
         });
     }
     let reserved = shard.reserved_microusd;
-    // What follows locks the run, for which all its other shards wait.
-    answers::keep(tx, lease.run_id, batch).await?;
     // Before the cost is counted as spent: at no moment are both counted.
     settle(tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
     let kept = insert(tx, lease.run_id, batch).await?;
@@ -196,17 +194,18 @@ pub(super) async fn insert(
         with inserted as (
             insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,
                 score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, logprobs)
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, answer_key, logprobs)
             select $1, item, repeat, prompt, model,
                 case when error_kind is null then 'scored' else 'error' end::evaluation_state,
                 score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, logprobs
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, answer_key, logprobs
             from unnest($2::int[], $3::smallint[], $4::smallint[], $5::smallint[], $6::real[], $7::bool[], $8::jsonb[],
                 $9::text[], $10::text[], $11::text[], $12::text[], $13::smallint[],
-                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[], $19::int[], $20::int[], $21::bool[], $22::jsonb[])
+                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[], $19::int[], $20::int[], $21::bool[], $22::uuid[],
+                $23::jsonb[])
                 as result (item, repeat, prompt, model, score, passed, scores, output, finish_reason, error_kind, error,
                     attempts, latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens,
-                    reasoning_tokens, cached, logprobs)
+                    reasoning_tokens, cached, answer_key, logprobs)
             on conflict do nothing
             returning passed, error_kind, attempts, input_tokens, output_tokens, cost_microusd, cached
         ), total as (
@@ -253,6 +252,7 @@ pub(super) async fn insert(
         &columns.cached_input_tokens as _,
         &columns.reasoning_tokens as _,
         &columns.cached,
+        &columns.answer_keys as _,
         &columns.logprobs as _
     )
     .fetch_one(&mut *tx)
@@ -284,6 +284,7 @@ struct Columns<'a> {
     cached_input_tokens: Vec<Option<i32>>,
     reasoning_tokens: Vec<Option<i32>>,
     cached: Vec<bool>,
+    answer_keys: Vec<Option<AnswerKey>>,
     logprobs: Vec<Option<Json<&'a Logprobs>>>,
 }
 
@@ -321,9 +322,12 @@ impl<'a> Columns<'a> {
                 .push(evaluation.cached_input_tokens);
             columns.reasoning_tokens.push(evaluation.reasoning_tokens);
             columns.cached.push(evaluation.cached);
+            let answers = evaluation.error_kind.is_none();
             columns
-                .logprobs
-                .push(evaluation.logprobs.as_ref().map(Json));
+                .answer_keys
+                .push(evaluation.answer_key.filter(|_| answers));
+            let logprobs = evaluation.logprobs.as_ref();
+            columns.logprobs.push(logprobs.map(Json));
         }
         columns
     }
