@@ -34,9 +34,9 @@ pub(super) struct Collected {
     counted: u32,
 }
 
-/// A token as the APIs write it.
+/// A token in a list as the APIs write it.
 #[derive(Deserialize)]
-struct Token<'a> {
+struct Entry<'a> {
     #[serde(default, borrow)]
     token: Cow<'a, str>,
     /// Read by itself: a number that is none shall not end the list.
@@ -56,12 +56,9 @@ struct Candidates<'a> {
 impl Collected {
     /// Takes a list of tokens as chat completions and the responses API write it.
     pub(super) fn take(&mut self, list: &RawValue) {
-        each(list, |token: Token<'_>| {
-            if let Some(at) = self.add(&token) {
-                token
-                    .top_logprobs
-                    .into_iter()
-                    .for_each(|list| self.add_top(at, list));
+        each(list, |token: Entry<'_>| {
+            if let (Some(at), Some(list)) = (self.add(&token), token.top_logprobs) {
+                self.add_top(at, list);
             }
         });
     }
@@ -69,14 +66,14 @@ impl Collected {
     /// Takes tokens and the alternatives to each, in two lists, as Gemini writes them.
     pub(super) fn take_candidates(&mut self, chosen: &RawValue, top: Option<&RawValue>) {
         let first = self.tokens.len();
-        each(chosen, |token: Token<'_>| {
+        each(chosen, |token: Entry<'_>| {
             self.add(&token);
         });
         let mut at = first;
         let of_each = |Candidates { candidates }: Candidates<'_>| {
-            candidates
-                .into_iter()
-                .for_each(|list| self.add_top(at, list));
+            if let Some(list) = candidates {
+                self.add_top(at, list);
+            }
             at += 1;
         };
         if let Some(top) = top {
@@ -98,7 +95,7 @@ impl Collected {
     }
 
     /// Adds a token; says where, unless there is no room for it.
-    fn add(&mut self, token: &Token<'_>) -> Option<usize> {
+    fn add(&mut self, token: &Entry<'_>) -> Option<usize> {
         let logprob = number(token.logprob);
         if let Some(logprob) = logprob {
             self.sum += logprob;
@@ -121,7 +118,7 @@ impl Collected {
         if at >= self.tokens.len() || list.get().len() > MAX_ALTERNATIVES_BYTES {
             return;
         }
-        each(list, |token: Token<'_>| {
+        each(list, |token: Entry<'_>| {
             if self.tokens[at].top.len() < MAX_ALTERNATIVES && self.has_room(&token.token) {
                 self.tokens[at].top.push(Alternative {
                     token: storable(&token.token),
