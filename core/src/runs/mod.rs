@@ -42,8 +42,8 @@ pub const DOORBELL: &str = "opb_runs";
 pub use answers::{Answer, AnswerKey, answers_of, kept_answers};
 pub use backlog::{Backlog, read_backlog};
 pub use budget::{
-    ANTHROPIC_MAX_TOKENS, Reserved, Settlement, UpdateRun, cost_bound_microusd, output_limit,
-    reserve, update_run,
+    ANTHROPIC_MAX_TOKENS, Reserved, Settlement, UpdateRun, cost_bound_microusd, image_limit,
+    output_limit, reserve, update_run,
 };
 pub use cancel::cancel_run;
 pub use control::{pause_run, resume_run};

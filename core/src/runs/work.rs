@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     EvaluationKey, RunShape, RunState, ShardLease,
     early::{Settled, load_settled},
-    output_limit,
+    image_limit, output_limit,
 };
 use crate::{
     Error, Result,
@@ -75,6 +75,8 @@ pub struct RunModel {
     pub price: Option<Price>,
     /// The most tokens that an answer can have, if known.
     pub output_limit: Option<i64>,
+    /// The most tokens that one image of a prompt can take.
+    pub image_tokens: i64,
 }
 
 /// A provider with its sealed credential.
@@ -248,7 +250,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
                providers.answered_at is not null as "has_answered!",
                prices.input_microusd_per_mtok as input_price, prices.output_microusd_per_mtok as output_price,
                prices.cached_input_microusd_per_mtok as cached_input_price,
-               prices.reasoning_microusd_per_mtok as reasoning_price, prices.max_output_tokens
+               prices.reasoning_microusd_per_mtok as reasoning_price, prices.max_output_tokens, prices.max_image_tokens
         from run_models
         join models on models.id = model_id
         join providers on providers.id = models.provider_id
@@ -261,6 +263,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
     .await?;
     let models = rows.into_iter().map(|row| RunModel {
         output_limit: output_limit(row.kind, &row.parameters, row.max_output_tokens),
+        image_tokens: image_limit(row.kind, row.max_image_tokens),
         name: row.name,
         parameters: row.parameters.0,
         provider: ProviderSettings {

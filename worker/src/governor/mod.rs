@@ -55,8 +55,8 @@ const MENDING: &str = ", and never before: correct its base URL (PATCH /api/v1/p
 /// What a call will take, as far as it is known before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CallSize {
-    /// Bytes that may cost tokens.
-    pub(crate) request_bytes: usize,
+    /// The most tokens of the request: the bytes that may cost any, and its images.
+    pub(crate) request_tokens: usize,
     pub(crate) messages: usize,
     /// What its tokens cost, if known.
     pub(crate) price: Option<Price>,
@@ -376,7 +376,7 @@ impl Governor {
 
 /// What a call takes of declared limits.
 fn need(size: CallSize, typical_output_tokens: f64) -> Need {
-    let bytes = i64::try_from(size.request_bytes).unwrap_or(i64::MAX);
+    let bytes = i64::try_from(size.request_tokens).unwrap_or(i64::MAX);
     #[expect(clippy::cast_possible_truncation, reason = "floats saturate")]
     let typical = typical_output_tokens.ceil() as i64;
     let output = size
@@ -384,7 +384,7 @@ fn need(size: CallSize, typical_output_tokens: f64) -> Need {
         .map_or(typical, |limit| limit.min(typical));
     let microusd = size.price.map_or(0, |price| {
         let output = size.output_limit.unwrap_or(typical);
-        cost_bound_microusd(price, output, size.request_bytes, size.messages)
+        cost_bound_microusd(price, output, size.request_tokens, size.messages)
     });
     Need {
         tokens: (bytes / BYTES_PER_TOKEN).saturating_add(output),

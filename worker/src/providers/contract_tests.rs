@@ -5,8 +5,13 @@ mod recorded;
 
 use opb_core::{models::ProviderKind, sealing::MasterKey};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use self::recorded::{contract, exchange, messages, model, request, settings};
+use std::fmt::Write as _;
+
+use self::recorded::{
+    PIXEL, contract, exchange, exchange_of, images, messages, model, request, settings,
+};
 use super::{HttpClient, provider};
 
 #[tokio::test]
@@ -183,6 +188,47 @@ async fn http() {
 }
 
 #[tokio::test]
+async fn images_travel_in_the_shape_of_each_api() {
+    let mut text = String::new();
+    let both = images(&[PIXEL, "https://example.org/a.png"]);
+    for kind in [
+        ProviderKind::Openai,
+        ProviderKind::AzureOpenai,
+        ProviderKind::OpenaiResponses,
+        ProviderKind::Anthropic,
+        ProviderKind::Gemini,
+        ProviderKind::Bedrock,
+        ProviderKind::Http,
+    ] {
+        // Bedrock fetches nothing.
+        let messages = match kind {
+            ProviderKind::Bedrock => images(&[PIXEL]),
+            _ => both.clone(),
+        };
+        let parameters = json!({"stream": false});
+        let shown = exchange_of(&messages, kind, &parameters, "200 OK", "whole.json").await;
+        writeln!(text, "=== {kind:?}\n{shown}").unwrap();
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn bedrock_refuses_the_address_of_an_image_and_calls_nobody() {
+    let nowhere = "http://127.0.0.1:1".to_owned();
+    let mut model = model(ProviderKind::Bedrock, nowhere, "any", &json!({}));
+    let settings = settings();
+    let http = HttpClient::new(&settings).unwrap();
+    let key = MasterKey::parse(&"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=".into()).unwrap();
+    let credential = "AKIDEXAMPLE:secret".into();
+    model.provider.sealed_credential = Some(key.seal(&credential, Uuid::nil().as_bytes()));
+    let bedrock = provider(&model, &http, &key, &settings).unwrap();
+    let messages = images(&["https://example.org/a.png"]);
+    let error = bedrock.complete(&request(&messages), 0).await.unwrap_err();
+    assert_eq!(error.kind.name(), "request");
+    assert!(error.message.contains("give a data URL"), "{error}");
+}
+
+#[tokio::test]
 async fn wrong_parameters_say_how_to_mend_them() {
     let check = async |kind, parameters: Value, expect: &str| {
         let shown = exchange(kind, &parameters, "200 OK", "whole.json").await;
@@ -238,6 +284,11 @@ async fn an_echo_answers_with_the_question() {
     let echo = provider(&model, &http, &key, &settings).unwrap();
     let answer = echo.complete(&request(&messages()), 0).await.unwrap();
     assert_eq!(answer.text, "And \"3\"+3?");
+    let seen = echo.complete(&request(&images(&[PIXEL])), 0).await.unwrap();
+    assert_eq!(
+        seen.text,
+        "What is on it?\n[image: gif, 39 bytes, c28ef580]"
+    );
     assert_eq!(
         (answer.input_tokens, answer.output_tokens),
         (Some(8), Some(3))

@@ -2,7 +2,7 @@
 
 use opb_core::{
     runs::RunModel,
-    template::{Message, Role},
+    template::{Content, Image, Message, Part, Role},
 };
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
@@ -151,7 +151,7 @@ struct Body<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Candidate<'a> {
-    content: Option<Content>,
+    content: Option<Said>,
     finish_reason: Option<String>,
     /// What was searched for, which is billed apart.
     grounding_metadata: Option<Value>,
@@ -169,14 +169,14 @@ struct Logprobs<'a> {
 }
 
 #[derive(Deserialize)]
-struct Content {
+struct Said {
     #[serde(default)]
-    parts: Vec<Part>,
+    parts: Vec<SaidPart>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Part {
+struct SaidPart {
     text: Option<String>,
     #[serde(default)]
     thought: bool,
@@ -221,7 +221,7 @@ impl Api for GenerateContent {
                 Role::Assistant => "model",
                 Role::User | Role::System => "user",
             };
-            json!({"role": role, "parts": [{"text": message.content}]})
+            json!({"role": role, "parts": parts(&message.content)})
         });
         body.insert("contents".into(), talk.collect());
         to_json(&body)
@@ -238,6 +238,23 @@ impl Api for GenerateContent {
     fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError> {
         take(parse(data, "generated content")?, answer)
     }
+}
+
+fn parts(content: &Content) -> Value {
+    let parts = match content {
+        Content::Text(text) => return json!([{"text": text}]),
+        Content::Parts(parts) => parts.iter(),
+    };
+    let parts = parts.map(|part| match part {
+        Part::Text { text } => json!({"text": text}),
+        Part::Image { url } => match Image::of(url) {
+            Image::Address(url) => json!({"fileData": {"fileUri": url}}),
+            Image::Data { format, base64 } => {
+                json!({"inlineData": {"mimeType": format!("image/{format}"), "data": base64}})
+            }
+        },
+    });
+    parts.collect()
 }
 
 fn take(body: Body<'_>, answer: &mut Answer) -> Result<(), CallError> {

@@ -1,7 +1,10 @@
 //! The responses API of `OpenAI`.
 
 use anyhow::Context as _;
-use opb_core::runs::RunModel;
+use opb_core::{
+    runs::RunModel,
+    template::{Content, Message, Part, Role},
+};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -136,13 +139,13 @@ struct Item<'a> {
     name: Option<String>,
     arguments: Option<String>,
     #[serde(default, borrow)]
-    content: Vec<Part<'a>>,
+    content: Vec<SaidPart<'a>>,
     #[serde(rename = "type")]
     kind: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Part<'a> {
+struct SaidPart<'a> {
     text: Option<String>,
     refusal: Option<String>,
     #[serde(borrow)]
@@ -184,7 +187,11 @@ struct EventKind {
 impl Api for Responses {
     fn body(&self, request: &CompletionRequest<'_>) -> Result<Vec<u8>, CallError> {
         let mut body = self.fields.of_repeat(request.repeat);
-        body.insert("input".into(), json!(request.messages));
+        // Without the type, some servers do not know an answer that is told to the model again.
+        let input = request.messages.iter().map(
+            |message| json!({"type": "message", "role": message.role, "content": content(message)}),
+        );
+        body.insert("input".into(), input.collect());
         to_json(&body)
     }
 
@@ -223,6 +230,19 @@ impl Api for Responses {
             .response
             .map_or(Ok(()), |response| finish(response, answer))
     }
+}
+
+fn content(message: &Message) -> Value {
+    let parts = match &message.content {
+        Content::Parts(parts) if message.role == Role::User => parts.iter(),
+        // What others say are texts, and as such of another type in each role.
+        _ => return message.content.text().into(),
+    };
+    let parts = parts.map(|part| match part {
+        Part::Text { text } => json!({"type": "input_text", "text": text}),
+        Part::Image { url } => json!({"type": "input_image", "image_url": url}),
+    });
+    parts.collect()
 }
 
 /// Takes what the end of a response says, and its text, unless that came already.
