@@ -1,10 +1,9 @@
 //! Finding prompts: one grammar of filters, orders and pages for every list of prompts.
 //!
-//! The matches of rare words are all ranked: those that have the words in title, tags or description come first, the best
-//! before the others, and then those that have them in the text, newest first.
-//! Common words are found in two steps, so that a word that half of the library has costs no more than a rare one.
-//! First the newest [`search_statements::RANKED`] prompts that have the words in title, tags or description are ranked;
-//! then follow, newest first, all others that have them anywhere.
+//! Prompts that have the words in title, tags or description come first, the best before the others; then follow, newest
+//! first, those that have them in the text only.
+//! Where very many have them in title, tags or description, only the newest [`search_statements::RANKED`] of those are
+//! ranked, so that a word that half of the library has costs no more than a rare one.
 //! Every match is on exactly one page, and each page is read through an index.
 //!
 //! A misspelt word costs nothing until nothing is found: then it is compared with the words that titles have.
@@ -21,7 +20,7 @@ use super::{
     fields::normalise_tags,
     found::{self, Found},
     search_statements::{
-        Match, Wanted, are_rare, list_in_order, list_matches, rank_all, rank_matches,
+        Commonness, Match, Wanted, list_in_order, list_matches, rank_all, rank_matches,
     },
     snippets::snippet,
     suggestions::correct,
@@ -249,11 +248,12 @@ async fn find(
     cursor: Option<&SearchCursor>,
     limit: i64,
 ) -> Result<Vec<Match>> {
+    let commonness = Commonness::of(conn, wanted, limit + 1).await?;
     let all = match cursor {
         Some(SearchCursor::Ranked { ranked, .. } | SearchCursor::Rest { ranked, .. }) => {
             *ranked == Some(Uuid::nil())
         }
-        _ => are_rare(conn, wanted, limit + 1).await?,
+        _ => commonness.rare_in_heads,
     };
     if all {
         let after = match cursor {
@@ -261,7 +261,7 @@ async fn find(
             Some(SearchCursor::Rest { id: Some(id), .. }) => Some((None, *id)),
             _ => None,
         };
-        return rank_all(conn, wanted, after, limit + 1).await;
+        return rank_all(conn, wanted, commonness, after, limit + 1).await;
     }
     let (mut found, mut ranked, after) = match cursor {
         Some(SearchCursor::Rest { ranked, id, .. }) => (Vec::new(), *ranked, *id),
@@ -270,13 +270,13 @@ async fn find(
         }) => {
             let place = Some((*score, *id, *ranked));
             (
-                rank_matches(conn, wanted, place, limit + 1).await?,
+                rank_matches(conn, wanted, commonness, place, limit + 1).await?,
                 *ranked,
                 None,
             )
         }
         _ => (
-            rank_matches(conn, wanted, None, limit + 1).await?,
+            rank_matches(conn, wanted, commonness, None, limit + 1).await?,
             None,
             None,
         ),
@@ -286,7 +286,7 @@ async fn find(
     }
     let room = limit + 1 - i64::try_from(found.len()).unwrap_or(limit);
     if room > 0 {
-        found.extend(list_matches(conn, wanted, ranked, after, room).await?);
+        found.extend(list_matches(conn, wanted, commonness, ranked, after, room).await?);
     }
     Ok(found)
 }

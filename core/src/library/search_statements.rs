@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     PromptKind, PromptQuery, PromptSort,
     search::{SearchCursor, bad_cursor},
-    search_ways::{First, PROMPTS, RANKS, WALKED, WALKED_DOCUMENT, is_rare},
+    search_ways::{Expected, First, PROMPTS, RANKS, WALKED, WALKED_DOCUMENT},
 };
 use crate::{Result, auth::CurrentUser};
 
@@ -178,6 +178,29 @@ impl Wanted {
         sql.push(")");
     }
 
+    /// `where` with every filter, and the words in title, tags or description.
+    fn push_heads(&self, sql: &mut QueryBuilder<Postgres>) {
+        self.push_filters(sql);
+        self.push_words(sql, "head");
+        // A word that must be missing must be missing from the text, too; other words are there if the head has them.
+        if self.words.as_ref().is_some_and(|words| words.contains('-')) {
+            self.push_words(sql, "document");
+        }
+    }
+
+    /// `where` with every filter, and the words anywhere, of those that are not ranked: without the words in title, tags
+    /// and description, or older than the oldest ranked prompt.
+    fn push_rest(&self, sql: &mut QueryBuilder<Postgres>, oldest_ranked: Option<Uuid>) {
+        self.push_filters(sql);
+        self.push_words(sql, "document");
+        sql.push(" and not (true");
+        self.push_words(sql, "head");
+        if let Some(oldest) = oldest_ranked {
+            sql.push(" and prompts.id >= ").push_bind(oldest);
+        }
+        sql.push(")");
+    }
+
     /// The words as a condition on `column`; nothing without words.
     fn push_words(&self, sql: &mut QueryBuilder<Postgres>, column: &'static str) {
         if let Some(words) = &self.words {
@@ -236,20 +259,26 @@ pub(super) async fn list_in_order(
             "combined desc, prompt_id desc",
         ),
     };
-    let gather = if wanted.words.is_some() {
-        is_rare(conn, source, WALKED_DOCUMENT, limit, condition).await?
-    } else {
-        !wanted.tags.is_empty() && is_rare(conn, source, WALKED, limit, condition).await?
+    let walked = match (&wanted.words, wanted.tags.as_slice()) {
+        (Some(_), _) => Some(WALKED_DOCUMENT),
+        (None, [_, ..]) => Some(WALKED),
+        (None, []) => None,
     };
-    let mut sql = QueryBuilder::new("-- search_statements::list_in_order\n");
+    let gather = match walked {
+        None => false,
+        Some(walked) => Expected::of(conn, source, &[&condition])
+            .await?
+            .are_rare(0, walked, limit),
+    };
+    let mut sql = QueryBuilder::new("-- search_statements::list_in_order\nwith ");
     let first = First {
         source,
         columns,
         order,
-        limit,
         gather,
     };
     first.push(&mut sql, condition)?;
+    sql.push_bind(limit).push(")");
     sql.push(" select id");
     if let Some(rank) = sort.rank() {
         sql.push(", ").push(rank).push(" as rank");
@@ -264,18 +293,14 @@ pub(super) async fn list_in_order(
 pub(super) async fn rank_matches(
     conn: &mut PgConnection,
     wanted: &Wanted,
+    commonness: Commonness,
     after: Option<(f32, Uuid, Option<Uuid>)>,
     limit: i64,
 ) -> Result<Vec<Match>> {
     let words = wanted.words.clone().unwrap_or_default();
     let oldest = after.and_then(|(.., ranked)| ranked);
     let condition = |sql: &mut QueryBuilder<Postgres>| {
-        wanted.push_filters(sql);
-        wanted.push_words(sql, "head");
-        // A word that must be missing must be missing from the text, too; other words are there if the head has them.
-        if words.contains('-') {
-            wanted.push_words(sql, "document");
-        }
+        wanted.push_heads(sql);
         if let Some(oldest) = oldest {
             sql.push(" and prompts.id >= ").push_bind(oldest);
         }
@@ -286,23 +311,23 @@ pub(super) async fn rank_matches(
         source: PROMPTS,
         columns: "prompts.id, head",
         order: "id desc",
-        limit: most,
-        gather: is_rare(conn, PROMPTS, WALKED, most, condition).await?,
+        gather: commonness.few_to_rank,
     };
-    let mut sql = QueryBuilder::new("-- search_statements::rank_matches\n");
+    let mut sql = QueryBuilder::new("-- search_statements::rank_matches\nwith ");
     first.push(&mut sql, condition)?;
-    sql.push(
-        ", matches as materialized (select id, ts_rank(head, websearch_to_tsquery('english', ",
-    )
-    .push_bind(words.clone())
-    .push("), 1) as score from first), oldest as (select coalesce(")
-    .push_bind(oldest)
-    .push("::uuid, case when count(*) = ")
-    .push_bind(RANKED)
-    .push(
-        " then (array_agg(id order by id))[1] end) as ranked from matches)
+    sql.push_bind(most)
+        .push(
+            "), matches as materialized (select id, ts_rank(head, websearch_to_tsquery('english', ",
+        )
+        .push_bind(words.clone())
+        .push("), 1) as score from first), oldest as (select coalesce(")
+        .push_bind(oldest)
+        .push("::uuid, case when count(*) = ")
+        .push_bind(RANKED)
+        .push(
+            " then (array_agg(id order by id))[1] end) as ranked from matches)
             select id, score, (select ranked from oldest) as ranked from matches",
-    );
+        );
     if let Some((score, id, _)) = after {
         sql.push(" where (score, id) < (")
             .push_bind(score)
@@ -315,38 +340,60 @@ pub(super) async fn rank_matches(
     read(conn, sql).await
 }
 
-/// Whether so few prompts have the words anywhere that all of them can be ranked.
-pub(super) async fn are_rare(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Result<bool> {
-    is_rare(conn, PROMPTS, WALKED_DOCUMENT, limit, |sql| {
-        wanted.push_filters(sql);
-        wanted.push_words(sql, "document");
-        Ok(())
-    })
-    .await
+/// How common the words of a search are among the prompts that meet its filters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Commonness {
+    /// So few prompts have them in title, tags or description that all of these can be ranked.
+    pub(super) rare_in_heads: bool,
+    /// Gathering all of these costs less than walking the table until enough are found to rank.
+    few_to_rank: bool,
+    /// The same of those that have them anywhere, for a page of them.
+    rare_anywhere: bool,
 }
 
-/// All matches: those with the words in title, tags and description, the best first, and then the others, newest first.
-/// `after` is the place where the page before ended.
+impl Commonness {
+    /// By the statistics of Postgres.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub(super) async fn of(conn: &mut PgConnection, wanted: &Wanted, limit: i64) -> Result<Self> {
+        let in_heads = |sql: &mut QueryBuilder<Postgres>| {
+            wanted.push_heads(sql);
+            Ok(())
+        };
+        let anywhere = |sql: &mut QueryBuilder<Postgres>| {
+            wanted.push_filters(sql);
+            wanted.push_words(sql, "document");
+            Ok(())
+        };
+        let expected = Expected::of(conn, PROMPTS, &[&in_heads, &anywhere]).await?;
+        Ok(Self {
+            rare_in_heads: expected.are_rare(0, WALKED, limit),
+            few_to_rank: expected.are_rare(0, WALKED, RANKED),
+            rare_anywhere: expected.are_rare(1, WALKED_DOCUMENT, limit),
+        })
+    }
+}
+
+/// All matches: those with the words in title, tags and description, the best first, and then the others, newest first,
+/// which are looked for only where the first do not fill the page. `after` is the place where the page before ended.
 pub(super) async fn rank_all(
     conn: &mut PgConnection,
     wanted: &Wanted,
+    commonness: Commonness,
     after: Option<(Option<f32>, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Match>> {
-    let words = wanted.words.clone().unwrap_or_default();
     let mut sql = QueryBuilder::new(
         "-- search_statements::rank_all
-        with gathered as materialized (select prompts.id, case when true",
+        with heads as materialized (
+            select id, score
+            from (select prompts.id, ts_rank(head, websearch_to_tsquery('english', ",
     );
-    wanted.push_words(&mut sql, "head");
-    sql.push(" then ts_rank(head, websearch_to_tsquery('english', ")
-        .push_bind(words)
-        .push("), 1) end as score from prompts");
-    wanted.push_filters(&mut sql);
-    wanted.push_words(&mut sql, "document");
-    sql.push(") select id, score, ")
-        .push_bind(Uuid::nil())
-        .push(" as ranked from gathered");
+    sql.push_bind(wanted.words.clone().unwrap_or_default())
+        .push("), 1) as score from prompts");
+    wanted.push_heads(&mut sql);
+    sql.push(") as scored");
     match after {
         None => {}
         Some((Some(score), id)) => {
@@ -354,14 +401,36 @@ pub(super) async fn rank_all(
                 .push_bind(score)
                 .push("::real, ")
                 .push_bind(id)
-                .push(") or score is null");
+                .push(")");
         }
-        Some((None, id)) => {
-            sql.push(" where score is null and id < ").push_bind(id);
+        Some((None, _)) => {
+            sql.push(" where false");
         }
     }
-    sql.push(" order by score desc nulls last, id desc limit ")
-        .push_bind(limit);
+    sql.push(" order by score desc, id desc limit ")
+        .push_bind(limit)
+        .push("), ");
+    let first = First {
+        source: PROMPTS,
+        columns: "prompts.id",
+        order: "id desc",
+        gather: commonness.rare_anywhere,
+    };
+    first.push(&mut sql, |sql| {
+        wanted.push_rest(sql, None);
+        if let Some((None, id)) = after {
+            sql.push(" and prompts.id < ").push_bind(id);
+        }
+        Ok(())
+    })?;
+    sql.push("(select ")
+        .push_bind(limit)
+        .push(" - count(*) from heads)) select id, score, ")
+        .push_bind(Uuid::nil())
+        .push(
+            " as ranked from (select id, score from heads union all select id, null from first) as found
+            order by score desc nulls last, id desc",
+        );
     read(conn, sql).await
 }
 
@@ -369,19 +438,13 @@ pub(super) async fn rank_all(
 pub(super) async fn list_matches(
     conn: &mut PgConnection,
     wanted: &Wanted,
+    commonness: Commonness,
     ranked: Option<Uuid>,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Match>> {
     let condition = |sql: &mut QueryBuilder<Postgres>| {
-        wanted.push_filters(sql);
-        wanted.push_words(sql, "document");
-        sql.push(" and not (true");
-        wanted.push_words(sql, "head");
-        if let Some(ranked) = ranked {
-            sql.push(" and prompts.id >= ").push_bind(ranked);
-        }
-        sql.push(")");
+        wanted.push_rest(sql, ranked);
         if let Some(after) = after {
             sql.push(" and prompts.id < ").push_bind(after);
         }
@@ -391,12 +454,12 @@ pub(super) async fn list_matches(
         source: PROMPTS,
         columns: "prompts.id",
         order: "id desc",
-        limit,
-        gather: is_rare(conn, PROMPTS, WALKED_DOCUMENT, limit, condition).await?,
+        gather: commonness.rare_anywhere,
     };
-    let mut sql = QueryBuilder::new("-- search_statements::list_matches\n");
+    let mut sql = QueryBuilder::new("-- search_statements::list_matches\nwith ");
     first.push(&mut sql, condition)?;
-    sql.push(" select id from first order by id desc");
+    sql.push_bind(limit)
+        .push(") select id from first order by id desc");
     let mut matches = read(conn, sql).await?;
     for found in &mut matches {
         found.ranked = ranked;

@@ -20,13 +20,13 @@ pub(super) struct First {
     /// With those of the order.
     pub(super) columns: &'static str,
     pub(super) order: &'static str,
-    pub(super) limit: i64,
     /// Whether all matches are gathered through the indexes and then sorted, instead of walking the table in its order
     /// until there are enough.
     pub(super) gather: bool,
 }
 
 impl First {
+    /// What comes after `with`, up to the limit, which whoever calls this adds with a closing parenthesis.
     pub(super) fn push(
         &self,
         sql: &mut QueryBuilder<Postgres>,
@@ -36,24 +36,17 @@ impl First {
             source,
             columns,
             order,
-            limit,
             gather,
         } = self;
+        let name = if *gather { "gathered" } else { "first" };
+        sql.push(format_args!(
+            "{name} as materialized (select {columns} from {source}"
+        ));
+        condition(sql)?;
         if *gather {
-            sql.push(format_args!(
-                "with gathered as materialized (select {columns} from {source}"
-            ));
-            condition(sql)?;
             sql.push("), first as materialized (select * from gathered");
-        } else {
-            sql.push(format_args!(
-                "with first as materialized (select {columns} from {source}"
-            ));
-            condition(sql)?;
         }
-        sql.push(format_args!(" order by {order} limit "))
-            .push_bind(*limit)
-            .push(")");
+        sql.push(format_args!(" order by {order} limit "));
         Ok(())
     }
 }
@@ -67,42 +60,74 @@ struct Plan {
     parts: Vec<Plan>,
 }
 
+impl Plan {
+    /// The parts of a union of so many, below whatever gathers them. None, when nothing can meet some of them: those are
+    /// no part of the plan.
+    fn parts(&self, count: usize) -> &[Self] {
+        match self.parts.as_slice() {
+            parts if parts.len() == count => parts,
+            [only] => only.parts(count),
+            _ => &[],
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Explained {
     #[serde(rename = "Plan")]
     plan: Plan,
 }
 
-/// Whether so few prompts meet a condition, by the statistics of Postgres, that reading all of them costs less than
-/// walking the table until `limit` are found, when a row that is walked costs `walked`. Postgres decides otherwise: it
-/// takes for granted that matches are spread evenly over the table, and that a long text costs what a short one does.
-pub(super) async fn is_rare(
-    conn: &mut PgConnection,
-    source: &str,
-    walked: f64,
-    limit: i64,
-    condition: impl Fn(&mut QueryBuilder<Postgres>) -> Result<()>,
-) -> Result<bool> {
-    let mut sql = QueryBuilder::new(
-        "-- search_statements::is_rare
-        explain (format json) select 1 from prompts union all select 1 from ",
-    );
-    sql.push(source);
-    condition(&mut sql)?;
-    let explained: Json<Vec<Explained>> = sql
-        .build_query_scalar()
-        .persistent(false)
-        .fetch_one(conn)
-        .await?;
-    let parts = explained
-        .0
-        .first()
-        .map(|explained| explained.plan.parts.as_slice());
-    // A condition that nothing can meet is no part of the plan.
-    let Some([all, matches]) = parts else {
-        return Ok(true);
-    };
-    #[expect(clippy::cast_precision_loss, reason = "a limit is small")]
-    let walked_rows = limit as f64 * all.rows / matches.rows.max(1.0);
-    Ok(matches.rows <= walked * walked_rows)
+/// How many rows Postgres expects, by its statistics.
+pub(super) struct Expected {
+    /// Of the table of prompts.
+    all: f64,
+    /// That meet each condition.
+    matches: Vec<f64>,
+}
+
+impl Expected {
+    /// Asks about conditions on a source, all at once.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub(super) async fn of(
+        conn: &mut PgConnection,
+        source: &str,
+        conditions: &[&(dyn Fn(&mut QueryBuilder<Postgres>) -> Result<()> + Sync)],
+    ) -> Result<Self> {
+        let mut sql = QueryBuilder::new(
+            "-- search_ways::expected
+            explain (format json) select 1 from prompts",
+        );
+        for condition in conditions {
+            sql.push(" union all select 1 from ").push(source);
+            condition(&mut sql)?;
+        }
+        let explained: Json<Vec<Explained>> = sql
+            .build_query_scalar()
+            .persistent(false)
+            .fetch_one(conn)
+            .await?;
+        let plan = explained.0.first().map(|explained| &explained.plan);
+        let parts = plan.map_or(&[][..], |plan| plan.parts(1 + conditions.len()));
+        let mut rows = parts.iter().map(|part| part.rows);
+        Ok(Self {
+            all: rows.next().unwrap_or_default(),
+            matches: rows.collect(),
+        })
+    }
+
+    /// Whether so few rows meet a condition that reading all of them costs less than walking the table until `limit` are
+    /// found, when a row that is walked costs `walked`. Postgres decides otherwise: it takes for granted that matches are
+    /// spread evenly over the table, and that a long text costs what a short one does.
+    pub(super) fn are_rare(&self, condition: usize, walked: f64, limit: i64) -> bool {
+        // Where nothing can meet one, nothing is expected of any.
+        let Some(matches) = self.matches.get(condition) else {
+            return true;
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a limit is small")]
+        let walked_rows = limit as f64 * self.all / matches.max(1.0);
+        *matches <= walked * walked_rows
+    }
 }

@@ -1,9 +1,6 @@
 //! `opb admin create`: makes an administrator, with the database and without the API.
 
-use std::{
-    io::{BufRead as _, IsTerminal as _},
-    path::PathBuf,
-};
+use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -16,7 +13,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::database::Database;
+use super::database::DatabaseSettings;
 use crate::{
     commands::{print, print_json, up::start_log},
     outcome::{BadUsage, Outcome},
@@ -33,23 +30,8 @@ pub struct CreateAdmin {
     /// The email address of a new user
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
-    /// Folder of the bank; without it, the user's own
-    #[arg(
-        long,
-        env = "OPB_DATA_DIR",
-        value_name = "DIR",
-        help_heading = "Database"
-    )]
-    data: Option<PathBuf>,
-    /// Address of the Postgres server of a bank that does not use an embedded one
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        help_heading = "Database"
-    )]
-    database_url: Option<SecretString>,
+    #[command(flatten)]
+    database: DatabaseSettings,
     #[command(flatten)]
     log: LogSettings,
 }
@@ -57,7 +39,7 @@ pub struct CreateAdmin {
 impl CreateAdmin {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         start_log(&self.log)?;
-        let database = Database::open(self.data.as_deref(), self.database_url.as_ref()).await?;
+        let database = self.database.open().await?;
         let made = self.make(&mut *database.pool.acquire().await?).await;
         database.close().await?;
         let (user, is_new) = made?;

@@ -1,7 +1,8 @@
 //! The database of a bank, for commands of its operator: the bank may be serving meanwhile or not.
 
-use std::path::Path;
+use std::path::PathBuf;
 
+use clap::Args;
 use opb_core::database;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
@@ -11,6 +12,18 @@ use crate::{
     postgres::{self, Cluster},
 };
 
+/// Where the database of a bank is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseSettings {
+    /// Folder of the bank; without it, the user's own
+    #[arg(long, env = "OPB_DATA_DIR", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address of the Postgres server of a bank that does not use an embedded one
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<SecretString>,
+}
+
 /// An open database; [`Database::close`] stops what was started for it.
 pub struct Database {
     pub pool: PgPool,
@@ -19,23 +32,23 @@ pub struct Database {
     _lock: Option<BankLock>,
 }
 
-impl Database {
+impl DatabaseSettings {
     /// Opens the server of this address, or the embedded one of the data folder, which is started if nobody serves.
-    pub async fn open(data: Option<&Path>, address: Option<&SecretString>) -> anyhow::Result<Self> {
-        let address = address.filter(|address| !address.expose_secret().is_empty());
-        if let Some(address) = address {
-            return Self::connect(address, None, None).await;
+    pub async fn open(&self) -> anyhow::Result<Database> {
+        let address = self.database_url.as_ref();
+        if let Some(address) = address.filter(|address| !address.expose_secret().is_empty()) {
+            return Database::connect(address, None, None).await;
         }
-        let folder = DataFolder::new(data).create()?;
+        let folder = DataFolder::new(self.data.as_deref()).create()?;
         match folder.lock() {
             Ok(lock) => {
                 let cluster = Cluster::start(folder.path()).await?;
                 let address = cluster.database_url().clone();
-                Self::connect(&address, Some(cluster), Some(lock)).await
+                Database::connect(&address, Some(cluster), Some(lock)).await
             }
             Err(taken) => {
                 match postgres::running_database_url(folder.path()) {
-                    Some(address) => Self::connect(&address, None, None).await,
+                    Some(address) => Database::connect(&address, None, None).await,
                     // A bank without a server of its own; only its operator knows where it is.
                     None => Err(taken
                         .context("the bank's database is not here: name it with --database-url")),
@@ -43,7 +56,9 @@ impl Database {
             }
         }
     }
+}
 
+impl Database {
     /// Closes the connections, and stops the server that was started for this.
     pub async fn close(self) -> anyhow::Result<()> {
         self.pool.close().await;

@@ -1,16 +1,13 @@
 //! `opb admin prune`: forgets what models said in runs that ended long ago.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use opb_core::{
     config::LogSettings,
     runs::{Prunable, prunable, prune_run},
 };
-use secrecy::SecretString;
 use serde_json::json;
 
-use super::database::Database;
+use super::database::{Database, DatabaseSettings};
 use crate::{
     commands::{print, print_json, up::start_log},
     outcome::Outcome,
@@ -27,23 +24,8 @@ pub struct Prune {
     /// Say what would be forgotten, and forget nothing
     #[arg(long)]
     dry_run: bool,
-    /// Folder of the bank; without it, the user's own
-    #[arg(
-        long,
-        env = "OPB_DATA_DIR",
-        value_name = "DIR",
-        help_heading = "Database"
-    )]
-    data: Option<PathBuf>,
-    /// Address of the Postgres server of a bank that does not use an embedded one
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        help_heading = "Database"
-    )]
-    database_url: Option<SecretString>,
+    #[command(flatten)]
+    database: DatabaseSettings,
     #[command(flatten)]
     log: LogSettings,
 }
@@ -51,7 +33,7 @@ pub struct Prune {
 impl Prune {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         start_log(&self.log)?;
-        let database = Database::open(self.data.as_deref(), self.database_url.as_ref()).await?;
+        let database = self.database.open().await?;
         let pruned = self.prune(&database).await;
         database.close().await?;
         let found = pruned?;

@@ -1,14 +1,12 @@
 //! `opb admin reset-link`: makes a link with which a user chooses a new password, for banks without a mail server.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use opb_core::{Error, auth, config::LogSettings, mail::parse_public_url};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use url::Url;
 
-use super::database::Database;
+use super::database::DatabaseSettings;
 use crate::{
     commands::{print, print_json, up::start_log},
     data_folder::DataFolder,
@@ -25,23 +23,8 @@ pub struct ResetLink {
     /// Address at which people reach the bank; where it serves, without it
     #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
     public_url: Option<Url>,
-    /// Folder of the bank; without it, the user's own
-    #[arg(
-        long,
-        env = "OPB_DATA_DIR",
-        value_name = "DIR",
-        help_heading = "Database"
-    )]
-    data: Option<PathBuf>,
-    /// Address of the Postgres server of a bank that does not use an embedded one
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        help_heading = "Database"
-    )]
-    database_url: Option<SecretString>,
+    #[command(flatten)]
+    database: DatabaseSettings,
     #[command(flatten)]
     log: LogSettings,
 }
@@ -50,7 +33,7 @@ impl ResetLink {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         start_log(&self.log)?;
         let public_url = self.public_url()?;
-        let database = Database::open(self.data.as_deref(), self.database_url.as_ref()).await?;
+        let database = self.database.open().await?;
         let mut conn = database.pool.acquire().await?;
         let made = auth::create_reset_link(&mut conn, &self.username, &public_url).await;
         drop(conn);
@@ -72,7 +55,7 @@ impl ResetLink {
         if let Some(url) = &self.public_url {
             return Ok(url.clone());
         }
-        let served = DataFolder::new(self.data.as_deref()).url();
+        let served = DataFolder::new(self.database.data.as_deref()).url();
         let url = served.and_then(|url| parse_public_url(&url).ok());
         let message = "the bank does not serve from here: name its address with --public-url";
         url.ok_or_else(|| BadUsage(message.to_owned()).into())

@@ -17,6 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use sqlx::PgPool;
 
+use super::database::DatabaseSettings;
 use crate::{
     commands::{print, print_json, up::start_log},
     data_folder::DataFolder,
@@ -30,23 +31,8 @@ use crate::{
 /// API keys stay. When the command is interrupted, run it again.
 #[derive(Debug, Args)]
 pub struct RotateMasterKey {
-    /// Folder of the bank; without it, the user's own
-    #[arg(
-        long,
-        env = "OPB_DATA_DIR",
-        value_name = "DIR",
-        help_heading = "Database"
-    )]
-    data: Option<PathBuf>,
-    /// Address of the Postgres server of a bank that does not use an embedded one
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        help_heading = "Database"
-    )]
-    database_url: Option<SecretString>,
+    #[command(flatten)]
+    database: DatabaseSettings,
     /// File for the new key, made if there is none; without it, the new key takes the place of the old one's file
     #[arg(
         long,
@@ -64,7 +50,7 @@ pub struct RotateMasterKey {
 impl RotateMasterKey {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         start_log(&self.log)?;
-        let folder = DataFolder::new(self.data.as_deref());
+        let folder = DataFolder::new(self.database.data.as_deref());
         let old_file = match (&self.secrets.master_key, &self.secrets.master_key_file) {
             (Some(_), _) => None,
             (None, Some(file)) => Some(file.clone()),
@@ -91,6 +77,7 @@ impl RotateMasterKey {
             }
         };
         let address = self
+            .database
             .database_url
             .as_ref()
             .filter(|address| !address.expose_secret().is_empty());
