@@ -8,7 +8,7 @@ use opb_core::{
     runs::{
         Answer, AnswerKey, EvaluationKey, RunModel, RunWork, ShardLease, answers_of, kept_answers,
     },
-    template::Message,
+    template::{Content, Message},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -26,6 +26,9 @@ pub(crate) struct Known {
 /// How many bytes of a key tell who asks which model with which parameters. The answers of a column lie together in the
 /// index then, so that recording and looking up touch few of its pages, however large it is.
 const COLUMN_BYTES: usize = 4;
+
+/// Marks the role of a message whose content has parts, in the hash of a question.
+const PARTS: u8 = 0x80;
 
 /// Makes the keys under which the answers of a model to one owner's run are kept.
 #[derive(Clone)]
@@ -67,9 +70,17 @@ impl AnswerKeys {
         let mut hash = self.hash.clone();
         hash.update(repeat.to_le_bytes());
         for message in messages {
-            hash.update([message.role as u8]);
-            hash.update(message.content.len().to_le_bytes());
-            hash.update(&message.content);
+            match &message.content {
+                Content::Text(text) => {
+                    hash.update([message.role as u8]);
+                    hash.update(text.len().to_le_bytes());
+                    hash.update(text);
+                }
+                Content::Parts(parts) => {
+                    hash.update([message.role as u8 | PARTS]);
+                    hash.update(serde_json::to_vec(parts).unwrap_or_default());
+                }
+            }
         }
         let mut key = [0; 16];
         let (column, question) = key.split_at_mut(COLUMN_BYTES);

@@ -78,8 +78,12 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             None => return ended(None, attempts, may_be_paid),
             Some(Ok(permit)) => permit,
             Some(Err(down)) => {
-                let error =
-                    last_error.unwrap_or_else(|| CallError::new(down.kind, down.to_string()));
+                let error = match last_error {
+                    Some(CallError { kind, message, .. }) => {
+                        CallError::new(kind, format!("{message}; {down}"))
+                    }
+                    None => CallError::new(down.kind, down.to_string()),
+                };
                 return ended(Some(Err(error)), attempts, may_be_paid);
             }
         };

@@ -23,7 +23,7 @@ use crate::{
     governor::CallSize,
     prepared::{PreparedModel, PreparedRun, Scorers},
     providers::{AnswerHint, Completion, CompletionRequest},
-    purse::request_bytes,
+    purse::request_tokens,
 };
 
 /// An item, ready to be asked about.
@@ -135,7 +135,7 @@ async fn ask(
         names: &model.names,
         caller: run.caller,
         size: &|| CallSize {
-            request_bytes: request_bytes(provider.as_ref(), model, &messages),
+            request_tokens: request_tokens(provider.as_ref(), model, &messages),
             messages: messages.len(),
             price: model.price,
             output_limit: model.output_limit,
@@ -188,6 +188,7 @@ fn answer(completion: Completion, price: Option<Price>) -> Answer {
         output_tokens: completion.output_tokens,
         reasoning_tokens: completion.reasoning_tokens,
         cost_microusd,
+        logprobs: completion.logprobs,
     }
 }
 
@@ -256,6 +257,7 @@ fn score(
         output_tokens: answer.output_tokens,
         reasoning_tokens: answer.reasoning_tokens,
         cost_microusd: answer.cost_microusd,
+        logprobs: answer.logprobs,
         output: Some(answer.output),
         cached: false,
         answer_key: None,

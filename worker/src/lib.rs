@@ -64,6 +64,9 @@ pub struct WorkerSettings {
     /// Minutes that runs wait for a model that does not answer, before its evaluations are recorded as errors
     #[arg(long, env = "OPB_PATIENCE", value_name = "MINUTES", default_value_t = 240, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     pub patience: u64,
+    /// The same for a provider that has never answered at its address, which may be mistyped; never longer than the other
+    #[arg(long, env = "OPB_FIRST_PATIENCE", value_name = "MINUTES", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    pub first_patience: u64,
     /// Seconds after which the work of a worker that does not report is given to another
     #[arg(long, env = "OPB_LEASE", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=3600))]
     pub lease: u64,
@@ -209,6 +212,7 @@ pub async fn run(
         governors: Governors::new(GovernorSettings {
             max: settings.concurrency,
             patience: Duration::from_mins(settings.patience),
+            first_patience: Duration::from_mins(settings.first_patience.min(settings.patience)),
             worker_id: Uuid::new_v4(),
             pool: pool.clone(),
         }),

@@ -1,9 +1,12 @@
 //! The lookout: every few seconds it says what the runs at hand wait for, and gives a shard back that another run is
-//! owed more.
+//! owed more. It also shares with the other workers which providers have answered.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use opb_core::runs::{report_waiting, run_to_give_way};
+use opb_core::{
+    models::{answered_among, mark_answered},
+    runs::{report_waiting, run_to_give_way},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -34,6 +37,7 @@ async fn look(worker: &Worker) -> opb_core::Result<()> {
             waiting.push((*run_id, reason));
         }
     }
+    share_answered(worker, !waiting.is_empty()).await?;
     // A worker that has room takes what it is owed without giving anything.
     let is_full = at_work.len() >= worker.capacity();
     if waiting.is_empty() && !is_full {
@@ -48,6 +52,26 @@ async fn look(worker: &Worker) -> opb_core::Result<()> {
         if let Some(run_id) = run_to_give_way(&mut conn, &runs).await? {
             tracing::debug!(run.id = %run_id, "a shard gives way to another run");
             worker.leases.give_way(run_id);
+        }
+    }
+    Ok(())
+}
+
+/// Tells the database which providers have answered, and asks what others know of them while runs wait.
+async fn share_answered(worker: &Worker, is_waiting: bool) -> opb_core::Result<()> {
+    let unmarked = worker.governors.unmarked();
+    if !unmarked.is_empty() {
+        let mut conn = worker.pool.acquire().await?;
+        mark_answered(&mut conn, &unmarked).await?;
+        for provider_id in unmarked {
+            worker.governors.set_marked(provider_id, true);
+        }
+    }
+    let unanswered = worker.governors.unanswered();
+    if is_waiting && !unanswered.is_empty() {
+        let mut conn = worker.pool.acquire().await?;
+        for provider_id in answered_among(&mut conn, &unanswered).await? {
+            worker.governors.set_marked(provider_id, true);
         }
     }
     Ok(())

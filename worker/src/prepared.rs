@@ -51,6 +51,8 @@ pub(crate) struct PreparedModel {
     pub(crate) names: ModelNames,
     /// The most tokens that an answer can have, if known.
     pub(crate) output_limit: Option<i64>,
+    /// The most tokens that one image of a prompt can take.
+    pub(crate) image_tokens: usize,
     /// How long the parameters are that are sent along: some of them are paid for, such as tools and schemas.
     pub(crate) parameters_bytes: usize,
     /// What all keys of its answers begin with; none when its answers are not kept.
@@ -134,6 +136,9 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
         let governor = worker
             .governors
             .of(model.provider.id, &model.provider.name, &model.name);
+        worker
+            .governors
+            .set_marked(model.provider.id, model.provider.has_answered);
         let bounded = !work.budgeted || (model.price.is_some() && model.output_limit.is_some());
         let provider = if bounded {
             provider(worker, model, &governor)
@@ -145,6 +150,7 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
             governor,
             price: model.price,
             output_limit: model.output_limit,
+            image_tokens: usize::try_from(model.image_tokens).unwrap_or(0),
             parameters_bytes: paid_bytes(&model.parameters),
             answer_keys: AnswerKeys::new(&work, model),
             labels: METRICS.model(&model.provider.name, &model.name),

@@ -24,18 +24,29 @@ pub(crate) fn bound_microusd(run: &PreparedRun, item: &PreparedItem, key: Evalua
     let (Some(price), Some(output_limit)) = (model.price, model.output_limit) else {
         return 0; // Such a model has no provider under a budget.
     };
-    let bytes = request_bytes(provider.as_ref(), model, &messages);
-    cost_bound_microusd(price, output_limit, bytes, messages.len())
+    let tokens = request_tokens(provider.as_ref(), model, &messages);
+    cost_bound_microusd(price, output_limit, tokens, messages.len())
 }
 
-/// Bytes of a request that may cost tokens.
-pub(crate) fn request_bytes(
+/// The most tokens of a request: one for each byte that may cost any, and the most that its images can take.
+pub(crate) fn request_tokens(
     provider: &dyn Provider,
     model: &PreparedModel,
     messages: &[Message],
 ) -> usize {
-    let said = || messages.iter().map(|message| message.content.len()).sum();
-    provider.paid_bytes(messages).unwrap_or_else(said) + model.parameters_bytes
+    let said = || {
+        messages
+            .iter()
+            .map(|message| message.content.text_bytes())
+            .sum()
+    };
+    let images: usize = messages
+        .iter()
+        .map(|message| message.content.images())
+        .sum();
+    provider.paid_bytes(messages).unwrap_or_else(said)
+        + model.parameters_bytes
+        + images * model.image_tokens
 }
 
 /// What a shard has reserved, in micro-dollars.

@@ -2,11 +2,28 @@
 
 use std::time::Duration;
 
-use opb_core::runs::{self, EvaluationKey, NewEvaluation, Recorded, Settlement};
+use opb_core::runs::{
+    self, Alternative, EvaluationKey, Logprobs, NewEvaluation, Recorded, Settlement, TokenLogprob,
+};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::server::{Server, run};
+
+fn logprobs() -> Logprobs {
+    Logprobs {
+        mean: Some(-0.25),
+        tokens: vec![TokenLogprob {
+            token: "2".to_owned(),
+            logprob: Some(-0.25),
+            top: vec![Alternative {
+                token: "two".to_owned(),
+                logprob: None,
+            }],
+        }],
+        left_out: 3,
+    }
+}
 
 /// Submits a run of six evaluations and records them all as a worker would; those of item `b` are errors.
 async fn recorded_run(server: &Server) -> String {
@@ -42,6 +59,7 @@ async fn recorded_run(server: &Server) -> String {
                 score: (!failed).then_some(1.0),
                 passed: (!failed).then_some(true),
                 output: (!failed).then(|| "2".to_owned()),
+                logprobs: (!failed && repeat == 0).then(logprobs),
                 error_kind: failed.then(|| "timeout".to_owned()),
                 error: failed.then(|| "no answer in time".to_owned()),
                 attempts: 1,
@@ -101,4 +119,32 @@ fn key(evaluation: &Value) -> (String, i64) {
         evaluation["item"].as_str().unwrap().to_owned(),
         evaluation["repeat"].as_i64().unwrap(),
     )
+}
+
+#[tokio::test]
+async fn log_probabilities_come_with_the_evaluation_and_go_with_its_texts() {
+    let server = Server::start().await;
+    let id = recorded_run(&server).await;
+    let path = format!("/api/v1/runs/{id}/evaluations");
+    let shown = async || {
+        let page = server.get(&path, "").await.expect(200);
+        let items = page["items"].as_array().unwrap();
+        let each = items.iter().map(|item| item["logprobs"].clone());
+        each.collect::<Vec<Value>>()
+    };
+    let logprobs = serde_json::json!({
+        "mean": -0.25,
+        "tokens": [{"token": "2", "logprob": -0.25, "top": [{"token": "two", "logprob": null}]}],
+        "left_out": 3,
+    });
+    let none = Value::Null;
+    let expect = [&logprobs, &none, &none, &none, &logprobs, &none];
+    assert_eq!(shown().await.iter().collect::<Vec<_>>(), expect);
+    let mut conn = server.database.pool.acquire().await.unwrap();
+    sqlx::query("update runs set state = 'completed', shards_open = 0, finished_at = now() - interval '2 days'")
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+    assert!(runs::prune_run(&mut conn, 1).await.unwrap().is_some());
+    assert!(shown().await.iter().all(Value::is_null));
 }

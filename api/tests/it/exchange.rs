@@ -229,3 +229,53 @@ async fn the_real_library_survives() {
     assert_eq!(counts(&second), [0, 0, 828, 0]);
     round_trip(&server, &ada).await;
 }
+
+#[tokio::test]
+async fn prompts_with_images_are_shown_found_and_come_back_to_the_byte() {
+    const PIXEL: &str =
+        "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let new = json!({
+        "slug": "receipt", "title": "Sums up",
+        "body": {"kind": "chat", "messages": [
+            {"role": "system", "content": "You read receipts."},
+            {"role": "user", "content": [
+                {"type": "text", "text": "Which zebra costs {{ sum }}?\n<|part:image|>"},
+                {"type": "image", "url": "{{ photo }}"},
+                {"type": "image", "url": PIXEL},
+            ]},
+        ]},
+        "variables": [{"name": "photo"}, {"name": "sum"}],
+    });
+    let made = server.post("/api/v1/prompts", &ada, &new).await;
+    made.expect(201);
+    let render = async |photo: &str| {
+        let body = json!({"variables": {"photo": photo, "sum": "1"}});
+        let path = "/api/v1/prompts/receipt/render";
+        server.post(path, "", &body).await
+    };
+    let shown = render("https://example.org/a.png").await.expect(200);
+    assert_eq!(
+        shown["messages"][1]["content"][1],
+        json!({"type": "image", "url": "https://example.org/a.png"})
+    );
+    for wrong in ["javascript:alert(1)", "https://10.0.0.1/a.png", ""] {
+        let path = "body.messages[1].content[1].url";
+        render(wrong)
+            .await
+            .expect_problem(400, "unrenderable", Some(path));
+    }
+    let found = server.get("/api/v1/prompts?q=zebra", "").await.expect(200);
+    assert_eq!(found["items"][0]["slug"], "receipt", "by its text");
+    let found = server.get("/api/v1/prompts?q=gif", "").await.expect(200);
+    assert_eq!(found["items"], json!([]), "not by its data");
+    let mut wrong = new.clone();
+    wrong["slug"] = json!("wrong");
+    wrong["body"]["messages"][1]["content"][2]["url"] = json!("data:text/html;base64,PHNjcmlwdD4=");
+    server
+        .post("/api/v1/prompts", &ada, &wrong)
+        .await
+        .expect_problem(422, "invalid", Some("body.messages[1].content[2].url"));
+    round_trip(&server, &ada).await;
+}

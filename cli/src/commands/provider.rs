@@ -93,6 +93,9 @@ struct SetPrice {
     /// The longest answer that the model can give, in tokens
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     max_output_tokens: Option<i32>,
+    /// The most tokens that the model counts for one image of a prompt, if the bound of its kind does not fit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    max_image_tokens: Option<i32>,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -201,6 +204,7 @@ impl SetPrice {
             cached_input_microusd_per_mtok: self.cached_input,
             reasoning_microusd_per_mtok: self.reasoning,
             max_output_tokens: self.max_output_tokens,
+            max_image_tokens: self.max_image_tokens,
         };
         let path = format!("{}/prices", address(&self.name));
         let price: ModelPrice = self.client.connect()?.put(&path, &price).await?;

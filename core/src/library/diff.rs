@@ -126,7 +126,7 @@ fn flat(messages: &[Message]) -> String {
     if let [only] = messages
         && only.role == Role::User
     {
-        return only.content.clone();
+        return only.content.shown().into_owned();
     }
     let heading = |role| match role {
         Role::System => "system",
@@ -138,7 +138,7 @@ fn flat(messages: &[Message]) -> String {
         text.push('[');
         text.push_str(heading(message.role));
         text.push_str("]\n");
-        text.push_str(&message.content);
+        text.push_str(&message.content.shown());
         text.push('\n');
     }
     text

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     FieldError,
-    template::{CompiledPrompt, PromptBody, TemplateError, TemplateErrorKind},
+    template::{CompiledPrompt, Content, Part, PromptBody, TemplateError, TemplateErrorKind},
 };
 
 /// Something that an author should look at; the version is saved all the same.
@@ -162,17 +162,27 @@ fn unaffordable(
 fn texts(body: &PromptBody) -> Vec<(String, &str)> {
     match body {
         PromptBody::Text { text } => vec![("body.text".into(), text)],
-        PromptBody::Chat { messages } => messages
-            .iter()
-            .enumerate()
-            .map(|(at, message)| {
-                (
-                    format!("body.messages[{at}].content"),
-                    message.content.as_str(),
-                )
-            })
-            .collect(),
+        PromptBody::Chat { messages } => {
+            let each = messages.iter().enumerate();
+            each.flat_map(|(at, message)| texts_of(&message.content, at))
+                .collect()
+        }
     }
+}
+
+/// The templates of a message with their paths, without the data of images: it is no text to find anything in.
+fn texts_of(content: &Content, at: usize) -> Vec<(String, &str)> {
+    let path = format!("body.messages[{at}].content");
+    let parts = match content {
+        Content::Text(text) => return vec![(path, text)],
+        Content::Parts(parts) => parts.iter().enumerate(),
+    };
+    let texts = parts.filter_map(|(at, part)| match part {
+        Part::Text { text } => Some((format!("{path}[{at}].text"), text.as_str())),
+        Part::Image { url } if url.starts_with("data:") => None,
+        Part::Image { url } => Some((format!("{path}[{at}].url"), url.as_str())),
+    });
+    texts.collect()
 }
 
 /// Characters that change how text reads without being seen: overrides of direction, tags, controls.

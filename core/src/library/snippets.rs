@@ -28,7 +28,7 @@ pub(super) fn snippet(description: &str, body: &PromptBody, lexemes: &[String]) 
     match body {
         PromptBody::Text { text } => texts.push(text),
         PromptBody::Chat { messages } => {
-            texts.extend(messages.iter().map(|message| message.content.as_str()));
+            texts.extend(messages.iter().flat_map(|message| message.content.texts()));
         }
     }
     for text in &texts {

@@ -143,6 +143,7 @@ fn read_row(key: &str, row: &Value) -> Result<Option<(bool, Listed)>, String> {
         cached_input_microusd_per_mtok: cost(row, "cache_read_input_token_cost")?,
         reasoning_microusd_per_mtok: cost(row, "output_cost_per_reasoning_token")?,
         max_output_tokens: tokens(row, "max_output_tokens")?,
+        max_image_tokens: None,
     };
     if let Some(fault) = faults(&price).first() {
         return Err(format!("{} {}", fault.path, fault.message));

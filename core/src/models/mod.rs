@@ -1,5 +1,6 @@
 //! Providers and models: where models are called, with which parameters, and what they cost.
 
+mod answered;
 mod kinds;
 mod limits;
 mod litellm;
@@ -12,6 +13,7 @@ mod references;
 mod shares;
 mod slices;
 
+pub use answered::{answered_among, mark_answered};
 pub use kinds::{AzureSettings, BedrockSettings, HttpSettings, ProviderKind, read_settings};
 pub use limits::{
     DeclaredLimits, LimitKey, LoadedLimits, ProviderLimits, list_limits, load_limits, update_limits,

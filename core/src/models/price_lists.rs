@@ -45,6 +45,8 @@ pub struct CurrentPrice {
     pub reasoning_microusd_per_mtok: Option<i64>,
     /// The longest answer that the model can give; absent when unknown.
     pub max_output_tokens: Option<i32>,
+    /// The most tokens of one image; absent for the bound of the provider's kind.
+    pub max_image_tokens: Option<i32>,
     /// Where it comes from.
     pub source: PriceSource,
     /// When it last changed.
@@ -80,7 +82,7 @@ pub async fn list_prices(
         select providers.name as provider, model_name as "model!",
                input_microusd_per_mtok as "input_microusd_per_mtok!",
                output_microusd_per_mtok as "output_microusd_per_mtok!", cached_input_microusd_per_mtok,
-               reasoning_microusd_per_mtok, max_output_tokens, source as "source!: PriceSource",
+               reasoning_microusd_per_mtok, max_output_tokens, max_image_tokens, source as "source!: PriceSource",
                updated_at as "updated_at!"
         from current_prices
         join providers on providers.id = current_prices.provider_id
@@ -158,6 +160,7 @@ async fn load_lists(
             cached_input_microusd_per_mtok: row.cached_input_microusd_per_mtok,
             reasoning_microusd_per_mtok: row.reasoning_microusd_per_mtok,
             max_output_tokens: row.max_output_tokens,
+            max_image_tokens: None,
         };
         ((row.list, row.model_name), (price, row.source))
     });
@@ -235,6 +238,7 @@ fn read_shipped() -> Result<Vec<Listed>> {
                     cached_input_microusd_per_mtok: row.cached_input.map(microusd),
                     reasoning_microusd_per_mtok: row.reasoning.map(microusd),
                     max_output_tokens: row.max_output_tokens,
+                    max_image_tokens: None,
                 },
             };
             match faults(&listed.price).first() {

@@ -58,6 +58,10 @@ pub struct ModelPrice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_output_tokens: Option<i32>,
+    /// The most tokens that the model counts for one image of a prompt; absent for the bound of the provider's kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_image_tokens: Option<i32>,
 }
 
 impl Price {
@@ -201,14 +205,15 @@ pub async fn update_price(
     let set = sqlx::query!(
         "-- prices::update_price
         insert into model_prices (provider_id, model_name, input_microusd_per_mtok, output_microusd_per_mtok,
-            cached_input_microusd_per_mtok, reasoning_microusd_per_mtok, max_output_tokens)
-        select id, $2, $3, $4, $5, $6, $7 from providers where name = $1
+            cached_input_microusd_per_mtok, reasoning_microusd_per_mtok, max_output_tokens, max_image_tokens)
+        select id, $2, $3, $4, $5, $6, $7, $8 from providers where name = $1
         on conflict (provider_id, model_name) do update
         set input_microusd_per_mtok = excluded.input_microusd_per_mtok,
             output_microusd_per_mtok = excluded.output_microusd_per_mtok,
             cached_input_microusd_per_mtok = excluded.cached_input_microusd_per_mtok,
             reasoning_microusd_per_mtok = excluded.reasoning_microusd_per_mtok,
             max_output_tokens = excluded.max_output_tokens,
+            max_image_tokens = excluded.max_image_tokens,
             source = 'hand',
             updated_at = now()",
         provider,
@@ -217,7 +222,8 @@ pub async fn update_price(
         change.output_microusd_per_mtok,
         change.cached_input_microusd_per_mtok,
         change.reasoning_microusd_per_mtok,
-        change.max_output_tokens
+        change.max_output_tokens,
+        change.max_image_tokens
     )
     .execute(conn)
     .await?;
@@ -271,6 +277,9 @@ pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
     }
     if price.max_output_tokens.is_some_and(|tokens| tokens < 1) {
         wrong.push(FieldError::new("max_output_tokens", "must be at least 1"));
+    }
+    if price.max_image_tokens.is_some_and(|tokens| tokens < 1) {
+        wrong.push(FieldError::new("max_image_tokens", "must be at least 1"));
     }
     wrong
 }
@@ -330,6 +339,7 @@ mod tests {
             cached_input_microusd_per_mtok: Some(1),
             reasoning_microusd_per_mtok: Some(9),
             max_output_tokens: Some(1),
+            max_image_tokens: Some(1),
         };
         assert_eq!(faults(&fine), []);
         let check = |wrong: ModelPrice, path: &str| {
@@ -366,9 +376,16 @@ mod tests {
         check(
             ModelPrice {
                 max_output_tokens: Some(0),
-                ..fine
+                ..fine.clone()
             },
             "max_output_tokens",
+        );
+        check(
+            ModelPrice {
+                max_image_tokens: Some(0),
+                ..fine
+            },
+            "max_image_tokens",
         );
     }
 }

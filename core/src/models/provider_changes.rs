@@ -88,7 +88,8 @@ pub async fn update_provider(
         Provider,
         r#"-- provider_changes::update_provider (write)
         update providers
-        set base_url = $2, settings = $3, price_list = $4, sealed_credential = $5, credential_hint = $6
+        set base_url = $2, settings = $3, price_list = $4, sealed_credential = $5, credential_hint = $6,
+            answered_at = case when base_url is not distinct from $2 and settings = $3 then answered_at end
         where id = $1
         returning id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, created_at"#,
         stored.id,

@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{EvaluationKey, RunWork, ShardLease};
+use super::{EvaluationKey, Logprobs, RunWork, ShardLease};
 use crate::Result;
 
 /// A hash of who asks, which model with which parameters, the messages and the repeat: 16 bytes, kept as an UUID
@@ -38,6 +38,8 @@ pub struct Answer {
     pub reasoning_tokens: Option<i32>,
     /// Micro-dollars, when the price is known.
     pub cost_microusd: Option<i64>,
+    /// How likely its tokens were.
+    pub logprobs: Option<Logprobs>,
 }
 
 /// The answer in a row; every checked query has a type of its own for its rows.
@@ -53,6 +55,7 @@ macro_rules! answer {
             output_tokens: $row.output_tokens,
             reasoning_tokens: $row.reasoning_tokens,
             cost_microusd: $row.cost_microusd,
+            logprobs: $row.logprobs.map(|logprobs| logprobs.0),
         }
     };
 }
@@ -68,7 +71,7 @@ pub async fn kept_answers(
     let rows = sqlx::query!(
         r#"-- answers::kept_answers
         select answer_key as "key!", output as "output!", finish_reason, latency_ms, first_token_ms, input_tokens,
-               cached_input_tokens, output_tokens, reasoning_tokens, cost_microusd
+               cached_input_tokens, output_tokens, reasoning_tokens, cost_microusd, logprobs as "logprobs: Json<Logprobs>"
         from evaluations
         where answer_key = any($1) and recorded_at > now() - make_interval(days => $2) and output is not null
         order by recorded_at"#,
@@ -99,7 +102,7 @@ pub async fn answers_of(
         r#"-- answers::answers_of
         select asked.position as item, repeat, prompt_position, model_position, output as "output!", finish_reason,
                latency_ms, first_token_ms, evaluations.input_tokens, cached_input_tokens, evaluations.output_tokens,
-               reasoning_tokens, evaluations.cost_microusd
+               reasoning_tokens, evaluations.cost_microusd, logprobs as "logprobs: Json<Logprobs>"
         from items as asked
         join runs on runs.id = $1
         join items as answered on answered.benchmark_version_id = runs.benchmark_version_id

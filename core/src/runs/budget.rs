@@ -54,17 +54,18 @@ pub struct Settlement {
     pub unaccounted_microusd: i64,
 }
 
-/// The most that one call can cost, in micro-dollars. No token is shorter than a byte.
+/// The most that one call can cost, in micro-dollars. `request_tokens` are the bytes of its texts, since no token is
+/// shorter than a byte, and the most tokens of its images.
 #[must_use]
 pub fn cost_bound_microusd(
     price: Price,
     output_limit: i64,
-    request_bytes: usize,
+    request_tokens: usize,
     messages: usize,
 ) -> i64 {
     let tokens = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let overhead = OVERHEAD_TOKENS.saturating_mul(tokens(messages).saturating_add(1));
-    let input = tokens(request_bytes).saturating_add(overhead);
+    let input = tokens(request_tokens).saturating_add(overhead);
     cost_microusd(price.at_most(), Tokens::new(input, output_limit))
 }
 
@@ -92,6 +93,23 @@ pub fn output_limit(
         ProviderKind::Echo => i64::try_from(MAX_OUTPUT_BYTES).ok(),
         _ => known.map(i64::from),
     }
+}
+
+/// The most tokens that one image of a prompt can take: what is set with the model's price, or else more than any model
+/// of the kind is documented to count. docs/PROVIDERS.md names the sources.
+#[must_use]
+pub fn image_limit(kind: ProviderKind, known: Option<i32>) -> i64 {
+    let documented = match kind {
+        ProviderKind::Anthropic | ProviderKind::Gemini | ProviderKind::Bedrock => 10_000,
+        // The dearest tiles of chat completions, and any model behind a server that speaks this API.
+        ProviderKind::Openai
+        | ProviderKind::AzureOpenai
+        | ProviderKind::OpenaiResponses
+        | ProviderKind::Http => 50_000,
+        // The line that stands in its place.
+        ProviderKind::Echo | ProviderKind::Simulated => 4_096,
+    };
+    known.map_or(documented, i64::from)
 }
 
 /// What the parameters say about the length of an answer, as far as the provider's kind heeds it.

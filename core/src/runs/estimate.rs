@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     SubmitRun,
-    budget::{asked_limits, output_limit},
+    budget::{asked_limits, image_limit, output_limit},
     check::check,
 };
 use crate::{
@@ -25,6 +25,8 @@ use crate::{
 const RENDERED_ITEMS: i64 = 50;
 /// So many recorded evaluations speak for a column, the newest runs first.
 const WITNESSES: i64 = 2_000;
+/// Tokens of an image, as providers count most of them.
+const IMAGE_TOKENS: f64 = 1_000.0;
 /// Two-sided 95 % of the normal distribution.
 const Z: f64 = 1.96;
 
@@ -103,10 +105,10 @@ pub async fn estimate_run(
     let models = load_models(&mut tx, &checked.model_ids).await?;
     let mut total = Total::default();
     for prompt in &checked.prompts {
-        let tokens = rendered_tokens(prompt, &items);
+        let rendered = Rendered::of(prompt, &items);
         for model in &models {
             let history = witnesses(&mut tx, user, prompt.id, model.id).await?;
-            total.add(each, prompt, model, history, tokens);
+            total.add(each, prompt, model, history, rendered);
         }
     }
     tx.rollback().await?;
@@ -121,6 +123,8 @@ struct Model {
     asked_limit: Option<i64>,
     /// The longest answer that there can be.
     output_limit: Option<i64>,
+    /// The most tokens of one image.
+    image_tokens: i64,
 }
 
 /// What was recorded for a column before.
@@ -211,9 +215,9 @@ impl Total {
         prompt: &PromptVersion,
         model: &Model,
         history: Option<History>,
-        rendered: f64,
+        rendered: Rendered,
     ) {
-        let by_length = Range::of(each, rendered * 0.6, rendered, rendered * 2.0);
+        let by_length = rendered.input(each, model.image_tokens);
         let (basis, witnesses, input, output) = if let Some(history) = history {
             let output = history.output.sum(each, history.count);
             if history.same_prompt {
@@ -303,29 +307,57 @@ fn rough_output(asked: Option<i64>, limit: Option<i64>) -> (f64, f64) {
     }
 }
 
-/// Tokens of a rendered prompt, four bytes each, on the average of these items.
-fn rendered_tokens(prompt: &PromptVersion, items: &[crate::benchmarks::StoredItem]) -> f64 {
-    let Ok(compiled) = prompt.compile() else {
-        return 0.0; // Checking has refused it.
-    };
-    let lengths: Vec<u32> = items
-        .iter()
-        .filter_map(|item| compiled.render(item.vars.as_object()?).ok())
-        .map(|messages| {
-            let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-            u32::try_from(bytes).unwrap_or(u32::MAX)
-        })
-        .collect();
-    let count = u32::try_from(lengths.len()).unwrap_or(1).max(1);
-    let sum: f64 = lengths.iter().map(|length| f64::from(*length)).sum();
-    sum / f64::from(count) / 4.0
+/// How long a prompt is once rendered, on average.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rendered {
+    /// Tokens of its texts, four bytes each.
+    tokens: f64,
+    images: f64,
+}
+
+impl Rendered {
+    fn of(prompt: &PromptVersion, items: &[crate::benchmarks::StoredItem]) -> Self {
+        let Ok(compiled) = prompt.compile() else {
+            return Self::default(); // Checking has refused it.
+        };
+        let (mut count, mut rendered) = (0_u32, Self::default());
+        let messages = items
+            .iter()
+            .filter_map(|item| compiled.render(item.vars.as_object()?).ok());
+        let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        for messages in messages {
+            count += 1;
+            for message in messages {
+                rendered.tokens += number(message.content.text_bytes()) / 4.0;
+                rendered.images += number(message.content.images());
+            }
+        }
+        let count = f64::from(count.max(1));
+        Self {
+            tokens: rendered.tokens / count,
+            images: rendered.images / count,
+        }
+    }
+
+    /// The tokens of so many prompts. What an image takes nobody knows before but for its bound.
+    fn input(self, each: i64, image_tokens: i64) -> Range {
+        let Self { tokens, images } = self;
+        #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+        let most = image_tokens as f64;
+        Range::of(
+            each,
+            tokens * 0.6,
+            tokens + images * IMAGE_TOKENS.min(most),
+            tokens * 2.0 + images * most,
+        )
+    }
 }
 
 async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Model>> {
     let rows = sqlx::query!(
         r#"-- estimate::load_models
         select models.id, providers.name || ':' || models.name as "name!", providers.kind as "kind: ProviderKind", models.parameters,
-               max_output_tokens, input_microusd_per_mtok as input_price, output_microusd_per_mtok as output_price,
+               max_output_tokens, max_image_tokens, input_microusd_per_mtok as input_price, output_microusd_per_mtok as output_price,
                cached_input_microusd_per_mtok as cached_input_price, reasoning_microusd_per_mtok as reasoning_price
         from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
         join models on models.id = asked.id
@@ -344,6 +376,7 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
         Model {
             asked_limit: output_limit.filter(|_| asks),
             output_limit,
+            image_tokens: image_limit(row.kind, row.max_image_tokens),
             id: row.id,
             name: row.name,
             price: Price::of_row(

@@ -22,6 +22,7 @@ mod extend;
 mod finish;
 mod housekeeping;
 mod lease;
+mod logprobs;
 mod owed;
 mod plan;
 mod prune;
@@ -41,8 +42,8 @@ pub const DOORBELL: &str = "opb_runs";
 pub use answers::{Answer, AnswerKey, answers_of, kept_answers};
 pub use backlog::{Backlog, read_backlog};
 pub use budget::{
-    ANTHROPIC_MAX_TOKENS, Reserved, Settlement, UpdateRun, cost_bound_microusd, output_limit,
-    reserve, update_run,
+    ANTHROPIC_MAX_TOKENS, Reserved, Settlement, UpdateRun, cost_bound_microusd, image_limit,
+    output_limit, reserve, update_run,
 };
 pub use cancel::cancel_run;
 pub use control::{pause_run, resume_run};
@@ -52,6 +53,7 @@ pub use extend::{ExtendRun, extend_run};
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
 pub use lease::{HeldLease, ShardLease, claim_shard, finish_shard, release_shard, renew_lease};
+pub use logprobs::{Alternative, Logprobs, TokenLogprob};
 pub use owed::{claim_owed_shard, run_to_give_way};
 pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
 pub use prune::{Prunable, prunable, prune_run};

@@ -1,4 +1,4 @@
-//! Pruning: what models said and why scorers said so is forgotten, long after a run's end. Scores, costs and standings
+//! Pruning: what models said, how sure they were and why scorers said so is forgotten, long after a run's end. Scores, costs and standings
 //! stay.
 
 use serde::Serialize;
@@ -30,7 +30,8 @@ pub async fn prunable(conn: &mut PgConnection, older_than_days: i32) -> Result<P
         Prunable,
         r#"-- prune::prunable
         select count(distinct runs.id) as "runs!", count(run_id) as "evaluations!",
-               coalesce(sum(coalesce(pg_column_size(output), 0) + coalesce(pg_column_size(scores), 0)), 0)::bigint as "bytes!"
+               coalesce(sum(coalesce(pg_column_size(output), 0) + coalesce(pg_column_size(scores), 0)
+                             + coalesce(pg_column_size(logprobs), 0)), 0)::bigint as "bytes!"
         from runs
         left join evaluations on run_id = runs.id
         where finished_at < now() - make_interval(days => $1) and pruned_at is null
@@ -64,9 +65,9 @@ pub async fn prune_run(conn: &mut PgConnection, older_than_days: i32) -> Result<
     for first in (0..run.item_count).step_by(usize::try_from(ITEMS).unwrap_or(1)) {
         sqlx::query!(
             "-- prune::prune_run
-            update evaluations set output = null, scores = null, answer_key = null
+            update evaluations set output = null, scores = null, logprobs = null, answer_key = null
             where run_id = $1 and item_position >= $2 and item_position < $3
-              and (output is not null or scores is not null)",
+              and (output is not null or scores is not null or logprobs is not null)",
             run.id,
             first,
             first.saturating_add(ITEMS)

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{EvaluationKey, ScoredLine};
+use super::{EvaluationKey, Logprobs, ScoredLine};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
@@ -140,6 +140,10 @@ pub struct Evaluation {
     pub scores: Option<Json<Vec<ScoredLine>>>,
     /// What the model said.
     pub output: Option<String>,
+    /// How likely the model thought the tokens of its answer; null unless the model's parameters ask for that
+    /// (`logprobs`).
+    #[schema(value_type = Option<Logprobs>)]
+    pub logprobs: Option<Json<Logprobs>>,
     /// Why the model stopped.
     pub finish_reason: Option<String>,
     /// The kind of failure.
@@ -269,7 +273,7 @@ pub async fn list_evaluations(
         Evaluation,
         r#"-- read::list_evaluations
         select item_position, items.key as item, repeat, prompt_position, model_position, score, evaluations.passed,
-               scores as "scores: Json<Vec<ScoredLine>>", output, finish_reason, error_kind, error, attempts,
+               scores as "scores: Json<Vec<ScoredLine>>", output, logprobs as "logprobs: Json<Logprobs>", finish_reason, error_kind, error, attempts,
                latency_ms, first_token_ms, evaluations.input_tokens, cached_input_tokens,
                evaluations.output_tokens, reasoning_tokens, evaluations.cost_microusd, cached, recorded_at
         from evaluations

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    AnswerKey, EvaluationKey, Settlement, ShardLease, budget::settle, control::tell, early,
-    lease::finish,
+    AnswerKey, EvaluationKey, Logprobs, Settlement, ShardLease, budget::settle, control::tell,
+    early, lease::finish,
 };
 use crate::Result;
 
@@ -49,6 +49,8 @@ pub struct NewEvaluation {
     pub reasoning_tokens: Option<i32>,
     /// Micro-dollars, when the price is known.
     pub cost_microusd: Option<i64>,
+    /// How likely the answer's tokens were.
+    pub logprobs: Option<Logprobs>,
     /// True when the answer was there already: its cost is told, and not spent again.
     pub cached: bool,
     /// Under which key the answer may be taken again; none when it may not.
@@ -192,17 +194,18 @@ pub(super) async fn insert(
         with inserted as (
             insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,
                 score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, answer_key)
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, answer_key, logprobs)
             select $1, item, repeat, prompt, model,
                 case when error_kind is null then 'scored' else 'error' end::evaluation_state,
                 score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, answer_key
+                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, answer_key, logprobs
             from unnest($2::int[], $3::smallint[], $4::smallint[], $5::smallint[], $6::real[], $7::bool[], $8::jsonb[],
                 $9::text[], $10::text[], $11::text[], $12::text[], $13::smallint[],
-                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[], $19::int[], $20::int[], $21::bool[], $22::uuid[])
+                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[], $19::int[], $20::int[], $21::bool[], $22::uuid[],
+                $23::jsonb[])
                 as result (item, repeat, prompt, model, score, passed, scores, output, finish_reason, error_kind, error,
                     attempts, latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens,
-                    reasoning_tokens, cached, answer_key)
+                    reasoning_tokens, cached, answer_key, logprobs)
             on conflict do nothing
             returning passed, error_kind, attempts, input_tokens, output_tokens, cost_microusd, cached
         ), total as (
@@ -249,7 +252,8 @@ pub(super) async fn insert(
         &columns.cached_input_tokens as _,
         &columns.reasoning_tokens as _,
         &columns.cached,
-        &columns.answer_keys as _
+        &columns.answer_keys as _,
+        &columns.logprobs as _
     )
     .fetch_one(&mut *tx)
     .await?;
@@ -281,6 +285,7 @@ struct Columns<'a> {
     reasoning_tokens: Vec<Option<i32>>,
     cached: Vec<bool>,
     answer_keys: Vec<Option<AnswerKey>>,
+    logprobs: Vec<Option<Json<&'a Logprobs>>>,
 }
 
 impl<'a> Columns<'a> {
@@ -321,6 +326,8 @@ impl<'a> Columns<'a> {
             columns
                 .answer_keys
                 .push(evaluation.answer_key.filter(|_| answers));
+            let logprobs = evaluation.logprobs.as_ref();
+            columns.logprobs.push(logprobs.map(Json));
         }
         columns
     }

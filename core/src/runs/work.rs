@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     EvaluationKey, RunShape, RunState, ShardLease,
     early::{Settled, load_settled},
-    output_limit,
+    image_limit, output_limit,
 };
 use crate::{
     Error, Result,
@@ -75,6 +75,8 @@ pub struct RunModel {
     pub price: Option<Price>,
     /// The most tokens that an answer can have, if known.
     pub output_limit: Option<i64>,
+    /// The most tokens that one image of a prompt can take.
+    pub image_tokens: i64,
 }
 
 /// A provider with its sealed credential.
@@ -92,6 +94,8 @@ pub struct ProviderSettings {
     pub settings: Map<String, Value>,
     /// Opens with the master key and the provider's id.
     pub sealed_credential: Option<Vec<u8>>,
+    /// Has it ever answered at this address?
+    pub has_answered: bool,
 }
 
 /// Loads what the evaluations of a run share.
@@ -243,9 +247,10 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
         select models.name, models.parameters as "parameters: Json<Map<String, Value>>",
                providers.id as provider_id, providers.name as provider_name, providers.kind as "kind: ProviderKind",
                providers.base_url, providers.settings as "settings: Json<Map<String, Value>>", providers.sealed_credential,
+               providers.answered_at is not null as "has_answered!",
                prices.input_microusd_per_mtok as input_price, prices.output_microusd_per_mtok as output_price,
                prices.cached_input_microusd_per_mtok as cached_input_price,
-               prices.reasoning_microusd_per_mtok as reasoning_price, prices.max_output_tokens
+               prices.reasoning_microusd_per_mtok as reasoning_price, prices.max_output_tokens, prices.max_image_tokens
         from run_models
         join models on models.id = model_id
         join providers on providers.id = models.provider_id
@@ -258,6 +263,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
     .await?;
     let models = rows.into_iter().map(|row| RunModel {
         output_limit: output_limit(row.kind, &row.parameters, row.max_output_tokens),
+        image_tokens: image_limit(row.kind, row.max_image_tokens),
         name: row.name,
         parameters: row.parameters.0,
         provider: ProviderSettings {
@@ -267,6 +273,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
             base_url: row.base_url,
             settings: row.settings.0,
             sealed_credential: row.sealed_credential,
+            has_answered: row.has_answered,
         },
         price: Price::of_row(
             row.kind,

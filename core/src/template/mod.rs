@@ -11,6 +11,7 @@
 //! This module must never read a file, a clock or the environment, and never call a template twice.
 
 mod budget;
+mod content;
 mod filters;
 mod guard;
 mod json;
@@ -30,6 +31,7 @@ use utoipa::ToSchema;
 
 use crate::template::budget::{Budget, Fault};
 
+pub use content::{Content, Image, MAX_IMAGES, MAX_PARTS, Part, check_image};
 pub use json::JsonTemplate;
 
 /// The largest prompt, all messages together, in bytes.
@@ -61,8 +63,8 @@ pub enum Role {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// What is said.
-    pub content: String,
+    /// What is said. Images belong into messages of the user.
+    pub content: Content,
 }
 
 /// What a prompt version says, as templates.
@@ -113,8 +115,22 @@ pub struct TemplateError {
 /// A prompt that was parsed once and can be rendered any number of times, from any thread.
 #[derive(Debug)]
 pub struct CompiledPrompt {
-    messages: Vec<(Role, CompiledText)>,
+    messages: Vec<(Role, CompiledContent)>,
     defaults: Map<String, Value>,
+}
+
+/// The content of a message.
+#[derive(Debug)]
+enum CompiledContent {
+    Text(CompiledText),
+    Parts(Vec<CompiledPart>),
+}
+
+/// A part of a content: its text, or its image's URL.
+#[derive(Debug)]
+struct CompiledPart {
+    is_image: bool,
+    written: CompiledText,
 }
 
 impl CompiledPrompt {
@@ -130,7 +146,10 @@ impl CompiledPrompt {
             message,
         };
         let messages = match body {
-            PromptBody::Text { text } => vec![(Role::User, CompiledText::compile(text, "text")?)],
+            PromptBody::Text { text } => {
+                let text = CompiledText::compile(text, "text")?;
+                vec![(Role::User, CompiledContent::Text(text))]
+            }
             PromptBody::Chat { messages } => {
                 if messages.is_empty() || messages.len() > MAX_MESSAGES {
                     return Err(too_large(
@@ -141,20 +160,29 @@ impl CompiledPrompt {
                         ),
                     ));
                 }
-                if messages.iter().map(|m| m.content.len()).sum::<usize>() > MAX_TEMPLATE_BYTES {
+                if messages
+                    .iter()
+                    .map(|m| written_bytes(&m.content))
+                    .sum::<usize>()
+                    > MAX_TEMPLATE_BYTES
+                {
                     return Err(too_large(
                         "messages",
                         format!(
-                            "the messages are larger than {MAX_TEMPLATE_BYTES} bytes together; move long texts into the items' variables"
+                            "the messages are larger than {MAX_TEMPLATE_BYTES} bytes together; move long texts and images into the items' variables"
                         ),
+                    ));
+                }
+                let images: usize = messages.iter().map(|m| m.content.images()).sum();
+                if images > MAX_IMAGES {
+                    return Err(too_large(
+                        "messages",
+                        format!("a prompt has at most {MAX_IMAGES} images, this one {images}"),
                     ));
                 }
                 let compile = |(at, message): (usize, &Message)| {
                     let path = format!("messages[{at}].content");
-                    Ok((
-                        message.role,
-                        CompiledText::compile(&message.content, &path)?,
-                    ))
+                    Ok((message.role, CompiledContent::compile(message, &path)?))
                 };
                 messages
                     .iter()
@@ -180,7 +208,8 @@ impl CompiledPrompt {
     pub fn names(&self) -> BTreeSet<String> {
         self.messages
             .iter()
-            .flat_map(|(_, text)| text.variables().iter().cloned())
+            .flat_map(|(_, content)| content.texts())
+            .flat_map(|text| text.variables().iter().cloned())
             .collect()
     }
 
@@ -198,14 +227,85 @@ impl CompiledPrompt {
     /// A variable without a value, a value that does not fit its use, or a limit that is reached.
     pub fn render(&self, variables: &Map<String, Value>) -> Result<Vec<Message>, TemplateError> {
         let budget = Budget::new();
-        let render = |(role, text): &(Role, CompiledText)| {
-            let content = text.render_within(variables, &self.defaults, None, &budget)?;
+        let written =
+            |text: &CompiledText| text.render_within(variables, &self.defaults, None, &budget);
+        let render = |(role, content): &(Role, CompiledContent)| {
+            let content = match content {
+                CompiledContent::Text(text) => Content::Text(written(text)?),
+                CompiledContent::Parts(parts) => {
+                    let parts = parts
+                        .iter()
+                        .map(|part| part.filled(written(&part.written)?));
+                    Content::Parts(parts.collect::<Result<_, _>>()?)
+                }
+            };
             Ok(Message {
                 role: *role,
                 content,
             })
         };
         self.messages.iter().map(render).collect()
+    }
+}
+
+impl CompiledContent {
+    fn compile(message: &Message, path: &str) -> Result<Self, TemplateError> {
+        let parts = match &message.content {
+            Content::Text(text) => return Ok(Self::Text(CompiledText::compile(text, path)?)),
+            Content::Parts(parts) => parts,
+        };
+        let refused = |message: String| Fault::refused(message).at(path);
+        if parts.is_empty() || parts.len() > MAX_PARTS {
+            let count = parts.len();
+            let message = format!("a content has 1 to {MAX_PARTS} parts, this one {count}");
+            return Err(refused(message));
+        }
+        if message.role != Role::User && message.content.images() > 0 {
+            return Err(refused(
+                "only messages of the user can hold images; move the image there".into(),
+            ));
+        }
+        let compile = |(at, part): (usize, &Part)| {
+            let is_image = part.text().is_none();
+            let field = if is_image { "url" } else { "text" };
+            let written = CompiledText::compile(part.written(), &format!("{path}[{at}].{field}"))?;
+            let part = CompiledPart { is_image, written };
+            // What is no template need not wait for a run to be refused.
+            if let Some(constant) = part.written.as_constant() {
+                part.filled(constant.to_owned())?;
+            }
+            Ok(part)
+        };
+        let parts = parts.iter().enumerate().map(compile);
+        Ok(Self::Parts(parts.collect::<Result<_, _>>()?))
+    }
+
+    fn texts(&self) -> Vec<&CompiledText> {
+        match self {
+            Self::Text(text) => vec![text],
+            Self::Parts(parts) => parts.iter().map(|part| &part.written).collect(),
+        }
+    }
+}
+
+impl CompiledPart {
+    /// The part with what was rendered for it.
+    fn filled(&self, written: String) -> Result<Part, TemplateError> {
+        if !self.is_image {
+            return Ok(Part::Text { text: written });
+        }
+        match check_image(&written) {
+            Ok(()) => Ok(Part::Image { url: written }),
+            Err(message) => Err(Fault::value(message).at(&self.written.path)),
+        }
+    }
+}
+
+/// How long the templates of a content are, in bytes.
+fn written_bytes(content: &Content) -> usize {
+    match content {
+        Content::Text(text) => text.len(),
+        Content::Parts(parts) => parts.iter().map(|part| part.written().len()).sum(),
     }
 }
 

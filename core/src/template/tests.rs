@@ -229,10 +229,10 @@ fn compiles_chats_and_names_the_field() {
         messages[0],
         Message {
             role: Role::System,
-            content: "You speak Latin.".to_owned()
+            content: "You speak Latin.".into()
         }
     );
-    assert_eq!(messages[1].content, "1?2");
+    assert_eq!(messages[1].content, Content::from("1?2"));
 
     let text: PromptBody =
         serde_json::from_value(json!({"kind": "text", "text": "{{ q }}"})).expect("a text");
@@ -242,7 +242,7 @@ fn compiles_chats_and_names_the_field() {
         messages,
         Ok(vec![Message {
             role: Role::User,
-            content: "hi".to_owned()
+            content: "hi".into()
         }])
     );
     assert_eq!(
@@ -256,7 +256,7 @@ fn compiles_chats_and_names_the_field() {
     assert!(CompiledPrompt::compile(&PromptBody::Chat { messages: vec![] }).is_err());
     let big = Message {
         role: Role::User,
-        content: "x".repeat(40_000),
+        content: "x".repeat(40_000).into(),
     };
     assert!(
         CompiledPrompt::compile(&PromptBody::Chat {
@@ -264,6 +264,65 @@ fn compiles_chats_and_names_the_field() {
         })
         .is_err()
     );
+}
+
+#[test]
+fn images_are_templates_and_checked() {
+    const PIXEL: &str =
+        "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
+    let body = |role: &str, content: Value| -> PromptBody {
+        let messages = json!([{"role": role, "content": content}]);
+        serde_json::from_value(json!({"kind": "chat", "messages": messages})).expect("a chat")
+    };
+    let text = json!({"type": "text", "text": "What is on {{ what }}?"});
+    let asked = body(
+        "user",
+        json!([text, {"type": "image", "url": "{{ photo }}"}]),
+    );
+    let prompt = CompiledPrompt::compile(&asked).expect("compiles");
+    assert!(prompt.variables().contains("photo") && prompt.variables().contains("what"));
+    let rendered = prompt
+        .render(&variables(json!({"what": "it", "photo": PIXEL})))
+        .expect("renders");
+    assert_eq!(
+        serde_json::to_value(&rendered).expect("json"),
+        json!([{"role": "user", "content": [
+            {"type": "text", "text": "What is on it?"}, {"type": "image", "url": PIXEL},
+        ]}])
+    );
+    assert_eq!(
+        serde_json::to_value(&asked).expect("json")["messages"][0]["content"][0],
+        text
+    );
+    let wrong = prompt.render(&variables(json!({"what": "it", "photo": "http://a.b/c"})));
+    let wrong = wrong.expect_err("no image").to_string();
+    assert!(
+        wrong.starts_with("messages[0].content[1].url, line 1: an image must be a data URL"),
+        "{wrong}"
+    );
+    let image = json!({"type": "image", "url": PIXEL});
+    for (body, expect) in [
+        (body("user", json!([])), "1 to 64 parts"),
+        (body("system", json!([image])), "only messages of the user"),
+        (
+            body("assistant", json!([image])),
+            "only messages of the user",
+        ),
+        (
+            body("user", vec![image.clone(); 17].into()),
+            "at most 16 images",
+        ),
+        (
+            body("user", json!([{"type": "image", "url": "x"}])),
+            "data URL",
+        ),
+        (body("user", vec![text.clone(); 65].into()), "1 to 64 parts"),
+    ] {
+        let error = CompiledPrompt::compile(&body)
+            .expect_err(expect)
+            .to_string();
+        assert!(error.contains(expect), "{error}");
+    }
 }
 
 #[test]

@@ -48,6 +48,7 @@ async fn a_budget_needs_a_bound_on_every_call() {
         cached_input_microusd_per_mtok: None,
         reasoning_microusd_per_mtok: None,
         max_output_tokens: Some(100),
+        max_image_tokens: None,
     };
     update_price(conn, "simulated", &known).await.unwrap();
     submit_run(

@@ -27,6 +27,7 @@ async fn an_estimate_follows_what_was_recorded() {
         cached_input_microusd_per_mtok: None,
         reasoning_microusd_per_mtok: None,
         max_output_tokens: Some(80),
+        max_image_tokens: None,
     };
     update_price(conn, "simulated", &price).await.unwrap();
     let request = fixtures::request(json!(["simulated:strong"]), 1);

@@ -41,6 +41,7 @@ fn by_hand(model: &str) -> ModelPrice {
         cached_input_microusd_per_mtok: Some(1),
         reasoning_microusd_per_mtok: None,
         max_output_tokens: None,
+        max_image_tokens: None,
     }
 }
 

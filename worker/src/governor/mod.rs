@@ -13,7 +13,7 @@ mod permit;
 mod queue;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -22,13 +22,11 @@ use opb_core::{
     models::Price,
     runs::cost_bound_microusd,
 };
-use tokio::{
-    sync::{Semaphore, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use self::{
     breaker::{Admission, Breaker},
+    models::Shared,
     pace::Pace,
     queue::FairQueue,
 };
@@ -51,11 +49,14 @@ const FIRST_OUTPUT_TOKENS: f64 = 256.0;
 /// The weight of the newest answer in the average.
 const NEWEST: f64 = 0.05;
 
+/// How to mend a provider that has never answered.
+const MENDING: &str = ", and never before: correct its base URL (PATCH /api/v1/providers/NAME) or let the worker reach it, then retry the run";
+
 /// What a call will take, as far as it is known before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CallSize {
-    /// Bytes that may cost tokens.
-    pub(crate) request_bytes: usize,
+    /// The most tokens of the request: the bytes that may cost any, and its images.
+    pub(crate) request_tokens: usize,
     pub(crate) messages: usize,
     /// What its tokens cost, if known.
     pub(crate) price: Option<Price>,
@@ -65,9 +66,11 @@ pub(crate) struct CallSize {
 
 /// The model has not answered for longer than a run is made to wait.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("the provider has not answered for {} minutes", .duration.as_secs() / 60)]
+#[error("the provider has not answered for {} minutes{}", .duration.as_secs() / 60, .never_before.then_some(MENDING).unwrap_or_default())]
 pub(crate) struct Down {
     duration: Duration,
+    /// Nor at any time before.
+    never_before: bool,
     /// How the latest call failed.
     pub(crate) kind: CallErrorKind,
 }
@@ -79,9 +82,11 @@ pub(crate) struct Governor {
     labels: ModelLabels,
     max: f64,
     patience: Duration,
+    /// The same until the provider answers for the first time.
+    first_patience: Duration,
     state: Mutex<State>,
-    /// Bounds the calls to all models of the provider.
-    whole: Arc<Semaphore>,
+    /// What it shares with the other models of its provider.
+    provider: Arc<Shared>,
 }
 
 struct State {
@@ -150,13 +155,14 @@ impl Governor {
             tokio::time::sleep_until(moment).await;
         }
         // The semaphore is never closed.
-        permit.whole = Arc::clone(&self.whole).acquire_owned().await.ok();
+        permit.whole = Arc::clone(&self.provider.whole).acquire_owned().await.ok();
         permit.begin();
         Ok(permit)
     }
 
-    /// Takes note of what the provider announces of its limits.
+    /// Takes note that the provider answers, and of what it announces of its limits.
     pub(crate) fn heed(&self, announced: Announced) {
+        self.provider.has_answered.store(true, Ordering::Relaxed);
         if announced == Announced::default() {
             return;
         }
@@ -171,11 +177,18 @@ impl Governor {
         let now = Instant::now();
         let state = self.lock();
         if let Some(since) = state.breaker.down_since() {
-            return Some(format!(
-                "{} has not answered for {} s; it is tried again every few seconds",
-                self.subject,
-                (now - since).as_secs()
-            ));
+            let seconds = (now - since).as_secs();
+            let subject = &self.subject;
+            return Some(if self.provider.has_answered() {
+                format!(
+                    "{subject} has not answered for {seconds} s; it is tried again every few seconds"
+                )
+            } else {
+                format!(
+                    "{subject} has never answered, for {seconds} s now; its address may be wrong, and after {} minutes it is given up",
+                    self.first_patience.as_secs() / 60
+                )
+            });
         }
         let pause = state
             .paused_until
@@ -259,9 +272,16 @@ impl Governor {
             Admission::Probe => true,
             Admission::Wait(until) => {
                 let down_for = state.breaker.down_since().map(|since| now - since);
-                return match down_for.filter(|down_for| *down_for >= self.patience) {
+                let has_answered = self.provider.has_answered();
+                let patience = if has_answered {
+                    self.patience
+                } else {
+                    self.first_patience
+                };
+                return match down_for.filter(|down_for| *down_for >= patience) {
                     Some(duration) => Next::GivesUp(Down {
                         duration,
+                        never_before: !has_answered,
                         kind: state.last_failure,
                     }),
                     None => Next::Waits(until),
@@ -356,7 +376,7 @@ impl Governor {
 
 /// What a call takes of declared limits.
 fn need(size: CallSize, typical_output_tokens: f64) -> Need {
-    let bytes = i64::try_from(size.request_bytes).unwrap_or(i64::MAX);
+    let bytes = i64::try_from(size.request_tokens).unwrap_or(i64::MAX);
     #[expect(clippy::cast_possible_truncation, reason = "floats saturate")]
     let typical = typical_output_tokens.ceil() as i64;
     let output = size
@@ -364,7 +384,7 @@ fn need(size: CallSize, typical_output_tokens: f64) -> Need {
         .map_or(typical, |limit| limit.min(typical));
     let microusd = size.price.map_or(0, |price| {
         let output = size.output_limit.unwrap_or(typical);
-        cost_bound_microusd(price, output, size.request_bytes, size.messages)
+        cost_bound_microusd(price, output, size.request_tokens, size.messages)
     });
     Need {
         tokens: (bytes / BYTES_PER_TOKEN).saturating_add(output),

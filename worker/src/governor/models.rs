@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +26,8 @@ pub(crate) struct GovernorSettings {
     pub(crate) max: u32,
     /// How long a run is made to wait for a model that does not answer.
     pub(crate) patience: Duration,
+    /// How long for a provider that has never answered; not longer.
+    pub(crate) first_patience: Duration,
     /// This process, for shares of concurrent calls.
     pub(crate) worker_id: Uuid,
     /// Where slices of declared limits are taken.
@@ -38,8 +43,38 @@ pub(crate) struct Governors {
 #[derive(Default)]
 struct Known {
     governors: HashMap<(Uuid, String), Arc<Governor>>,
-    providers: HashMap<Uuid, Arc<Semaphore>>,
+    providers: HashMap<Uuid, Arc<Shared>>,
     limits: HashMap<LimitKey, Arc<Limit>>,
+}
+
+/// What the models of one provider share.
+pub(super) struct Shared {
+    /// Bounds the calls to all of them.
+    pub(super) whole: Arc<Semaphore>,
+    /// Any HTTP answer of its present address was seen, by whichever process.
+    pub(super) has_answered: AtomicBool,
+    /// The database knows that, too.
+    is_marked: AtomicBool,
+}
+
+impl Shared {
+    fn new(max: u32) -> Self {
+        Self {
+            whole: Arc::new(Semaphore::new(usize::try_from(max).unwrap_or(usize::MAX))),
+            has_answered: AtomicBool::new(false),
+            is_marked: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what the database says.
+    fn set_marked(&self, has_answered: bool) {
+        self.has_answered.store(has_answered, Ordering::Relaxed);
+        self.is_marked.store(has_answered, Ordering::Relaxed);
+    }
 }
 
 impl Governors {
@@ -52,30 +87,58 @@ impl Governors {
 
     /// The governor of a model.
     pub(crate) fn of(&self, provider_id: Uuid, provider: &str, model: &str) -> Arc<Governor> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         let key = (provider_id, model.to_owned());
         if let Some(governor) = known.governors.get(&key) {
             return Arc::clone(governor);
         }
-        let max = usize::try_from(self.settings.max).unwrap_or(usize::MAX);
-        let whole = known
+        let shared = known
             .providers
             .entry(provider_id)
-            .or_insert_with(|| Arc::new(Semaphore::new(max)));
+            .or_insert_with(|| Arc::new(Shared::new(self.settings.max)));
         let governor = Arc::new(Governor::new(
             provider,
             model,
             &self.settings,
-            Arc::clone(whole),
+            Arc::clone(shared),
         ));
         governor.declare(known.limits_of(provider_id, model));
         known.governors.insert(key, Arc::clone(&governor));
         governor
     }
 
+    /// Providers that have answered, and of which the database does not know it yet.
+    pub(crate) fn unmarked(&self) -> Vec<Uuid> {
+        self.providers_where(|shared| {
+            shared.has_answered() && !shared.is_marked.load(Ordering::Relaxed)
+        })
+    }
+
+    /// Providers that have never answered, as far as this process knows.
+    pub(crate) fn unanswered(&self) -> Vec<Uuid> {
+        self.providers_where(|shared| !shared.has_answered())
+    }
+
+    /// Takes over what the database says of a provider: a change of its address has made it one that never answered.
+    pub(crate) fn set_marked(&self, provider_id: Uuid, has_answered: bool) {
+        if let Some(shared) = self.lock().providers.get(&provider_id) {
+            shared.set_marked(has_answered);
+        }
+    }
+
+    fn providers_where(&self, holds: impl Fn(&Shared) -> bool) -> Vec<Uuid> {
+        let known = self.lock();
+        let found = known.providers.iter().filter(|(_, shared)| holds(shared));
+        found.map(|(id, _)| *id).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Heeds the limits that are declared now.
     pub(crate) fn declare(&self, declared: Vec<LoadedLimits>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         if declared.is_empty() && known.limits.is_empty() {
             return;
         }
@@ -102,7 +165,7 @@ impl Governors {
 
     /// Every limit that is heeded.
     pub(crate) fn limits(&self) -> Vec<Arc<Limit>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.lock();
         known.limits.values().map(Arc::clone).collect()
     }
 }
@@ -123,7 +186,7 @@ impl Governor {
         provider: &str,
         model: &str,
         settings: &GovernorSettings,
-        whole: Arc<Semaphore>,
+        shared: Arc<Shared>,
     ) -> Self {
         let max = f64::from(settings.max);
         let governor = Self {
@@ -131,6 +194,7 @@ impl Governor {
             labels: METRICS.model(provider, model),
             max,
             patience: settings.patience,
+            first_patience: settings.first_patience,
             state: Mutex::new(State {
                 bound: 0.0,
                 held: 0,
@@ -146,7 +210,7 @@ impl Governor {
                 alarm: None,
                 output_tokens: FIRST_OUTPUT_TOKENS,
             }),
-            whole,
+            provider: shared,
         };
         governor.set_bound(&mut governor.lock(), FIRST_BOUND.min(max));
         governor.publish_breaker(false);

@@ -17,10 +17,19 @@ const USED: Used = Used {
     microusd: None,
 };
 
+/// That of a model whose provider has answered before.
 fn governor(max: u32) -> Arc<Governor> {
+    let governor = unheard(max);
+    governor.heed(Announced::default());
+    governor
+}
+
+/// That of a model whose provider has never answered.
+fn unheard(max: u32) -> Arc<Governor> {
     let settings = GovernorSettings {
         max,
         patience: Duration::from_mins(10),
+        first_patience: Duration::from_mins(2),
         worker_id: Uuid::nil(),
         pool: PgPoolOptions::new()
             .connect_lazy("postgres://127.0.0.1:1/none")
@@ -138,6 +147,7 @@ async fn two_models_of_a_provider_have_bounds_of_their_own_and_one_in_all() {
     let settings = GovernorSettings {
         max: 20,
         patience: Duration::ZERO,
+        first_patience: Duration::ZERO,
         worker_id: Uuid::nil(),
         pool: PgPoolOptions::new()
             .connect_lazy("postgres://127.0.0.1:1/none")
@@ -191,25 +201,46 @@ async fn calls_stop_while_a_model_is_down_and_go_on_when_it_is_back() {
     assert_eq!(governor.obstacle(), None);
 }
 
+/// Tries until the governor gives the model up, and returns its word.
+async fn give_up(governor: &Arc<Governor>) -> String {
+    loop {
+        match governor.acquire(CALLER, &CallSize::default).await {
+            Ok(permit) => assert!(permit.failed(silence())),
+            Err(down) => return down.to_string(),
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_model_that_stays_down_is_given_up() {
     let governor = governor(100);
     bring_down(&governor).await;
     let started = Instant::now();
-    loop {
-        match governor.acquire(CALLER, &CallSize::default).await {
-            Ok(permit) => assert!(permit.failed(silence())),
-            Err(down) => {
-                assert!(down.to_string().contains("10 minutes"), "{down}");
-                break;
-            }
-        }
-    }
+    let down = give_up(&governor).await;
+    assert!(down.ends_with("10 minutes"), "{down}");
     assert!(started.elapsed() > Duration::from_mins(9));
     // It is tried all the same.
     tokio::time::advance(Duration::from_secs(31)).await;
     acquire(&governor).await.succeeded(None, USED);
     acquire(&governor).await.succeeded(None, USED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_never_answered_is_given_up_early() {
+    let governor = unheard(100);
+    bring_down(&governor).await;
+    let obstacle = governor.obstacle().unwrap();
+    assert!(obstacle.contains("after 2 minutes"), "{obstacle}");
+    let started = Instant::now();
+    let down = give_up(&governor).await;
+    assert!(down.contains("2 minutes, and never before"), "{down}");
+    assert!(started.elapsed() < Duration::from_mins(3));
+    // One answer of any kind, such as "too much", and the next outage is waited for.
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let permit = acquire(&governor).await;
+    governor.heed(Announced::default());
+    permit.failed(silence());
+    assert!(give_up(&governor).await.ends_with("10 minutes"));
 }
 
 #[tokio::test(start_paused = true)]

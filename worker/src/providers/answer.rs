@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{CallError, CallErrorKind, Completion};
+use super::{CallError, CallErrorKind, Completion, logprobs::Collected};
 
 /// More tokens than any call has: a count beyond is nonsense and treated as missing.
 const MAX_TOKENS: i64 = 100_000_000;
@@ -27,6 +27,7 @@ pub(super) struct Answer {
     /// True when the provider said that nothing more will come.
     pub(super) ended: bool,
     pub(super) usage: Usage,
+    pub(super) logprobs: Collected,
 }
 
 /// What a provider counted. A part that it does not mention stays as it was.
@@ -62,6 +63,7 @@ impl Answer {
             refused: false,
             ended: false,
             usage: Usage::default(),
+            logprobs: Collected::default(),
         }
     }
 
@@ -141,6 +143,7 @@ impl Answer {
             output_tokens: sane(usage.output),
             reasoning_tokens: sane(usage.reasoning),
             surcharged: usage.surcharged,
+            logprobs: self.logprobs.finish(),
             first_token_after: self.first_token_after.filter(|_| streamed),
             latency: self.started.elapsed(),
         }

@@ -2,7 +2,7 @@
 
 use opb_core::{
     runs::{ANTHROPIC_MAX_TOKENS, RunModel},
-    template::Role,
+    template::{Content, Image, Part, Role},
 };
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
@@ -180,7 +180,7 @@ impl Api for Messages {
                 Role::Assistant => "assistant",
                 Role::User | Role::System => "user",
             };
-            json!({"role": role, "content": message.content})
+            json!({"role": role, "content": content(&message.content)})
         });
         body.insert("messages".into(), talk.collect());
         to_json(&body)
@@ -228,6 +228,23 @@ impl Api for Messages {
         count(answer, event.usage);
         Ok(())
     }
+}
+
+fn content(content: &Content) -> Value {
+    let parts = match content {
+        Content::Text(text) => return text.as_str().into(),
+        Content::Parts(parts) => parts.iter(),
+    };
+    let blocks = parts.map(|part| match part {
+        Part::Text { text } => json!({"type": "text", "text": text}),
+        Part::Image { url } => match Image::of(url) {
+            Image::Address(url) => json!({"type": "image", "source": {"type": "url", "url": url}}),
+            Image::Data { format, base64 } => json!({"type": "image", "source": {
+                "type": "base64", "media_type": format!("image/{format}"), "data": base64,
+            }}),
+        },
+    });
+    blocks.collect()
 }
 
 /// Adds a block. Thoughts have neither text nor name.

@@ -3,14 +3,14 @@
 use opb_core::{
     models::{BedrockSettings, read_settings},
     runs::RunModel,
-    template::{Message, Role},
+    template::{Content, Image, Message, Part, Role},
 };
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    CallError, CompletionRequest, HttpClient,
+    CallError, CallErrorKind, CompletionRequest, HttpClient,
     answer::{Answer, Usage, parse, protocol},
     auth::Auth,
     base_url, endpoint,
@@ -173,13 +173,12 @@ impl Api for Converse {
                 Role::Assistant => "assistant",
                 Role::User | Role::System => "user",
             };
-            let content: Vec<Value> = turn
-                .iter()
-                .map(|message| json!({"text": message.content}))
-                .collect();
-            json!({"role": role, "content": content})
+            let content = turn.iter().map(|message| blocks(&message.content));
+            let content = content.collect::<Result<Vec<_>, _>>()?.concat();
+            Ok(json!({"role": role, "content": content}))
         });
-        body.insert("messages".into(), turns.collect());
+        let turns = turns.collect::<Result<Vec<_>, CallError>>()?;
+        body.insert("messages".into(), turns.into());
         to_json(&body)
     }
 
@@ -215,4 +214,25 @@ impl Api for Converse {
     fn read_event(&self, _data: &[u8], _answer: &mut Answer) -> Result<(), CallError> {
         Err(protocol("a whole answer was asked for"))
     }
+}
+
+/// The blocks of a message. Bedrock fetches nothing.
+fn blocks(content: &Content) -> Result<Vec<Value>, CallError> {
+    let parts = match content {
+        Content::Text(text) => return Ok(vec![json!({"text": text})]),
+        Content::Parts(parts) => parts.iter(),
+    };
+    let blocks = parts.map(|part| match part {
+        Part::Text { text } => Ok(json!({"text": text})),
+        Part::Image { url } => match Image::of(url) {
+            Image::Data { format, base64 } => {
+                Ok(json!({"image": {"format": format, "source": {"bytes": base64}}}))
+            }
+            Image::Address(_) => Err(CallError::new(
+                CallErrorKind::Request,
+                "Bedrock takes images as data only; give a data URL such as `data:image/png;base64,…`",
+            )),
+        },
+    });
+    blocks.collect()
 }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     CallError,
@@ -28,6 +28,16 @@ struct Choice<'a> {
     message: Option<Said<'a>>,
     #[serde(borrow)]
     finish_reason: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Logprobs<'a> {
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    refusal: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +119,13 @@ fn take(answer: &mut Answer, part: Body<'_>) -> Result<(), CallError> {
                     let arguments = function.arguments.as_deref().unwrap_or_default();
                     answer.call_tool(call.index.unwrap_or(at), name, arguments)?;
                 }
+            }
+        }
+        // What has another shape is no list of tokens, and no reason to lose the answer.
+        let logprobs = choice.logprobs.map(|raw| serde_json::from_str(raw.get()));
+        if let Some(Ok(Logprobs { content, refusal })) = logprobs {
+            for list in [content, refusal].into_iter().flatten() {
+                answer.logprobs.take(list);
             }
         }
         if let Some(reason) = choice.finish_reason {

@@ -5,8 +5,13 @@ mod recorded;
 
 use opb_core::{models::ProviderKind, sealing::MasterKey};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use self::recorded::{contract, exchange, messages, model, request, settings};
+use std::fmt::Write as _;
+
+use self::recorded::{
+    PIXEL, contract, exchange, exchange_of, images, messages, model, request, settings,
+};
 use super::{HttpClient, provider};
 
 #[tokio::test]
@@ -25,6 +30,10 @@ async fn openai() {
             ("401 Unauthorized", "error.json"),
             ("429 Too Many Requests\r\nretry-after: 7", "rate_limit.json"),
             ("200 OK", "error_in_stream.txt"),
+            ("200 OK", "logprobs.json"),
+            ("200 OK", "logprobs.txt"),
+            ("200 OK", "absurd_logprobs.json"),
+            ("200 OK", "wrong_logprobs.json"),
         ],
     )
     .await;
@@ -64,6 +73,8 @@ async fn openai_responses() {
                 "429 Too Many Requests\r\nretry-after-ms: 7000",
                 "rate_limit.json",
             ),
+            ("200 OK", "logprobs.json"),
+            ("200 OK", "logprobs.txt"),
         ],
     )
     .await;
@@ -109,10 +120,38 @@ async fn gemini() {
             ("200 OK", "no_usage.json"),
             ("400 Bad Request", "error.json"),
             ("429 Too Many Requests", "rate_limit.json"),
+            ("200 OK", "logprobs.json"),
         ],
     )
     .await;
     insta::assert_snapshot!(shown);
+}
+
+#[tokio::test]
+async fn logprobs_are_asked_for_in_the_words_of_each_api() {
+    let parameters = json!({"logprobs": true, "top_logprobs": 2, "stream": false});
+    for (kind, pointer, expect) in [
+        (ProviderKind::Openai, "/logprobs", json!(true)),
+        (ProviderKind::Openai, "/top_logprobs", json!(2)),
+        (
+            ProviderKind::OpenaiResponses,
+            "/include",
+            json!(["message.output_text.logprobs"]),
+        ),
+        (ProviderKind::OpenaiResponses, "/top_logprobs", json!(2)),
+        (ProviderKind::OpenaiResponses, "/logprobs", Value::Null),
+        (
+            ProviderKind::Gemini,
+            "/generationConfig",
+            json!({"responseLogprobs": true, "logprobs": 2}),
+        ),
+    ] {
+        let shown = exchange(kind, &parameters, "200 OK", "logprobs.json").await;
+        let body = &shown[shown.find('{').unwrap()..shown.find("\n}\n").unwrap() + 2];
+        let body: Value = serde_json::from_str(body).unwrap();
+        let found = body.pointer(pointer).cloned().unwrap_or_default();
+        assert_eq!(found, expect, "{kind:?} {pointer}");
+    }
 }
 
 #[tokio::test]
@@ -146,6 +185,47 @@ async fn http() {
     )
     .await;
     insta::assert_snapshot!(shown);
+}
+
+#[tokio::test]
+async fn images_travel_in_the_shape_of_each_api() {
+    let mut text = String::new();
+    let both = images(&[PIXEL, "https://example.org/a.png"]);
+    for kind in [
+        ProviderKind::Openai,
+        ProviderKind::AzureOpenai,
+        ProviderKind::OpenaiResponses,
+        ProviderKind::Anthropic,
+        ProviderKind::Gemini,
+        ProviderKind::Bedrock,
+        ProviderKind::Http,
+    ] {
+        // Bedrock fetches nothing.
+        let messages = match kind {
+            ProviderKind::Bedrock => images(&[PIXEL]),
+            _ => both.clone(),
+        };
+        let parameters = json!({"stream": false});
+        let shown = exchange_of(&messages, kind, &parameters, "200 OK", "whole.json").await;
+        writeln!(text, "=== {kind:?}\n{shown}").unwrap();
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn bedrock_refuses_the_address_of_an_image_and_calls_nobody() {
+    let nowhere = "http://127.0.0.1:1".to_owned();
+    let mut model = model(ProviderKind::Bedrock, nowhere, "any", &json!({}));
+    let settings = settings();
+    let http = HttpClient::new(&settings).unwrap();
+    let key = MasterKey::parse(&"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=".into()).unwrap();
+    let credential = "AKIDEXAMPLE:secret".into();
+    model.provider.sealed_credential = Some(key.seal(&credential, Uuid::nil().as_bytes()));
+    let bedrock = provider(&model, &http, &key, &settings).unwrap();
+    let messages = images(&["https://example.org/a.png"]);
+    let error = bedrock.complete(&request(&messages), 0).await.unwrap_err();
+    assert_eq!(error.kind.name(), "request");
+    assert!(error.message.contains("give a data URL"), "{error}");
 }
 
 #[tokio::test]
@@ -204,6 +284,11 @@ async fn an_echo_answers_with_the_question() {
     let echo = provider(&model, &http, &key, &settings).unwrap();
     let answer = echo.complete(&request(&messages()), 0).await.unwrap();
     assert_eq!(answer.text, "And \"3\"+3?");
+    let seen = echo.complete(&request(&images(&[PIXEL])), 0).await.unwrap();
+    assert_eq!(
+        seen.text,
+        "What is on it?\n[image: gif, 39 bytes, c28ef580]"
+    );
     assert_eq!(
         (answer.input_tokens, answer.output_tokens),
         (Some(8), Some(3))
@@ -264,6 +349,21 @@ async fn a_real_server_keeps_the_contract() {
     )
     .await;
     assert!(!stopped.text.trim_end().contains(' '), "{stopped:?}");
+
+    for stream in [true, false] {
+        let parameters = json!({"max_tokens": 8, "temperature": 0, "stream": stream, "logprobs": true, "top_logprobs": 3});
+        let answer = ask(chat, parameters).await;
+        let logprobs = answer.logprobs.expect("they were asked for");
+        let said: String = logprobs.tokens.iter().map(|token| &*token.token).collect();
+        assert!(said.contains(answer.text.trim()), "{said:?}");
+        assert!(
+            logprobs
+                .mean
+                .is_some_and(|mean| (-20.0..=0.0).contains(&mean))
+        );
+        assert!(logprobs.tokens.iter().all(|token| token.top.len() == 3));
+    }
+    assert_eq!(whole.logprobs, None, "nobody asked for them");
 
     let responses = ProviderKind::OpenaiResponses;
     for stream in [true, false] {

@@ -24,13 +24,16 @@ impl Provider for Echo {
                 .iter()
                 .rfind(move |message| message.role == role)
         };
-        let text = said(Role::User).map_or("", |message| &message.content);
-        let bytes = request.messages.iter().map(|message| message.content.len());
+        let text = said(Role::User).map_or("".into(), |message| message.content.shown());
+        let bytes = request
+            .messages
+            .iter()
+            .map(|message| message.content.shown().len());
         let completion = Completion {
-            text: text.to_owned(),
             finish_reason: Some("stop".to_owned()),
             input_tokens: Some(tokens(bytes.sum())),
             output_tokens: Some(tokens(text.len())),
+            text: text.into_owned(),
             latency: started.elapsed(),
             ..Completion::default()
         };

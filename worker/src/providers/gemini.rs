@@ -2,12 +2,12 @@
 
 use opb_core::{
     runs::RunModel,
-    template::{Message, Role},
+    template::{Content, Image, Message, Part, Role},
 };
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
     CallError, CompletionRequest, HttpClient,
@@ -140,9 +140,9 @@ fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
 /// An answer, or a part of one: streams send parts of the same shape.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Body {
-    #[serde(default)]
-    candidates: Vec<Candidate>,
+struct Body<'a> {
+    #[serde(default, borrow)]
+    candidates: Vec<Candidate<'a>>,
     prompt_feedback: Option<Feedback>,
     usage_metadata: Option<Counts>,
     error: Option<Value>,
@@ -150,22 +150,33 @@ struct Body {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Candidate {
-    content: Option<Content>,
+struct Candidate<'a> {
+    content: Option<Said>,
     finish_reason: Option<String>,
     /// What was searched for, which is billed apart.
     grounding_metadata: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Content {
-    #[serde(default)]
-    parts: Vec<Part>,
+    #[serde(borrow)]
+    logprobs_result: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Part {
+struct Logprobs<'a> {
+    #[serde(borrow)]
+    chosen_candidates: &'a RawValue,
+    #[serde(borrow)]
+    top_candidates: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    parts: Vec<SaidPart>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SaidPart {
     text: Option<String>,
     #[serde(default)]
     thought: bool,
@@ -210,7 +221,7 @@ impl Api for GenerateContent {
                 Role::Assistant => "model",
                 Role::User | Role::System => "user",
             };
-            json!({"role": role, "parts": [{"text": message.content}]})
+            json!({"role": role, "parts": parts(&message.content)})
         });
         body.insert("contents".into(), talk.collect());
         to_json(&body)
@@ -229,7 +240,24 @@ impl Api for GenerateContent {
     }
 }
 
-fn take(body: Body, answer: &mut Answer) -> Result<(), CallError> {
+fn parts(content: &Content) -> Value {
+    let parts = match content {
+        Content::Text(text) => return json!([{"text": text}]),
+        Content::Parts(parts) => parts.iter(),
+    };
+    let parts = parts.map(|part| match part {
+        Part::Text { text } => json!({"text": text}),
+        Part::Image { url } => match Image::of(url) {
+            Image::Address(url) => json!({"fileData": {"fileUri": url}}),
+            Image::Data { format, base64 } => {
+                json!({"inlineData": {"mimeType": format!("image/{format}"), "data": base64}})
+            }
+        },
+    });
+    parts.collect()
+}
+
+fn take(body: Body<'_>, answer: &mut Answer) -> Result<(), CallError> {
     if let Some(error) = &body.error {
         return Err(reported(error));
     }
@@ -253,6 +281,18 @@ fn take(body: Body, answer: &mut Answer) -> Result<(), CallError> {
                 let name = call.name.unwrap_or_default();
                 answer.call_tool(index, &name, arguments.as_deref().unwrap_or_default())?;
             }
+        }
+        let logprobs = candidate
+            .logprobs_result
+            .map(|raw| serde_json::from_str(raw.get()));
+        if let Some(Ok(Logprobs {
+            chosen_candidates,
+            top_candidates,
+        })) = logprobs
+        {
+            answer
+                .logprobs
+                .take_candidates(chosen_candidates, top_candidates);
         }
         answer.usage.surcharged |= candidate.grounding_metadata.is_some();
         answer.finish_reason = candidate.finish_reason.or(answer.finish_reason.take());

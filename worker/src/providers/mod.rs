@@ -13,6 +13,7 @@ mod gemini;
 #[cfg(test)]
 mod guard_tests;
 mod http;
+mod logprobs;
 mod openai;
 mod parameters;
 mod rate_headers;
@@ -27,7 +28,7 @@ use anyhow::Context as _;
 use futures::future::BoxFuture;
 use opb_core::{
     models::{Price, ProviderKind, Tokens, cost_microusd, operator_key_variable},
-    runs::RunModel,
+    runs::{Logprobs, RunModel},
     sealing::MasterKey,
     template::Message,
 };
@@ -92,6 +93,8 @@ pub(crate) struct Completion {
     pub(crate) reasoning_tokens: Option<i32>,
     /// True when something was counted that no known price covers: then the cost is unknown.
     pub(crate) surcharged: bool,
+    /// How likely its tokens were, if the provider was asked for that and says.
+    pub(crate) logprobs: Option<Logprobs>,
     /// From the request to the first piece of text, when it was streamed.
     pub(crate) first_token_after: Option<Duration>,
     /// From the request to the last byte.

@@ -6,13 +6,15 @@
 
 use async_openai::types::chat::{
     ChatCompletionRequestAssistantMessage, ChatCompletionRequestMessage,
-    ChatCompletionRequestSystemMessage, ChatCompletionRequestUserMessage,
-    ChatCompletionStreamOptions, CreateChatCompletionRequest,
+    ChatCompletionRequestMessageContentPartImage, ChatCompletionRequestSystemMessage,
+    ChatCompletionRequestUserMessage, ChatCompletionRequestUserMessageContent as UserContent,
+    ChatCompletionRequestUserMessageContentPart as UserPart, ChatCompletionStreamOptions,
+    CreateChatCompletionRequest, ImageUrl,
 };
 use opb_core::{
     models::{AzureSettings, read_settings},
     runs::RunModel,
-    template::{Message, Role},
+    template::{Content, Message, Part, Role},
 };
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
@@ -126,21 +128,43 @@ impl Api for Chat {
 }
 
 fn message(message: &Message) -> ChatCompletionRequestMessage {
-    let text = message.content.clone();
+    let content = match &message.content {
+        Content::Text(text) => text.clone(),
+        Content::Parts(parts) if message.role == Role::User => {
+            return ChatCompletionRequestMessage::User(ChatCompletionRequestUserMessage {
+                content: UserContent::Array(parts.iter().map(part).collect()),
+                name: None,
+            });
+        }
+        Content::Parts(_) => message.content.text().into_owned(),
+    };
     match message.role {
         Role::System => ChatCompletionRequestMessage::System(ChatCompletionRequestSystemMessage {
-            content: text.into(),
+            content: content.into(),
             name: None,
         }),
         Role::User => ChatCompletionRequestMessage::User(ChatCompletionRequestUserMessage {
-            content: text.into(),
+            content: content.into(),
             name: None,
         }),
         Role::Assistant => {
             ChatCompletionRequestMessage::Assistant(ChatCompletionRequestAssistantMessage {
-                content: Some(text.into()),
+                content: Some(content.into()),
                 ..ChatCompletionRequestAssistantMessage::default()
             })
         }
+    }
+}
+
+fn part(part: &Part) -> UserPart {
+    match part {
+        Part::Text { text } => UserPart::Text(text.clone().into()),
+        Part::Image { url } => UserPart::ImageUrl(ChatCompletionRequestMessageContentPartImage {
+            image_url: ImageUrl {
+                url: url.clone(),
+                detail: None,
+            },
+            prompt_cache_breakpoint: None,
+        }),
     }
 }

@@ -259,7 +259,10 @@ pub(super) fn split_system(
             "this provider's API needs a message of the user besides the instructions",
         ));
     }
-    let system: Vec<&str> = system.iter().map(|message| &*message.content).collect();
+    let system: Vec<_> = system
+        .iter()
+        .map(|message| message.content.text())
+        .collect();
     Ok(((!system.is_empty()).then(|| system.join("\n\n")), talk))
 }
 

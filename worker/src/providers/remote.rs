@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use futures::{FutureExt as _, future::BoxFuture};
-use opb_core::template::Message;
+use opb_core::{runs::Logprobs, template::Message};
 use reqwest::{
     Url,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     CallError, CallErrorKind, Completion, CompletionRequest, HttpClient, Provider, answer::Answer,
@@ -111,6 +111,23 @@ impl Provider for Remote {
     }
 }
 
+/// True unless the tokens, one by one or in a row, say the credential.
+fn is_harmless(logprobs: &Logprobs, secrets: &[SecretString]) -> bool {
+    if secrets.is_empty() {
+        return true;
+    }
+    let said: String = logprobs.tokens.iter().map(|token| &*token.token).collect();
+    let alternatives = logprobs.tokens.iter().flat_map(|token| &token.top);
+    secrets
+        .iter()
+        .map(SecretString::expose_secret)
+        .all(|secret| {
+            let mut others = alternatives.clone();
+            secret.is_empty()
+                || !said.contains(secret) && !others.any(|other| other.token.contains(secret))
+        })
+}
+
 /// What came back, without our credential: answers and errors are shown to people who may not know it.
 fn scrub(
     result: Result<Completion, CallError>,
@@ -118,6 +135,9 @@ fn scrub(
 ) -> Result<Completion, CallError> {
     match result {
         Ok(completion) => Ok(Completion {
+            logprobs: completion
+                .logprobs
+                .filter(|found| is_harmless(found, secrets)),
             text: without(completion.text, secrets),
             finish_reason: completion
                 .finish_reason

@@ -1,9 +1,13 @@
 //! The responses API of `OpenAI`.
 
-use opb_core::runs::RunModel;
+use anyhow::Context as _;
+use opb_core::{
+    runs::RunModel,
+    template::{Content, Message, Part, Role},
+};
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
     CallError, CompletionRequest, HttpClient,
@@ -41,6 +45,7 @@ pub(super) fn responses(
     let streams = take_stream(&mut parameters)?;
     refuse(&parameters, &["stop", "seed", "n"])?;
     arrange(&mut parameters)?;
+    ask_for_logprobs(&mut parameters)?;
     // Nothing is kept there unless somebody asks for it.
     parameters.entry("store").or_insert(false.into());
     let mut fields = Fields::new(parameters, &PLACES, &[], &["model", "input", "background"])?;
@@ -54,6 +59,25 @@ pub(super) fn responses(
         streams,
         http,
     })
+}
+
+/// `logprobs` is no parameter here but one more thing to include in the answer.
+fn ask_for_logprobs(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
+    match parameters.remove("logprobs") {
+        None | Some(Value::Null | Value::Bool(false)) => return Ok(()),
+        Some(Value::Bool(true)) => {}
+        Some(_) => anyhow::bail!("the parameter `logprobs` must be true or false"),
+    }
+    let include = parameters
+        .entry("include")
+        .or_insert_with(|| Value::Array(Vec::new()))
+        .as_array_mut()
+        .context("the parameter `include` must be a list")?;
+    let logprobs = Value::from("message.output_text.logprobs");
+    if !include.contains(&logprobs) {
+        include.push(logprobs);
+    }
+    Ok(())
 }
 
 fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
@@ -101,29 +125,31 @@ fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
 }
 
 #[derive(Deserialize)]
-struct Response {
+struct Response<'a> {
     status: Option<String>,
-    #[serde(default)]
-    output: Vec<Item>,
+    #[serde(default, borrow)]
+    output: Vec<Item<'a>>,
     usage: Option<Counts>,
     error: Option<Value>,
     incomplete_details: Option<Incomplete>,
 }
 
 #[derive(Deserialize)]
-struct Item {
+struct Item<'a> {
     name: Option<String>,
     arguments: Option<String>,
-    #[serde(default)]
-    content: Vec<Part>,
+    #[serde(default, borrow)]
+    content: Vec<SaidPart<'a>>,
     #[serde(rename = "type")]
     kind: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Part {
+struct SaidPart<'a> {
     text: Option<String>,
     refusal: Option<String>,
+    #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -141,17 +167,31 @@ struct Counts {
 
 /// An event of a stream. Those that add nothing, such as `response.created`, say nothing here.
 #[derive(Deserialize)]
-struct Event {
+struct Event<'a> {
     #[serde(rename = "type")]
     kind: String,
     delta: Option<String>,
-    response: Option<Response>,
+    #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
+    #[serde(borrow)]
+    response: Option<Response<'a>>,
+}
+
+/// What kind of event it is: newer ones may have other shapes, and only a few say something about the answer.
+#[derive(Deserialize)]
+struct EventKind {
+    #[serde(rename = "type", default)]
+    kind: Value,
 }
 
 impl Api for Responses {
     fn body(&self, request: &CompletionRequest<'_>) -> Result<Vec<u8>, CallError> {
         let mut body = self.fields.of_repeat(request.repeat);
-        body.insert("input".into(), json!(request.messages));
+        // Without the type, some servers do not know an answer that is told to the model again.
+        let input = request.messages.iter().map(
+            |message| json!({"type": "message", "role": message.role, "content": content(message)}),
+        );
+        body.insert("input".into(), input.collect());
         to_json(&body)
     }
 
@@ -165,14 +205,12 @@ impl Api for Responses {
     }
 
     fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError> {
-        // Newer events may have other shapes, and only a few say something about the answer.
-        let event: Value = parse(data, "an event of a response")?;
-        let kind = event
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        match kind {
-            "error" => return Err(reported(event.get("error").unwrap_or(&event))),
+        let EventKind { kind } = parse(data, "an event of a response")?;
+        match kind.as_str().unwrap_or_default() {
+            "error" => {
+                let event: Value = parse(data, "an error of a response")?;
+                return Err(reported(event.get("error").unwrap_or(&event)));
+            }
             "response.output_text.delta"
             | "response.refusal.delta"
             | "response.completed"
@@ -180,10 +218,13 @@ impl Api for Responses {
             | "response.failed" => {}
             _ => return Ok(()),
         }
-        let event: Event = parse(data, "an event of a response")?;
+        let event: Event<'_> = parse(data, "an event of a response")?;
         if let Some(delta) = event.delta {
             answer.refused |= event.kind == "response.refusal.delta";
             answer.say(&delta);
+        }
+        if let Some(list) = event.logprobs {
+            answer.logprobs.take(list);
         }
         event
             .response
@@ -191,8 +232,21 @@ impl Api for Responses {
     }
 }
 
+fn content(message: &Message) -> Value {
+    let parts = match &message.content {
+        Content::Parts(parts) if message.role == Role::User => parts.iter(),
+        // What others say are texts, and as such of another type in each role.
+        _ => return message.content.text().into(),
+    };
+    let parts = parts.map(|part| match part {
+        Part::Text { text } => json!({"type": "input_text", "text": text}),
+        Part::Image { url } => json!({"type": "input_image", "image_url": url}),
+    });
+    parts.collect()
+}
+
 /// Takes what the end of a response says, and its text, unless that came already.
-fn finish(response: Response, answer: &mut Answer) -> Result<(), CallError> {
+fn finish(response: Response<'_>, answer: &mut Answer) -> Result<(), CallError> {
     if let Some(error) = response.error.filter(|error| !error.is_null()) {
         return Err(reported(&error));
     }
@@ -211,6 +265,9 @@ fn finish(response: Response, answer: &mut Answer) -> Result<(), CallError> {
         let parts = item.content.into_iter();
         for part in parts.filter(|_| silent && item.kind.as_deref() == Some("message")) {
             answer.say(part.text.as_deref().unwrap_or_default());
+            if let Some(list) = part.logprobs {
+                answer.logprobs.take(list);
+            }
             if let Some(refusal) = part.refusal {
                 answer.refused = true;
                 answer.say(&refusal);

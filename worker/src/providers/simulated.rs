@@ -79,10 +79,10 @@ impl Simulated {
         attempt: u32,
     ) -> Result<Completion, CallError> {
         let started = Instant::now();
-        let prompt: Vec<&str> = request
+        let prompt: Vec<_> = request
             .messages
             .iter()
-            .map(|message| message.content.as_str())
+            .map(|message| message.content.shown())
             .collect();
         let prompt = prompt.join("\n");
         let seed = request

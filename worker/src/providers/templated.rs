@@ -71,7 +71,10 @@ impl Templated {
             };
             json!({"role": role, "content": message.content})
         });
-        let prompt: Vec<&str> = messages.iter().map(|message| &*message.content).collect();
+        let prompt: Vec<_> = messages
+            .iter()
+            .map(|message| message.content.text())
+            .collect();
         let mut variables = Map::new();
         variables.insert("messages".into(), said.collect());
         variables.insert("prompt".into(), prompt.join("\n\n").into());

@@ -82,6 +82,7 @@ async fn what_was_answered_is_not_asked_and_not_paid_again() {
             (&old.output, old.latency_ms, old.score, old.cost_microusd),
             (&new.output, new.latency_ms, new.score, new.cost_microusd)
         );
+        assert!(old.logprobs.is_some() && old.logprobs == new.logprobs);
     }
     // An answer that was taken is no answer to keep: the places still name the first run.
     let (third, calls) = submit(request()).await;
@@ -200,6 +201,7 @@ async fn a_run_is_scored_again_without_a_call() {
             (&new.output, new.cost_microusd),
             (&old.output, old.cost_microusd)
         );
+        assert!(new.logprobs == old.logprobs);
         let has_space = new.output.as_ref().unwrap().contains(' ');
         assert_eq!(new.passed, Some(has_space), "scored by the new scorer");
     }
@@ -262,6 +264,7 @@ async fn texts_of_old_runs_are_forgotten_and_nothing_else() {
     assert_eq!(prunable(conn, 10).await.unwrap().runs, 0);
     for old in evaluations(&db, &runs[0]).await {
         assert!(old.output.is_none() && old.scores.is_none() && old.score.is_some());
+        assert!(old.logprobs.is_none());
     }
     for young in evaluations(&db, &runs[1]).await {
         assert!(young.output.is_some() && young.scores.is_some());

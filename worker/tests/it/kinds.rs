@@ -44,6 +44,7 @@ async fn a_message_is_scored_and_its_cache_is_cheap() {
         cached_input_microusd_per_mtok: Some(100_000),
         reasoning_microusd_per_mtok: None,
         max_output_tokens: None,
+        max_image_tokens: None,
     };
     update_price(conn, "messages", &price).await.unwrap();
     let bodies = Arc::new(Mutex::new(Vec::new()));

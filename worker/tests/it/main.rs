@@ -5,6 +5,7 @@ mod budgets;
 mod early;
 mod fairness;
 mod harness;
+mod images;
 mod killed;
 mod kinds;
 mod limits;

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use opb_core::runs::{RunState, find_run};
+use opb_core::{
+    models::{ProviderChange, answered_among, list_providers, mark_answered, update_provider},
+    outbound::OutboundPolicy,
+    runs::{RunState, find_run, list_evaluations},
+};
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
+use sqlx::PgConnection;
 
 use crate::{
-    harness::{RunningWorker, wait_for},
+    harness::{RunningWorker, master_key, wait_for},
     runs::assert_counted_once,
     stand_in,
 };
@@ -49,6 +54,90 @@ async fn a_run_waits_for_a_provider_that_is_down_and_records_no_error() {
         (RunState::Completed, 0, None)
     );
     assert_counted_once(&db, &run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_given_up_early_when_its_provider_never_answered() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 40).await;
+    stand_in::start(conn, Duration::ZERO, None).await;
+    // Nobody listens there; a credential is not at stake.
+    let nowhere = ProviderChange {
+        base_url: Some("http://127.0.0.1:1/v1".into()),
+        ..ProviderChange::default()
+    };
+    move_counted(conn, nowhere).await;
+    let models = json!([{"model": "counted:any", "parameters": {"stream": false}}]);
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    let settings = ["--first-patience", "0", "--allow-outbound", "127.0.0.1"];
+    let worker = RunningWorker::start(&db, &settings);
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!((run.state, run.errors), (RunState::Failed, 80));
+    assert!(run.state_reason.contains("`connect`"), "{run:#?}");
+    let errors = list_evaluations(conn, run.id, None, true, 100)
+        .await
+        .unwrap();
+    for evaluation in errors {
+        assert_eq!(evaluation.error_kind.as_deref(), Some("connect"));
+        let error = evaluation.error.unwrap();
+        assert!(error.contains("correct its base URL"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_answered_another_worker_is_waited_for_until_its_address_changes() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 100).await;
+    let books = stand_in::start(conn, Duration::from_millis(20), None).await;
+    let id = list_providers(conn).await.unwrap();
+    let id = id.iter().find(|found| found.name == "counted").unwrap().id;
+    let models = json!([{"model": "counted:any", "parameters": {"stream": false}}]);
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    let settings = [
+        "--concurrency=8",
+        "--first-patience=0",
+        "--allow-outbound=127.0.0.1",
+    ];
+    // Even "too much for everybody" is an answer, and one worker's word to all.
+    books.go_down();
+    let first = RunningWorker::start(&db, &settings);
+    wait_for(&db, &owner, run.id, |run| run.waiting_reason.is_some()).await;
+    while answered_among(conn, &[id]).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    first.stop().await;
+    books.hang_up();
+    let second = RunningWorker::start(&db, &settings);
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < Duration::from_secs(6) {
+        let run = find_run(conn, Some(&owner), run.id).await.unwrap();
+        assert_eq!((run.errors, run.recorded), (0, 0), "{run:#?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    books.come_back();
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    second.stop().await;
+    assert_eq!((run.state, run.errors), (RunState::Completed, 0));
+
+    let elsewhere = ProviderChange {
+        base_url: Some("http://127.0.0.1:1/v1".into()),
+        ..ProviderChange::default()
+    };
+    move_counted(conn, elsewhere).await;
+    assert!(answered_among(conn, &[id]).await.unwrap().is_empty());
+    mark_answered(conn, &[id]).await.unwrap();
+    move_counted(conn, ProviderChange::default()).await;
+    assert_eq!(answered_among(conn, &[id]).await.unwrap(), [id]);
+}
+
+async fn move_counted(conn: &mut PgConnection, change: ProviderChange) {
+    let policy = OutboundPolicy::local();
+    update_provider(conn, &master_key(), &policy, "counted", change)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

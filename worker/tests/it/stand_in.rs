@@ -34,6 +34,7 @@ pub struct Books {
     running: AtomicU64,
     most_running: AtomicU64,
     is_down: AtomicBool,
+    is_gone: AtomicBool,
 }
 
 impl Books {
@@ -57,8 +58,14 @@ impl Books {
         self.is_down.store(true, Ordering::SeqCst);
     }
 
+    /// Every connection ends without an answer from now on.
+    pub fn hang_up(&self) {
+        self.is_gone.store(true, Ordering::SeqCst);
+    }
+
     /// Calls are answered again.
     pub fn come_back(&self) {
+        self.is_gone.store(false, Ordering::SeqCst);
         self.is_down.store(false, Ordering::SeqCst);
     }
 
@@ -122,6 +129,9 @@ async fn serve(
     loop {
         let body = receive(&mut stream, &mut received).await?;
         let call = books.calls.fetch_add(1, Ordering::SeqCst);
+        if books.is_gone.load(Ordering::SeqCst) {
+            return None;
+        }
         // Billed when the work begins: a caller that is killed meanwhile pays all the same.
         let answer = if books.is_down.load(Ordering::SeqCst) {
             response("503 Too Much", "{}")
@@ -142,7 +152,8 @@ async fn serve(
             books.billed_microusd.fetch_add(cost, Ordering::SeqCst);
             books.answers.fetch_add(1, Ordering::SeqCst);
             let text = format!(
-                r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","content":"42"}},"finish_reason":"stop"}}],
+                r#"{{"choices":[{{"index":0,"message":{{"role":"assistant","content":"42"}},"finish_reason":"stop",
+                "logprobs":{{"content":[{{"token":"42","logprob":-0.5}}]}}}}],
                 "usage":{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{}}}}}"#,
                 input + output
             );

@@ -1,8 +1,8 @@
 //! A folder of files: `<slug>.md` holds a prompt with its newest version, `<slug>@1.md`, `<slug>@2.md` … those before.
 //!
 //! A file begins with front matter, whose values are written as JSON, which is YAML too; after it comes the text as it
-//! is. The messages of a chat begin with a line such as `<|user|>`; a line of a text that looks like one gets a
-//! backslash before it. What is written here is read back to the letter, but for line ends at the end of a file:
+//! is. The messages of a chat begin with a line such as `<|user|>`, the parts of a message that holds images with
+//! `<|part:text|>` or `<|part:image|>`; a line of a text that looks like one gets a backslash before it. What is written here is read back to the letter, but for line ends at the end of a file:
 //! one is added, and one is taken away.
 
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -16,7 +16,7 @@ use crate::{
     FieldError,
     auth::Visibility,
     library::{NewPromptVersion, Parameters, PromptKind, Variable},
-    template::{Message, PromptBody, Role},
+    template::{Content, Message, Part, PromptBody, Role},
 };
 
 /// The roles of messages, as a line names them.
@@ -25,6 +25,10 @@ const ROLES: [(&str, Role); 3] = [
     ("<|user|>", Role::User),
     ("<|assistant|>", Role::Assistant),
 ];
+
+/// How the parts of a message begin that has parts.
+const TEXT_PART: &str = "<|part:text|>";
+const IMAGE_PART: &str = "<|part:image|>";
 
 /// A file of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -193,21 +197,56 @@ fn read_chat(text: &str) -> Result<PromptBody, String> {
         if let Some(role) = role_of(line) {
             messages.push((role, Vec::new()));
         } else if let Some((_, lines)) = messages.last_mut() {
-            lines.push(match line.strip_prefix('\\') {
-                Some(escaped) if role_of(escaped.trim_start_matches('\\')).is_some() => escaped,
-                _ => line,
-            });
+            lines.push(line);
         } else if !line.trim().is_empty() {
             return Err("a chat must begin with a line such as `<|user|>`".into());
         }
     }
     let message = |(role, lines): (Role, Vec<&str>)| Message {
         role,
-        content: lines.join("\n"),
+        content: read_content(&lines),
     };
     Ok(PromptBody::Chat {
         messages: messages.into_iter().map(message).collect(),
     })
+}
+
+/// A text, or what the lines between its parts hold.
+fn read_content(lines: &[&str]) -> Content {
+    let is_part = |line: &&str| [TEXT_PART, IMAGE_PART].contains(&line.trim_end());
+    if !lines.first().is_some_and(is_part) {
+        return Content::Text(unescaped(lines));
+    }
+    let mut starts = lines.iter().enumerate().filter(|(_, line)| is_part(line));
+    let ends = starts
+        .clone()
+        .skip(1)
+        .map(|(at, _)| at)
+        .chain([lines.len()]);
+    let parts = starts.by_ref().zip(ends).map(|((start, marker), end)| {
+        let written = unescaped(&lines[start + 1..end]);
+        if marker.trim_end() == IMAGE_PART {
+            Part::Image { url: written }
+        } else {
+            Part::Text { text: written }
+        }
+    });
+    Content::Parts(parts.collect())
+}
+
+/// Lines without the backslash before those that look like a marker.
+fn unescaped(lines: &[&str]) -> String {
+    let lines = lines.iter().map(|line| match line.strip_prefix('\\') {
+        Some(escaped) if is_marker(escaped) => escaped,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// True for a line that begins a message or a part, were it not for backslashes before it.
+fn is_marker(line: &str) -> bool {
+    let line = line.trim_start_matches('\\');
+    role_of(line).is_some() || [TEXT_PART, IMAGE_PART].contains(&line.trim_end())
 }
 
 fn role_of(line: &str) -> Option<Role> {
@@ -271,6 +310,16 @@ fn write_field(head: &mut String, name: &str, value: &Value) {
     head.push('\n');
 }
 
+fn write_text(out: &mut String, text: &str) {
+    for line in text.split('\n') {
+        if is_marker(line) {
+            out.push('\\');
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+}
+
 fn write_body(out: &mut String, body: &PromptBody) {
     match body {
         PromptBody::Text { text } => {
@@ -282,12 +331,19 @@ fn write_body(out: &mut String, body: &PromptBody) {
                 let role = ROLES.iter().find(|(_, role)| *role == message.role);
                 out.push_str(role.map_or("<|user|>", |(marker, _)| marker));
                 out.push('\n');
-                for line in message.content.split('\n') {
-                    if role_of(line.trim_start_matches('\\')).is_some() {
-                        out.push('\\');
+                match &message.content {
+                    Content::Text(text) => write_text(out, text),
+                    Content::Parts(parts) => {
+                        for part in parts {
+                            let (marker, text) = match part {
+                                Part::Text { text } => (TEXT_PART, text),
+                                Part::Image { url } => (IMAGE_PART, url),
+                            };
+                            out.push_str(marker);
+                            out.push('\n');
+                            write_text(out, text);
+                        }
                     }
-                    out.push_str(line);
-                    out.push('\n');
                 }
             }
         }
@@ -308,7 +364,17 @@ mod tests {
             .collect();
         let messages = texts.iter().enumerate().map(|(at, text)| Message {
             role: ROLES[at % 3].1,
-            content: text.clone(),
+            content: if at % 2 == 0 {
+                text.as_str().into()
+            } else {
+                Content::Parts(vec![
+                    Part::Text { text: text.clone() },
+                    Part::Image { url: text.clone() },
+                    Part::Text {
+                        text: String::new(),
+                    },
+                ])
+            },
         });
         versions.push(NewPromptVersion {
             note: description.to_owned(),

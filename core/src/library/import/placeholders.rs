@@ -207,7 +207,13 @@ mod tests {
             text: template.clone(),
         });
         let compiled = compiled.unwrap_or_else(|error| panic!("{error}: {template}"));
-        compiled.render(&values).unwrap().remove(0).content
+        compiled
+            .render(&values)
+            .unwrap()
+            .remove(0)
+            .content
+            .text()
+            .into_owned()
     }
 
     #[test]

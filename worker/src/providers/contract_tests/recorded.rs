@@ -8,7 +8,7 @@ use opb_core::{
     outbound::OutboundPolicy,
     runs::{ProviderSettings, RunModel},
     sealing::MasterKey,
-    template::{Message, Role},
+    template::{Content, Message, Part, Role},
 };
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -122,16 +122,18 @@ pub(super) fn model(
             base_url: Some(base_url),
             settings: settings.as_object().cloned().unwrap(),
             sealed_credential: None,
+            has_answered: false,
         },
         price: None,
         output_limit: None,
+        image_tokens: 0,
     }
 }
 
 pub(super) fn messages() -> Vec<Message> {
     let say = |role, content: &str| Message {
         role,
-        content: content.to_owned(),
+        content: content.into(),
     };
     vec![
         say(Role::System, "Be brief."),
@@ -153,8 +155,37 @@ pub(super) fn request(messages: &[Message]) -> CompletionRequest<'_> {
     }
 }
 
+/// A point in black.
+pub(super) const PIXEL: &str =
+    "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
+
+/// A question with images at these URLs.
+pub(super) fn images(urls: &[&str]) -> Vec<Message> {
+    let mut parts = vec![Part::Text {
+        text: "What is on it?".into(),
+    }];
+    parts.extend(urls.iter().map(|url| Part::Image { url: (*url).into() }));
+    let mut messages = messages();
+    messages.push(Message {
+        role: Role::User,
+        content: Content::Parts(parts),
+    });
+    messages
+}
+
 /// Asks once, and shows what was sent and what was made of the recorded answer.
 pub(super) async fn exchange(
+    kind: ProviderKind,
+    parameters: &Value,
+    status: &str,
+    recording: &str,
+) -> String {
+    exchange_of(&messages(), kind, parameters, status, recording).await
+}
+
+/// The same with other messages.
+pub(super) async fn exchange_of(
+    messages: &[Message],
     kind: ProviderKind,
     parameters: &Value,
     status: &str,
@@ -197,8 +228,7 @@ pub(super) async fn exchange(
         Err(error) => return format!("no request: {error:#}\n"),
     };
     let played = tokio::spawn(play(listener, reply));
-    let messages = messages();
-    let result = asked.complete(&request(&messages), 0).await;
+    let result = asked.complete(&request(messages), 0).await;
     let (head, body) = played.await.unwrap();
     let body: Value = serde_json::from_str(&body).unwrap();
     let outcome = match result {
@@ -221,7 +251,9 @@ pub(super) async fn exchange(
                 } else {
                     ""
                 }
-            )
+            ) + &completion.logprobs.map_or_else(String::new, |logprobs| {
+                format!("\nlogprobs: {}", json!(logprobs))
+            })
         }
         Err(error) => format!(
             "{} (retry: {}, after {:?}): {}",

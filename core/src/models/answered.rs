@@ -1,0 +1,38 @@
+//! Which providers have ever answered at their present address: one that never has is most probably mistyped.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::Result;
+
+/// Remembers that these providers have answered. What is remembered already is not written again.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn mark_answered(conn: &mut PgConnection, provider_ids: &[Uuid]) -> Result<()> {
+    sqlx::query!(
+        "-- answered::mark_answered
+        update providers set answered_at = now()
+        where id = any($1) and answered_at is null",
+        provider_ids
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Those of these providers that have answered, to whichever worker.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn answered_among(conn: &mut PgConnection, provider_ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let answered = sqlx::query_scalar!(
+        "-- answered::answered_among
+        select id from providers
+        where id = any($1) and answered_at is not null",
+        provider_ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(answered)
+}
