@@ -24,7 +24,7 @@ pub struct AppState(Arc<Shared>);
 
 /// How many searches of the library run at once; more wait for their turn. A search is all computing: more of them at
 /// once make each slower, and would take every connection from everybody else.
-const SEARCHES_AT_ONCE: usize = 4;
+const SEARCHES_AT_ONCE: usize = 3;
 
 /// The fields of [`AppState`].
 pub struct Shared {

@@ -24,6 +24,9 @@ const SILENT_TRANSACTION: &str = "set idle_in_transaction_session_timeout = '10s
 /// A replica refuses to be written to, and whatever else an operator names as one has to refuse it, too.
 const ONLY_READ: &str = "set default_transaction_read_only = on";
 
+/// A connection that was used so short a time ago is taken to be alive, without asking the server each time.
+const FRESH: Duration = Duration::from_millis(100);
+
 /// How long somebody waits for a connection to a replica.
 const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -34,7 +37,7 @@ const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 /// The address does not parse, or the server does not answer within ten seconds.
 pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow::Result<PgPool> {
     let options = parse(url)?;
-    let pool = PgPoolOptions::new()
+    let pool = pool_options()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
         .after_connect(|conn, _| {
@@ -47,6 +50,20 @@ pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow
     Ok(pool)
 }
 
+/// Options of a pool that asks whether a connection is alive before it gives it out, unless that was just used.
+fn pool_options() -> PgPoolOptions {
+    PgPoolOptions::new()
+        .test_before_acquire(false)
+        .before_acquire(|conn, used| {
+            Box::pin(async move {
+                if used.idle_for > FRESH {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+}
+
 /// A pool for a replica, which only reads. Its connections are opened when they are needed, and whoever waits for one is
 /// told after a second that there is none, so as to ask the primary instead.
 ///
@@ -54,7 +71,7 @@ pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow
 /// The address does not parse.
 pub fn connect_replica(url: &SecretString, connections: u32, name: &str) -> anyhow::Result<PgPool> {
     let options = parse(url)?.application_name(name);
-    let pool = PgPoolOptions::new()
+    let pool = pool_options()
         .max_connections(connections)
         .acquire_timeout(REPLICA_PATIENCE)
         .after_connect(|conn, _| {

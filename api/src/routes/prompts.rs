@@ -11,7 +11,6 @@ use opb_core::{
     library::{self, NewPrompt, PromptChange, PromptDetail, PromptPage, PromptQuery, Suggestion},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::Connection as _;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -61,10 +60,8 @@ async fn list_prompts(
     Query(query): Query<PromptQuery>,
 ) -> Result<Answer<PromptPage>> {
     let _turn = state.searches.acquire().await;
-    // Its statements have no names: a pooler of transactions has to keep them together.
     let mut conn = state.conn_for(viewer.as_ref()).await?;
-    let mut tx = conn.begin().await.map_err(Error::Database)?;
-    let page = library::list_prompts(&mut tx, viewer.as_ref(), &query).await?;
+    let page = library::list_prompts(&mut conn, viewer.as_ref(), &query).await?;
     Ok(Answer(page))
 }
 

@@ -6,7 +6,7 @@
 //! They are statements without a name for that, and must never hold a type of our own: sqlx would ask Postgres about it
 //! between preparing and running, and the statement would be gone. Enums are cast to text.
 
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
+use sqlx::{Connection as _, FromRow, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{
@@ -500,10 +500,15 @@ fn push_after(
     Ok(())
 }
 
+/// Runs a statement that is planned for these very values. A transaction keeps its two steps together where a pooler of
+/// transactions lies between.
 async fn read(conn: &mut PgConnection, mut sql: QueryBuilder<Postgres>) -> Result<Vec<Match>> {
-    Ok(sql
+    let mut tx = conn.begin().await?;
+    let matches = sql
         .build_query_as()
         .persistent(false)
-        .fetch_all(conn)
-        .await?)
+        .fetch_all(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(matches)
 }

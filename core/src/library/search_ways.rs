@@ -101,11 +101,8 @@ impl Expected {
         );
         sql.push(source);
         condition(&mut sql)?;
-        let explained: Json<Vec<Explained>> = sql
-            .build_query_scalar()
-            .persistent(false)
-            .fetch_one(conn)
-            .await?;
+        // Explained anew each time, whether it has a name or not.
+        let explained: Json<Vec<Explained>> = sql.build_query_scalar().fetch_one(conn).await?;
         let parts = explained
             .0
             .first()
