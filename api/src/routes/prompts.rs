@@ -6,9 +6,8 @@ use axum::{
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
 };
-use opb_core::{
-    Error,
-    library::{self, NewPrompt, PromptChange, PromptDetail, PromptPage, PromptQuery, Suggestion},
+use opb_core::library::{
+    self, NewPrompt, PromptChange, PromptDetail, PromptPage, PromptQuery, Suggestion,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
