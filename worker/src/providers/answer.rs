@@ -72,6 +72,12 @@ impl Answer {
         self.text.is_empty()
     }
 
+    /// How long its texts are so far, in bytes.
+    pub(super) fn text_bytes(&self) -> usize {
+        let arguments = self.tool_calls.iter().map(|call| call.arguments.len());
+        self.text.len() + arguments.sum::<usize>()
+    }
+
     /// How many tools were called so far.
     pub(super) fn tool_calls(&self) -> u64 {
         self.tool_calls.len() as u64

@@ -5,6 +5,11 @@ mod recorded;
 
 use opb_core::{models::ProviderKind, sealing::MasterKey};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::oneshot,
+};
 use uuid::Uuid;
 
 use std::fmt::Write as _;
@@ -226,6 +231,50 @@ async fn bedrock_refuses_the_address_of_an_image_and_calls_nobody() {
     let error = bedrock.complete(&request(&messages), 0).await.unwrap_err();
     assert_eq!(error.kind.name(), "request");
     assert!(error.message.contains("give a data URL"), "{error}");
+}
+
+/// Streams are long and little of them is held: none may wait for another, nor end for what nobody keeps.
+#[tokio::test]
+async fn a_long_stream_keeps_nobody_waiting() {
+    const EVENTS_OF_THE_SECOND: usize = 10_000;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (written, first_is_long) = oneshot::channel();
+    tokio::spawn(async move {
+        let padding = "x".repeat(1_000);
+        let event = format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"a\"}}}}],\"padding\":\"{padding}\"}}\n\n"
+        );
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        // More than the sockets hold: most of it was read when all is written.
+        let (mut first, _) = listener.accept().await.unwrap();
+        first.read_u8().await.unwrap();
+        let long = head.to_owned() + &event.repeat(20_000);
+        first.write_all(long.as_bytes()).await.unwrap();
+        written.send(()).unwrap();
+        let (mut second, _) = listener.accept().await.unwrap();
+        second.read_u8().await.unwrap();
+        let whole = head.to_owned() + &event.repeat(EVENTS_OF_THE_SECOND) + "data: [DONE]\n\n";
+        second.write_all(whole.as_bytes()).await.unwrap();
+        std::future::pending::<()>().await;
+        drop(first);
+    });
+    let model = model(ProviderKind::Openai, base_url, "any", &json!({}));
+    let settings = settings();
+    let http = HttpClient::new(&settings).unwrap();
+    let key = MasterKey::parse(&"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=".into()).unwrap();
+    let asked = provider(&model, &http, &key, &settings).unwrap();
+    let messages = messages();
+    let request = request(&messages);
+    let second = async {
+        first_is_long.await.unwrap();
+        asked.complete(&request, 0).await
+    };
+    tokio::select! {
+        first = asked.complete(&request, 0) => panic!("the first stream has no end: {:?}", first.err()),
+        second = second => assert_eq!(second.unwrap().text.len(), EVENTS_OF_THE_SECOND),
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,13 @@
 //! The HTTP client that every provider uses: no redirects, no repeats, no proxies, bounded in time and size, and kept
 //! away from every address that the policy for outbound connections forbids.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -18,9 +24,11 @@ use tokio::{
 use super::{CallError, CallErrorKind, rate_headers};
 use crate::{WorkerSettings, governor::Governor};
 
-/// The largest answer, in bytes.
-const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
-/// An answer that grows over this, in bytes, waits for its turn …
+/// The most that is held of an answer, in bytes.
+const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
+/// The most bytes that come for an answer. A stream wraps each token in some hundred bytes that are not held.
+const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// An answer of which more than this is held, in bytes, waits for its turn …
 const LARGE_BODY_BYTES: usize = 256 * 1024;
 /// … and so many have it at once: a thousand calls that are all answered without an end must not take the memory.
 const LARGE_AT_ONCE: usize = 1;
@@ -121,10 +129,11 @@ impl HttpClient {
         Err(self.refusal(response, secrets).await)
     }
 
-    /// The body in pieces, bounded in size and in time.
+    /// The body in pieces, bounded in size and in time. Whoever keeps less than all that came says so.
     pub(crate) fn body(
         &self,
         response: Response,
+        held: Held,
     ) -> impl Stream<Item = Result<Bytes, CallError>> + use<> {
         let Head(taken) = response.extensions().get().copied().unwrap_or_default();
         let reading = Reading {
@@ -133,6 +142,7 @@ impl HttpClient {
             taken,
             large: Arc::clone(&self.large),
             size: 0,
+            held,
             turn: None,
         };
         Box::pin(stream::try_unfold(reading, Reading::next))
@@ -140,11 +150,11 @@ impl HttpClient {
 
     /// The whole body.
     pub(crate) async fn read(&self, response: Response) -> Result<Vec<u8>, CallError> {
-        self.body(response)
+        self.body(response, Held::default())
             .try_fold(Vec::new(), |mut whole, piece| async move {
                 if whole.len() + piece.len() > whole.capacity().max(LARGE_BODY_BYTES) {
                     // Once, instead of copying it each time that it has doubled.
-                    whole.reserve_exact(MAX_BODY_BYTES - whole.len());
+                    whole.reserve_exact(MAX_HELD_BYTES - whole.len());
                 }
                 whole.extend_from_slice(&piece);
                 Ok(whole)
@@ -154,7 +164,7 @@ impl HttpClient {
 
     /// The beginning of an error's body, as far as it comes.
     async fn read_error(&self, response: Response) -> Vec<u8> {
-        let mut body = self.body(response);
+        let mut body = self.body(response, Held::default());
         let mut beginning = Vec::new();
         while let Ok(Some(piece)) = body.try_next().await
             && beginning.len() < MAX_ERROR_BYTES
@@ -189,6 +199,22 @@ impl HttpClient {
 #[derive(Debug, Clone, Copy, Default)]
 struct Head(Duration);
 
+/// How many bytes are held of an answer that is being read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    /// What came has been looked at, and so many bytes are kept of it all.
+    pub(crate) fn keep(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// So many more came. Returns how many are held then.
+    fn add(&self, bytes: usize) -> usize {
+        self.0.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+}
+
 /// A body that is being read.
 struct Reading {
     response: Response,
@@ -196,7 +222,9 @@ struct Reading {
     /// How long the provider has taken so far. Our own waits are not its fault, and not in here.
     taken: Duration,
     large: Arc<Semaphore>,
+    /// How many bytes came.
     size: usize,
+    held: Held,
     turn: Option<OwnedSemaphorePermit>,
 }
 
@@ -221,11 +249,17 @@ impl Reading {
             return Ok(None);
         };
         self.size += piece.len();
-        if self.size > MAX_BODY_BYTES {
-            let message = format!("the answer is larger than {MAX_BODY_BYTES} bytes");
+        let held = self.held.add(piece.len());
+        if held > MAX_HELD_BYTES || self.size > MAX_BODY_BYTES {
+            let most = if held > MAX_HELD_BYTES {
+                MAX_HELD_BYTES
+            } else {
+                MAX_BODY_BYTES
+            };
+            let message = format!("the answer is larger than {most} bytes");
             return Err(CallError::new(CallErrorKind::TooLarge, message));
         }
-        if self.size > LARGE_BODY_BYTES && self.turn.is_none() {
+        if held > LARGE_BODY_BYTES && self.turn.is_none() {
             let turn = timeout(self.patience.call, Arc::clone(&self.large).acquire_owned());
             let turn = turn.await.map_err(|_| {
                 late("too many other answers are as large as this one at the moment")

@@ -11,8 +11,11 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    CallError, CallErrorKind, Completion, CompletionRequest, HttpClient, Provider, answer::Answer,
-    auth::Auth, events::read_events, http::without,
+    CallError, CallErrorKind, Completion, CompletionRequest, HttpClient, Provider,
+    answer::Answer,
+    auth::Auth,
+    events::read_events,
+    http::{Held, without},
 };
 
 /// The words of an API: how a request is written, and how an answer is read. Without any I/O.
@@ -79,8 +82,11 @@ impl Remote {
             self.api.read_whole(&body, &mut answer)?;
             return Ok(answer.complete(false));
         }
-        let events = read_events(self.http.body(response), |data| {
+        let held = Held::default();
+        let body = self.http.body(response, held.clone());
+        let events = read_events(body, |data| {
             self.api.read_event(data, &mut answer)?;
+            held.keep(answer.text_bytes());
             Ok(answer.ended)
         });
         events.await?;
