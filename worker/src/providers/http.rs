@@ -24,8 +24,10 @@ use tokio::{
 use super::{CallError, CallErrorKind, rate_headers};
 use crate::{WorkerSettings, governor::Governor};
 
-/// The most that is held of an answer, in bytes.
-const MAX_HELD_BYTES: usize = 8 * 1024 * 1024;
+/// The most that is held of a whole answer, in bytes.
+const MAX_WHOLE_BYTES: usize = 8 * 1024 * 1024;
+/// The most that is held of a stream, in bytes: texts, and an event that has not ended. No model says so much at once.
+const MAX_TEXT_BYTES: usize = 2 * 1024 * 1024;
 /// The most bytes that come for an answer. A stream wraps each token in some hundred bytes that are not held.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// An answer of which more than this is held, in bytes, waits for its turn …
@@ -150,11 +152,15 @@ impl HttpClient {
 
     /// The whole body.
     pub(crate) async fn read(&self, response: Response) -> Result<Vec<u8>, CallError> {
-        self.body(response, Held::default())
+        let announced = response.content_length().unwrap_or_default();
+        if announced > MAX_WHOLE_BYTES as u64 {
+            return Err(too_large(MAX_WHOLE_BYTES));
+        }
+        self.body(response, Held::whole())
             .try_fold(Vec::new(), |mut whole, piece| async move {
                 if whole.len() + piece.len() > whole.capacity().max(LARGE_BODY_BYTES) {
                     // Once, instead of copying it each time that it has doubled.
-                    whole.reserve_exact(MAX_HELD_BYTES - whole.len());
+                    whole.reserve_exact(MAX_WHOLE_BYTES - whole.len());
                 }
                 whole.extend_from_slice(&piece);
                 Ok(whole)
@@ -164,7 +170,7 @@ impl HttpClient {
 
     /// The beginning of an error's body, as far as it comes.
     async fn read_error(&self, response: Response) -> Vec<u8> {
-        let mut body = self.body(response, Held::default());
+        let mut body = self.body(response, Held::whole());
         let mut beginning = Vec::new();
         while let Ok(Some(piece)) = body.try_next().await
             && beginning.len() < MAX_ERROR_BYTES
@@ -200,18 +206,38 @@ impl HttpClient {
 struct Head(Duration);
 
 /// How many bytes are held of an answer that is being read.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Held(Arc<AtomicUsize>);
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    bytes: Arc<AtomicUsize>,
+    most: usize,
+}
 
 impl Held {
+    /// Of an answer that is read whole.
+    fn whole() -> Self {
+        Self::at_most(MAX_WHOLE_BYTES)
+    }
+
+    /// Of a stream, of which only the texts are kept.
+    pub(crate) fn stream() -> Self {
+        Self::at_most(MAX_TEXT_BYTES)
+    }
+
+    fn at_most(most: usize) -> Self {
+        Self {
+            bytes: Arc::default(),
+            most,
+        }
+    }
+
     /// What came has been looked at, and so many bytes are kept of it all.
     pub(crate) fn keep(&self, bytes: usize) {
-        self.0.store(bytes, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// So many more came. Returns how many are held then.
     fn add(&self, bytes: usize) -> usize {
-        self.0.fetch_add(bytes, Ordering::Relaxed) + bytes
+        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 }
 
@@ -250,14 +276,11 @@ impl Reading {
         };
         self.size += piece.len();
         let held = self.held.add(piece.len());
-        if held > MAX_HELD_BYTES || self.size > MAX_BODY_BYTES {
-            let most = if held > MAX_HELD_BYTES {
-                MAX_HELD_BYTES
-            } else {
-                MAX_BODY_BYTES
-            };
-            let message = format!("the answer is larger than {most} bytes");
-            return Err(CallError::new(CallErrorKind::TooLarge, message));
+        if held > self.held.most {
+            return Err(too_large(self.held.most));
+        }
+        if self.size > MAX_BODY_BYTES {
+            return Err(too_large(MAX_BODY_BYTES));
         }
         if held > LARGE_BODY_BYTES && self.turn.is_none() {
             let turn = timeout(self.patience.call, Arc::clone(&self.large).acquire_owned());
@@ -268,6 +291,11 @@ impl Reading {
         }
         Ok(Some((piece, self)))
     }
+}
+
+fn too_large(most: usize) -> CallError {
+    let message = format!("the answer is larger than {most} bytes");
+    CallError::new(CallErrorKind::TooLarge, message)
 }
 
 fn late(message: &str) -> CallError {

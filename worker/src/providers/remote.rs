@@ -82,7 +82,7 @@ impl Remote {
             self.api.read_whole(&body, &mut answer)?;
             return Ok(answer.complete(false));
         }
-        let held = Held::default();
+        let held = Held::stream();
         let body = self.http.body(response, held.clone());
         let events = read_events(body, |data| {
             self.api.read_event(data, &mut answer)?;
