@@ -21,10 +21,10 @@ use crate::{
     traces::ShardTrace,
 };
 
-/// A batch is recorded when it has so many results …
-const BATCH_SIZE: usize = 200;
 /// So many evaluations of a shard are under way at most, which bounds the memory of a worker.
 const AT_ONCE: usize = 200;
+/// A batch is recorded when it has so many results …
+const BATCH_SIZE: usize = 200;
 /// … or when its oldest result has waited so long.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// How long recording is tried again while the database is away; the lease is lost by then, so the work is not.
