@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use opb_core::{
     auth::{Accounts, CurrentUser, Limits, PasswordHasher, TokenKeys},
     doorbell::Doorbell,
+    library::Estimates,
     mail::Outbox,
     outbound::OutboundPolicy,
     runs::RunRules,
@@ -46,6 +47,7 @@ pub struct Shared {
     pub(crate) hides_metrics: bool,
     /// How many more searches may run at once.
     pub(crate) searches: Semaphore,
+    pub(crate) estimates: Estimates,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -106,6 +108,7 @@ impl AppState {
             oidc,
             hides_metrics: settings.hides_metrics,
             searches: Semaphore::new(SEARCHES_AT_ONCE),
+            estimates: Estimates::default(),
             pool,
             replica: settings.replica.clone(),
             master_key,

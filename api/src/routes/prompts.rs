@@ -60,7 +60,7 @@ async fn list_prompts(
 ) -> Result<Answer<PromptPage>> {
     let _turn = state.searches.acquire().await;
     let mut conn = state.conn_for(viewer.as_ref()).await?;
-    let page = library::list_prompts(&mut conn, viewer.as_ref(), &query).await?;
+    let page = library::list_prompts(&mut conn, &state.estimates, viewer.as_ref(), &query).await?;
     Ok(Answer(page))
 }
 

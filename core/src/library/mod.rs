@@ -11,7 +11,6 @@ mod erase;
 mod export;
 mod fields;
 mod forks;
-mod found;
 mod import;
 mod lint;
 mod markdown;
@@ -21,9 +20,6 @@ mod prompt_changes;
 mod prompts;
 mod saved_searches;
 mod search;
-mod search_statements;
-mod search_ways;
-mod snippets;
 mod suggestions;
 mod variables;
 mod versions;
@@ -67,8 +63,9 @@ pub use prompts::{
 pub use saved_searches::{
     NewSavedSearch, SavedSearch, delete_saved_search, list_saved_searches, save_search,
 };
-pub use search::{FoundPrompt, PromptPage, PromptQuery, PromptSort, list_prompts};
-pub use snippets::Fragment;
+pub use search::{
+    Estimates, FoundPrompt, Fragment, PromptPage, PromptQuery, PromptSort, list_prompts,
+};
 pub use suggestions::{Suggestion, suggest_prompts};
 pub use variables::{Parameters, Variable, VariableType, defaults};
 pub use versions::{

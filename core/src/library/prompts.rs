@@ -66,7 +66,7 @@ pub struct Prompt {
 }
 
 /// The kinds of prompts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "prompt_kind", rename_all = "lowercase")]
 pub enum PromptKind {

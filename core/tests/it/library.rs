@@ -1,6 +1,6 @@
 //! The statements behind the lists of prompts, on a library that is large enough to choose ways through it.
 
-use opb_core::library::{PromptQuery, list_prompts};
+use opb_core::library::{Estimates, PromptQuery, list_prompts};
 use opb_testing::{TestDatabase, fixtures};
 
 #[tokio::test]
@@ -12,6 +12,8 @@ async fn words_are_found() {
         q: Some("plain".into()),
         ..PromptQuery::default()
     };
-    let page = list_prompts(conn, None, &query).await.unwrap();
+    let page = list_prompts(conn, &Estimates::default(), None, &query)
+        .await
+        .unwrap();
     assert_eq!(page.items.len(), 1);
 }

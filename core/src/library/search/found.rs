@@ -3,18 +3,22 @@
 
 use std::collections::HashMap;
 
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Prompt, PromptKind, search_statements::Match};
-use crate::{Result, auth::Visibility, template::PromptBody};
+use super::{snippets::READ_CHARS, statements::Match};
+use crate::{
+    Result,
+    auth::Visibility,
+    library::{Prompt, PromptKind},
+};
 
 /// A prompt that was found.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) prompt: Prompt,
-    /// The newest version's text, when there are words to show in it.
-    pub(super) body: Option<PromptBody>,
+    /// The beginning of the newest version's text, when there are words to show in it.
+    pub(super) text: Option<String>,
     /// The words as they are indexed.
     pub(super) lexemes: Vec<String>,
     /// Where it was found.
@@ -39,16 +43,16 @@ pub(super) async fn load(
                 from prompt_versions join prompts as origin on origin.id = prompt_id
                 where prompt_versions.id = prompts.forked_from and origin.deleted_at is null
                   and (origin.visibility <> 'private' or origin.owner_id = $2)) as forked_from,
-               (select body from prompt_versions
-                where $3::text is not null and prompt_id = prompts.id and number = latest_version)
-                   as "body: Json<PromptBody>",
+               (select left(coalesce(body ->> 'text', prompt_text(body)), $4) from prompt_versions
+                where $3::text is not null and prompt_id = prompts.id and number = latest_version) as text,
                (select tsvector_to_array(to_tsvector('english', $3))) as lexemes
         from prompts join users on users.id = prompts.owner_id
         where prompts.id = any($1) and prompts.deleted_at is null
           and (prompts.visibility <> 'private' or prompts.owner_id = $2 or prompts.offered_to = $2)"#,
         &ids,
         viewer_id,
-        words
+        words,
+        READ_CHARS
     )
     .fetch_all(conn)
     .await?;
@@ -76,7 +80,7 @@ pub(super) async fn load(
         };
         Some(Found {
             prompt,
-            body: row.body.map(|Json(body)| body),
+            text: row.text,
             lexemes: row.lexemes.unwrap_or_default(),
             place: *found,
         })

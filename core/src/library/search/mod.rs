@@ -2,29 +2,33 @@
 //!
 //! Prompts that have the words in title, tags or description come first, the best before the others; then follow, newest
 //! first, those that have them in the text only.
-//! Where very many have them in title, tags or description, only the newest [`search_statements::RANKED`] of those are
+//! Where very many have them in title, tags or description, only the newest [`statements::RANKED`] of those are
 //! ranked, so that a word that half of the library has costs no more than a rare one.
 //! Every match is on exactly one page, and each page is read through an index.
 //!
 //! A misspelt word costs nothing until nothing is found: then it is compared with the words that titles have.
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use chrono::{DateTime, Utc};
+mod cursor;
+mod found;
+mod snippets;
+mod statements;
+mod wanted;
+mod ways;
+
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
-use super::{
-    Fragment, Prompt, PromptKind,
-    fields::normalise_tags,
-    found::{self, Found},
-    search_statements::{
-        ALL_RANKED, Match, Wanted, are_rare, list_in_order, list_matches, rank_all, rank_newest,
-    },
+use self::{
+    cursor::{SearchCursor, bad_cursor, decode, encode},
+    found::Found,
     snippets::snippet,
-    suggestions::correct,
+    statements::{ALL_RANKED, Match, list_in_order, list_matches, rank_all, rank_newest},
+    wanted::Wanted,
+    ways::{Part, WALKED},
 };
+pub use self::{snippets::Fragment, ways::Estimates};
+use super::{Prompt, PromptKind, fields::normalise_tags, suggestions::correct};
 use crate::{Error, FieldError, Result, auth::CurrentUser};
 
 /// The most entries of a page.
@@ -145,48 +149,13 @@ pub struct PromptPage {
     pub corrected_query: Option<String>,
 }
 
-/// Where a page ends. It is opaque to clients.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "o", rename_all = "lowercase")]
-pub(super) enum SearchCursor {
-    /// Among the ranked matches, the oldest of which is told if older ones were not ranked; the nil UUID says that all are.
-    Ranked {
-        score: f32,
-        id: Uuid,
-        ranked: Option<Uuid>,
-        q: String,
-    },
-    /// Among the matches after those: the oldest ranked one, if older ones were not ranked, and the last one seen.
-    Rest {
-        ranked: Option<Uuid>,
-        id: Option<Uuid>,
-        q: String,
-    },
-    Newest {
-        id: Uuid,
-    },
-    Updated {
-        at: DateTime<Utc>,
-        id: Uuid,
-    },
-    Title {
-        title: String,
-        id: Uuid,
-    },
-    /// In an order of the community; the bits of the number, because the next page begins exactly there.
-    Rank {
-        sort: PromptSort,
-        bits: u64,
-        id: Uuid,
-    },
-}
-
 /// A page of the prompts that the viewer may find.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a wrong parameter.
 pub async fn list_prompts(
     conn: &mut PgConnection,
+    estimates: &Estimates,
     viewer: Option<&CurrentUser>,
     query: &PromptQuery,
 ) -> Result<PromptPage> {
@@ -196,7 +165,8 @@ pub async fn list_prompts(
         return Ok(page(Vec::new(), limit, None, |_| None));
     };
     if sort != PromptSort::Relevance {
-        let matches = list_in_order(conn, &wanted, sort, cursor.as_ref(), limit + 1).await?;
+        let matches =
+            list_in_order(conn, estimates, &wanted, sort, cursor.as_ref(), limit + 1).await?;
         let words = wanted.words.as_deref();
         let found = found::load(conn, wanted.viewer_id, words, &matches).await?;
         return Ok(page(found, limit, None, |found| Some(found.place(sort))));
@@ -210,13 +180,13 @@ pub async fn list_prompts(
         Some(_) => return Err(bad_cursor()),
         None => {}
     }
-    let mut matches = find(conn, &wanted, cursor.as_ref(), limit).await?;
+    let mut matches = find(conn, estimates, &wanted, cursor.as_ref(), limit).await?;
     if matches.is_empty()
         && cursor.is_none()
         && let Some(words) = correct(conn, wanted.words.as_deref().unwrap_or_default()).await?
     {
         wanted.words = Some(words.clone());
-        matches = find(conn, &wanted, None, limit).await?;
+        matches = find(conn, estimates, &wanted, None, limit).await?;
         // A correction that leads nowhere would only tell which words others use.
         corrected = (!matches.is_empty()).then_some(words);
     }
@@ -244,6 +214,7 @@ pub async fn list_prompts(
 /// One more match than the limit, if there are as many: first the ranked ones, then the rest.
 async fn find(
     conn: &mut PgConnection,
+    estimates: &Estimates,
     wanted: &Wanted,
     cursor: Option<&SearchCursor>,
     limit: i64,
@@ -257,23 +228,27 @@ async fn find(
             let found = if *ranked == Some(ALL_RANKED) {
                 rank_all(conn, wanted, Some((*score, *id)), limit).await?
             } else {
-                rank_newest(conn, wanted, Some((*score, *id, *ranked)), limit).await?
+                let expected = estimates.of(conn, wanted, Part::Heads).await?;
+                let after = Some((*score, *id, *ranked));
+                rank_newest(conn, wanted, expected, after, limit).await?
             };
             (found, *ranked, None)
         }
-        _ if are_rare(conn, wanted, limit).await? => {
-            let found = rank_all(conn, wanted, None, limit).await?;
-            (found, Some(ALL_RANKED), None)
-        }
         _ => {
-            let found = rank_newest(conn, wanted, None, limit).await?;
-            let ranked = found.first().and_then(|first| first.ranked);
-            (found, ranked, None)
+            let expected = estimates.of(conn, wanted, Part::Heads).await?;
+            if expected.are_rare(WALKED, limit) {
+                let found = rank_all(conn, wanted, None, limit).await?;
+                (found, Some(ALL_RANKED), None)
+            } else {
+                let found = rank_newest(conn, wanted, expected, None, limit).await?;
+                let ranked = found.first().and_then(|first| first.ranked);
+                (found, ranked, None)
+            }
         }
     };
     let room = limit - i64::try_from(found.len()).unwrap_or(limit);
     if room > 0 {
-        found.extend(list_matches(conn, wanted, ranked, after, room).await?);
+        found.extend(list_matches(conn, estimates, wanted, ranked, after, room).await?);
     }
     Ok(found)
 }
@@ -378,8 +353,8 @@ fn page(
         None
     };
     let listed = |found: Found| {
-        let snippet = match &found.body {
-            Some(body) => snippet(&found.prompt.description, body, &found.lexemes),
+        let snippet = match &found.text {
+            Some(text) => snippet(&found.prompt.description, text, &found.lexemes),
             None => Vec::new(),
         };
         FoundPrompt {
@@ -391,76 +366,5 @@ fn page(
         items: found.into_iter().map(listed).collect(),
         next_cursor,
         corrected_query,
-    }
-}
-
-fn encode(cursor: &SearchCursor) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).unwrap_or_default())
-}
-
-fn decode(cursor: &str) -> Result<SearchCursor> {
-    let bytes = BASE64_URL_SAFE_NO_PAD
-        .decode(cursor)
-        .map_err(|_| bad_cursor())?;
-    let decoded: SearchCursor = serde_json::from_slice(&bytes).map_err(|_| bad_cursor())?;
-    match &decoded {
-        SearchCursor::Ranked { q: text, .. }
-        | SearchCursor::Rest { q: text, .. }
-        | SearchCursor::Title { title: text, .. }
-            if text.contains('\0') || text.chars().count() > 400 =>
-        {
-            Err(bad_cursor())
-        }
-        _ => Ok(decoded),
-    }
-}
-
-pub(super) fn bad_cursor() -> Error {
-    Error::invalid("cursor", "is not the `next_cursor` of a page of this list")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_survives_the_client() {
-        let id = Uuid::now_v7();
-        for cursor in [
-            SearchCursor::Ranked {
-                score: 0.607_927_1,
-                id,
-                ranked: None,
-                q: "a \"b\"".into(),
-            },
-            SearchCursor::Rest {
-                ranked: None,
-                id: Some(id),
-                q: "ü".into(),
-            },
-            SearchCursor::Newest { id },
-            SearchCursor::Updated { at: Utc::now(), id },
-            SearchCursor::Title {
-                title: "ß".into(),
-                id,
-            },
-            SearchCursor::Rank {
-                sort: PromptSort::Trending,
-                bits: (-0.1_f64).to_bits(),
-                id,
-            },
-        ] {
-            assert_eq!(decode(&encode(&cursor)).unwrap(), cursor);
-        }
-        let odd = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
-        for wrong in [
-            "",
-            "!",
-            &odd("{}"),
-            &odd(r#"{"o":"newest","id":"1"}"#),
-            &odd(r#"{"o":"title","title":"\u0000","id":"00000000-0000-7000-8000-000000000000"}"#),
-        ] {
-            assert!(decode(wrong).is_err(), "{wrong}");
-        }
     }
 }

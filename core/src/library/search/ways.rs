@@ -1,22 +1,44 @@
 //! Two ways to the first matches of a list: to gather all matches through the indexes and sort them, or to walk the table
 //! in the order of the list until there are enough. Which of them costs less is told by what Postgres expects.
 
+use std::time::Duration;
+
+use moka::sync::Cache;
 use serde::Deserialize;
 use sqlx::{PgConnection, Postgres, QueryBuilder, types::Json};
 
+use super::wanted::{Query, Wanted};
 use crate::Result;
 
 /// What a row costs that is looked at while the table is walked in order, in rows that an index names.
 pub(super) const WALKED: f64 = 0.5;
 /// The same when the `document` is looked into: it is often kept elsewhere and compressed, which Postgres does not count.
 pub(super) const WALKED_DOCUMENT: f64 = 2.0;
-/// Tables that prompts are listed from.
-pub(super) const PROMPTS: &str = "prompts";
-pub(super) const RANKS: &str = "prompts join prompt_ranks on prompt_id = prompts.id";
+/// How long an estimate is used: a library changes less in that time than the statistics of Postgres are wrong by.
+const KEPT: Duration = Duration::from_mins(1);
+/// How many estimates are kept.
+const ESTIMATES: u64 = 10_000;
+
+/// What prompts are listed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    Prompts,
+    /// Prompts with the numbers that orders of the community go by.
+    Ranks,
+}
+
+impl Source {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Prompts => "prompts",
+            Self::Ranks => "prompts join prompt_ranks on prompt_id = prompts.id",
+        }
+    }
+}
 
 /// The first matches in an order, as the common table expression `first`.
 pub(super) struct First {
-    pub(super) source: &'static str,
+    pub(super) of: Source,
     /// With those of the order.
     pub(super) columns: &'static str,
     pub(super) order: &'static str,
@@ -33,11 +55,12 @@ impl First {
         condition: impl Fn(&mut QueryBuilder<Postgres>) -> Result<()>,
     ) -> Result<()> {
         let Self {
-            source,
+            of,
             columns,
             order,
             gather,
         } = self;
+        let source = of.sql();
         let name = if *gather { "gathered" } else { "first" };
         sql.push(format_args!(
             "{name} as materialized (select {columns} from {source}"
@@ -88,29 +111,6 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// # Errors
-    /// The database does not answer.
-    pub(super) async fn of(
-        conn: &mut PgConnection,
-        source: &str,
-        condition: impl Fn(&mut QueryBuilder<Postgres>) -> Result<()>,
-    ) -> Result<Self> {
-        let mut sql = QueryBuilder::new(
-            "-- search_ways::expected
-            explain (format json) select 1 from prompts union all select 1 from ",
-        );
-        sql.push(source);
-        condition(&mut sql)?;
-        // Explained anew each time, whether it has a name or not.
-        let explained: Json<Vec<Explained>> = sql.build_query_scalar().fetch_one(conn).await?;
-        let parts = explained
-            .0
-            .first()
-            .and_then(|explained| explained.plan.two());
-        let [all, matches] = parts.map_or([0.0; 2], |parts| parts.map(|part| part.rows));
-        Ok(Self { all, matches })
-    }
-
     /// Whether matches are so few that reading all of them costs less than walking the table until `limit` are found, when
     /// a row that is walked costs `walked`. Postgres decides otherwise: it takes for granted that matches are spread evenly
     /// over the table, and that a long text costs what a short one does.
@@ -118,5 +118,80 @@ impl Expected {
         #[expect(clippy::cast_precision_loss, reason = "a limit is small")]
         let walked_rows = limit as f64 * self.all / self.matches.max(1.0);
         self.matches <= walked * walked_rows
+    }
+}
+
+/// The prompts whose number is estimated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Part {
+    /// All that meet the filters and have the words anywhere.
+    List { of: Source },
+    /// Those that have the words in title, tags or description.
+    Heads,
+    /// Those that have them in the text only.
+    Rest,
+}
+
+/// What Postgres expects of searches, each kept for a minute. Estimates only choose between ways to the same prompts.
+#[derive(Debug, Clone)]
+pub struct Estimates(Cache<(Part, Wanted), Expected>);
+
+impl Default for Estimates {
+    fn default() -> Self {
+        Self(
+            Cache::builder()
+                .max_capacity(ESTIMATES)
+                .time_to_live(KEPT)
+                .build(),
+        )
+    }
+}
+
+impl Estimates {
+    /// # Errors
+    /// The database does not answer.
+    pub(super) async fn of(
+        &self,
+        conn: &mut PgConnection,
+        wanted: &Wanted,
+        part: Part,
+    ) -> Result<Expected> {
+        let key = (part, wanted.clone());
+        if let Some(expected) = self.0.get(&key) {
+            return Ok(expected);
+        }
+        let mut sql = QueryBuilder::new(
+            "-- search::expected
+            explain (format json) select 1 from prompts union all select 1 from ",
+        );
+        match part {
+            Part::List { of } => {
+                sql.push(of.sql());
+                wanted.push_filters(&mut sql);
+                wanted.push_words(&mut sql, "document", Query::Known);
+            }
+            Part::Heads => {
+                sql.push(Source::Prompts.sql());
+                wanted.push_heads(&mut sql, Query::Known);
+            }
+            Part::Rest => {
+                sql.push(Source::Prompts.sql());
+                wanted.push_filters(&mut sql);
+                wanted.push_words(&mut sql, "document", Query::Known);
+                sql.push(" and not (true");
+                wanted.push_words(&mut sql, "head", Query::Known);
+                sql.push(")");
+            }
+        }
+        // Explained anew each time, whether it has a name or not.
+        let explained: Json<Vec<Explained>> = sql.build_query_scalar().fetch_one(conn).await?;
+        let parts = explained
+            .0
+            .first()
+            .and_then(|explained| explained.plan.two());
+        let [all, matches] = parts.map_or([0.0; 2], |parts| parts.map(|part| part.rows));
+        let expected = Expected { all, matches };
+        self.0.insert(key, expected);
+        Ok(expected)
     }
 }

@@ -5,12 +5,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::template::PromptBody;
-
 /// The length of a snippet, in characters.
 const LENGTH: usize = 200;
-/// How much of a text is looked at, in bytes.
-const READ_BYTES: usize = 16 * 1024;
+/// How much of a prompt's text is looked at, in characters.
+pub(super) const READ_CHARS: i32 = 16 * 1024;
 
 /// A piece of a snippet, as plain text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -22,23 +20,14 @@ pub struct Fragment {
     pub hit: bool,
 }
 
-/// The first part of description or body that has one of the words; without any, the beginning of the body.
-pub(super) fn snippet(description: &str, body: &PromptBody, lexemes: &[String]) -> Vec<Fragment> {
-    let mut texts = vec![description];
-    match body {
-        PromptBody::Text { text } => texts.push(text),
-        PromptBody::Chat { messages } => {
-            texts.extend(messages.iter().flat_map(|message| message.content.texts()));
-        }
-    }
-    for text in &texts {
-        let text = head(text, READ_BYTES);
+/// The first part of description or text that has one of the words; without any, the beginning of the text.
+pub(super) fn snippet(description: &str, text: &str, lexemes: &[String]) -> Vec<Fragment> {
+    for text in [description, text] {
         if let Some((at, _)) = words(text).find(|(_, word)| is_hit(word, lexemes)) {
             return cut(text, at, lexemes);
         }
     }
-    let text = texts.iter().skip(1).find(|text| !text.trim().is_empty());
-    text.map_or_else(Vec::new, |text| cut(head(text, READ_BYTES), 0, lexemes))
+    cut(text, 0, lexemes)
 }
 
 /// The text around a place, in pieces.
@@ -94,21 +83,14 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// True when a word is one of those that were searched for, whatever its ending.
 fn is_hit(word: &str, lexemes: &[String]) -> bool {
-    let word = word.to_lowercase();
     lexemes.iter().any(|lexeme| {
         // The stem of `happy` is `happi`.
         let stem = lexeme.strip_suffix('i').unwrap_or(lexeme);
-        let longest = lexeme.chars().count() + 6;
-        !stem.is_empty() && word.starts_with(stem) && word.chars().count() <= longest
+        let mut letters = word.chars().flat_map(char::to_lowercase);
+        !stem.is_empty()
+            && stem.chars().all(|letter| letters.next() == Some(letter))
+            && letters.count() <= 6 + lexeme.chars().count() - stem.chars().count()
     })
-}
-
-fn head(text: &str, bytes: usize) -> &str {
-    let mut end = text.len().min(bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 #[cfg(test)]
@@ -116,9 +98,8 @@ mod tests {
     use super::*;
 
     fn marked(description: &str, text: &str, lexemes: &[&str]) -> String {
-        let body = PromptBody::Text { text: text.into() };
         let lexemes: Vec<String> = lexemes.iter().map(|&lexeme| lexeme.to_owned()).collect();
-        let pieces = snippet(description, &body, &lexemes);
+        let pieces = snippet(description, text, &lexemes);
         let mark = |piece: &Fragment| {
             if piece.hit {
                 format!("[{}]", piece.text)
@@ -160,7 +141,5 @@ mod tests {
             "{found}"
         );
         assert_eq!(found.chars().count(), LENGTH + 2, "{found}");
-        let far = format!("{}needle", "ü".repeat(READ_BYTES));
-        assert!(!marked("", &far, &["needl"]).contains('['));
     }
 }
