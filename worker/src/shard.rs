@@ -24,7 +24,9 @@ use crate::{
 /// So many evaluations of a shard are under way at most, which bounds the memory of a worker.
 const AT_ONCE: usize = 200;
 /// A batch is recorded when it has so many results …
-const BATCH_SIZE: usize = 200;
+const BATCH_SIZE: usize = 500;
+/// … or so many bytes of outputs …
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// … or when its oldest result has waited so long.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// How long recording is tried again while the database is away; the lease is lost by then, so the work is not.
@@ -117,6 +119,8 @@ struct Open {
 #[derive(Default)]
 struct Unrecorded {
     batch: Vec<NewEvaluation>,
+    /// The length of their outputs.
+    bytes: usize,
     purse: Purse,
 }
 
@@ -205,11 +209,12 @@ async fn evaluate_all(
                     match evaluated.evaluation {
                         None => complete = false,
                         Some(evaluation) => {
+                            unrecorded.bytes += evaluation.output.as_ref().map_or(0, String::len);
                             unrecorded.batch.push(evaluation);
                             due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
                         }
                     }
-                    unrecorded.batch.len() >= BATCH_SIZE
+                    unrecorded.batch.len() >= BATCH_SIZE || unrecorded.bytes >= BATCH_BYTES
                 }
                 Some(Err(error)) => anyhow::bail!("an evaluation panicked: {error}"),
             },
@@ -300,7 +305,11 @@ async fn save(
     unrecorded: &mut Unrecorded,
     finish: Option<i64>,
 ) -> bool {
-    let Unrecorded { batch, purse } = unrecorded;
+    let Unrecorded {
+        batch,
+        bytes,
+        purse,
+    } = unrecorded;
     if batch.is_empty() {
         return true;
     }
@@ -321,6 +330,7 @@ async fn save(
         match recorded {
             Ok(Recorded::Kept(_)) => {
                 batch.clear();
+                *bytes = 0;
                 purse.settled();
                 return true;
             }

@@ -3,6 +3,8 @@
 //! The fencing number is checked, the rows are inserted and the run's counters are moved in one transaction,
 //! and the counters move by what was really inserted.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use utoipa::ToSchema;
@@ -81,7 +83,7 @@ pub struct ScoredLine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
     /// So many were new and are kept; the others were there already.
-    Kept(i64),
+    Kept(usize),
     /// The lease was lost: nothing was kept.
     Fenced,
 }
@@ -96,10 +98,7 @@ pub async fn record(
     batch: &[NewEvaluation],
     settlement: Settlement,
 ) -> Result<Recorded> {
-    let mut tx = conn.begin().await?;
-    let recorded = keep(&mut tx, lease, batch, settlement, false).await?;
-    tx.commit().await?;
-    Ok(recorded)
+    keep_new(conn, lease, batch, settlement, None).await
 }
 
 /// Records the last batch of a shard and marks the shard as done: one commit instead of two. So many of the shard's
@@ -114,26 +113,40 @@ pub async fn record_last(
     settlement: Settlement,
     skipped: i64,
 ) -> Result<Recorded> {
-    let mut tx = conn.begin().await?;
-    let recorded = keep(&mut tx, lease, batch, settlement, true).await?;
-    let look_is_due = match recorded {
-        Recorded::Kept(_) => finish(&mut tx, lease, skipped).await?,
-        Recorded::Fenced => None,
-    };
-    tx.commit().await?;
-    if look_is_due == Some(true) {
-        early::look(conn, lease.run_id).await?;
-    }
-    Ok(recorded)
+    keep_new(conn, lease, batch, settlement, Some(skipped)).await
 }
 
-async fn keep(
-    tx: &mut PgConnection,
+/// Keeps those of a batch that are not recorded yet: nearly always all of them.
+async fn keep_new(
+    conn: &mut PgConnection,
     lease: &ShardLease,
     batch: &[NewEvaluation],
     settlement: Settlement,
-    is_last: bool,
+    skipped: Option<i64>,
 ) -> Result<Recorded> {
+    match keep(conn, lease, batch, settlement, skipped).await {
+        Err(error) if error.violates("evaluations_pkey") => {
+            // The answer to an earlier try was lost. Nobody else records for the shard while we hold its lease.
+            let recorded: HashSet<EvaluationKey> = recorded_of(conn, lease.run_id, batch)
+                .await?
+                .into_iter()
+                .collect();
+            let is_new = |evaluation: &&NewEvaluation| !recorded.contains(&evaluation.key);
+            let rest: Vec<NewEvaluation> = batch.iter().filter(is_new).cloned().collect();
+            keep(conn, lease, &rest, settlement, skipped).await
+        }
+        kept => kept,
+    }
+}
+
+async fn keep(
+    conn: &mut PgConnection,
+    lease: &ShardLease,
+    batch: &[NewEvaluation],
+    settlement: Settlement,
+    skipped: Option<i64>,
+) -> Result<Recorded> {
+    let mut tx = conn.begin().await?;
     let shard = sqlx::query!(
         r#"-- record::record
         select reserved_microusd, state = 'done' as "done!"
@@ -150,7 +163,7 @@ async fn keep(
     };
     if shard.done {
         // Its last batch was kept, and only the answer to that was lost.
-        return Ok(if is_last {
+        return Ok(if skipped.is_some() {
             Recorded::Kept(0)
         } else {
             Recorded::Fenced
@@ -158,9 +171,38 @@ async fn keep(
     }
     let reserved = shard.reserved_microusd;
     // Before the cost is counted as spent: at no moment are both counted.
-    settle(tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
-    let kept = insert(tx, lease.run_id, batch).await?;
-    Ok(Recorded::Kept(kept))
+    settle(&mut tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
+    insert(&mut tx, lease.run_id, batch).await?;
+    let look_is_due = match skipped {
+        Some(skipped) => finish(&mut tx, lease, skipped).await?,
+        None => None,
+    };
+    tx.commit().await?;
+    if look_is_due == Some(true) {
+        early::look(conn, lease.run_id).await?;
+    }
+    Ok(Recorded::Kept(batch.len()))
+}
+
+/// Which of a batch are recorded.
+async fn recorded_of(
+    conn: &mut PgConnection,
+    run_id: Uuid,
+    batch: &[NewEvaluation],
+) -> Result<Vec<EvaluationKey>> {
+    let items: Vec<i32> = batch.iter().map(|evaluation| evaluation.key.item).collect();
+    let keys = sqlx::query_as!(
+        EvaluationKey,
+        r#"-- record::recorded_of
+        select item_position as item, repeat, prompt_position as prompt, model_position as model
+        from evaluations
+        where run_id = $1 and item_position = any($2)"#,
+        run_id,
+        &items
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(keys)
 }
 
 /// Counts money that was spent on calls whose results are not kept. Under a budget it is unaccounted until then.
@@ -182,55 +224,32 @@ pub async fn add_spend(conn: &mut PgConnection, run_id: Uuid, spend_microusd: i6
     Ok(())
 }
 
-/// Inserts results and moves the run's counters by those that were new. The caller holds the shard.
+/// Inserts results and moves the run's counters by them. The caller holds the shard, and none of them is recorded: to
+/// let Postgres pass over those that are would cost a third of the insert.
 pub(super) async fn insert(
     tx: &mut PgConnection,
     run_id: Uuid,
     batch: &[NewEvaluation],
-) -> Result<i64> {
+) -> Result<()> {
     let columns = Columns::of(batch);
-    let kept = sqlx::query_scalar!(
-        r#"-- record::insert
-        with inserted as (
-            insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,
-                score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, answer_key, logprobs)
-            select $1, item, repeat, prompt, model,
-                case when error_kind is null then 'scored' else 'error' end::evaluation_state,
-                score, passed, scores, output, finish_reason, error_kind, error, attempts,
-                latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens, cached, answer_key, logprobs
-            from unnest($2::int[], $3::smallint[], $4::smallint[], $5::smallint[], $6::real[], $7::bool[], $8::jsonb[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::smallint[],
-                $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[], $19::int[], $20::int[], $21::bool[], $22::uuid[],
-                $23::jsonb[])
-                as result (item, repeat, prompt, model, score, passed, scores, output, finish_reason, error_kind, error,
-                    attempts, latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens,
-                    reasoning_tokens, cached, answer_key, logprobs)
-            on conflict do nothing
-            returning passed, error_kind, attempts, input_tokens, output_tokens, cost_microusd, cached
-        ), total as (
-            select count(*) as kept,
-                count(*) filter (where passed) as passed,
-                count(error_kind) as errors,
-                coalesce(sum(attempts - 1) filter (where attempts > 1), 0) as retries,
-                coalesce(sum(input_tokens), 0) as input_tokens,
-                coalesce(sum(output_tokens), 0) as output_tokens,
-                coalesce(sum(cost_microusd), 0)::bigint as cost,
-                coalesce(sum(cost_microusd) filter (where not cached), 0)::bigint as spend
-            from inserted
-        ), moved as (
-            update runs
-            set recorded = recorded + total.kept, passed = runs.passed + total.passed, errors = runs.errors + total.errors,
-                retries = runs.retries + total.retries,
-                input_tokens = runs.input_tokens + total.input_tokens,
-                output_tokens = runs.output_tokens + total.output_tokens,
-                cost_microusd = cost_microusd + total.cost, spend_microusd = spend_microusd + total.spend,
-                state = case when state = 'queued' then 'running' else state end,
-                started_at = coalesce(started_at, now())
-            from total
-            where runs.id = $1
-        )
-        select kept as "kept!" from total"#,
+    sqlx::query!(
+        "-- record::insert
+        insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,
+            score, passed, scores, output, finish_reason, error_kind, error, attempts,
+            latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens,
+            cached, answer_key, logprobs)
+        select $1, item, repeat, prompt, model,
+            case when error_kind is null then 'scored' else 'error' end::evaluation_state,
+            score, passed, scores, output, finish_reason, error_kind, error, attempts,
+            latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens, reasoning_tokens,
+            cached, answer_key, logprobs
+        from unnest($2::int[], $3::smallint[], $4::smallint[], $5::smallint[], $6::real[], $7::bool[], $8::jsonb[],
+            $9::text[], $10::text[], $11::text[], $12::text[], $13::smallint[],
+            $14::int[], $15::int[], $16::int[], $17::int[], $18::bigint[], $19::int[], $20::int[], $21::bool[],
+            $22::uuid[], $23::jsonb[])
+            as result (item, repeat, prompt, model, score, passed, scores, output, finish_reason, error_kind, error,
+                attempts, latency_ms, first_token_ms, input_tokens, output_tokens, cost_microusd, cached_input_tokens,
+                reasoning_tokens, cached, answer_key, logprobs)",
         run_id,
         &columns.items,
         &columns.repeats,
@@ -255,10 +274,65 @@ pub(super) async fn insert(
         &columns.answer_keys as _,
         &columns.logprobs as _
     )
-    .fetch_one(&mut *tx)
+    .execute(&mut *tx)
     .await?;
-    tell(tx, run_id).await?;
-    Ok(kept)
+    let total = Total::of(batch);
+    // Last: whoever moves the counters of a run makes others wait until it commits.
+    sqlx::query!(
+        "-- record::count
+        update runs
+        set recorded = recorded + $2, passed = passed + $3, errors = errors + $4, retries = retries + $5,
+            input_tokens = input_tokens + $6, output_tokens = output_tokens + $7,
+            cost_microusd = cost_microusd + $8, spend_microusd = spend_microusd + $9,
+            state = case when state = 'queued' then 'running' else state end,
+            started_at = coalesce(started_at, now())
+        where id = $1",
+        run_id,
+        total.recorded,
+        total.passed,
+        total.errors,
+        total.retries,
+        total.input_tokens,
+        total.output_tokens,
+        total.cost_microusd,
+        total.spend_microusd
+    )
+    .execute(&mut *tx)
+    .await?;
+    tell(tx, run_id).await
+}
+
+/// By how much a batch moves the counters of its run.
+#[derive(Default)]
+struct Total {
+    recorded: i64,
+    passed: i64,
+    errors: i64,
+    retries: i64,
+    input_tokens: i64,
+    output_tokens: i64,
+    cost_microusd: i64,
+    spend_microusd: i64,
+}
+
+impl Total {
+    fn of(batch: &[NewEvaluation]) -> Self {
+        let mut total = Self::default();
+        for evaluation in batch {
+            let cost_microusd = evaluation.cost_microusd.unwrap_or(0);
+            total.recorded += 1;
+            total.passed += i64::from(evaluation.passed == Some(true));
+            total.errors += i64::from(evaluation.error_kind.is_some());
+            total.retries += i64::from(evaluation.attempts - 1).max(0);
+            total.input_tokens += evaluation.input_tokens.map_or(0, i64::from);
+            total.output_tokens += evaluation.output_tokens.map_or(0, i64::from);
+            total.cost_microusd = total.cost_microusd.saturating_add(cost_microusd);
+            if !evaluation.cached {
+                total.spend_microusd = total.spend_microusd.saturating_add(cost_microusd);
+            }
+        }
+        total
+    }
 }
 
 /// A batch, column by column, as `unnest` takes it.

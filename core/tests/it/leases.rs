@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use opb_core::runs::{
-    HeldLease, NewEvaluation, Recorded, RunState, Settlement, ShardLease, cancel_run, claim_shard,
-    find_run, finish_shard, load_work, mend, pause_run, record, record_last, release_shard,
-    renew_lease, resume_run,
+    EvaluationKey, HeldLease, NewEvaluation, Recorded, RunState, Settlement, ShardLease,
+    cancel_run, claim_shard, find_run, finish_shard, load_work, mend, pause_run, record,
+    record_last, release_shard, renew_lease, resume_run,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -84,7 +84,7 @@ async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
         .unwrap();
     let batch = results(conn, &lease).await;
     let count = i64::try_from(batch.len()).unwrap();
-    for kept in [count, 0] {
+    for kept in [batch.len(), 0] {
         let recorded = record_last(conn, &lease, &batch, Settlement::default(), 0).await;
         assert_eq!(recorded.unwrap(), Recorded::Kept(kept));
         let run = find_run(conn, Some(&owner), run_id).await.unwrap();
@@ -116,18 +116,18 @@ async fn results_are_kept_once_however_often_they_come() {
         .unwrap()
         .unwrap();
     let batch = results(conn, &lease).await;
-    assert_eq!(
-        record(conn, &lease, &batch, Settlement::default())
-            .await
-            .unwrap(),
-        Recorded::Kept(1)
-    );
-    assert_eq!(
-        record(conn, &lease, &batch, Settlement::default())
-            .await
-            .unwrap(),
-        Recorded::Kept(0)
-    );
+    let mut more = batch.clone();
+    more.push(NewEvaluation {
+        key: EvaluationKey {
+            repeat: batch[0].key.repeat + 1,
+            ..batch[0].key
+        },
+        ..batch[0].clone()
+    });
+    for (tried, kept) in [(&batch, 1), (&batch, 0), (&more, 1), (&more, 0)] {
+        let recorded = record(conn, &lease, tried, Settlement::default()).await;
+        assert_eq!(recorded.unwrap(), Recorded::Kept(kept));
+    }
     let run = find_run(conn, Some(&owner), run_id).await.unwrap();
     assert_eq!(
         (
@@ -137,7 +137,7 @@ async fn results_are_kept_once_however_often_they_come() {
             run.cost_microusd,
             run.spend_microusd
         ),
-        (1, 1, 1, 10, 10)
+        (2, 2, 2, 20, 20)
     );
     assert_eq!(run.state, RunState::Running);
 }

@@ -11,6 +11,43 @@ use serde_json::Value;
 /// The longest wait that is believed; callers bound it further.
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);
 
+/// Headers that tell a limit of requests, what is left of it, and when all of it is there again; the first one counts.
+const REQUESTS: [[&str; 3]; 2] = [
+    [
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+    ],
+    [
+        "anthropic-ratelimit-requests-limit",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset",
+    ],
+];
+/// The same of tokens; the one of which least is left counts.
+const TOKENS: [[&str; 3]; 4] = [
+    [
+        "x-ratelimit-limit-tokens",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-tokens",
+    ],
+    [
+        "anthropic-ratelimit-tokens-limit",
+        "anthropic-ratelimit-tokens-remaining",
+        "anthropic-ratelimit-tokens-reset",
+    ],
+    [
+        "anthropic-ratelimit-input-tokens-limit",
+        "anthropic-ratelimit-input-tokens-remaining",
+        "anthropic-ratelimit-input-tokens-reset",
+    ],
+    [
+        "anthropic-ratelimit-output-tokens-limit",
+        "anthropic-ratelimit-output-tokens-remaining",
+        "anthropic-ratelimit-output-tokens-reset",
+    ],
+];
+
 /// What is left of a provider's limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Announced {
@@ -41,39 +78,19 @@ impl Left {
 /// Reads what an answer's headers announce: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as `OpenAI` and many
 /// others send them, and `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`.
 pub(crate) fn announced(headers: &HeaderMap, now: DateTime<Utc>) -> Announced {
-    let left = |limit: String, remaining: String, reset: String| {
-        let limit = number(text(headers, &limit)?).filter(|limit| *limit >= 1.0)?;
+    let left = |[limit, remaining, reset]: [&'static str; 3]| {
+        let limit = number(text(headers, limit)?).filter(|limit| *limit >= 1.0)?;
         Some(Left {
             limit,
-            remaining: number(text(headers, &remaining)?)?.clamp(0.0, limit),
-            reset: moment(text(headers, &reset)?, now)?,
+            remaining: number(text(headers, remaining)?)?.clamp(0.0, limit),
+            reset: moment(text(headers, reset)?, now)?,
         })
     };
-    let openai = |what: &str| {
-        left(
-            format!("x-ratelimit-limit-{what}"),
-            format!("x-ratelimit-remaining-{what}"),
-            format!("x-ratelimit-reset-{what}"),
-        )
-    };
-    let anthropic = |what: &str| {
-        left(
-            format!("anthropic-ratelimit-{what}-limit"),
-            format!("anthropic-ratelimit-{what}-remaining"),
-            format!("anthropic-ratelimit-{what}-reset"),
-        )
-    };
-    let tokens = [
-        openai("tokens"),
-        anthropic("tokens"),
-        anthropic("input-tokens"),
-        anthropic("output-tokens"),
-    ];
     Announced {
-        requests: openai("requests").or_else(|| anthropic("requests")),
-        tokens: tokens
+        requests: REQUESTS.into_iter().find_map(left),
+        tokens: TOKENS
             .into_iter()
-            .flatten()
+            .filter_map(left)
             .min_by(|one, other| one.part().total_cmp(&other.part())),
     }
 }
