@@ -32,6 +32,9 @@ pub(super) async fn load(
     words: Option<&str>,
     matches: &[Match],
 ) -> Result<Vec<Found>> {
+    if matches.is_empty() {
+        return Ok(Vec::new());
+    }
     let ids: Vec<Uuid> = matches.iter().map(|found| found.id).collect();
     let rows = sqlx::query!(
         r#"-- found::load

@@ -162,14 +162,15 @@ pub async fn list_prompts(
     let (sort, limit) = query.check()?;
     let cursor = query.cursor.as_deref().map(decode).transpose()?;
     let Some(mut wanted) = Wanted::resolve(conn, viewer, query).await? else {
-        return Ok(page(Vec::new(), limit, None, |_| None));
+        return Ok(page(Vec::new(), false, None, |_| None));
     };
     if sort != PromptSort::Relevance {
-        let matches =
+        let mut matches =
             list_in_order(conn, estimates, &wanted, sort, cursor.as_ref(), limit + 1).await?;
+        let more = shorten(&mut matches, limit);
         let words = wanted.words.as_deref();
         let found = found::load(conn, wanted.viewer_id, words, &matches).await?;
-        return Ok(page(found, limit, None, |found| Some(found.place(sort))));
+        return Ok(page(found, more, None, |found| Some(found.place(sort))));
     }
     let mut corrected = None;
     match &cursor {
@@ -190,6 +191,7 @@ pub async fn list_prompts(
         // A correction that leads nowhere would only tell which words others use.
         corrected = (!matches.is_empty()).then_some(words);
     }
+    let more = shorten(&mut matches, limit);
     let q = wanted.words.unwrap_or_default();
     let found = found::load(conn, wanted.viewer_id, Some(&q), &matches).await?;
     let place = |found: &Found| {
@@ -208,7 +210,7 @@ pub async fn list_prompts(
             },
         })
     };
-    Ok(page(found, limit, corrected, place))
+    Ok(page(found, more, corrected, place))
 }
 
 /// One more match than the limit, if there are as many: first the ranked ones, then the rest.
@@ -338,15 +340,20 @@ impl Found {
     }
 }
 
+/// Leaves a page of the matches. True if there were more.
+fn shorten(matches: &mut Vec<Match>, limit: i64) -> bool {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    let more = matches.len() > limit;
+    matches.truncate(limit);
+    more
+}
+
 fn page(
-    mut found: Vec<Found>,
-    limit: i64,
+    found: Vec<Found>,
+    more: bool,
     corrected_query: Option<String>,
     place: impl Fn(&Found) -> Option<SearchCursor>,
 ) -> PromptPage {
-    let limit = usize::try_from(limit).unwrap_or(0);
-    let more = found.len() > limit;
-    found.truncate(limit);
     let next_cursor = if more {
         found.last().and_then(place).map(|place| encode(&place))
     } else {
