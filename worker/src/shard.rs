@@ -24,7 +24,7 @@ use crate::{
 /// So many evaluations of a shard are under way at most, which bounds the memory of a worker.
 const AT_ONCE: usize = 200;
 /// A batch is recorded when it has so many results …
-const BATCH_SIZE: usize = 500;
+const BATCH_SIZE: usize = 250;
 /// … or so many bytes of outputs …
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// … or when its oldest result has waited so long.
