@@ -147,8 +147,8 @@ pub(super) async fn rank_all(
 }
 
 /// The best of the newest matches in title, tags and description, each with the oldest of them all if there are more
-/// than are ranked. `expected` counts them, by the statistics. `after` is the place where the page before ended; it names that oldest one, so that a prompt that
-/// was added since pushes none out.
+/// than are ranked. `expected` counts the matches, by the statistics. `after` is the place where the page before ended;
+/// it names that oldest one, so that a prompt that was added since pushes none out.
 pub(super) async fn rank_newest(
     conn: &mut PgConnection,
     wanted: &Wanted,

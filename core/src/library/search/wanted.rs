@@ -80,6 +80,29 @@ impl Wanted {
         Ok(Some(wanted))
     }
 
+    /// The memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let Self {
+            words,
+            categories,
+            tags,
+            language,
+            licence,
+            benchmark,
+            model,
+            ..
+        } = self;
+        let texts = [words, language, licence, benchmark, model];
+        let lists = categories.iter().flatten().chain(tags);
+        let bytes: usize = texts
+            .into_iter()
+            .flatten()
+            .chain(lists)
+            .map(|text| size_of::<String>() + text.len())
+            .sum();
+        size_of::<Self>() + bytes
+    }
+
     /// Whether nothing is asked for but an order: one plan is the best for all of these, with the limit in it.
     pub(super) fn is_plain(&self) -> bool {
         self.words.is_none() && self.has_only_words()

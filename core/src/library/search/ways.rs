@@ -16,8 +16,8 @@ pub(super) const WALKED: f64 = 0.5;
 pub(super) const WALKED_DOCUMENT: f64 = 2.0;
 /// How long an estimate is used: a library changes less in that time than the statistics of Postgres are wrong by.
 const KEPT: Duration = Duration::from_mins(1);
-/// How many estimates are kept.
-const ESTIMATES: u64 = 10_000;
+/// How much memory the kept estimates may take, in bytes: who asks decides how long the questions are.
+const KEPT_BYTES: u64 = 8 * 1024 * 1024;
 
 /// What prompts are listed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,7 +140,10 @@ impl Default for Estimates {
     fn default() -> Self {
         Self(
             Cache::builder()
-                .max_capacity(ESTIMATES)
+                .weigher(|(_, wanted): &(Part, Wanted), _| {
+                    u32::try_from(wanted.bytes()).unwrap_or(u32::MAX)
+                })
+                .max_capacity(KEPT_BYTES)
                 .time_to_live(KEPT)
                 .build(),
         )
