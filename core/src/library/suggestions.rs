@@ -78,11 +78,12 @@ pub(super) async fn correct(conn: &mut PgConnection, query: &str) -> Result<Opti
         .filter(|word| word.chars().count() >= 4)
         .take(CORRECTIONS)
     {
+        // Planned for any word: for one that is known, Postgres takes comparing it with all of them for cheap.
         let nearest = sqlx::query_scalar!(
             "-- suggestions::correct
             select word
             from prompt_words
-            where word % $1
+            where word % (select $1)
             order by similarity(word, $1) desc, word
             limit 1",
             word.to_lowercase()
