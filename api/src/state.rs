@@ -47,6 +47,7 @@ pub struct Shared {
     pub(crate) hides_metrics: bool,
     /// How many more searches may run at once.
     pub(crate) searches: Semaphore,
+    /// What Postgres expects of searches, kept for all of them.
     pub(crate) estimates: Estimates,
     /// Cancelled when the process ends; live streams end with it.
     pub(crate) stop: CancellationToken,
