@@ -9,6 +9,7 @@ pub mod benchmarks;
 pub mod community;
 pub mod comparisons;
 pub mod config;
+mod copy;
 pub mod database;
 pub mod doorbell;
 mod error;

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::{PgConnection, types::Json};
+use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{EvaluationKey, Logprobs, RunWork, ShardLease};
@@ -68,6 +68,10 @@ pub async fn kept_answers(
     conn: &mut PgConnection,
     keys: &[AnswerKey],
 ) -> Result<HashMap<AnswerKey, Answer>> {
+    // A plan is kept for all sizes of the table: one that was made while it was small would read it whole for ever.
+    let mut tx = conn
+        .begin_with("begin; set local enable_seqscan = off")
+        .await?;
     let rows = sqlx::query!(
         r#"-- answers::kept_answers
         select answer_key as "key!", output as "output!", finish_reason, latency_ms, first_token_ms, input_tokens,
@@ -78,8 +82,9 @@ pub async fn kept_answers(
         keys,
         KEPT_DAYS
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(rows
         .into_iter()
         .map(|row| (row.key, answer!(row)))

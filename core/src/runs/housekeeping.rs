@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange, budget::settle,
-    control::tell, lease::close_shard, load_work, record::insert, recorded_keys,
+    control::tell, insert::insert, lease::close_shard, load_work, recorded_keys,
 };
 use crate::{Result, auth, mail, queue, schedules, webhooks};
 

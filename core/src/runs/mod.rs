@@ -21,6 +21,7 @@ mod estimate;
 mod extend;
 mod finish;
 mod housekeeping;
+mod insert;
 mod lease;
 mod logprobs;
 mod owed;

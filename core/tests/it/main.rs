@@ -11,6 +11,7 @@ mod library;
 mod mending;
 mod prices;
 mod publishing;
+mod recording;
 mod schedules;
 mod sealing;
 mod sharing;

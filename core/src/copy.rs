@@ -1,0 +1,65 @@
+//! Rows in the binary format of `COPY … FROM STDIN`, which Postgres takes in at half the price of an insert.
+//!
+//! The compiler does not check such a statement, so only what is recorded in masses goes this way. The format:
+//! <https://www.postgresql.org/docs/current/sql-copy.html>.
+
+use sqlx::{Encode, PgConnection, Postgres, encode::IsNull, postgres::PgArgumentBuffer};
+
+use crate::Result;
+
+const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+/// Neither flags nor an extension of the header.
+const FLAGS_AND_EXTENSION: [u8; 8] = [0; 8];
+const END: i16 = -1;
+const NULL: i32 = -1;
+
+/// Rows of one table, value by value.
+pub(crate) struct CopyRows {
+    buffer: PgArgumentBuffer,
+    columns: i16,
+}
+
+impl CopyRows {
+    /// No row yet, of rows with so many columns.
+    pub(crate) fn new(columns: i16) -> Self {
+        let mut buffer = PgArgumentBuffer::default();
+        buffer.extend_from_slice(SIGNATURE);
+        buffer.extend_from_slice(&FLAGS_AND_EXTENSION);
+        Self { buffer, columns }
+    }
+
+    /// Begins a row; each of its columns is put then, in their order.
+    pub(crate) fn begin(&mut self) {
+        self.buffer.extend_from_slice(&self.columns.to_be_bytes());
+    }
+
+    /// Puts the next value of a row. Its type must be that of the column to the byte: Postgres converts nothing here.
+    ///
+    /// # Errors
+    /// The value cannot be written as a value of Postgres.
+    pub(crate) fn put<'q>(&mut self, value: impl Encode<'q, Postgres>) -> Result<()> {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&NULL.to_be_bytes());
+        let is_null = value
+            .encode(&mut self.buffer)
+            .map_err(sqlx::Error::Encode)?;
+        if matches!(is_null, IsNull::No) {
+            let value_start = start + NULL.to_be_bytes().len();
+            let length = i32::try_from(self.buffer.len() - value_start)
+                .map_err(|error| sqlx::Error::Encode(error.into()))?;
+            self.buffer[start..value_start].copy_from_slice(&length.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Sends the rows to the table that `statement` names, and says how many there were.
+    ///
+    /// # Errors
+    /// The database does not answer, or refuses a row; it keeps none then.
+    pub(crate) async fn send(mut self, conn: &mut PgConnection, statement: &str) -> Result<u64> {
+        self.buffer.extend_from_slice(&END.to_be_bytes());
+        let mut copy = conn.copy_in_raw(statement).await?;
+        copy.send(self.buffer.as_slice()).await?;
+        Ok(copy.finish().await?)
+    }
+}

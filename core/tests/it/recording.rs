@@ -1,0 +1,96 @@
+//! What is recorded is what was found out, column by column.
+
+use std::time::Duration;
+
+use opb_core::runs::{
+    Logprobs, NewEvaluation, Recorded, ScoredLine, Settlement, claim_shard, load_work, record,
+};
+use opb_testing::{TestDatabase, fixtures};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// Records `evaluation` as that of the shard, and returns the row that became of it.
+async fn row_of(conn: &mut PgConnection, shard: Uuid, evaluation: NewEvaluation) -> Value {
+    let lease = claim_shard(conn, shard, "test", Duration::from_mins(1))
+        .await
+        .unwrap()
+        .unwrap();
+    let work = load_work(conn, lease.run_id).await.unwrap();
+    let key = work.keys(&lease).next().unwrap();
+    let evaluation = NewEvaluation { key, ..evaluation };
+    let kept = record(conn, &lease, &[evaluation], Settlement::default()).await;
+    assert_eq!(kept.unwrap(), Recorded::Kept(1));
+    sqlx::query_scalar(
+        "select to_jsonb(evaluations) - '{run_id, recorded_at, item_position, repeat, prompt_position, model_position}'::text[]
+        from evaluations
+        where (run_id, item_position, repeat, prompt_position, model_position) = ($1, $2, $3, $4, $5)",
+    )
+    .bind(lease.run_id)
+    .bind(key.item)
+    .bind(key.repeat)
+    .bind(key.prompt)
+    .bind(key.model)
+    .fetch_one(conn)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn every_column_holds_what_it_is_named_for() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 3).await;
+    let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    let shards: Vec<Uuid> = sqlx::query_scalar("select id from shards where run_id = $1")
+        .bind(run.id)
+        .fetch_all(&mut **conn)
+        .await
+        .unwrap();
+
+    let answer_key = Uuid::from_u128(0x0123_4567_89ab_cdef);
+    let line = json!({"scorer": "icontains", "metric": "hit", "outcome": "scored", "score": 0.25, "pass": true, "reason": "so"});
+    let logprobs = json!({"mean": -0.5, "tokens": [{"token": "a", "logprob": -0.5}], "left_out": 1});
+    let full = NewEvaluation {
+        score: Some(0.25),
+        passed: Some(true),
+        scores: vec![serde_json::from_value::<ScoredLine>(line.clone()).unwrap()],
+        output: Some("a\0b\n\\N\t\"ü\"".into()),
+        finish_reason: Some("stop".into()),
+        attempts: 2,
+        latency_ms: Some(3),
+        first_token_ms: Some(4),
+        input_tokens: Some(5),
+        cached_input_tokens: Some(6),
+        output_tokens: Some(7),
+        reasoning_tokens: Some(8),
+        cost_microusd: Some(i64::MAX / 2),
+        logprobs: Some(serde_json::from_value::<Logprobs>(logprobs.clone()).unwrap()),
+        cached: true,
+        answer_key: Some(answer_key),
+        ..NewEvaluation::default()
+    };
+    let expect = json!({
+        "state": "scored", "score": 0.25, "passed": true, "scores": [line], "output": "a\u{fffd}b\n\\N\t\"ü\"",
+        "finish_reason": "stop", "error_kind": null, "error": null, "attempts": 2, "latency_ms": 3, "first_token_ms": 4,
+        "input_tokens": 5, "cached_input_tokens": 6, "output_tokens": 7, "reasoning_tokens": 8,
+        "cost_microusd": i64::MAX / 2, "logprobs": logprobs, "cached": true, "answer_key": answer_key,
+    });
+    assert_eq!(row_of(conn, shards[0], full).await, expect);
+
+    let failed = NewEvaluation {
+        output: Some(String::new()),
+        error_kind: Some("timeout".into()),
+        error: Some("no\0 answer".into()),
+        attempts: 1,
+        answer_key: Some(answer_key),
+        ..NewEvaluation::default()
+    };
+    let expect = json!({
+        "state": "error", "score": null, "passed": null, "scores": null, "output": "", "finish_reason": null,
+        "error_kind": "timeout", "error": "no\u{fffd} answer", "attempts": 1, "latency_ms": null, "first_token_ms": null,
+        "input_tokens": null, "cached_input_tokens": null, "output_tokens": null, "reasoning_tokens": null,
+        "cost_microusd": null, "logprobs": null, "cached": false, "answer_key": null,
+    });
+    assert_eq!(row_of(conn, shards[1], failed).await, expect);
+}
