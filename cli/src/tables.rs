@@ -192,10 +192,13 @@ pub fn estimate(estimate: &Estimate) -> String {
     }
     add("seconds", estimate.seconds, text::count);
     align_right(&mut table, &[1, 2, 3]);
-    let mut lines = vec![
-        format!("{} evaluations", text::count(estimate.evaluations)),
-        table.to_string(),
-    ];
+    let evaluations = text::count(estimate.evaluations);
+    let evaluations = if estimate.stop_early {
+        format!("{evaluations} evaluations, or fewer: the run stops when its order is decided")
+    } else {
+        format!("{evaluations} evaluations")
+    };
+    let mut lines = vec![evaluations, table.to_string()];
     if !estimate.unpriced.is_empty() {
         let models = text::plain(&estimate.unpriced.join(", "));
         lines.push(format!(

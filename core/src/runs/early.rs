@@ -21,6 +21,8 @@ use crate::{Error, Result, models::dollars, stats};
 pub(super) const MAX_COLUMNS: usize = 100;
 /// No look is sooner than so many items after the one before.
 const ITEMS_BETWEEN: i64 = 20;
+/// So many items tell two columns apart of which one is always right and the other always wrong.
+pub(super) const LEAST_ITEMS: u32 = 10;
 /// How sure the whole order is.
 const CONFIDENCE: f64 = 0.95;
 /// About so many evaluations are read at once, which bounds the memory.

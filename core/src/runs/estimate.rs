@@ -12,6 +12,7 @@ use super::{
     SubmitRun,
     budget::{asked_limits, image_limit, output_limit},
     check::check,
+    early,
 };
 use crate::{
     Result,
@@ -33,8 +34,11 @@ const Z: f64 = 1.96;
 /// What a run will need, before it is submitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Estimate {
-    /// How many evaluations will be recorded.
+    /// How many evaluations will be recorded; at most, if the run stops early.
     pub evaluations: i64,
+    /// May the run stop early? The low numbers are those of columns that are told apart at once then, the others those of
+    /// a run that asks everything.
+    pub stop_early: bool,
     /// Calls of models, repeated ones counted.
     pub calls: Interval,
     /// Tokens of all prompts.
@@ -100,6 +104,11 @@ pub async fn estimate_run(
     let mut tx = conn.begin().await?;
     let checked = check(&mut tx, user, request).await?;
     let each = i64::from(checked.shape.items) * i64::from(checked.shape.repeats);
+    let least = if request.stop_early {
+        (f64::from(early::LEAST_ITEMS) / f64::from(checked.shape.items)).min(1.0)
+    } else {
+        1.0
+    };
     let items = RENDERED_ITEMS.min(i64::from(checked.shape.items));
     let items = list_items(&mut tx, checked.benchmark.id, 0, items).await?;
     let models = load_models(&mut tx, &checked.model_ids).await?;
@@ -108,11 +117,11 @@ pub async fn estimate_run(
         let rendered = Rendered::of(prompt, &items);
         for model in &models {
             let history = witnesses(&mut tx, user, prompt.id, model.id).await?;
-            total.add(each, prompt, model, history, rendered);
+            total.add(each, least, prompt, model, history, rendered);
         }
     }
     tx.rollback().await?;
-    Ok(total.estimate(checked.shape.evaluations()))
+    Ok(total.estimate(checked.shape.evaluations(), request.stop_early))
 }
 
 struct Model {
@@ -180,6 +189,14 @@ impl Range {
         }
     }
 
+    /// The same, if perhaps only this share of it is asked.
+    fn or_only(self, share: f64) -> Self {
+        Self {
+            low: self.low * share,
+            ..self
+        }
+    }
+
     fn plus(self, other: Self) -> Self {
         Self {
             low: self.low + other.low,
@@ -209,9 +226,11 @@ struct Total {
 }
 
 impl Total {
+    /// Adds a column of `each` evaluations, of which perhaps only the share `least` is asked.
     fn add(
         &mut self,
         each: i64,
+        least: f64,
         prompt: &PromptVersion,
         model: &Model,
         history: Option<History>,
@@ -239,6 +258,8 @@ impl Total {
             Some(seconds) => Range::of(each, seconds / 2.0, seconds, seconds * 3.0),
             None => Range::of(each, 0.01, 0.125, 1.0),
         };
+        let [calls, input, output, seconds] =
+            [calls, input, output, seconds].map(|range| range.or_only(least));
         match model.price {
             Some(price) => self.cost = plus(self.cost, cost(price, input, output)),
             None if self.unpriced.contains(&model.name) => {}
@@ -256,9 +277,10 @@ impl Total {
         });
     }
 
-    fn estimate(self, evaluations: i64) -> Estimate {
+    fn estimate(self, evaluations: i64, stop_early: bool) -> Estimate {
         Estimate {
             evaluations,
+            stop_early,
             calls: self.calls.whole(),
             input_tokens: self.input.whole(),
             output_tokens: self.output.whole(),

@@ -113,3 +113,29 @@ async fn an_estimate_follows_what_was_recorded() {
         "{input:?}"
     );
 }
+
+#[tokio::test]
+async fn a_run_that_may_stop_early_may_take_less() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 100).await;
+    let whole = fixtures::request(json!(["simulated:strong"]), 1);
+    let early = SubmitRun {
+        stop_early: true,
+        ..whole.clone()
+    };
+    let whole = estimate_run(conn, &owner, &whole).await.unwrap();
+    let early = estimate_run(conn, &owner, &early).await.unwrap();
+    assert_eq!(whole.calls.low, 200);
+    let expect = Interval {
+        low: 20,
+        ..whole.calls
+    };
+    assert_eq!(early.calls, expect, "ten of a column's items may decide");
+    assert_eq!(
+        early.output_tokens.expected, whole.output_tokens.expected,
+        "nobody knows whether it will"
+    );
+    assert_eq!(early.evaluations, whole.evaluations);
+    assert_eq!((whole.stop_early, early.stop_early), (false, true));
+}

@@ -50,7 +50,8 @@ async fn every_column_holds_what_it_is_named_for() {
 
     let answer_key = Uuid::from_u128(0x0123_4567_89ab_cdef);
     let line = json!({"scorer": "icontains", "metric": "hit", "outcome": "scored", "score": 0.25, "pass": true, "reason": "so"});
-    let logprobs = json!({"mean": -0.5, "tokens": [{"token": "a", "logprob": -0.5}], "left_out": 1});
+    let logprobs =
+        json!({"mean": -0.5, "tokens": [{"token": "a", "logprob": -0.5}], "left_out": 1});
     let full = NewEvaluation {
         score: Some(0.25),
         passed: Some(true),

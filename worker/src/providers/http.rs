@@ -408,7 +408,59 @@ fn redact(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        sync::oneshot,
+    };
+
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A client of little patience.
+    fn client() -> HttpClient {
+        HttpClient {
+            client: reqwest::Client::new(),
+            policy: Arc::new(OutboundPolicy::local()),
+            patience: Patience {
+                silence: 2 * SECOND,
+                call: 3 * SECOND,
+            },
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            governor: None,
+        }
+    }
+
+    /// Longer than the provider may be silent, and together with its own time longer than a call may take.
+    #[tokio::test]
+    async fn our_own_wait_is_not_the_providers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (turn_is_free, go_on) = oneshot::channel();
+        let half = vec![b'x'; LARGE_BODY_BYTES + 1];
+        let size = 2 * half.len();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&half).await.unwrap();
+            go_on.await.unwrap();
+            tokio::time::sleep(SECOND).await;
+            stream.write_all(&half).await.unwrap();
+        });
+        let client = client();
+        let others_turn = Arc::clone(&client.large).acquire_owned().await.unwrap();
+        let response = client.send(client.post(url).body("x"), &[]).await.unwrap();
+        let turn_ends = async {
+            tokio::time::sleep(5 * SECOND / 2).await;
+            drop(others_turn);
+            turn_is_free.send(()).unwrap();
+        };
+        let (answer, ()) = tokio::join!(client.read(response), turn_ends);
+        assert_eq!(answer.unwrap().len(), size);
+    }
 
     #[test]
     fn keeps_the_reason_and_no_key() {
