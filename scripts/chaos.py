@@ -136,6 +136,11 @@ class ChaosBank(Bank):
         process.send_signal(signal.SIGSTOP)
         return psql(self.database, f"select id from shards where worker = '{process.pid}' and state = 'running'")
 
+    def holders(self):
+        """How many workers hold a shard."""
+        [count] = psql(self.database, "select count(distinct worker) from shards where state = 'running'")
+        return int(count)
+
     def at_work_elsewhere(self, name, shards):
         """How many of these shards another worker has in its hands."""
         [count] = psql(self.database, f"""select count(*) from shards where id = any('{{{",".join(shards)}}}')
@@ -200,17 +205,18 @@ def tear(postgres, folder):
         settings = {"OPB_CONCURRENCY": "12", "OPB_MAX_ATTEMPTS": "20", "OPB_SILENCE_TIMEOUT": "5"}
         alive = [bank.start_worker(**settings) for _ in range(WORKERS)]
         run = bank.submit_chaos()
-        until("the run has begun", lambda: bank.recorded(run) > 0)
-        kills, frozen, froze_at, frozen_seconds, held = 0, None, None, None, []
+        until("every worker has a shard", lambda: bank.holders() == WORKERS)
+        # Before anything is killed: what has crashed twice is cut into pieces that the frozen worker does not know.
+        frozen, froze_at, frozen_seconds = alive.pop(0), time.monotonic(), None
+        held = bank.freeze(frozen)
+        assert held, "the frozen worker holds no shard"
+        alive.append(bank.start_worker(**settings))
+        kills = 0
         restarts = [(PLANNED // 4, "fast"), (PLANNED // 2, "immediate"), (PLANNED * 3 // 4, "immediate")]
         begun = time.monotonic()
         while (done := bank.recorded(run)) < PLANNED:
             if time.monotonic() - begun > 900:
                 raise SystemExit(f"chaos: the run stands at {done} of {PLANNED} after 15 minutes; seed {SEED}")
-            if frozen is None and done > PLANNED // 10:
-                frozen, froze_at = alive.pop(0), time.monotonic()
-                held = bank.freeze(frozen)
-                alive.append(bank.start_worker(**settings))
             if restarts and done >= restarts[0][0]:
                 mode = restarts.pop(0)[1]
                 postgres.stop(mode)
@@ -223,7 +229,7 @@ def tear(postgres, folder):
             next_kill = time.monotonic() + KILL_EVERY_SECONDS
             while time.monotonic() < next_kill:
                 # Woken while another has one of its shards in its hands: only the fence tells them apart then.
-                if frozen_seconds is None and held and bank.at_work_elsewhere(frozen, held):
+                if frozen_seconds is None and bank.at_work_elsewhere(frozen, held):
                     bank.wake(frozen)
                     frozen_seconds = time.monotonic() - froze_at
                     alive.append(frozen)
@@ -231,7 +237,6 @@ def tear(postgres, folder):
         seconds = time.monotonic() - begun
         ended = bank.finished(run)
         assert not restarts, "the run ended before Postgres was restarted three times"
-        assert held, "no worker was frozen that held a shard"
         assert frozen_seconds, "no other worker was seen with a shard of the frozen one"
         seen = result(bank, run)
         stats = bank.calls()
