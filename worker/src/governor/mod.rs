@@ -150,9 +150,9 @@ impl Governor {
                 .with_label_values(&[self.labels.provider()])
                 .observe(began.elapsed().as_secs_f64());
         }
-        let moment = self.next_moment();
-        if let Some(moment) = moment {
-            tokio::time::sleep_until(moment).await;
+        while let Some(moment) = self.too_early() {
+            // What comes in meanwhile may make the wait shorter or longer.
+            tokio::time::sleep_until(moment.min(Instant::now() + pace::LOOK_AGAIN)).await;
         }
         // The semaphore is never closed.
         permit.whole = Arc::clone(&self.provider.whole).acquire_owned().await.ok();
@@ -338,12 +338,15 @@ impl Governor {
         });
     }
 
-    /// The moment at which the next call may begin, when the provider has announced that little is left.
-    fn next_moment(&self) -> Option<Instant> {
+    /// Begins a call, unless the provider has announced that little is left, or asked to wait: until when then.
+    fn too_early(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut state = self.lock();
+        if let Some(until) = state.paused_until.filter(|until| *until > now) {
+            return Some(until);
+        }
         match state.pace.as_mut() {
-            Some(pace) if pace.holds(now) => Some(pace.next(now)),
+            Some(pace) if pace.holds(now) => pace.begin(now).err(),
             _ => None,
         }
     }

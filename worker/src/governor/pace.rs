@@ -15,13 +15,16 @@ const LOW: f64 = 0.1;
 const LONGEST: Duration = Duration::from_mins(5);
 /// Calls that may be on their way to their moment at once.
 pub(super) const ENTERING: u32 = 8;
+/// A call that waits for its moment looks again after so long whether that has changed.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// The moments at which calls may begin, if they are spread.
+/// When calls may begin, if they are spread.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     step: Duration,
     until: Instant,
-    next: Instant,
+    /// When the latest call was due.
+    latest: Option<Instant>,
 }
 
 impl Pace {
@@ -38,7 +41,7 @@ impl Pace {
         Some(Self {
             step,
             until: now + reset.min(LONGEST),
-            next: earlier.map_or(now, |earlier| earlier.next.min(now + step)),
+            latest: earlier.and_then(|earlier| earlier.latest),
         })
     }
 
@@ -46,11 +49,19 @@ impl Pace {
         now < self.until
     }
 
-    /// The moment of the next call.
-    pub(super) fn next(&mut self, now: Instant) -> Instant {
-        let at = self.next.max(now);
-        self.next = at + self.step;
-        at
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// It is too early; when to ask again, unless another announcement comes before.
+    pub(super) fn begin(&mut self, now: Instant) -> Result<(), Instant> {
+        let due = self.latest.map_or(now, |latest| latest + self.step);
+        if due > now {
+            return Err(due);
+        }
+        // Who is a little late delays nobody, and who was away for long has not saved up.
+        let earliest = now.checked_sub(self.step).unwrap_or(now);
+        self.latest = Some(due.max(earliest));
+        Ok(())
     }
 }
 
@@ -106,23 +117,41 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn moments_follow_the_pace() {
-        let now = Instant::now();
-        let left = Left {
-            limit: 600.0,
-            remaining: 59.5,
-            reset: Duration::from_secs(54),
-        };
-        let announced = Announced {
-            requests: Some(left),
+        let start = Instant::now();
+        let after_ms = |ms| start + Duration::from_millis(ms);
+        let announced = |remaining| Announced {
+            requests: Some(Left {
+                limit: 600.0,
+                remaining,
+                reset: Duration::from_secs(54),
+            }),
             tokens: None,
         };
-        let mut pace = Pace::after(None, announced, 1.0, now).unwrap();
-        assert!(pace.holds(now) && !pace.holds(now + Duration::from_secs(54)));
-        let moments: Vec<_> = (0..3).map(|_| (pace.next(now) - now).as_millis()).collect();
-        assert_eq!(moments, [0, 99, 199]);
-        // What comes in does not push the next moment further and further away.
-        let mut again = Pace::after(Some(pace), announced, 1.0, now).unwrap();
-        assert_eq!((again.next(now) - now).as_millis(), 99);
-        assert!(Pace::after(Some(pace), Announced::default(), 1.0, now).is_none());
+        // How many milliseconds too early a call is.
+        let early_ms = |pace: &mut Pace, ms| {
+            let early = pace.begin(after_ms(ms)).err();
+            early.map(|due| (due - after_ms(ms)).as_millis())
+        };
+        let mut pace = Pace::after(None, announced(59.5), 1.0, start).unwrap();
+        assert!(pace.holds(start) && !pace.holds(after_ms(54_000)));
+        // The call after 110 ms is late and does not push the next one away.
+        for (ms, expect) in [
+            (0, None),
+            (0, Some(99)),
+            (90, Some(9)),
+            (110, None),
+            (150, Some(49)),
+        ] {
+            assert_eq!(early_ms(&mut pace, ms), expect, "after {ms} ms");
+        }
+        // Nor does what comes in; and when less is left, those that wait already wait longer.
+        let mut again = Pace::after(Some(pace), announced(59.5), 1.0, start).unwrap();
+        assert_eq!(early_ms(&mut again, 150), Some(49));
+        let mut slower = Pace::after(Some(pace), announced(29.5), 1.0, start).unwrap();
+        assert_eq!(early_ms(&mut slower, 150), Some(139));
+        // Who was away for long has not saved up: one call more, and not a hundred.
+        let later = [10_000; 3].map(|ms| early_ms(&mut again, ms));
+        assert_eq!(later, [None, None, Some(99)]);
+        assert!(Pace::after(Some(pace), Announced::default(), 1.0, start).is_none());
     }
 }

@@ -254,17 +254,21 @@ async fn a_probe_that_asks_for_too_much_uses_up_its_attempts() {
     assert!(!acquire(&governor).await.failed(failure));
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_a_provider_announces_spreads_calls() {
-    let governor = governor(100);
-    let left = |remaining, reset| Announced {
+/// So much is left of 600 requests, and all of them are there again in so many seconds.
+fn left(remaining: f64, reset: u64) -> Announced {
+    Announced {
         requests: Some(crate::providers::Left {
             limit: 600.0,
             remaining,
             reset: Duration::from_secs(reset),
         }),
         tokens: None,
-    };
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_provider_announces_spreads_calls() {
+    let governor = governor(100);
     governor.heed(left(59.0, 54));
     let started = Instant::now();
     for _ in 0..11 {
@@ -278,4 +282,32 @@ async fn what_a_provider_announces_spreads_calls() {
         acquire(&governor).await.succeeded(None, USED);
     }
     assert!(started.elapsed() < Duration::from_millis(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_their_moment_hear_what_comes_in() {
+    let governor = governor(100);
+    let wait = |calls: usize| {
+        let governor = Arc::clone(&governor);
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let calls = (0..calls).map(|_| acquire(&governor));
+            drop(futures::future::join_all(calls).await);
+            started.elapsed().as_secs_f64()
+        })
+    };
+    governor.heed(left(59.0, 54));
+    let first = acquire(&governor).await;
+    let waiting = wait(4);
+    tokio::task::yield_now().await;
+    // Ten a second, and now one.
+    governor.heed(left(5.5, 60));
+    let took = waiting.await.unwrap();
+    assert!((3.9..4.3).contains(&took), "{took}");
+
+    let waiting = wait(1);
+    tokio::task::yield_now().await;
+    first.refused(Some(Duration::from_secs(30)));
+    let took = waiting.await.unwrap();
+    assert!((30.0..30.5).contains(&took), "{took}");
 }
