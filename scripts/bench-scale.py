@@ -4,7 +4,7 @@
 1. Calls that take 200 ms: one worker with 1,000 calls at once, then 1, 2 and 4 workers with 250 each. The rate is taken
    from the middle of a run, and compared with calls at once ÷ 200 ms.
 2. A run of 1,000,000 evaluations: how long its submission takes, that all are recorded, how much memory the worker and the
-   API have at a tenth of it and at most, and what an evaluation takes on the disk.
+   API have on the way and at most, and what an evaluation takes on the disk.
 
 Settings: PARTS ("delay million"), EVALUATIONS (1000000), OPB_BIN_DIR (target/release). Everything runs on loopback and is
 thrown away at the end. Fails when a promise is not kept.
@@ -83,8 +83,10 @@ def million(server):
         run = submit(it, EVALUATIONS)
         submitted = time.monotonic() - begin
         planned = it.run(run)["planned"]
-        reached(it, run, planned // 10)
-        early = memory(it)
+        course = []
+        for tenths in (1, 5, 9):
+            reached(it, run, planned * tenths // 10)
+            course.append(memory(it))
         until("the run ends", lambda: it.run(run)["state"] == "completed", PATIENCE)
         seconds = time.monotonic() - begin
         ended, most = it.run(run), memory(it, "VmHWM")
@@ -93,8 +95,9 @@ def million(server):
         whole = int(psql(it.database, "select pg_database_size(current_database())")[0])
     print(f"\n{planned:,} evaluations in one run: submitted in {submitted:.2f} s, done in {seconds:.0f} s "
           f"({planned / seconds:,.0f} a second), {ended['errors']} errors, {rows:,} rows")
-    for name in early:
-        print(f"{name}: {early[name]:.0f} MiB at a tenth, {most[name]:.0f} MiB at most")
+    for name in most:
+        tenth, half, nine_tenths = (f"{moment[name]:.0f}" for moment in course)
+        print(f"{name}: {tenth} MiB at a tenth, {half} at a half, {nine_tenths} at nine tenths, {most[name]:.0f} at most")
     print(f"{size / rows:.0f} bytes an evaluation, its index counted; {whole / rows:.0f} with everything in the database")
     broken = []
     if submitted > 1:
