@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::providers::{Announced, Left};
 
-/// When less than this part of a limit is left, the pace slows down.
+/// When less than this part of a limit is left, calls are slower than they come back.
 const LOW: f64 = 0.1;
 /// No announcement holds for longer.
 const LONGEST: Duration = Duration::from_mins(5);
@@ -66,13 +66,16 @@ impl Pace {
 }
 
 /// The time from one call to the next while so much is left, and how long that holds. Nothing, while enough is left.
+///
+/// At the mark `low` calls begin as fast as they come back, below it more slowly, and faster up to twice the mark: were
+/// they free as soon as the mark is reached, all that wait would begin at once.
 fn spread(left: Left, per_call: f64) -> Option<(Duration, Duration)> {
     let low = (left.limit * LOW).max(1.0);
-    if left.remaining >= low || left.reset < Duration::from_millis(1) {
+    if left.remaining >= 2.0 * low || left.reset < Duration::from_millis(1) {
         return None;
     }
     let comes_back = (left.limit - left.remaining) / left.reset.as_secs_f64();
-    let calls = comes_back / per_call.max(1.0) * ((left.remaining + 0.5) / low).min(1.0);
+    let calls = comes_back / per_call.max(1.0) * (left.remaining + 0.5) / low;
     let step = Duration::try_from_secs_f64(1.0 / calls).unwrap_or(LONGEST);
     Some((step.min(LONGEST), left.reset))
 }
@@ -101,7 +104,10 @@ mod tests {
             }
         };
         check((600.0, 600.0, 0), 1.0, None);
-        check((600.0, 60.0, 54), 1.0, None);
+        check((600.0, 120.0, 48), 1.0, None);
+        // Ten a second come back: nearly twice as many, and as many.
+        check((600.0, 119.0, 48), 1.0, Some(48.0 / 481.0 / 119.5 * 60.0));
+        check((600.0, 59.5, 54), 1.0, Some(54.0 / 540.5));
         // 570 come back in 57 seconds, and half of what is low is left.
         check((600.0, 29.5, 57), 1.0, Some(57.0 / 570.5 * 2.0));
         // Nothing is left: a hundredth of what comes back, until some is.
