@@ -52,14 +52,15 @@ impl CopyRows {
         Ok(())
     }
 
-    /// Sends the rows to the table that `statement` names, and says how many there were.
+    /// Sends the rows to the table that `statement` names.
     ///
     /// # Errors
     /// The database does not answer, or refuses a row; it keeps none then.
-    pub(crate) async fn send(mut self, conn: &mut PgConnection, statement: &str) -> Result<u64> {
+    pub(crate) async fn send(mut self, conn: &mut PgConnection, statement: &str) -> Result<()> {
         self.buffer.extend_from_slice(&END.to_be_bytes());
         let mut copy = conn.copy_in_raw(statement).await?;
         copy.send(self.buffer.as_slice()).await?;
-        Ok(copy.finish().await?)
+        copy.finish().await?;
+        Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub(super) const MAX_COLUMNS: usize = 100;
 /// No look is sooner than so many items after the one before.
 const ITEMS_BETWEEN: i64 = 20;
 /// So many items tell two columns apart of which one is always right and the other always wrong.
-pub(super) const LEAST_ITEMS: u32 = 10;
+pub(super) const LEAST_ITEMS: u32 = 16;
 /// How sure the whole order is.
 const CONFIDENCE: f64 = 0.95;
 /// About so many evaluations are read at once, which bounds the memory.
@@ -329,5 +329,16 @@ mod tests {
         ] {
             assert_eq!(about(microusd), expect);
         }
+    }
+
+    /// No two columns differ more, and with more of them each pair has to be surer.
+    #[test]
+    fn no_fewer_items_tell_two_columns_apart() {
+        let settled = |items| {
+            let columns = [vec![Some(1.0); items], vec![Some(0.0); items]];
+            stats::settled(&columns, 2, CONFIDENCE) == [true, true]
+        };
+        let least = (1..100).find(|items| settled(*items));
+        assert_eq!(least, Some(LEAST_ITEMS as usize));
     }
 }

@@ -128,10 +128,13 @@ async fn a_run_that_may_stop_early_may_take_less() {
     let early = estimate_run(conn, &owner, &early).await.unwrap();
     assert_eq!(whole.calls.low, 200);
     let expect = Interval {
-        low: 20,
+        low: 32,
         ..whole.calls
     };
-    assert_eq!(early.calls, expect, "ten of a column's items may decide");
+    assert_eq!(
+        early.calls, expect,
+        "sixteen of a column's items may decide"
+    );
     assert_eq!(
         early.output_tokens.expected, whole.output_tokens.expected,
         "nobody knows whether it will"

@@ -71,7 +71,7 @@ impl Pace {
 /// they free as soon as the mark is reached, all that wait would begin at once.
 fn spread(left: Left, per_call: f64) -> Option<(Duration, Duration)> {
     let low = (left.limit * LOW).max(1.0);
-    if left.remaining >= 2.0 * low || left.reset < Duration::from_millis(1) {
+    if left.remaining >= left.limit.min(2.0 * low) || left.reset < Duration::from_millis(1) {
         return None;
     }
     let comes_back = (left.limit - left.remaining) / left.reset.as_secs_f64();
@@ -104,6 +104,8 @@ mod tests {
             }
         };
         check((600.0, 600.0, 0), 1.0, None);
+        // All of it is left, however little that is.
+        check((1.0, 1.0, 60), 1.0, None);
         check((600.0, 120.0, 48), 1.0, None);
         // Ten a second come back: nearly twice as many, and as many.
         check((600.0, 119.0, 48), 1.0, Some(48.0 / 481.0 / 119.5 * 60.0));
