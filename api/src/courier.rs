@@ -35,7 +35,7 @@ const POLL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Webhooks")]
 pub struct WebhookSettings {
-    /// Seconds that the receiver of a webhook may take over its answer
+    /// Seconds until a webhook that does not answer counts as failed
     #[arg(long, env = "OPB_WEBHOOK_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
     pub webhook_timeout_seconds: u64,
 }

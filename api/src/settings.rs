@@ -48,13 +48,13 @@ pub struct ApiSettings {
     /// End the first refresh token of a session like all others 30 seconds after it was replaced; clients that keep it for ever are logged out
     #[arg(long, env = "OPB_REQUIRE_ROTATION")]
     pub require_rotation: bool,
-    /// The largest request body in bytes
+    /// Maximum size of a request body in bytes
     #[arg(long, env = "OPB_BODY_LIMIT_BYTES", value_name = "BYTES", default_value_t = 8 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1024..=1 << 30))]
     pub body_limit_bytes: u64,
-    /// After so many seconds a request is given up, and a body that is not there after half of them; live events are not counted
+    /// Seconds until a request is given up, and half of them until a body that has not arrived; live events are not counted
     #[arg(long, env = "OPB_REQUEST_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub request_timeout_seconds: u64,
-    /// The most connections that are open at once; others wait until one ends
+    /// Maximum number of open connections; others wait until one ends
     #[arg(long, env = "OPB_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
     /// Web pages of these origins may call the API from a browser, as in `https://bank.example.org`; none without it
@@ -77,13 +77,13 @@ pub struct ApiSettings {
     /// True when the metrics are served elsewhere, and not through this door.
     #[arg(skip)]
     pub hides_metrics: bool,
-    /// So many logins of one account may fail before further ones must wait
+    /// Failed logins per account before further attempts are delayed
     #[arg(long, env = "OPB_LOGIN_FAILURES_PER_ACCOUNT", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub login_failures_per_account: u32,
-    /// So many logins from one address may fail before further ones must wait
+    /// Failed logins per address before further attempts are delayed
     #[arg(long, env = "OPB_LOGIN_FAILURES_PER_ADDRESS", value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub login_failures_per_address: u32,
-    /// So many registrations may come from one address before further ones must wait
+    /// Registrations per address before further ones are delayed
     #[arg(long, env = "OPB_REGISTRATIONS_PER_ADDRESS", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub registrations_per_address: u32,
     /// Networks of the proxies whose header `X-Forwarded-For` is believed, as in `10.0.0.0/8`; none by default

@@ -59,7 +59,7 @@ pub struct BankSettings {
         help_heading = "Database"
     )]
     pub database_url: Option<SecretString>,
-    /// The most connections that each part (API, worker, queue) opens
+    /// Maximum number of connections of each part (API, worker, queue)
     #[arg(long, env = "OPB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = CONNECTIONS, value_parser = clap::value_parser!(u32).range(3..=1000), help_heading = "Database")]
     pub database_connections: u32,
     #[command(flatten)]

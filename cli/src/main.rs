@@ -15,13 +15,19 @@ mod simulate;
 mod tables;
 mod text;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 /// Answers come and go in many small pieces, from many threads: the system's allocator took a fifth of the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let program: commands::Program = opb_core::config::parse();
-    outcome::exit_code(commands::execute(program))
+    let words: Vec<OsString> = std::env::args_os().collect();
+    match opb_core::config::try_parse::<commands::Program>(words.clone()) {
+        Ok(program) => {
+            let json = program.json();
+            outcome::exit_code(commands::execute(program), json)
+        }
+        Err(error) => outcome::refuse(&error, &words),
+    }
 }

@@ -1,16 +1,26 @@
 //! How a command ends: what it says, and the exit code that scripts read.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
+
+use opb_core::{FieldError, config};
+use serde::Serialize;
+
+use crate::client::Refused;
 
 /// The exit codes, as `--help` shows them.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done; for `run`, the run completed
-  1    something went wrong: no server answers, a file cannot be read, a check failed
-  2    bad usage: an unknown option, a bad value, a request that the server refuses
+  1    failed: no server answers, the server cannot serve now, a check failed, or an import was
+       accepted in part only
+  2    refused: an unknown option, a bad value, a file that is missing or wrong, or a request that
+       the server refuses
   3    the run ended, but failed or was cancelled
-  4    the run is paused, by somebody or because its budget is used up
+  4    the run is paused, by a user or because its budget is used up
   130  interrupted by Ctrl-C; a run that was submitted goes on
+
+With --json, an error is one JSON object on standard error: title, detail, status (of the server's
+answer), errors (path and message of each wrong field) and exit_code.
 
 Settings come from the command line, the environment (the names are in each --help)
 and a TOML file (--config), in this order.";
@@ -32,13 +42,25 @@ pub enum Outcome {
     Code(u8),
 }
 
-/// An error that the user mends by writing the command differently.
+/// An error that the user can fix by writing the command, or a file that it names, differently.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadUsage(pub String);
 
-/// Prints what went wrong as one line on standard error, and says how the process ends.
-pub fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
+/// An error as programs read it, in the words of RFC 9457.
+#[derive(Debug, Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    detail: String,
+    /// The HTTP status, if a server answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    errors: &'a [FieldError],
+    exit_code: u8,
+}
+
+/// Prints what went wrong on standard error, and says how the process ends.
+pub fn exit_code(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Faulty) => ExitCode::from(1),
@@ -46,13 +68,75 @@ pub fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
         Ok(Outcome::RunPaused) => ExitCode::from(4),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Ok(Outcome::Code(code)) => ExitCode::from(code),
-        // Whoever reads our output has had enough, as `head` has.
+        // The reader of our output has had enough, as `head` has.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(if error.is::<BadUsage>() { 2 } else { 1 })
+            let problem = problem(&error);
+            problem.print(json);
+            ExitCode::from(problem.exit_code)
         }
     }
+}
+
+/// Prints what is wrong with the command line, and says how the process ends.
+pub fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    if config::is_help(error) {
+        // Help that was asked for ends well; a command without its subcommand does not.
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+    }
+    let text = config::explain(error);
+    let problem = Problem {
+        title: "Bad usage",
+        detail: text.strip_prefix("error: ").unwrap_or(&text).to_owned(),
+        status: None,
+        errors: &[],
+        exit_code: 2,
+    };
+    problem.print(wants_json(words));
+    ExitCode::from(2)
+}
+
+fn problem(error: &anyhow::Error) -> Problem<'_> {
+    let detail = format!("{error:#}");
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        return Problem {
+            title: &refused.title,
+            detail,
+            status: Some(refused.status),
+            errors: &refused.errors,
+            exit_code: if refused.is_final() { 2 } else { 1 },
+        };
+    }
+    let (title, exit_code) = if error.is::<BadUsage>() {
+        ("Bad usage", 2)
+    } else {
+        ("Failed", 1)
+    };
+    Problem {
+        title,
+        detail,
+        status: None,
+        errors: &[],
+        exit_code,
+    }
+}
+
+impl Problem<'_> {
+    fn print(&self, json: bool) {
+        match serde_json::to_string(self).ok().filter(|_| json) {
+            Some(json) => eprintln!("{json}"),
+            None => eprintln!("error: {}", self.detail),
+        }
+    }
+}
+
+/// True when the words ask for JSON, also where they are no command line otherwise.
+fn wants_json(words: &[OsString]) -> bool {
+    words
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| word == "--json")
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

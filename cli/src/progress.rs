@@ -96,14 +96,10 @@ pub fn state_name(state: RunState) -> &'static str {
 }
 
 fn remarks(run: &Run) -> String {
-    let errors = if run.errors == 1 {
-        "1 error".to_owned()
-    } else {
-        format!("{} errors", text::count(run.errors))
-    };
+    let errors = text::counted(run.errors, "error");
     let cost = text::run_cost(run);
     match &run.waiting_reason {
-        Some(reason) => format!("{errors}, {cost}, waits: {}", text::plain(reason)),
+        Some(reason) => format!("{errors}, {cost}, waiting: {}", text::plain(reason)),
         None => format!("{errors}, {cost}"),
     }
 }

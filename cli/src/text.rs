@@ -4,7 +4,12 @@
 //! hide other text.
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use opb_core::runs::Run;
+
+pub use opb_core::models::parse_dollars;
+
+use crate::tables::layout::Cell;
 
 /// The text without control characters, escape sequences and marks that change the direction of writing.
 pub fn plain(text: &str) -> String {
@@ -28,6 +33,12 @@ pub fn plain(text: &str) -> String {
     safe
 }
 
+/// The same, line by line: the lines of a text stay.
+pub fn plain_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(plain).collect();
+    lines.join("\n")
+}
+
 /// `82.5 % [77.1, 86.9]`
 pub fn score(score: f64, low: f64, high: f64) -> String {
     format!(
@@ -47,37 +58,64 @@ pub fn rank(low: i32, high: i32) -> String {
     }
 }
 
-/// Dollars of micro-dollars: `$0.42`, with more digits for small amounts.
+/// Dollars of micro-dollars: `$0.42`, with more digits for small amounts; nothing is `$0.00`, something never is.
 pub fn dollars(microusd: i64) -> String {
-    let (dollars, rest) = (microusd / 1_000_000, microusd % 1_000_000);
-    if dollars == 0 && rest != 0 {
-        return format!("${dollars}.{:04}", (rest + 50) / 100);
+    let sign = if microusd < 0 { "-" } else { "" };
+    let amount = microusd.unsigned_abs();
+    match amount {
+        1..100 => {
+            let rest = format!("{amount:06}");
+            format!("{sign}$0.{}", rest.trim_end_matches('0'))
+        }
+        100..1_000_000 => format!("{sign}$0.{:04}", ((amount + 50) / 100).min(9_999)),
+        // Cents, rounded half up, without the detour over a float.
+        _ => {
+            let cents = (u128::from(amount) + 5_000) / 10_000;
+            format!("{sign}${}.{:02}", cents / 100, cents % 100)
+        }
     }
-    // Cents, rounded half up, without the detour over a float.
-    let cents = (microusd + 5_000) / 10_000;
-    format!("${}.{:02}", cents / 100, cents % 100)
 }
 
-/// Micro-dollars of dollars as people write them: `1`, `$0.50`, `0.000001`.
-pub fn parse_dollars(text: &str) -> Result<i64, String> {
-    let number = text.strip_prefix('$').unwrap_or(text);
-    let (whole, rest) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let parsed = (digits(whole)
-        && digits(rest)
-        && rest.len() <= 6
-        && !(whole.is_empty() && rest.is_empty()))
-    .then(|| format!("{whole}{rest:0<6}").parse().ok())
-    .flatten();
-    parsed.ok_or_else(|| "expected dollars such as 1.50, with at most six decimals".to_owned())
+/// Dollars of micro-dollars that may be less than one.
+pub fn small_dollars(microusd: f64) -> String {
+    if microusd > 0.0 && microusd < 0.5 {
+        return "<$0.000001".to_owned();
+    }
+    // Far below 2⁶³ micro-dollars, and a fraction of one is not shown.
+    #[expect(clippy::cast_possible_truncation, reason = "an amount of money")]
+    dollars(microusd.round() as i64)
 }
 
-/// What a run cost. One that used tokens for nothing ran on models whose price nobody has told.
+/// What a run cost; a model without a price makes that unknown, a price of zero does not.
 pub fn run_cost(run: &Run) -> String {
-    if run.cost_microusd == 0 && run.output_tokens > 0 {
-        return "cost unknown".to_owned();
+    match (run.unpriced, run.cost_microusd) {
+        (0, cost) => dollars(cost),
+        (_, 0) => "cost unknown".to_owned(),
+        (_, cost) => format!("at least {}", dollars(cost)),
     }
-    dollars(run.cost_microusd)
+}
+
+/// `1 error`, `2 errors`
+pub fn counted(number: impl Into<i64>, noun: &str) -> String {
+    many(number.into(), noun, &format!("{noun}s"))
+}
+
+/// `1 retry`, `2 retries`
+pub fn many(number: i64, one: &str, several: &str) -> String {
+    format!(
+        "{} {}",
+        count(number),
+        if number == 1 { one } else { several }
+    )
+}
+
+/// A number of a column that is not worth showing if it is 0 everywhere.
+pub fn none_or_count(number: i64) -> Cell {
+    if number == 0 {
+        Cell::idle("0")
+    } else {
+        count(number).into()
+    }
 }
 
 /// `1,234,567`
@@ -101,6 +139,14 @@ pub fn millis(latency_ms: Option<f64>) -> String {
 /// `2026-05-01 12:34 UTC`
 pub fn time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// `2026-05-01 14:34 CEST`: a time on the wall clock of a zone, in UTC where the zone is not known.
+pub fn time_in(time: DateTime<Utc>, zone: &str) -> String {
+    let zone: Tz = zone.parse().unwrap_or(Tz::UTC);
+    time.with_timezone(&zone)
+        .format("%Y-%m-%d %H:%M %Z")
+        .to_string()
 }
 
 /// Marks that turn the direction of writing or have no width, and can make text look like other text.
@@ -130,21 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn dollars_are_read_to_the_micro_dollar() {
-        for (text, expect) in [
-            ("1", Some(1_000_000)),
-            ("$0.50", Some(500_000)),
-            (".5", Some(500_000)),
-            ("0.000001", Some(1)),
-            ("9223372036854.775807", Some(i64::MAX)),
-            ("9223372036854.775808", None),
-            ("0.0000001", None),
-            ("-1", None),
-            ("", None),
-            (".", None),
-            ("1,50", None),
+    fn a_time_is_that_of_its_zone() {
+        let time = "2026-05-01T12:34:00Z".parse().unwrap();
+        for (zone, expect) in [
+            ("Europe/Berlin", "2026-05-01 14:34 CEST"),
+            ("Asia/Kathmandu", "2026-05-01 18:19 +0545"),
+            ("UTC", "2026-05-01 12:34 UTC"),
+            ("nowhere", "2026-05-01 12:34 UTC"),
         ] {
-            assert_eq!(parse_dollars(text).ok(), expect, "{text}");
+            assert_eq!(time_in(time, zone), expect);
         }
     }
 
@@ -154,14 +194,27 @@ mod tests {
         assert_eq!((rank(1, 2), rank(3, 3)), ("1–2".into(), "3".into()));
         for (microusd, expect) in [
             (0, "$0.00"),
-            (50, "$0.0001"),
+            (4, "$0.000004"),
+            (50, "$0.00005"),
+            (100, "$0.0001"),
             (12_345, "$0.0123"),
             (425_000, "$0.4250"),
+            (999_999, "$0.9999"),
+            (-1, "-$0.000001"),
+            (i64::MAX, "$9223372036854.78"),
             (1_234_567, "$1.23"),
             (12_995_000, "$13.00"),
         ] {
             assert_eq!(dollars(microusd), expect, "{microusd}");
         }
+        for (microusd, expect) in [(0.0, "$0.00"), (0.2, "<$0.000001"), (0.5, "$0.000001")] {
+            assert_eq!(small_dollars(microusd), expect, "{microusd}");
+        }
+        for (number, expect) in [(0, "0 errors"), (1, "1 error"), (1_000, "1,000 errors")] {
+            assert_eq!(counted(number, "error"), expect);
+        }
+        assert_eq!(many(1, "retry", "retries"), "1 retry");
+        assert_eq!(many(2, "retry", "retries"), "2 retries");
         for (number, expect) in [
             (0, "0"),
             (999, "999"),

@@ -7,7 +7,8 @@ use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::{
-    ArgMatches, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind,
+    Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, ValueEnum,
+    error::ErrorKind,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,7 @@ pub struct DatabaseSettings {
         hide_env_values = true
     )]
     pub pooled_database_url: Option<SecretString>,
-    /// The most connections that this process opens (the queue's own connections not counted)
+    /// Maximum number of connections of this process, without the queue's own
     #[arg(long, env = "OPB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
 }
@@ -255,21 +256,23 @@ pub const EXPORTED_SPANS: &str = "opb_traces";
 pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
     match try_parse(std::env::args_os().collect()) {
         Ok(settings) => settings,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp
-                    | ErrorKind::DisplayVersion
-                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-            ) =>
-        {
-            error.exit()
-        }
+        Err(error) if is_help(&error) => error.exit(),
         Err(error) => {
-            eprintln!("{}", one_line(&error));
+            eprintln!("{}", explain(&error));
             std::process::exit(2);
         }
     }
+}
+
+/// True when what clap has to say is help or a version, and no error.
+#[must_use]
+pub fn is_help(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
 }
 
 /// Parses settings from the given words; see [`parse`].
@@ -285,7 +288,8 @@ pub fn try_parse<T: CommandFactory + FromArgMatches>(
 }
 
 /// The first line of what clap says, which holds the option and what is wrong with it, and the way to more help.
-fn one_line(error: &clap::Error) -> String {
+#[must_use]
+pub fn explain(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let mut parts = text
         .lines()
@@ -325,7 +329,7 @@ pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
 }
 
 /// Turns the values of the file into defaults.
-fn with_file_defaults(command: Command, words: &[OsString]) -> Result<Command, clap::Error> {
+fn with_file_defaults(mut command: Command, words: &[OsString]) -> Result<Command, clap::Error> {
     let Some(path) = file_path(words) else {
         return Ok(command);
     };
@@ -351,39 +355,92 @@ fn with_file_defaults(command: Command, words: &[OsString]) -> Result<Command, c
             )));
         }
     }
-    Ok(apply(command, &table))
+    for (key, value) in &table {
+        let values = Values::of(value).and_then(|values| match values {
+            Values::List(_) if !takes_list(&command, key) => Err("takes one value, not a list"),
+            values => Ok(values),
+        });
+        match values {
+            Ok(values) => command = apply(command, key, &values),
+            Err(reason) => {
+                return Err(wrong(format!(
+                    "the setting `{key}` of the configuration file {} {reason}",
+                    path.display()
+                )));
+            }
+        }
+    }
+    Ok(command)
 }
 
-fn apply(mut command: Command, table: &toml::Table) -> Command {
+/// What a key of the file is set to, in the words of the command line.
+enum Values {
+    One(String),
+    List(Vec<String>),
+}
+
+impl Values {
+    fn of(value: &toml::Value) -> Result<Self, &'static str> {
+        let scalar = |value: &toml::Value| match value {
+            toml::Value::String(text) => Some(text.clone()),
+            toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
+                Some(value.to_string())
+            }
+            toml::Value::Datetime(time) => Some(time.to_string()),
+            toml::Value::Array(_) | toml::Value::Table(_) => None,
+        };
+        match value {
+            toml::Value::Array(list) => list
+                .iter()
+                .map(scalar)
+                .collect::<Option<Vec<String>>>()
+                .map(Self::List)
+                .ok_or("must be a list of texts or numbers, without lists or tables in it"),
+            toml::Value::Table(_) => Err("must be a text, a number or a list, not a table"),
+            value => scalar(value).map(Self::One).ok_or("cannot be read"),
+        }
+    }
+}
+
+/// Makes the values the defaults of an option, in each command that has it and takes as many.
+fn apply(mut command: Command, key: &str, values: &Values) -> Command {
     let names: Vec<String> = command
         .get_subcommands()
         .map(|sub| sub.get_name().to_owned())
         .collect();
     for name in names {
-        command = command.mut_subcommand(name, |sub| apply(sub, table));
+        command = command.mut_subcommand(name, |sub| apply(sub, key, values));
     }
-    for (key, value) in table {
-        let Some(id) = command
-            .get_arguments()
-            .find(|arg| arg.get_long() == Some(key))
-            .map(|arg| arg.get_id().clone())
-        else {
-            continue;
-        };
-        let text = match value {
-            toml::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        command = command.mut_arg(id, |arg| arg.default_value(text).required(false));
+    let arg = option(&command, key).map(|arg| (arg.get_id().clone(), is_list(arg)));
+    match (arg, values) {
+        (Some((id, _)), Values::One(text)) => {
+            command.mut_arg(id, |arg| arg.default_value(text.clone()).required(false))
+        }
+        (Some((id, true)), Values::List(list)) if !list.is_empty() => {
+            command.mut_arg(id, |arg| arg.default_values(list.clone()).required(false))
+        }
+        _ => command,
     }
+}
+
+fn option<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
     command
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(key))
+}
+
+/// True for an option that may be repeated.
+fn is_list(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Append)
+}
+
+fn takes_list(command: &Command, key: &str) -> bool {
+    option(command, key).is_some_and(is_list)
+        || command.get_subcommands().any(|sub| takes_list(sub, key))
 }
 
 fn knows(command: &Command, key: &str) -> bool {
-    command
-        .get_arguments()
-        .any(|arg| arg.get_long() == Some(key))
-        || command.get_subcommands().any(|sub| knows(sub, key))
+    option(command, key).is_some() || command.get_subcommands().any(|sub| knows(sub, key))
 }
 
 /// The file that `--config` or `OPB_CONFIG` names.
@@ -406,8 +463,14 @@ fn file_path(words: &[OsString]) -> Option<PathBuf> {
 /// The option that names the configuration file; its value is read before the others are parsed.
 #[derive(Debug, Clone, Args)]
 pub struct FileSettings {
-    /// TOML file with settings; its keys are the long options
-    #[arg(long, env = "OPB_CONFIG", value_name = "FILE", global = true)]
+    /// TOML file with settings; its keys are the long options, and an option that may be repeated takes a list
+    #[arg(
+        long,
+        env = "OPB_CONFIG",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Global options"
+    )]
     pub config: Option<PathBuf>,
 }
 
@@ -430,7 +493,7 @@ mod tests {
             .chain(words.iter().copied())
             .map(OsString::from)
             .collect();
-        try_parse(words).map_err(|error| one_line(&error))
+        try_parse(words).map_err(|error| explain(&error))
     }
 
     #[test]
@@ -448,6 +511,92 @@ mod tests {
         let program = parse(&["--config", path, "--database-connections", "4"]).unwrap();
         assert_eq!(program.database.database_connections, 4);
         assert!(program.file.config.is_some());
+    }
+
+    #[derive(Debug, Parser)]
+    struct Nested {
+        #[command(flatten)]
+        file: FileSettings,
+        #[command(subcommand)]
+        command: Action,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Action {
+        Ask {
+            #[arg(long = "prompt", required = true, value_delimiter = ',')]
+            prompts: Vec<String>,
+            #[arg(long = "param")]
+            parameters: Vec<String>,
+            #[arg(long)]
+            limit: Option<i32>,
+            #[arg(long)]
+            quick: bool,
+        },
+        Show {
+            #[arg(long)]
+            prompt: Option<String>,
+        },
+    }
+
+    /// What `ask` is asked where the file says this.
+    fn ask(
+        file: &str,
+        words: &[&str],
+    ) -> Result<(Vec<String>, Vec<String>, Option<i32>, bool), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("opb.toml");
+        std::fs::write(&path, file).unwrap();
+        let words = ["opb", "--config", path.to_str().unwrap()]
+            .into_iter()
+            .chain(words.iter().copied());
+        let parsed: Nested =
+            try_parse(words.map(OsString::from).collect()).map_err(|error| explain(&error))?;
+        match parsed.command {
+            Action::Ask {
+                prompts,
+                parameters,
+                limit,
+                quick,
+            } => Ok((prompts, parameters, limit, quick)),
+            Action::Show { prompt } => Ok((prompt.into_iter().collect(), Vec::new(), None, false)),
+        }
+    }
+
+    #[test]
+    fn a7_lists_of_the_file_are_lists() {
+        let list = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let file = "prompt = ['a', 'b']\nparam = ['temperature=0', 'stop=[\"x,y\"]']\nlimit = 3\nquick = true\n";
+        let expect = (
+            list(&["a", "b"]),
+            list(&["temperature=0", "stop=[\"x,y\"]"]),
+            Some(3),
+            true,
+        );
+        assert_eq!(ask(file, &["ask"]).unwrap(), expect);
+        assert_eq!(ask("prompt = 'a,b'", &["ask"]).unwrap().0, ["a", "b"]);
+        assert_eq!(
+            ask("prompt = [1, 2.5, true]", &["ask"]).unwrap().0,
+            ["1", "2.5", "true"]
+        );
+        // The command line replaces the list, and a command that takes one value takes none of a list.
+        assert_eq!(ask(file, &["ask", "--prompt", "c"]).unwrap().0, ["c"]);
+        assert!(ask(file, &["show"]).unwrap().0.is_empty());
+        for (file, expect) in [
+            ("limit = [1]", "`limit` of the configuration file"),
+            ("prompt = [['a']]", "`prompt` of the configuration file"),
+            ("prompt = {a = 1}", "not a table"),
+            ("prompt = 'a'\nlimit = 'many'", "--limit"),
+            ("prompt = 'a'\nquick = 'perhaps'", "--quick"),
+        ] {
+            let refused = ask(file, &["ask"]).unwrap_err();
+            assert!(refused.contains(expect), "{refused}");
+        }
     }
 
     #[test]

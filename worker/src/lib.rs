@@ -46,19 +46,19 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Worker")]
 pub struct WorkerSettings {
-    /// The most model calls that run at once in this process
+    /// Maximum number of concurrent model calls of this process
     #[arg(long, env = "OPB_CONCURRENCY", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub concurrency: u32,
-    /// How many shards this process works on at once, in steps of four
+    /// Maximum number of shards that this process works on, in steps of four
     #[arg(long, env = "OPB_SHARDS", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub shards: u32,
-    /// The most attempts at one model call; waiting for a rate limit is not an attempt
+    /// Maximum number of attempts at one model call; waiting for a rate limit is not an attempt
     #[arg(long, env = "OPB_MAX_ATTEMPTS", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub max_attempts: u32,
     /// Seconds after which a model call is given up
     #[arg(long, env = "OPB_CALL_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub call_timeout: u64,
-    /// Seconds that a provider may keep silent, before the first byte or between two
+    /// Maximum silence of a provider in seconds, before the first byte or between two
     #[arg(long, env = "OPB_SILENCE_TIMEOUT", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub silence_timeout: u64,
     /// Minutes that runs wait for a model that does not answer, before its evaluations are recorded as errors

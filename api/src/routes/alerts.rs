@@ -6,7 +6,6 @@ use opb_core::{
     library::Page,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
 use crate::{
     AppState,
@@ -73,16 +72,17 @@ async fn create_alert(
     get,
     path = "/api/v1/alerts/{alert}",
     tag = "alerts",
-    params(("alert" = Uuid, Path, description = "Id")),
+    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses((status = 200, description = "The alert", body = Alert))
 )]
 async fn get_alert(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(alert): Path<String>,
 ) -> Result<Answer<Alert>> {
     let mut conn = state.conn().await?;
+    let id = alerts::name_alert(&mut conn, &user, &alert).await?;
     Ok(Answer(alerts::find_alert(&mut conn, &user, id).await?))
 }
 
@@ -91,7 +91,7 @@ async fn get_alert(
     patch,
     path = "/api/v1/alerts/{alert}",
     tag = "alerts",
-    params(("alert" = Uuid, Path, description = "Id")),
+    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
     request_body = UpdateAlert,
     security(("bearer" = [])),
     responses((status = 200, description = "The alert", body = Alert))
@@ -99,10 +99,11 @@ async fn get_alert(
 async fn update_alert(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(alert): Path<String>,
     Json(body): Json<UpdateAlert>,
 ) -> Result<Answer<Alert>> {
     let mut conn = state.conn().await?;
+    let id = alerts::name_alert(&mut conn, &user, &alert).await?;
     let alert = alerts::update_alert(&mut conn, &user, id, body).await?;
     Ok(Answer(alert))
 }
@@ -112,16 +113,17 @@ async fn update_alert(
     delete,
     path = "/api/v1/alerts/{alert}",
     tag = "alerts",
-    params(("alert" = Uuid, Path, description = "Id")),
+    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses((status = 204, description = "It is gone"))
 )]
 async fn delete_alert(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(alert): Path<String>,
 ) -> Result<StatusCode> {
     let mut conn = state.conn().await?;
+    let id = alerts::name_alert(&mut conn, &user, &alert).await?;
     alerts::delete_alert(&mut conn, &user, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -131,7 +133,7 @@ async fn delete_alert(
     put,
     path = "/api/v1/alerts/{alert}/silence",
     tag = "alerts",
-    params(("alert" = Uuid, Path, description = "Id")),
+    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
     request_body = Silence,
     security(("bearer" = [])),
     responses((status = 200, description = "The alert", body = Alert))
@@ -139,10 +141,11 @@ async fn delete_alert(
 async fn silence_alert(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(alert): Path<String>,
     Json(body): Json<Silence>,
 ) -> Result<Answer<Alert>> {
     let mut conn = state.conn().await?;
+    let id = alerts::name_alert(&mut conn, &user, &alert).await?;
     let alert = alerts::silence_alert(&mut conn, &user, id, body).await?;
     Ok(Answer(alert))
 }
@@ -152,7 +155,7 @@ async fn silence_alert(
     post,
     path = "/api/v1/alerts/{alert}/resolve",
     tag = "alerts",
-    params(("alert" = Uuid, Path, description = "Id")),
+    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The alert", body = Alert),
@@ -162,9 +165,10 @@ async fn silence_alert(
 async fn resolve_alert(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(alert): Path<String>,
 ) -> Result<Answer<Alert>> {
     let mut conn = state.conn().await?;
+    let id = alerts::name_alert(&mut conn, &user, &alert).await?;
     Ok(Answer(alerts::resolve_alert(&mut conn, &user, id).await?))
 }
 
@@ -173,18 +177,19 @@ async fn resolve_alert(
     get,
     path = "/api/v1/alerts/{alert}/events",
     tag = "alerts",
-    params(("alert" = Uuid, Path, description = "Id"), PageQuery),
+    params(("alert" = String, Path, description = "Id, or the name of one of the caller's"), PageQuery),
     security(("bearer" = [])),
     responses((status = 200, description = "A page of events", body = Page<AlertEvent>))
 )]
 async fn list_alert_events(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(alert): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<AlertEvent>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
+    let id = alerts::name_alert(&mut conn, &user, &alert).await?;
     let page = alerts::list_alert_events(&mut conn, &user, id, before, limit).await?;
     Ok(Answer(page))
 }

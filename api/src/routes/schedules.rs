@@ -7,7 +7,6 @@ use opb_core::{
     schedules::{self, Firing, NewSchedule, Schedule, UpdateSchedule},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
 use crate::{
     AppState,
@@ -74,16 +73,17 @@ async fn create_schedule(
     get,
     path = "/api/v1/schedules/{schedule}",
     tag = "schedules",
-    params(("schedule" = Uuid, Path, description = "Id")),
+    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses((status = 200, description = "The schedule", body = Schedule))
 )]
 async fn get_schedule(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(schedule): Path<String>,
 ) -> Result<Answer<Schedule>> {
     let mut conn = state.conn().await?;
+    let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let schedule = schedules::find_schedule(&mut conn, &user, id).await?;
     Ok(Answer(schedule))
 }
@@ -93,7 +93,7 @@ async fn get_schedule(
     patch,
     path = "/api/v1/schedules/{schedule}",
     tag = "schedules",
-    params(("schedule" = Uuid, Path, description = "Id")),
+    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
     request_body = UpdateSchedule,
     security(("bearer" = [])),
     responses((status = 200, description = "The schedule", body = Schedule))
@@ -101,10 +101,11 @@ async fn get_schedule(
 async fn update_schedule(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(schedule): Path<String>,
     Json(body): Json<UpdateSchedule>,
 ) -> Result<Answer<Schedule>> {
     let mut conn = state.conn().await?;
+    let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let schedule = schedules::update_schedule(&mut conn, &user, id, body).await?;
     Ok(Answer(schedule))
 }
@@ -114,16 +115,17 @@ async fn update_schedule(
     delete,
     path = "/api/v1/schedules/{schedule}",
     tag = "schedules",
-    params(("schedule" = Uuid, Path, description = "Id")),
+    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses((status = 204, description = "It is gone"))
 )]
 async fn delete_schedule(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(schedule): Path<String>,
 ) -> Result<StatusCode> {
     let mut conn = state.conn().await?;
+    let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     schedules::delete_schedule(&mut conn, &user, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -133,7 +135,7 @@ async fn delete_schedule(
     post,
     path = "/api/v1/schedules/{schedule}/pause",
     tag = "schedules",
-    params(("schedule" = Uuid, Path, description = "Id")),
+    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The paused schedule", body = Schedule),
@@ -143,9 +145,10 @@ async fn delete_schedule(
 async fn pause_schedule(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(schedule): Path<String>,
 ) -> Result<Answer<Schedule>> {
     let mut conn = state.conn().await?;
+    let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let schedule = schedules::pause_schedule(&mut conn, &user, id).await?;
     Ok(Answer(schedule))
 }
@@ -155,7 +158,7 @@ async fn pause_schedule(
     post,
     path = "/api/v1/schedules/{schedule}/resume",
     tag = "schedules",
-    params(("schedule" = Uuid, Path, description = "Id")),
+    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The schedule", body = Schedule),
@@ -165,9 +168,10 @@ async fn pause_schedule(
 async fn resume_schedule(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(schedule): Path<String>,
 ) -> Result<Answer<Schedule>> {
     let mut conn = state.conn().await?;
+    let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let schedule = schedules::resume_schedule(&mut conn, &user, id).await?;
     Ok(Answer(schedule))
 }
@@ -177,20 +181,21 @@ async fn resume_schedule(
     get,
     path = "/api/v1/schedules/{schedule}/firings",
     tag = "schedules",
-    params(("schedule" = Uuid, Path, description = "Id"), PageQuery),
+    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's"), PageQuery),
     security(("bearer" = [])),
     responses((status = 200, description = "A page of ticks", body = Page<Firing>))
 )]
 async fn list_firings(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(schedule): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<Firing>>> {
     let limit = check_limit(query.limit)?;
     let before = query.cursor.as_deref().map(str::parse::<DateTime<Utc>>);
     let before = before.transpose().map_err(|_| bad_cursor())?;
     let mut conn = state.conn().await?;
+    let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let firings = schedules::list_firings(&mut conn, &user, id, before, limit).await?;
     Ok(Answer(Page::cut(firings, limit, |firing| {
         firing

@@ -155,16 +155,17 @@ async fn create_webhook(
     get,
     path = "/api/v1/webhooks/{webhook}",
     tag = "webhooks",
-    params(("webhook" = Uuid, Path, description = "Id")),
+    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses((status = 200, description = "The webhook", body = Webhook))
 )]
 async fn get_webhook(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(webhook): Path<String>,
 ) -> Result<Answer<Webhook>> {
     let mut conn = state.conn().await?;
+    let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let webhook = webhooks::find_webhook(&mut conn, &user, id).await?;
     Ok(Answer(webhook))
 }
@@ -174,7 +175,7 @@ async fn get_webhook(
     patch,
     path = "/api/v1/webhooks/{webhook}",
     tag = "webhooks",
-    params(("webhook" = Uuid, Path, description = "Id")),
+    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
     request_body = ChangeWebhook,
     security(("bearer" = [])),
     responses((status = 200, description = "The webhook", body = Webhook))
@@ -182,7 +183,7 @@ async fn get_webhook(
 async fn update_webhook(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(webhook): Path<String>,
     Json(body): Json<ChangeWebhook>,
 ) -> Result<Answer<Webhook>> {
     let change = UpdateWebhook {
@@ -193,6 +194,7 @@ async fn update_webhook(
         enabled: body.enabled,
     };
     let mut conn = state.conn().await?;
+    let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let changed = webhooks::update_webhook(
         &mut conn,
         &user,
@@ -209,16 +211,17 @@ async fn update_webhook(
     delete,
     path = "/api/v1/webhooks/{webhook}",
     tag = "webhooks",
-    params(("webhook" = Uuid, Path, description = "Id")),
+    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses((status = 204, description = "It is gone"))
 )]
 async fn delete_webhook(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(webhook): Path<String>,
 ) -> Result<StatusCode> {
     let mut conn = state.conn().await?;
+    let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     webhooks::delete_webhook(&mut conn, &user, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -228,16 +231,17 @@ async fn delete_webhook(
     post,
     path = "/api/v1/webhooks/{webhook}/secret",
     tag = "webhooks",
-    params(("webhook" = Uuid, Path, description = "Id")),
+    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses((status = 200, description = "The new secret", body = WebhookSecret))
 )]
 async fn rotate_webhook_secret(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(webhook): Path<String>,
 ) -> Result<Answer<WebhookSecret>> {
     let mut conn = state.conn().await?;
+    let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let secret = webhooks::rotate_secret(&mut conn, &user, &state.master_key, id).await?;
     let secret = secret.expose_secret().to_owned();
     Ok(Answer(WebhookSecret { secret }))
@@ -248,7 +252,7 @@ async fn rotate_webhook_secret(
     post,
     path = "/api/v1/webhooks/{webhook}/test",
     tag = "webhooks",
-    params(("webhook" = Uuid, Path, description = "Id")),
+    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
     security(("bearer" = [])),
     responses(
         (status = 202, description = "The message, which is on its way", body = Delivery),
@@ -258,9 +262,10 @@ async fn rotate_webhook_secret(
 async fn test_webhook(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(webhook): Path<String>,
 ) -> Result<(StatusCode, Answer<Delivery>)> {
     let mut conn = state.conn().await?;
+    let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let delivery = webhooks::test_webhook(&mut conn, &user, id).await?;
     Ok((StatusCode::ACCEPTED, Answer(delivery)))
 }
@@ -270,18 +275,19 @@ async fn test_webhook(
     get,
     path = "/api/v1/webhooks/{webhook}/deliveries",
     tag = "webhooks",
-    params(("webhook" = Uuid, Path, description = "Id"), PageQuery),
+    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's"), PageQuery),
     security(("bearer" = [])),
     responses((status = 200, description = "A page of messages", body = Page<Delivery>))
 )]
 async fn list_deliveries(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(id): Path<Uuid>,
+    Path(webhook): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<Delivery>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
+    let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let page = webhooks::list_deliveries(&mut conn, &user, id, before, limit).await?;
     Ok(Answer(page))
 }
@@ -291,16 +297,17 @@ async fn list_deliveries(
     get,
     path = "/api/v1/webhooks/{webhook}/deliveries/{delivery}/attempts",
     tag = "webhooks",
-    params(("webhook" = Uuid, Path, description = "Id"), ("delivery" = Uuid, Path, description = "Id")),
+    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's"), ("delivery" = Uuid, Path, description = "Id")),
     security(("bearer" = [])),
     responses((status = 200, description = "The attempts", body = Attempts))
 )]
 async fn list_attempts(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path2(id, delivery): Path2<Uuid, Uuid>,
+    Path2(webhook, delivery): Path2<String, Uuid>,
 ) -> Result<Answer<Attempts>> {
     let mut conn = state.conn().await?;
+    let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let items = webhooks::list_attempts(&mut conn, &user, id, delivery).await?;
     Ok(Answer(Attempts { items }))
 }
@@ -310,7 +317,7 @@ async fn list_attempts(
     post,
     path = "/api/v1/webhooks/{webhook}/deliveries/{delivery}/replay",
     tag = "webhooks",
-    params(("webhook" = Uuid, Path, description = "Id"), ("delivery" = Uuid, Path, description = "Id")),
+    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's"), ("delivery" = Uuid, Path, description = "Id")),
     security(("bearer" = [])),
     responses(
         (status = 202, description = "The message, which is on its way", body = Delivery),
@@ -320,9 +327,10 @@ async fn list_attempts(
 async fn replay_delivery(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path2(id, delivery): Path2<Uuid, Uuid>,
+    Path2(webhook, delivery): Path2<String, Uuid>,
 ) -> Result<(StatusCode, Answer<Delivery>)> {
     let mut conn = state.conn().await?;
+    let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let delivery = webhooks::replay_delivery(&mut conn, &user, id, delivery).await?;
     Ok((StatusCode::ACCEPTED, Answer(delivery)))
 }

@@ -41,7 +41,7 @@ async fn watch(conn: &mut PgConnection) -> (CurrentUser, SubmitRun, Uuid) {
     let schedule_id = schedule.unwrap().id;
     let alert = NewAlert {
         name: "drift".into(),
-        schedule_id,
+        schedule: schedule_id.to_string(),
         kind: AlertKind::ScoreDrop,
         threshold: 0.02,
         false_alarm_runs: 10_000,

@@ -306,7 +306,7 @@ impl<'a> World<'a> {
     async fn alert(&self) -> String {
         let new = alerts::NewAlert {
             name: "drift".into(),
-            schedule_id: self.schedule().await,
+            schedule: self.schedule().await.to_string(),
             kind: alerts::AlertKind::ScoreDrop,
             threshold: 0.02,
             false_alarm_runs: 10_000,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use address::ClientSettings;
 pub use events::follow_run;
 
-use crate::{outcome::BadUsage, text};
+use crate::text;
 
 /// How long an answer may take; only live events take longer.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -41,10 +41,31 @@ struct Problem {
     errors: Vec<FieldError>,
 }
 
-/// A request that the server refused because it contradicts what is stored.
+/// A request that the server did not serve.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Conflict(String);
+#[error("{message}")]
+pub struct Refused {
+    /// Why, in words for the user.
+    message: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The status in words.
+    pub title: String,
+    /// The fields that are wrong.
+    pub errors: Vec<FieldError>,
+}
+
+impl Refused {
+    /// True when the request contradicts what is stored.
+    pub fn is_conflict(&self) -> bool {
+        self.status == StatusCode::CONFLICT.as_u16()
+    }
+
+    /// True when the same request will be refused again: it is the request that is wrong.
+    pub fn is_final(&self) -> bool {
+        (400..500).contains(&self.status) && !matches!(self.status, 408 | 429)
+    }
+}
 
 impl Client {
     /// A client of the server at `url`, an address without a path.
@@ -89,7 +110,7 @@ impl Client {
     /// Posts a body that may be sent twice without harm only if the server says so; it is sent once.
     ///
     /// # Errors
-    /// Nothing answers, or the server refuses: [`BadUsage`] for a request that is not valid, [`Conflict`].
+    /// Nothing answers, or the server refuses: [`Refused`].
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -233,20 +254,22 @@ impl Client {
             return Ok(response);
         }
         let problem: Problem = response.json().await.unwrap_or_default();
-        let message = message(status, &problem);
-        Err(match status {
-            StatusCode::CONFLICT => Conflict(message).into(),
-            StatusCode::UNAUTHORIZED => {
-                anyhow!(
-                    "{message}; give a key with --api-key or OPB_API_KEY (the key of a local bank is in its data folder)"
-                )
-            }
-            StatusCode::BAD_REQUEST
-            | StatusCode::NOT_FOUND
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNPROCESSABLE_ENTITY => BadUsage(message).into(),
-            _ => anyhow!("{} refused: {message}", self.url),
-        })
+        let mut message = message(status, &problem);
+        if status == StatusCode::UNAUTHORIZED {
+            message.push_str(
+                "; give a key with --api-key or OPB_API_KEY (the key of a local bank is in its data folder)",
+            );
+        }
+        let refused = Refused {
+            status: status.as_u16(),
+            title: match problem.title.as_str() {
+                "" => status.canonical_reason().unwrap_or("Refused").to_owned(),
+                title => text::plain(title),
+            },
+            errors: problem.errors,
+            message,
+        };
+        Err(refused.into())
     }
 }
 

@@ -10,9 +10,9 @@ use clap::{Args, Subcommand};
 
 use crate::outcome::Outcome;
 
-/// Look after a bank, on the machine that holds its keys
+/// Administer a bank, on the machine that holds its keys
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = false)]
+#[command(arg_required_else_help = true)]
 pub struct Admin {
     #[command(subcommand)]
     action: Action,

@@ -16,16 +16,16 @@ use crate::{
     tables,
 };
 
-/// Compare prompts and models of one or several runs on the items that they share
+/// Compare columns (prompt × model) of one or several runs on the items that they share
 #[derive(Debug, Args)]
 pub struct CompareColumns {
     /// Columns: `RUN` for all of a run, `RUN/PROMPT`, `RUN/PROMPT/MODEL` or `RUN//MODEL` for some; the first is the baseline
     #[arg(value_name = "COLUMNS", required = true)]
     columns: Vec<Columns>,
-    /// The smallest difference of scores that matters to you, above 0 and at most 1
+    /// Smallest difference of scores that matters, above 0 and at most 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     smallest_difference: f64,
-    /// Also list the items that flipped between exactly two columns, at most so many
+    /// Also list the items that flipped between exactly two columns, at most COUNT of them
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "20",
           value_parser = clap::value_parser!(i64).range(1..=100))]
     flips: Option<i64>,

@@ -1,5 +1,5 @@
 //! `opb cancel`, `opb pause`, `opb resume`, `opb retry`, `opb extend` and `opb rescore`: tell a run to end, to wait, to go
-//! on, to make anew what failed, to grow, or to be scored by other scorers.
+//! on, to retry what failed, to grow, or to be scored by other scorers.
 
 use clap::Args;
 use opb_core::runs::{ExtendRun, RescoreRun, Run, UpdateRun};
@@ -23,12 +23,12 @@ pub struct ControlRun {
     client: ClientSettings,
 }
 
-/// Let a paused run go on
+/// Resume a paused run
 #[derive(Debug, Args)]
 pub struct ResumeRun {
     #[command(flatten)]
     control: ControlRun,
-    /// Raise the run's budget to so many dollars before
+    /// New maximum spend of the run in dollars
     #[arg(long, env = "OPB_BUDGET", value_name = "DOLLARS", value_parser = text::parse_dollars)]
     budget: Option<i64>,
 }
@@ -44,7 +44,7 @@ impl ResumeRun {
     }
 }
 
-/// Extend a run that has ended by prompts, models, items or repeats; what is recorded is not called again
+/// Add prompts, models, items or repeats to a run that has ended; recorded evaluations are not called again
 #[derive(Debug, Args)]
 pub struct ExtendCommand {
     #[command(flatten)]
@@ -58,10 +58,10 @@ pub struct ExtendCommand {
     /// A parameter that is sent with every call of the models that are named here; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     parameters: Vec<(String, Value)>,
-    /// Ask the first so many items, not fewer than before
+    /// Number of items, counted from the first; not fewer than before
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     limit: Option<i32>,
-    /// How often each item is asked, not less often than before
+    /// Number of times each item is asked; not fewer than before
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1000))]
     repeats: Option<i32>,
 }
@@ -78,7 +78,7 @@ impl ExtendCommand {
     }
 }
 
-/// Score the answers of a run that has ended by another benchmark version, without calling a model
+/// Score the answers of a run that has ended with the scorers of another benchmark version, without calling a model
 #[derive(Debug, Args)]
 pub struct RescoreCommand {
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! `opb demo`: from nothing to a leaderboard.
 
-use clap::Args;
+use clap::{Arg, Args};
 use opb_core::{
     config::{self, LogSettings},
     leaderboards::Leaderboard,
@@ -33,13 +33,30 @@ const MODELS: [&str; 4] = [
 #[derive(Debug, Args)]
 #[command(
     mut_arg("listen", |arg| arg.default_value("127.0.0.1:0")),
-    mut_arg("log", |arg| arg.default_value("warn"))
+    mut_arg("log", |arg| arg.default_value("warn")),
+    mut_args(hide_unless_needed),
+    after_help = "All options of `opb up` work here, too: opb up --help"
 )]
 pub struct Demo {
     #[command(flatten)]
     bank: BankSettings,
     #[command(flatten)]
     log: LogSettings,
+}
+
+/// The options of a server are explained by `opb up`; here they would bury those that a demonstration needs.
+fn hide_unless_needed(arg: Arg) -> Arg {
+    let is_needed = [
+        "data",
+        "database_url",
+        "listen",
+        "json",
+        "wide",
+        "config",
+        "help",
+    ]
+    .contains(&arg.get_id().as_str());
+    arg.hide(!is_needed)
 }
 
 /// What the demonstration has to show.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{print, print_json};
 use crate::{client::ClientSettings, data_folder::DataFolder, outcome::Outcome};
 
-/// Check configuration, database, server, providers and disk, and say how to mend what is wrong
+/// Check configuration, database, server, providers and disk, and say how to fix what is wrong
 ///
 /// Exit code 1 when a check fails; a warning is no failure.
 #[derive(Debug, Args)]
@@ -119,7 +119,7 @@ fn print_check(check: &Check) -> anyhow::Result<()> {
     };
     print(&format!("{verdict}  {:<14} {}", check.name, check.message))?;
     match &check.mend {
-        Some(mend) => print(&format!("      {:<14} to mend: {mend}", "")),
+        Some(mend) => print(&format!("      {:<14} fix: {mend}", "")),
         None => Ok(()),
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 
-use super::print;
+use super::{print, print_json};
 use crate::outcome::Outcome;
 
 /// A health check has to end before its successor begins.
@@ -25,7 +26,7 @@ pub struct Health {
 }
 
 impl Health {
-    pub async fn execute(self) -> anyhow::Result<Outcome> {
+    pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let http = reqwest::Client::builder()
             .timeout(PATIENCE)
             .no_proxy()
@@ -39,14 +40,20 @@ impl Health {
             .with_context(|| format!("{url} does not answer"))?;
         let status = response.status();
         let said = response.text().await.unwrap_or_default();
-        if status.is_success() {
+        let (ready, said) = (status.is_success(), crate::text::plain(said.trim()));
+        if json {
+            print_json(
+                &json!({"ready": ready, "url": url, "status": status.as_u16(), "detail": said}),
+            )?;
+        } else if ready {
             print("ready")?;
-            return Ok(Outcome::Done);
+        } else {
+            print(&format!("{url} answers {status}: {said}"))?;
         }
-        print(&format!(
-            "{url} answers {status}: {}",
-            crate::text::plain(said.trim())
-        ))?;
-        Ok(Outcome::Faulty)
+        Ok(if ready {
+            Outcome::Done
+        } else {
+            Outcome::Faulty
+        })
     }
 }

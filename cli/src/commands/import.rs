@@ -6,20 +6,21 @@ use anyhow::Context as _;
 use clap::Args;
 use opb_core::{
     benchmarks::BenchmarkVersion,
-    library::{NewPrompt, NewPromptVersion, Prompt, PromptVersion},
+    library::{NewPromptVersion, PortablePrompt, Prompt, PromptVersion},
 };
 use serde_json::json;
 
 use super::{print, print_json};
 use crate::{
-    client::{Client, ClientSettings, Conflict, segment},
+    client::{Client, ClientSettings, Refused, segment},
     outcome::{BadUsage, Outcome},
     packs, text,
 };
 
 /// Import a benchmark and its prompts from a folder; what is there already is not added again
 ///
-/// The folder holds `benchmark.yaml` (or `.yml`, `.toml`), the items in JSON Lines, and prompts in `prompts/*.yaml`.
+/// The folder holds `benchmark.yaml` (or `.yml`, `.toml`), the items in JSON Lines, and prompts in `prompts/`: `.md` with or
+/// without front matter, `.txt`, `.yaml`. A prompt without a slug takes the name of its file.
 #[derive(Debug, Args)]
 pub struct Import {
     /// The folder
@@ -28,7 +29,7 @@ pub struct Import {
     /// File of the items, if it is not in the folder
     #[arg(long, env = "OPB_IMPORT_ITEMS", value_name = "FILE")]
     items: Option<PathBuf>,
-    /// Import only the first so many items
+    /// Import only the first N items
     #[arg(long, env = "OPB_IMPORT_LIMIT", value_name = "N", value_parser = parse_limit)]
     limit: Option<usize>,
     #[command(flatten)]
@@ -38,25 +39,39 @@ pub struct Import {
 impl Import {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
-        let pack = packs::read_folder(&self.folder, self.items.as_deref())?;
+        // What the folder holds is the user's to fix, like an option.
+        let refuse = |error: anyhow::Error| BadUsage(format!("{error:#}"));
+        let pack = packs::read_folder(&self.folder, self.items.as_deref()).map_err(refuse)?;
+        let prompts_folder = packs::read_pack_prompts(&self.folder).map_err(refuse)?;
         let definition = pack
-            .definition(self.limit)?
+            .definition(self.limit)
+            .map_err(refuse)?
             .context("the items are missing")?;
         let benchmark: BenchmarkVersion = client.post("/api/v1/benchmarks", &definition).await?;
         let mut prompts = Vec::new();
-        for prompt in pack.prompts {
-            prompts.push(import_prompt(&client, prompt).await?);
+        for (file, prompt) in prompts_folder.prompts {
+            let imported = import_prompt(&client, prompt).await;
+            prompts.push(imported.with_context(|| format!("prompts/{}", text::plain(&file)))?);
         }
+        let ignored = prompts_folder.ignored;
         if json {
-            print_json(&json!({"benchmark": benchmark, "prompts": prompts}))?;
+            let shown =
+                json!({"benchmark": benchmark, "prompts": prompts, "ignored_files": ignored});
+            print_json(&shown)?;
             return Ok(Outcome::Done);
         }
         print(&format!(
-            "benchmark {}@{} with {} items",
+            "benchmark {}@{} with {}",
             text::plain(&benchmark.benchmark),
             benchmark.number,
-            text::count(benchmark.item_count.into())
+            text::counted(benchmark.item_count, "item")
         ))?;
+        if !ignored.is_empty() {
+            print(&format!(
+                "ignored in prompts/: {}",
+                text::plain(&ignored.join(", "))
+            ))?;
+        }
         for prompt in prompts {
             print(&format!("prompt {}", text::plain(&prompt)))?;
         }
@@ -64,34 +79,31 @@ impl Import {
     }
 }
 
-/// Adds a prompt, or a version to the prompt of that slug; returns `slug@number`.
-async fn import_prompt(client: &Client, prompt: NewPrompt) -> anyhow::Result<String> {
-    let created = client.post::<Prompt>("/api/v1/prompts", &prompt).await;
-    let error = match created {
-        Ok(created) => return Ok(format!("{}@{}", created.slug, created.latest_version)),
-        Err(error) if error.is::<Conflict>() => error,
+/// Adds a prompt with its versions, or its versions to the prompt of that slug; returns `slug@number` of the newest.
+async fn import_prompt(client: &Client, prompt: PortablePrompt) -> anyhow::Result<String> {
+    let first = prompt.first()?;
+    let slug = first.slug.clone().unwrap_or_default();
+    let created = client.post::<Prompt>("/api/v1/prompts", &first).await;
+    let is_taken = |error: &anyhow::Error| {
+        let refused = error.downcast_ref::<Refused>();
+        refused.is_some_and(Refused::is_conflict)
+    };
+    let (mut newest, known) = match created {
+        Ok(created) => (format!("{}@{}", created.slug, created.latest_version), 1),
+        Err(error) if is_taken(&error) => (String::new(), 0),
         Err(error) => return Err(error),
     };
-    // Without a slug of its own, the server made one of the title, and only the server knows how.
-    let Some(slug) = prompt.slug else {
-        return Err(BadUsage(format!(
-            "{error}; give the prompt a slug to add a version to it"
-        ))
-        .into());
-    };
-    let new = NewPromptVersion {
-        note: "imported".to_owned(),
-        variables: prompt.variables,
-        parameters: prompt.parameters,
-        body: prompt.body,
-    };
-    let version: PromptVersion = client
-        .post(
-            &format!("/api/v1/prompts/{}/versions", segment(&slug)),
-            &new,
-        )
-        .await?;
-    Ok(format!("{}@{}", version.prompt, version.number))
+    let path = format!("/api/v1/prompts/{}/versions", segment(&slug));
+    for mut version in prompt.versions.into_iter().skip(known) {
+        if version.note.is_empty() {
+            "imported".clone_into(&mut version.note);
+        }
+        let version: PromptVersion = client
+            .post::<PromptVersion>(&path, &NewPromptVersion { ..version })
+            .await?;
+        newest = format!("{}@{}", version.prompt, version.number);
+    }
+    Ok(newest)
 }
 
 fn parse_limit(text: &str) -> Result<usize, String> {

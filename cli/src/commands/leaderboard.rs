@@ -1,4 +1,4 @@
-//! `opb leaderboard`: the standings of a benchmark, split or over time, and the order over all benchmarks.
+//! `opb leaderboard`: the standings of a benchmark, split or over time, and the overall ranking.
 
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
@@ -15,7 +15,9 @@ use crate::{
     tables, text,
 };
 
-/// Print the leaderboard of a benchmark, or without one the order over all benchmarks
+/// Print the leaderboard of a benchmark, or the overall ranking of all benchmarks
+///
+/// Each line is a standing: a prompt on a model, with the score that it last reached.
 #[derive(Debug, Args)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -34,19 +36,19 @@ pub struct ShowLeaderboard {
     /// Average the models, or the prompts
     #[arg(long, value_enum, value_name = "WHAT")]
     by: Option<Averaged>,
-    /// Show the course of the standings over time, and models that drift
+    /// Show the history of each standing, and models that drift
     #[arg(long, requires = "benchmark", conflicts_with = "by")]
     history: bool,
-    /// Of the history, only this prompt: `slug` or `slug@2`
+    /// With --history, only this prompt: `slug` or `slug@2`
     #[arg(long, value_name = "PROMPT", requires = "history")]
     prompt: Option<String>,
-    /// Of the history, only this model: `provider:name`
+    /// With --history, only this model: `provider:name`
     #[arg(long, value_name = "MODEL", requires = "history")]
     model: Option<String>,
     /// Only what an administrator or a moderator measured on real models
     #[arg(long, conflicts_with_all = ["simulated", "history"])]
     verified: bool,
-    /// Only models whose names begin so, as in `gpt-5`
+    /// Only models whose names begin with this, such as `gpt-5`
     #[arg(long, value_name = "NAME", conflicts_with = "history")]
     family: Option<String>,
     /// Only prompts of this category or one below it
@@ -57,10 +59,10 @@ pub struct ShowLeaderboard {
         conflicts_with = "history"
     )]
     category: Option<String>,
-    /// The most that 1,000 evaluations may cost, in dollars
+    /// Maximum cost of 1,000 evaluations, in dollars
     #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars, requires = "benchmark", conflicts_with = "history")]
     max_cost: Option<i64>,
-    /// The highest 95th percentile of the latency, in milliseconds
+    /// Maximum 95th percentile of the latency, in milliseconds
     #[arg(
         long,
         value_name = "MILLISECONDS",
@@ -76,7 +78,7 @@ pub struct ShowLeaderboard {
         conflicts_with = "history"
     )]
     since: Option<DateTime<Utc>>,
-    /// The share of the benchmarks that an entry must have been measured on, 0 to 1
+    /// Minimum share of the benchmarks that an entry was measured on, 0 to 1
     #[arg(long, value_name = "SHARE", conflicts_with = "benchmark")]
     min_coverage: Option<f64>,
     #[command(flatten)]
@@ -167,7 +169,7 @@ impl ShowLeaderboard {
 fn show<T: Serialize>(
     json: bool,
     answer: &T,
-    table: impl FnOnce(&T) -> String,
+    table: impl FnOnce(&T) -> tables::Report,
 ) -> anyhow::Result<Outcome> {
     if json {
         print_json(answer)?;

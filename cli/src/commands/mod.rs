@@ -1,7 +1,8 @@
 //! The subcommands: one file each, but for those that only tell a run what to do. Each starts the runtime that it needs, none before the command line is parsed.
 
 mod admin;
-mod alerts;
+mod alert;
+mod benchmark;
 mod compare;
 mod completions;
 mod control;
@@ -11,36 +12,43 @@ mod health;
 mod import;
 mod leaderboard;
 mod migrate;
+mod model;
 mod postgres;
-mod prices;
-mod prompts;
+mod price;
+mod prompt;
 mod provider;
 mod run;
 mod runs;
-mod schedules;
+mod schedule;
 mod secret;
 mod simulate;
 mod up;
-mod webhooks;
+mod webhook;
 
-use std::io::Write as _;
+use std::{fmt::Display, io::Write as _};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use opb_core::config::FileSettings;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::outcome::{EXIT_CODES, Outcome};
+use crate::{
+    outcome::{EXIT_CODES, Outcome},
+    tables,
+};
 
 /// Measures prompts on models and says which is best, how sure that is, and what it costs.
 #[derive(Debug, Parser)]
-#[command(name = "opb", version, after_help = EXIT_CODES, arg_required_else_help = false)]
+#[command(name = "opb", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Program {
     #[command(flatten)]
     file: FileSettings,
-    /// Print JSON for programs instead of text for people
-    #[arg(long, global = true)]
+    /// Print JSON for programs instead of text for people, errors included
+    #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
+    /// Show every column of a table, however wide; where output is no terminal, that is always so
+    #[arg(long, global = true, help_heading = "Global options")]
+    wide: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -55,20 +63,30 @@ enum Command {
     Runs(runs::ListRuns),
     /// Cancel a run; what is recorded stays
     Cancel(control::ControlRun),
-    /// Pause a run: calls that run are let finish, no new one begins
+    /// Pause a run; calls in flight finish and are counted
     Pause(control::ControlRun),
     Resume(control::ResumeRun),
-    /// Make the evaluations of a run that ended in an error anew
+    /// Retry the failed evaluations of a run
     Retry(control::ControlRun),
     Extend(control::ExtendCommand),
     Rescore(control::RescoreCommand),
-    Schedules(Box<schedules::SchedulesCommand>),
-    Alerts(Box<alerts::AlertsCommand>),
-    Webhooks(Box<webhooks::WebhooksCommand>),
-    Import(import::Import),
-    Prompts(prompts::PromptsCommand),
+    #[command(alias = "benchmarks")]
+    Benchmark(benchmark::BenchmarkCommand),
+    #[command(alias = "prompts")]
+    Prompt(Box<prompt::PromptCommand>),
+    #[command(alias = "models")]
+    Model(model::ModelCommand),
+    #[command(alias = "providers")]
     Provider(provider::ProviderCommand),
-    Prices(prices::Prices),
+    #[command(alias = "prices")]
+    Price(price::PriceCommand),
+    #[command(alias = "schedules")]
+    Schedule(Box<schedule::ScheduleCommand>),
+    #[command(alias = "alerts")]
+    Alert(Box<alert::AlertCommand>),
+    #[command(alias = "webhooks")]
+    Webhook(Box<webhook::WebhookCommand>),
+    Import(import::Import),
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
     Admin(admin::Admin),
@@ -78,12 +96,22 @@ enum Command {
     Postgres(postgres::WithPostgres),
 }
 
+impl Program {
+    /// Whether output and errors are for programs.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+}
+
 /// Does what the command line asks for.
 ///
 /// # Errors
 /// What went wrong, in words for the user.
 pub fn execute(program: Program) -> anyhow::Result<Outcome> {
     let json = program.json;
+    if program.wide {
+        tables::layout::show_wide();
+    }
     match program.command {
         Command::Up(command) => with_threads(command.execute(json)),
         Command::Demo(command) => with_threads(command.execute(json)),
@@ -97,18 +125,20 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Retry(command) => alone(command.execute("retry", json)),
         Command::Extend(command) => alone(command.execute(json)),
         Command::Rescore(command) => alone(command.execute(json)),
-        Command::Schedules(command) => alone(command.execute(json)),
-        Command::Alerts(command) => alone(command.execute(json)),
-        Command::Webhooks(command) => alone(command.execute(json)),
-        Command::Import(command) => alone(command.execute(json)),
-        Command::Prompts(command) => alone(command.execute(json)),
+        Command::Benchmark(command) => alone(command.execute(json)),
+        Command::Prompt(command) => alone(command.execute(json)),
+        Command::Model(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
-        Command::Prices(command) => alone(command.execute(json)),
+        Command::Price(command) => alone(command.execute(json)),
+        Command::Schedule(command) => alone(command.execute(json)),
+        Command::Alert(command) => alone(command.execute(json)),
+        Command::Webhook(command) => alone(command.execute(json)),
+        Command::Import(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),
         Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),
         Command::Doctor(command) => alone(command.execute(json, program.file.config)),
-        Command::Health(command) => alone(command.execute()),
+        Command::Health(command) => alone(command.execute(json)),
         Command::Completions(command) => command.execute(),
         Command::Postgres(command) => alone(command.execute()),
     }
@@ -137,13 +167,29 @@ fn alone<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> 
     result
 }
 
-/// A word of a closed set, as REST spells it; a dash is as good as an underscore.
+/// A word of a closed set, as REST spells it; a dash is as good as an underscore, and what help says is what errors say.
 fn parse_word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_json::from_value(text.replace('-', "_").into()).map_err(|error| error.to_string())
+    serde_json::from_value(text.replace('-', "_").into()).map_err(|error| {
+        let message = error.to_string();
+        let words = message.split_once("expected one of ");
+        let Some((_, words)) = words else {
+            return message;
+        };
+        format!("expected {}", words.replace('`', "").replace('_', "-"))
+    })
+}
+
+/// Says that something was removed.
+fn print_removed(noun: &str, name: &str, json: bool) -> anyhow::Result<()> {
+    if json {
+        print_json(&serde_json::json!({"removed": name}))
+    } else {
+        print(&format!("removed {noun} {}", crate::text::plain(name)))
+    }
 }
 
 /// Prints a line on standard output.
-fn print(text: &str) -> anyhow::Result<()> {
+fn print(text: &(impl Display + ?Sized)) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     Ok(out.flush()?)

@@ -1,6 +1,7 @@
 //! `opb provider`: where models are called.
 
 mod add;
+mod change;
 
 use clap::{Args, Subcommand};
 use opb_api::routes::models::UpdateProvider;
@@ -11,7 +12,10 @@ use opb_core::{
 use secrecy::SecretString;
 use serde_json::json;
 
-use self::add::{AddProvider, ListPresets};
+use self::{
+    add::{AddProvider, ListPresets},
+    change::ChangeProvider,
+};
 use super::{print, print_json, secret::read_secret};
 use crate::{
     client::{ClientSettings, segment},
@@ -21,7 +25,7 @@ use crate::{
 
 /// Add, list, change and remove providers of models
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = false)]
+#[command(arg_required_else_help = true)]
 pub struct ProviderCommand {
     #[command(subcommand)]
     action: Action,
@@ -32,6 +36,7 @@ enum Action {
     Add(AddProvider),
     List(ListProviders),
     Presets(ListPresets),
+    Change(ChangeProvider),
     SetKey(SetKey),
     SetPrice(SetPrice),
     Limits(Limits),
@@ -90,17 +95,17 @@ struct SetPrice {
     /// Dollars per million output tokens that were spent on reasoning, if they cost something else
     #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
     reasoning: Option<i64>,
-    /// The longest answer that the model can give, in tokens
+    /// Maximum length of an answer of the model, in tokens
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     max_output_tokens: Option<i32>,
-    /// The most tokens that the model counts for one image of a prompt, if the bound of its kind does not fit
+    /// Maximum number of tokens that the model counts for one image of a prompt, if the bound of its kind does not fit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     max_image_tokens: Option<i32>,
     #[command(flatten)]
     client: ClientSettings,
 }
 
-/// Show the limits of a provider, or declare them; all workers together keep them
+/// Show the limits of a provider, or declare them; they hold for all workers together
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without a limit it shows what is declared. Limits that are declared take the place of those before:\n  opb provider limits openai --requests-per-minute 500 --tokens-per-minute 200000\n  opb provider limits openai --model gpt-5-mini --daily-dollars 5\n  opb provider limits openai --none"
@@ -112,16 +117,16 @@ struct Limits {
     /// One model of the provider; all of them together, when not given
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Calls that may begin in a minute
+    /// Maximum number of calls started in a minute
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     requests_per_minute: Option<i32>,
-    /// Tokens of prompts and answers in a minute
+    /// Maximum number of tokens in a minute, of prompts and answers together
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     tokens_per_minute: Option<i64>,
-    /// Calls that may run at once
+    /// Maximum number of concurrent calls
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     concurrent_calls: Option<i32>,
-    /// Dollars that calls may cost in a day of UTC, such as 1.50
+    /// Maximum spend in dollars in a day of UTC, such as 1.50
     #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
     daily_dollars: Option<i64>,
     /// Remove the limits
@@ -154,6 +159,7 @@ impl ProviderCommand {
             Action::Add(command) => command.execute(json).await,
             Action::List(command) => command.execute(json).await,
             Action::Presets(command) => command.execute(json).await,
+            Action::Change(command) => command.execute(json).await,
             Action::SetKey(command) => command.execute(json).await,
             Action::SetPrice(command) => command.execute(json).await,
             Action::Limits(command) => command.execute(json).await,

@@ -63,19 +63,19 @@ pub struct RequestOptions {
         value_delimiter = ','
     )]
     models: Vec<String>,
-    /// How often each item is asked
+    /// Number of times each item is asked
     #[arg(long, env = "OPB_REPEATS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=1000))]
     repeats: i32,
-    /// Ask only the first so many items
+    /// Number of items, counted from the first
     #[arg(long, env = "OPB_LIMIT", value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     limit: Option<i32>,
-    /// The most dollars that the run may spend, such as 1.50; then it pauses
+    /// Maximum spend in dollars, such as 1.50; then the run pauses
     #[arg(long, env = "OPB_BUDGET", value_name = "DOLLARS", value_parser = text::parse_dollars)]
     budget: Option<i64>,
     /// -5 to 5: each step doubles the run's share of the workers; more than 0 is for administrators
     #[arg(long, env = "OPB_PRIORITY", value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-5..=5))]
     priority: i16,
-    /// Ask anew, whatever was answered before, and keep no answer for later
+    /// Bypass the response cache, for reading and writing
     #[arg(long, env = "OPB_NO_CACHE")]
     no_cache: bool,
     /// Stop asking a column (a prompt on a model) once it is sure which others are better and which worse
@@ -117,8 +117,9 @@ impl RunBenchmark {
                 print_json(&run)?;
             } else {
                 print(&format!(
-                    "submitted run {} with {} evaluations",
-                    run.id, run.planned
+                    "submitted run {} with {}",
+                    run.id,
+                    text::counted(run.planned, "evaluation")
                 ))?;
             }
             return Ok(Outcome::Done);
@@ -213,7 +214,12 @@ pub async fn leaderboard_of(
 async fn print_result(client: &Client, run: &Run) -> anyhow::Result<()> {
     print(&tables::run_summary(run))?;
     if run.state == RunState::Paused {
-        return print(&format!("let it go on with: opb resume {}", run.id));
+        let budget = if run.budget_microusd.is_some() {
+            " (after a used-up budget: --budget DOLLARS)"
+        } else {
+            ""
+        };
+        return print(&format!("resume it with: opb resume {}{budget}", run.id));
     }
     if run.state != RunState::Completed {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Benchmark packs: a folder with `benchmark.yaml` (or `.yml`, `.toml`), items in JSON Lines, and `prompts/*.yaml`.
+//! Benchmark packs: a folder with `benchmark.yaml` (or `.yml`, `.toml`), items in JSON Lines, and `prompts/`.
 //!
 //! The same pack is read from a folder by `opb import`, and from the program itself by `opb up`.
 
@@ -12,7 +12,7 @@ use opb_core::{
 };
 
 pub use built_in::{FIRST_BENCHMARK, built_in_packs, load_built_in};
-pub use folder::read_folder;
+pub use folder::{read_folder, read_pack_prompts, read_prompt_folder};
 
 /// The names that a pack's header may have.
 const HEADER_NAMES: [&str; 3] = ["benchmark.yaml", "benchmark.yml", "benchmark.toml"];
@@ -24,7 +24,7 @@ pub struct Pack {
     pub header: PackHeader,
     /// The file of the items, if it is there.
     pub items: Option<String>,
-    /// Prompts that fit the items, by file name.
+    /// Built-in prompts that fit the items, by file name.
     pub prompts: Vec<NewPrompt>,
 }
 

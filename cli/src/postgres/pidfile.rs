@@ -83,7 +83,10 @@ pub fn halt(pid: u32, has_ended: impl Fn() -> bool) -> bool {
             }
             sleep(Duration::from_millis(10));
         }
-        warn!(pid, signal, "the Postgres server does not heed the signal");
+        warn!(
+            pid,
+            signal, "the Postgres server did not stop after {signal}"
+        );
     }
     has_ended()
 }

@@ -3,61 +3,79 @@
 use chrono::Utc;
 use opb_core::alerts::{Alert, AlertEvent, AlertKind, AlertState};
 
-use super::table;
+use super::{
+    Report,
+    layout::{Column, Table},
+};
 use crate::text;
 
 /// Alerts, one a line.
-pub fn alerts(alerts: &[Alert]) -> String {
-    let mut table = table(&["alert", "name", "schedule", "fires when", "now"]);
+pub fn alerts(alerts: &[Alert]) -> Report {
+    let mut table = Table::new([
+        Column::name("name", 12),
+        Column::name("schedule", 12).optional(3),
+        Column::prose("fires when", 24).optional(2),
+        Column::new("now"),
+        Column::new("id").optional(1),
+    ]);
     for alert in alerts {
-        table.add_row(vec![
-            alert.id.to_string(),
-            text::plain(&alert.name),
-            alert.schedule_id.to_string(),
-            rule(alert),
-            now(alert),
+        table.add_row([
+            text::plain(&alert.name).into(),
+            text::plain(&alert.schedule).into(),
+            rule(alert).into(),
+            now(alert).into(),
+            alert.id.to_string().into(),
         ]);
     }
-    table.to_string()
+    table.into()
 }
 
 /// An alert, what fires now, and its history.
-pub fn alert(alert: &Alert, events: &[AlertEvent]) -> String {
-    let mut lines = vec![format!(
-        "alert {} {}: {}, of schedule {}",
-        alert.id,
+pub fn alert(alert: &Alert, events: &[AlertEvent]) -> Report {
+    let mut report = Report::of(format!(
+        "alert {} on schedule {}: {} (id {})",
         text::plain(&alert.name),
+        text::plain(&alert.schedule),
         rule(alert),
-        alert.schedule_id
-    )];
-    lines.push(now(alert));
-    lines.extend(alert.firing.iter().map(|subject| {
-        format!(
+        alert.id
+    ));
+    report.line(now(alert));
+    for subject in alert.firing.iter() {
+        report.line(format!(
             "since {}: {}: {}",
             text::time(subject.since),
             text::plain(&subject.label),
             text::plain(&subject.summary)
-        )
-    }));
-    if !events.is_empty() {
-        let mut table = table(&["when", "state", "what", "summary", "told", "run"]);
-        for event in events {
-            let state = match event.state {
-                AlertState::Firing => "firing",
-                AlertState::Resolved => "resolved",
-            };
-            table.add_row(vec![
-                text::time(event.created_at),
-                state.to_owned(),
-                text::plain(&event.label),
-                text::plain(&event.summary),
-                if event.silenced { "no" } else { "yes" }.to_owned(),
-                event.run_id.map(|id| id.to_string()).unwrap_or_default(),
-            ]);
-        }
-        lines.push(table.to_string());
+        ));
     }
-    lines.join("\n")
+    let mut table = Table::new([
+        Column::new("when"),
+        Column::new("state"),
+        Column::name("what", 16),
+        Column::prose("summary", 24),
+        Column::new("sent").optional(2),
+        Column::new("run").optional(1),
+    ]);
+    for event in events {
+        let state = match event.state {
+            AlertState::Firing => "firing",
+            AlertState::Resolved => "resolved",
+        };
+        table.add_row([
+            text::time(event.created_at).into(),
+            state.into(),
+            text::plain(&event.label).into(),
+            text::plain(&event.summary).into(),
+            if event.silenced { "no" } else { "yes" }.into(),
+            event
+                .run_id
+                .map(|id| id.to_string())
+                .unwrap_or_default()
+                .into(),
+        ]);
+    }
+    report.table(table);
+    report
 }
 
 /// When it fires, with the threshold in people's units.
@@ -66,8 +84,8 @@ fn rule(alert: &Alert) -> String {
     let percent = threshold * 100.0;
     match alert.kind {
         AlertKind::ScoreDrop => format!("the score drops by {percent:.1} points"),
-        AlertKind::Cost => format!("a run costs more than ${:.2}", threshold / 1e6),
-        AlertKind::Latency => format!("latency is above {threshold:.0} ms"),
+        AlertKind::Cost => format!("a run costs more than {}", text::small_dollars(threshold)),
+        AlertKind::Latency => format!("p95 latency is above {threshold:.0} ms"),
         AlertKind::FailureRate => format!("more than {percent:.1} % end in an error"),
         AlertKind::Budget => format!("{percent:.1} % of the budget is spent"),
     }

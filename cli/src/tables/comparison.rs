@@ -6,14 +6,15 @@ use opb_core::{
     stats::{Comparison, Verdict},
 };
 
-use super::{align_right, table};
+use super::{
+    Report, SIMULATED,
+    layout::{Cell, Column, Table},
+    parameters::Parameters,
+};
 use crate::text;
 
-/// How much of an output is shown.
-const OUTPUT_CHARACTERS: usize = 40;
-
 /// Columns, and what may be said of each pair.
-pub fn comparison(found: &ComparisonTable) -> String {
+pub fn comparison(found: &ComparisonTable) -> Report {
     let label = if found.simulated {
         "SIMULATED comparison"
     } else {
@@ -24,127 +25,120 @@ pub fn comparison(found: &ComparisonTable) -> String {
     } else {
         ""
     };
-    let heading = format!(
-        "{label} on {} ({} items, intervals at {:.0} %{provisional})",
+    let parameters = Parameters::of(found.columns.iter().map(|column| Some(&column.parameters)));
+    let mut report = Report::of(format!(
+        "{label} on {} ({}, intervals at {:.0} %{}{provisional})",
         text::plain(&found.benchmark),
-        found.item_count,
-        found.confidence * 100.0
-    );
-    let mut columns = table(&[
-        "",
-        "prompt",
-        "model",
-        "score",
-        "$ per pass",
-        "p50 ms",
-        "p95 ms",
-        "errors",
+        text::counted(found.item_count, "item"),
+        found.confidence * 100.0,
+        parameters.title()
+    ));
+    let mut columns = Table::new([
+        Column::right("column"),
+        Column::name("prompt", 14),
+        Column::name("model", 16),
+        Column::prose("parameters", 12),
+        Column::new("score"),
+        Column::right("$ / pass").optional(2),
+        Column::right("p50 ms").optional(1),
+        Column::right("p95 ms").optional(3),
+        Column::right("errors").optional(4),
     ]);
-    for (index, column) in found.columns.iter().enumerate() {
-        columns.add_row(column_row(index, column));
+    for (index, (column, parameters)) in found.columns.iter().zip(&parameters.own).enumerate() {
+        columns.add_row(column_row(index, column, parameters));
     }
-    align_right(&mut columns, &[0, 4, 5, 6, 7]);
-    let mut pairs = table(&[
-        "pair",
-        "verdict",
-        "difference",
-        "p adjusted",
-        "won/even/lost",
-        "could see",
-        "items needed",
+    report.table(columns);
+    let mut pairs = Table::new([
+        Column::new("pair"),
+        Column::new("verdict"),
+        Column::new("difference"),
+        Column::right("p adjusted").optional(3),
+        Column::right("wins/ties/losses").optional(4),
+        Column::right("detectable").optional(2),
+        Column::right("items needed").optional(1),
     ]);
     for comparison in &found.comparisons {
         pairs.add_row(pair_row(comparison));
     }
-    align_right(&mut pairs, &[3, 4, 5, 6]);
-    let mut lines = vec![
-        heading,
-        columns.to_string(),
-        pairs.to_string(),
-        format!(
-            "`could see` is the smallest difference that the shared items find with 80 % power; `items needed` find {:.1} points.",
-            found.smallest_difference * 100.0
-        ),
-    ];
+    report.table(pairs);
+    report.line(format!(
+        "`detectable`: the smallest difference that the shared items detect with 80 % power. `items needed`: for a difference of {:.1} points.",
+        found.smallest_difference * 100.0
+    ));
     if found.simulated {
-        lines.push(
-            "SIMULATED: no model was called; these numbers say nothing about any real model."
-                .to_owned(),
-        );
+        report.line(SIMULATED);
     }
-    lines.join("\n")
+    report
 }
 
 /// A page of flips.
-pub fn flips(page: &Page<Flip>) -> String {
+pub fn flips(page: &Page<Flip>) -> Report {
     if page.items.is_empty() {
-        return "no item flipped".to_owned();
+        return Report::of("no item flipped");
     }
-    let mut table = table(&[
-        "item",
-        "flip",
-        "expected",
-        "baseline said",
-        "candidate said",
+    let mut table = Table::new([
+        Column::name("item", 12),
+        Column::new("flip"),
+        Column::prose("expected", 10),
+        Column::prose("baseline", 12),
+        Column::prose("candidate", 12),
     ]);
     for flip in &page.items {
         let direction = match flip.direction {
             FlipDirection::Gained => "gained",
             FlipDirection::Lost => "lost",
         };
+        let shown = |text: Option<&str>| Cell::from(text::plain(text.unwrap_or("-")));
         let expected = flip.expected.as_ref().map(ToString::to_string);
-        table.add_row(vec![
-            text::plain(&flip.item),
-            direction.to_owned(),
-            shortened(expected.as_deref()),
-            shortened(flip.baseline_output.as_deref()),
-            shortened(flip.candidate_output.as_deref()),
+        table.add_row([
+            text::plain(&flip.item).into(),
+            direction.into(),
+            shown(expected.as_deref()),
+            shown(flip.baseline_output.as_deref()),
+            shown(flip.candidate_output.as_deref()),
         ]);
     }
-    let more = if page.next_cursor.is_some() {
-        "\nthere are more; --flips takes up to 100, and POST /api/v1/compare/flips pages through all"
-    } else {
-        ""
-    };
-    format!("{table}{more}")
+    let mut report = Report::from(table);
+    if page.next_cursor.is_some() {
+        report.line("There are more: --flips takes up to 100, and POST /api/v1/compare/flips pages through all.");
+    }
+    report
 }
 
-fn column_row(index: usize, column: &ComparedColumn) -> Vec<String> {
+fn column_row(index: usize, column: &ComparedColumn, parameters: &str) -> Vec<Cell> {
     let score = column
         .score
         .as_ref()
         .map(|score| text::score(score.mean, score.interval.low, score.interval.high));
     let latency = |index: usize| {
-        text::millis(
-            column
-                .latency
-                .get(index)
-                .map(|percentile| percentile.latency_ms),
-        )
+        let percentile = column.latency.get(index);
+        Cell::from(text::millis(percentile.map(|found| found.latency_ms)))
     };
-    // Far below 2⁶³ micro-dollars, and a fraction of one is not shown.
-    #[expect(clippy::cast_possible_truncation, reason = "an amount of money")]
-    let cost = column
-        .cost_per_pass
-        .as_ref()
-        .map(|cost| text::dollars(cost.microusd.round() as i64));
+    let cost = column.cost_per_pass.as_ref();
+    let cost = cost.map(|cost| text::small_dollars(cost.microusd));
+    let errors = format!(
+        "{}/{}",
+        text::count(column.errors),
+        text::count(column.evaluations)
+    );
     vec![
-        (index + 1).to_string(),
-        text::plain(&column.prompt),
-        text::plain(&column.model),
-        score.unwrap_or_else(|| "-".to_owned()),
-        cost.unwrap_or_else(|| "-".to_owned()),
+        (index + 1).to_string().into(),
+        text::plain(&column.prompt).into(),
+        text::plain(&column.model).into(),
+        parameters.into(),
+        score.unwrap_or_else(|| "-".to_owned()).into(),
+        cost.unwrap_or_else(|| "-".to_owned()).into(),
         latency(0),
         latency(1),
-        format!(
-            "{}/{}",
-            text::count(column.errors),
-            text::count(column.evaluations)
-        ),
+        if column.errors == 0 {
+            Cell::idle(errors)
+        } else {
+            errors.into()
+        },
     ]
 }
 
-fn pair_row(pair: &Comparison) -> Vec<String> {
+fn pair_row(pair: &Comparison) -> Vec<Cell> {
     let verdict = match pair.verdict {
         Verdict::Better => "better",
         Verdict::Worse => "worse",
@@ -160,28 +154,22 @@ fn pair_row(pair: &Comparison) -> Vec<String> {
     } else {
         format!("{:.4}", pair.p_adjusted)
     };
+    let detectable = pair
+        .detectable_difference
+        .map(|share| format!("{:.1}", share * 100.0));
+    let needed = pair.items_needed.map(|items| items.to_string());
     vec![
-        format!("{} vs {}", pair.candidate + 1, pair.baseline + 1),
-        verdict.to_owned(),
+        format!("{} vs {}", pair.candidate + 1, pair.baseline + 1).into(),
+        verdict.into(),
         format!(
             "{}{}",
             points(pair.difference),
             interval.unwrap_or_default()
-        ),
-        p_value,
-        format!("{}/{}/{}", pair.wins, pair.ties, pair.losses),
-        pair.detectable_difference
-            .map_or_else(|| "-".to_owned(), |share| format!("{:.1}", share * 100.0)),
-        pair.items_needed
-            .map_or_else(|| "-".to_owned(), |items| items.to_string()),
+        )
+        .into(),
+        p_value.into(),
+        format!("{}/{}/{}", pair.wins, pair.ties, pair.losses).into(),
+        detectable.unwrap_or_else(|| "-".to_owned()).into(),
+        needed.unwrap_or_else(|| "-".to_owned()).into(),
     ]
-}
-
-fn shortened(output: Option<&str>) -> String {
-    let text = text::plain(output.unwrap_or("-"));
-    if text.chars().count() <= OUTPUT_CHARACTERS {
-        return text;
-    }
-    let start: String = text.chars().take(OUTPUT_CHARACTERS - 1).collect();
-    format!("{start}…")
 }

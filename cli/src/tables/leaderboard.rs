@@ -3,226 +3,229 @@
 use opb_core::{
     leaderboards::{
         Course, Effect, Leaderboard, LeaderboardEffects, LeaderboardHistory, ModelDrift,
-        OverallEntry, OverallLeaderboard, Standing,
+        OverallLeaderboard, Standing,
     },
     stats::FrontierPlace,
 };
-use serde_json::Value;
 
-use super::{align_right, table};
+use super::{
+    Report, SIMULATED,
+    layout::{Cell, Column, Table},
+    parameters::{Parameters, model},
+};
 use crate::text;
 
-const SIMULATED: &str =
-    "SIMULATED: no model was called; these numbers say nothing about any real model.";
+const OVERLAPPING: &str = "Overlapping ranks: this many items cannot separate them.";
 
 /// A leaderboard with a heading.
-pub fn leaderboard(board: &Leaderboard) -> String {
+pub fn leaderboard(board: &Leaderboard) -> Report {
+    let both = board.standings.iter().chain(&board.provisional);
+    let parameters = Parameters::of(both.map(|standing| Some(&standing.parameters)));
     let heading = heading(
         "leaderboard of",
         &board.benchmark,
         board.item_count,
         board.simulated,
         board.confidence,
+        &parameters,
     );
+    let mut report = Report::of(heading);
     if board.standings.is_empty() && board.provisional.is_empty() {
-        return format!("{heading}\nno results yet");
+        report.line("no results yet");
+        return report;
     }
-    let mut lines = vec![heading];
-    if !board.standings.is_empty() {
-        lines.push(standings(&board.standings));
-        lines.push(
-            "Entries whose ranks overlap cannot be told apart for sure by this many items."
-                .to_owned(),
-        );
-        lines.push(
-            "`*` nobody is better on score, cost and latency at once; `(*)` perhaps somebody is."
-                .to_owned(),
-        );
+    let (ended, open) = parameters.own.split_at(board.standings.len());
+    report.table(standings(&board.standings, ended));
+    if board.standings.len() > 1 {
+        report.line(OVERLAPPING);
     }
-    if board
+    let shows = |place: FrontierPlace| {
+        let mut all = board.standings.iter();
+        all.any(|standing| standing.frontier == place)
+    };
+    let differs = board
         .standings
         .iter()
-        .any(|standing| standing.stopped_early)
-    {
-        lines.push(
-            "`†` stopped early, when its place in its run was decided: the order is sure, the score leans a little."
-                .to_owned(),
-        );
+        .any(|standing| standing.frontier == FrontierPlace::Off);
+    if differs || shows(FrontierPlace::Perhaps) {
+        report.line("Frontier: `*` no other entry is better on score, cost and latency at once; `(*)` not certain.");
+    }
+    if board.standings.iter().any(|it| it.stopped_early) {
+        report.line("`†` stopped early, when its place in its run was decided: the order is sure, the score is slightly biased.");
     }
     if !board.provisional.is_empty() {
-        lines.push("PROVISIONAL, runs that have not ended:".to_owned());
-        lines.push(standings(&board.provisional));
+        report.line("PROVISIONAL, runs that have not ended:");
+        report.table(standings(&board.provisional, open));
     }
     if board.simulated {
-        lines.push(SIMULATED.to_owned());
+        report.line(SIMULATED);
     }
-    lines.join("\n")
+    report
 }
 
-fn standings(standings: &[Standing]) -> String {
-    let mut table = table(&[
-        "rank",
-        "",
-        "prompt",
-        "model",
-        "score",
-        "trend",
-        "$ per 1,000",
-        "$ per pass",
-        "p50 ms",
-        "p95 ms",
-        "errors",
+fn standings(standings: &[Standing], parameters: &[String]) -> Table {
+    let mut table = Table::new([
+        Column::right("rank"),
+        Column::new("frontier").optional(5),
+        Column::name("prompt", 14),
+        Column::name("model", 16),
+        Column::prose("parameters", 12),
+        Column::new("score"),
+        Column::right("trend").optional(4),
+        Column::right("$ / 1,000").optional(7),
+        Column::right("$ / pass").optional(2),
+        Column::right("p50 ms").optional(3),
+        Column::right("p95 ms").optional(6),
+        Column::right("errors").optional(8),
     ]);
-    for standing in standings {
-        table.add_row(row(standing));
+    // A mark that all have tells nothing.
+    let frontier_differs = standings
+        .iter()
+        .any(|standing| standing.frontier != FrontierPlace::On);
+    for (standing, parameters) in standings.iter().zip(parameters) {
+        table.add_row(row(standing, parameters, frontier_differs));
     }
-    align_right(&mut table, &[0, 5, 6, 7, 8, 9, 10]);
-    table.to_string()
+    table
 }
 
-fn row(standing: &Standing) -> Vec<String> {
+fn row(standing: &Standing, parameters: &str, frontier_differs: bool) -> Vec<Cell> {
     let place = match standing.frontier {
+        _ if !frontier_differs => "",
         FrontierPlace::On => "*",
         FrontierPlace::Perhaps => "(*)",
         FrontierPlace::Off => "",
     };
-    let cost = standing.cost_per_1000_microusd;
+    let score = text::score(standing.score, standing.score_low, standing.score_high);
+    let early = if standing.stopped_early { " †" } else { "" };
+    let per_pass = standing.cost_per_pass_microusd;
     vec![
-        text::rank(standing.rank_low, standing.rank_high),
-        place.to_owned(),
-        text::plain(&standing.prompt),
-        model(&standing.model, Some(&standing.parameters)),
-        text::score(standing.score, standing.score_low, standing.score_high)
-            + if standing.stopped_early { " †" } else { "" },
-        standing.trend.map_or_else(|| "-".to_owned(), points),
-        cost.map_or_else(|| "-".to_owned(), text::dollars),
-        standing
-            .cost_per_pass_microusd
-            .map_or_else(|| "-".to_owned(), small_dollars),
-        text::millis(standing.latency_p50_ms),
-        text::millis(standing.latency_p95_ms),
-        format!(
-            "{}/{}",
-            text::count(standing.errors),
-            text::count(standing.evaluations)
-        ),
+        text::rank(standing.rank_low, standing.rank_high).into(),
+        place.into(),
+        text::plain(&standing.prompt).into(),
+        text::plain(&standing.model).into(),
+        parameters.into(),
+        format!("{score}{early}").into(),
+        standing.trend.map_or_else(none, points).into(),
+        money(standing.cost_per_1000_microusd),
+        per_pass.map_or_else(none, text::small_dollars).into(),
+        text::millis(standing.latency_p50_ms).into(),
+        text::millis(standing.latency_p95_ms).into(),
+        errors(standing.errors, standing.evaluations),
     ]
 }
 
 /// What prompts do, or what models do, the other one averaged out.
-pub fn effects(found: &LeaderboardEffects, of_models: bool) -> String {
+pub fn effects(found: &LeaderboardEffects, of_models: bool) -> Report {
     let what = if of_models {
-        "models, prompts averaged, on"
+        "models, averaged over prompts, on"
     } else {
-        "prompts, models averaged, on"
+        "prompts, averaged over models, on"
     };
+    let effects = if of_models {
+        &found.models
+    } else {
+        &found.prompts
+    };
+    let parameters = Parameters::of(effects.iter().map(|effect| effect.parameters.as_ref()));
     let heading = heading(
         what,
         &found.benchmark,
         found.item_count,
         found.simulated,
         found.confidence,
+        &parameters,
     );
+    let mut report = Report::of(heading);
     if let Some(reason) = &found.reason {
-        return format!("{heading}\n{}", text::plain(reason));
+        report.line(text::plain(reason));
+        return report;
     }
-    let mut table = table(&[
-        "rank",
-        if of_models { "model" } else { "prompt" },
-        "score",
-        "effect",
-        "standings",
+    let mut table = Table::new([
+        Column::right("rank"),
+        Column::name(if of_models { "model" } else { "prompt" }, 20),
+        Column::prose("parameters", 12),
+        Column::new("score"),
+        Column::right("effect"),
+        Column::right(if of_models { "prompts" } else { "models" }).optional(1),
     ]);
-    let lines = if of_models {
-        &found.models
-    } else {
-        &found.prompts
-    };
-    for effect in lines {
-        table.add_row(effect_row(effect));
+    for (effect, parameters) in effects.iter().zip(&parameters.own) {
+        table.add_row(effect_row(effect, parameters));
     }
-    align_right(&mut table, &[0, 3, 4]);
+    report.table(table);
     let explained = found.explained.map_or_else(String::new, |share| {
         format!(
-            " Prompt and model together explain {:.0} % of the differences; the rest is how they suit each other.",
+            " Prompt and model together explain {:.0} % of the differences; the rest is how well they suit each other.",
             share * 100.0
         )
     });
-    let mut lines = vec![
-        heading,
-        table.to_string(),
-        format!(
-            "By the {} items that every standing has a score for.{explained}",
-            found.items
-        ),
-    ];
+    report.line(format!(
+        "Effect: points above the average. Based on {} with a score from every entry.{explained}",
+        text::counted(found.items, "item")
+    ));
     if found.simulated {
-        lines.push(SIMULATED.to_owned());
+        report.line(SIMULATED);
     }
-    lines.join("\n")
+    report
 }
 
-fn effect_row(effect: &Effect) -> Vec<String> {
+fn effect_row(effect: &Effect, parameters: &str) -> Vec<Cell> {
     vec![
-        text::rank(effect.rank_low, effect.rank_high),
-        model(&effect.name, effect.parameters.as_ref()),
-        text::score(effect.score, effect.score_low, effect.score_high),
-        points(effect.effect),
-        effect.standings.to_string(),
+        text::rank(effect.rank_low, effect.rank_high).into(),
+        text::plain(&effect.name).into(),
+        parameters.into(),
+        text::score(effect.score, effect.score_low, effect.score_high).into(),
+        points(effect.effect).into(),
+        effect.standings.to_string().into(),
     ]
 }
 
 /// The courses of standings, and models that drift.
-pub fn history(found: &LeaderboardHistory) -> String {
+pub fn history(found: &LeaderboardHistory) -> Report {
     let label = if found.simulated {
         "SIMULATED history"
     } else {
         "History"
     };
-    let mut lines = vec![format!("{label} of {}", text::plain(&found.benchmark))];
+    let mut report = Report::of(format!("{label} of {}", text::plain(&found.benchmark)));
     if found.courses.is_empty() {
-        lines.push("no results yet".to_owned());
+        report.line("no results yet");
     }
     for course in &found.courses {
-        lines.push(course_table(course));
+        let model = model(&course.model, Some(&course.parameters));
+        report.line(format!("{} on {model}", text::plain(&course.prompt)));
+        report.table(course_table(course));
     }
-    lines.extend(found.models.iter().map(drift_line));
+    for drift in &found.models {
+        report.line(drift_line(drift));
+    }
     if found.simulated {
-        lines.push(SIMULATED.to_owned());
+        report.line(SIMULATED);
     }
-    lines.join("\n")
+    report
 }
 
-fn course_table(course: &Course) -> String {
-    let mut table = table(&[
-        "measured",
-        "score",
-        "",
-        "$ per 1,000",
-        "p95 ms",
-        "errors",
-        "run",
+fn course_table(course: &Course) -> Table {
+    let mut table = Table::new([
+        Column::new("measured"),
+        Column::new("score"),
+        Column::new("change").optional(5),
+        Column::right("$ / 1,000").optional(4),
+        Column::right("p95 ms").optional(3),
+        Column::right("errors").optional(2),
+        Column::new("run").optional(1),
     ]);
     for point in &course.points {
-        let change = if point.change { "another level" } else { "" };
-        let cost = point.cost_per_1000_microusd;
-        table.add_row(vec![
-            text::time(point.measured_at),
-            text::score(point.score, point.score_low, point.score_high),
-            change.to_owned(),
-            cost.map_or_else(|| "-".to_owned(), text::dollars),
-            text::millis(point.latency_p95_ms),
-            format!(
-                "{}/{}",
-                text::count(point.errors),
-                text::count(point.evaluations)
-            ),
-            point.run_id.to_string(),
+        table.add_row([
+            text::time(point.measured_at).into(),
+            text::score(point.score, point.score_low, point.score_high).into(),
+            if point.change { "new level" } else { "" }.into(),
+            money(point.cost_per_1000_microusd),
+            text::millis(point.latency_p95_ms).into(),
+            errors(point.errors, point.evaluations),
+            point.run_id.to_string().into(),
         ]);
     }
-    align_right(&mut table, &[3, 4, 5]);
-    let model = model(&course.model, Some(&course.parameters));
-    format!("{} on {model}\n{table}", text::plain(&course.prompt))
+    table
 }
 
 fn drift_line(drift: &ModelDrift) -> String {
@@ -248,76 +251,91 @@ fn drift_line(drift: &ModelDrift) -> String {
     }
 }
 
-/// The order over all benchmarks.
-pub fn overall(board: &OverallLeaderboard) -> String {
+/// The overall ranking.
+pub fn overall(board: &OverallLeaderboard) -> Report {
     let label = if board.simulated {
-        "SIMULATED order"
+        "SIMULATED overall ranking"
     } else {
-        "Order"
+        "Overall ranking"
     };
-    let heading = format!(
-        "{label} over {} benchmarks (intervals at {:.0} %)",
-        board.benchmarks.len(),
-        board.confidence * 100.0
-    );
+    let entries = board.entries.iter();
+    let parameters = Parameters::of(entries.map(|entry| entry.parameters.as_ref()));
+    let mut report = Report::of(format!(
+        "{label} over {} (intervals at {:.0} %{})",
+        text::counted(count(board.benchmarks.len()), "benchmark"),
+        board.confidence * 100.0,
+        parameters.title()
+    ));
+    let left_out = board.left_out;
+    let coverage = board.method.min_coverage * 100.0;
     if board.entries.is_empty() {
-        return format!(
-            "{heading}\nno entry was measured on enough of them; {} were left out",
-            board.left_out
-        );
+        report.line(if left_out == 0 {
+            "no results yet".to_owned()
+        } else {
+            format!(
+                "no entry was measured on at least {coverage:.0} % of the benchmarks; {left_out} left out; lower --min-coverage to see them"
+            )
+        });
+        return report;
     }
-    let mut table = table(&[
-        "rank",
-        "prompt",
-        "model",
-        "normalised mean",
-        "win rate",
-        "benchmarks",
+    let mut table = Table::new([
+        Column::right("rank"),
+        Column::name("prompt", 14),
+        Column::name("model", 16),
+        Column::prose("parameters", 12),
+        Column::new("normalised mean"),
+        Column::right("win rate").optional(2),
+        Column::right("benchmarks").optional(1),
     ]);
-    for entry in &board.entries {
-        table.add_row(overall_row(entry, board.benchmarks.len()));
+    let name = |name: &Option<String>| name.as_deref().map_or_else(none, text::plain);
+    for (entry, parameters) in board.entries.iter().zip(&parameters.own) {
+        let rate = entry.mean_win_rate;
+        table.add_row([
+            text::rank(entry.rank_low, entry.rank_high).into(),
+            name(&entry.prompt).into(),
+            name(&entry.model).into(),
+            parameters.as_str().into(),
+            text::score(
+                entry.normalised_mean,
+                entry.normalised_low,
+                entry.normalised_high,
+            )
+            .into(),
+            rate.map_or_else(none, |rate| format!("{:.0} %", rate * 100.0))
+                .into(),
+            format!("{}/{}", entry.benchmarks, board.benchmarks.len()).into(),
+        ]);
     }
-    align_right(&mut table, &[0, 4, 5]);
+    report.table(table);
     let method = &board.method;
-    let mut lines = vec![
-        heading,
-        table.to_string(),
-        format!("Normalised mean: {}.", text::plain(&method.normalised_mean)),
-        format!("Win rate: {}.", text::plain(&method.mean_win_rate)),
-        format!(
-            "Shown: {}; {} were left out.",
-            text::plain(&method.completeness),
-            board.left_out
-        ),
-    ];
+    report.line(format!(
+        "Normalised mean: {}.",
+        text::plain(&method.normalised_mean)
+    ));
+    report.line(format!("Win rate: {}.", text::plain(&method.mean_win_rate)));
+    report.line(format!(
+        "Shown: {}; {left_out} left out{}.",
+        text::plain(&method.completeness),
+        if left_out == 0 {
+            ""
+        } else {
+            " (--min-coverage)"
+        }
+    ));
     if board.simulated {
-        lines.push(SIMULATED.to_owned());
+        report.line(SIMULATED);
     }
-    lines.join("\n")
+    report
 }
 
-fn overall_row(entry: &OverallEntry, benchmarks: usize) -> Vec<String> {
-    let name = |name: &Option<String>| name.as_deref().map_or_else(|| "-".to_owned(), text::plain);
-    vec![
-        text::rank(entry.rank_low, entry.rank_high),
-        name(&entry.prompt),
-        model(
-            entry.model.as_deref().unwrap_or("-"),
-            entry.parameters.as_ref(),
-        ),
-        text::score(
-            entry.normalised_mean,
-            entry.normalised_low,
-            entry.normalised_high,
-        ),
-        entry
-            .mean_win_rate
-            .map_or_else(|| "-".to_owned(), |rate| format!("{:.0} %", rate * 100.0)),
-        format!("{}/{benchmarks}", entry.benchmarks),
-    ]
-}
-
-fn heading(what: &str, benchmark: &str, items: i32, simulated: bool, confidence: f64) -> String {
+fn heading(
+    what: &str,
+    benchmark: &str,
+    items: i32,
+    simulated: bool,
+    confidence: f64,
+    parameters: &Parameters,
+) -> String {
     let mut first = what.chars();
     let label = if simulated {
         format!("SIMULATED {what}")
@@ -327,21 +345,31 @@ fn heading(what: &str, benchmark: &str, items: i32, simulated: bool, confidence:
         })
     };
     format!(
-        "{label} {} ({items} items, intervals at {:.0} %)",
+        "{label} {} ({}, intervals at {:.0} %{})",
         text::plain(benchmark),
-        confidence * 100.0
+        text::counted(items, "item"),
+        confidence * 100.0,
+        parameters.title()
     )
 }
 
-/// A model's name, with its parameters if it has any.
-fn model(name: &str, parameters: Option<&Value>) -> String {
-    let mut shown = text::plain(name);
-    let parameters = parameters.and_then(|parameters| Some((parameters, parameters.as_object()?)));
-    if let Some((parameters, _)) = parameters.filter(|(_, object)| !object.is_empty()) {
-        shown.push(' ');
-        shown.push_str(&text::plain(&parameters.to_string()));
+fn none() -> String {
+    "-".to_owned()
+}
+
+/// Dollars, where a price is known; one of zero is a price.
+fn money(microusd: Option<i64>) -> Cell {
+    microusd.map_or_else(none, text::dollars).into()
+}
+
+/// `2/40`; no errors are nothing to tell.
+fn errors(errors: i64, evaluations: i64) -> Cell {
+    let text = format!("{}/{}", text::count(errors), text::count(evaluations));
+    if errors == 0 {
+        Cell::idle(text)
+    } else {
+        text.into()
     }
-    shown
 }
 
 /// A difference of scores in points: `+2.5`.
@@ -349,7 +377,6 @@ fn points(difference: f64) -> String {
     format!("{:+.1}", difference * 100.0)
 }
 
-/// Dollars of micro-dollars that may be less than one.
-fn small_dollars(microusd: f64) -> String {
-    format!("${:.6}", microusd / 1e6)
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,59 +1,80 @@
-//! Tables of schedules and their ticks.
+//! Tables of schedules and their ticks. Times are shown on the wall clock of the schedule's zone.
 
 use opb_core::schedules::{Firing, Schedule};
 
-use super::table;
+use super::{
+    Report,
+    layout::{Column, Table},
+};
 use crate::text;
 
 /// Schedules, one a line.
-pub fn schedules(schedules: &[Schedule]) -> String {
-    let mut table = table(&["schedule", "name", "cron", "time zone", "next", "last tick"]);
+pub fn schedules(schedules: &[Schedule]) -> Report {
+    let mut table = Table::new([
+        Column::name("name", 12),
+        Column::new("cron").optional(4),
+        Column::new("next"),
+        Column::new("last tick").optional(5),
+        Column::name("benchmark", 12).optional(3),
+        Column::new("time zone").optional(2),
+        Column::new("id").optional(1),
+    ]);
     for schedule in schedules {
         let next = match (schedule.paused_at, schedule.next_times.first()) {
             (Some(_), _) => "paused".to_owned(),
-            (None, Some(next)) => text::time(*next),
+            (None, Some(next)) => text::time_in(*next, &schedule.time_zone),
             (None, None) => "never".to_owned(),
         };
         let last = schedule.last_firing.as_ref();
-        table.add_row(vec![
-            schedule.id.to_string(),
-            text::plain(&schedule.name),
-            text::plain(&schedule.cron),
-            text::plain(&schedule.time_zone),
-            next,
-            last.map(|firing| firing.state.word().to_owned())
-                .unwrap_or_default(),
+        table.add_row([
+            text::plain(&schedule.name).into(),
+            text::plain(&schedule.cron).into(),
+            next.into(),
+            last.map_or("", |firing| firing.state.word()).into(),
+            text::plain(&schedule.request.benchmark).into(),
+            text::plain(&schedule.time_zone).into(),
+            schedule.id.to_string().into(),
         ]);
     }
-    table.to_string()
+    table.into()
 }
 
 /// A schedule, when it is due, and what became of its ticks.
-pub fn schedule(schedule: &Schedule, firings: &[Firing]) -> String {
-    let mut lines = vec![format!(
-        "schedule {} {}: {} in {}",
-        schedule.id,
+pub fn schedule(schedule: &Schedule, firings: &[Firing]) -> Report {
+    let zone = schedule.time_zone.as_str();
+    let mut report = Report::of(format!(
+        "schedule {}: {} in {} (id {})",
         text::plain(&schedule.name),
         text::plain(&schedule.cron),
-        text::plain(&schedule.time_zone)
-    )];
+        text::plain(zone),
+        schedule.id
+    ));
     if schedule.paused_at.is_some() {
-        lines.push("paused".to_owned());
+        report.line("paused");
     }
-    let next = schedule.next_times.iter();
-    lines.extend(next.map(|time| format!("next: {}", text::time(*time))));
-    if !firings.is_empty() {
-        let mut table = table(&["due", "state", "missed before", "run", "reason"]);
-        for firing in firings {
-            table.add_row(vec![
-                text::time(firing.due_at),
-                firing.state.word().to_owned(),
-                firing.missed.to_string(),
-                firing.run_id.map(|id| id.to_string()).unwrap_or_default(),
-                text::plain(&firing.reason),
-            ]);
-        }
-        lines.push(table.to_string());
+    for time in &schedule.next_times {
+        report.line(format!("next: {}", text::time_in(*time, zone)));
     }
-    lines.join("\n")
+    let mut table = Table::new([
+        Column::new("due"),
+        Column::new("state"),
+        Column::right("missed before").optional(1),
+        Column::new("run").optional(3),
+        Column::prose("reason", 20).optional(2),
+    ]);
+    for firing in firings {
+        table.add_row([
+            text::time_in(firing.due_at, zone).into(),
+            firing.state.word().into(),
+            text::none_or_count(firing.missed.into()),
+            firing
+                .run_id
+                .map(|id| id.to_string())
+                .unwrap_or_default()
+                .into(),
+            text::plain(&firing.reason).into(),
+        ]);
+    }
+    report.table(table);
+    report
 }

@@ -2,77 +2,89 @@
 
 use opb_core::webhooks::{Attempt, Delivery, DeliveryState, Webhook, WebhookEvent};
 
-use super::{align_right, table};
+use super::{
+    Report,
+    layout::{Column, Table},
+};
 use crate::text;
 
 /// Webhooks, one a line.
-pub fn webhooks(webhooks: &[Webhook]) -> String {
-    let mut table = table(&["webhook", "name", "host", "events", "now"]);
+pub fn webhooks(webhooks: &[Webhook]) -> Report {
+    let mut table = Table::new([
+        Column::name("name", 12),
+        Column::name("host", 14),
+        Column::prose("events", 20).optional(2),
+        Column::prose("now", 20),
+        Column::new("id").optional(1),
+    ]);
     for webhook in webhooks {
-        table.add_row(vec![
-            webhook.id.to_string(),
-            text::plain(&webhook.name),
-            text::plain(&webhook.host),
-            events(webhook),
-            now(webhook),
+        table.add_row([
+            text::plain(&webhook.name).into(),
+            text::plain(&webhook.host).into(),
+            events(webhook).into(),
+            now(webhook).into(),
+            webhook.id.to_string().into(),
         ]);
     }
-    table.to_string()
+    table.into()
 }
 
 /// A webhook and what became of its messages.
-pub fn webhook(webhook: &Webhook, deliveries: &[Delivery]) -> String {
-    let mut lines = vec![
-        format!(
-            "webhook {} {}: {} is told of {}",
-            webhook.id,
-            text::plain(&webhook.name),
-            text::plain(&webhook.host),
-            events(webhook)
-        ),
-        now(webhook),
-    ];
-    if !deliveries.is_empty() {
-        let mut table = table(&[
-            "message", "written", "event", "state", "attempts", "summary",
+pub fn webhook(webhook: &Webhook, deliveries: &[Delivery]) -> Report {
+    let mut report = Report::of(format!(
+        "webhook {}: sends {} to {} (id {})",
+        text::plain(&webhook.name),
+        events(webhook),
+        text::plain(&webhook.host),
+        webhook.id
+    ));
+    report.line(now(webhook));
+    let mut table = Table::new([
+        Column::new("message"),
+        Column::new("state"),
+        Column::new("event").optional(4),
+        Column::new("written").optional(2),
+        Column::right("attempts").optional(3),
+        Column::prose("summary", 20).optional(1),
+    ]);
+    for delivery in deliveries {
+        table.add_row([
+            delivery.id.to_string().into(),
+            state(delivery).into(),
+            delivery.event.word().into(),
+            text::time(delivery.created_at).into(),
+            delivery.attempts.to_string().into(),
+            text::plain(&delivery.summary).into(),
         ]);
-        for delivery in deliveries {
-            table.add_row(vec![
-                delivery.id.to_string(),
-                text::time(delivery.created_at),
-                delivery.event.word().to_owned(),
-                state(delivery),
-                delivery.attempts.to_string(),
-                text::plain(&delivery.summary),
-            ]);
-        }
-        align_right(&mut table, &[4]);
-        lines.push(table.to_string());
     }
-    lines.join("\n")
+    report.table(table);
+    report
 }
 
 /// How the attempts of a message ended.
-pub fn attempts(attempts: &[Attempt]) -> String {
+pub fn attempts(attempts: &[Attempt]) -> Report {
     if attempts.is_empty() {
-        return "not tried yet".to_owned();
+        return Report::of("not tried yet");
     }
-    let mut table = table(&["attempt", "ended", "status", "ms", "error"]);
+    let mut table = Table::new([
+        Column::right("attempt"),
+        Column::new("ended").optional(1),
+        Column::right("status"),
+        Column::right("ms").optional(2),
+        Column::prose("error", 30),
+    ]);
     for attempt in attempts {
-        table.add_row(vec![
-            attempt.number.to_string(),
-            text::time(attempt.ended_at),
-            attempt.status.map(|it| it.to_string()).unwrap_or_default(),
-            attempt.duration_ms.to_string(),
-            attempt
-                .error
-                .as_deref()
-                .map(text::plain)
-                .unwrap_or_default(),
+        let error = attempt.error.as_deref().map(text::plain);
+        let status = attempt.status.map(|status| status.to_string());
+        table.add_row([
+            attempt.number.to_string().into(),
+            text::time(attempt.ended_at).into(),
+            status.unwrap_or_default().into(),
+            attempt.duration_ms.to_string().into(),
+            error.unwrap_or_default().into(),
         ]);
     }
-    align_right(&mut table, &[0, 2, 3]);
-    table.to_string()
+    table.into()
 }
 
 fn events(webhook: &Webhook) -> String {
@@ -90,10 +102,11 @@ fn now(webhook: &Webhook) -> String {
             text::time(since),
             text::plain(&webhook.disabled_reason)
         ),
-        (None, Some(since)) => {
-            let failures = webhook.failures;
-            format!("failing since {}: {failures} attempts", text::time(since))
-        }
+        (None, Some(since)) => format!(
+            "failing since {}: {}",
+            text::time(since),
+            text::counted(webhook.failures, "attempt")
+        ),
         (None, None) => "works".to_owned(),
     }
 }

@@ -96,7 +96,7 @@ fn a_preset_needs_its_name_and_a_key_and_brings_its_prices() {
         .output()
         .unwrap();
     assert!(added.status.success(), "{added:?}");
-    let prices = site.check(&["prices", "--provider", "groq"], 0);
+    let prices = site.check(&["price", "list", "--provider", "groq"], 0);
     assert!(
         prices.out.contains("groq:openai/gpt-oss-20b"),
         "{}",
@@ -108,14 +108,14 @@ fn a_preset_needs_its_name_and_a_key_and_brings_its_prices() {
     let row = r#"{"litellm_provider":"groq","mode":"chat","input_cost_per_token":1e-6,"output_cost_per_token":1e-6}"#;
     fs::write(&file, format!(r#"{{"groq/openai/gpt-oss-20b":{row}}}"#)).unwrap();
     let file = file.to_str().unwrap();
-    let imported = site.check(&["prices", "import", file], 0);
+    let imported = site.check(&["price", "import", file], 0);
     assert!(
         imported.out.contains("0 new, 1 changed"),
         "{}",
         imported.out
     );
     fs::write(file, "[]").unwrap();
-    let refused = site.check(&["prices", "import", file], 2);
+    let refused = site.check(&["price", "import", file], 2);
     assert!(
         refused.error().contains("no JSON object"),
         "{}",

@@ -30,16 +30,20 @@ fn a_pack_is_imported_again_without_harm() {
     };
     prompt("{{ question }}");
     let import = || site.check(&["import", pack.to_str().unwrap()], 0).out;
-    assert_eq!(import(), "benchmark sums@1 with 1 items\nprompt ask@1\n");
-    assert_eq!(import(), "benchmark sums@1 with 1 items\nprompt ask@1\n");
+    assert_eq!(import(), "benchmark sums@1 with 1 item\nprompt ask@1\n");
+    assert_eq!(import(), "benchmark sums@1 with 1 item\nprompt ask@1\n");
     prompt("Add: {{ question }}");
-    assert_eq!(import(), "benchmark sums@1 with 1 items\nprompt ask@2\n");
+    assert_eq!(import(), "benchmark sums@1 with 1 item\nprompt ask@2\n");
 
     prompt("{{ question");
     let refused = site.check(&["import", pack.to_str().unwrap()], 2);
     assert!(refused.error().contains("body"), "{}", refused.err);
-    let missing = site.check(&["import", "/nowhere"], 1);
-    assert!(missing.error().contains("/nowhere"), "{}", missing.err);
+    let missing = site.check(&["import", "/nowhere"], 2);
+    assert!(
+        missing.error().contains("there is no folder /nowhere"),
+        "{}",
+        missing.err
+    );
 }
 
 #[test]

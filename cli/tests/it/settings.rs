@@ -32,8 +32,6 @@ fn help(words: &[&str]) -> String {
 
 #[test]
 fn a_bad_setting_is_one_line_and_code_2() {
-    check(&[], "requires a subcommand");
-    check(&["provider"], "requires a subcommand");
     check(&["serve"], "serve");
     check(&["up", "--listen", "everywhere"], "--listen");
     check(&["up", "--concurrency", "0"], "--concurrency");
@@ -186,7 +184,7 @@ fn the_doctor_names_what_is_missing() {
         )
         .out;
     assert!(
-        text.contains("FAIL  database") && text.contains("to mend:"),
+        text.contains("FAIL  database") && text.contains("fix:"),
         "{text}"
     );
 }

@@ -127,6 +127,14 @@ impl Printed {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 
+    /// The error, where output is JSON.
+    #[track_caller]
+    pub fn problem(&self) -> Value {
+        assert!(self.out.is_empty(), "{}", self.out);
+        let line = self.err.lines().last().unwrap_or_default();
+        serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {}", self.err))
+    }
+
     /// The one line of an error.
     #[track_caller]
     pub fn error(&self) -> &str {

@@ -8,7 +8,13 @@ use uuid::Uuid;
 use super::{
     Alert, AlertEvent, AlertKind, AlertState, FiringSubject, NewAlert, Silence, UpdateAlert,
 };
-use crate::{Error, FieldError, Result, auth::CurrentUser, library::Page, schedules};
+use crate::{
+    Error, FieldError, Result,
+    auth::CurrentUser,
+    library::Page,
+    nearest::{Named, pick},
+    schedules,
+};
 
 /// The most alerts of a user.
 const MOST: i64 = 200;
@@ -24,16 +30,22 @@ pub async fn create_alert(
 ) -> Result<Alert> {
     let mut tx = conn.begin().await?;
     let mut wrong = check(&new.name, new.kind, new.threshold, new.false_alarm_runs);
-    match schedules::find_schedule(&mut tx, user, new.schedule_id).await {
-        Ok(schedule) if schedule.owner == user.username => {}
-        Ok(_) | Err(Error::NotFound(_)) => {
-            wrong.push(FieldError::new("schedule_id", "names no schedule of yours"));
+    let schedule_id = match watched(&mut tx, user, &new.schedule).await {
+        Ok(id) => Some(id),
+        Err(Error::NotFound(what)) => {
+            let message = format!("{what} was not found among your schedules");
+            wrong.push(FieldError::new("schedule", message));
+            None
+        }
+        Err(Error::Invalid(fields)) => {
+            wrong.extend(fields);
+            None
         }
         Err(error) => return Err(error),
-    }
-    if !wrong.is_empty() {
+    };
+    let Some(schedule_id) = schedule_id.filter(|_| wrong.is_empty()) else {
         return Err(Error::Invalid(wrong));
-    }
+    };
     let id = Uuid::now_v7();
     sqlx::query!(
         "-- manage::create_alert
@@ -41,7 +53,7 @@ pub async fn create_alert(
         values ($1, $2, $3, $4, $5, $6, $7, $8)",
         id,
         user.id,
-        new.schedule_id,
+        schedule_id,
         new.name,
         new.kind as AlertKind,
         new.threshold,
@@ -65,6 +77,18 @@ pub async fn create_alert(
     let alert = find_alert(&mut tx, user, id).await?;
     tx.commit().await?;
     Ok(alert)
+}
+
+/// The schedule of the caller that a reference means.
+async fn watched(tx: &mut PgConnection, user: &CurrentUser, reference: &str) -> Result<Uuid> {
+    let id = schedules::name_schedule(tx, user, reference).await?;
+    let schedule = schedules::find_schedule(tx, user, id).await?;
+    // An administrator sees the schedules of others, too.
+    if schedule.owner == user.username {
+        Ok(id)
+    } else {
+        Err(Error::NotFound(format!("the schedule `{reference}`")))
+    }
 }
 
 /// Changes an alert of the caller.
@@ -185,6 +209,34 @@ pub async fn delete_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid)
     Ok(())
 }
 
+/// The id that a reference means: the id itself, or the name of one of the caller's alerts.
+///
+/// # Errors
+/// [`Error::NotFound`] for a name that no alert of the caller has, [`Error::Invalid`] for one that several have.
+pub async fn name_alert(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    reference: &str,
+) -> Result<Uuid> {
+    if let Ok(id) = Uuid::try_parse(reference) {
+        return Ok(id);
+    }
+    let found = sqlx::query_as!(
+        Named,
+        "-- manage::name_alert
+        select id, name
+        from alerts
+        where owner_id = $1 and (name = $2 or similarity(name, $2) >= 0.3)
+        order by name = $2 desc, similarity(name, $2) desc, id
+        limit 2",
+        user.id,
+        reference
+    )
+    .fetch_all(conn)
+    .await?;
+    pick(&found, "alert", reference)
+}
+
 /// An alert of the caller.
 ///
 /// # Errors
@@ -247,7 +299,8 @@ async fn select_alerts(
     let alerts = sqlx::query_as!(
         Alert,
         r#"-- manage::select_alerts
-        select id, name, schedule_id, kind as "kind: AlertKind", threshold, false_alarm_runs, mail,
+        select id, name, schedule_id, (select name from schedules where schedules.id = schedule_id) as "schedule!",
+               kind as "kind: AlertKind", threshold, false_alarm_runs, mail,
                silenced_until as "silenced_until: DateTime<Utc>", created_at, updated_at,
                coalesce((select jsonb_agg(jsonb_build_object('label', label, 'since', firing_since, 'summary', summary)
                                           order by firing_since, subject)
@@ -280,7 +333,7 @@ fn check(name: &str, kind: AlertKind, threshold: f64, false_alarm_runs: i32) -> 
         ),
         AlertKind::Cost => (
             (0.0..1e15).contains(&threshold),
-            "must be micro-dollars, 0 or more",
+            "must be 0 or more, in micro-dollars",
         ),
         AlertKind::Latency => (
             (0.0..1e9).contains(&threshold),

@@ -18,8 +18,8 @@ use uuid::Uuid;
 pub use check::check_next_run;
 pub use letters::write_letters;
 pub use manage::{
-    create_alert, delete_alert, find_alert, list_alert_events, list_alerts, resolve_alert,
-    silence_alert, update_alert,
+    create_alert, delete_alert, find_alert, list_alert_events, list_alerts, name_alert,
+    resolve_alert, silence_alert, update_alert,
 };
 
 /// What an alert watches.
@@ -59,6 +59,8 @@ pub struct Alert {
     pub name: String,
     /// Whose runs it watches.
     pub schedule_id: Uuid,
+    /// The name of that schedule.
+    pub schedule: String,
     /// What it watches.
     pub kind: AlertKind,
     /// See `kind`.
@@ -95,8 +97,9 @@ pub struct FiringSubject {
 pub struct NewAlert {
     /// 1 to 100 characters.
     pub name: String,
-    /// Whose runs it watches.
-    pub schedule_id: Uuid,
+    /// Whose runs it watches: the id or the name of a schedule of the caller; what an alert shows as `schedule_id` will do.
+    #[serde(alias = "schedule_id")]
+    pub schedule: String,
     /// What it watches.
     pub kind: AlertKind,
     /// See `kind`.

@@ -32,7 +32,7 @@ pub struct NewUser {
 pub enum Registration {
     /// Everybody.
     Open,
-    /// Whoever has an invitation of an administrator.
+    /// Users with an invitation of an administrator.
     Invite,
     /// Nobody: accounts are made by the operator. An invitation for the first administrator works even so.
     Closed,

@@ -4,12 +4,30 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Definition, Item};
-use crate::{auth::Visibility, scorers::ScorerSpec};
+use crate::{
+    auth::Visibility,
+    parse_errors::{json_line_error, yaml_error},
+    scorers::ScorerSpec,
+};
+
+/// What `source` may say.
+const SOURCE_KEYS: [&str; 10] = [
+    "name",
+    "description",
+    "author",
+    "licence",
+    "license",
+    "url",
+    "download",
+    "citation",
+    "version",
+    "floor",
+];
 
 /// The header of a pack: everything but the items.
 #[derive(Debug, Clone, Deserialize)]
@@ -67,10 +85,33 @@ impl PackHeader {
             .is_some_and(|extension| extension == "toml")
         {
             return toml::from_str(text)
-                .with_context(|| format!("{file_name} is not a benchmark header"));
+                .map_err(|error| anyhow!("{file_name}: {}", error.to_string().trim_end()))
+                .and_then(|header| Self::check(header, file_name));
         }
         serde_saphyr::from_str(text)
-            .with_context(|| format!("{file_name} is not a benchmark header"))
+            .map_err(|error| anyhow!("{file_name}: {}", yaml_error(&error)))
+            .and_then(|header| Self::check(header, file_name))
+    }
+
+    fn check(self, file_name: &str) -> anyhow::Result<Self> {
+        let mut keys = self.source.keys();
+        if let Some(unknown) = keys.find(|key| !SOURCE_KEYS.contains(&key.as_str())) {
+            bail!(
+                "{file_name}: unknown field `{unknown}` below `source`, expected one of {}",
+                SOURCE_KEYS.join(", ")
+            );
+        }
+        let floor = self.source.get("floor");
+        if floor.is_some_and(|floor| {
+            !floor
+                .as_f64()
+                .is_some_and(|floor| (0.0..1.0).contains(&floor))
+        }) {
+            bail!(
+                "{file_name}: `source.floor` must be a number from 0 to below 1: what guessing scores"
+            );
+        }
+        Ok(self)
     }
 
     /// Joins the header and its items into a definition.
@@ -109,10 +150,11 @@ pub fn parse_items(
 
 fn parse_item(number: usize, line: &str, fields: Option<&FieldMap>) -> anyhow::Result<Item> {
     let Some(fields) = fields else {
-        return serde_json::from_str(line).context("is not an item");
+        return serde_json::from_str(line)
+            .map_err(|error| anyhow!("is not an item: {}", json_line_error(&error)));
     };
-    let mut line: Map<String, Value> =
-        serde_json::from_str(line).context("is not a JSON object")?;
+    let mut line: Map<String, Value> = serde_json::from_str(line)
+        .map_err(|error| anyhow!("is not a JSON object: {}", json_line_error(&error)))?;
     let id = match &fields.id {
         None => number.to_string(),
         Some(field) => match line.get(field) {
@@ -173,7 +215,23 @@ mod tests {
             "benchmark.yaml",
             "slug: a\ntitle: b\nscores: []\nitems: {file: x}\n",
         );
-        assert!(format!("{:#}", unknown.unwrap_err()).contains("scores"));
+        let refused = format!("{:#}", unknown.unwrap_err());
+        assert!(
+            refused.starts_with("benchmark.yaml: line 3, column 1: unknown field `scores`"),
+            "{refused}"
+        );
+        assert_eq!(refused.matches("scores").count(), 1, "{refused}");
+        let below = |source: &str| {
+            let text = format!("slug: a\ntitle: b\nsource: {source}\nitems: {{file: x}}\n");
+            PackHeader::parse("benchmark.yaml", &text).map_err(|error| error.to_string())
+        };
+        assert!(below("{floor: 0.25, url: 'https://example.org'}").is_ok());
+        assert!(
+            below("{floors: 0.25}")
+                .unwrap_err()
+                .contains("`floors` below `source`")
+        );
+        assert!(below("{floor: half}").unwrap_err().contains("source.floor"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
     library::Page,
+    nearest::benchmark_hint,
     scorers::ScorerSpec,
 };
 
@@ -86,7 +87,7 @@ pub async fn find_benchmark(
     viewer: Option<&CurrentUser>,
     reference: &str,
 ) -> Result<Benchmark> {
-    sqlx::query_as!(
+    let found = sqlx::query_as!(
         Benchmark,
         r#"-- read::find_benchmark
         select benchmarks.id, slug, title, description, visibility as "visibility: Visibility", users.username as owner,
@@ -102,9 +103,12 @@ pub async fn find_benchmark(
         viewer.is_some_and(CurrentUser::is_admin),
         Uuid::try_parse(reference).ok()
     )
-    .fetch_optional(conn)
-    .await?
-    .ok_or_else(|| Error::NotFound(format!("the benchmark `{reference}`")))
+    .fetch_optional(&mut *conn)
+    .await?;
+    match found {
+        Some(found) => Ok(found),
+        None => Err(not_found(conn, viewer, reference).await?),
+    }
 }
 
 /// A page of the benchmarks that the viewer may find, newest first.
@@ -151,7 +155,7 @@ pub async fn resolve_benchmark(
     reference: &str,
 ) -> Result<BenchmarkVersion> {
     let (slug, wanted) = reference.split_once('@').unwrap_or((reference, "latest"));
-    sqlx::query_as!(
+    let found = sqlx::query_as!(
         BenchmarkVersion,
         r#"-- read::resolve_benchmark
         select versions.id, slug as benchmark, number, scorers as "scorers: Json<Vec<ScorerSpec>>", source, item_count,
@@ -169,9 +173,12 @@ pub async fn resolve_benchmark(
         viewer.is_some_and(CurrentUser::is_admin),
         Uuid::try_parse(slug).ok()
     )
-    .fetch_optional(conn)
-    .await?
-    .ok_or_else(|| Error::NotFound(format!("the benchmark `{reference}`")))
+    .fetch_optional(&mut *conn)
+    .await?;
+    match found {
+        Some(found) => Ok(found),
+        None => Err(not_found(conn, viewer, reference).await?),
+    }
 }
 
 /// The items of a version from position `first` on, at most `limit`.
@@ -199,4 +206,18 @@ pub async fn list_items(
     .fetch_all(conn)
     .await?;
     Ok(items)
+}
+
+async fn not_found(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    reference: &str,
+) -> Result<Error> {
+    let slug = reference
+        .split_once('@')
+        .map_or(reference, |(slug, _)| slug);
+    let hint = benchmark_hint(conn, viewer, slug).await?;
+    Ok(Error::NotFound(format!(
+        "the benchmark `{reference}`{hint}"
+    )))
 }

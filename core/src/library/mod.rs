@@ -46,7 +46,7 @@ pub(crate) use fields::check_slug;
 pub use forks::{NewFork, fork_prompt, list_forks};
 pub use import::{
     ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptFile, SourceRow,
-    import_prompts, read_source, to_files,
+    import_prompts, is_prompt_file, read_prompt_files, read_source, to_files,
 };
 pub use lint::{Warning, WarningCode, lint};
 pub use markdown::to_html;

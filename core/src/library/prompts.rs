@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
+    nearest::prompt_hint,
     template::PromptBody,
 };
 
@@ -253,6 +254,21 @@ pub async fn find_prompt(
     .ok_or_else(|| Error::NotFound(format!("the prompt `{reference}`")))
 }
 
+/// The prompt of a slug or id; an error for a person, who may have misspelt it.
+pub(super) async fn find_prompt_or_hint(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    reference: &str,
+) -> Result<Prompt> {
+    match find_prompt(conn, viewer, reference).await {
+        Err(Error::NotFound(what)) => {
+            let hint = prompt_hint(conn, viewer, reference).await?;
+            Err(Error::NotFound(format!("{what}{hint}")))
+        }
+        found => found,
+    }
+}
+
 /// The prompt of a slug or id with its newest version.
 ///
 /// # Errors
@@ -262,7 +278,7 @@ pub async fn find_prompt_detail(
     viewer: Option<&CurrentUser>,
     reference: &str,
 ) -> Result<PromptDetail> {
-    let prompt = find_prompt(conn, viewer, reference).await?;
+    let prompt = find_prompt_or_hint(conn, viewer, reference).await?;
     let version = versions::resolve_version(conn, viewer, &prompt.slug).await?;
     // What was accepted under older rules is shown as it is.
     let warnings = lint(&version.body, &version.variables).unwrap_or_default();

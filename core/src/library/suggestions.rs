@@ -13,6 +13,8 @@ use crate::{Error, Result, auth::CurrentUser};
 const SUGGESTIONS: i64 = 8;
 /// The most words of a query that are corrected.
 const CORRECTIONS: usize = 3;
+/// So many similar words are looked at for each.
+const CANDIDATES: i64 = 50;
 
 /// A prompt that somebody who types may mean.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -70,33 +72,34 @@ pub async fn suggest_prompts(
     Ok(suggestions)
 }
 
-/// The query with its misspelt words replaced; nothing when there is nothing to replace.
-pub(super) async fn correct(conn: &mut PgConnection, query: &str) -> Result<Option<String>> {
-    let mut corrected = query.to_owned();
-    let words = query.split(|c: char| !c.is_alphabetic());
-    for word in words
+/// The words of a query that are long enough to be misspelt, at most as many as are corrected.
+pub(super) fn doubtful_words(query: &str) -> impl Iterator<Item = &str> {
+    query
+        .split(|c: char| !c.is_alphabetic())
         .filter(|word| word.chars().count() >= 4)
         .take(CORRECTIONS)
-    {
-        // Planned for any word: for one that is known, Postgres takes comparing it with all of them for cheap.
-        let nearest = sqlx::query_scalar!(
-            "-- suggestions::correct
-            select word
-            from prompt_words
-            where word % (select $1)
-            order by similarity(word, $1) desc, word
-            limit 1",
-            word.to_lowercase()
-        )
-        .fetch_optional(&mut *conn)
-        .await?;
-        if let Some(nearest) = nearest
-            && nearest != word.to_lowercase()
-        {
-            corrected = corrected.replacen(word, &nearest, 1);
-        }
-    }
-    Ok((corrected != query).then_some(corrected))
+}
+
+/// The word that a misspelt one was meant to be. Trigrams find those that come into question, but one slip of the
+/// fingers changes three of them: which of these is nearest is told by the number of slips.
+pub(super) async fn nearest_word(conn: &mut PgConnection, word: &str) -> Result<Option<String>> {
+    let word = word.to_lowercase();
+    let similar = sqlx::query_scalar!(
+        "-- suggestions::nearest_word
+        select word
+        from prompt_words
+        where word % (select $1)
+        order by similarity(word, $1) desc, word
+        limit $2",
+        word,
+        CANDIDATES
+    )
+    .fetch_all(conn)
+    .await?;
+    // Of equals the first, which is the most similar one.
+    Ok(similar
+        .into_iter()
+        .min_by_key(|other| strsim::osa_distance(&word, other)))
 }
 
 /// Some words that begin like this one.

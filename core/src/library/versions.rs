@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     Parameters, Variable, Warning, find_prompt,
     lint::lint,
+    prompts::find_prompt_or_hint,
     variables::{check_parameters, defaults},
 };
 use crate::{
@@ -184,7 +185,7 @@ pub async fn resolve_version(
     reference: &str,
 ) -> Result<PromptVersion> {
     let (slug, wanted) = reference.split_once('@').unwrap_or((reference, "latest"));
-    let prompt = find_prompt(conn, viewer, slug).await?;
+    let prompt = find_prompt_or_hint(conn, viewer, slug).await?;
     sqlx::query_as!(
         PromptVersion,
         r#"-- versions::resolve_version

@@ -8,7 +8,7 @@ mod time;
 use std::sync::LazyLock;
 
 use prometheus::{
-    CounterVec, Error, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    CounterVec, Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 use sqlx::PgPool;
@@ -117,7 +117,7 @@ pub struct HousekeepingMetrics {
     /// Rounds of housekeeping that failed.
     pub failures: IntCounter,
     /// When housekeeping last went well, in seconds since 1970.
-    pub last_success: Gauge,
+    pub last_success: LateGauge,
 }
 
 /// What waits and runs in the whole bank. Every scheduler reports the same, so queries take the maximum.
@@ -125,15 +125,15 @@ pub struct BacklogMetrics {
     /// Shards by state (`available`, `running`).
     pub shards: IntGaugeVec,
     /// Age of the oldest shard that a worker could take, in seconds.
-    pub oldest_shard: Gauge,
+    pub oldest_shard: LateGauge,
     /// Runs that have not ended, by state.
     pub runs: IntGaugeVec,
     /// Evaluations that open runs still lack.
-    pub evaluations: IntGauge,
+    pub evaluations: LateIntGauge,
     /// Size of the database in bytes.
-    pub database_bytes: IntGauge,
+    pub database_bytes: LateIntGauge,
     /// Age of the oldest open transaction, in seconds.
-    pub oldest_transaction: Gauge,
+    pub oldest_transaction: LateGauge,
 }
 
 impl Metrics {
@@ -287,7 +287,7 @@ impl HousekeepingMetrics {
                 "opb_housekeeping_failures_total",
                 "Rounds of housekeeping that failed",
             )?)?,
-            last_success: new.gauge(
+            last_success: new.late_gauge(
                 "opb_housekeeping_last_success_timestamp_seconds",
                 "When housekeeping last went well",
             )?,
@@ -299,24 +299,43 @@ impl BacklogMetrics {
     fn new(new: &New) -> prometheus::Result<Self> {
         Ok(Self {
             shards: new.gauges("opb_queue_shards", "Shards in the queue", &["state"])?,
-            oldest_shard: new.gauge(
+            oldest_shard: new.late_gauge(
                 "opb_queue_oldest_age_seconds",
                 "Age of the oldest shard that a worker could take",
             )?,
             runs: new.gauges("opb_runs_open", "Runs that have not ended", &["state"])?,
-            evaluations: new.keep(IntGauge::new(
+            evaluations: new.late_int_gauge(
                 "opb_evaluations_open",
                 "Evaluations that open runs still lack",
-            )?)?,
-            database_bytes: new.keep(IntGauge::new(
-                "opb_database_size_bytes",
-                "Size of the database",
-            )?)?,
-            oldest_transaction: new.gauge(
+            )?,
+            database_bytes: new
+                .late_int_gauge("opb_database_size_bytes", "Size of the database")?,
+            oldest_transaction: new.late_gauge(
                 "opb_database_oldest_transaction_seconds",
                 "Age of the oldest open transaction",
             )?,
         })
+    }
+}
+
+/// A gauge that is not shown before it was set: in a process that never measures it, a 0 would be a lie, and would count
+/// in sums and averages.
+pub struct LateGauge(GaugeVec);
+
+impl LateGauge {
+    /// Sets it, and shows it from now on.
+    pub fn set(&self, value: f64) {
+        self.0.with_label_values::<&str>(&[]).set(value);
+    }
+}
+
+/// A [`LateGauge`] of a whole number.
+pub struct LateIntGauge(IntGaugeVec);
+
+impl LateIntGauge {
+    /// Sets it, and shows it from now on.
+    pub fn set(&self, value: i64) {
+        self.0.with_label_values::<&str>(&[]).set(value);
     }
 }
 
@@ -349,8 +368,13 @@ impl New {
         self.keep(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.keep(Gauge::new(name, help)?)
+    fn late_gauge(&self, name: &str, help: &str) -> prometheus::Result<LateGauge> {
+        let gauge = GaugeVec::new(Opts::new(name, help), &[])?;
+        self.keep(gauge).map(LateGauge)
+    }
+
+    fn late_int_gauge(&self, name: &str, help: &str) -> prometheus::Result<LateIntGauge> {
+        self.gauges(name, help, &[]).map(LateIntGauge)
     }
 
     fn histogram(&self, name: &str, help: &str) -> prometheus::Result<Histogram> {
@@ -375,6 +399,28 @@ impl New {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gauge_that_nobody_set_is_not_shown() {
+        let new = New(Registry::new());
+        let size = new
+            .late_int_gauge("opb_database_size_bytes", "Size")
+            .unwrap();
+        let age = new.late_gauge("opb_age_seconds", "Age").unwrap();
+        let shown = || {
+            TextEncoder::new()
+                .encode_to_string(&new.0.gather())
+                .unwrap()
+        };
+        assert_eq!(shown(), "");
+        size.set(0);
+        age.set(1.5);
+        let text = shown();
+        assert!(
+            text.contains("opb_database_size_bytes 0") && text.contains("opb_age_seconds 1.5"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn a_metric_with_an_unbounded_label_cannot_be_made() {

@@ -21,7 +21,9 @@ pub use limits::{
 pub use litellm::{PriceImport, RefusedPrice, import_litellm};
 pub use presets::{Preset, find_preset, operator_key_variable, presets};
 pub use price_lists::{CurrentPrice, PriceSource, list_prices, load_shipped_prices};
-pub use prices::{ModelPrice, Price, Tokens, cost_microusd, dollars, set_price, update_price};
+pub use prices::{
+    ModelPrice, Price, Tokens, cost_microusd, dollars, parse_dollars, set_price, update_price,
+};
 pub use provider_changes::{
     CredentialChange, ProviderChange, delete_provider, reseal_credentials, update_provider,
 };

@@ -155,6 +155,23 @@ pub fn dollars(microusd: i64) -> String {
     format!("${}.{}", microusd / 1_000_000, &rest[..digits])
 }
 
+/// Micro-dollars of dollars as people write them: `1`, `$0.50`, `0.000001`.
+///
+/// # Errors
+/// The text is none, in words for whoever wrote it.
+pub fn parse_dollars(text: &str) -> Result<i64, String> {
+    let number = text.strip_prefix('$').unwrap_or(text);
+    let (whole, rest) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let parsed = (digits(whole)
+        && digits(rest)
+        && rest.len() <= 6
+        && !(whole.is_empty() && rest.is_empty()))
+    .then(|| format!("{whole}{rest:0<6}").parse().ok())
+    .flatten();
+    parsed.ok_or_else(|| "expected dollars such as 1.50, with at most six decimals".to_owned())
+}
+
 /// Sets the price of a model that comes with the program, such as a simulated one.
 ///
 /// # Errors
@@ -287,6 +304,25 @@ pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dollars_are_read_to_the_micro_dollar() {
+        for (text, expect) in [
+            ("1", Some(1_000_000)),
+            ("$0.50", Some(500_000)),
+            (".5", Some(500_000)),
+            ("0.000001", Some(1)),
+            ("9223372036854.775807", Some(i64::MAX)),
+            ("9223372036854.775808", None),
+            ("0.0000001", None),
+            ("-1", None),
+            ("", None),
+            (".", None),
+            ("1,50", None),
+        ] {
+            assert_eq!(parse_dollars(text).ok(), expect, "{text}");
+        }
+    }
 
     #[test]
     fn rounds_up_and_never_overflows() {

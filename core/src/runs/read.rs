@@ -96,6 +96,9 @@ pub struct Run {
     pub retries: i64,
     /// Micro-dollars, once for each recorded evaluation.
     pub cost_microusd: i64,
+    /// Evaluations with an answer whose cost is unknown, so that `cost_microusd` lacks them; a price of 0 is known.
+    #[serde(default)]
+    pub unpriced: i64,
     /// Micro-dollars, every call counted.
     pub spend_microusd: i64,
     /// The most micro-dollars that it may spend; null for no bound.
@@ -231,7 +234,7 @@ async fn select_runs(
                runs.cache, runs.answers_of, stop_early, settled, runs.state as "state: RunState", state_reason,
                case when waiting_until > now() and runs.state in ('queued', 'running') then waiting_reason end as waiting_reason,
                priority, runs.visibility as "visibility: Visibility",
-               repeats, seed, planned, recorded, skipped, passed, errors, retries, cost_microusd, spend_microusd,
+               repeats, seed, planned, recorded, skipped, passed, errors, retries, cost_microusd, unpriced, spend_microusd,
                budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, started_at, finished_at, pruned_at
         from runs
         join users on users.id = runs.owner_id

@@ -7,6 +7,7 @@ use super::{Run, SubmitRun, check::check, check_quota, submit_run};
 use crate::{
     Error, Result,
     auth::{self, CurrentUser},
+    models::parse_dollars,
 };
 
 /// What the operator asks of whoever starts a run; the same for every process of a bank.
@@ -16,8 +17,9 @@ pub struct RunRules {
     /// Only users who have verified their email address may start runs; administrators always may
     #[arg(long, env = "OPB_REQUIRE_VERIFIED_EMAIL")]
     pub require_verified_email: bool,
-    /// Micro-dollars that the runs of a user who is no administrator may cost in 24 hours, unless the user has a quota
-    #[arg(long, env = "OPB_USER_DAILY_BUDGET", value_name = "MICRO-DOLLARS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+    /// Maximum spend in dollars of the runs of a user in 24 hours, such as 1.50; administrators have no bound, and a user's
+    /// own quota goes before it
+    #[arg(long, env = "OPB_USER_DAILY_BUDGET", value_name = "DOLLARS", default_value = "0", value_parser = parse_dollars)]
     pub user_daily_budget: i64,
 }
 

@@ -89,7 +89,37 @@ fn parse_cron(text: &str) -> Result<Cron, FieldError> {
                 .into(),
         ));
     }
-    Cron::from_str(text).map_err(|error| wrong(format!("cannot be read: {error}")))
+    Cron::from_str(text).map_err(|_| wrong(wrong_field(text)))
+}
+
+/// What the fields of an expression are called, and what they may hold.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31, or `L` for the last"),
+    ("month", "1 to 12, or JAN to DEC"),
+    (
+        "day of the week",
+        "0 to 7 (0 and 7 are Sunday), or SUN to SAT",
+    ),
+];
+
+/// Which field is wrong: the parser does not say.
+fn wrong_field(text: &str) -> String {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let alone = |at: usize| {
+        let field = fields.get(at).copied().unwrap_or("*");
+        let others = (0..FIELDS.len()).map(|other| if other == at { field } else { "*" });
+        others.collect::<Vec<_>>().join(" ")
+    };
+    let found = (0..FIELDS.len()).find(|at| Cron::from_str(&alone(*at)).is_err());
+    let Some((at, (name, expected))) = found.and_then(|at| Some((at, FIELDS.get(at)?))) else {
+        return "cannot be read".into();
+    };
+    let field = fields.get(at).copied().unwrap_or_default();
+    format!(
+        "cannot be read: the {name} is `{field}`, expected {expected}, also as lists `1,3`, ranges `1-5` and steps `*/2`"
+    )
 }
 
 fn parse_time_zone(text: &str) -> Result<Tz, FieldError> {
@@ -239,7 +269,32 @@ mod tests {
         };
         check("* * * * * *", "UTC", &[("cron", "five fields")]);
         check("@daily", "UTC", &[("cron", "five fields")]);
-        check("61 * * * *", "UTC", &[("cron", "cannot be read")]);
+        check(
+            "61 * * * *",
+            "UTC",
+            &[("cron", "the minute is `61`, expected 0 to 59")],
+        );
+        check(
+            "0 24 * * *",
+            "UTC",
+            &[("cron", "the hour is `24`, expected 0 to 23")],
+        );
+        check(
+            "0 0 0 * *",
+            "UTC",
+            &[("cron", "the day of the month is `0`")],
+        );
+        check(
+            "0 0 * MAI *",
+            "UTC",
+            &[("cron", "the month is `MAI`, expected 1 to 12, or JAN")],
+        );
+        check(
+            "0 0 * * 8",
+            "UTC",
+            &[("cron", "the day of the week is `8`")],
+        );
+        check("*/x * * * *", "UTC", &[("cron", "the minute is `*/x`")]);
         check("0 0 30 2 *", "UTC", &[("cron", "never comes")]);
         check("0 0 * * *", "Berlin", &[("time_zone", "Europe/Berlin")]);
         check("", "", &[("cron", "five fields"), ("time_zone", "UTC")]);

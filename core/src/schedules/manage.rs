@@ -12,6 +12,7 @@ use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, UserRole},
     library::Page,
+    nearest::{Named, pick},
     runs::{self, SubmitRun},
 };
 
@@ -181,6 +182,34 @@ pub async fn delete_schedule(conn: &mut PgConnection, user: &CurrentUser, id: Uu
         return Err(not_found(id));
     }
     Ok(())
+}
+
+/// The id that a reference means: the id itself, or the name of one of the caller's schedules.
+///
+/// # Errors
+/// [`Error::NotFound`] for a name that no schedule of the caller has, [`Error::Invalid`] for one that several have.
+pub async fn name_schedule(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    reference: &str,
+) -> Result<Uuid> {
+    if let Ok(id) = Uuid::try_parse(reference) {
+        return Ok(id);
+    }
+    let found = sqlx::query_as!(
+        Named,
+        "-- manage::name_schedule
+        select id, name
+        from schedules
+        where owner_id = $1 and (name = $2 or similarity(name, $2) >= 0.3)
+        order by name = $2 desc, similarity(name, $2) desc, id
+        limit 2",
+        user.id,
+        reference
+    )
+    .fetch_all(conn)
+    .await?;
+    pick(&found, "schedule", reference)
 }
 
 /// A schedule.

@@ -50,7 +50,8 @@ pub fn paired_difference(a: &[Option<f32>], b: &[Option<f32>]) -> PairedDifferen
     let interval = if shared.pass_or_fail {
         (count >= 2).then(|| shared.agresti_min(p_value))
     } else {
-        error.map(|error| around(mean, t_quantile(0.975, freedom) * error))
+        // Scores lie between 0 and 1, which Student's interval does not know.
+        error.map(|error| around(mean, t_quantile(0.975, freedom) * error).within(-1.0, 1.0))
     };
     PairedDifference {
         difference: mean,

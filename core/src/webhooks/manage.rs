@@ -14,7 +14,11 @@ use super::{
     outbox::{ATTEMPTS, give_up},
 };
 use crate::{
-    Error, FieldError, Result, auth::CurrentUser, library::Page, outbound::OutboundPolicy,
+    Error, FieldError, Result,
+    auth::CurrentUser,
+    library::Page,
+    nearest::{Named, pick},
+    outbound::OutboundPolicy,
     sealing::MasterKey,
 };
 
@@ -169,6 +173,34 @@ pub async fn delete_webhook(conn: &mut PgConnection, user: &CurrentUser, id: Uui
         return Err(not_found(id));
     }
     Ok(())
+}
+
+/// The id that a reference means: the id itself, or the name of one of the caller's webhooks.
+///
+/// # Errors
+/// [`Error::NotFound`] for a name that no webhook of the caller has, [`Error::Invalid`] for one that several have.
+pub async fn name_webhook(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    reference: &str,
+) -> Result<Uuid> {
+    if let Ok(id) = Uuid::try_parse(reference) {
+        return Ok(id);
+    }
+    let found = sqlx::query_as!(
+        Named,
+        "-- manage::name_webhook
+        select id, name
+        from webhooks
+        where owner_id = $1 and (name = $2 or similarity(name, $2) >= 0.3)
+        order by name = $2 desc, similarity(name, $2) desc, id
+        limit 2",
+        user.id,
+        reference
+    )
+    .fetch_all(conn)
+    .await?;
+    pick(&found, "webhook", reference)
 }
 
 /// A webhook of the caller.

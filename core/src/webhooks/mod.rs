@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub(crate) use announce::{Message, announce, announce_run};
 pub use manage::{
     create_webhook, delete_webhook, find_webhook, list_attempts, list_deliveries, list_webhooks,
-    replay_delivery, reseal_webhooks, rotate_secret, test_webhook, update_webhook,
+    name_webhook, replay_delivery, reseal_webhooks, rotate_secret, test_webhook, update_webhook,
 };
 pub use outbox::{Answer, DueDelivery, delete_old, note_attempt, take_due};
 

@@ -58,7 +58,7 @@ impl World {
     async fn alert(&self, conn: &mut PgConnection, kind: AlertKind, threshold: f64) -> Alert {
         let new = NewAlert {
             name: format!("{kind:?}"),
-            schedule_id: self.schedule.id,
+            schedule: self.schedule.id.to_string(),
             kind,
             threshold,
             false_alarm_runs: 10_000,

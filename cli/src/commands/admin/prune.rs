@@ -18,7 +18,7 @@ use crate::{
 /// Scores, costs and standings stay; such a run cannot be scored again. The bank may serve meanwhile.
 #[derive(Debug, Args)]
 pub struct Prune {
-    /// Runs that ended more than so many days ago
+    /// Only runs that ended more than N days ago
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i32).range(0..=36500))]
     older_than: i32,
     /// Say what would be forgotten, and forget nothing

@@ -25,7 +25,7 @@ use crate::{
     postgres::Cluster,
 };
 
-/// Replace the master key: seal every stored credential anew, in one transaction
+/// Replace the master key: seal every stored credential again, in one transaction
 ///
 /// Stop every process of the bank first, and start them with the new key afterwards. Access tokens end; passwords and
 /// API keys stay. When the command is interrupted, run it again.
@@ -108,7 +108,7 @@ impl RotateMasterKey {
             print_json(&json!({"resealed": changed, "master_key_file": kept_in}))?;
         } else {
             print(&format!(
-                "{changed} credentials sealed anew; the new key is in {}",
+                "{changed} credentials sealed again; the new key is in {}",
                 kept_in.display()
             ))?;
         }

@@ -43,7 +43,7 @@ pub(super) struct AddProvider {
 
 /// The settings of a provider.
 #[derive(Debug, Clone)]
-struct Settings(Map<String, Value>);
+pub(super) struct Settings(pub(super) Map<String, Value>);
 
 /// List the well-known providers that can be added by their name
 #[derive(Debug, Args)]
@@ -95,7 +95,7 @@ impl ListPresets {
 }
 
 /// JSON, or `@` and the name of a file that holds it.
-fn parse_settings(text: &str) -> Result<Settings, String> {
+pub(super) fn parse_settings(text: &str) -> Result<Settings, String> {
     let json = match text.strip_prefix('@') {
         None => text.to_owned(),
         Some(path) => std::fs::read_to_string(path)

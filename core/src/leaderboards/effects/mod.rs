@@ -61,13 +61,13 @@ pub struct Effect {
     /// The model's parameters; absent for a prompt version.
     #[schema(value_type = Option<Object>)]
     pub parameters: Option<serde_json::Value>,
-    /// The score to expect with the other one average. It can lie outside of 0 to 1 where the table has gaps.
+    /// The score to expect with the other one average, 0 to 1.
     pub score: f64,
     /// Lower bound of the score's interval.
     pub score_low: f64,
     /// Upper bound of the score's interval.
     pub score_high: f64,
-    /// By how much it lies above the grand mean.
+    /// By how much it lies above the grand mean; where the table has gaps, more than scores can differ.
     pub effect: f64,
     /// How many standings it is seen in.
     pub standings: i32,

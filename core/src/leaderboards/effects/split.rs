@@ -148,13 +148,14 @@ fn effects(
         .map(
             |(((entry, sample), rank), ((name, parameters), standings))| {
                 // A single item has no spread: then nothing is known but that scores lie between 0 and 1.
+                // With more, the interval is Student's, which knows nothing of these bounds.
                 let interval = if sample.len() < 2 {
                     stats::Interval {
                         low: 0.0,
                         high: 1.0,
                     }
                 } else {
-                    stats::mean_interval(sample, CONFIDENCE)
+                    stats::mean_interval(sample, CONFIDENCE).within(0.0, 1.0)
                 };
                 let narrow = |rank: usize| i32::try_from(rank).unwrap_or(i32::MAX);
                 Effect {
@@ -163,7 +164,7 @@ fn effects(
                     tie_group: narrow(rank.tie_group),
                     name,
                     parameters,
-                    score: entry.score,
+                    score: entry.score.clamp(0.0, 1.0),
                     score_low: interval.low,
                     score_high: interval.high,
                     effect: entry.score - grand_mean,
@@ -173,8 +174,8 @@ fn effects(
         )
         .collect();
     effects.sort_by(|a, b| {
-        b.score
-            .total_cmp(&a.score)
+        b.effect
+            .total_cmp(&a.effect)
             .then_with(|| a.name.cmp(&b.name))
     });
     effects

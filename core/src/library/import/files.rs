@@ -1,6 +1,7 @@
 //! A folder of files: `<slug>.md` holds a prompt with its newest version, `<slug>@1.md`, `<slug>@2.md` … those before.
+//! `<slug>.txt` is a text and nothing else, `<slug>.yaml` a prompt in the shape of REST.
 //!
-//! A file begins with front matter, whose values are written as JSON, which is YAML too; after it comes the text as it
+//! A Markdown file may begin with front matter, whose values are written as JSON, which is YAML too; after it comes the text as it
 //! is. The messages of a chat begin with a line such as `<|user|>`, the parts of a message that holds images with
 //! `<|part:text|>` or `<|part:image|>`; a line of a text that looks like one gets a backslash before it. What is written here is read back to the letter, but for line ends at the end of a file:
 //! one is added, and one is taken away.
@@ -15,7 +16,11 @@ use super::{PortablePrompt, SourceRow};
 use crate::{
     FieldError,
     auth::Visibility,
-    library::{NewPromptVersion, Parameters, PromptKind, Variable},
+    library::{
+        NewPrompt, NewPromptVersion, Parameters, PromptKind, Variable,
+        fields::{is_slug, slug_of},
+    },
+    parse_errors::yaml_error,
     template::{Content, Message, Part, PromptBody, Role},
 };
 
@@ -85,35 +90,117 @@ pub fn to_files(prompt: &PortablePrompt) -> Vec<PromptFile> {
     prompt.versions.iter().enumerate().map(file).collect()
 }
 
-/// Reads the files of a folder, one row for each prompt. Files that are no Markdown are left alone.
-pub(super) fn read(files: Vec<PromptFile>) -> Vec<SourceRow> {
+/// True for a file that holds a prompt, as far as its name tells.
+#[must_use]
+pub fn is_prompt_file(path: &str) -> bool {
+    name_of(path).is_some()
+}
+
+/// Reads the files of a folder, one row for each prompt with the path of the file that names it. Other files are left
+/// alone.
+pub(super) fn read(files: Vec<PromptFile>) -> Vec<(String, SourceRow)> {
+    let mut rows = Vec::new();
     let mut prompts: BTreeMap<String, BTreeMap<usize, PromptFile>> = BTreeMap::new();
     for file in files {
-        let name = file.path.rsplit(['/', '\\']).next().unwrap_or_default();
-        let Some(name) = name.strip_suffix(".md").filter(|name| *name != "README") else {
+        let Some((name, extension)) = name_of(&file.path) else {
             continue;
         };
+        if extension != "md" {
+            let slug = slug_for(name);
+            let row = if extension == "txt" {
+                Ok(text_prompt(slug, &file.text))
+            } else {
+                yaml_prompt(slug, &file)
+            };
+            rows.push((file.path, row));
+            continue;
+        }
         let (slug, place) = match name.split_once('@') {
             Some((slug, number)) => (slug, number.parse().unwrap_or(0)),
             // The newest comes after all that have a number.
             None => (name, usize::MAX),
         };
         prompts
-            .entry(slug.to_owned())
+            .entry(slug_for(slug))
             .or_default()
             .insert(place, file);
     }
-    prompts
-        .into_iter()
-        .map(|(slug, files)| read_prompt(slug, files))
-        .collect()
+    rows.extend(prompts.into_iter().map(|(slug, files)| {
+        let newest = files.last_key_value();
+        let path = newest.map_or_else(String::new, |(_, file)| file.path.clone());
+        (path, read_prompt(slug, files))
+    }));
+    rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+    refuse_doubles(&mut rows);
+    rows
+}
+
+/// The name without its extension, and the extension, of a file that holds a prompt.
+fn name_of(path: &str) -> Option<(&str, &str)> {
+    let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
+    let (name, extension) = name.rsplit_once('.')?;
+    let is_prompt = matches!(extension, "md" | "txt" | "yaml" | "yml");
+    (is_prompt && name != "README" && !name.is_empty()).then_some((name, extension))
+}
+
+/// The name of a file as a slug; what no slug can be made of is refused with the other faults.
+fn slug_for(name: &str) -> String {
+    if is_slug(name) {
+        return name.to_owned();
+    }
+    match slug_of(name) {
+        slug if slug.is_empty() => name.to_owned(),
+        slug => slug,
+    }
+}
+
+fn text_prompt(slug: String, text: &str) -> PortablePrompt {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let body = PromptBody::Text {
+        text: text.to_owned(),
+    };
+    PortablePrompt::of(NewPrompt {
+        slug: Some(slug.clone()),
+        ..NewPrompt::new(slug.replace('-', " "), body)
+    })
+}
+
+fn yaml_prompt(slug: String, file: &PromptFile) -> SourceRow {
+    let new: NewPrompt = serde_saphyr::from_str(&file.text)
+        .map_err(|error| vec![FieldError::new(shown(&file.path), yaml_error(&error))])?;
+    Ok(PortablePrompt::of(NewPrompt {
+        slug: Some(new.slug.unwrap_or(slug)),
+        ..new
+    }))
+}
+
+/// Two files with one slug would become versions of one prompt, in an order that nobody chose.
+fn refuse_doubles(rows: &mut [(String, SourceRow)]) {
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    for (path, row) in rows {
+        let slug = row.as_ref().ok().and_then(|prompt| prompt.slug.clone());
+        let Some(slug) = slug else { continue };
+        match taken.get(&slug) {
+            Some(other) => {
+                let message = format!("has the slug `{slug}`, as has {}", shown(other));
+                *row = Err(vec![FieldError::new(shown(path), message)]);
+            }
+            None => {
+                taken.insert(slug, path.clone());
+            }
+        }
+    }
+}
+
+fn shown(path: &str) -> String {
+    path.chars().take(100).collect()
 }
 
 fn read_prompt(slug: String, files: BTreeMap<usize, PromptFile>) -> SourceRow {
     let mut versions = Vec::new();
     let mut about = None;
     for (place, file) in files {
-        let path: String = file.path.chars().take(100).collect();
+        let path = shown(&file.path);
         let wrong = |message: String| vec![FieldError::new(path.clone(), message)];
         let (mut front, body) = read_file(&file.text).map_err(wrong)?;
         let newest = place == usize::MAX;
@@ -158,7 +245,8 @@ fn read_file(text: &str) -> Result<(FrontMatter, PromptBody), String> {
     let mut lines = text.split_inclusive('\n');
     let is_fence = |line: &str| line.trim_end() == "---";
     if !lines.next().is_some_and(is_fence) {
-        return Err("must begin with a line `---` and front matter".into());
+        let text = text.strip_suffix('\n').unwrap_or(text).to_owned();
+        return Ok((FrontMatter::default(), PromptBody::Text { text }));
     }
     let mut yaml = String::new();
     let mut closed = false;
@@ -175,10 +263,8 @@ fn read_file(text: &str) -> Result<(FrontMatter, PromptBody), String> {
     let front: FrontMatter = if yaml.trim().is_empty() {
         FrontMatter::default()
     } else {
-        serde_saphyr::from_str(&yaml).map_err(|error| {
-            let message: String = error.to_string().chars().take(200).collect();
-            format!("the front matter cannot be read: {message}")
-        })?
+        serde_saphyr::from_str(&yaml)
+            .map_err(|error| format!("the front matter cannot be read: {}", yaml_error(&error)))?
     };
     let rest: String = lines.collect();
     let rest = rest.strip_suffix('\n').unwrap_or(&rest);
@@ -404,7 +490,7 @@ mod tests {
     fn round_trip(prompt: &PortablePrompt) {
         let read = read(to_files(prompt));
         assert_eq!(read.len(), 1);
-        assert_eq!(read[0].as_ref().unwrap(), prompt);
+        assert_eq!(read[0].1.as_ref().unwrap(), prompt);
     }
 
     #[test]
@@ -443,6 +529,54 @@ mod tests {
     }
 
     #[test]
+    fn a25_texts_markdown_and_yaml_are_read_alike() {
+        let file = |path: &str, text: &str| PromptFile {
+            path: path.into(),
+            text: text.into(),
+        };
+        let rows = read(vec![
+            file("terse.txt", "Answer: {{ question }}\n"),
+            file("With Spaces.md", "Plain text.\n"),
+            file("front.md", "---\ntitle: Front\n---\nText.\n"),
+            file("rest.yaml", "title: Rest\nbody: {text: x}\n"),
+            file("named.yml", "slug: other\ntitle: Named\nbody: {text: x}\n"),
+            file("wrong.yaml", "titel: x\n"),
+            file("terse.md", "Twice.\n"),
+            file("photo.png", ""),
+            file("README.md", "x"),
+        ]);
+        let found: Vec<String> = rows
+            .iter()
+            .map(|(path, row)| match row {
+                Ok(prompt) => {
+                    let slug = prompt.slug.as_deref().unwrap();
+                    format!("{path} {slug} {} {}", prompt.title, prompt.versions.len())
+                }
+                Err(wrong) => format!("{path} refused: {} {}", wrong[0].path, wrong[0].message),
+            })
+            .collect();
+        assert_eq!(
+            &found[..6],
+            [
+                "With Spaces.md with-spaces with spaces 1",
+                "front.md front Front 1",
+                "named.yml other Named 1",
+                "rest.yaml rest Rest 1",
+                "terse.md terse terse 1",
+                "terse.txt refused: terse.txt has the slug `terse`, as has terse.md",
+            ]
+        );
+        assert!(
+            found[6].starts_with(
+                "wrong.yaml refused: wrong.yaml line 1, column 1: unknown field `titel`"
+            ),
+            "{}",
+            found[6]
+        );
+        assert_eq!(found.len(), 7);
+    }
+
+    #[test]
     fn a_file_that_is_none_is_refused_by_name() {
         let check = |path: &str, text: &str, expect: &str| {
             let file = PromptFile {
@@ -450,10 +584,9 @@ mod tests {
                 text: text.into(),
             };
             let rows = read(vec![file]);
-            let wrong = rows[0].as_ref().unwrap_err();
+            let wrong = rows[0].1.as_ref().unwrap_err();
             assert!(wrong[0].message.contains(expect), "{}", wrong[0].message);
         };
-        check("a.md", "text", "must begin with a line");
         check("a.md", "---\ntitle: x\n", "must end with a line");
         check("a.md", "---\ntitel: x\n---\n", "cannot be read");
         check("a.md", "---\ntitle: [\n---\n", "cannot be read");

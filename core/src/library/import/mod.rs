@@ -8,7 +8,7 @@ mod files;
 mod placeholders;
 mod portable;
 
-pub use files::{PromptFile, to_files};
+pub use files::{PromptFile, is_prompt_file, to_files};
 pub use portable::PortablePrompt;
 
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub enum ImportSource {
         #[schema(value_type = Vec<Value>)]
         prompts: Vec<Value>,
     },
-    /// A folder of files as an export writes them.
+    /// A folder of files, as an export writes them: `.md` with or without front matter, `.txt`, `.yaml`.
     Files {
         /// The files.
         files: Vec<PromptFile>,
@@ -106,11 +106,20 @@ pub type SourceRow = Result<PortablePrompt, Vec<FieldError>>;
 pub fn read_source(source: ImportSource) -> Result<Vec<SourceRow>> {
     let mut rows = match source {
         ImportSource::PromptsChatCsv { content } => chat_csv::read(&content)?,
-        ImportSource::Files { files } => files::read(files),
+        ImportSource::Files { files } => read_prompt_files(files)
+            .into_iter()
+            .map(|(_, row)| row)
+            .collect(),
         ImportSource::Json { prompts } => prompts.into_iter().map(portable::parse).collect(),
     };
     portable::name(&mut rows);
     Ok(rows)
+}
+
+/// Reads the files of a folder: each prompt with the path of the file that names it, by path. Every prompt has a slug.
+#[must_use]
+pub fn read_prompt_files(files: Vec<PromptFile>) -> Vec<(String, SourceRow)> {
+    files::read(files)
 }
 
 /// Imports prompts of the caller.

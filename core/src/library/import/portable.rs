@@ -59,7 +59,10 @@ pub struct PortablePrompt {
 
 impl PortablePrompt {
     /// The prompt as it was when it was new.
-    pub(super) fn first(&self) -> Result<NewPrompt> {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a prompt without a version.
+    pub fn first(&self) -> Result<NewPrompt> {
         let first = self.versions.first();
         let first = first.ok_or_else(|| Error::invalid("versions", "must have at least one"))?;
         Ok(NewPrompt {
@@ -76,6 +79,29 @@ impl PortablePrompt {
             variables: first.variables.clone(),
             parameters: first.parameters.clone(),
         })
+    }
+
+    /// A prompt with one version.
+    pub(super) fn of(new: NewPrompt) -> Self {
+        Self {
+            slug: new.slug,
+            title: new.title,
+            description: new.description,
+            category: new.category,
+            tags: new.tags,
+            language: new.language,
+            licence: new.licence,
+            attribution: new.attribution,
+            visibility: new.visibility,
+            archived: false,
+            aliases: BTreeMap::new(),
+            versions: vec![NewPromptVersion {
+                note: String::new(),
+                variables: new.variables,
+                parameters: new.parameters,
+                body: new.body,
+            }],
+        }
     }
 
     /// What has to change about a prompt until it says the same.

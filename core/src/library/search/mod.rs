@@ -28,7 +28,7 @@ use self::{
     ways::{Part, WALKED},
 };
 pub use self::{snippets::Fragment, ways::Estimates};
-use super::{Prompt, PromptKind, fields::normalise_tags, suggestions::correct};
+use super::{Prompt, PromptKind, fields::normalise_tags, suggestions};
 use crate::{Error, FieldError, Result, auth::CurrentUser};
 
 /// The most entries of a page.
@@ -184,7 +184,7 @@ pub async fn list_prompts(
     let mut matches = find(conn, estimates, &wanted, cursor.as_ref(), limit).await?;
     if matches.is_empty()
         && cursor.is_none()
-        && let Some(words) = correct(conn, wanted.words.as_deref().unwrap_or_default()).await?
+        && let Some(words) = correct(conn, estimates, &wanted).await?
     {
         wanted.words = Some(words.clone());
         matches = find(conn, estimates, &wanted, None, limit).await?;
@@ -211,6 +211,26 @@ pub async fn list_prompts(
         })
     };
     Ok(page(found, more, corrected, place))
+}
+
+/// The query with the words replaced that find nothing by themselves; nothing when there is nothing to replace.
+async fn correct(
+    conn: &mut PgConnection,
+    estimates: &Estimates,
+    wanted: &Wanted,
+) -> Result<Option<String>> {
+    let query = wanted.words.clone().unwrap_or_default();
+    let mut corrected = query.clone();
+    for word in suggestions::doubtful_words(&query) {
+        let alone = wanted.only_word(word);
+        if !find(conn, estimates, &alone, None, 0).await?.is_empty() {
+            continue;
+        }
+        if let Some(nearest) = suggestions::nearest_word(conn, word).await? {
+            corrected = corrected.replacen(word, &nearest, 1);
+        }
+    }
+    Ok((corrected != query).then_some(corrected))
 }
 
 /// One more match than the limit, if there are as many: first the ranked ones, then the rest.

@@ -80,6 +80,25 @@ impl Wanted {
         Ok(Some(wanted))
     }
 
+    /// One word and no filter, for the same viewer.
+    pub(super) fn only_word(&self, word: &str) -> Self {
+        Self {
+            words: Some(word.to_owned()),
+            viewer_id: self.viewer_id,
+            categories: None,
+            tags: Vec::new(),
+            owner_id: None,
+            language: None,
+            licence: None,
+            kind: None,
+            benchmark: None,
+            model: None,
+            min_score: None,
+            archived: false,
+            offered: false,
+        }
+    }
+
     /// The memory that it takes.
     pub(super) fn bytes(&self) -> usize {
         let Self {

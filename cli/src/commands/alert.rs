@@ -1,4 +1,4 @@
-//! `opb alerts`: rules on the runs of schedules, and what they found.
+//! `opb alert`: rules on the runs of schedules, and what they found.
 
 use chrono::{TimeDelta, Utc};
 use clap::{Args, Subcommand};
@@ -7,18 +7,21 @@ use opb_core::{
     library::Page,
 };
 use serde_json::json;
-use uuid::Uuid;
 
-use super::{parse_word, print, print_json};
-use crate::{client::ClientSettings, outcome::Outcome, tables};
+use super::{parse_word, print, print_json, print_removed};
+use crate::{
+    client::{Client, ClientSettings, segment},
+    outcome::{BadUsage, Outcome},
+    tables,
+};
 
 /// The REST resource.
 const PATH: &str = "/api/v1/alerts";
 
 /// Add, list, change, silence, resolve and remove alerts: rules on the runs of a schedule
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = false)]
-pub struct AlertsCommand {
+#[command(arg_required_else_help = true)]
+pub struct AlertCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -31,7 +34,7 @@ enum Action {
     Show(NamedAlert),
     Change(ChangeAlert),
     Silence(SilenceAlert),
-    /// Say that what fires has been seen to: what is now is the new normal
+    /// Mark what fires as resolved: the current values become the new baseline
     Resolve(NamedAlert),
     /// Remove an alert with its history
     Remove(NamedAlert),
@@ -40,24 +43,23 @@ enum Action {
 /// Add an alert to a schedule; it begins with the next run that ends
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  opb alerts add drift --schedule SCHEDULE --kind score-drop --threshold 0.02\n\n\
-    SCHEDULE is an id of `opb schedules list`."
+    after_help = "Examples:\n  opb alert add drift --schedule nightly --kind score-drop --threshold 0.02\n  opb alert add dear --schedule nightly --kind cost --threshold 0.50"
 )]
 struct AddAlert {
     /// The alert's name
     #[arg(value_name = "NAME")]
     alert: String,
-    /// The schedule whose runs it watches
+    /// Name or id of the schedule whose runs it watches
     #[arg(long, value_name = "SCHEDULE")]
-    schedule: Uuid,
+    schedule: String,
     /// What it watches: score-drop, cost, latency, failure-rate or budget
     #[arg(long, value_name = "KIND", value_parser = parse_word::<AlertKind>)]
     kind: AlertKind,
-    /// The smallest drop that matters (0.02 is two points), micro-dollars, milliseconds, or a share of evaluations or
-    /// of the budget (0.8), as the kind says
-    #[arg(long, value_name = "NUMBER")]
-    threshold: f64,
-    /// Of a drop: noise alone makes a column fire once in so many runs at most, on average
+    /// By kind: for score-drop the smallest drop that matters (0.02 is two points), for cost dollars (0.50), for latency
+    /// milliseconds, for failure-rate a share of the evaluations (0.05), for budget a share of it (0.8)
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = parse_threshold)]
+    threshold: Threshold,
+    /// For score-drop: on average at most one false alarm in this many runs
     #[arg(long, value_name = "RUNS", default_value_t = 10_000)]
     false_alarm_runs: i32,
     /// Send no mail
@@ -77,9 +79,9 @@ struct ListAlerts {
 /// Names an alert.
 #[derive(Debug, Args)]
 struct NamedAlert {
-    /// The alert's id
+    /// Name or id of the alert
     #[arg(value_name = "ALERT")]
-    alert: Uuid,
+    alert: String,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -92,23 +94,23 @@ struct ChangeAlert {
     /// Another name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Another threshold; see `opb alerts add --help`
-    #[arg(long, value_name = "NUMBER")]
-    threshold: Option<f64>,
-    /// Of a drop: noise alone makes a column fire once in so many runs at most, on average
+    /// Another threshold; see `opb alert add --help`
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = parse_threshold)]
+    threshold: Option<Threshold>,
+    /// For score-drop: on average at most one false alarm in this many runs
     #[arg(long, value_name = "RUNS")]
     false_alarm_runs: Option<i32>,
-    /// Whether you get a mail, too
+    /// Whether mail is sent, too
     #[arg(long, value_name = "BOOL")]
     mail: Option<bool>,
 }
 
-/// Make an alert silent for a while: it keeps its history and tells nobody
+/// Silence an alert for a while: it keeps its history and sends nothing
 #[derive(Debug, Args)]
 struct SilenceAlert {
     #[command(flatten)]
     named: NamedAlert,
-    /// For so many hours from now
+    /// Number of hours from now
     #[arg(long, value_name = "N", required_unless_present = "end", value_parser = clap::value_parser!(i64).range(1..=8760))]
     hours: Option<i64>,
     /// End the silence
@@ -116,7 +118,7 @@ struct SilenceAlert {
     end: bool,
 }
 
-impl AlertsCommand {
+impl AlertCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
             Action::Add(command) => command.execute(json).await?,
@@ -131,9 +133,7 @@ impl AlertsCommand {
             }
             Action::Remove(command) => {
                 command.client.connect()?.delete(&command.path("")).await?;
-                if !json {
-                    print(&format!("removed alert {}", command.alert))?;
-                }
+                print_removed("alert", &command.alert, json)?;
             }
         }
         Ok(Outcome::Done)
@@ -144,9 +144,9 @@ impl AddAlert {
     async fn execute(self, json: bool) -> anyhow::Result<()> {
         let new = NewAlert {
             name: self.alert,
-            schedule_id: self.schedule,
+            schedule: self.schedule,
             kind: self.kind,
-            threshold: self.threshold,
+            threshold: self.threshold.of(self.kind)?,
             false_alarm_runs: self.false_alarm_runs,
             mail: !self.no_mail,
         };
@@ -171,13 +171,17 @@ impl ListAlerts {
 
 impl ChangeAlert {
     async fn execute(self, json: bool) -> anyhow::Result<()> {
+        let client = self.named.client.connect()?;
+        let threshold = match self.threshold {
+            None => None,
+            Some(threshold) => Some(threshold.of(self.named.kind(&client).await?)?),
+        };
         let change = UpdateAlert {
             name: self.name,
-            threshold: self.threshold,
+            threshold,
             false_alarm_runs: self.false_alarm_runs,
             mail: self.mail,
         };
-        let client = self.named.client.connect()?;
         let alert: Alert = client.patch(&self.named.path(""), &change).await?;
         show(&alert, &[], json)
     }
@@ -195,7 +199,13 @@ impl SilenceAlert {
 
 impl NamedAlert {
     fn path(&self, rest: &str) -> String {
-        format!("{PATH}/{}{rest}", self.alert)
+        format!("{PATH}/{}{rest}", segment(&self.alert))
+    }
+
+    /// What it watches, which says what the unit of its threshold is.
+    async fn kind(&self, client: &Client) -> anyhow::Result<AlertKind> {
+        let alert: Alert = client.get(&self.path("")).await?;
+        Ok(alert.kind)
     }
 
     async fn show(&self, json: bool) -> anyhow::Result<()> {
@@ -209,10 +219,71 @@ impl NamedAlert {
     }
 }
 
+/// A threshold as it is typed: a number, or an amount such as `$0.50`.
+#[derive(Debug, Clone, Copy)]
+struct Threshold {
+    number: f64,
+    is_money: bool,
+}
+
+impl Threshold {
+    /// The threshold in the unit that REST has for a kind.
+    fn of(self, kind: AlertKind) -> anyhow::Result<f64> {
+        let is_cost = matches!(kind, AlertKind::Cost);
+        if self.is_money && !is_cost {
+            let message = "--threshold: dollars are for alerts of the kind cost only";
+            return Err(BadUsage(message.to_owned()).into());
+        }
+        if is_cost && self.number < 0.0 {
+            return Err(BadUsage("--threshold: expected dollars, 0 or more".to_owned()).into());
+        }
+        Ok(if is_cost {
+            (self.number * 1e6).round()
+        } else {
+            self.number
+        })
+    }
+}
+
+fn parse_threshold(text: &str) -> Result<Threshold, String> {
+    let (number, is_money) = match text.strip_prefix('$') {
+        Some(number) => (number, true),
+        None => (text, false),
+    };
+    let number = number
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite());
+    let number = number
+        .ok_or_else(|| "expected a number such as 0.02, or dollars such as 0.50".to_owned())?;
+    Ok(Threshold { number, is_money })
+}
+
 fn show(alert: &Alert, events: &[AlertEvent], json: bool) -> anyhow::Result<()> {
     if json {
         print_json(alert)
     } else {
         print(&tables::alert(alert, events))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a10_a_threshold_of_a_cost_is_in_dollars() {
+        let check = |text: &str, kind: AlertKind, expect: Option<f64>| {
+            let found = parse_threshold(text).ok().and_then(|it| it.of(kind).ok());
+            assert_eq!(found, expect, "{text} {kind:?}");
+        };
+        check("0.5", AlertKind::Cost, Some(500_000.0));
+        check("$0.50", AlertKind::Cost, Some(500_000.0));
+        check("0.0000001", AlertKind::Cost, Some(0.0));
+        check("-1", AlertKind::Cost, None);
+        check("0.02", AlertKind::ScoreDrop, Some(0.02));
+        check("$1", AlertKind::Latency, None);
+        check("nan", AlertKind::Latency, None);
+        check("", AlertKind::Cost, None);
     }
 }

@@ -1,15 +1,14 @@
-//! `opb schedules`: runs that are submitted again and again.
+//! `opb schedule`: recurring runs.
 
 use clap::{Args, Subcommand, ValueEnum};
 use opb_core::{
     library::Page,
     schedules::{CatchUp, Firing, NewSchedule, Schedule, UpdateSchedule},
 };
-use uuid::Uuid;
 
-use super::{print, print_json, run::RequestOptions};
+use super::{print, print_json, print_removed, run::RequestOptions};
 use crate::{
-    client::{Client, ClientSettings},
+    client::{ClientSettings, segment},
     outcome::Outcome,
     tables,
 };
@@ -17,10 +16,10 @@ use crate::{
 /// The REST resource.
 const PATH: &str = "/api/v1/schedules";
 
-/// Add, list, change, pause and remove schedules: runs that are submitted again and again
+/// Add, list, change, pause and remove schedules: recurring runs
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = false)]
-pub struct SchedulesCommand {
+#[command(arg_required_else_help = true)]
+pub struct ScheduleCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -29,12 +28,12 @@ pub struct SchedulesCommand {
 enum Action {
     Add(Box<AddSchedule>),
     List(ListSchedules),
-    /// Show a schedule, its next five times, and what became of its last ticks
+    /// Show a schedule, its next five times, and the results of its last ticks
     Show(NamedSchedule),
     Change(ChangeSchedule),
     /// Pause a schedule; ticks of the pause are not made up for
     Pause(NamedSchedule),
-    /// Let a paused schedule go on with its next time
+    /// Resume a paused schedule with its next time
     Resume(NamedSchedule),
     /// Remove a schedule; its runs stay
     Remove(NamedSchedule),
@@ -43,7 +42,7 @@ enum Action {
 /// Add a schedule
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  opb schedules add nightly --cron '30 6 * * 1-5' --time-zone Europe/Berlin \\\n    --benchmark first-steps --prompt step-by-step --model simulated:strong"
+    after_help = "Example:\n  opb schedule add nightly --cron '30 6 * * 1-5' --time-zone Europe/Berlin \\\n    --benchmark first-steps --prompt step-by-step --model simulated:strong"
 )]
 struct AddSchedule {
     /// The schedule's name
@@ -78,9 +77,9 @@ struct ListSchedules {
 /// Names a schedule.
 #[derive(Debug, Args)]
 struct NamedSchedule {
-    /// The schedule's id
+    /// Name or id of the schedule
     #[arg(value_name = "SCHEDULE")]
-    schedule: Uuid,
+    schedule: String,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -100,16 +99,16 @@ struct ChangeSchedule {
     pace: Pace,
 }
 
-/// What becomes of ticks.
+/// How ticks are caught up with.
 #[derive(Debug, Args)]
 struct Pace {
-    /// What becomes of ticks that were missed: none, one run for all, or a run for each
+    /// After missed ticks: no run, one run for all, or a run for each
     #[arg(long, value_name = "POLICY", value_enum)]
     catch_up: Option<Policy>,
-    /// With `--catch-up all`, so many missed ticks are made up for at most
+    /// With `--catch-up all`, the maximum number of missed ticks that are made up for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100))]
     catch_up_limit: Option<i32>,
-    /// Put off each tick by 0 to so many seconds, always by the same
+    /// Delay each tick by 0 to SECONDS, always the same for the same tick
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i32).range(0..=3600))]
     jitter: Option<i32>,
 }
@@ -131,7 +130,7 @@ impl From<Policy> for CatchUp {
     }
 }
 
-impl SchedulesCommand {
+impl ScheduleCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
             Action::Add(command) => command.execute(json).await?,
@@ -151,9 +150,7 @@ impl SchedulesCommand {
             Action::Resume(command) => command.tell("/resume", json).await?,
             Action::Remove(command) => {
                 command.client.connect()?.delete(&command.path("")).await?;
-                if !json {
-                    print(&format!("removed schedule {}", command.schedule))?;
-                }
+                print_removed("schedule", &command.schedule, json)?;
             }
         }
         Ok(Outcome::Done)
@@ -180,7 +177,7 @@ impl AddSchedule {
 impl ListSchedules {
     async fn execute(self, json: bool) -> anyhow::Result<()> {
         let client = self.client.connect()?;
-        let page = list(&client).await?;
+        let page: Page<Schedule> = client.get(&format!("{PATH}?limit=100")).await?;
         if json {
             return print_json(&page);
         }
@@ -209,7 +206,7 @@ impl ChangeSchedule {
 
 impl NamedSchedule {
     fn path(&self, rest: &str) -> String {
-        format!("{PATH}/{}{rest}", self.schedule)
+        format!("{PATH}/{}{rest}", segment(&self.schedule))
     }
 
     async fn tell(self, what: &str, json: bool) -> anyhow::Result<()> {
@@ -218,10 +215,6 @@ impl NamedSchedule {
         let schedule: Schedule = client.post(&self.path(what), &nothing).await?;
         show(&schedule, json)
     }
-}
-
-async fn list(client: &Client) -> anyhow::Result<Page<Schedule>> {
-    client.get(&format!("{PATH}?limit=100")).await
 }
 
 fn show(schedule: &Schedule, json: bool) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `opb webhooks`: addresses that are told what happens, and what became of the messages.
+//! `opb webhook`: addresses that events are sent to, and what became of the messages.
 
 use clap::{Args, Subcommand};
 use opb_api::routes::webhooks::{
@@ -12,9 +12,9 @@ use secrecy::SecretString;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{parse_word, print, print_json, secret::read_secret};
+use super::{parse_word, print, print_json, print_removed, secret::read_secret};
 use crate::{
-    client::ClientSettings,
+    client::{ClientSettings, segment},
     outcome::{BadUsage, Outcome},
     tables,
 };
@@ -22,10 +22,10 @@ use crate::{
 /// The REST resource.
 const PATH: &str = "/api/v1/webhooks";
 
-/// Add, list, change, pause, test and remove webhooks: addresses that are told what happens
+/// Add, list, change, pause, test and remove webhooks: addresses that events are sent to
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = false)]
-pub struct WebhooksCommand {
+#[command(arg_required_else_help = true)]
+pub struct WebhookCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -34,20 +34,20 @@ pub struct WebhooksCommand {
 enum Action {
     Add(AddWebhook),
     List(ListWebhooks),
-    /// Show a webhook and what became of its last messages
+    /// Show a webhook and its last messages
     Show(NamedWebhook),
     Change(ChangeCommand),
-    /// Stop a webhook: nothing is sent until it is resumed
+    /// Pause a webhook: nothing is sent until it is resumed
     Pause(NamedWebhook),
-    /// Let a webhook work again that was paused, or disabled because it failed for too long
+    /// Resume a webhook that was paused, or disabled because it failed for too long
     Resume(NamedWebhook),
-    /// Send a message that shows whether messages arrive
+    /// Send a test message
     Test(NamedWebhook),
     /// Show how the attempts of a message ended
     Attempts(NamedDelivery),
     /// Send a message once more, with the same id
     Replay(NamedDelivery),
-    /// Sign messages with another secret from now on, and print it, once
+    /// Replace the secret that signs messages, and print it, once
     RotateSecret(NamedWebhook),
     /// Remove a webhook with all its messages
     Remove(NamedWebhook),
@@ -56,7 +56,7 @@ enum Action {
 /// Add a webhook, and print the secret that signs its messages, once
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  HOOK=https://hooks.example.org/… opb webhooks add ops --address-env HOOK \\\n    --event alert.firing --event alert.resolved"
+    after_help = "Example:\n  HOOK=https://hooks.example.org/… opb webhook add ops --address-env HOOK \\\n    --event alert.firing --event alert.resolved"
 )]
 struct AddWebhook {
     /// The webhook's name
@@ -64,10 +64,10 @@ struct AddWebhook {
     webhook: String,
     #[command(flatten)]
     address: AddressSource,
-    /// What it is told about: run.finished, budget.exhausted, alert.firing or alert.resolved; may be repeated
+    /// Event to send: run.finished, budget.exhausted, alert.firing or alert.resolved; may be repeated
     #[arg(long = "event", value_name = "EVENT", required = true, value_delimiter = ',', value_parser = parse_word::<WebhookEvent>)]
     events: Vec<WebhookEvent>,
-    /// What messages look like: standard, or slack
+    /// Format of the messages: standard or slack
     #[arg(long, value_name = "FORMAT", default_value = "standard", value_parser = parse_word::<WebhookFormat>)]
     format: WebhookFormat,
     #[command(flatten)]
@@ -95,9 +95,9 @@ struct ListWebhooks {
 /// Names a webhook.
 #[derive(Debug, Args)]
 struct NamedWebhook {
-    /// The webhook's id
+    /// Name or id of the webhook
     #[arg(value_name = "WEBHOOK")]
-    webhook: Uuid,
+    webhook: String,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -107,7 +107,7 @@ struct NamedWebhook {
 struct NamedDelivery {
     #[command(flatten)]
     named: NamedWebhook,
-    /// The message's id, as `opb webhooks show` has it
+    /// The message's id, as `opb webhook show` has it
     #[arg(value_name = "MESSAGE")]
     delivery: Uuid,
 }
@@ -122,15 +122,15 @@ struct ChangeCommand {
     name: Option<String>,
     #[command(flatten)]
     address: AddressSource,
-    /// What it is told about from now on; may be repeated
+    /// Event to send from now on; may be repeated
     #[arg(long = "event", value_name = "EVENT", value_delimiter = ',', value_parser = parse_word::<WebhookEvent>)]
     events: Option<Vec<WebhookEvent>>,
-    /// What messages look like: standard, or slack
+    /// Format of the messages: standard or slack
     #[arg(long, value_name = "FORMAT", value_parser = parse_word::<WebhookFormat>)]
     format: Option<WebhookFormat>,
 }
 
-impl WebhooksCommand {
+impl WebhookCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
             Action::Add(command) => command.execute(json).await?,
@@ -169,9 +169,7 @@ impl WebhooksCommand {
             }
             Action::Remove(command) => {
                 command.client.connect()?.delete(&command.path("")).await?;
-                if !json {
-                    print(&format!("removed webhook {}", command.webhook))?;
-                }
+                print_removed("webhook", &command.webhook, json)?;
             }
         }
         Ok(Outcome::Done)
@@ -234,7 +232,7 @@ impl ChangeCommand {
 
 impl NamedWebhook {
     fn path(&self, rest: &str) -> String {
-        format!("{PATH}/{}{rest}", self.webhook)
+        format!("{PATH}/{}{rest}", segment(&self.webhook))
     }
 
     async fn show(&self, json: bool) -> anyhow::Result<()> {
@@ -277,7 +275,7 @@ fn show_sent(webhook: &NamedWebhook, sent: &Delivery, json: bool) -> anyhow::Res
         return print_json(sent);
     }
     print(&format!(
-        "message {} is on its way; see: opb webhooks attempts {} {}",
+        "message {} is on its way; see: opb webhook attempts {} {}",
         sent.id, webhook.webhook, sent.id
     ))
 }

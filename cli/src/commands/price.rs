@@ -1,8 +1,7 @@
-//! `opb prices`: what models cost.
+//! `opb price`: what models cost.
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use opb_core::{
     library::Page,
@@ -20,7 +19,7 @@ use crate::{
 /// List what models cost, or import published prices
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Prices {
+pub struct PriceCommand {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
@@ -29,6 +28,8 @@ pub struct Prices {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// List what models cost
+    List(ListPrices),
     Import(ImportPrices),
 }
 
@@ -51,9 +52,10 @@ struct ImportPrices {
     client: ClientSettings,
 }
 
-impl Prices {
+impl PriceCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
+            Some(Action::List(command)) => command.execute(json).await,
             Some(Action::Import(command)) => command.execute(json).await,
             None => self.list.execute(json).await,
         }
@@ -89,7 +91,7 @@ impl ImportPrices {
     async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let path = self.file.display();
         let file = std::fs::read_to_string(&self.file)
-            .with_context(|| format!("the file {path} cannot be read"))?;
+            .map_err(|error| BadUsage(format!("the file {path} cannot be read: {error}")))?;
         let file: Map<String, Value> = serde_json::from_str(&file)
             .map_err(|error| BadUsage(format!("the file {path} is no JSON object: {error}")))?;
         let client = self.client.connect()?;

@@ -1,4 +1,4 @@
-//! `opb prompts import` and `opb prompts export`: many prompts at once, over REST.
+//! `opb prompt`: the prompts of the library, over REST.
 
 use std::{
     fs,
@@ -9,16 +9,16 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use opb_core::library::{
-    ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptFile, SourceRow,
-    read_source, to_files,
+    ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptDetail,
+    PromptPage, PromptVersion, SourceRow, read_prompt_files, read_source, to_files,
 };
 use serde_json::json;
 
 use super::{print, print_json};
 use crate::{
-    client::{Client, ClientSettings},
+    client::{Client, ClientSettings, segment},
     outcome::{BadUsage, Outcome},
-    text,
+    packs, tables, text,
 };
 
 /// So many prompts are sent at once,
@@ -26,29 +26,55 @@ const BATCH: usize = 100;
 /// unless they are larger than this together.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bring prompts to the server, and fetch one's own
+/// List, show, import and export prompts
 #[derive(Debug, Args)]
-pub struct PromptsCommand {
+#[command(arg_required_else_help = true)]
+pub struct PromptCommand {
     #[command(subcommand)]
     action: Action,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    List(ListPrompts),
+    Show(ShowPrompt),
     Import(ImportPrompts),
     Export(ExportPrompts),
 }
 
+/// List prompts, or search for words
+#[derive(Debug, Args)]
+struct ListPrompts {
+    /// Words that the prompt has
+    #[arg(value_name = "WORDS")]
+    words: Vec<String>,
+    /// Maximum number of prompts
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100))]
+    limit: u32,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// Show a prompt: its text, variables and recommended parameters
+#[derive(Debug, Args)]
+struct ShowPrompt {
+    /// The prompt: `slug`, or `slug@2` or `slug@production` for one of its versions
+    #[arg(value_name = "PROMPT")]
+    prompt: String,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
 /// Import prompts; what is there already is not added again
 ///
-/// PATH is the file prompts.csv of prompts.chat, a JSON file as `opb prompts export` writes it, or a folder of files with
-/// front matter.
+/// PATH is the file prompts.csv of prompts.chat, a JSON file as `opb prompt export` writes it, or a folder of prompts:
+/// `.md` with or without front matter, `.txt`, `.yaml`. Exit code 1 when a prompt was refused.
 #[derive(Debug, Args)]
 struct ImportPrompts {
     /// The file or folder
     #[arg(value_name = "PATH")]
     path: PathBuf,
-    /// Say what would become of every prompt, and keep nothing
+    /// Report the result for every prompt, and store nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -67,25 +93,70 @@ struct ExportPrompts {
     client: ClientSettings,
 }
 
-impl PromptsCommand {
+impl PromptCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
+            Action::List(command) => command.execute(json).await,
+            Action::Show(command) => command.execute(json).await,
             Action::Import(command) => command.execute(json).await,
             Action::Export(command) => command.execute(json).await,
         }
     }
 }
 
+impl ListPrompts {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let words = self.words.join(" ");
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &self.limit.to_string());
+        if !words.is_empty() {
+            query.append_pair("q", &words);
+        }
+        let path = format!("/api/v1/prompts?{}", query.finish());
+        let page: PromptPage = self.client.connect()?.get(&path).await?;
+        if json {
+            print_json(&page)?;
+        } else {
+            print(&tables::prompts(&page))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl ShowPrompt {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let client = self.client.connect()?;
+        let (slug, version) = match self.prompt.split_once('@') {
+            Some((slug, version)) => (slug, Some(version)),
+            None => (self.prompt.as_str(), None),
+        };
+        let path = format!("/api/v1/prompts/{}", segment(slug));
+        let mut detail: PromptDetail = client.get(&path).await?;
+        if let Some(version) = version {
+            let path = format!("{path}/versions/{}", segment(version));
+            detail.version = client.get::<PromptVersion>(&path).await?;
+        }
+        if json {
+            print_json(&detail)?;
+        } else {
+            print(&tables::prompt(&detail.prompt.title, &detail.version))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
 impl ImportPrompts {
     async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
-        let rows = read_source(read(&self.path)?).map_err(|error| BadUsage(error.to_string()))?;
+        let Source { rows, ignored } = read(&self.path)?;
         let mut report = ImportReport {
             dry_run: self.dry_run,
             ..ImportReport::default()
         };
         let mut batch = Batch::default();
-        for (at, row) in rows.into_iter().enumerate() {
+        let mut places = Vec::with_capacity(rows.len());
+        for (at, (place, row)) in rows.into_iter().enumerate() {
+            places.push(place);
             if batch.is_full() {
                 batch.send(&client, &mut report).await?;
             }
@@ -93,9 +164,21 @@ impl ImportPrompts {
         }
         batch.send(&client, &mut report).await?;
         report.rows.sort_by_key(|row| row.row);
-        show(&report, json)?;
-        Ok(Outcome::Done)
+        show(&report, &places, &ignored, json)?;
+        Ok(if report.refused == 0 {
+            Outcome::Done
+        } else {
+            Outcome::Faulty
+        })
     }
+}
+
+/// What a path holds.
+struct Source {
+    /// Each prompt with its place: `row 3`, or the name of a file.
+    rows: Vec<(String, SourceRow)>,
+    /// Names of files that hold no prompt.
+    ignored: Vec<String>,
 }
 
 /// Rows that are sent together.
@@ -186,7 +269,8 @@ impl ExportPrompts {
             print_json(&json!({"prompts": count, "path": path}))?;
         } else {
             print(&format!(
-                "{count} prompts written to {}",
+                "{} written to {}",
+                text::counted(i64::try_from(count).unwrap_or(i64::MAX), "prompt"),
                 text::plain(&path)
             ))?;
         }
@@ -195,44 +279,39 @@ impl ExportPrompts {
 }
 
 /// Reads a path as the source that it looks like.
-fn read(path: &Path) -> anyhow::Result<ImportSource> {
+fn read(path: &Path) -> anyhow::Result<Source> {
+    let refuse = |message: String| BadUsage(format!("{}: {message}", path.display()));
     if path.is_dir() {
-        return Ok(ImportSource::Files {
-            files: read_folder(path)?,
+        let folder = packs::read_prompt_folder(path)?;
+        let rows = read_prompt_files(folder.files);
+        if rows.is_empty() {
+            let message = "holds no prompt: no file that ends in .md, .txt, .yaml or .yml";
+            return Err(refuse(message.to_owned()).into());
+        }
+        return Ok(Source {
+            rows,
+            ignored: folder.ignored,
         });
     }
-    let content = read_text(path)?;
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("csv") => Ok(ImportSource::PromptsChatCsv { content }),
+    let content = fs::read_to_string(path)
+        .map_err(|error| refuse(format!("cannot be read as text: {error}")))?;
+    let source = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => ImportSource::PromptsChatCsv { content },
         Some("json") => serde_json::from_str(&content)
-            .with_context(|| format!("{} is not an export of prompts", path.display())),
-        _ => Err(BadUsage(format!(
-            "{} must be a folder, or a file that ends in .csv or .json",
-            path.display()
-        ))
-        .into()),
-    }
-}
-
-fn read_folder(folder: &Path) -> anyhow::Result<Vec<PromptFile>> {
-    let unreadable = || format!("{} cannot be read", folder.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).with_context(unreadable)? {
-        let path = entry.with_context(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "md") {
-            let name = path.file_name().unwrap_or_default();
-            let name = name.to_string_lossy().into_owned();
-            files.push(PromptFile {
-                path: name,
-                text: read_text(&path)?,
-            });
+            .map_err(|error| refuse(format!("is not an export of prompts: {error}")))?,
+        _ => {
+            let message = "must be a folder, or a file that ends in .csv or .json";
+            return Err(refuse(message.to_owned()).into());
         }
-    }
-    Ok(files)
-}
-
-fn read_text(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{} cannot be read as text", path.display()))
+    };
+    let rows = read_source(source).map_err(|error| refuse(error.to_string()))?;
+    let rows = rows.into_iter().enumerate();
+    Ok(Source {
+        rows: rows
+            .map(|(at, row)| (format!("row {}", at + 1), row))
+            .collect(),
+        ignored: Vec::new(),
+    })
 }
 
 /// Writes the very bytes that the server's export has.
@@ -268,23 +347,43 @@ fn write_files(folder: &Path, prompt: &PortablePrompt) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(report: &ImportReport, json: bool) -> anyhow::Result<()> {
+fn show(
+    report: &ImportReport,
+    places: &[String],
+    ignored: &[String],
+    json: bool,
+) -> anyhow::Result<()> {
     if json {
-        return print_json(report);
+        let mut shown = serde_json::to_value(report)?;
+        shown["ignored_files"] = json!(ignored);
+        return print_json(&shown);
     }
     for row in &report.rows {
-        let slug = text::plain(row.slug.as_deref().unwrap_or("-"));
+        let place = row.row.checked_sub(1).and_then(|at| places.get(at));
+        let place = text::plain(place.map_or("", String::as_str));
+        let slug = row
+            .slug
+            .as_deref()
+            .map_or_else(String::new, |slug| format!(" ({})", text::plain(slug)));
         for error in &row.errors {
-            let message = text::plain(&format!("{} {}", error.path, error.message));
-            print(&format!("row {} ({slug}) refused: {message}", row.row))?;
+            let message = match error.path.as_str() {
+                // A file's own name is said already.
+                "" => error.message.clone(),
+                path if path == place => error.message.clone(),
+                path => format!("{path}: {}", error.message),
+            };
+            print(&format!("{place}{slug} refused: {}", text::plain(&message)))?;
         }
         for warning in &row.warnings {
             let message = text::plain(&warning.message);
-            print(&format!("row {} ({slug}): {message}", row.row))?;
+            print(&format!("{place}{slug} warning: {message}"))?;
         }
     }
+    if !ignored.is_empty() {
+        print(&format!("ignored: {}", text::plain(&ignored.join(", "))))?;
+    }
     let note = if report.dry_run {
-        " (dry run: nothing was kept)"
+        " (dry run: nothing was stored)"
     } else {
         ""
     };

@@ -1,0 +1,121 @@
+//! Names: which thing one means, and which one was meant by a name that nothing has.
+//!
+//! A hint names only what the caller may find anyway.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{Error, Result, auth::CurrentUser};
+
+/// Longer names are not compared with others.
+const LONGEST: usize = 200;
+
+/// Something of the caller that has the name, or nearly has it.
+pub(crate) struct Named {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+}
+
+/// The one that has the name, of those that have it or nearly have it, the most similar first.
+///
+/// # Errors
+/// [`Error::NotFound`] with the nearest name; [`Error::Invalid`] at `kind` when several have the name.
+pub(crate) fn pick(found: &[Named], kind: &str, name: &str) -> Result<Uuid> {
+    let mut exact = found.iter().filter(|named| named.name == name);
+    match (exact.next(), exact.next()) {
+        (Some(one), None) => Ok(one.id),
+        (Some(_), Some(_)) => Err(Error::invalid(
+            kind,
+            format!("several have the name `{name}`; give the id instead"),
+        )),
+        (None, _) => {
+            let nearest = found.first().map(|named| named.name.as_str());
+            Err(Error::NotFound(format!(
+                "the {kind} `{name}`{}",
+                hint(nearest)
+            )))
+        }
+    }
+}
+
+/// ` (did you mean …?)` for the slug of a prompt, or nothing.
+pub(crate) async fn prompt_hint(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    slug: &str,
+) -> Result<String> {
+    if slug.len() > LONGEST {
+        return Ok(String::new());
+    }
+    let nearest = sqlx::query_scalar!(
+        "-- nearest::prompt_hint
+        select slug
+        from prompts
+        where slug % $1 and deleted_at is null and archived_at is null
+          and (visibility = 'public' or owner_id = $2)
+        order by similarity(slug, $1) desc, slug
+        limit 1",
+        slug,
+        viewer.map(|user| user.id)
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(hint(nearest.as_deref()))
+}
+
+/// ` (did you mean …?)` for the slug of a benchmark, or nothing.
+pub(crate) async fn benchmark_hint(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    slug: &str,
+) -> Result<String> {
+    if slug.len() > LONGEST {
+        return Ok(String::new());
+    }
+    let nearest = sqlx::query_scalar!(
+        "-- nearest::benchmark_hint
+        select slug
+        from benchmarks
+        where slug % $1 and (visibility = 'public' or owner_id = $2)
+        order by similarity(slug, $1) desc, slug
+        limit 1",
+        slug,
+        viewer.map(|user| user.id)
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(hint(nearest.as_deref()))
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_means_one_thing() {
+        let named = |id: u128, name: &str| Named {
+            id: Uuid::from_u128(id),
+            name: name.to_owned(),
+        };
+        let found = [named(1, "nightly"), named(2, "nightly-2")];
+        assert_eq!(
+            pick(&found, "schedule", "nightly").unwrap(),
+            Uuid::from_u128(1)
+        );
+        let check = |found: &[Named], name: &str, expect: &str| {
+            let refused = pick(found, "schedule", name).unwrap_err().to_string();
+            assert!(refused.contains(expect), "{refused}");
+        };
+        check(&found, "nihtly", "did you mean `nightly`?");
+        check(&[], "nihtly", "the schedule `nihtly` was not found");
+        check(
+            &[named(1, "a"), named(2, "a")],
+            "a",
+            "schedule: several have the name `a`",
+        );
+    }
+}

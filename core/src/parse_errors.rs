@@ -1,0 +1,81 @@
+//! What parsers of files complain about, as one line for a person: what is wrong, and where.
+
+/// The longest message.
+const LONGEST: usize = 300;
+
+/// What is wrong with a YAML text, and in which line, without the text around it.
+#[must_use]
+pub fn yaml_error(error: &serde_saphyr::Error) -> String {
+    let place = error
+        .location()
+        .map(|at| (at.line(), at.column()))
+        .filter(|(line, _)| *line > 0);
+    // Other lines show the text around the place.
+    let message = error.without_snippet().to_string();
+    let message = first_line(&message);
+    let Some((line, column)) = place else {
+        return message.to_owned();
+    };
+    // The parser says the place itself, in words of its own.
+    let message = message
+        .split_once(" at line ")
+        .map_or(message, |(message, _)| message);
+    format!("line {line}, column {column}: {message}")
+}
+
+/// What is wrong with a line of JSON, and in which column.
+#[must_use]
+pub fn json_line_error(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match message.strip_suffix(&place) {
+        Some(message) if error.column() > 0 => format!("{message} (column {})", error.column()),
+        Some(message) => message.to_owned(),
+        None => message,
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    let line = text.trim_start().lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    let end = line
+        .char_indices()
+        .nth(LONGEST)
+        .map_or(line.len(), |(at, _)| at);
+    &line[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Header {
+        slug: String,
+        source: Option<BTreeMap<String, String>>,
+    }
+
+    #[test]
+    fn a_fault_is_said_once_with_its_place() {
+        let check = |text: &str, expect: &str| {
+            let error = serde_saphyr::from_str::<Header>(text).unwrap_err();
+            let message = yaml_error(&error);
+            assert_eq!(message, expect);
+        };
+        check(
+            "slug: a\nslugs: b\n",
+            "line 2, column 1: unknown field `slugs`, expected `slug` or `source`",
+        );
+        check("slug: [\n", "");
+        check("source: {}\n", "");
+        let error = serde_json::from_str::<Header>(r#"{"slug": 1}"#).unwrap_err();
+        assert_eq!(
+            json_line_error(&error),
+            "invalid type: integer `1`, expected a string (column 10)"
+        );
+    }
+}
