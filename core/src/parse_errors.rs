@@ -64,14 +64,18 @@ mod tests {
         let check = |text: &str, expect: &str| {
             let error = serde_saphyr::from_str::<Header>(text).unwrap_err();
             let message = yaml_error(&error);
-            assert_eq!(message, expect);
+            assert!(message.starts_with(expect), "{message}");
+            assert!(
+                !message.contains('\n') && message.matches("line").count() == 1,
+                "{message}"
+            );
         };
         check(
             "slug: a\nslugs: b\n",
-            "line 2, column 1: unknown field `slugs`, expected `slug` or `source`",
+            "line 2, column 1: unknown field `slugs`, expected one of slug, source",
         );
-        check("slug: [\n", "");
-        check("source: {}\n", "");
+        check("slug: [\n", "line ");
+        check("source: {}\n", "line 1, column 1: missing field `slug`");
         let error = serde_json::from_str::<Header>(r#"{"slug": 1}"#).unwrap_err();
         assert_eq!(
             json_line_error(&error),

@@ -63,6 +63,7 @@ pub(super) async fn standing(
     let (prompt_version_id, model_id, simulated) = column;
     let (runs, trend) = trend(tx, run, column, summary).await?;
     let interval = trend.and_then(|trend| trend.interval);
+    let interval = interval.map(|interval| interval.within(-1.0, 1.0));
     let pass = &figures.cost_per_pass;
     let pass_interval = pass.and_then(|pass| pass.interval);
     let [p50, p95] = figures.latency_intervals;

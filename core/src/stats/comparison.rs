@@ -138,7 +138,8 @@ fn compare_pair(
         candidate: 0,
         verdict: Verdict::TooFewItems,
         difference: paired.difference,
-        interval: paired.interval,
+        // Scores lie between 0 and 1, which Student's interval does not know.
+        interval: paired.interval.map(|interval| interval.within(-1.0, 1.0)),
         p_value,
         p_adjusted: p_value,
         test,

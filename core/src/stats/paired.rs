@@ -50,8 +50,7 @@ pub fn paired_difference(a: &[Option<f32>], b: &[Option<f32>]) -> PairedDifferen
     let interval = if shared.pass_or_fail {
         (count >= 2).then(|| shared.agresti_min(p_value))
     } else {
-        // Scores lie between 0 and 1, which Student's interval does not know.
-        error.map(|error| around(mean, t_quantile(0.975, freedom) * error).within(-1.0, 1.0))
+        error.map(|error| around(mean, t_quantile(0.975, freedom) * error))
     };
     PairedDifference {
         difference: mean,
