@@ -25,6 +25,7 @@ mod invitations;
 mod library;
 mod mailbox;
 mod models;
+mod names;
 mod oidc_provider;
 mod openapi;
 mod operations;

@@ -177,6 +177,23 @@ async fn typos_are_forgiven() {
         .expect(200);
     assert_eq!(page["corrected_query"], "linux terminal");
     assert_eq!(page["items"][0]["slug"], "linux");
+    // A26: what is near by letters goes before what only shares groups of them, and a word that finds something stays.
+    server
+        .post(
+            "/api/v1/prompts",
+            &ada,
+            &titled("line", "Line of thought", "x"),
+        )
+        .await
+        .expect(201);
+    for q in ["linxu+terminal", "linuxx+terminal"] {
+        let page = server
+            .get(&format!("/api/v1/prompts?q={q}"), "")
+            .await
+            .expect(200);
+        assert_eq!(page["corrected_query"], "linux terminal", "{q}");
+        assert_eq!(page["items"][0]["slug"], "linux", "{q}");
+    }
     let mut secret = titled("secret", "Zyzzyva", "x");
     secret["visibility"] = json!("private");
     server

@@ -4,7 +4,7 @@ use opb_core::runs::Run;
 
 use super::{
     Report,
-    layout::{Cell, Column, Table},
+    layout::{Column, Table},
 };
 use crate::{progress, text};
 
@@ -29,11 +29,7 @@ pub fn runs(runs: &[Run]) -> Report {
             text::plain(&run.benchmark).into(),
             format!("{}/{}", text::count(run.recorded), text::count(run.planned)).into(),
             text::none_or_count(run.errors),
-            if run.simulated {
-                Cell::idle("free")
-            } else {
-                text::run_cost(run).into()
-            },
+            text::run_cost(run).into(),
             text::time(run.created_at).into(),
             format!("{} × {}", run.prompts.len(), run.models.len()).into(),
             if run.simulated { "simulated" } else { "" }.into(),

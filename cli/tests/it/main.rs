@@ -7,6 +7,7 @@ mod demo;
 mod faults;
 mod leaks;
 mod postgres;
+mod programs;
 mod providers;
 mod runs;
 mod settings;

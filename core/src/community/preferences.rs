@@ -114,7 +114,7 @@ pub async fn create_preference(
     find_open(conn, user, version.id, simulated)
         .await?
         .ok_or_else(|| {
-            Error::NotFound("a pair of answers on this benchmark that you have not judged".into())
+            Error::NotFound("an unjudged pair of answers on this benchmark".into())
         })
 }
 

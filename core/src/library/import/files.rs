@@ -539,7 +539,10 @@ mod tests {
             file("With Spaces.md", "Plain text.\n"),
             file("front.md", "---\ntitle: Front\n---\nText.\n"),
             file("rest.yaml", "title: Rest\nbody: {kind: text, text: x}\n"),
-            file("named.yml", "slug: other\ntitle: Named\nbody: {kind: text, text: x}\n"),
+            file(
+                "named.yml",
+                "slug: other\ntitle: Named\nbody: {kind: text, text: x}\n",
+            ),
             file("wrong.yaml", "titel: x\n"),
             file("terse.md", "Twice.\n"),
             file("photo.png", ""),
