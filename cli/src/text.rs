@@ -67,7 +67,9 @@ pub fn dollars(microusd: i64) -> String {
             let rest = format!("{amount:06}");
             format!("{sign}$0.{}", rest.trim_end_matches('0'))
         }
-        100..1_000_000 => format!("{sign}$0.{:04}", ((amount + 50) / 100).min(9_999)),
+        100..1_000_000 if amount % 10_000 != 0 => {
+            format!("{sign}$0.{:04}", ((amount + 50) / 100).min(9_999))
+        }
         // Cents, rounded half up, without the detour over a float.
         _ => {
             let cents = (u128::from(amount) + 5_000) / 10_000;
@@ -198,7 +200,8 @@ mod tests {
             (50, "$0.00005"),
             (100, "$0.0001"),
             (12_345, "$0.0123"),
-            (425_000, "$0.4250"),
+            (425_500, "$0.4255"),
+            (420_000, "$0.42"),
             (999_999, "$0.9999"),
             (-1, "-$0.000001"),
             (i64::MAX, "$9223372036854.78"),

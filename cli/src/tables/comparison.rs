@@ -37,7 +37,7 @@ pub fn comparison(found: &ComparisonTable) -> Report {
         Column::right("column"),
         Column::name("prompt", 14),
         Column::name("model", 16),
-        Column::prose("parameters", 12),
+        Column::name("parameters", 14),
         Column::new("score"),
         Column::right("$ / pass").optional(2),
         Column::right("p50 ms").optional(1),

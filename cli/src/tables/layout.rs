@@ -238,10 +238,7 @@ impl Table {
                 .filter(|at| self.columns[*at].importance.is_some())
                 .min_by_key(|at| self.columns[*at].importance);
             if comfortable && !self.confuses(&sizes) {
-                return Layout {
-                    shown: sizes,
-                    left_out,
-                };
+                return self.refilled(sizes, left_out, width);
             }
             if comfortable && first.is_none() {
                 first = Some((sizes.clone(), left_out.clone()));
@@ -257,6 +254,32 @@ impl Table {
             shown.retain(|at| *at != least);
             left_out.push(least);
             left_out.sort_unstable();
+        }
+    }
+
+    /// Takes back what fits after all, the most important first: what was left out later may have been wider.
+    fn refilled(
+        &self,
+        mut sizes: Vec<(usize, usize)>,
+        mut left_out: Vec<usize>,
+        width: usize,
+    ) -> Layout {
+        let mut candidates = left_out.clone();
+        candidates.sort_by_key(|at| std::cmp::Reverse(self.columns[*at].importance));
+        for candidate in candidates {
+            let mut shown: Vec<usize> = sizes.iter().map(|(at, _)| *at).collect();
+            shown.push(candidate);
+            shown.sort_unstable();
+            let mut fuller = self.natural(&shown);
+            let fits = self.shrink(&mut fuller, width, |column| column.comfort);
+            if fits && !self.confuses(&fuller) {
+                sizes = fuller;
+                left_out.retain(|at| *at != candidate);
+            }
+        }
+        Layout {
+            shown: sizes,
+            left_out,
         }
     }
 

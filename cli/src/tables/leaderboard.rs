@@ -43,11 +43,8 @@ pub fn leaderboard(board: &Leaderboard) -> Report {
         let mut all = board.standings.iter();
         all.any(|standing| standing.frontier == place)
     };
-    let differs = board
-        .standings
-        .iter()
-        .any(|standing| standing.frontier == FrontierPlace::Off);
-    if differs || shows(FrontierPlace::Perhaps) {
+    let has_mark = shows(FrontierPlace::On) || shows(FrontierPlace::Perhaps);
+    if has_mark && (shows(FrontierPlace::Off) || shows(FrontierPlace::Perhaps)) {
         report.line("Frontier: `*` no other entry is better on score, cost and latency at once; `(*)` not certain.");
     }
     if board.standings.iter().any(|it| it.stopped_early) {
@@ -69,7 +66,7 @@ fn standings(standings: &[Standing], parameters: &[String]) -> Table {
         Column::new("frontier").optional(5),
         Column::name("prompt", 14),
         Column::name("model", 16),
-        Column::prose("parameters", 12),
+        Column::name("parameters", 14),
         Column::new("score"),
         Column::right("trend").optional(4),
         Column::right("$ / 1,000").optional(7),
@@ -143,7 +140,7 @@ pub fn effects(found: &LeaderboardEffects, of_models: bool) -> Report {
     let mut table = Table::new([
         Column::right("rank"),
         Column::name(if of_models { "model" } else { "prompt" }, 20),
-        Column::prose("parameters", 12),
+        Column::name("parameters", 14),
         Column::new("score"),
         Column::right("effect"),
         Column::right(if of_models { "prompts" } else { "models" }).optional(1),
@@ -282,7 +279,7 @@ pub fn overall(board: &OverallLeaderboard) -> Report {
         Column::right("rank"),
         Column::name("prompt", 14),
         Column::name("model", 16),
-        Column::prose("parameters", 12),
+        Column::name("parameters", 14),
         Column::new("normalised mean"),
         Column::right("win rate").optional(2),
         Column::right("benchmarks").optional(1),

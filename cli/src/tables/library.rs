@@ -148,7 +148,7 @@ pub fn models(models: &[Model]) -> Report {
     let parameters = Parameters::of(rows);
     let mut table = Table::new([
         Column::name("model", 20),
-        Column::prose("parameters", 16),
+        Column::name("parameters", 16),
         Column::right("input").optional(2),
         Column::right("output").optional(3),
         Column::new("simulated").optional(1),

@@ -259,7 +259,7 @@ fn b2_providers_presets_limits_and_prices() {
          "credential_hint": null, "created_at": TIME},
         {"id": ID, "name": "the-team-gateway-in-frankfurt", "kind": "azure_openai",
          "base_url": "https://gateway.internal.example.org/openai/deployments/v1", "settings": null,
-         "credential_hint": "…abcd", "created_at": TIME},
+         "credential_hint": "abcd", "created_at": TIME},
     ])));
     let presets = super::presets(&opb_core::models::presets());
     let limits = super::limits(&of::<Vec<_>>(json!([
@@ -363,7 +363,7 @@ fn b2_benchmarks_prompts_and_models() {
         "items": [prompt(LONG), prompt("terse")], "next_cursor": "x", "corrected_query": "linux",
     })));
     let version = of(json!({
-        "id": ID, "prompt": LONG, "number": 2, "body": {"messages": [
+        "id": ID, "prompt": LONG, "number": 2, "body": {"kind": "chat", "messages": [
             {"role": "system", "content": "Answer with one word."}, {"role": "user", "content": "{{ question }}\u{1b}[2J"}]},
         "variables": [{"name": "question"}], "parameters": {"temperature": 0}, "note": "", "author": "ada",
         "content_hash": "", "created_at": TIME,

@@ -69,7 +69,7 @@ async fn an_alert_fires_is_silenced_and_is_seen_to() {
         0,
     );
     assert!(
-        dear.out.contains("a run costs more than $0.5000"),
+        dear.out.contains("a run costs more than $0.50"),
         "{}",
         dear.out
     );

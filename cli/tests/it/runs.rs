@@ -97,7 +97,7 @@ fn a_failed_run_is_code_3() {
             "--base-url",
             "http://127.0.0.1:1/v1",
         ],
-        1,
+        2,
     );
     assert!(again.error().contains("already exists"), "{}", again.err);
 }
@@ -139,6 +139,6 @@ fn a_run_goes_on_after_an_interrupt_and_can_be_cancelled() {
     let cancelled = site.check(&["cancel", run, "--json"], 0).json();
     assert_eq!(cancelled["state"], "cancelled");
     assert!(site.check(&["runs"], 0).out.contains("cancelled"));
-    let again = site.check(&["cancel", run], 1);
+    let again = site.check(&["cancel", run], 2);
     assert!(again.error().contains("ended already"), "{}", again.err);
 }

@@ -113,9 +113,7 @@ pub async fn create_preference(
     draw(conn, user, version.id, simulated).await?;
     find_open(conn, user, version.id, simulated)
         .await?
-        .ok_or_else(|| {
-            Error::NotFound("an unjudged pair of answers on this benchmark".into())
-        })
+        .ok_or_else(|| Error::NotFound("an unjudged pair of answers on this benchmark".into()))
 }
 
 /// Records what the user prefers in a pair that was drawn for them. The same choice again changes nothing.
