@@ -7,7 +7,7 @@ use axum::{
     response::IntoResponse,
 };
 use opb_core::{
-    benchmarks::{self, Benchmark, BenchmarkVersion, Definition, StoredItem},
+    benchmarks::{self, Benchmark, BenchmarkChange, BenchmarkVersion, Definition, StoredItem},
     library::Page,
 };
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub struct Items {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_benchmarks, publish_benchmark))
-        .routes(routes!(get_benchmark))
+        .routes(routes!(get_benchmark, update_benchmark))
         .routes(routes!(list_benchmark_items))
 }
 
@@ -88,7 +88,7 @@ async fn list_benchmarks(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The version that holds the content", body = BenchmarkVersion, headers(("location" = String, description = "The benchmark's address"))),
-        (status = 403, description = "The slug belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "Others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn publish_benchmark(
@@ -97,7 +97,9 @@ async fn publish_benchmark(
     Json(body): Json<Definition>,
 ) -> Result<impl IntoResponse> {
     let mut conn = state.conn().await?;
-    let version = benchmarks::publish_benchmark(&mut conn, &user, &body).await?;
+    let default_visibility = state.rules.default_visibility;
+    let version =
+        benchmarks::publish_benchmark_as(&mut conn, &user, &body, default_visibility).await?;
     let address = format!("/api/v1/benchmarks/{}", version.benchmark);
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(version)))
 }
@@ -119,6 +121,31 @@ async fn get_benchmark(
     let mut conn = state.conn().await?;
     let benchmark = benchmarks::find_benchmark(&mut conn, viewer.as_ref(), &benchmark).await?;
     Ok(Answer(benchmark))
+}
+
+/// Changes what a benchmark says about itself and who may see it. Its versions stay as they are.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/benchmarks/{benchmark}",
+    tag = "benchmarks",
+    params(("benchmark" = String, Path, description = "Slug or id")),
+    request_body = BenchmarkChange,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The changed benchmark", body = Benchmark),
+        (status = 403, description = "The benchmark belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn update_benchmark(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(benchmark): Path<String>,
+    Json(body): Json<BenchmarkChange>,
+) -> Result<Answer<Benchmark>> {
+    let mut conn = state.conn().await?;
+    let changed = benchmarks::change_benchmark(&mut conn, &user, &benchmark, &body).await?;
+    Ok(Answer(changed))
 }
 
 /// The items of a benchmark version, in order.

@@ -46,8 +46,7 @@ async fn update_run(
     Json(body): Json<UpdateRun>,
 ) -> Result<Answer<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let run = runs::update_run(&mut tx, &user, run, &body).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::update_under_rules(&mut tx, &user, run, &body, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok(Answer(run))
 }
@@ -93,8 +92,7 @@ async fn resume_run(
     Path(run): Path<Uuid>,
 ) -> Result<Answer<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let run = runs::resume_run(&mut tx, &user, run).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::resume_under_rules(&mut tx, &user, run, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok(Answer(run))
 }
@@ -118,8 +116,7 @@ async fn retry_run(
     Path(run): Path<Uuid>,
 ) -> Result<(StatusCode, Answer<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let run = runs::retry_run(&mut tx, &user, run).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::retry_under_rules(&mut tx, &user, run, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
@@ -145,8 +142,7 @@ async fn extend_run(
     Json(body): Json<ExtendRun>,
 ) -> Result<(StatusCode, Answer<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let run = runs::extend_run(&mut tx, &user, run, &body).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::extend_under_rules(&mut tx, &user, run, &body, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }

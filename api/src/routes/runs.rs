@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use opb_core::{
-    Error, auth,
+    Error,
     library::Page,
     runs::{self, Estimate, Evaluation, EvaluationKey, Run, SubmitRun},
 };
@@ -95,13 +95,7 @@ async fn create_run(
 ) -> Result<impl IntoResponse> {
     let key = idempotency_key(&headers)?;
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    if state.rules.require_verified_email {
-        auth::require_verified_email(&mut tx, &user)
-            .await
-            .map_err(|error| Refusal::from(error).with_code("email_not_verified"))?;
-    }
-    let run = runs::submit_run(&mut tx, &user, &body, key).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::submit_under_rules(&mut tx, &user, &body, key, &state.rules).await?;
     if let Some(request_id) = middleware::request_id() {
         runs::note_request(&mut tx, run.id, request_id).await?;
     }

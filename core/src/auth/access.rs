@@ -2,6 +2,7 @@
 //!
 //! Queries say it with the SQL functions `can_see` and `is_listed`, which hold the same rule.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -31,6 +32,7 @@ pub enum UserRole {
     Serialize,
     Deserialize,
     ToSchema,
+    ValueEnum,
     sqlx::Type,
 )]
 #[serde(rename_all = "snake_case")]

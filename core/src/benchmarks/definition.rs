@@ -33,9 +33,10 @@ pub struct Definition {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub source: Map<String, Value>,
-    /// Who may see it; everybody, when absent.
-    #[serde(default)]
-    pub visibility: Visibility,
+    /// Who may see it. When absent, a benchmark that is there stays as it is, and a new one is as this bank is set up,
+    /// which is only you unless its operator says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
     /// The scorers of every item that has none of its own.
     #[serde(default)]
     pub scorers: Vec<ScorerSpec>,
@@ -73,18 +74,7 @@ impl Definition {
     pub fn check(&self) -> Result<()> {
         check_slug(&self.slug)?;
         let mut wrong = Vec::new();
-        if self.title.trim().is_empty()
-            || self.title.chars().count() > 200
-            || self.title.contains('\0')
-        {
-            wrong.push(FieldError::new("title", "must have 1 to 200 characters"));
-        }
-        if self.description.len() > 20_000 || self.description.contains('\0') {
-            wrong.push(FieldError::new(
-                "description",
-                "must have at most 20,000 bytes and no NUL",
-            ));
-        }
+        check_texts(Some(&self.title), Some(&self.description), &mut wrong);
         if self.items.is_empty() {
             wrong.push(FieldError::new("items", "must hold at least one item"));
         }
@@ -146,6 +136,26 @@ impl Definition {
                 check_scorers(scorers, &at("scorers"), wrong);
             }
         }
+    }
+}
+
+/// Checks what a benchmark says about itself, as far as it is given.
+pub(super) fn check_texts(
+    title: Option<&str>,
+    description: Option<&str>,
+    wrong: &mut Vec<FieldError>,
+) {
+    let is_title = |title: &str| {
+        !title.trim().is_empty() && title.chars().count() <= 200 && !title.contains('\0')
+    };
+    if !title.is_none_or(is_title) {
+        wrong.push(FieldError::new("title", "must have 1 to 200 characters"));
+    }
+    if description.is_some_and(|text| text.len() > 20_000 || text.contains('\0')) {
+        wrong.push(FieldError::new(
+            "description",
+            "must have at most 20,000 bytes and no NUL",
+        ));
     }
 }
 

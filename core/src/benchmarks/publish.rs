@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{BenchmarkVersion, Definition, Item, resolve_benchmark};
 use crate::{
     Error, Result,
-    auth::{CurrentUser, Visibility, can_change},
+    auth::{CurrentUser, Visibility},
 };
 
 /// How many items one statement inserts: large enough to be fast, small enough to keep the statement's arrays small.
@@ -15,17 +15,32 @@ const ITEMS_PER_INSERT: usize = 5_000;
 
 /// Publishes a definition: as a new benchmark, as the next version of the owner's benchmark of that slug,
 /// or, when the newest content is equal, not at all. Returns the version that holds the content.
+/// A new benchmark whose definition says nothing about who may see it is private.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a wrong field, [`Error::Forbidden`] when the slug belongs to somebody else.
+/// [`Error::Invalid`] for a wrong field, [`Error::Conflict`] when others shall see it and its slug is taken among what
+/// they see.
 pub async fn publish_benchmark(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     definition: &Definition,
 ) -> Result<BenchmarkVersion> {
+    publish_benchmark_as(conn, owner, definition, Visibility::default()).await
+}
+
+/// The same, where a new benchmark whose definition says nothing about it has the default visibility of the bank.
+///
+/// # Errors
+/// Those of [`publish_benchmark`].
+pub async fn publish_benchmark_as(
+    conn: &mut PgConnection,
+    owner: &CurrentUser,
+    definition: &Definition,
+    default_visibility: Visibility,
+) -> Result<BenchmarkVersion> {
     definition.check()?;
     let mut tx = conn.begin().await?;
-    let benchmark_id = find_or_create(&mut tx, owner, definition).await?;
+    let benchmark_id = find_or_create(&mut tx, owner, definition, default_visibility).await?;
     let content_hash = content_hash(definition)?;
     let known = sqlx::query_scalar!(
         "-- publish::publish_benchmark
@@ -39,12 +54,8 @@ pub async fn publish_benchmark(
         Some(number) => number,
         None => insert_version(&mut tx, benchmark_id, definition, content_hash).await?,
     };
-    let version = resolve_benchmark(
-        &mut tx,
-        Some(owner),
-        &format!("{}@{number}", definition.slug),
-    )
-    .await?;
+    let reference = format!("{benchmark_id}@{number}");
+    let version = resolve_benchmark(&mut tx, Some(owner), &reference).await?;
     tx.commit().await?;
     Ok(version)
 }
@@ -53,28 +64,36 @@ async fn find_or_create(
     tx: &mut PgConnection,
     owner: &CurrentUser,
     definition: &Definition,
+    default_visibility: Visibility,
 ) -> Result<Uuid> {
-    // The update of an existing row changes nothing; it takes the lock that gives versions their order.
-    let row = sqlx::query!(
+    // The update of an existing row takes the lock that gives versions their order.
+    let found = sqlx::query_scalar!(
         "-- publish::find_or_create
         insert into benchmarks (id, slug, title, description, visibility, owner_id) values ($1, $2, $3, $4, $5, $6)
-        on conflict (slug) do update set slug = excluded.slug
-        returning id, owner_id",
+        on conflict (slug, owner_id) do update
+        set visibility = case when $7 then excluded.visibility else benchmarks.visibility end
+        returning id",
         Uuid::now_v7(),
         definition.slug,
         definition.title,
         definition.description,
-        definition.visibility as Visibility,
-        owner.id
+        definition.visibility.unwrap_or(default_visibility) as Visibility,
+        owner.id,
+        definition.visibility.is_some()
     )
     .fetch_one(tx)
-    .await?;
-    if can_change(owner, row.owner_id) {
-        return Ok(row.id);
+    .await;
+    found.map_err(|error| explain(error.into(), &definition.slug))
+}
+
+/// What is wrong when the database refuses a benchmark of this slug.
+pub(super) fn explain(error: Error, slug: &str) -> Error {
+    if error.violates("benchmarks_slug_key") {
+        return Error::Conflict(format!(
+            "a benchmark of somebody else has the slug `{slug}`; take another slug, or keep your benchmark private"
+        ));
     }
-    Err(Error::Forbidden(
-        "a benchmark with this slug belongs to somebody else",
-    ))
+    error
 }
 
 async fn insert_version(

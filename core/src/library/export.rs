@@ -73,7 +73,7 @@ pub async fn export_prompts(
             language: prompt.language,
             licence: prompt.licence,
             attribution: prompt.attribution,
-            visibility: prompt.visibility,
+            visibility: Some(prompt.visibility),
             archived: prompt.archived,
             aliases: aliases
                 .iter()

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::ProviderKind;
-use crate::{Error, Result};
+use crate::{Error, Result, auth::CurrentUser};
 
 /// A model as a request names it: `"simulated:strong"`, or an object with parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -118,11 +118,16 @@ pub async fn find_or_create_model(
     Ok(id)
 }
 
-/// All models that were ever used or have a price, by name.
+/// The models that the viewer may know of, by name: what the runs used that the viewer may find, with their parameters,
+/// and what has a price, without any. Administrators see all. So nobody learns from here what others ask in private, and
+/// nobody can write into the list of somebody else.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn list_models(conn: &mut PgConnection) -> Result<Vec<Model>> {
+pub async fn list_models(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+) -> Result<Vec<Model>> {
     let models = sqlx::query_as!(
         Model,
         r#"-- references::list_models
@@ -132,7 +137,13 @@ pub async fn list_models(conn: &mut PgConnection) -> Result<Vec<Model>> {
         from models
         join providers on providers.id = models.provider_id
         left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
-        order by 2, models.id"#
+        where $2
+           or (models.parameters = '{}' and prices.model_name is not null)
+           or exists (select from run_models join runs on runs.id = run_id
+                      where model_id = models.id and is_listed(runs.visibility, runs.owner_id, $1))
+        order by 2, models.id"#,
+        viewer.map(|user| user.id),
+        viewer.is_some_and(CurrentUser::is_admin)
     )
     .fetch_all(conn)
     .await?;

@@ -75,7 +75,21 @@ pub(super) async fn check_run(
     request: &ExtendRun,
 ) -> Result<Checked> {
     let mut wrong = Vec::new();
-    let benchmark = resolve_benchmark(tx, Some(user), &run.benchmark).await?;
+    let parts = sqlx::query!(
+        r#"-- check::check_run (parts)
+        select (select benchmark_id || '@' || number from benchmark_versions
+                where benchmark_versions.id = benchmark_version_id) as "benchmark!",
+               array(select prompt_id || '@' || number
+                     from run_prompts join prompt_versions on prompt_versions.id = prompt_version_id
+                     where run_id = runs.id
+                     order by position) as "prompts!: Vec<String>"
+        from runs where id = $1"#,
+        run_id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    // By their ids: a slug may name something else by now.
+    let benchmark = resolve_benchmark(tx, Some(user), &parts.benchmark).await?;
     let items = request.limit.unwrap_or(before.items);
     let items = items.min(benchmark.item_count);
     let repeats = request.repeats.unwrap_or(before.repeats.into());
@@ -83,10 +97,11 @@ pub(super) async fn check_run(
         wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
     }
     let mut known = Vec::new();
-    for reference in &run.prompts {
+    for reference in &parts.prompts {
         let version = resolve_version(tx, Some(user), reference).await?;
         if let Some(message) = missing_variable(tx, &version, &benchmark, items).await? {
-            wrong.push(FieldError::new("limit", format!("{reference} {message}")));
+            let message = format!("{}@{} {message}", version.prompt, version.number);
+            wrong.push(FieldError::new("limit", message));
         }
         known.push(version);
     }

@@ -63,7 +63,10 @@ pub use read::{Evaluation, Run, RunState, find_run, list_evaluations, list_runs}
 pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record, record_last};
 pub use rescore::{RescoreRun, rescore_run};
 pub use retry::retry_run;
-pub use rules::{RunRules, check_request, submit_under_rules};
+pub use rules::{
+    RunRules, check_request, check_spender, extend_under_rules, resume_under_rules,
+    retry_under_rules, submit_under_rules, update_under_rules,
+};
 pub use submit::{SubmitRun, note_request, submit_run};
 pub use waiting::report_waiting;
 pub use work::{ProviderSettings, RunModel, RunPrompt, RunWork, load_work, recorded_keys};

@@ -142,7 +142,7 @@ impl Wanted {
         match self.viewer_id {
             Some(id) if self.offered => sql.push(" and offered_to = ").push_bind(id),
             Some(id) => sql
-                .push(" and (visibility = 'public' or owner_id = ")
+                .push(" and is_listed(visibility, owner_id, ")
                 .push_bind(id)
                 .push(")"),
             None if self.offered => sql.push(" and false"),
