@@ -105,7 +105,8 @@ async fn create_prompt(
         .get_or_insert(state.rules.default_visibility);
     let mut conn = state.conn().await?;
     let (prompt, _) = library::create_prompt(&mut conn, &user, body).await?;
-    let detail = library::find_prompt_detail(&mut conn, Some(&user), &prompt.id.to_string()).await?;
+    let detail =
+        library::find_prompt_detail(&mut conn, Some(&user), &prompt.id.to_string()).await?;
     let address = format!("/api/v1/prompts/{}", prompt.slug);
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(detail)))
 }
@@ -151,7 +152,8 @@ async fn update_prompt(
 ) -> Result<Answer<PromptDetail>> {
     let mut conn = state.conn().await?;
     let prompt = library::change_prompt(&mut conn, &user, &prompt, body).await?;
-    let detail = library::find_prompt_detail(&mut conn, Some(&user), &prompt.id.to_string()).await?;
+    let detail =
+        library::find_prompt_detail(&mut conn, Some(&user), &prompt.id.to_string()).await?;
     Ok(Answer(detail))
 }
 

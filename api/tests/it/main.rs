@@ -42,5 +42,6 @@ mod slow;
 mod throttle;
 mod traces;
 mod verification;
+mod visibility;
 mod webhooks;
 mod world;

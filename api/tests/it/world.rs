@@ -92,21 +92,27 @@ impl<'a> World<'a> {
             "provider" => self.provider().await,
             "public_prompt" => self.prompt(Visibility::Public).await,
             "private_prompt" => self.prompt(Visibility::Private).await,
+            "unlisted_prompt" => self.prompt(Visibility::Unlisted).await,
             "public_aliased" => self.aliased(Visibility::Public).await,
             "private_aliased" => self.aliased(Visibility::Private).await,
+            "unlisted_aliased" => self.aliased(Visibility::Unlisted).await,
             "alias" => "production".to_owned(),
             "latest" => "latest".to_owned(),
             "public_change_request" => self.change_request(Visibility::Public).await,
             "private_change_request" => self.change_request(Visibility::Private).await,
+            "unlisted_change_request" => self.change_request(Visibility::Unlisted).await,
             "saved_search" => self.saved_search().await,
             "public_benchmark" => self.benchmark(Visibility::Public).await,
             "private_benchmark" => self.benchmark(Visibility::Private).await,
+            "unlisted_benchmark" => self.benchmark(Visibility::Unlisted).await,
             "public_run" => self.run(Visibility::Public).await,
             "private_run" => self.run(Visibility::Private).await,
             "public_comment" => self.comment(Visibility::Public).await,
             "private_comment" => self.comment(Visibility::Private).await,
+            "unlisted_comment" => self.comment(Visibility::Unlisted).await,
             "public_collection" => self.collection(Visibility::Public).await,
             "private_collection" => self.collection(Visibility::Private).await,
+            "unlisted_collection" => self.collection(Visibility::Unlisted).await,
             "judged_benchmark" => self.judged_benchmark().await,
             "preference" => self.preference().await,
             "schedule" | "private_schedule" => self.schedule().await.to_string(),
@@ -216,7 +222,7 @@ impl<'a> World<'a> {
     async fn prompt_of(&self, text: &str, visibility: Visibility) -> String {
         let prompt = library::NewPrompt {
             slug: Some(fresh()),
-            visibility,
+            visibility: Some(visibility),
             ..library::NewPrompt::new("A prompt", PromptBody::Text { text: text.into() })
         };
         let mut conn = self.conn().await;
@@ -263,7 +269,7 @@ impl<'a> World<'a> {
     async fn benchmark(&self, visibility: Visibility) -> String {
         let definition = benchmarks::Definition {
             slug: fresh(),
-            visibility,
+            visibility: Some(visibility),
             ..fixtures::sums(2)
         };
         let mut conn = self.conn().await;
@@ -361,7 +367,7 @@ impl<'a> World<'a> {
         let new = community::NewCollection {
             title: "A collection".into(),
             description: String::new(),
-            visibility,
+            visibility: Some(visibility),
         };
         let mut conn = self.conn().await;
         let made = community::create_collection(&mut conn, &self.owner, new).await;

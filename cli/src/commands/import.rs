@@ -34,12 +34,7 @@ pub struct Import {
     limit: Option<usize>,
     /// Who may see the benchmark and its prompts, whatever the files say; without it and without a word in the files, a
     /// new one is as the bank is set up (private by default), and an old one stays as it is
-    #[arg(
-        long,
-        env = "OPB_IMPORT_VISIBILITY",
-        value_name = "WHO",
-        value_enum
-    )]
+    #[arg(long, env = "OPB_IMPORT_VISIBILITY", value_name = "WHO", value_enum)]
     visibility: Option<Visibility>,
     #[command(flatten)]
     client: ClientSettings,

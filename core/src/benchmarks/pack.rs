@@ -171,7 +171,15 @@ mod tests {
         let yaml = PackHeader::parse("benchmark.yaml", yaml).unwrap();
         let toml = PackHeader::parse("benchmark.toml", toml).unwrap();
         assert_eq!(format!("{yaml:?}"), format!("{toml:?}"));
-        assert_eq!(PackHeader::parse("benchmark.yaml", "slug: a\ntitle: b\nvisibility: unlisted\nitems: {file: x}\n").unwrap().visibility, Some(Visibility::Unlisted));
+        assert_eq!(
+            PackHeader::parse(
+                "benchmark.yaml",
+                "slug: a\ntitle: b\nvisibility: unlisted\nitems: {file: x}\n"
+            )
+            .unwrap()
+            .visibility,
+            Some(Visibility::Unlisted)
+        );
         let unknown = PackHeader::parse(
             "benchmark.yaml",
             "slug: a\ntitle: b\nscores: []\nitems: {file: x}\n",

@@ -48,8 +48,7 @@ pub async fn fork_prompt(
     let mut tx = conn.begin().await?;
     let origin = find_prompt(&mut tx, Some(user), origin).await?;
     let wanted = fork.version.as_deref().unwrap_or("latest");
-    let version =
-        resolve_version(&mut tx, Some(user), &format!("{}@{wanted}", origin.id)).await?;
+    let version = resolve_version(&mut tx, Some(user), &format!("{}@{wanted}", origin.id)).await?;
     let visibility = match fork.visibility {
         None => default_visibility.min(origin.visibility),
         Some(wider) if wider > origin.visibility && origin.owner != user.username => {

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::{
     Prompt,
@@ -261,11 +260,7 @@ pub async fn withdraw_transfer(
 }
 
 /// The prompt of a slug or id, one that was offered to the caller before all others of that slug.
-async fn find_offered(
-    conn: &mut PgConnection,
-    user: &CurrentUser,
-    prompt: &str,
-) -> Result<Prompt> {
+async fn find_offered(conn: &mut PgConnection, user: &CurrentUser, prompt: &str) -> Result<Prompt> {
     let offered = sqlx::query_scalar!(
         "-- prompt_changes::find_offered
         select id from prompts where slug = $1 and offered_to = $2 and deleted_at is null order by id limit 1",

@@ -41,7 +41,7 @@ pub struct RunRules {
 /// Submits a run, unless a rule forbids it. After an error the caller rolls back.
 ///
 /// # Errors
-/// Those of [`submit_run`] and [`check_spending`].
+/// Those of [`submit_run`], [`check_spender`] and [`check_quota`].
 pub async fn submit_under_rules(
     tx: &mut PgConnection,
     owner: &CurrentUser,
@@ -49,17 +49,16 @@ pub async fn submit_under_rules(
     idempotency_key: Option<&str>,
     rules: &RunRules,
 ) -> Result<Run> {
-    // Whoever may not spend learns that first.
     check_spender(tx, owner, rules).await?;
     let run = submit_run(tx, owner, request, idempotency_key).await?;
-    check_spending(tx, owner, run.id, rules).await?;
+    check_quota(tx, owner, run.id, rules.user_daily_budget).await?;
     Ok(run)
 }
 
 /// Extends a run, unless a rule forbids it. After an error the caller rolls back.
 ///
 /// # Errors
-/// Those of [`extend_run`] and [`check_spending`].
+/// Those of [`extend_run`], [`check_spender`] and [`check_quota`].
 pub async fn extend_under_rules(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -67,45 +66,48 @@ pub async fn extend_under_rules(
     request: &ExtendRun,
     rules: &RunRules,
 ) -> Result<Run> {
+    check_spender(tx, user, rules).await?;
     let run = extend_run(tx, user, run_id, request).await?;
-    check_spending(tx, user, run.id, rules).await?;
+    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
     Ok(run)
 }
 
 /// Retries a run, unless a rule forbids it. After an error the caller rolls back.
 ///
 /// # Errors
-/// Those of [`retry_run`] and [`check_spending`].
+/// Those of [`retry_run`], [`check_spender`] and [`check_quota`].
 pub async fn retry_under_rules(
     tx: &mut PgConnection,
     user: &CurrentUser,
     run_id: Uuid,
     rules: &RunRules,
 ) -> Result<Run> {
+    check_spender(tx, user, rules).await?;
     let run = retry_run(tx, user, run_id).await?;
-    check_spending(tx, user, run.id, rules).await?;
+    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
     Ok(run)
 }
 
 /// Resumes a run, unless a rule forbids it. After an error the caller rolls back.
 ///
 /// # Errors
-/// Those of [`resume_run`] and [`check_spending`].
+/// Those of [`resume_run`], [`check_spender`] and [`check_quota`].
 pub async fn resume_under_rules(
     tx: &mut PgConnection,
     user: &CurrentUser,
     run_id: Uuid,
     rules: &RunRules,
 ) -> Result<Run> {
+    check_spender(tx, user, rules).await?;
     let run = resume_run(tx, user, run_id).await?;
-    check_spending(tx, user, run.id, rules).await?;
+    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
     Ok(run)
 }
 
 /// Changes a run, unless it may spend more then and a rule forbids that. After an error the caller rolls back.
 ///
 /// # Errors
-/// Those of [`update_run`] and [`check_spending`].
+/// Those of [`update_run`], [`check_spender`] and [`check_quota`].
 pub async fn update_under_rules(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -122,20 +124,6 @@ pub async fn update_under_rules(
     }
     check_quota(tx, user, run.id, rules.user_daily_budget).await?;
     Ok(run)
-}
-
-/// Refuses the caller's transaction when the user may not spend at all, or not what the run may cost.
-///
-/// # Errors
-/// Those of [`auth::require_verified_email`] and [`check_quota`].
-pub async fn check_spending(
-    tx: &mut PgConnection,
-    user: &CurrentUser,
-    run_id: Uuid,
-    rules: &RunRules,
-) -> Result<()> {
-    check_spender(tx, user, rules).await?;
-    check_quota(tx, user, run_id, rules.user_daily_budget).await
 }
 
 /// Refuses a user who may not spend.
