@@ -355,6 +355,7 @@ async fn where_reading_needs_a_login_strangers_read_nothing() {
         if OPEN.contains(&row.operation) || is_inherited {
             continue;
         }
+        let world = World::new(pool, &password_hash).await;
         let (reply, _) = ask(&server, row, operation, &world, "", false).await;
         if reply.status != 401 {
             let _ = writeln!(wrong, "{}: {} {}", row.operation, reply.status, reply.text);

@@ -265,6 +265,24 @@ async fn a_fork_of_somebody_elses_prompt_is_never_wider() {
         .await
         .expect_problem(422, "invalid", Some("visibility"));
     assert_eq!(fork(json!({})).await.expect(201)["visibility"], "unlisted");
+
+    // A fork that all can see tells nobody the address of what is unlisted.
+    let loud = json!({"slug": "loud", "visibility": "public"});
+    let loud = server
+        .post("/api/v1/prompts/quiet/forks", &ada, &loud)
+        .await;
+    assert_eq!(loud.expect(201)["forked_from"], "quiet@1");
+    for token in ["", &bob] {
+        for path in [
+            "/api/v1/prompts/loud",
+            "/api/v1/prompts/loud/versions",
+            "/api/v1/prompts?author=ada",
+        ] {
+            let reply = server.get(path, token).await;
+            assert_eq!(reply.status, 200, "{path}");
+            assert!(!reply.text.contains("quiet"), "{path}: {}", reply.text);
+        }
+    }
 }
 
 #[tokio::test]

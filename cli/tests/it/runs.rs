@@ -35,6 +35,25 @@ fn a_pack_is_imported_again_without_harm() {
     prompt("Add: {{ question }}");
     assert_eq!(import(), "benchmark sums@1 with 1 items\nprompt ask@2\n");
 
+    // Nobody asked to show them; then somebody does, and a later import without a word changes nothing.
+    let words = || {
+        let export = site.path().join("export.json");
+        site.check(&["prompts", "export", export.to_str().unwrap()], 0);
+        let export: serde_json::Value = serde_json::from_slice(&fs::read(export).unwrap()).unwrap();
+        let prompts = export["prompts"].as_array().unwrap().clone();
+        let word = |slug: &str| {
+            let prompt = prompts.iter().find(|prompt| prompt["slug"] == slug);
+            prompt.unwrap()["visibility"].clone()
+        };
+        (word("ask"), word("plain-question"))
+    };
+    assert_eq!(words(), ("private".into(), "public".into()));
+    let public = ["import", pack.to_str().unwrap(), "--visibility=public"];
+    site.check(&public, 0);
+    assert_eq!(words().0, "public");
+    import();
+    assert_eq!(words().0, "public");
+
     prompt("{{ question");
     let refused = site.check(&["import", pack.to_str().unwrap()], 2);
     assert!(refused.error().contains("body"), "{}", refused.err);

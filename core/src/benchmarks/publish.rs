@@ -66,24 +66,34 @@ async fn find_or_create(
     definition: &Definition,
     default_visibility: Visibility,
 ) -> Result<Uuid> {
-    // The update of an existing row takes the lock that gives versions their order.
+    // The update of an existing row changes nothing; it takes the lock that gives versions their order.
     let found = sqlx::query_scalar!(
         "-- publish::find_or_create
         insert into benchmarks (id, slug, title, description, visibility, owner_id) values ($1, $2, $3, $4, $5, $6)
-        on conflict (slug, owner_id) do update
-        set visibility = case when $7 then excluded.visibility else benchmarks.visibility end
+        on conflict (slug, owner_id) do update set slug = excluded.slug
         returning id",
         Uuid::now_v7(),
         definition.slug,
         definition.title,
         definition.description,
         definition.visibility.unwrap_or(default_visibility) as Visibility,
-        owner.id,
-        definition.visibility.is_some()
+        owner.id
     )
-    .fetch_one(tx)
+    .fetch_one(&mut *tx)
     .await;
-    found.map_err(|error| explain(error.into(), &definition.slug))
+    let id = found.map_err(|error| explain(error.into(), &definition.slug))?;
+    if let Some(visibility) = definition.visibility {
+        sqlx::query!(
+            "-- publish::find_or_create (visibility)
+            update benchmarks set visibility = $2 where id = $1 and visibility <> $2",
+            id,
+            visibility as Visibility
+        )
+        .execute(tx)
+        .await
+        .map_err(|error| explain(error.into(), &definition.slug))?;
+    }
+    Ok(id)
 }
 
 /// What is wrong when the database refuses a benchmark of this slug.

@@ -53,7 +53,7 @@ pub struct Prompt {
     pub owner: String,
     /// The number of the newest version.
     pub latest_version: i32,
-    /// `slug@number` of the version that it began as, if the caller may see that.
+    /// `slug@number` of the version that it began as, if the caller may find that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<String>,
     /// True when it is in no list and takes no versions.
@@ -237,7 +237,10 @@ pub async fn find_prompt(
                (select origin.slug || '@' || number
                 from prompt_versions join prompts as origin on origin.id = prompt_id
                 where prompt_versions.id = prompts.forked_from and origin.deleted_at is null
-                  and can_see(origin.visibility, origin.owner_id, $2, $3)) as "forked_from?",
+                  and (is_listed(origin.visibility, origin.owner_id, $2) or $3
+                       -- Who forked an unlisted prompt knows its address; who reads the fork need not.
+                       or prompts.owner_id = $2 and can_see(origin.visibility, origin.owner_id, $2, $3))
+                ) as "forked_from?",
                prompts.archived_at is not null as "archived!", prompts.created_at, prompts.updated_at
         from prompts join users on users.id = prompts.owner_id
         where (prompts.slug = $1 or prompts.id = $4) and prompts.deleted_at is null
