@@ -16,6 +16,10 @@ use crate::{MailSettings, OidcSettings, Replica, WebhookSettings};
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "API")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct ApiSettings {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(
