@@ -102,7 +102,7 @@ pub fn request(models: serde_json::Value, repeats: i32) -> SubmitRun {
         stop_early: false,
         seed: 7,
         name: String::new(),
-        visibility: Visibility::Public,
+        visibility: Some(Visibility::Public),
     }
 }
 

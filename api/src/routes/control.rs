@@ -2,7 +2,7 @@
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
-    Error,
+    Error, leaderboards,
     runs::{self, ExtendRun, RescoreRun, Run, UpdateRun},
 };
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(update_quota))
 }
 
-/// Changes the budget of a run that has one. A run that paused because it was used up is to be resumed then.
+/// Changes who may see a run, at any time, or the budget of a run that has one. Boards follow the visibility. A run that
+/// paused because its budget was used up is to be resumed then.
 #[utoipa::path(
     patch,
     path = "/api/v1/runs/{run}",
@@ -48,6 +49,9 @@ async fn update_run(
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::update_under_rules(&mut tx, &user, run, &body, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
+    if body.visibility.is_some() {
+        leaderboards::renew_small_boards(&mut *state.conn().await?, run.id).await?;
+    }
     Ok(Answer(run))
 }
 
@@ -168,7 +172,8 @@ async fn rescore_run(
     Json(body): Json<RescoreRun>,
 ) -> Result<(StatusCode, Answer<Run>)> {
     let mut conn = state.conn().await?;
-    let run = runs::rescore_run(&mut conn, &user, run, &body).await?;
+    let default = state.rules.default_visibility;
+    let run = runs::rescore_run(&mut conn, &user, run, &body, default).await?;
     middleware::run_submitted(run.id);
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use opb_core::{
-    Error,
+    Error, leaderboards,
     library::Page,
     runs::{self, Estimate, Evaluation, EvaluationKey, Run, SubmitRun},
 };
@@ -48,7 +48,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_runs, create_run))
         .routes(routes!(estimate_run))
-        .routes(routes!(get_run))
+        .routes(routes!(get_run, delete_run))
         .routes(routes!(list_evaluations))
         .routes(routes!(cancel_run))
 }
@@ -154,7 +154,10 @@ async fn get_run(
     tag = "runs",
     params(("run" = Uuid, Path, description = "The run's id"), EvaluationsQuery),
     security((), ("bearer" = [])),
-    responses((status = 200, description = "A page of evaluations", body = Page<Evaluation>))
+    responses(
+        (status = 200, description = "A page of evaluations", body = Page<Evaluation>),
+        (status = 403, description = "The run is the caller's own, but its benchmark or a prompt may no longer be seen by them", body = crate::Problem, content_type = "application/problem+json")
+    )
 )]
 async fn list_evaluations(
     State(state): State<AppState>,
@@ -165,7 +168,7 @@ async fn list_evaluations(
     let limit = check_limit(query.limit)?;
     let after = query.cursor.as_deref().map(decode_key).transpose()?;
     let mut conn = state.conn().await?;
-    let run = runs::find_run(&mut conn, viewer.as_ref(), run).await?;
+    let run = runs::find_readable_run(&mut conn, viewer.as_ref(), run).await?;
     let evaluations =
         runs::list_evaluations(&mut conn, run.id, after, query.errors_only, limit + 1).await?;
     Ok(Answer(Page::cut(evaluations, limit, |evaluation| {
@@ -176,6 +179,30 @@ async fn list_evaluations(
             model: evaluation.model_position,
         })
     })))
+}
+
+/// Deletes a run that has ended, with its evaluations and its standings. What it spent stays counted in its owner's quota.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/runs/{run}",
+    tag = "runs",
+    params(("run" = Uuid, Path, description = "The run's id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The run is gone; what it held is erased in the background"),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has not ended, or another one scores its answers at the moment", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn delete_run(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<Uuid>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    runs::delete_run(&mut conn, &user, run).await?;
+    leaderboards::renew_small_boards(&mut conn, run).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Cancels a run. What is recorded stays.

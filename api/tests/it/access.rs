@@ -98,7 +98,8 @@ async fn ask(
     let mut names = Vec::new();
     let mut path = operation.path.clone();
     for (parameter, fixture) in &row.parameters {
-        let name = if random {
+        // A number has no random one of its kind.
+        let name = if random && *fixture != "one" {
             Uuid::now_v7().to_string()
         } else {
             world.fixture(fixture).await
@@ -291,6 +292,7 @@ fn missing_words(rows: &[Row<'_>]) -> String {
             "collection",
             "comment",
             "change_request",
+            "run",
         ]
         .contains(&parameter)
     };

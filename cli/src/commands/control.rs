@@ -2,7 +2,10 @@
 //! on, to make anew what failed, to grow, or to be scored by other scorers.
 
 use clap::Args;
-use opb_core::runs::{ExtendRun, RescoreRun, Run, UpdateRun};
+use opb_core::{
+    auth::Visibility,
+    runs::{ExtendRun, RescoreRun, Run, UpdateRun},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -38,7 +41,11 @@ impl ResumeRun {
         if let Some(budget_microusd) = self.budget {
             let path = format!("/api/v1/runs/{}", self.control.run);
             let client = self.control.client.connect()?;
-            let _: Run = client.patch(&path, &UpdateRun { budget_microusd }).await?;
+            let change = UpdateRun {
+                budget_microusd: Some(budget_microusd),
+                ..UpdateRun::default()
+            };
+            let _: Run = client.patch(&path, &change).await?;
         }
         self.control.execute("resume", json).await
     }
@@ -89,6 +96,9 @@ pub struct RescoreCommand {
     /// A name to recognise the new run by
     #[arg(long, value_name = "TEXT", default_value = "")]
     name: String,
+    /// Who may see the new run; not wider than the benchmark and the prompts
+    #[arg(long, value_enum, value_name = "WHO")]
+    visibility: Option<Visibility>,
 }
 
 impl RescoreCommand {
@@ -96,7 +106,7 @@ impl RescoreCommand {
         let body = RescoreRun {
             benchmark: self.benchmark,
             name: self.name,
-            visibility: None,
+            visibility: self.visibility,
         };
         self.control.tell("rescore", &body, json).await
     }

@@ -93,6 +93,9 @@ pub struct RequestOptions {
     /// A name to recognise the run by
     #[arg(long, env = "OPB_RUN_NAME", value_name = "TEXT", default_value = "")]
     name: String,
+    /// Who may see the run; not wider than its benchmark and its prompts
+    #[arg(long, env = "OPB_RUN_VISIBILITY", value_enum, value_name = "WHO")]
+    visibility: Option<Visibility>,
     /// A parameter that is sent with every call, such as `temperature=0`; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     parameters: Vec<(String, Value)>,
@@ -160,7 +163,7 @@ impl RequestOptions {
             stop_early: self.stop_early,
             seed: self.seed,
             name: self.name.clone(),
-            visibility: Visibility::Public,
+            visibility: self.visibility,
         }
     }
 }
@@ -199,7 +202,7 @@ pub async fn leaderboard_of(
     simulated: bool,
 ) -> anyhow::Result<Leaderboard> {
     let path = format!(
-        "/api/v1/leaderboards/{}?simulated={simulated}",
+        "/api/v1/leaderboards/{}?simulated={simulated}&board=own",
         segment(&run.benchmark)
     );
     let mut leaderboard: Leaderboard = client.get(&path).await?;

@@ -2,6 +2,7 @@
 
 mod change;
 mod definition;
+mod delete;
 mod erase;
 mod pack;
 mod publish;
@@ -9,6 +10,8 @@ mod read;
 
 pub use change::{BenchmarkChange, change_benchmark};
 pub use definition::{Definition, Item};
+pub(crate) use delete::erase_deleted;
+pub use delete::{Deletion, delete_benchmark, delete_benchmark_version};
 pub(crate) use erase::erase_private_benchmarks;
 pub use pack::{PackHeader, parse_items};
 pub use publish::{publish_benchmark, publish_benchmark_as};

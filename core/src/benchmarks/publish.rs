@@ -42,16 +42,23 @@ pub async fn publish_benchmark_as(
     let mut tx = conn.begin().await?;
     let benchmark_id = find_or_create(&mut tx, owner, definition, default_visibility).await?;
     let content_hash = content_hash(definition)?;
-    let known = sqlx::query_scalar!(
-        "-- publish::publish_benchmark
-        select number from benchmark_versions where benchmark_id = $1 and content_hash = $2",
+    // A version that was withdrawn comes back when its content is published again.
+    let known = sqlx::query!(
+        r#"-- publish::publish_benchmark
+        select number, withdrawn_at is not null as "withdrawn!"
+        from benchmark_versions where benchmark_id = $1 and content_hash = $2"#,
         benchmark_id,
         content_hash
     )
     .fetch_optional(&mut *tx)
     .await?;
     let number = match known {
-        Some(number) => number,
+        Some(known) => {
+            if known.withdrawn {
+                restore_version(&mut tx, benchmark_id, known.number).await?;
+            }
+            known.number
+        }
         None => insert_version(&mut tx, benchmark_id, definition, content_hash).await?,
     };
     let reference = format!("{benchmark_id}@{number}");
@@ -104,6 +111,18 @@ pub(super) fn explain(error: Error, slug: &str) -> Error {
         ));
     }
     error
+}
+
+async fn restore_version(tx: &mut PgConnection, benchmark_id: Uuid, number: i32) -> Result<()> {
+    sqlx::query!(
+        "-- publish::restore_version
+        update benchmark_versions set withdrawn_at = null where benchmark_id = $1 and number = $2",
+        benchmark_id,
+        number
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 async fn insert_version(

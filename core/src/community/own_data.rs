@@ -159,7 +159,7 @@ async fn benchmarks(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
                                'items_at', '/api/v1/benchmarks/' || slug || '@' || number || '/items') order by number), '[]')
                     from benchmark_versions where benchmark_id = benchmarks.id))
                    order by id), '[]') as "value!"
-        from benchmarks where owner_id = $1"#,
+        from benchmarks where owner_id = $1 and deleted_at is null"#,
         user_id
     )
     .fetch_one(conn)
@@ -173,7 +173,7 @@ async fn runs(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(to_jsonb(runs) - 'owner_id' - 'request_hash' || jsonb_build_object(
                    'evaluations_at', '/api/v1/runs/' || id || '/evaluations')
                    order by id), '[]') as "value!"
-        from runs where owner_id = $1"#,
+        from runs where owner_id = $1 and deleted_at is null"#,
         user_id
     )
     .fetch_one(conn)

@@ -8,7 +8,7 @@ use super::ColumnChoice;
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    runs::{RunState, find_run},
+    runs::{RunState, find_readable_run},
 };
 
 /// One prompt version on one model in one run.
@@ -53,8 +53,8 @@ pub(super) async fn resolve_columns(
     let mut columns: Vec<Column> = Vec::new();
     let mut errors = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
-        // Says whether the viewer may find the run at all.
-        let run = find_run(conn, viewer, choice.run).await?;
+        // Says whether the viewer may read the run, and every part of it.
+        let run = find_readable_run(conn, viewer, choice.run).await?;
         let all = list_columns(conn, choice.run).await?;
         let path = format!("columns[{index}]");
         let is_prompt = |column: &&Column| {

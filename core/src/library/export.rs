@@ -40,7 +40,7 @@ pub async fn export_prompts(
         select prompt_id, number, note, body as "body: Json<PromptBody>",
                variables as "variables: Json<Vec<Variable>>", parameters as "parameters: Json<Parameters>"
         from prompt_versions
-        where prompt_id = any($1)
+        where prompt_id = any($1) and withdrawn_at is null
         order by prompt_id, number"#,
         &ids
     )

@@ -23,6 +23,7 @@ mod search;
 mod suggestions;
 mod variables;
 mod versions;
+mod withdraw;
 
 pub use aliases::{
     Alias, AliasChange, SetAlias, list_alias_changes, list_aliases, remove_alias, set_alias,
@@ -71,3 +72,5 @@ pub use variables::{Parameters, Variable, VariableType, defaults};
 pub use versions::{
     NewPromptVersion, PromptVersion, SavedVersion, add_version, list_versions, resolve_version,
 };
+pub use withdraw::delete_prompt_version;
+pub(crate) use withdraw::erase_withdrawn;

@@ -140,7 +140,8 @@ pub async fn list_models(
         where $2
            or (models.parameters = '{}' and prices.model_name is not null)
            or exists (select from run_models join runs on runs.id = run_id
-                      where model_id = models.id and is_listed(runs.visibility, runs.owner_id, $1))
+                      where model_id = models.id and runs.deleted_at is null
+                        and (runs.owner_id = $1 or (runs.visibility = 'public' and is_public_run(runs.id))))
         order by 2, models.id"#,
         viewer.map(|user| user.id),
         viewer.is_some_and(CurrentUser::is_admin)

@@ -3,7 +3,12 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{ExtendRun, Run, RunShape, SubmitRun, budget::check_bounded, early};
+use super::{
+    ExtendRun, Run, RunShape, SubmitRun,
+    budget::check_bounded,
+    early,
+    visibility::{Parts, load_parts},
+};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
@@ -23,6 +28,8 @@ pub(super) struct Checked {
     pub(super) prompts: Vec<PromptVersion>,
     pub(super) model_ids: Vec<Uuid>,
     pub(super) shape: RunShape,
+    /// What bounds the visibility of the run.
+    pub(super) parts: Parts,
 }
 
 pub(super) async fn check(
@@ -62,7 +69,49 @@ pub(super) async fn check(
     if request.stop_early {
         check_comparable(prompts.len(), model_ids.len(), &mut wrong);
     }
-    finish_check(benchmark, prompts, model_ids, items, request.repeats, wrong)
+    let parts = check_parts(tx, owner, &benchmark, &prompts, &mut wrong).await?;
+    if let Some(Err(Error::Invalid(fields))) = request.visibility.map(|it| parts.allow(it)) {
+        wrong.extend(fields);
+    }
+    let repeats = request.repeats;
+    finish_check(
+        (benchmark, prompts, model_ids, parts),
+        items,
+        repeats,
+        wrong,
+    )
+}
+
+/// What bounds the visibility of a run; refuses versions that are withdrawn.
+async fn check_parts(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    benchmark: &BenchmarkVersion,
+    prompts: &[PromptVersion],
+    wrong: &mut Vec<FieldError>,
+) -> Result<Parts> {
+    let ids: Vec<Uuid> = prompts.iter().map(|version| version.id).collect();
+    let withdrawn = sqlx::query_scalar!(
+        "-- check::check_parts
+        select id from prompt_versions where id = any($1) and withdrawn_at is not null",
+        &ids
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    if is_withdrawn(tx, benchmark.id).await? {
+        let message = "was withdrawn by its owner and takes no more runs";
+        wrong.push(FieldError::new("benchmark", message));
+    }
+    for version in prompts {
+        if withdrawn.contains(&version.id) {
+            let message = format!(
+                "{}@{} was withdrawn by its owner and takes no more runs",
+                version.prompt, version.number
+            );
+            wrong.push(FieldError::new("prompts", message));
+        }
+    }
+    load_parts(tx, user, benchmark.id, &ids).await
 }
 
 /// Checks what a run becomes by an extension. What the run has comes first, in its order.
@@ -75,40 +124,29 @@ pub(super) async fn check_run(
     request: &ExtendRun,
 ) -> Result<Checked> {
     let mut wrong = Vec::new();
-    let parts = sqlx::query!(
-        r#"-- check::check_run (parts)
-        select (select benchmark_id || '@' || number from benchmark_versions
-                where benchmark_versions.id = benchmark_version_id) as "benchmark!",
-               array(select prompt_id || '@' || number
-                     from run_prompts join prompt_versions on prompt_versions.id = prompt_version_id
-                     where run_id = runs.id
-                     order by position) as "prompts!: Vec<String>"
-        from runs where id = $1"#,
-        run_id
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    // By their ids: a slug may name something else by now.
-    let benchmark = resolve_benchmark(tx, Some(user), &parts.benchmark).await?;
+    // By their ids, as names can be those of several things.
+    let known = known_parts(tx, run_id).await?;
+    let benchmark = resolve_benchmark(tx, Some(user), &known.benchmark).await?;
     let items = request.limit.unwrap_or(before.items);
     let items = items.min(benchmark.item_count);
     let repeats = request.repeats.unwrap_or(before.repeats.into());
     if !(1..=1000).contains(&repeats) {
         wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
     }
-    let mut known = Vec::new();
-    for reference in &parts.prompts {
+    let mut versions = Vec::new();
+    for reference in &known.prompts {
         let version = resolve_version(tx, Some(user), reference).await?;
         if let Some(message) = missing_variable(tx, &version, &benchmark, items).await? {
             let message = format!("{}@{} {message}", version.prompt, version.number);
             wrong.push(FieldError::new("limit", message));
         }
-        known.push(version);
+        versions.push(version);
     }
+    let before_prompts = versions.len();
     let prompts = check_prompts(
         tx,
         user,
-        known,
+        versions,
         &request.prompts,
         (&benchmark, items),
         &mut wrong,
@@ -135,13 +173,71 @@ pub(super) async fn check_run(
     if run.stop_early {
         check_comparable(prompts.len(), model_ids.len(), &mut wrong);
     }
-    finish_check(benchmark, prompts, model_ids, items, repeats, wrong)
+    let parts = check_parts(tx, user, &benchmark, &prompts, &mut wrong).await?;
+    // What the run has may have become narrower since; what is added must not be narrower than the run.
+    let added: Vec<Uuid> = prompts[before_prompts..].iter().map(|it| it.id).collect();
+    let added = load_parts(tx, user, benchmark.id, &added).await?;
+    if let Some(prompt) = added.prompt_narrower_than(run.visibility) {
+        let message = format!(
+            "add `{prompt}`, which is narrower than the run; narrow the run first, by its `visibility`"
+        );
+        wrong.push(FieldError::new("prompts", message));
+    }
+    finish_check(
+        (benchmark, prompts, model_ids, parts),
+        items,
+        repeats,
+        wrong,
+    )
+}
+
+/// Has a benchmark version been withdrawn by its owner?
+pub(super) async fn is_withdrawn(
+    tx: &mut PgConnection,
+    benchmark_version_id: Uuid,
+) -> Result<bool> {
+    let is_withdrawn = sqlx::query_scalar!(
+        r#"-- check::is_withdrawn
+        select deleted_at is not null or withdrawn_at is not null as "is_withdrawn!"
+        from benchmark_versions join benchmarks on benchmarks.id = benchmark_id
+        where benchmark_versions.id = $1"#,
+        benchmark_version_id
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(is_withdrawn)
+}
+
+/// References to what a run is made of.
+struct KnownParts {
+    benchmark: String,
+    prompts: Vec<String>,
+}
+
+async fn known_parts(tx: &mut PgConnection, run_id: Uuid) -> Result<KnownParts> {
+    let known = sqlx::query_as!(
+        KnownParts,
+        r#"-- check::known_parts
+        select benchmark_id || '@' || benchmark_versions.number as "benchmark!",
+               array(select prompt_id || '@' || prompt_versions.number
+                     from run_prompts join prompt_versions on prompt_versions.id = prompt_version_id
+                     where run_id = runs.id order by position) as "prompts!"
+        from runs join benchmark_versions on benchmark_versions.id = benchmark_version_id
+        where runs.id = $1"#,
+        run_id
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(known)
 }
 
 fn finish_check(
-    benchmark: BenchmarkVersion,
-    prompts: Vec<PromptVersion>,
-    model_ids: Vec<Uuid>,
+    (benchmark, prompts, model_ids, parts): (
+        BenchmarkVersion,
+        Vec<PromptVersion>,
+        Vec<Uuid>,
+        Parts,
+    ),
     items: i32,
     repeats: i32,
     wrong: Vec<FieldError>,
@@ -169,6 +265,7 @@ fn finish_check(
         prompts,
         model_ids,
         shape,
+        parts,
     })
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     Run, RunShape,
     check::check_run,
-    control, early, find_run,
+    control, early, find_readable_run, find_run,
     retry::{reopen, require_ended},
     submit::insert_columns,
 };
@@ -36,7 +36,7 @@ pub struct ExtendRun {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended or
-/// was cancelled, [`Error::Invalid`] with the path of each wrong field.
+/// was cancelled, [`Error::Forbidden`] for one with a part that the user may no longer see, [`Error::Invalid`] with the path of each wrong field.
 pub async fn extend_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -46,7 +46,7 @@ pub async fn extend_run(
     let mut tx = conn.begin().await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     refuse_rescored(&mut tx, run_id).await?;
-    let run = find_run(&mut tx, Some(user), run_id).await?;
+    let run = find_readable_run(&mut tx, Some(user), run_id).await?;
     let before = shape(&mut tx, run_id).await?;
     let mut wrong = Vec::new();
     if request.limit.is_some_and(|limit| limit < before.items) {

@@ -51,10 +51,13 @@ pub struct Run {
     pub name: String,
     /// The name of its owner.
     pub owner: String,
-    /// `slug@number` of the benchmark version.
+    /// `slug@number` of the benchmark version; `(hidden)` when you may no longer see it.
     pub benchmark: String,
-    /// `slug@number` of each prompt version, by position.
+    /// `slug@number` of each prompt version, by position; `(hidden)` for one that you may no longer see.
     pub prompts: Vec<String>,
+    /// True when its benchmark or one of its prompts may no longer be seen by you: their owners have narrowed or deleted
+    /// them. The numbers of the run stay, what was asked and answered does not.
+    pub parts_hidden: bool,
     /// `provider:name` of each model, by position.
     pub models: Vec<String>,
     /// May answers of earlier runs of its owner be taken, and its own be kept for later ones?
@@ -76,7 +79,7 @@ pub struct Run {
     pub waiting_reason: Option<String>,
     /// Each step doubles the share of the workers that it gets.
     pub priority: i16,
-    /// Who may see it.
+    /// Who may see it, as its owner wished. Nobody who may not see its benchmark and all of its prompts can read it.
     pub visibility: Visibility,
     /// How often each item is asked.
     pub repeats: i16,
@@ -173,10 +176,10 @@ pub struct Evaluation {
     pub recorded_at: DateTime<Utc>,
 }
 
-/// The run of an id.
+/// The run of an id. Its owner finds it always, with the names of parts that they may no longer see left out.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private run of somebody else.
+/// [`Error::NotFound`], also for a run of somebody else that the viewer may not read, or a part of which.
 pub async fn find_run(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -188,7 +191,26 @@ pub async fn find_run(
         .ok_or_else(|| Error::NotFound(format!("the run `{run_id}`")))
 }
 
-/// A page of the runs that the viewer may find, newest first.
+/// The run of an id, if the viewer may read all that it holds: items, prompts, answers, scores and reasons.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Forbidden`] for a run of the viewer's own with a part that they may no longer see.
+pub async fn find_readable_run(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    run_id: Uuid,
+) -> Result<Run> {
+    let run = find_run(conn, viewer, run_id).await?;
+    if run.parts_hidden {
+        return Err(Error::Forbidden(
+            "the benchmark of this run, or one of its prompts, was made private or deleted by its owner; \
+             you see the numbers of your run, but no longer what was asked and answered",
+        ));
+    }
+    Ok(run)
+}
+
+/// A page of the viewer's own runs and of those that everybody may read, newest first.
 ///
 /// # Errors
 /// The database does not answer.
@@ -213,12 +235,18 @@ async fn select_runs(
         Run,
         r#"-- read::select_runs
         select runs.id, runs.name, users.username as owner,
-               benchmarks.slug || '@' || benchmark_versions.number as "benchmark!",
-               array(select prompts.slug || '@' || prompt_versions.number
+               case when can_see_part(benchmarks.visibility, benchmarks.owner_id, false,
+                                      benchmarks.deleted_at is not null or benchmark_versions.withdrawn_at is not null,
+                                      runs.owner_id, $3, $4)
+                    then benchmarks.slug || '@' || benchmark_versions.number else '(hidden)' end as "benchmark!",
+               array(select case when can_see_part(prompts.visibility, prompts.owner_id, prompts.deleted_at is not null,
+                                                   prompt_versions.withdrawn_at is not null, runs.owner_id, $3, $4)
+                                 then prompts.slug || '@' || prompt_versions.number else '(hidden)' end
                      from run_prompts
                      join prompt_versions on prompt_versions.id = prompt_version_id
                      join prompts on prompts.id = prompt_id
                      where run_id = runs.id order by position) as "prompts!",
+               not can_see_parts(runs.id, $3, $4) as "parts_hidden!",
                array(select providers.name || ':' || models.name
                      from run_models
                      join models on models.id = model_id
@@ -239,8 +267,10 @@ async fn select_runs(
         join benchmarks on benchmarks.id = benchmark_id
         where ($1::uuid is null or runs.id = $1)
           and ($2::uuid is null or runs.id < $2)
-          and (runs.visibility = 'public' or runs.owner_id = $3
-               or ($1 is not null and (runs.visibility = 'unlisted' or $4)))
+          and runs.deleted_at is null
+          and (runs.owner_id = $3
+               or case when $1 is null then runs.visibility = 'public' and is_public_run(runs.id)
+                       else can_see_run(runs.id, $3, $4) end)
         order by runs.id desc
         limit $5"#,
         run_id,

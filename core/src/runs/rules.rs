@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     ExtendRun, Run, SubmitRun, UpdateRun, check::check, check_quota, control, extend_run, find_run,
-    resume_run, retry_run, submit_run, update_run,
+    resume_run, retry_run, submit_run_by_default, update_run,
 };
 use crate::{
     Error, Result,
@@ -41,7 +41,7 @@ pub struct RunRules {
 /// Submits a run, unless a rule forbids it. After an error the caller rolls back.
 ///
 /// # Errors
-/// Those of [`submit_run`], [`check_spender`] and [`check_quota`].
+/// Those of [`submit_run_by_default`], [`check_spender`] and [`check_quota`].
 pub async fn submit_under_rules(
     tx: &mut PgConnection,
     owner: &CurrentUser,
@@ -50,7 +50,8 @@ pub async fn submit_under_rules(
     rules: &RunRules,
 ) -> Result<Run> {
     check_spender(tx, owner, rules).await?;
-    let run = submit_run(tx, owner, request, idempotency_key).await?;
+    let default = rules.default_visibility;
+    let run = submit_run_by_default(tx, owner, request, idempotency_key, default).await?;
     check_quota(tx, owner, run.id, rules.user_daily_budget).await?;
     Ok(run)
 }
@@ -122,7 +123,9 @@ pub async fn update_under_rules(
     if run.budget_microusd > before {
         check_spender(tx, user, rules).await?;
     }
-    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
+    if change.budget_microusd.is_some() {
+        check_quota(tx, user, run.id, rules.user_daily_budget).await?;
+    }
     Ok(run)
 }
 
