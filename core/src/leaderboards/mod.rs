@@ -4,7 +4,7 @@
 //! ended in an error are counted beside it, because a provider's failure says nothing about the quality of a prompt.
 //!
 //! `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, `ranking` compares, and `write`
-//! keeps what was found. `board` reads one benchmark's standings, `effects` splits them into what the prompt does and
+//! keeps what was found; `measure` sums a run up for its own table. `board` reads one benchmark's standings, `effects` splits them into what the prompt does and
 //! what the model does, `overall` reads across benchmarks, and `history` reads the courses over time.
 //! Real and simulated standings must never meet, in none of them.
 
@@ -12,6 +12,7 @@ mod blocks;
 mod board;
 mod effects;
 mod history;
+mod measure;
 mod overall;
 mod ranking;
 mod refresh;
@@ -22,12 +23,14 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::blocks::ColumnKey;
 pub(crate) use self::board::only_simulated;
 pub use self::board::{BoardFilter, Leaderboard, read_leaderboard};
 pub use self::effects::{Effect, LeaderboardEffects, read_effects};
 pub use self::history::{
     Course, CoursePoint, DriftPoint, LeaderboardHistory, ModelDrift, read_history,
 };
+pub(crate) use self::measure::measure_run;
 pub use self::overall::{
     OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, read_overall,
 };
