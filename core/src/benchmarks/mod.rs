@@ -2,12 +2,15 @@
 
 mod definition;
 mod erase;
+mod items;
 mod pack;
 mod publish;
 mod read;
 
 pub use definition::{Definition, Item};
 pub(crate) use erase::erase_private_benchmarks;
+use items::ITEM_RULES;
+pub(crate) use items::faulty_item;
 pub use pack::{PackHeader, parse_items};
 pub use publish::publish_benchmark;
 pub use read::{

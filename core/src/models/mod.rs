@@ -4,6 +4,7 @@ mod answered;
 mod kinds;
 mod limits;
 mod litellm;
+mod parameters;
 mod presets;
 mod price_lists;
 mod prices;
@@ -27,7 +28,8 @@ pub use provider_changes::{
 };
 pub use providers::{NewProvider, Provider, create_provider, ensure_provider, list_providers};
 pub use references::{
-    Model, ModelRequest, find_or_create_model, is_model, list_models, model_label,
+    Model, ModelRequest, ModelWithParameters, find_or_create_model, is_model, list_models,
+    model_label,
 };
 pub use shares::{ShareWish, renew_share};
 pub use slices::{Moments, Slice, SliceWish, passing, take_slice};

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ProviderKind;
+use super::{ProviderKind, parameters::wrong_parameter};
 use crate::{Error, Result};
 
 /// A model as a request names it: `"simulated:strong"`, or an object with parameters.
@@ -84,6 +84,9 @@ pub async fn find_or_create_model(
             path,
             "is longer than 200 characters or holds a NUL",
         ));
+    }
+    if let Some(message) = parameters.as_object().and_then(wrong_parameter) {
+        return Err(Error::invalid(path, message));
     }
     let provider = find_provider(conn, provider, path).await?;
     if provider.kind == ProviderKind::Simulated

@@ -250,7 +250,9 @@ async fn measure(
     }
     let per_item = (shape.evaluations() / i64::from(shape.items.max(1))).max(1);
     let items = if goes_on {
-        i32::try_from(PART_SCORES_OF / per_item).unwrap_or(i32::MAX).max(1)
+        i32::try_from(PART_SCORES_OF / per_item)
+            .unwrap_or(i32::MAX)
+            .max(1)
     } else {
         i32::MAX
     };
@@ -262,10 +264,7 @@ async fn measure(
     Ok(columns)
 }
 
-async fn error_kinds(
-    conn: &mut PgConnection,
-    run_id: Uuid,
-) -> Result<Vec<(ColumnKey, ErrorKind)>> {
+async fn error_kinds(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<(ColumnKey, ErrorKind)>> {
     let counts = sqlx::query!(
         r#"-- columns::error_kinds
         select prompt_position, model_position, error_kind as "kind!", count(*) as "evaluations!"
@@ -401,7 +400,8 @@ async fn part_scores(
             }
             // Without spread, or with one item only, nothing is known of it.
             Some(deviation) if deviation > 0.0 => {
-                let interval = stats::mean_interval_from(count(row.items), row.score, deviation, CONFIDENCE);
+                let interval =
+                    stats::mean_interval_from(count(row.items), row.score, deviation, CONFIDENCE);
                 Some(interval.within(0.0, 1.0))
             }
             _ => None,
@@ -436,7 +436,9 @@ async fn facts(conn: &mut PgConnection, run_id: Uuid) -> Result<(i16, i32, Vec<C
     )
     .fetch_all(conn)
     .await?;
-    let settled = settled.into_iter().map(|row| (row.prompt_position, row.model_position));
+    let settled = settled
+        .into_iter()
+        .map(|row| (row.prompt_position, row.model_position));
     Ok((run.repeats, run.item_count, settled.collect()))
 }
 

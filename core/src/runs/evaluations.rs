@@ -8,7 +8,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{EvaluationKey, Logprobs, Run, ScoredLine};
-use crate::{Error, FieldError, Result, models::is_model};
+use crate::{
+    Error, FieldError, Result,
+    models::{is_model, model_label},
+};
 
 /// A page is ended by the evaluation that brings its texts to so many bytes: outputs may have megabytes.
 const PAGE_BYTES: i64 = 1 << 20;
@@ -161,6 +164,8 @@ pub async fn list_evaluations(
     let wanted = positions(conn, run, benchmark_version_id, filter).await?;
     let mut page = if wanted.state == Some(EvaluationState::Error) || wanted.error_kind.is_some() {
         errors(conn, run.id, &wanted, after, limit + 1).await?
+    } else if has_none(run, wanted.state) {
+        Vec::new()
     } else {
         any(conn, run.id, &wanted, after, limit + 1).await?
     };
@@ -178,6 +183,17 @@ pub async fn list_evaluations(
         evaluations: load(conn, run, benchmark_version_id, &page).await?,
         next,
     })
+}
+
+/// Whether the run's counters say already that it has none of these: without them, all would be looked through.
+fn has_none(run: &Run, state: Option<EvaluationState>) -> bool {
+    match state {
+        Some(EvaluationState::Passed) => run.passed == 0,
+        Some(EvaluationState::Failed | EvaluationState::Unscored) => {
+            run.recorded == run.passed + run.errors
+        }
+        _ => false,
+    }
 }
 
 /// How many of the evaluations fit on a page.
@@ -204,7 +220,10 @@ async fn positions(
     let prompts = matching(&run.prompts, |_, prompt| {
         let wanted = filter.prompt.as_deref();
         wanted.is_none_or(|wanted| {
-            prompt == wanted || prompt.rsplit_once('@').is_some_and(|(slug, _)| slug == wanted)
+            prompt == wanted
+                || prompt
+                    .rsplit_once('@')
+                    .is_some_and(|(slug, _)| slug == wanted)
         })
     });
     if prompts.is_empty() {
@@ -217,7 +236,11 @@ async fn positions(
         wanted.is_none_or(|wanted| is_model(wanted, model, parameters))
     });
     if models.is_empty() {
-        let message = format!("must be one of the run's: {}", run.models.join(", "));
+        let labels = run.models.iter().zip(&run.parameters);
+        let labels: Vec<String> = labels
+            .map(|(model, parameters)| model_label(model, parameters))
+            .collect();
+        let message = format!("must be one of the run's: {}", labels.join(", "));
         wrong.push(FieldError::new("model", message));
     }
     let item = match &filter.item {
@@ -252,8 +275,13 @@ async fn positions(
 
 /// The positions of the names that are wanted.
 fn matching(names: &[String], is_wanted: impl Fn(usize, &str) -> bool) -> Vec<i16> {
-    let wanted = names.iter().enumerate().filter(|(index, name)| is_wanted(*index, name));
-    wanted.filter_map(|(index, _)| i16::try_from(index).ok()).collect()
+    let wanted = names
+        .iter()
+        .enumerate()
+        .filter(|(index, name)| is_wanted(*index, name));
+    wanted
+        .filter_map(|(index, _)| i16::try_from(index).ok())
+        .collect()
 }
 
 /// The first and the last key that a page may hold, as far as the item decides.
@@ -322,7 +350,10 @@ async fn errors(
     after: Option<EvaluationKey>,
     limit: i64,
 ) -> Result<Vec<Sized>> {
-    if wanted.state.is_some_and(|state| state != EvaluationState::Error) {
+    if wanted
+        .state
+        .is_some_and(|state| state != EvaluationState::Error)
+    {
         // Only errors have a kind.
         return Ok(Vec::new());
     }
@@ -364,7 +395,10 @@ async fn item_sizes(
     benchmark_version_id: Uuid,
     page: &[Sized],
 ) -> Result<Vec<(i32, i64)>> {
-    let mut items: Vec<i32> = page.iter().map(|evaluation| evaluation.item_position).collect();
+    let mut items: Vec<i32> = page
+        .iter()
+        .map(|evaluation| evaluation.item_position)
+        .collect();
     items.dedup();
     let sizes = sqlx::query!(
         r#"-- evaluations::item_sizes
@@ -377,7 +411,10 @@ async fn item_sizes(
     )
     .fetch_all(conn)
     .await?;
-    Ok(sizes.into_iter().map(|size| (size.position, size.bytes)).collect())
+    Ok(sizes
+        .into_iter()
+        .map(|size| (size.position, size.bytes))
+        .collect())
 }
 
 async fn load(
@@ -386,10 +423,19 @@ async fn load(
     benchmark_version_id: Uuid,
     page: &[Sized],
 ) -> Result<Vec<Evaluation>> {
-    let items: Vec<i32> = page.iter().map(|evaluation| evaluation.item_position).collect();
+    let items: Vec<i32> = page
+        .iter()
+        .map(|evaluation| evaluation.item_position)
+        .collect();
     let repeats: Vec<i16> = page.iter().map(|evaluation| evaluation.repeat).collect();
-    let prompts: Vec<i16> = page.iter().map(|evaluation| evaluation.prompt_position).collect();
-    let models: Vec<i16> = page.iter().map(|evaluation| evaluation.model_position).collect();
+    let prompts: Vec<i16> = page
+        .iter()
+        .map(|evaluation| evaluation.prompt_position)
+        .collect();
+    let models: Vec<i16> = page
+        .iter()
+        .map(|evaluation| evaluation.model_position)
+        .collect();
     let rows = sqlx::query!(
         r#"-- evaluations::load
         select evaluations.item_position, evaluations.repeat, evaluations.prompt_position, evaluations.model_position,
@@ -475,7 +521,11 @@ mod tests {
         };
         let check = |bytes: &[i64], item_bytes: i64, limit, expect| {
             let page: Vec<Sized> = bytes.iter().map(|bytes| sized(0, *bytes)).collect();
-            assert_eq!(fitting(&page, &[(0, item_bytes)], limit), expect, "{bytes:?}");
+            assert_eq!(
+                fitting(&page, &[(0, item_bytes)], limit),
+                expect,
+                "{bytes:?}"
+            );
         };
         check(&[], 0, 10, 0);
         check(&[1, 1, 1], 0, 10, 3);

@@ -51,9 +51,7 @@ pub use budget::{
     output_limit, reserve, update_run,
 };
 pub use cancel::cancel_run;
-pub use columns::{
-    ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, list_run_columns,
-};
+pub use columns::{ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, list_run_columns};
 pub use control::{pause_run, resume_run};
 pub(crate) use erase::erase_private_runs;
 pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, estimate_run};

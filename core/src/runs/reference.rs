@@ -219,10 +219,18 @@ mod tests {
         check("1234", Some(Named::Number(1234, Some("1234".into()))));
         check("#1234", Some(Named::Number(1234, None)));
         check("ABcd", Some(Named::End("abcd".into())));
-        check("00-8000-00000000abcd", Some(Named::End("00-8000-00000000abcd".into())));
+        check(
+            "00-8000-00000000abcd",
+            Some(Named::End("00-8000-00000000abcd".into())),
+        );
         // More digits than a number has, as an end may have.
-        check("99999999999999999999", Some(Named::End("99999999999999999999".into())));
-        for wrong in ["", "#", "abc", "xyzw", "first", "-1", "1.5", "#abcd", "12 34", "ｌast"] {
+        check(
+            "99999999999999999999",
+            Some(Named::End("99999999999999999999".into())),
+        );
+        for wrong in [
+            "", "#", "abc", "xyzw", "first", "-1", "1.5", "#abcd", "12 34", "ｌast",
+        ] {
             check(wrong, None);
         }
     }

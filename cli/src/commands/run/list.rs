@@ -1,4 +1,4 @@
-//! `opb runs`: the newest runs.
+//! `opb run list`: the newest runs.
 
 use clap::Args;
 use opb_core::{library::Page, runs::Run};
@@ -28,7 +28,7 @@ impl ListRuns {
         } else if page.items.is_empty() {
             print("no runs yet")?;
         } else {
-            print(&tables::runs(&page.items))?;
+            print(&tables::runs(&page.items).to_string())?;
         }
         Ok(Outcome::Done)
     }
