@@ -42,7 +42,10 @@ pub async fn show_end(client: &Client, run: &Run, json: bool) -> anyhow::Result<
     {
         print(&line)?;
     }
-    print(&hints(run))
+    match hints(run).as_str() {
+        "" => Ok(()),
+        hints => print(hints),
+    }
 }
 
 /// The run's own table.
@@ -96,10 +99,11 @@ fn hints(run: &Run) -> String {
         hints.push(format!("opb run show {number} --errors"));
     }
     let wrong = run.recorded - run.passed - run.errors;
-    hints.push(match wrong {
-        0 => format!("opb run show {number} --limit 3"),
-        _ => format!("opb run show {number} --failed"),
-    });
+    if wrong > 0 {
+        hints.push(format!("opb run show {number} --failed"));
+    } else if run.passed > 0 {
+        hints.push(format!("opb run show {number} --limit 3"));
+    }
     match run.state {
         RunState::Paused if run.budget_microusd.is_some() => {
             hints.push(format!("opb run resume {number} [--budget DOLLARS]"));
@@ -110,6 +114,9 @@ fn hints(run: &Run) -> String {
         }
         state if !state.has_ended() => hints.push(format!("opb run watch {number}")),
         _ => {}
+    }
+    if hints.is_empty() {
+        return String::new();
     }
     format!("Next: {}", hints.join("  |  "))
 }

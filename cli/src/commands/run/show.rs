@@ -81,7 +81,7 @@ impl ShowRun {
         }
         if page.next_cursor.is_some() {
             print(&format!(
-                "There are more: --limit N shows N of them, `opb run export {} -o FILE` writes all to a file.",
+                "There are more: --limit N, or all in a file: opb run export {} -o FILE",
                 run.number
             ))?;
         }
