@@ -515,6 +515,13 @@ async fn an_export_of_many_pages_is_whole_and_holds_no_connection_while_its_read
         "update evaluations set output = repeat('x', 8000000)".to_owned(),
     )
     .await;
+    // Some connections are always held, such as that of the doorbell.
+    let held = || server.database.pool.size() as usize - server.database.pool.num_idle();
+    let mut usual = held();
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        usual = usual.min(held());
+    }
     let path = format!("/api/v1/runs/{}/export", run["number"]);
     let response = with_token(server.request(Method::GET, &path), "")
         .send()
@@ -525,7 +532,7 @@ async fn an_export_of_many_pages_is_whole_and_holds_no_connection_while_its_read
     let mut length = pieces.next().await.unwrap().unwrap().len();
     // The reader rests: 48 MB do not fit into what the network holds.
     let deadline = Instant::now() + Duration::from_secs(30);
-    while server.database.pool.num_idle() < server.database.pool.size() as usize {
+    while held() > usual {
         assert!(Instant::now() < deadline, "a connection is held");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

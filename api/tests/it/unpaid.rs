@@ -12,7 +12,7 @@ fn benchmark(slug: &str, scorers: &Value, items: &Value) -> Value {
 async fn an_item_that_cannot_be_scored_is_refused_with_its_id() {
     let server = Server::start().await;
     let ada = server.user("ada").await;
-    let good = json!({"id": "good", "vars": {"question": "1+1"}, "expected": "2"});
+    let good = json!({"id": "good", "vars": {"question": "1+1", "unit": "2"}, "expected": "2"});
     let check = async |scorer: Value, expected: Value, refusal: Option<&str>| {
         let mut odd = json!({"id": "odd-one", "vars": {"question": "1+1"}});
         if expected != json!("(absent)") {

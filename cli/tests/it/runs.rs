@@ -118,7 +118,7 @@ fn a_failed_run_is_code_3() {
             "--base-url",
             "http://127.0.0.1:1/v1",
         ],
-        1,
+        2,
     );
     assert!(again.error().contains("already exists"), "{}", again.err);
 }
