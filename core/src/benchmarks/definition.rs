@@ -147,7 +147,11 @@ impl Definition {
                 .as_ref()
                 .map(|specs| check_scorers(specs, &at("scorers"), wrong));
             let scorers = own.as_deref().unwrap_or(scorers);
-            if let Some(message) = fault(&item.id, item.expected.as_ref(), &item.vars, scorers) {
+            // What cannot be stored is named already.
+            let storable = !item.expected.as_ref().is_some_and(holds_nul);
+            if storable
+                && let Some(message) = fault(&item.id, item.expected.as_ref(), &item.vars, scorers)
+            {
                 wrong.push(FieldError::new(at("expected"), message));
             }
         }
