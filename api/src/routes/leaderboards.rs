@@ -5,11 +5,11 @@ use opb_core::{
     auth::CurrentUser,
     leaderboards::{
         self, BoardFilter, HideStandings, HistoryFilter, Leaderboard, LeaderboardEffects,
-        LeaderboardHistory, MeasuredColumn, OverallFilter, OverallLeaderboard,
+        LeaderboardHistory, BoardColumn, OverallFilter, OverallLeaderboard,
     },
+    runs::{self, RunReference},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
 use crate::{
     AppState,
@@ -134,21 +134,22 @@ async fn get_leaderboard_history(
     patch,
     path = "/api/v1/runs/{run}/standings",
     tag = "leaderboards",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     request_body = HideStandings,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The columns that the run measured, and which are hidden", body = Vec<MeasuredColumn>),
+        (status = 200, description = "The columns that the run measured, and which are hidden", body = Vec<BoardColumn>),
         (status = 403, description = "The caller is neither the run's owner nor a moderator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn hide_standings(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(run): Path<Uuid>,
+    Path(run): Path<RunReference>,
     Json(body): Json<HideStandings>,
-) -> Result<Answer<Vec<MeasuredColumn>>> {
+) -> Result<Answer<Vec<BoardColumn>>> {
     let mut conn = state.conn().await?;
+    let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
     let columns = leaderboards::hide_standings(&mut conn, &user, run, &body).await?;
     leaderboards::renew_small_boards(&mut conn, run).await?;
     Ok(Answer(columns))

@@ -84,11 +84,11 @@ impl Definition {
                 format!("must hold at most {MAX_ITEMS} items"),
             ));
         }
-        check_scorers(&self.scorers, "scorers", &mut wrong);
+        let scorers = check_scorers(&self.scorers, "scorers", &mut wrong);
         if self.source.values().any(holds_nul) {
             wrong.push(FieldError::new("source", "must not hold a NUL character"));
         }
-        self.check_items(&mut wrong);
+        self.check_items(&scorers, &mut wrong);
         wrong.truncate(MAX_ERRORS);
         if wrong.is_empty() {
             Ok(())
@@ -97,7 +97,7 @@ impl Definition {
         }
     }
 
-    fn check_items(&self, wrong: &mut Vec<FieldError>) {
+    fn check_items(&self, scorers: &[Scorer], wrong: &mut Vec<FieldError>) {
         let mut seen = HashSet::new();
         for (position, item) in self.items.iter().enumerate() {
             if wrong.len() >= MAX_ERRORS {
@@ -132,8 +132,17 @@ impl Definition {
                     "must not hold a NUL character",
                 ));
             }
-            if let Some(scorers) = &item.scorers {
-                check_scorers(scorers, &at("scorers"), wrong);
+            let own = item
+                .scorers
+                .as_ref()
+                .map(|specs| check_scorers(specs, &at("scorers"), wrong));
+            let scorers = own.as_deref().unwrap_or(scorers);
+            // What cannot be stored is named already.
+            let storable = !item.expected.as_ref().is_some_and(holds_nul);
+            if storable
+                && let Some(message) = fault(&item.id, item.expected.as_ref(), &item.vars, scorers)
+            {
+                wrong.push(FieldError::new(at("expected"), message));
             }
         }
     }
@@ -159,15 +168,37 @@ pub(super) fn check_texts(
     }
 }
 
-fn check_scorers(scorers: &[ScorerSpec], path: &str, wrong: &mut Vec<FieldError>) {
+/// The scorers that compile.
+fn check_scorers(scorers: &[ScorerSpec], path: &str, wrong: &mut Vec<FieldError>) -> Vec<Scorer> {
+    let mut compiled = Vec::with_capacity(scorers.len());
     for (position, spec) in scorers.iter().enumerate() {
-        if let Err(error) = Scorer::compile(spec) {
-            wrong.push(FieldError::new(
+        match Scorer::compile(spec) {
+            Ok(scorer) => compiled.push(scorer),
+            Err(error) => wrong.push(FieldError::new(
                 format!("{path}[{position}]"),
                 error.to_string(),
-            ));
+            )),
         }
     }
+    compiled
+}
+
+/// Why no output of an item can be judged by one of its scorers, if that is so.
+pub(super) fn fault(
+    id: &str,
+    expected: Option<&Value>,
+    vars: &Map<String, Value>,
+    scorers: &[Scorer],
+) -> Option<String> {
+    let mut faults = scorers.iter().filter_map(|scorer| {
+        let fault = scorer.check_item(expected, vars).err()?;
+        Some(format!(
+            "of the item `{}`, under the scorer `{}`: {fault}",
+            id.chars().take(80).collect::<String>(),
+            scorer.name()
+        ))
+    });
+    faults.next()
 }
 
 /// Postgres stores no NUL characters.

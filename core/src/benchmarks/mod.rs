@@ -4,6 +4,7 @@ mod change;
 mod definition;
 mod delete;
 mod erase;
+mod items;
 mod pack;
 mod publish;
 mod read;
@@ -13,6 +14,8 @@ pub use definition::{Definition, Item};
 pub(crate) use delete::erase_deleted;
 pub use delete::{Deletion, delete_benchmark, delete_benchmark_version};
 pub(crate) use erase::erase_private_benchmarks;
+use items::ITEM_RULES;
+pub(crate) use items::faulty_item;
 pub use pack::{PackHeader, parse_items};
 pub use publish::{publish_benchmark, publish_benchmark_as};
 pub use read::{

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{BenchmarkVersion, Definition, Item, resolve_benchmark};
+use super::{BenchmarkVersion, Definition, ITEM_RULES, Item, resolve_benchmark};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
@@ -136,15 +136,16 @@ async fn insert_version(
     let version_id = Uuid::now_v7();
     let number = sqlx::query_scalar!(
         "-- publish::insert_version
-        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash)
-        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6 from benchmark_versions where benchmark_id = $2
+        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash, item_rules)
+        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7 from benchmark_versions where benchmark_id = $2
         returning number",
         version_id,
         benchmark_id,
         Json(&definition.scorers) as _,
         Json(&definition.source) as _,
         item_count,
-        content_hash
+        content_hash,
+        ITEM_RULES
     )
     .fetch_one(&mut *tx)
     .await?;

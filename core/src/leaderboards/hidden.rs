@@ -30,7 +30,7 @@ pub struct HideStandings {
 
 /// A column that a run measured, and whether it is hidden.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct MeasuredColumn {
+pub struct BoardColumn {
     /// `slug@number` of the prompt version.
     pub prompt: String,
     /// `provider:name` of the model.
@@ -54,7 +54,7 @@ pub async fn hide_standings(
     user: &CurrentUser,
     run_id: Uuid,
     request: &HideStandings,
-) -> Result<Vec<MeasuredColumn>> {
+) -> Result<Vec<BoardColumn>> {
     let mut tx = conn.begin().await?;
     let run = find_readable_run(&mut tx, Some(user), run_id).await?;
     let is_owner = run.owner == user.username;
@@ -122,9 +122,9 @@ pub async fn hide_standings(
     Ok(columns)
 }
 
-async fn list_columns(tx: &mut PgConnection, run_id: Uuid) -> Result<Vec<MeasuredColumn>> {
+async fn list_columns(tx: &mut PgConnection, run_id: Uuid) -> Result<Vec<BoardColumn>> {
     let columns = sqlx::query_as!(
-        MeasuredColumn,
+        BoardColumn,
         r#"-- hidden::list_columns
         select prompts.slug || '@' || prompt_versions.number as "prompt!",
                providers.name || ':' || models.name as "model!", models.parameters,

@@ -5,7 +5,7 @@
 //!
 //! `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, and `write` keeps what was found.
 //! `audience` says whose board is meant, `renew` makes a board of what was found, `ranking` compares its lines, and
-//! `hidden` keeps columns off it. `board` reads one benchmark's standings, `effects` splits them into what the prompt does and
+//! `hidden` keeps columns off it; `measure` sums a run up for its own table. `board` reads one benchmark's standings, `effects` splits them into what the prompt does and
 //! what the model does, `overall` reads across benchmarks, and `history` reads the courses over time.
 //! Real and simulated standings must never meet, in none of them.
 
@@ -15,6 +15,7 @@ mod board;
 mod effects;
 mod hidden;
 mod history;
+mod measure;
 mod overall;
 mod ranking;
 mod refresh;
@@ -27,13 +28,15 @@ mod write;
 mod tests;
 
 pub use self::audience::BoardKind;
+pub(crate) use self::blocks::ColumnKey;
 pub(crate) use self::board::only_simulated_in_public;
 pub use self::board::{BoardFilter, Leaderboard, read_leaderboard};
 pub use self::effects::{Effect, LeaderboardEffects, read_effects};
-pub use self::hidden::{HideStandings, MeasuredColumn, hide_standings};
+pub use self::hidden::{HideStandings, BoardColumn, hide_standings};
 pub use self::history::{
     Course, CoursePoint, DriftPoint, HistoryFilter, LeaderboardHistory, ModelDrift, read_history,
 };
+pub(crate) use self::measure::measure_run;
 pub use self::overall::{
     OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, read_overall,
 };

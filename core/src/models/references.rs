@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ProviderKind;
+use super::{ProviderKind, parameters::wrong_parameter};
 use crate::{Error, Result, auth::CurrentUser};
 
 /// A model as a request names it: `"simulated:strong"`, or an object with parameters.
@@ -84,6 +84,9 @@ pub async fn find_or_create_model(
             path,
             "is longer than 200 characters or holds a NUL",
         ));
+    }
+    if let Some(message) = parameters.as_object().and_then(wrong_parameter) {
+        return Err(Error::invalid(path, message));
     }
     let provider = find_provider(conn, provider, path).await?;
     if provider.kind == ProviderKind::Simulated
@@ -182,4 +185,35 @@ async fn find_provider(conn: &mut PgConnection, name: &str, path: &str) -> Resul
         path,
         format!("there is no provider `{name}`; there are: {known}"),
     ))
+}
+
+/// A model with its parameters in one line, as people tell models of one name apart:
+/// `local:small max_tokens=100 temperature=0`.
+#[must_use]
+pub fn model_label(model: &str, parameters: &Value) -> String {
+    let mut label = model.to_owned();
+    for (name, value) in parameters.as_object().into_iter().flatten() {
+        label.push(' ');
+        label.push_str(name);
+        label.push('=');
+        match value {
+            Value::String(text) => label.push_str(text),
+            other => label.push_str(&other.to_string()),
+        }
+    }
+    label
+}
+
+/// Whether somebody means this model: by its name, or by its name and its parameters as in [`model_label`].
+#[must_use]
+pub fn is_model(wanted: &str, model: &str, parameters: &Value) -> bool {
+    if wanted == model {
+        return true;
+    }
+    let words = |label: &str| {
+        let mut words: Vec<String> = label.split_whitespace().map(str::to_owned).collect();
+        words.sort_unstable();
+        words
+    };
+    words(wanted) == words(&model_label(model, parameters))
 }

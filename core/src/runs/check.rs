@@ -12,9 +12,9 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    benchmarks::{BenchmarkVersion, resolve_benchmark},
+    benchmarks::{BenchmarkVersion, faulty_item, resolve_benchmark},
     library::{PromptVersion, resolve_version},
-    models::{ModelRequest, find_or_create_model},
+    models::{ModelRequest, find_or_create_model, model_label},
 };
 
 /// The most prompts, and the most models, of one run.
@@ -52,6 +52,9 @@ pub(super) async fn check(
         .limit
         .unwrap_or(benchmark.item_count)
         .min(benchmark.item_count);
+    if let Some(message) = faulty_item(tx, benchmark.id, items).await? {
+        wrong.push(FieldError::new("benchmark", told(&message)));
+    }
     let known = Vec::new();
     let prompts = check_prompts(
         tx,
@@ -132,6 +135,11 @@ pub(super) async fn check_run(
     let repeats = request.repeats.unwrap_or(before.repeats.into());
     if !(1..=1000).contains(&repeats) {
         wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
+    }
+    if items > before.items
+        && let Some(message) = faulty_item(tx, benchmark.id, items).await?
+    {
+        wrong.push(FieldError::new("limit", told(&message)));
     }
     let mut versions = Vec::new();
     for reference in &known.prompts {
@@ -229,6 +237,11 @@ async fn known_parts(tx: &mut PgConnection, run_id: Uuid) -> Result<KnownParts> 
     .fetch_one(tx)
     .await?;
     Ok(known)
+}
+
+/// How a fault of an item is told to whoever is about to pay for it.
+fn told(fault: &str) -> String {
+    format!("an answer could not be scored: {fault}; publish a version without this fault")
 }
 
 fn finish_check(
@@ -393,7 +406,12 @@ async fn check_models(
         let path = format!("models[{index}]");
         match find_or_create_model(tx, model, &path).await {
             Ok(id) if model_ids.contains(&id) => {
-                wrong.push(FieldError::new(path, "names a model that is there already"));
+                let (name, parameters) = model.parts();
+                let message = format!(
+                    "`{}` is there already; a model may come again with other parameters",
+                    model_label(name, &parameters)
+                );
+                wrong.push(FieldError::new(path, message));
             }
             Ok(id) => model_ids.push(id),
             Err(Error::Invalid(fields)) => wrong.extend(fields),

@@ -95,7 +95,8 @@ async fn erase_rest(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
              lines as (delete from standings where run_id = $1),
              pairs as (delete from preferences where run_id = $1),
              ranges as (delete from shards where run_id = $1),
-             columns as (delete from settled_columns where run_id = $1)
+             columns as (delete from settled_columns where run_id = $1),
+             tables as (delete from run_columns where run_id = $1)
         update runs set erased_at = now()
         where id = $1 and not exists (select from evaluations where run_id = $1)",
         run_id

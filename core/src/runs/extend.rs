@@ -14,7 +14,11 @@ use super::{
     retry::{reopen, require_ended},
     submit::insert_columns,
 };
-use crate::{Error, FieldError, Result, auth::CurrentUser, models::ModelRequest};
+use crate::{
+    Error, FieldError, Result,
+    auth::CurrentUser,
+    models::{ModelRequest, ModelWithParameters},
+};
 
 /// What a run grows by.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -22,7 +26,8 @@ use crate::{Error, FieldError, Result, auth::CurrentUser, models::ModelRequest};
 pub struct ExtendRun {
     /// More prompts, named as in a request for a run.
     pub prompts: Vec<String>,
-    /// More models, named as in a request for a run.
+    /// More models, named as in a request for a run. A mere name takes the parameters of the run's model of that name, if it
+    /// has one.
     pub models: Vec<ModelRequest>,
     /// The first so many items of the benchmark, not fewer than before.
     #[schema(minimum = 1)]
@@ -66,6 +71,14 @@ pub async fn extend_run(
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
     }
+    let request = &ExtendRun {
+        models: request
+            .models
+            .iter()
+            .map(|model| inherit(model, &run))
+            .collect(),
+        ..request.clone()
+    };
     let checked = check_run(&mut tx, user, run_id, &run, before, request).await?;
     if checked.shape == before {
         return Err(Error::invalid(
@@ -97,6 +110,22 @@ pub async fn extend_run(
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run extended");
     Ok(run)
+}
+
+/// The model with the parameters of the run's model of the same name, if it is asked for by its name alone.
+fn inherit(model: &ModelRequest, run: &Run) -> ModelRequest {
+    let ModelRequest::Name(name) = model else {
+        return model.clone();
+    };
+    let mut models = run.models.iter().zip(&run.parameters);
+    let known = models.find(|(known, _)| *known == name);
+    match known.and_then(|(_, parameters)| parameters.as_object()) {
+        Some(parameters) => ModelRequest::WithParameters(ModelWithParameters {
+            model: name.clone(),
+            parameters: parameters.clone(),
+        }),
+        None => model.clone(),
+    }
 }
 
 /// The measures that a run has.

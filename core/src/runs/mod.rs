@@ -5,7 +5,8 @@
 //! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
 //! and resumes, `budget` and `quota` keep it from spending too much, `early` from asking what changes nothing, and `cancel` ends it;
 //! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
-//! `rescore` scores its answers by other scorers. `answers` finds what need not be asked again;
+//! `rescore` scores its answers by other scorers. `reference` finds a run by the names that people use for it, `evaluations` reads
+//! its results one by one, and `columns` as its own table. `answers` finds what need not be asked again;
 //! at last, `prune` forgets the texts, and `delete` the whole run. `visibility` keeps a run as narrow as its parts, and
 //! `change` lets its owner change that, or its budget.
 //! Before all of it, `estimate` says what it will need.
@@ -16,11 +17,13 @@ mod budget;
 mod cancel;
 mod change;
 mod check;
+mod columns;
 mod control;
 mod delete;
 mod early;
 mod erase;
 mod estimate;
+mod evaluations;
 mod extend;
 mod finish;
 mod housekeeping;
@@ -33,6 +36,7 @@ mod prune;
 mod quota;
 mod read;
 mod record;
+mod reference;
 mod rescore;
 mod retry;
 mod rules;
@@ -52,10 +56,14 @@ pub use budget::{
 };
 pub use cancel::cancel_run;
 pub use change::{UpdateRun, update_run};
+pub use columns::{ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, list_run_columns};
 pub use control::{pause_run, resume_run};
 pub use delete::delete_run;
 pub(crate) use erase::erase_private_runs;
 pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, estimate_run};
+pub use evaluations::{
+    Evaluation, EvaluationFilter, EvaluationPage, EvaluationState, list_evaluations,
+};
 pub use extend::{ExtendRun, extend_run};
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
@@ -65,10 +73,9 @@ pub use owed::{claim_owed_shard, run_to_give_way};
 pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
 pub use prune::{Prunable, prunable, prune_run};
 pub use quota::{check_quota, set_quota};
-pub use read::{
-    Evaluation, Run, RunState, find_readable_run, find_run, list_evaluations, list_runs,
-};
+pub use read::{Run, RunState, find_readable_run, find_run, list_runs};
 pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record, record_last};
+pub use reference::{RunReference, resolve_readable_run, resolve_run};
 pub use rescore::{RescoreRun, rescore_run};
 pub use retry::retry_run;
 pub use rules::{

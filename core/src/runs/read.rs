@@ -1,12 +1,12 @@
-//! Reading runs and their evaluations.
+//! Reading runs.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, types::Json};
+use serde_json::Value;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{EvaluationKey, Logprobs, ScoredLine};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
@@ -47,6 +47,8 @@ impl RunState {
 pub struct Run {
     /// The run's id.
     pub id: Uuid,
+    /// A short number, which names the run wherever its id does.
+    pub number: i64,
     /// The name that its owner gave it.
     pub name: String,
     /// The name of its owner.
@@ -60,6 +62,9 @@ pub struct Run {
     pub parts_hidden: bool,
     /// `provider:name` of each model, by position.
     pub models: Vec<String>,
+    /// What is sent along with every call of each model, by position.
+    #[schema(value_type = Vec<Object>)]
+    pub parameters: Vec<Value>,
     /// May answers of earlier runs of its owner be taken, and its own be kept for later ones?
     pub cache: bool,
     /// The run whose answers it scores, without calling a model; null for a run that asks.
@@ -113,67 +118,14 @@ pub struct Run {
     pub output_tokens: i64,
     /// When it was submitted.
     pub created_at: DateTime<Utc>,
+    /// When it was submitted, or last resumed, retried or extended: how long it took is counted from here.
+    pub active_since: DateTime<Utc>,
     /// When the first result came in.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
     /// When its outputs, and the reasons of its scorers, were forgotten; null while they are there.
     pub pruned_at: Option<DateTime<Utc>>,
-}
-
-/// A recorded evaluation.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Evaluation {
-    /// The item's position in the benchmark version.
-    pub item_position: i32,
-    /// The item's own id.
-    pub item: String,
-    /// Counts from 0.
-    pub repeat: i16,
-    /// The prompt version's position in the run.
-    pub prompt_position: i16,
-    /// The model's position in the run.
-    pub model_position: i16,
-    /// Weighted mean of the scorers.
-    pub score: Option<f32>,
-    /// Did every scorer pass?
-    pub passed: Option<bool>,
-    /// What each scorer said.
-    #[schema(value_type = Option<Vec<ScoredLine>>)]
-    pub scores: Option<Json<Vec<ScoredLine>>>,
-    /// What the model said.
-    pub output: Option<String>,
-    /// How likely the model thought the tokens of its answer; null unless the model's parameters ask for that
-    /// (`logprobs`).
-    #[schema(value_type = Option<Logprobs>)]
-    pub logprobs: Option<Json<Logprobs>>,
-    /// Why the model stopped.
-    pub finish_reason: Option<String>,
-    /// The kind of failure.
-    pub error_kind: Option<String>,
-    /// What failed.
-    pub error: Option<String>,
-    /// How many calls it took.
-    pub attempts: i16,
-    /// Milliseconds to the last byte.
-    pub latency_ms: Option<i32>,
-    /// Milliseconds to the first piece of text.
-    pub first_token_ms: Option<i32>,
-    /// Tokens of the prompt.
-    pub input_tokens: Option<i32>,
-    /// Tokens of the prompt that the provider had in its cache; absent when it did not say.
-    pub cached_input_tokens: Option<i32>,
-    /// Tokens of the answer.
-    pub output_tokens: Option<i32>,
-    /// Tokens of the answer that were spent on reasoning; absent when the provider did not say.
-    pub reasoning_tokens: Option<i32>,
-    /// Micro-dollars; absent when the price is unknown.
-    pub cost_microusd: Option<i64>,
-    /// True when the answer was there already: latency and cost are those of the call that was made for it, and nothing
-    /// was spent.
-    pub cached: bool,
-    /// When it was recorded.
-    pub recorded_at: DateTime<Utc>,
 }
 
 /// The run of an id. Its owner finds it always, with the names of parts that they may no longer see left out.
@@ -234,7 +186,7 @@ async fn select_runs(
     let runs = sqlx::query_as!(
         Run,
         r#"-- read::select_runs
-        select runs.id, runs.name, users.username as owner,
+        select runs.id, runs.number, runs.name, users.username as owner,
                case when can_see_part(benchmarks.visibility, benchmarks.owner_id, false,
                                       benchmarks.deleted_at is not null or benchmark_versions.withdrawn_at is not null,
                                       runs.owner_id, $3, $4)
@@ -252,6 +204,10 @@ async fn select_runs(
                      join models on models.id = model_id
                      join providers on providers.id = provider_id
                      where run_id = runs.id order by position) as "models!",
+               array(select models.parameters
+                     from run_models
+                     join models on models.id = model_id
+                     where run_id = runs.id order by position) as "parameters!",
                exists(select 1 from run_models
                       join models on models.id = model_id
                       join providers on providers.id = provider_id
@@ -260,7 +216,7 @@ async fn select_runs(
                case when waiting_until > now() and runs.state in ('queued', 'running') then waiting_reason end as waiting_reason,
                priority, runs.visibility as "visibility: Visibility",
                repeats, seed, planned, recorded, skipped, passed, errors, retries, cost_microusd, spend_microusd,
-               budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, started_at, finished_at, pruned_at
+               budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, active_since, started_at, finished_at, pruned_at
         from runs
         join users on users.id = runs.owner_id
         join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
@@ -282,47 +238,4 @@ async fn select_runs(
     .fetch_all(conn)
     .await?;
     Ok(runs)
-}
-
-/// A page of a run's evaluations in the order of their keys, after `after`.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn list_evaluations(
-    conn: &mut PgConnection,
-    run_id: Uuid,
-    after: Option<EvaluationKey>,
-    errors_only: bool,
-    limit: i64,
-) -> Result<Vec<Evaluation>> {
-    let after = after.unwrap_or(EvaluationKey {
-        item: -1,
-        ..EvaluationKey::default()
-    });
-    let evaluations = sqlx::query_as!(
-        Evaluation,
-        r#"-- read::list_evaluations
-        select item_position, items.key as item, repeat, prompt_position, model_position, score, evaluations.passed,
-               scores as "scores: Json<Vec<ScoredLine>>", output, logprobs as "logprobs: Json<Logprobs>", finish_reason, error_kind, error, attempts,
-               latency_ms, first_token_ms, evaluations.input_tokens, cached_input_tokens,
-               evaluations.output_tokens, reasoning_tokens, evaluations.cost_microusd, cached, recorded_at
-        from evaluations
-        join runs on runs.id = run_id
-        join items on items.benchmark_version_id = runs.benchmark_version_id and items.position = item_position
-        where run_id = $1
-          and (item_position, repeat, prompt_position, model_position) > ($2, $3, $4, $5)
-          and (not $6 or evaluations.state = 'error')
-        order by item_position, repeat, prompt_position, model_position
-        limit $7"#,
-        run_id,
-        after.item,
-        after.repeat,
-        after.prompt,
-        after.model,
-        errors_only,
-        limit
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(evaluations)
 }

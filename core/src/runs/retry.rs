@@ -5,7 +5,7 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, RunState, control, find_readable_run, find_run, load_work,
+    Run, RunShape, RunState, columns, control, find_readable_run, find_run, load_work,
     plan::{Cover, ShardRange},
     submit::insert_shards,
 };
@@ -83,7 +83,7 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
         "-- retry::reopen
         update runs
         set state = 'queued', state_reason = '', finished_at = null, pruned_at = null, planned = $2, shards_open = $3,
-            skipped = 0, next_look = 0
+            skipped = 0, next_look = 0, active_since = now()
         where id = $1",
         run_id,
         shape.evaluations(),
@@ -91,6 +91,7 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
     )
     .execute(&mut *tx)
     .await?;
+    columns::forget(tx, run_id).await?;
     insert_shards(tx, run_id, &ranges).await?;
     control::tell(tx, run_id).await?;
     Ok(missing)

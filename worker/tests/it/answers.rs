@@ -38,9 +38,16 @@ async fn ended(db: &TestDatabase, owner: &CurrentUser, run: &Run) -> Run {
 
 async fn evaluations(db: &TestDatabase, run: &Run) -> Vec<Evaluation> {
     let conn = &mut db.pool.acquire().await.unwrap();
-    list_evaluations(conn, run.id, None, false, 1_000)
-        .await
-        .unwrap()
+    list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter::default(),
+        None,
+        1_000,
+    )
+    .await
+    .unwrap()
+    .evaluations
 }
 
 #[tokio::test(flavor = "multi_thread")]

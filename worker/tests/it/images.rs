@@ -85,9 +85,19 @@ async fn an_image_of_an_item_is_asked_about_once() {
             "the second time they are in the cache"
         );
         assert_counted_once(&db, &run).await;
-        let errors = list_evaluations(conn, run.id, None, true, 10)
-            .await
-            .unwrap();
+        let errors = list_evaluations(
+            conn,
+            &run,
+            &opb_core::runs::EvaluationFilter {
+                state: Some(opb_core::runs::EvaluationState::Error),
+                ..Default::default()
+            },
+            None,
+            10,
+        )
+        .await
+        .unwrap()
+        .evaluations;
         assert_eq!(errors[0].error_kind.as_deref(), Some("template"));
         let error = errors[0].error.as_deref().unwrap();
         assert!(
