@@ -11,6 +11,7 @@ use crate::{
     auth::Visibility,
     library::check_slug,
     scorers::{Scorer, ScorerSpec},
+    texts::{check_line, is_plain_text},
 };
 
 /// The most items that one benchmark version holds.
@@ -73,16 +74,11 @@ impl Definition {
     pub fn check(&self) -> Result<()> {
         check_slug(&self.slug)?;
         let mut wrong = Vec::new();
-        if self.title.trim().is_empty()
-            || self.title.chars().count() > 200
-            || self.title.contains('\0')
-        {
-            wrong.push(FieldError::new("title", "must have 1 to 200 characters"));
-        }
-        if self.description.len() > 20_000 || self.description.contains('\0') {
+        wrong.extend(check_line("title", &self.title, 1..=200).err());
+        if self.description.len() > 20_000 || !is_plain_text(&self.description) {
             wrong.push(FieldError::new(
                 "description",
-                "must have at most 20,000 bytes and no NUL",
+                "must have at most 20,000 bytes and no control characters but line breaks and tabs",
             ));
         }
         if self.items.is_empty() {
@@ -114,8 +110,8 @@ impl Definition {
                 return;
             }
             let at = |field: &str| format!("items[{position}].{field}");
-            if item.id.is_empty() || item.id.chars().count() > 200 || item.id.contains('\0') {
-                wrong.push(FieldError::new(at("id"), "must have 1 to 200 characters"));
+            if let Err(error) = check_line(at("id"), &item.id, 1..=200) {
+                wrong.push(error);
             } else if !seen.insert(item.id.as_str()) {
                 let message = format!(
                     "the id `{}` is used more than once",
