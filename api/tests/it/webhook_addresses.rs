@@ -222,10 +222,8 @@ async fn users_learn_nothing_of_what_listens_inside() {
     assert!(seen.iter().all(|attempt| *attempt == alike), "{seen:?}");
     let hooks = server.get("/api/v1/webhooks", &user).await.expect(200);
     for hook in hooks["items"].as_array().unwrap() {
-        assert_eq!(
-            (&hook["failures"], &hook["disabled_at"]),
-            (&json!(1), &Value::Null)
-        );
+        // Nobody is gone for them, whatever was answered.
+        assert_eq!(hook["disabled_at"], Value::Null, "{hook}");
     }
 }
 
