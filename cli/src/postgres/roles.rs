@@ -65,16 +65,16 @@ const GIVE_ALL: &str = "
             where nspowner = (select oid from mine) and nspname !~ '^pg_' and nspname <> 'information_schema'
                 and ('pg_namespace'::regclass, oid) not in (select classid, objid from of_extensions)
             union all
-            -- A sequence of a column follows its table.
+            -- A sequence of a column follows its table. A partition depends on its table, too, and follows nobody.
             select format('alter table %s owner to opb', pg_class.oid::regclass)
             from pg_class
             join pg_namespace on pg_namespace.oid = relnamespace
             where relowner = (select oid from mine) and relkind in ('r', 'p', 'v', 'm', 'f', 'S')
                 and nspname !~ '^pg_' and nspname <> 'information_schema'
                 and ('pg_class'::regclass, pg_class.oid) not in (select classid, objid from of_extensions)
-                and not exists (select from pg_depend
+                and not (relkind = 'S' and exists (select from pg_depend
                                 where classid = 'pg_class'::regclass and objid = pg_class.oid
-                                    and refclassid = 'pg_class'::regclass and deptype in ('a', 'i'))
+                                    and refclassid = 'pg_class'::regclass and deptype in ('a', 'i')))
             union all
             select format('alter routine %s owner to opb', pg_proc.oid::regprocedure)
             from pg_proc
