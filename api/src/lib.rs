@@ -28,6 +28,7 @@ mod secret;
 mod server;
 mod settings;
 mod state;
+mod unread;
 
 pub use courier::WebhookSettings;
 pub use mail::MailSettings;

@@ -72,14 +72,16 @@ async fn serve(program: Program) -> anyhow::Result<()> {
         Some(url) => Some(Replica::open(&url, replica_connections, stop.clone()).await?),
         None => None,
     };
+    let outbound = Arc::new(program.outbound.policy());
     let settings = ApiSettings {
-        outbound: Arc::new(program.outbound.policy()),
+        outbound: Arc::clone(&outbound),
         replica,
         hides_metrics: program.monitor.monitor_listen.is_some(),
         ..program.api
     };
     let work = opb_api::serve(pool.clone(), doorbell, master_key, settings, stop, |_| {});
-    opb_monitor::beside(work, &program.monitor, pool).await
+    let bound = |address| outbound.own().listens(address);
+    opb_monitor::beside(work, &program.monitor, pool, bound).await
 }
 
 fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use opb_core::{
     auth::Registration, mail::parse_public_url, outbound::OutboundPolicy, runs::RunRules,
 };
+use opb_monitor::Hosts;
 use secrecy::SecretString;
-use url::Url;
+use url::{Host, Url};
 
 use crate::{MailSettings, OidcSettings, Replica, WebhookSettings};
 
@@ -44,6 +45,24 @@ pub struct ApiSettings {
     /// Address at which people reach this bank, as in `https://bank.example.org`; links in mails begin with it
     #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
     pub public_url: Option<Url>,
+    /// Further names by which clients may call this server, as in `bank.lan`. At a loopback address it answers to its own names (localhost, 127.0.0.1, `[::1]`), these and that of the public URL; at others to any name unless this is set
+    #[arg(
+        long,
+        env = "OPB_ALLOW_HOSTS",
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        value_parser = parse_host
+    )]
+    pub allow_hosts: Vec<String>,
+    /// Whoever brings this secret as bearer token reads /metrics; without it, only clients of this machine do
+    #[arg(
+        long,
+        env = "OPB_METRICS_TOKEN",
+        value_name = "SECRET",
+        hide_env_values = true,
+        value_parser = parse_metrics_token
+    )]
+    pub metrics_token: Option<SecretString>,
     /// While there is no administrator, whoever registers with this secret as invitation becomes one; it works once, even where registration is closed
     #[arg(
         long,
@@ -113,6 +132,39 @@ pub struct ApiSettings {
     /// Where users may log in besides here.
     #[command(flatten)]
     pub oidc: OidcSettings,
+}
+
+impl ApiSettings {
+    /// The names by which this server may be called when it listens at `address`.
+    pub(crate) fn hosts(&self, address: SocketAddr) -> Hosts {
+        let public = self.public_url.as_ref().and_then(Url::host_str);
+        let listed = self.allow_hosts.iter().map(String::as_str);
+        let listed: Vec<&str> = listed.filter(|name| !name.is_empty()).collect();
+        let names = listed.iter().copied().chain(public);
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        Hosts::of(address, &names, !listed.is_empty())
+    }
+}
+
+/// The name of a host, without a port; an empty setting names none.
+fn parse_host(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let host = Host::parse(text);
+    host.map(|host| host.to_string())
+        .map_err(|_| format!("`{text}` is no name of a host such as bank.lan"))
+}
+
+/// A secret that nobody guesses.
+fn parse_metrics_token(text: &str) -> Result<SecretString, String> {
+    if text.len() < 16 {
+        return Err(
+            "must have at least 16 characters, such as those of `openssl rand -hex 16`".into(),
+        );
+    }
+    Ok(text.into())
 }
 
 /// The origin of a web page: scheme, host and port.

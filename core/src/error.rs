@@ -115,3 +115,9 @@ fn list(fields: &[FieldError]) -> String {
         .collect();
     lines.join("; ")
 }
+
+impl From<FieldError> for Error {
+    fn from(field: FieldError) -> Self {
+        Self::Invalid(vec![field])
+    }
+}

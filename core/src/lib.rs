@@ -26,6 +26,7 @@ pub mod scorers;
 pub mod sealing;
 pub mod stats;
 pub mod template;
+mod texts;
 pub mod webhooks;
 
 pub use error::{Error, FieldError, Result};

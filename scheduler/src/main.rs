@@ -52,5 +52,5 @@ async fn serve(program: Program) -> anyhow::Result<()> {
         ..program.scheduler
     };
     let work = Box::pin(opb_scheduler::run(pool.clone(), settings, stop));
-    opb_monitor::beside(work, &program.monitor, pool).await
+    opb_monitor::beside(work, &program.monitor, pool, |_| {}).await
 }

@@ -64,10 +64,12 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();
     config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
+    let outbound = Arc::new(program.outbound.policy());
     let settings = WorkerSettings {
-        outbound: Arc::new(program.outbound.policy()),
+        outbound: Arc::clone(&outbound),
         ..program.worker
     };
     let work = opb_worker::run(pool.clone(), queue, master_key, settings, stop);
-    opb_monitor::beside(work, &program.monitor, pool).await
+    let bound = |address| outbound.own().listens(address);
+    opb_monitor::beside(work, &program.monitor, pool, bound).await
 }

@@ -1,4 +1,8 @@
 //! The HTTP door on a real Postgres, over real HTTP.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "children of tests need what the tests need"
+)]
 
 mod access;
 mod administration;
@@ -14,6 +18,7 @@ mod contributions;
 mod cookie;
 mod deletion;
 mod dialects;
+mod doors;
 mod evaluations;
 mod events;
 mod exchange;
@@ -26,6 +31,7 @@ mod library;
 mod mailbox;
 mod models;
 mod oidc_provider;
+mod one_line;
 mod openapi;
 mod operations;
 mod privacy;
@@ -48,5 +54,6 @@ mod traces;
 mod unpaid;
 mod verification;
 mod visibility;
+mod webhook_addresses;
 mod webhooks;
 mod world;

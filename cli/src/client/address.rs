@@ -35,7 +35,10 @@ impl ClientSettings {
     pub fn connect(&self) -> anyhow::Result<Client> {
         let folder = DataFolder::new(self.data.as_deref());
         let url = self.address(&folder)?;
-        let key = self.api_key.clone().or_else(|| local_key(&folder, &url));
+        let key = match &self.api_key {
+            Some(key) => Some(key.clone()),
+            None => local_key(&folder, &url)?,
+        };
         Client::new(&url, key)
     }
 
@@ -54,15 +57,16 @@ impl ClientSettings {
     }
 }
 
-/// The key of the local bank, if the address is that of the local bank: no other server may see it.
-fn local_key(folder: &DataFolder, url: &str) -> Option<SecretString> {
+/// The key of the local bank, if the address is the very one that the bank has written down, and the bank lives: when it
+/// has ended, any process of this machine may listen there, of whichever user.
+fn local_key(folder: &DataFolder, url: &str) -> anyhow::Result<Option<SecretString>> {
     let is_own = folder
         .url()
         .is_some_and(|own| own.trim_end_matches('/') == url.trim_end_matches('/'));
-    if is_own || is_local(url) {
+    if is_own && folder.is_served() {
         folder.api_key()
     } else {
-        None
+        Ok(None)
     }
 }
 
@@ -90,19 +94,39 @@ mod tests {
     fn the_local_key_goes_to_no_other_server() {
         let temp = tempfile::tempdir().unwrap();
         let folder = DataFolder::new(Some(temp.path()));
-        std::fs::write(folder.api_key_file(), "opb_secret\n").unwrap();
+        opb_core::sealing::write_private(&folder.api_key_file(), "opb_secret\n").unwrap();
+        let own = "http://127.0.0.1:9000";
+        let has_key = |url: &str| local_key(&folder, url).unwrap().is_some();
+        assert!(!has_key(own));
+        let lock = folder.lock().unwrap();
+        folder.write_url(own).unwrap();
         for (url, expect) in [
-            ("http://127.0.0.1:9000", true),
-            ("http://localhost:9000/", true),
-            ("http://[::1]:9000", true),
+            (own, true),
+            ("http://127.0.0.1:9000/", true),
+            ("http://127.0.0.1:9001", false),
+            ("http://127.0.0.2:9000", false),
+            ("http://localhost:9000/", false),
+            ("http://[::1]:9000", false),
+            ("https://127.0.0.1:9000", false),
             ("https://bank.example", false),
             ("http://127.0.0.1.example", false),
         ] {
-            assert_eq!(local_key(&folder, url).is_some(), expect, "{url}");
+            assert_eq!(has_key(url), expect, "{url}");
         }
-        folder.write_url("https://bank.example").unwrap();
-        let key = local_key(&folder, "https://bank.example/").unwrap();
+        let key = local_key(&folder, own).unwrap().unwrap();
         assert_eq!(key.expose_secret(), "opb_secret");
+        // The bank was killed: the file with its address stays, and anybody may listen there.
+        drop(lock);
+        assert!(!has_key(own));
+        // The next bank forgets the old address before it has one.
+        let lock = folder.lock().unwrap();
+        assert!(!has_key(own));
+        folder.write_url(own).unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(folder.api_key_file(), open).unwrap();
+        let error = local_key(&folder, own).unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+        drop(lock);
     }
 
     #[test]

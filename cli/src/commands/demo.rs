@@ -143,7 +143,10 @@ fn request() -> anyhow::Result<SubmitRun> {
 
 /// The bank that serves from a folder, if one does.
 async fn running_bank(folder: &DataFolder) -> Option<Client> {
-    let client = Client::new(&folder.url()?, folder.api_key()).ok()?;
+    if !folder.is_served() {
+        return None;
+    }
+    let client = Client::new(&folder.url()?, folder.api_key().ok()?).ok()?;
     client.get::<serde_json::Value>("/readyz").await.ok()?;
     Some(client)
 }

@@ -86,6 +86,7 @@ impl Doctor {
             checks::check_folder(&folder),
             checks::check_disk(&folder).await,
         ];
+        report.extend(checks::check_secrets(&folder));
         match self
             .database_url
             .as_ref()

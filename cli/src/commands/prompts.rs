@@ -20,6 +20,7 @@ use serde_json::json;
 use super::{print, print_json};
 use crate::{
     client::{Client, ClientSettings},
+    files::{ForeignFolder, MAX_ITEMS_BYTES, MAX_TEXT_BYTES, read_named},
     outcome::{BadUsage, Outcome},
     text,
 };
@@ -220,7 +221,7 @@ fn read(path: &Path) -> anyhow::Result<ImportSource> {
             files: read_folder(path)?,
         });
     }
-    let content = read_text(path)?;
+    let content = read_named(path, MAX_ITEMS_BYTES)?;
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("csv") => Ok(ImportSource::PromptsChatCsv { content }),
         Some("json") => serde_json::from_str(&content)
@@ -233,25 +234,13 @@ fn read(path: &Path) -> anyhow::Result<ImportSource> {
     }
 }
 
-fn read_folder(folder: &Path) -> anyhow::Result<Vec<PromptFile>> {
-    let unreadable = || format!("{} cannot be read", folder.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).with_context(unreadable)? {
-        let path = entry.with_context(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "md") {
-            let name = path.file_name().unwrap_or_default();
-            let name = name.to_string_lossy().into_owned();
-            files.push(PromptFile {
-                path: name,
-                text: read_text(&path)?,
-            });
-        }
-    }
-    Ok(files)
-}
-
-fn read_text(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{} cannot be read as text", path.display()))
+fn read_folder(path: &Path) -> anyhow::Result<Vec<PromptFile>> {
+    let folder = ForeignFolder::open(path)?;
+    let files = folder.names(&["md"])?.into_iter().map(|name| {
+        let text = folder.read(&name, MAX_TEXT_BYTES)?.unwrap_or_default();
+        Ok(PromptFile { path: name, text })
+    });
+    files.collect()
 }
 
 /// Writes the very bytes that the server's export has.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{AuditEvent, Caller, Credential, CurrentUser, Origin, UserRole, audit::record};
-use crate::{Error, FieldError, Result};
+use crate::{Error, FieldError, Result, texts};
 
 /// What every key begins with.
 pub(super) const PREFIX: &str = "opb_";
@@ -295,12 +295,7 @@ async fn count_keys(conn: &mut PgConnection, user_id: i64) -> Result<i64> {
 
 fn check(new: &NewApiKey) -> Result<()> {
     let mut wrong = Vec::new();
-    if !(1..=100).contains(&new.name.chars().count()) || new.name.chars().any(char::is_control) {
-        wrong.push(FieldError::new(
-            "name",
-            "must have 1 to 100 printable characters",
-        ));
-    }
+    wrong.extend(texts::check_line("name", &new.name, 1..=100).err());
     if new.scopes.is_empty() {
         wrong.push(FieldError::new("scopes", "must name at least one scope"));
     }

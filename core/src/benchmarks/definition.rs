@@ -11,6 +11,7 @@ use crate::{
     auth::Visibility,
     library::check_slug,
     scorers::{Scorer, ScorerSpec},
+    texts::{check_line, is_plain_text},
 };
 
 /// The most items that one benchmark version holds.
@@ -104,8 +105,8 @@ impl Definition {
                 return;
             }
             let at = |field: &str| format!("items[{position}].{field}");
-            if item.id.is_empty() || item.id.chars().count() > 200 || item.id.contains('\0') {
-                wrong.push(FieldError::new(at("id"), "must have 1 to 200 characters"));
+            if let Err(error) = check_line(at("id"), &item.id, 1..=200) {
+                wrong.push(error);
             } else if !seen.insert(item.id.as_str()) {
                 let message = format!(
                     "the id `{}` is used more than once",
@@ -154,16 +155,11 @@ pub(super) fn check_texts(
     description: Option<&str>,
     wrong: &mut Vec<FieldError>,
 ) {
-    let is_title = |title: &str| {
-        !title.trim().is_empty() && title.chars().count() <= 200 && !title.contains('\0')
-    };
-    if !title.is_none_or(is_title) {
-        wrong.push(FieldError::new("title", "must have 1 to 200 characters"));
-    }
-    if description.is_some_and(|text| text.len() > 20_000 || text.contains('\0')) {
+    wrong.extend(title.and_then(|title| check_line("title", title, 1..=200).err()));
+    if description.is_some_and(|text| text.len() > 20_000 || !is_plain_text(text)) {
         wrong.push(FieldError::new(
             "description",
-            "must have at most 20,000 bytes and no NUL",
+            "must have at most 20,000 bytes and no control characters but line breaks and tabs",
         ));
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, Visibility, can_change},
     library::{Page, find_prompt},
+    texts::check_line,
 };
 
 /// The most prompts of a collection.
@@ -181,7 +182,7 @@ pub async fn create_collection(
     owner: &CurrentUser,
     new: NewCollection,
 ) -> Result<Collection> {
-    check_length("title", &new.title, 1..=200)?;
+    check_line("title", &new.title, 1..=200)?;
     check_length("description", &new.description, 0..=10_000)?;
     let id = Uuid::now_v7();
     let inserted = sqlx::query!(
@@ -219,7 +220,7 @@ pub async fn update_collection(
     let mut tx = conn.begin().await?;
     lock(&mut tx, user, collection_id).await?;
     if let Some(title) = &change.title {
-        check_length("title", title, 1..=200)?;
+        check_line("title", title, 1..=200)?;
     }
     if let Some(description) = &change.description {
         check_length("description", description, 0..=10_000)?;

@@ -12,7 +12,7 @@ use super::{
     badges::{Badge, list_badges},
     text::check_length,
 };
-use crate::{Error, Result, auth::CurrentUser, library::to_html};
+use crate::{Error, Result, auth::CurrentUser, library::to_html, texts::check_line};
 
 /// A vote for a prompt gives its owner so much reputation.
 const PER_UP: i32 = 10;
@@ -165,10 +165,7 @@ pub async fn update_profile_settings(
     user: &CurrentUser,
     settings: &ProfileSettings,
 ) -> Result<()> {
-    check_length("display_name", &settings.display_name, 0..=80)?;
-    if settings.display_name.chars().any(char::is_control) {
-        return Err(Error::invalid("display_name", "must be one line"));
-    }
+    check_line("display_name", &settings.display_name, 0..=80)?;
     check_length("bio", &settings.bio, 0..=2_000)?;
     sqlx::query!(
         "-- profiles::update_profile_settings

@@ -12,7 +12,7 @@ use super::{
     NewPromptVersion, Page, Parameters, SavedVersion, Variable, find_prompt, resolve_version,
     versions,
 };
-use crate::{Error, Result, auth::CurrentUser, template::PromptBody};
+use crate::{Error, Result, auth::CurrentUser, template::PromptBody, texts};
 
 /// A version that somebody proposes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -114,9 +114,7 @@ pub async fn create_change_request(
             prompt.slug
         )));
     }
-    if new.title.trim().is_empty() || new.title.chars().count() > 200 {
-        return Err(Error::invalid("title", "must have 1 to 200 characters"));
-    }
+    texts::check_line("title", &new.title, 1..=200)?;
     new.version
         .check()
         .map_err(|error| error.below("version"))?;
@@ -391,10 +389,10 @@ async fn decide(
 }
 
 fn check_reason(decision: &Decision) -> Result<()> {
-    if decision.reason.chars().count() > 2_000 {
+    if decision.reason.chars().count() > 2_000 || !texts::is_plain_text(&decision.reason) {
         return Err(Error::invalid(
             "reason",
-            "must have at most 2,000 characters",
+            "must have at most 2,000 characters, and no control characters but line breaks and tabs",
         ));
     }
     Ok(())

@@ -16,6 +16,7 @@ use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
     template::{CompiledPrompt, PromptBody, TemplateError},
+    texts::is_plain_text,
 };
 
 /// An immutable version of a prompt.
@@ -102,8 +103,9 @@ impl NewPromptVersion {
     /// [`Error::Invalid`] with every fault.
     pub(super) fn check(&self) -> Result<Vec<Warning>> {
         let mut wrong = check_parameters(&self.parameters);
-        if self.note.len() > 2_000 || self.note.contains('\0') {
-            let message = "must have at most 2,000 bytes and no NUL";
+        if self.note.len() > 2_000 || !is_plain_text(&self.note) {
+            let message =
+                "must have at most 2,000 bytes and no control characters but line breaks and tabs";
             wrong.push(FieldError::new("note", message));
         }
         match lint(&self.body, &self.variables) {

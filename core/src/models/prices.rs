@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ProviderKind;
+use super::{ProviderKind, references::check_model_name};
 use crate::{Error, FieldError, Result};
 
 /// The price of a model, in micro-dollars per million tokens.
@@ -237,12 +237,7 @@ pub async fn update_price(
 pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
     let mut wrong = Vec::new();
     let name = &price.model;
-    if name.is_empty() || name.chars().count() > 200 || name.contains('\0') {
-        wrong.push(FieldError::new(
-            "model",
-            "must have 1 to 200 characters and no NUL",
-        ));
-    }
+    wrong.extend(check_model_name("model", name).err());
     for (path, number) in [
         (
             "input_microusd_per_mtok",

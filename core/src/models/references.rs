@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{ProviderKind, parameters::wrong_parameter};
-use crate::{Error, Result, auth::CurrentUser};
+use crate::{Error, FieldError, Result, auth::CurrentUser, texts::check_line};
 
 /// A model as a request names it: `"simulated:strong"`, or an object with parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -79,12 +79,7 @@ pub async fn find_or_create_model(
             "must have the form provider:name, such as simulated:strong",
         ));
     };
-    if name.len() > 200 || reference.contains('\0') {
-        return Err(Error::invalid(
-            path,
-            "is longer than 200 characters or holds a NUL",
-        ));
-    }
+    check_model_name(path, name)?;
     if let Some(message) = parameters.as_object().and_then(wrong_parameter) {
         return Err(Error::invalid(path, message));
     }
@@ -154,6 +149,20 @@ pub async fn list_models(
     Ok(models)
 }
 
+/// Checks the name of a model. It becomes a part of addresses, of which `.` and `..` would take parts away.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_model_name(path: &str, name: &str) -> Result<(), FieldError> {
+    check_line(path, name, 1..=200)?;
+    let is_step = |part: &str| matches!(part, "." | "..");
+    if name.split(['/', '\\']).any(|part| is_step(part.trim())) {
+        let message = "must not be `.` or `..`, nor have one of them between slashes";
+        return Err(FieldError::new(path, message));
+    }
+    Ok(())
+}
+
 struct KnownProvider {
     id: Uuid,
     kind: ProviderKind,
@@ -216,4 +225,38 @@ pub fn is_model(wanted: &str, model: &str, parameters: &Value) -> bool {
         words
     };
     words(wanted) == words(&model_label(model, parameters))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_takes_nothing_from_an_address() {
+        for good in [
+            "gpt-4o",
+            "meta/llama-3.1:70b",
+            "a..b",
+            "...",
+            "arn:aws:x/y",
+            "v1.0",
+        ] {
+            assert_eq!(check_model_name("model", good), Ok(()), "{good}");
+        }
+        for wrong in [
+            ".",
+            "..",
+            "a/..",
+            "../a",
+            "a/./b",
+            "a\\..\\b",
+            "a/ .. /b",
+            "",
+            " ",
+            "a\nb",
+            "a\u{202e}b",
+        ] {
+            assert!(check_model_name("model", wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
     benchmarks::{BenchmarkVersion, faulty_item, resolve_benchmark},
     library::{PromptVersion, resolve_version},
     models::{ModelRequest, find_or_create_model, model_label},
+    texts,
 };
 
 /// The most prompts, and the most models, of one run.
@@ -308,12 +309,7 @@ fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {
     if request.budget_microusd.is_some_and(|budget| budget < 0) {
         wrong.push(FieldError::new("budget_microusd", "must be at least 0"));
     }
-    if request.name.chars().count() > 200 || request.name.contains('\0') {
-        wrong.push(FieldError::new(
-            "name",
-            "must have at most 200 characters and no NUL",
-        ));
-    }
+    wrong.extend(texts::check_line("name", &request.name, 0..=200).err());
     for (path, count) in [
         ("prompts", request.prompts.len()),
         ("models", request.models.len()),

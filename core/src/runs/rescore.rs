@@ -14,6 +14,7 @@ use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
     benchmarks::resolve_benchmark,
+    texts,
 };
 
 /// What the answers of a run are scored by.
@@ -45,10 +46,7 @@ pub async fn rescore_run(
     request: &RescoreRun,
     default: Visibility,
 ) -> Result<Run> {
-    if request.name.chars().count() > 200 || request.name.contains('\0') {
-        let message = "must have at most 200 characters and no NUL";
-        return Err(Error::invalid("name", message));
-    }
+    texts::check_line("name", &request.name, 0..=200)?;
     let mut tx = conn.begin().await?;
     let source = find_readable_run(&mut tx, Some(user), run_id).await?;
     require_ended(source.state)?;

@@ -13,6 +13,7 @@ use crate::{
     auth::{CurrentUser, UserRole},
     library::Page,
     runs::{self, RunRules, SubmitRun},
+    texts,
 };
 
 /// The most schedules of a user.
@@ -263,10 +264,7 @@ async fn check(
 ) -> Result<()> {
     let mut wrong = Vec::new();
     let name = &schedule.name;
-    if name.trim().is_empty() || name.chars().count() > 100 || name.contains('\0') {
-        let message = "must have 1 to 100 characters and no NUL";
-        wrong.push(FieldError::new("name", message));
-    }
+    wrong.extend(texts::check_line("name", name, 1..=100).err());
     if !(1..=100).contains(&schedule.catch_up_limit) {
         let message = "must be between 1 and 100";
         wrong.push(FieldError::new("catch_up_limit", message));

@@ -12,8 +12,7 @@ use std::{
 use bytes::Bytes;
 use chrono::Utc;
 use futures::{Stream, TryStreamExt as _, stream};
-use opb_core::outbound::OutboundPolicy;
-use opb_outbound::{Forbidden, Lookup, SystemLookup};
+use opb_outbound::{Forbidden, Guarded, Lookup, SystemLookup};
 use reqwest::{IntoUrl, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
@@ -51,8 +50,7 @@ struct Patience {
 /// A client with our bounds.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
-    client: reqwest::Client,
-    policy: Arc<OutboundPolicy>,
+    guarded: Guarded,
     patience: Patience,
     /// The turns of large answers.
     large: Arc<Semaphore>,
@@ -66,21 +64,20 @@ impl HttpClient {
     /// # Errors
     /// The TLS roots of the system cannot be read.
     pub(crate) fn new(settings: &WorkerSettings) -> anyhow::Result<Self> {
-        Self::with_lookup(settings, Arc::new(SystemLookup))
+        let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
+        Self::with_lookup(settings, &lookup)
     }
 
     pub(super) fn with_lookup(
         settings: &WorkerSettings,
-        lookup: Arc<dyn Lookup>,
+        lookup: &Arc<dyn Lookup>,
     ) -> anyhow::Result<Self> {
         let policy = Arc::clone(&settings.outbound);
-        let client = opb_outbound::guarded(Arc::clone(&policy), lookup)
-            .pool_max_idle_per_host(usize::MAX)
-            .tcp_nodelay(true)
-            .build()?;
+        let guarded = Guarded::new(policy, lookup, |builder| {
+            builder.pool_max_idle_per_host(usize::MAX).tcp_nodelay(true)
+        })?;
         Ok(Self {
-            client,
-            policy,
+            guarded,
             patience: Patience {
                 silence: Duration::from_secs(settings.silence_timeout),
                 call: Duration::from_secs(settings.call_timeout),
@@ -100,7 +97,7 @@ impl HttpClient {
 
     /// A POST to build on.
     pub(crate) fn post(&self, url: impl IntoUrl) -> reqwest::RequestBuilder {
-        self.client.post(url)
+        self.guarded.post(url)
     }
 
     /// Sends a request and returns the answer once its head is there. Everything but 200 is an error, and no error holds
@@ -111,13 +108,13 @@ impl HttpClient {
         secrets: &[SecretString],
     ) -> Result<Response, CallError> {
         let request = request.build().map_err(describe)?;
-        // An address that is written as numbers never comes to the resolver.
-        if !self.policy.allows_host(request.url()) {
-            return Err(unreachable(CallErrorKind::Forbidden));
-        }
+        let client = self
+            .guarded
+            .client(request.url())
+            .map_err(|Forbidden| unreachable(CallErrorKind::Forbidden))?;
         let asked = Instant::now();
         let silence = self.patience.silence.min(self.patience.call);
-        let mut response = timeout(silence, self.client.execute(request))
+        let mut response = timeout(silence, client.execute(request))
             .await
             .map_err(|_| late("the provider kept silent"))?
             .map_err(describe)?;
@@ -408,6 +405,7 @@ fn redact(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use opb_core::outbound::OutboundPolicy;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -420,9 +418,9 @@ mod tests {
 
     /// A client of little patience.
     fn client() -> HttpClient {
+        let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
         HttpClient {
-            client: reqwest::Client::new(),
-            policy: Arc::new(OutboundPolicy::local()),
+            guarded: Guarded::new(Arc::new(OutboundPolicy::local()), &lookup, |it| it).unwrap(),
             patience: Patience {
                 silence: 2 * SECOND,
                 call: 3 * SECOND,

@@ -293,8 +293,15 @@ fn endpoint(url: &str) -> anyhow::Result<Url> {
 }
 
 /// A name as one segment of a path.
-fn segment(name: &str) -> String {
-    utf8_percent_encode(name, UNRESERVED).to_string()
+///
+/// # Errors
+/// It is `.` or `..`, which take a segment away however they are written.
+fn segment(name: &str) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        !matches!(name, "." | ".."),
+        "the name of a model must not be `.` or `..`"
+    );
+    Ok(utf8_percent_encode(name, UNRESERVED).to_string())
 }
 
 /// Everything but what a URL may hold anywhere.

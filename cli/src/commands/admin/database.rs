@@ -8,7 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 
 use crate::{
-    data_folder::{BankLock, DataFolder},
+    data_folder::DataFolder,
+    folder_lock::FolderLock,
     postgres::{self, Cluster},
 };
 
@@ -29,7 +30,7 @@ pub struct Database {
     pub pool: PgPool,
     // The order matters: fields are dropped from the top, and the lock must outlive the server.
     cluster: Option<Cluster>,
-    _lock: Option<BankLock>,
+    _lock: Option<FolderLock>,
 }
 
 impl DatabaseSettings {
@@ -71,7 +72,7 @@ impl Database {
     async fn connect(
         address: &SecretString,
         cluster: Option<Cluster>,
-        lock: Option<BankLock>,
+        lock: Option<FolderLock>,
     ) -> anyhow::Result<Self> {
         let pool = database::connect(address, 2, "opb admin").await?;
         if cluster.is_some() {

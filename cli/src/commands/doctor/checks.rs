@@ -2,14 +2,14 @@
 
 use std::{path::Path, time::Duration};
 
-use opb_core::{auth::User, database, library::Page, models::Provider};
+use opb_core::{auth::User, database, library::Page, models::Provider, sealing};
 use reqwest::StatusCode;
 use secrecy::SecretString;
 use serde_json::Value;
 use sqlx::PgPool;
 
 use super::Check;
-use crate::{client::ClientSettings, data_folder::DataFolder, postgres, text};
+use crate::{child, client::ClientSettings, data_folder::DataFolder, postgres, text};
 
 /// The versions of Postgres that are supported, the second one excluded, as the server counts them.
 const VERSIONS: std::ops::Range<i32> = 150_000..190_000;
@@ -58,6 +58,28 @@ pub(super) fn check_folder(folder: &DataFolder) -> Check {
     }
 }
 
+/// Files that only their owner may read.
+pub(super) fn check_secrets(folder: &DataFolder) -> Vec<Check> {
+    let files = [
+        (folder.master_key_file(), "master key"),
+        (folder.api_key_file(), "API key"),
+    ];
+    let mut checks = Vec::new();
+    for (file, what) in files {
+        let Ok(metadata) = file.metadata() else {
+            continue;
+        };
+        if let Err(error) = sealing::require_private(&file, what, &metadata) {
+            checks.push(Check::fail(
+                "secrets",
+                error.to_string(),
+                format!("chmod 600 {}", file.display()),
+            ));
+        }
+    }
+    checks
+}
+
 pub(super) async fn check_disk(folder: &DataFolder) -> Check {
     // The folder may not be there yet: what counts is the disk on which it will be.
     let Some(place) = folder.path().ancestors().find(|place| place.exists()) else {
@@ -67,11 +89,7 @@ pub(super) async fn check_disk(folder: &DataFolder) -> Check {
             "check the path of the data folder",
         );
     };
-    let output = tokio::process::Command::new("df")
-        .arg("-Pk")
-        .arg(place)
-        .output()
-        .await;
+    let output = child::awaited("df").arg("-Pk").arg(place).output().await;
     let text = output
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
         .unwrap_or_default();

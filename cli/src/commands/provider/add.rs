@@ -1,5 +1,7 @@
 //! `opb provider add` and `opb provider presets`.
 
+use std::path::Path;
+
 use clap::Args;
 use opb_api::routes::models::CreateProvider;
 use opb_core::models::{Preset, Provider, ProviderKind};
@@ -9,6 +11,7 @@ use super::CredentialSource;
 use crate::{
     client::ClientSettings,
     commands::{parse_word, print, print_json},
+    files::{MAX_TEXT_BYTES, read_named},
     outcome::Outcome,
     tables,
 };
@@ -98,8 +101,8 @@ impl ListPresets {
 fn parse_settings(text: &str) -> Result<Settings, String> {
     let json = match text.strip_prefix('@') {
         None => text.to_owned(),
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| format!("the file {path} cannot be read: {error}"))?,
+        Some(path) => read_named(Path::new(path), MAX_TEXT_BYTES)
+            .map_err(|error| format!("the file {error:#}"))?,
     };
     serde_json::from_str(&json)
         .map(Settings)
