@@ -22,7 +22,7 @@ pub struct ApiSettings {
         long,
         env = "OPB_LISTEN",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8000"
     )]
     pub listen: SocketAddr,
     /// Who may register

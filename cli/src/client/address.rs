@@ -10,7 +10,7 @@ use super::Client;
 use crate::{data_folder::DataFolder, outcome::BadUsage};
 
 /// Where a server is sought when nothing says where.
-const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+const DEFAULT_URL: &str = "http://127.0.0.1:8000";
 
 /// How a command finds its server.
 #[derive(Debug, Clone, Args)]
