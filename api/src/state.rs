@@ -8,6 +8,7 @@ use opb_core::{
     doorbell::Doorbell,
     library::Estimates,
     mail::Outbox,
+    models::OperatorKeys,
     outbound::OutboundPolicy,
     runs::RunRules,
     sealing::MasterKey,
@@ -17,7 +18,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{ApiSettings, Replica, answers::Answers, oidc::Oidc, problem::Result, seats::Seats};
+use crate::{
+    ApiSettings, Replica, answers::Answers, oidc::Oidc, prober::Prober, problem::Result,
+    seats::Seats,
+};
 
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
@@ -40,6 +44,8 @@ pub struct Shared {
     pub(crate) body_limit_bytes: u64,
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
+    pub(crate) prober: Prober,
+    pub(crate) operator_keys: OperatorKeys,
     pub(crate) behind_tls: bool,
     pub(crate) rules: RunRules,
     pub(crate) public_url: Option<Url>,
@@ -103,6 +109,8 @@ impl AppState {
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             outbound: Arc::clone(&settings.outbound),
+            prober: Prober::new(&settings.outbound)?,
+            operator_keys: settings.operator_keys.clone(),
             rules: settings.rules.clone(),
             behind_tls: settings.behind_tls,
             public_url,

@@ -7,6 +7,7 @@ mod bank;
 mod client;
 mod commands;
 mod data_folder;
+mod logins;
 mod outcome;
 mod packs;
 mod postgres;

@@ -2,12 +2,14 @@
 
 mod alerts;
 mod comparison;
+mod keys;
 mod leaderboard;
 mod schedules;
 mod webhooks;
 
 pub use alerts::{alert, alerts};
 pub use comparison::{comparison, flips};
+pub use keys::keys;
 pub use leaderboard::{effects, history, leaderboard, overall};
 pub use schedules::{schedule, schedules};
 pub use webhooks::{attempts, webhook, webhooks};

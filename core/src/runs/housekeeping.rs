@@ -12,7 +12,7 @@ use super::{
     EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange, budget::settle,
     control::tell, insert::insert, lease::close_shard, load_work, recorded_keys,
 };
-use crate::{Result, auth, mail, queue, schedules, webhooks};
+use crate::{Result, auth, mail, processes, queue, schedules, webhooks};
 
 /// After so many crashes a shard is cut into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
@@ -58,6 +58,7 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     mended.deleted_mails = mail::delete_old(conn).await?;
     mended.deleted_deliveries = webhooks::delete_old(conn).await?;
     mended.deleted_firings = schedules::delete_old_firings(conn).await?;
+    processes::delete_gone(conn).await?;
     Ok(mended)
 }
 
