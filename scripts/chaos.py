@@ -105,7 +105,7 @@ def furnish(bank, folder, *simulate):
     subprocess.run([f"{os.environ['OPB_BIN_DIR']}/opb", "import", folder], check=True, stdout=subprocess.DEVNULL,
                    env={**os.environ, "OPB_URL": bank.url, "OPB_API_KEY": bank.token})
     for model in MODELS:
-        bank.ask("PUT", "/api/v1/providers/chaos/prices",
+        bank.ask("PATCH", "/api/v1/providers/chaos/prices",
                  {"model": model.split(":")[1], "input_microusd_per_mtok": 3_000_000, "output_microusd_per_mtok": 15_000_000})
 
 

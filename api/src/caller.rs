@@ -104,13 +104,32 @@ impl FromRequestParts<AppState> for LoggedIn {
         let credential = bearer(parts)?.ok_or_else(nobody)?;
         let caller = authenticate(state, credential).await?;
         let Credential::Session(session_id) = caller.credential else {
-            let error = Error::Forbidden("an API key cannot do this; log in with a password");
+            let error =
+                Error::Forbidden("an API key cannot do this; send the access token of a login");
             return Err(Refusal::from(error).with_code("login_needed"));
         };
         Ok(Self {
             user: caller.user,
             session_id,
         })
+    }
+}
+
+/// The API key that a request was sent with, valid and whatever its scopes are: for ending it.
+pub(crate) struct SentKey(pub(crate) SecretString);
+
+impl FromRequestParts<AppState> for SentKey {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
+        let credential = bearer(parts)?.ok_or_else(nobody)?;
+        match authenticate(state, credential).await?.credential {
+            Credential::ApiKey(_) => Ok(Self(credential.into())),
+            Credential::Session(_) => Err(Error::Forbidden(
+                "a login has no API key to revoke; end it with POST /api/v1/auth/logout",
+            )
+            .into()),
+        }
     }
 }
 
@@ -123,11 +142,14 @@ pub(crate) async fn authenticate(state: &AppState, credential: &str) -> Result<C
 pub(crate) fn check_scope(parts: &Parts, caller: &Caller) -> Result<()> {
     if let Credential::ApiKey(scopes) = &caller.credential
         && let Some(needed) = scope_of(parts)
-        && !scopes.contains(&needed)
-        && !scopes.contains(&ApiKeyScope::Admin)
+        && !scopes.iter().any(|scope| scope.covers(needed))
     {
-        let error = Error::Forbidden("the API key lacks the scope for this");
-        return Err(Refusal::from(error).with_code("scope_missing"));
+        let message = format!("the API key lacks the scope `{needed}`");
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "scope_missing",
+            message,
+        ));
     }
     Ok(())
 }

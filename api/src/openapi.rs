@@ -109,6 +109,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::preferences::routes())
         .merge(routes::profiles::routes())
         .merge(routes::operations::routes())
+        .merge(routes::processes::routes())
 }
 
 /// The document, the page that shows it, and the way there.

@@ -28,6 +28,7 @@ pub mod models;
 pub mod operations;
 pub mod preferences;
 pub(crate) mod prices;
+pub(crate) mod processes;
 pub(crate) mod profiles;
 pub(crate) mod prompts;
 pub(crate) mod ranks;

@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use axum::{Router, middleware::from_fn, middleware::from_fn_with_state};
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -19,7 +18,7 @@ use tower_http::{add_extension::AddExtension, catch_panic::CatchPanicLayer};
 
 use crate::{
     ApiSettings, AppState, CorsOrigin, client::Peer, courier::Courier, dialects, headers,
-    middleware, openapi, unread,
+    listen::listen, middleware, openapi, unread,
 };
 
 /// For how long requests may go on after the process was asked to stop.
@@ -62,9 +61,7 @@ pub async fn serve(
         &settings,
         stop.clone(),
     )?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listener = listen(settings.listen).await?;
     let address = listener.local_addr()?;
     if let Some(secret) = &settings.first_admin_invitation {
         auth::accept_first_admin(&mut *pool.acquire().await?, secret).await?;

@@ -6,7 +6,8 @@ use axum::http::{HeaderValue, Uri};
 use clap::Args;
 use ipnet::IpNet;
 use opb_core::{
-    auth::Registration, mail::parse_public_url, outbound::OutboundPolicy, runs::RunRules,
+    auth::Registration, mail::parse_public_url, models::OperatorKeys, outbound::OutboundPolicy,
+    runs::RunRules,
 };
 use opb_monitor::Hosts;
 use secrecy::SecretString;
@@ -27,7 +28,7 @@ pub struct ApiSettings {
         long,
         env = "OPB_LISTEN",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8000"
     )]
     pub listen: SocketAddr,
     /// Who may register
@@ -100,6 +101,9 @@ pub struct ApiSettings {
     /// Who answers those who bring no credential, as far as a moment does not matter; the database itself, if nobody.
     #[arg(skip)]
     pub replica: Option<Replica>,
+    /// The operator's own credentials, where the API runs beside a worker that has them; to try providers with.
+    #[arg(skip)]
+    pub operator_keys: OperatorKeys,
     /// True when the metrics are served elsewhere, and not through this door.
     #[arg(skip)]
     pub hides_metrics: bool,

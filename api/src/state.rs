@@ -8,6 +8,7 @@ use opb_core::{
     doorbell::Doorbell,
     library::Estimates,
     mail::Outbox,
+    models::OperatorKeys,
     outbound::OutboundPolicy,
     runs::RunRules,
     sealing::MasterKey,
@@ -21,6 +22,7 @@ use url::{Host, Url};
 
 use crate::{
     ApiSettings, Replica, answers::Answers, courier::WebhookPolicies, oidc::Oidc, problem::Result,
+    prober::Prober,
     seats::Seats,
 };
 
@@ -46,6 +48,8 @@ pub struct Shared {
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
     pub(crate) webhooks: WebhookPolicies,
+    pub(crate) prober: Prober,
+    pub(crate) operator_keys: OperatorKeys,
     pub(crate) behind_tls: bool,
     pub(crate) rules: RunRules,
     pub(crate) reading_needs_login: bool,
@@ -113,6 +117,8 @@ impl AppState {
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             webhooks: WebhookPolicies::new(&settings.webhooks, &settings.outbound),
             outbound: Arc::clone(&settings.outbound),
+            prober: Prober::new(&settings.outbound)?,
+            operator_keys: settings.operator_keys.clone(),
             rules: settings.rules.clone(),
             reading_needs_login: settings.reading_needs_login,
             behind_tls: settings.behind_tls,

@@ -10,7 +10,7 @@ use clap::Args;
 use opb_api::ApiSettings;
 use opb_core::{
     auth::{self, TokenKeys},
-    config::SecretSettings,
+    config::{self, SecretSettings},
     database,
     doorbell::Doorbell,
     outbound::OutboundSettings,
@@ -55,6 +55,14 @@ pub struct BankSettings {
         help_heading = "Database"
     )]
     pub database_url: Option<SecretString>,
+    /// File that holds the password for that server; it goes before one in the address
+    #[arg(
+        long,
+        env = "OPB_DATABASE_PASSWORD_FILE",
+        value_name = "FILE",
+        help_heading = "Database"
+    )]
+    pub database_password_file: Option<PathBuf>,
     /// The most connections that each part (API, worker, queue) opens
     #[arg(long, env = "OPB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = CONNECTIONS, value_parser = clap::value_parser!(u32).range(3..=1000), help_heading = "Database")]
     pub database_connections: u32,
@@ -211,6 +219,8 @@ impl Bank {
 async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
     let folder = DataFolder::new(settings.data.as_deref()).create()?;
     let lock = folder.lock()?;
+    // Before anything slow: a first start makes a database.
+    opb_api::check_address(settings.api.listen)?;
     // Before a server is started for nothing.
     let master_key = Arc::new(load_master_key(&settings.secrets, &folder)?);
     let cluster = match settings.own_server() {
@@ -218,10 +228,13 @@ async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
         None => Some(Cluster::start(folder.path()).await?),
     };
     let address = match (&cluster, settings.own_server()) {
-        (Some(cluster), _) => cluster.database_url(),
-        (None, Some(address)) => address,
+        (Some(cluster), _) => cluster.database_url().clone(),
+        (None, Some(address)) => {
+            config::with_password(address, settings.database_password_file.as_deref())?
+        }
         (None, None) => return Err(anyhow!("there is no database")),
     };
+    let address = &address;
     let connections = settings.database_connections;
     let pools = [
         database::connect(address, connections, "opb api").await?,
@@ -276,6 +289,7 @@ fn spawn_parts(
     api.outbound = Arc::clone(&outbound);
     worker.outbound = Arc::clone(&outbound);
     scheduler.rules = api.rules.clone();
+    api.operator_keys = worker.operator_keys.clone();
     api.hides_metrics = monitor.monitor_listen.is_some();
     let mut parts = JoinSet::new();
     parts.spawn(async move {

@@ -33,6 +33,11 @@ impl DataFolder {
         Ok(Self(postgres::create_data_folder(&self.0)?))
     }
 
+    /// True for the folder that is used when none is named.
+    pub fn is_default(&self) -> bool {
+        self.0 == postgres::default_data_dir()
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0

@@ -10,6 +10,7 @@ mod commands;
 mod data_folder;
 mod files;
 mod folder_lock;
+mod logins;
 mod outcome;
 mod packs;
 mod postgres;

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod comparison;
+mod keys;
 pub mod layout;
 mod leaderboard;
 pub mod parameters;
@@ -12,6 +13,7 @@ mod webhooks;
 
 pub use alerts::{alert, alerts};
 pub use comparison::{comparison, flips};
+pub use keys::keys;
 pub use leaderboard::{effects, history, leaderboard, overall};
 pub use run::{evaluation, run_columns};
 pub use runs::{run_summary, runs};

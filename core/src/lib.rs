@@ -19,6 +19,7 @@ pub mod mail;
 pub mod metrics;
 pub mod models;
 pub mod outbound;
+pub mod processes;
 pub mod queue;
 pub mod runs;
 pub mod schedules;

@@ -7,19 +7,19 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::Client;
-use crate::{data_folder::DataFolder, outcome::BadUsage};
+use crate::{data_folder::DataFolder, logins::Logins, outcome::BadUsage};
 
 /// Where a server is sought when nothing says where.
-const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+const DEFAULT_URL: &str = "http://127.0.0.1:8000";
 
 /// How a command finds its server.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ClientSettings {
-    /// Address of the server; without it, the local one that `opb up` has written down
+    /// Address of the server; without it, the local one that `opb up` has written down, or that of the last `opb login`
     #[arg(long, env = "OPB_URL", value_name = "URL")]
     pub url: Option<String>,
-    /// API key; without it, the one that a local `opb up` has made
+    /// API key; without it, that of `opb login`, or the one that a local `opb up` has made
     #[arg(long, env = "OPB_API_KEY", value_name = "KEY", hide_env_values = true)]
     pub api_key: Option<SecretString>,
     /// Data folder of the local bank; without it, the user's own
@@ -27,33 +27,106 @@ pub struct ClientSettings {
     pub data: Option<PathBuf>,
 }
 
+/// Why a server is sought where it is sought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    /// The user named it.
+    Named,
+    /// The bank of the data folder wrote it down.
+    Written,
+    /// The user logged in there last.
+    LoggedIn,
+    /// Nothing says where.
+    Nowhere,
+}
+
 impl ClientSettings {
     /// A client of the server that is meant.
     ///
     /// # Errors
-    /// [`BadUsage`] for an address that is none.
+    /// [`BadUsage`] for an address that is none; the file of logins cannot be read.
     pub fn connect(&self) -> anyhow::Result<Client> {
         let folder = DataFolder::new(self.data.as_deref());
-        let url = self.address(&folder)?;
+        let logins = Logins::of_user();
+        let (url, found) = self.address(&folder, logins.as_ref())?;
         let key = match &self.api_key {
             Some(key) => Some(key.clone()),
-            None => local_key(&folder, &url)?,
+            None => match logins.map(|logins| logins.find(&url)).transpose()? {
+                // A login is a wish; the key of a local bank is only there.
+                Some(Some(login)) => Some(login.key),
+                _ => local_key(&folder, &url)?,
+            },
         };
-        Client::new(&url, key)
+        Ok(Client::new(&url, key)?.with_hint(hint(&found, &folder)))
     }
 
-    fn address(&self, folder: &DataFolder) -> anyhow::Result<String> {
-        let url = match self.url.as_deref().filter(|url| !url.is_empty()) {
-            Some(url) => url.to_owned(),
-            None => folder.url().unwrap_or_else(|| DEFAULT_URL.to_owned()),
+    /// True for a server that was named, or logged in to, and is not the bank of the data folder.
+    pub fn is_elsewhere(&self) -> bool {
+        let folder = DataFolder::new(self.data.as_deref());
+        let own = folder.url();
+        let Ok((url, found)) = self.address(&folder, Logins::of_user().as_ref()) else {
+            return false;
+        };
+        let is_own = own.is_some_and(|own| own.trim_end_matches('/') == url.trim_end_matches('/'));
+        matches!(found, Found::Named | Found::LoggedIn) && !is_own
+    }
+
+    fn address(
+        &self,
+        folder: &DataFolder,
+        logins: Option<&Logins>,
+    ) -> anyhow::Result<(String, Found)> {
+        let named = self.url.clone().filter(|url| !url.is_empty());
+        let (url, found) = if let Some(url) = named {
+            (url, Found::Named)
+        } else if let Some(url) = folder.url() {
+            (url, Found::Written)
+        } else if let Some(url) = logins.map(Logins::newest).transpose()?.flatten() {
+            (url, Found::LoggedIn)
+        } else {
+            (DEFAULT_URL.to_owned(), Found::Nowhere)
         };
         match Url::parse(&url) {
-            Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => Ok(url),
+            Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => Ok((url, found)),
             _ => Err(BadUsage(format!(
                 "`{url}` is no address of a server, such as {DEFAULT_URL}"
             ))
             .into()),
         }
+    }
+}
+
+/// What to do when nothing answers.
+fn hint(found: &Found, folder: &DataFolder) -> String {
+    let shown = folder.path().display();
+    let start = if folder.is_default() {
+        "opb up".to_owned()
+    } else {
+        format!("opb up --data {}", quoted(&shown.to_string()))
+    };
+    match found {
+        Found::Named => {
+            "check --url (or OPB_URL) and whether the server runs; a bank of your own starts with: opb up".to_owned()
+        }
+        Found::Written => {
+            format!("the bank in {shown} served there last; start it with: {start}")
+        }
+        Found::LoggedIn => {
+            "you logged in there last; check whether the server runs, or name another with --url".to_owned()
+        }
+        Found::Nowhere => format!(
+            "no bank serves from {shown}; start it with: {start} (--data or OPB_DATA_DIR name another folder, --url another server)"
+        ),
+    }
+}
+
+/// A path as a shell takes it for one word.
+fn quoted(path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
+    if path.chars().all(is_plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
     }
 }
 
@@ -130,6 +203,22 @@ mod tests {
     }
 
     #[test]
+    fn who_seeks_in_vain_is_told_how_to_start_the_right_bank() {
+        let folder = DataFolder::new(Some(std::path::Path::new("/srv/my bank")));
+        for (found, expect) in [
+            (Found::Named, "check --url"),
+            (Found::Written, "opb up --data '/srv/my bank'"),
+            (Found::LoggedIn, "logged in"),
+            (Found::Nowhere, "opb up --data '/srv/my bank'"),
+        ] {
+            let hint = hint(&found, &folder);
+            assert!(hint.contains(expect), "{found:?}: {hint}");
+        }
+        let default = DataFolder::new(None);
+        assert!(hint(&Found::Nowhere, &default).contains("start it with: opb up (--data"));
+    }
+
+    #[test]
     fn the_command_line_wins_over_the_folder() {
         let temp = tempfile::tempdir().unwrap();
         let folder = DataFolder::new(Some(temp.path()));
@@ -139,7 +228,10 @@ mod tests {
                 api_key: None,
                 data: None,
             };
-            settings.address(&folder).map_err(|error| error.to_string())
+            let address = settings.address(&folder, None);
+            address
+                .map(|(url, _)| url)
+                .map_err(|error| error.to_string())
         };
         assert_eq!(address(None).unwrap(), DEFAULT_URL);
         folder.write_url("http://127.0.0.1:1234").unwrap();

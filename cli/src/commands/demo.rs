@@ -79,7 +79,7 @@ impl Demo {
                 &shown?,
                 json,
                 "The bank of this demonstration has stopped. To keep one serving: make up (or: opb up)\n\
-                 API documentation, while it serves: http://127.0.0.1:8080/api/docs",
+                 API documentation, while it serves: http://127.0.0.1:8000/api/docs",
             ),
             None => Ok(Outcome::Interrupted),
         }

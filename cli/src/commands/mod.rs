@@ -8,7 +8,9 @@ mod demo;
 mod doctor;
 mod health;
 mod import;
+mod key;
 mod leaderboard;
+mod login;
 mod migrate;
 mod postgres;
 mod prices;
@@ -63,6 +65,10 @@ enum Command {
     Prompts(prompts::PromptsCommand),
     Provider(provider::ProviderCommand),
     Prices(prices::Prices),
+    Login(login::LogIn),
+    Logout(login::LogOut),
+    Whoami(login::WhoAmI),
+    Key(Box<key::KeyCommand>),
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
     Admin(admin::Admin),
@@ -116,6 +122,10 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Prompts(command) => alone(command.execute(json)),
         Command::Provider(command) => alone(command.execute(json)),
         Command::Prices(command) => alone(command.execute(json)),
+        Command::Login(command) => alone(command.execute(json)),
+        Command::Logout(command) => alone(command.execute(json)),
+        Command::Whoami(command) => alone(command.execute(json)),
+        Command::Key(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),
         Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),

@@ -131,7 +131,10 @@ pub async fn list_models(
         r#"-- references::list_models
         select models.id, providers.name || ':' || models.name as "model!", models.parameters,
                providers.kind in ('simulated', 'echo') as "simulated!",
-               prices.input_microusd_per_mtok, prices.output_microusd_per_mtok
+               case when providers.free then coalesce(prices.input_microusd_per_mtok, 0)
+                    else prices.input_microusd_per_mtok end as input_microusd_per_mtok,
+               case when providers.free then coalesce(prices.output_microusd_per_mtok, 0)
+                    else prices.output_microusd_per_mtok end as output_microusd_per_mtok
         from models
         join providers on providers.id = models.provider_id
         left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name

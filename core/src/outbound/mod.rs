@@ -54,6 +54,28 @@ impl OutboundSettings {
     }
 }
 
+/// True for a URL whose host is this machine or an address of a private network. A name other than `localhost` is not:
+/// nobody knows where it leads.
+#[must_use]
+pub fn is_private(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else {
+        return false;
+    };
+    let address = match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = canonical(name);
+            return name == "localhost" || name.ends_with(".localhost");
+        }
+        Some(Host::Ipv4(address)) => IpAddr::from(address),
+        Some(Host::Ipv6(address)) => address::unmapped(address.into()),
+        None => return false,
+    };
+    match address {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
+    }
+}
+
 /// Hosts and ranges, separated by commas.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowList {

@@ -265,7 +265,8 @@ pub(super) async fn settle(
     Ok(())
 }
 
-/// Says which of the models cannot be called under a budget, and how to mend it. The paths are those of a request.
+/// Says which of the models cannot be called under a budget, and how to mend it. What costs nothing needs no bound. The
+/// paths are those of a request.
 pub(super) async fn check_bounded(
     tx: &mut PgConnection,
     model_ids: &[Uuid],
@@ -280,6 +281,7 @@ pub(super) async fn check_bounded(
         join models on models.id = asked.id
         join providers on providers.id = models.provider_id
         left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
+        where providers.kind in ('simulated', 'echo') or model_costs(models.id)
         order by 1"#,
         model_ids
     )

@@ -379,7 +379,7 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
     let rows = sqlx::query!(
         r#"-- estimate::load_models
         select models.id, providers.name || ':' || models.name as "name!", providers.kind as "kind: ProviderKind", models.parameters,
-               max_output_tokens, max_image_tokens, input_microusd_per_mtok as input_price, output_microusd_per_mtok as output_price,
+               providers.free, max_output_tokens, max_image_tokens, input_microusd_per_mtok as input_price, output_microusd_per_mtok as output_price,
                cached_input_microusd_per_mtok as cached_input_price, reasoning_microusd_per_mtok as reasoning_price
         from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
         join models on models.id = asked.id
@@ -402,7 +402,7 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
             id: row.id,
             name: row.name,
             price: Price::of_row(
-                row.kind,
+                (row.kind, row.free),
                 row.input_price,
                 row.output_price,
                 row.cached_input_price,

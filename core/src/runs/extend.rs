@@ -12,7 +12,7 @@ use super::{
     check::check_run,
     control, early, find_readable_run, find_run,
     retry::{reopen, require_ended},
-    submit::insert_columns,
+    submit::{insert_columns, refuse_without_keys},
 };
 use crate::{
     Error, FieldError, Result,
@@ -87,6 +87,7 @@ pub async fn extend_run(
         ));
     }
     let (prompts, models) = (usize_of(before.prompts), usize_of(before.models));
+    refuse_without_keys(&mut tx, &checked.model_ids[models..]).await?;
     insert_columns(
         &mut tx,
         run_id,

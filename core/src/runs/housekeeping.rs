@@ -13,7 +13,7 @@ use super::{
     control::tell, delete::erase_deleted_runs, insert::insert, lease::close_shard, load_work,
     recorded_keys,
 };
-use crate::{Result, auth, benchmarks, library, mail, queue, schedules, webhooks};
+use crate::{Result, auth, benchmarks, library, mail, processes, queue, schedules, webhooks};
 
 /// After so many crashes a shard is cut into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
@@ -64,6 +64,7 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
         benchmarks::erase_deleted(conn).await?;
         library::erase_withdrawn(conn).await?;
     }
+    processes::delete_gone(conn).await?;
     Ok(mended)
 }
 

@@ -213,7 +213,9 @@ async fn select_runs(
                       join providers on providers.id = provider_id
                       where run_id = runs.id and providers.kind in ('simulated', 'echo')) as "simulated!",
                runs.cache, runs.answers_of, stop_early, settled, runs.state as "state: RunState", state_reason,
-               case when waiting_until > now() and runs.state in ('queued', 'running') then waiting_reason end as waiting_reason,
+               case when runs.state not in ('queued', 'running') then null
+                    when waiting_until > now() then waiting_reason
+                    else no_worker_reason(runs.created_at) end as waiting_reason,
                priority, runs.visibility as "visibility: Visibility",
                repeats, seed, planned, recorded, skipped, passed, errors, retries, cost_microusd, spend_microusd,
                budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, active_since, started_at, finished_at, pruned_at

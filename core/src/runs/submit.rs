@@ -17,7 +17,7 @@ use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
     library::PromptVersion,
-    models::ModelRequest,
+    models::{ModelRequest, check_keys},
     queue,
 };
 
@@ -102,6 +102,7 @@ pub async fn submit_run_by_default(
         return Ok(run);
     }
     let checked = check(&mut tx, owner, request).await?;
+    refuse_without_keys(&mut tx, &checked.model_ids).await?;
     let visibility = checked.parts.choose(request.visibility, default)?;
     let run_id = Uuid::now_v7();
     let inserted = insert_run(
@@ -137,6 +138,18 @@ pub async fn submit_run_by_default(
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.planned = run.planned, "run submitted");
     Ok(run)
+}
+
+/// Refuses models whose provider has no key: every call would fail. An estimate needs none, so this is not part of the
+/// check of a request.
+pub(super) async fn refuse_without_keys(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<()> {
+    let mut wrong = Vec::new();
+    check_keys(tx, model_ids, &mut wrong).await?;
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(wrong))
+    }
 }
 
 /// The run that this idempotency key made before, if any.

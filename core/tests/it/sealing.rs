@@ -21,6 +21,7 @@ async fn add(conn: &mut PgConnection, key: &MasterKey, name: &str, credential: &
         kind: ProviderKind::Openai,
         base_url: Some("https://example.org/v1".into()),
         settings: serde_json::Map::new(),
+        free: None,
         credential: Some(credential.into()),
     };
     let provider = create_provider(conn, key, &OutboundPolicy::default(), new).await;

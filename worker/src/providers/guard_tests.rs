@@ -208,7 +208,7 @@ async fn errors_do_not_tell_what_listens_where() {
     for message in messages {
         assert_eq!(
             message.unwrap_err().message,
-            "the provider's address is not allowed or cannot be reached"
+            "the provider's address is not allowed or cannot be reached; an administrator sees why with: opb provider check"
         );
     }
 }

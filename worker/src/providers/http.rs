@@ -117,7 +117,7 @@ impl HttpClient {
         let mut response = timeout(silence, client.execute(request))
             .await
             .map_err(|_| late("the provider kept silent"))?
-            .map_err(describe)?;
+            .map_err(|error| self.no_response(error))?;
         response.extensions_mut().insert(Head(asked.elapsed()));
         if let Some(governor) = &self.governor {
             governor.heed(rate_headers::announced(response.headers(), Utc::now()));
@@ -126,6 +126,17 @@ impl HttpClient {
             return Ok(response);
         }
         Err(self.refusal(response, secrets).await)
+    }
+
+    /// Why there is no answer. Where nobody listens and nothing has ever answered, waiting cannot help.
+    fn no_response(&self, error: reqwest::Error) -> CallError {
+        let is_refused = is_refused(&error);
+        let mut error = describe(error);
+        let is_new = |governor: &Arc<Governor>| !governor.has_answered();
+        if is_refused && self.governor.as_ref().is_some_and(is_new) {
+            error.kind = CallErrorKind::Absent;
+        }
+        error
     }
 
     /// The body in pieces, bounded in size and in time. Whoever keeps less than all that came says so.
@@ -303,7 +314,7 @@ fn late(message: &str) -> CallError {
 fn unreachable(kind: CallErrorKind) -> CallError {
     CallError::new(
         kind,
-        "the provider's address is not allowed or cannot be reached",
+        "the provider's address is not allowed or cannot be reached; an administrator sees why with: opb provider check",
     )
 }
 
@@ -327,6 +338,23 @@ fn describe(error: reqwest::Error) -> CallError {
         CallErrorKind::Read
     };
     CallError::new(kind, explain(&error.without_url()))
+}
+
+/// True when the machine answered that nobody listens there, or the names' server that there is no such machine.
+fn is_refused(error: &reqwest::Error) -> bool {
+    // The resolver's errors have no kind of their own; a passing failure of it reads otherwise.
+    let no_name = [
+        "Name or service not known",
+        "nodename nor servname provided",
+    ];
+    causes(error).any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| {
+            let said = || cause.to_string();
+            cause.kind() == std::io::ErrorKind::ConnectionRefused
+                || no_name.iter().any(|text| said().contains(text))
+        })
+    })
 }
 
 /// An error and everything that caused it.

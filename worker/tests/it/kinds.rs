@@ -32,6 +32,7 @@ async fn a_message_is_scored_and_its_cache_is_cheap() {
         kind: ProviderKind::Anthropic,
         base_url: Some(format!("http://{}/v1", listener.local_addr().unwrap())),
         settings: Map::new(),
+        free: None,
         credential: Some("sk-canary-canary".into()),
     };
     create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
@@ -46,7 +47,7 @@ async fn a_message_is_scored_and_its_cache_is_cheap() {
         max_output_tokens: None,
         max_image_tokens: None,
     };
-    update_price(conn, "messages", &price).await.unwrap();
+    update_price(conn, "messages", &price.into()).await.unwrap();
     let bodies = Arc::new(Mutex::new(Vec::new()));
     let answer = json!({
         "type": "message", "role": "assistant", "stop_reason": "end_turn",

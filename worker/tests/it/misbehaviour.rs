@@ -281,6 +281,7 @@ async fn add(conn: &mut PgConnection, name: &str, base_url: &str) {
         name: name.into(),
         kind: ProviderKind::Openai,
         base_url: Some(base_url.into()),
+        free: None,
         credential: None,
         settings: serde_json::Map::new(),
     };

@@ -148,6 +148,7 @@ async fn a_provider_that_cannot_be_reached_fails_the_run_and_nothing_else() {
         kind: ProviderKind::Openai,
         base_url: Some("http://127.0.0.1:1/v1".into()),
         settings: serde_json::Map::new(),
+        free: None,
         credential: Some("sk-canary-canary".into()),
     };
     create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
@@ -160,7 +161,7 @@ async fn a_provider_that_cannot_be_reached_fails_the_run_and_nothing_else() {
     worker.stop().await;
     assert_eq!(
         (run.state, run.recorded, run.errors, run.retries),
-        (RunState::Failed, 4, 4, 4)
+        (RunState::Failed, 4, 4, 0)
     );
     assert!(run.state_reason.contains("connect"), "{}", run.state_reason);
     let errors = list_evaluations(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use opb_core::database;
+use opb_core::{config, database};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 
@@ -23,6 +23,9 @@ pub struct DatabaseSettings {
     /// Address of the Postgres server of a bank that does not use an embedded one
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
+    /// File that holds the password for that server; it goes before one in the address
+    #[arg(long, env = "OPB_DATABASE_PASSWORD_FILE", value_name = "FILE")]
+    pub database_password_file: Option<PathBuf>,
 }
 
 /// An open database; [`Database::close`] stops what was started for it.
@@ -38,7 +41,9 @@ impl DatabaseSettings {
     pub async fn open(&self) -> anyhow::Result<Database> {
         let address = self.database_url.as_ref();
         if let Some(address) = address.filter(|address| !address.expose_secret().is_empty()) {
-            return Database::connect(address, None, None).await;
+            let password = self.database_password_file.as_deref();
+            let address = config::with_password(address, password)?;
+            return Database::connect(&address, None, None).await;
         }
         let folder = DataFolder::new(self.data.as_deref()).create()?;
         match folder.lock() {
