@@ -10,7 +10,7 @@ use opb_core::{
     models::{AskableProvider, AzureSettings, ProviderKind, read_settings},
     outbound::OutboundPolicy,
 };
-use opb_outbound::{Forbidden, SystemLookup};
+use opb_outbound::{Forbidden, Guarded, Lookup, SystemLookup};
 use reqwest::{RequestBuilder, Response, StatusCode, Url, header::CONTENT_TYPE};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -89,8 +89,7 @@ pub(crate) enum Key {
 
 /// Asks providers.
 pub(crate) struct Prober {
-    http: reqwest::Client,
-    policy: Arc<OutboundPolicy>,
+    http: Guarded,
 }
 
 impl Prober {
@@ -99,15 +98,12 @@ impl Prober {
     /// # Errors
     /// The TLS roots of the system cannot be read.
     pub(crate) fn new(policy: &Arc<OutboundPolicy>) -> anyhow::Result<Self> {
-        let http = opb_outbound::guarded(Arc::clone(policy), Arc::new(SystemLookup))
-            .timeout(PATIENCE)
-            .pool_max_idle_per_host(0)
-            .build()
-            .context("the HTTP client for checks of providers cannot start")?;
-        Ok(Self {
-            http,
-            policy: Arc::clone(policy),
+        let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
+        let http = Guarded::new(Arc::clone(policy), &lookup, |builder| {
+            builder.timeout(PATIENCE).pool_max_idle_per_host(0)
         })
+        .context("the HTTP client for checks of providers cannot start")?;
+        Ok(Self { http })
     }
 
     /// Asks a provider. Whatever is found, it is an answer.
@@ -141,11 +137,8 @@ impl Prober {
             let message = format!("`{base_url}` does not lead to an address");
             Found(CheckOutcome::Unreachable, message)
         })?;
-        // An address that is written as numbers never comes to the resolver.
-        if !self.policy.allows_host(request.url()) {
-            return Err(not_allowed());
-        }
-        let response = self.http.execute(request).await;
+        let client = self.http.client(request.url()).map_err(|_| not_allowed())?;
+        let response = client.execute(request).await;
         let response = response.map_err(|error| no_answer(base_url, &error))?;
         self.read(provider, base_url, key, response).await
     }

@@ -21,9 +21,8 @@ use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
 use crate::{
-    ApiSettings, Replica, answers::Answers, courier::WebhookPolicies, oidc::Oidc, problem::Result,
-    prober::Prober,
-    seats::Seats,
+    ApiSettings, Replica, answers::Answers, courier::WebhookPolicies, oidc::Oidc, prober::Prober,
+    problem::Result, seats::Seats,
 };
 
 /// What every handler shares; clones are cheap and share everything.

@@ -56,6 +56,11 @@ impl Guarded {
         })
     }
 
+    /// A GET to build on, to be executed by [`Guarded::client`] of its URL.
+    pub fn get(&self, url: impl reqwest::IntoUrl) -> reqwest::RequestBuilder {
+        self.elsewhere.get(url)
+    }
+
     /// A POST to build on, to be executed by [`Guarded::client`] of its URL.
     pub fn post(&self, url: impl reqwest::IntoUrl) -> reqwest::RequestBuilder {
         self.elsewhere.post(url)

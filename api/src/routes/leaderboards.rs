@@ -4,8 +4,8 @@ use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
     auth::CurrentUser,
     leaderboards::{
-        self, BoardFilter, HideStandings, HistoryFilter, Leaderboard, LeaderboardEffects,
-        LeaderboardHistory, BoardColumn, OverallFilter, OverallLeaderboard,
+        self, BoardColumn, BoardFilter, HideStandings, HistoryFilter, Leaderboard,
+        LeaderboardEffects, LeaderboardHistory, OverallFilter, OverallLeaderboard,
     },
     runs::{self, RunReference},
 };

@@ -184,7 +184,8 @@ impl Export {
         let page = {
             let mut conn = self.state.pool.acquire().await?;
             // Whoever has lost the right to see the run meanwhile sees no more of it.
-            self.run = runs::find_readable_run(&mut conn, self.viewer.as_ref(), self.run.id).await?;
+            self.run =
+                runs::find_readable_run(&mut conn, self.viewer.as_ref(), self.run.id).await?;
             runs::list_evaluations(&mut conn, &self.run, &self.filter, after, BATCH).await?
         };
         self.next = page.next.map_or(Next::Done, |next| Next::Page(Some(next)));

@@ -32,7 +32,7 @@ pub(crate) use self::blocks::ColumnKey;
 pub(crate) use self::board::only_simulated_in_public;
 pub use self::board::{BoardFilter, Leaderboard, read_leaderboard};
 pub use self::effects::{Effect, LeaderboardEffects, read_effects};
-pub use self::hidden::{HideStandings, BoardColumn, hide_standings};
+pub use self::hidden::{BoardColumn, HideStandings, hide_standings};
 pub use self::history::{
     Course, CoursePoint, DriftPoint, HistoryFilter, LeaderboardHistory, ModelDrift, read_history,
 };
