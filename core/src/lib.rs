@@ -21,6 +21,7 @@ pub mod models;
 mod nearest;
 pub mod outbound;
 mod parse_errors;
+pub mod processes;
 pub mod queue;
 pub mod runs;
 pub mod schedules;
@@ -28,6 +29,7 @@ pub mod scorers;
 pub mod sealing;
 pub mod stats;
 pub mod template;
+mod texts;
 pub mod webhooks;
 
 pub use error::{Error, FieldError, Result};

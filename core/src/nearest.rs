@@ -52,7 +52,7 @@ pub(crate) async fn prompt_hint(
         select slug
         from prompts
         where slug % $1 and deleted_at is null and archived_at is null
-          and (visibility = 'public' or owner_id = $2)
+          and is_listed(visibility, owner_id, $2)
         order by similarity(slug, $1) desc, slug
         limit 1",
         slug,
@@ -76,7 +76,7 @@ pub(crate) async fn benchmark_hint(
         "-- nearest::benchmark_hint
         select slug
         from benchmarks
-        where slug % $1 and (visibility = 'public' or owner_id = $2)
+        where slug % $1 and deleted_at is null and is_listed(visibility, owner_id, $2)
         order by similarity(slug, $1) desc, slug
         limit 1",
         slug,

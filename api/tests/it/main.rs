@@ -1,4 +1,8 @@
 //! The HTTP door on a real Postgres, over real HTTP.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "children of tests need what the tests need"
+)]
 
 mod access;
 mod administration;
@@ -14,6 +18,7 @@ mod contributions;
 mod cookie;
 mod deletion;
 mod dialects;
+mod doors;
 mod evaluations;
 mod events;
 mod exchange;
@@ -27,6 +32,7 @@ mod mailbox;
 mod models;
 mod names;
 mod oidc_provider;
+mod one_line;
 mod openapi;
 mod operations;
 mod privacy;
@@ -35,6 +41,10 @@ mod prompts;
 mod reads;
 mod recovery;
 mod replica;
+mod run_boards;
+mod run_deletion;
+mod run_results;
+mod run_visibility;
 mod runs;
 mod search;
 mod server;
@@ -42,6 +52,9 @@ mod sessions;
 mod slow;
 mod throttle;
 mod traces;
+mod unpaid;
 mod verification;
+mod visibility;
+mod webhook_addresses;
 mod webhooks;
 mod world;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use opb_core::{
+    auth::Visibility,
     benchmarks::BenchmarkVersion,
-    library::{NewPromptVersion, PortablePrompt, Prompt, PromptVersion},
+    library::{NewPromptVersion, PortablePrompt, Prompt, PromptChange, PromptVersion},
 };
 use serde_json::json;
 
@@ -32,6 +33,10 @@ pub struct Import {
     /// Import only the first N items
     #[arg(long, env = "OPB_IMPORT_LIMIT", value_name = "N", value_parser = parse_limit)]
     limit: Option<usize>,
+    /// Who may see the benchmark and its prompts, whatever the files say; without it and without a word in the files, a
+    /// new one is as the bank is set up (private by default), and an old one stays as it is
+    #[arg(long, env = "OPB_IMPORT_VISIBILITY", value_name = "WHO", value_enum)]
+    visibility: Option<Visibility>,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -43,13 +48,15 @@ impl Import {
         let refuse = |error: anyhow::Error| BadUsage(format!("{error:#}"));
         let pack = packs::read_folder(&self.folder, self.items.as_deref()).map_err(refuse)?;
         let prompts_folder = packs::read_pack_prompts(&self.folder).map_err(refuse)?;
-        let definition = pack
+        let mut definition = pack
             .definition(self.limit)
             .map_err(refuse)?
             .context("the items are missing")?;
+        definition.visibility = self.visibility.or(definition.visibility);
         let benchmark: BenchmarkVersion = client.post("/api/v1/benchmarks", &definition).await?;
         let mut prompts = Vec::new();
-        for (file, prompt) in prompts_folder.prompts {
+        for (file, mut prompt) in prompts_folder.prompts {
+            prompt.visibility = self.visibility.or(prompt.visibility);
             let imported = import_prompt(&client, prompt).await;
             prompts.push(imported.with_context(|| format!("prompts/{}", text::plain(&file)))?);
         }
@@ -83,6 +90,7 @@ impl Import {
 async fn import_prompt(client: &Client, prompt: PortablePrompt) -> anyhow::Result<String> {
     let first = prompt.first()?;
     let slug = first.slug.clone().unwrap_or_default();
+    let visibility = first.visibility;
     let created = client.post::<Prompt>("/api/v1/prompts", &first).await;
     let is_taken = |error: &anyhow::Error| {
         let refused = error.downcast_ref::<Refused>();
@@ -93,7 +101,8 @@ async fn import_prompt(client: &Client, prompt: PortablePrompt) -> anyhow::Resul
         Err(error) if is_taken(&error) => (String::new(), 0),
         Err(error) => return Err(error),
     };
-    let path = format!("/api/v1/prompts/{}/versions", segment(&slug));
+    let address = format!("/api/v1/prompts/{}", segment(&slug));
+    let path = format!("{address}/versions");
     for mut version in prompt.versions.into_iter().skip(known) {
         if version.note.is_empty() {
             "imported".clone_into(&mut version.note);
@@ -102,6 +111,13 @@ async fn import_prompt(client: &Client, prompt: PortablePrompt) -> anyhow::Resul
             .post::<PromptVersion>(&path, &NewPromptVersion { ..version })
             .await?;
         newest = format!("{}@{}", version.prompt, version.number);
+    }
+    if let (0, Some(visibility)) = (known, visibility) {
+        let change = PromptChange {
+            visibility: Some(visibility),
+            ..PromptChange::default()
+        };
+        let _: Prompt = client.patch(&address, &change).await?;
     }
     Ok(newest)
 }

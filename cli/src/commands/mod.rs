@@ -1,16 +1,17 @@
-//! The subcommands: one file each, but for those that only tell a run what to do. Each starts the runtime that it needs, none before the command line is parsed.
+//! The subcommands: one file each. Each starts the runtime that it needs, none before the command line is parsed.
 
 mod admin;
 mod alert;
 mod benchmark;
 mod compare;
 mod completions;
-mod control;
 mod demo;
 mod doctor;
 mod health;
 mod import;
+mod key;
 mod leaderboard;
+mod login;
 mod migrate;
 mod model;
 mod postgres;
@@ -18,7 +19,6 @@ mod price;
 mod prompt;
 mod provider;
 mod run;
-mod runs;
 mod schedule;
 mod secret;
 mod simulate;
@@ -57,19 +57,9 @@ pub struct Program {
 enum Command {
     Up(Box<up::Up>),
     Demo(Box<demo::Demo>),
-    Run(Box<run::RunBenchmark>),
+    Run(Box<run::RunCommand>),
     Leaderboard(leaderboard::ShowLeaderboard),
     Compare(compare::CompareColumns),
-    Runs(runs::ListRuns),
-    /// Cancel a run; what is recorded stays
-    Cancel(control::ControlRun),
-    /// Pause a run; calls in flight finish and are counted
-    Pause(control::ControlRun),
-    Resume(control::ResumeRun),
-    /// Retry the failed evaluations of a run
-    Retry(control::ControlRun),
-    Extend(control::ExtendCommand),
-    Rescore(control::RescoreCommand),
     #[command(alias = "benchmarks")]
     Benchmark(benchmark::BenchmarkCommand),
     #[command(alias = "prompts")]
@@ -87,6 +77,10 @@ enum Command {
     #[command(alias = "webhooks")]
     Webhook(Box<webhook::WebhookCommand>),
     Import(import::Import),
+    Login(login::LogIn),
+    Logout(login::LogOut),
+    Whoami(login::WhoAmI),
+    Key(Box<key::KeyCommand>),
     Simulate(simulate::Simulate),
     Migrate(migrate::Migrate),
     Admin(admin::Admin),
@@ -94,6 +88,21 @@ enum Command {
     Health(health::Health),
     Completions(completions::Completions),
     Postgres(postgres::WithPostgres),
+    // Earlier names of the subcommands of `run`.
+    #[command(hide = true)]
+    Runs(run::list::ListRuns),
+    #[command(hide = true)]
+    Cancel(run::control::ControlRun),
+    #[command(hide = true)]
+    Pause(run::control::ControlRun),
+    #[command(hide = true)]
+    Resume(run::control::ResumeRun),
+    #[command(hide = true)]
+    Retry(run::control::RetryRun),
+    #[command(hide = true)]
+    Extend(run::control::ExtendCommand),
+    #[command(hide = true)]
+    Rescore(run::control::RescoreCommand),
 }
 
 impl Program {
@@ -122,7 +131,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Cancel(command) => alone(command.execute("cancel", json)),
         Command::Pause(command) => alone(command.execute("pause", json)),
         Command::Resume(command) => alone(command.execute(json)),
-        Command::Retry(command) => alone(command.execute("retry", json)),
+        Command::Retry(command) => alone(command.execute(json)),
         Command::Extend(command) => alone(command.execute(json)),
         Command::Rescore(command) => alone(command.execute(json)),
         Command::Benchmark(command) => alone(command.execute(json)),
@@ -134,6 +143,10 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Alert(command) => alone(command.execute(json)),
         Command::Webhook(command) => alone(command.execute(json)),
         Command::Import(command) => alone(command.execute(json)),
+        Command::Login(command) => alone(command.execute(json)),
+        Command::Logout(command) => alone(command.execute(json)),
+        Command::Whoami(command) => alone(command.execute(json)),
+        Command::Key(command) => alone(command.execute(json)),
         Command::Simulate(command) => with_threads(command.execute(json)),
         Command::Admin(command) => alone(command.execute(json)),
         Command::Migrate(command) => alone(command.execute(json)),

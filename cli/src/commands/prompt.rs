@@ -8,15 +8,19 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use opb_core::library::{
-    ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptDetail,
-    PromptPage, PromptVersion, SourceRow, read_prompt_files, read_source, to_files,
+use opb_core::{
+    auth::Visibility,
+    library::{
+        ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptDetail,
+        PromptPage, PromptVersion, SourceRow, read_prompt_files, read_source, to_files,
+    },
 };
 use serde_json::json;
 
 use super::{print, print_json};
 use crate::{
     client::{Client, ClientSettings, segment},
+    files::{MAX_ITEMS_BYTES, read_named},
     outcome::{BadUsage, Outcome},
     packs, tables, text,
 };
@@ -77,6 +81,10 @@ struct ImportPrompts {
     /// Report the result for every prompt, and store nothing
     #[arg(long)]
     dry_run: bool,
+    /// Who may see the prompts, whatever the files say; without it and without a word in the files, a new one is as the
+    /// bank is set up (private by default), and an old one stays as it is
+    #[arg(long, value_name = "WHO", value_enum)]
+    visibility: Option<Visibility>,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -153,7 +161,7 @@ impl ImportPrompts {
             dry_run: self.dry_run,
             ..ImportReport::default()
         };
-        let mut batch = Batch::default();
+        let mut batch = Batch::of(self.visibility);
         let mut places = Vec::with_capacity(rows.len());
         for (at, (place, row)) in rows.into_iter().enumerate() {
             places.push(place);
@@ -184,12 +192,20 @@ struct Source {
 /// Rows that are sent together.
 #[derive(Default)]
 struct Batch {
+    visibility: Option<Visibility>,
     rows: Vec<usize>,
     prompts: Vec<serde_json::Value>,
     size_bytes: usize,
 }
 
 impl Batch {
+    fn of(visibility: Option<Visibility>) -> Self {
+        Self {
+            visibility,
+            ..Self::default()
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.rows.len() >= BATCH || self.size_bytes >= BATCH_BYTES
     }
@@ -223,14 +239,18 @@ impl Batch {
     }
 
     async fn send(&mut self, client: &Client, report: &mut ImportReport) -> anyhow::Result<()> {
-        let batch = std::mem::take(self);
+        let batch = std::mem::replace(self, Self::of(self.visibility));
         if batch.rows.is_empty() {
             return Ok(());
         }
         let source = ImportSource::Json {
             prompts: batch.prompts,
         };
-        let body = json!({"dry_run": report.dry_run, "source": source});
+        let body = json!({
+            "dry_run": report.dry_run,
+            "visibility": batch.visibility,
+            "source": source,
+        });
         let done: ImportReport = client.post("/api/v1/prompts/import", &body).await?;
         report.created += done.created;
         report.updated += done.updated;
@@ -293,8 +313,8 @@ fn read(path: &Path) -> anyhow::Result<Source> {
             ignored: folder.ignored,
         });
     }
-    let content = fs::read_to_string(path)
-        .map_err(|error| refuse(format!("cannot be read as text: {error}")))?;
+    let content =
+        read_named(path, MAX_ITEMS_BYTES).map_err(|error| BadUsage(format!("{error:#}")))?;
     let source = match path.extension().and_then(|extension| extension.to_str()) {
         Some("csv") => ImportSource::PromptsChatCsv { content },
         Some("json") => serde_json::from_str(&content)

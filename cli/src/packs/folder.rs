@@ -1,6 +1,6 @@
 //! Packs in a folder of the user.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
 use opb_core::{
@@ -9,37 +9,46 @@ use opb_core::{
 };
 
 use super::{HEADER_NAMES, Pack};
-use crate::outcome::BadUsage;
+use crate::{
+    files::{ForeignFolder, MAX_ITEMS_BYTES, MAX_TEXT_BYTES, read_named},
+    outcome::BadUsage,
+};
 
-/// Reads the pack of a folder; `items` names a file of items elsewhere.
+/// Reads the pack of a folder; `items` names a file of items elsewhere. The folder may come from a stranger: nothing
+/// outside is read that the user has not named.
 ///
 /// # Errors
 /// There is no header or no items file, or a file does not parse; the message names the file.
-pub fn read_folder(folder: &Path, items: Option<&Path>) -> anyhow::Result<Pack> {
-    if !folder.is_dir() {
-        bail!("there is no folder {}", folder.display());
+pub fn read_folder(path: &Path, items: Option<&Path>) -> anyhow::Result<Pack> {
+    if !path.is_dir() {
+        bail!("there is no folder {}", path.display());
     }
-    let Some(path) = HEADER_NAMES
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.is_file())
-    else {
-        bail!("{} has no {}", folder.display(), HEADER_NAMES.join(" or "));
+    let folder = ForeignFolder::open(path)?;
+    let Some(name) = HEADER_NAMES.iter().find(|name| folder.has(name)) else {
+        bail!("{} has no {}", path.display(), HEADER_NAMES.join(" or "));
     };
-    let header = PackHeader::parse(&path.display().to_string(), &read(&path)?)?;
-    let items = items.map_or_else(|| folder.join(&header.items.file), Path::to_owned);
-    if !items.exists() {
-        let from = header.source.get("url").and_then(|url| url.as_str());
-        let from = from
-            .map(|url| format!("; it can be had from {url}"))
-            .unwrap_or_default();
+    let text = folder.read(name, MAX_TEXT_BYTES)?.unwrap_or_default();
+    let header = PackHeader::parse(&path.join(name).display().to_string(), &text)?;
+    let from = header.source.get("url").and_then(|url| url.as_str());
+    let from = from
+        .map(|url| format!("; it can be had from {url}"))
+        .unwrap_or_default();
+    let read = match items {
+        Some(named) if named.exists() => Some(read_named(named, MAX_ITEMS_BYTES)?),
+        Some(_) => None,
+        None => folder
+            .read(&header.items.file, MAX_ITEMS_BYTES)
+            .context("name the file of the items with --items, if you trust it")?,
+    };
+    let Some(read) = read else {
+        let missing = items.map_or_else(|| path.join(&header.items.file), Path::to_owned);
         bail!(
             "there is no {}; name the file of the items with --items{from}",
-            items.display()
+            missing.display()
         );
-    }
+    };
     Ok(Pack {
-        items: Some(read(&items)?),
+        items: Some(read),
         // They are read by themselves, since they may be files of several formats.
         prompts: Vec::new(),
         header,
@@ -55,20 +64,20 @@ pub struct PackPrompts {
     pub ignored: Vec<String>,
 }
 
-/// Reads the prompts of a pack's folder.
+/// Reads the prompts of a pack's folder, which may come from a stranger.
 ///
 /// # Errors
 /// A file cannot be read or holds no prompt; the message names it.
-pub fn read_pack_prompts(folder: &Path) -> anyhow::Result<PackPrompts> {
-    let folder = folder.join("prompts");
-    if !folder.exists() {
+pub fn read_pack_prompts(path: &Path) -> anyhow::Result<PackPrompts> {
+    let Some(folder) = ForeignFolder::open(path)?.folder("prompts")? else {
         return Ok(PackPrompts::default());
-    }
-    let PromptFolder { files, ignored } = read_prompt_folder(&folder)?;
+    };
+    let path = path.join("prompts");
+    let PromptFolder { files, ignored } = read_prompts(&folder)?;
     let prompts = read_prompt_files(files).into_iter().map(|(file, row)| {
         let prompt = row.map_err(|wrong| {
             let messages: Vec<String> = wrong.into_iter().map(|wrong| wrong.message).collect();
-            anyhow!("{}: {}", folder.join(&file).display(), messages.join("; "))
+            anyhow!("{}: {}", path.join(&file).display(), messages.join("; "))
         })?;
         Ok((file, prompt))
     });
@@ -87,24 +96,20 @@ pub struct PromptFolder {
     pub ignored: Vec<String>,
 }
 
-/// Reads a folder of prompts.
+/// Reads a folder of prompts, which may come from a stranger.
 ///
 /// # Errors
-/// The folder or a file cannot be read.
-pub fn read_prompt_folder(folder: &Path) -> anyhow::Result<PromptFolder> {
-    let unreadable =
-        |error: std::io::Error| BadUsage(format!("{} cannot be read: {error}", folder.display()));
+/// [`BadUsage`]: the folder or a file cannot be read.
+pub fn read_prompt_folder(path: &Path) -> anyhow::Result<PromptFolder> {
+    let read = ForeignFolder::open(path).and_then(|folder| read_prompts(&folder));
+    read.map_err(|error| BadUsage(format!("{error:#}")).into())
+}
+
+fn read_prompts(folder: &ForeignFolder) -> anyhow::Result<PromptFolder> {
     let mut found = PromptFolder::default();
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        paths.push(entry.map_err(unreadable)?.path());
-    }
-    paths.sort();
-    for path in paths {
-        let name = path.file_name().unwrap_or_default();
-        let name = name.to_string_lossy().into_owned();
-        if path.is_file() && is_prompt_file(&name) {
-            let text = read(&path).map_err(|error| BadUsage(format!("{error:#}")))?;
+    for name in folder.all_names()? {
+        if is_prompt_file(&name) {
+            let text = folder.read(&name, MAX_TEXT_BYTES)?.unwrap_or_default();
             found.files.push(PromptFile { path: name, text });
         } else if !name.starts_with('.') {
             found.ignored.push(name);
@@ -113,12 +118,10 @@ pub fn read_prompt_folder(folder: &Path) -> anyhow::Result<PromptFolder> {
     Ok(found)
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -155,5 +158,30 @@ mod tests {
             missing.to_string().starts_with("there is no folder"),
             "{missing}"
         );
+    }
+
+    /// A header may name what it likes: nothing outside the folder is published.
+    #[test]
+    fn items_outside_the_folder_must_be_named_by_the_user() {
+        let site = tempfile::tempdir().unwrap();
+        let folder = site.path().join("pack");
+        fs::create_dir_all(folder.join("prompts")).unwrap();
+        let secret = site.path().join("token.json");
+        fs::write(&secret, "{\"id\": \"a\", \"expected\": 4}\n").unwrap();
+        std::os::unix::fs::symlink(&secret, folder.join("link.jsonl")).unwrap();
+        for file in ["../token.json", secret.to_str().unwrap(), "link.jsonl"] {
+            let header = format!(
+                "slug: a\ntitle: A\nscorers: [{{type: numeric}}]\nitems: {{file: '{file}'}}\n"
+            );
+            fs::write(folder.join("benchmark.yaml"), header).unwrap();
+            let error = format!("{:#}", read_folder(&folder, None).unwrap_err());
+            assert!(error.contains("--items"), "{file}: {error}");
+            read_folder(&folder, Some(&secret)).unwrap();
+        }
+        std::os::unix::fs::symlink("/dev/zero", folder.join("prompts/a.yaml")).unwrap();
+        let error = format!("{:#}", read_pack_prompts(&folder).unwrap_err());
+        assert!(error.contains("a.yaml is a link"), "{error}");
+        let error = read_prompt_folder(&folder.join("prompts")).unwrap_err();
+        assert!(error.is::<BadUsage>(), "{error:#}");
     }
 }

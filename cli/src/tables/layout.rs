@@ -456,7 +456,7 @@ fn join(cells: impl Iterator<Item = String>) -> String {
 }
 
 /// The text, broken at spaces so that each line fits; a longer word stays whole.
-fn wrap(text: &str, width: Option<usize>) -> String {
+pub fn wrap(text: &str, width: Option<usize>) -> String {
     let Some(width) = width else {
         return text.to_owned();
     };

@@ -2,7 +2,7 @@
 
 use opb_core::{
     leaderboards::{
-        Course, Effect, Leaderboard, LeaderboardEffects, LeaderboardHistory, ModelDrift,
+        BoardKind, Course, Effect, Leaderboard, LeaderboardEffects, LeaderboardHistory, ModelDrift,
         OverallLeaderboard, Standing,
     },
     stats::FrontierPlace,
@@ -24,7 +24,7 @@ pub fn leaderboard(board: &Leaderboard) -> Report {
     let heading = heading(
         "leaderboard of",
         &board.benchmark,
-        board.item_count,
+        (board.board, board.item_count),
         board.simulated,
         board.confidence,
         &parameters,
@@ -127,7 +127,7 @@ pub fn effects(found: &LeaderboardEffects, of_models: bool) -> Report {
     let heading = heading(
         what,
         &found.benchmark,
-        found.item_count,
+        (found.board, found.item_count),
         found.simulated,
         found.confidence,
         &parameters,
@@ -183,7 +183,11 @@ pub fn history(found: &LeaderboardHistory) -> Report {
     } else {
         "History"
     };
-    let mut report = Report::of(format!("{label} of {}", text::plain(&found.benchmark)));
+    let mut report = Report::of(format!(
+        "{label} of {} ({})",
+        text::plain(&found.benchmark),
+        whose(found.board)
+    ));
     if found.courses.is_empty() {
         report.line("no results yet");
     }
@@ -328,7 +332,7 @@ pub fn overall(board: &OverallLeaderboard) -> Report {
 fn heading(
     what: &str,
     benchmark: &str,
-    items: i32,
+    (board, items): (BoardKind, i32),
     simulated: bool,
     confidence: f64,
     parameters: &Parameters,
@@ -342,12 +346,21 @@ fn heading(
         })
     };
     format!(
-        "{label} {} ({}, intervals at {:.0} %{})",
+        "{label} {} ({}, {}, intervals at {:.0} %{})",
         text::plain(benchmark),
+        whose(board),
         text::counted(items, "item"),
         confidence * 100.0,
         parameters.title()
     )
+}
+
+/// Whose runs a board is made of.
+fn whose(board: BoardKind) -> &'static str {
+    match board {
+        BoardKind::Own => "your runs",
+        BoardKind::Public => "public runs",
+    }
 }
 
 fn none() -> String {

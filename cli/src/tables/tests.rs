@@ -69,7 +69,7 @@ fn standing(rank: i32, prompt: &str, model: &str, more: &Value) -> Value {
 
 fn board(standings: &[Value], provisional: &[Value]) -> Report {
     super::leaderboard(&of(json!({
-        "benchmark": format!("{LONG}@12"), "item_count": 1319, "simulated": false, "confidence": 0.95,
+        "benchmark": format!("{LONG}@12"), "board": "public", "item_count": 1319, "simulated": false, "confidence": 0.95,
         "standings": standings, "provisional": provisional,
     })))
 }
@@ -119,7 +119,7 @@ fn b2_effects() {
     };
     let report = super::effects(
         &of(json!({
-            "benchmark": "triage@1", "item_count": 12, "simulated": true, "confidence": 0.95, "method": "two_way",
+            "benchmark": "triage@1", "board": "own", "item_count": 12, "simulated": true, "confidence": 0.95, "method": "two_way",
             "items": 12, "grand_mean": 0.875, "explained": 0.5, "reason": null, "prompts": [],
             "models": [effect(MODEL, 0.867, 1.0), effect("local:small", 0.0, 0.3)],
         })),
@@ -138,7 +138,7 @@ fn b2_a_history() {
         })
     };
     let report = super::history(&of(json!({
-        "benchmark": "first-steps@1", "simulated": false, "confidence": 0.95,
+        "benchmark": "first-steps@1", "board": "own", "simulated": false, "confidence": 0.95,
         "courses": [{
             "prompt": format!("{LONG}@1"), "model": MODEL, "parameters": {"temperature": 0},
             "points": [point(ID, false, 0), point(OTHER_ID, true, 3)],
@@ -159,7 +159,7 @@ fn overall_of(entries: &[Value], left_out: usize) -> Report {
             "mean_win_rate": "the share of other entries that it beats", "ranks": "", "completeness":
             "entries that were measured on at least half of the benchmarks", "min_coverage": 0.5,
         },
-        "simulated": false, "confidence": 0.95, "benchmarks": ["one@1"], "left_out": left_out, "entries": entries,
+        "board": "public", "simulated": false, "confidence": 0.95, "benchmarks": ["one@1"], "left_out": left_out, "entries": entries,
     })))
 }
 
@@ -191,7 +191,7 @@ fn b2_the_overall_ranking() {
 fn b2_a_comparison_and_its_flips() {
     let column = |prompt: &str, temperature: f64, cost: f64| {
         json!({
-            "run_id": ID, "prompt": prompt, "model": MODEL, "parameters": {"temperature": temperature, "seed": 1},
+            "run_id": ID, "run_number": 128, "prompt": prompt, "model": MODEL, "parameters": {"temperature": temperature, "seed": 1},
             "evaluations": 1319, "errors": 2,
             "score": {"mean": 0.5, "interval": {"low": 0.439, "high": 1.0}, "interval_method": "wilson", "bootstrap": null,
                       "pass_rate": 0.5, "items": 1319},
@@ -226,13 +226,13 @@ fn b2_a_comparison_and_its_flips() {
 fn b2_runs() {
     let run = |id: &str, state: &str, more: &Value| {
         let mut run = json!({
-            "id": id, "name": "", "owner": "ada", "benchmark": "first-steps@1", "prompts": ["a@1", "b@1"],
-            "models": ["local:small", "local:large"], "cache": true, "answers_of": null, "stop_early": false, "settled": 0,
+            "id": id, "number": 128, "name": "", "owner": "ada", "benchmark": "first-steps@1", "prompts": ["a@1", "b@1"],
+            "models": ["local:small", "local:large"], "parameters": [{}, {}], "parts_hidden": false, "cache": true, "answers_of": null, "stop_early": false, "settled": 0,
             "simulated": false, "state": state, "state_reason": "", "waiting_reason": null, "priority": 0,
             "visibility": "public", "repeats": 1, "seed": 0, "planned": 240, "recorded": 240, "skipped": 0, "passed": 200,
             "errors": 0, "retries": 0, "cost_microusd": 59_700, "spend_microusd": 59_700, "budget_microusd": null,
             "reserved_microusd": 0, "unaccounted_microusd": 0, "input_tokens": 1, "output_tokens": 1, "created_at": TIME,
-            "started_at": TIME, "finished_at": TIME, "pruned_at": null,
+            "active_since": TIME, "started_at": TIME, "finished_at": TIME, "pruned_at": null,
         });
         for (name, value) in more.as_object().unwrap() {
             run[name] = value.clone();
@@ -256,10 +256,10 @@ fn b2_runs() {
 fn b2_providers_presets_limits_and_prices() {
     let providers = super::providers(&of::<Vec<_>>(json!([
         {"id": ID, "name": "local", "kind": "openai", "base_url": "http://127.0.0.1:8081/v1", "settings": null,
-         "credential_hint": null, "created_at": TIME},
+         "credential_hint": null, "free": true, "created_at": TIME},
         {"id": ID, "name": "the-team-gateway-in-frankfurt", "kind": "azure_openai",
          "base_url": "https://gateway.internal.example.org/openai/deployments/v1", "settings": null,
-         "credential_hint": "abcd", "created_at": TIME},
+         "credential_hint": "abcd", "free": false, "created_at": TIME},
     ])));
     let presets = super::presets(&opb_core::models::presets());
     let limits = super::limits(&of::<Vec<_>>(json!([

@@ -76,11 +76,12 @@ pub fn attempts(attempts: &[Attempt]) -> Report {
     for attempt in attempts {
         let error = attempt.error.as_deref().map(text::plain);
         let status = attempt.status.map(|status| status.to_string());
+        let duration = attempt.duration_ms.map(|millis| millis.to_string());
         table.add_row([
             attempt.number.to_string().into(),
             text::time(attempt.ended_at).into(),
             status.unwrap_or_default().into(),
-            attempt.duration_ms.to_string().into(),
+            duration.unwrap_or_default().into(),
             error.unwrap_or_default().into(),
         ]);
     }

@@ -1,15 +1,22 @@
 //! The program `opb` from outside: what it prints, how it ends, and what it leaves behind.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "children of tests need what the tests need"
+)]
 
 mod admin;
 mod alerts;
 mod bank;
 mod demo;
+mod doors;
 mod faults;
 mod leaks;
+mod logins;
 mod postgres;
 mod programs;
 mod providers;
 mod runs;
+mod servers;
 mod settings;
 mod site;
 mod traces;

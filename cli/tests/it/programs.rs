@@ -144,7 +144,8 @@ fn a3_a_price_of_zero_is_free_and_no_price_is_unknown() {
     let _up = site.up(&[]);
     let server = Simulated::start(&site, &[]);
     let base_url = format!("{}/v1", server.url);
-    site.check(&["provider", "add", "own", "--base-url", &base_url], 0);
+    let own = ["provider", "add", "own", "--base-url", &base_url, "--paid"];
+    site.check(&own, 0);
     let run = |model: &str| {
         let model = format!("--model=own:{model}");
         let words = [

@@ -13,7 +13,7 @@ use crate::{
     auth::CurrentUser,
     library::Page,
     nearest::{Named, pick},
-    schedules,
+    schedules, texts,
 };
 
 /// The most alerts of a user.
@@ -322,10 +322,7 @@ async fn select_alerts(
 
 fn check(name: &str, kind: AlertKind, threshold: f64, false_alarm_runs: i32) -> Vec<FieldError> {
     let mut wrong = Vec::new();
-    if name.trim().is_empty() || name.chars().count() > 100 || name.contains('\0') {
-        let message = "must have 1 to 100 characters and no NUL";
-        wrong.push(FieldError::new("name", message));
-    }
+    wrong.extend(texts::check_line("name", name, 1..=100).err());
     let (fits, message) = match kind {
         AlertKind::ScoreDrop => (
             (0.001..=1.0).contains(&threshold),
