@@ -5,6 +5,7 @@ mod alerts;
 mod bank;
 mod demo;
 mod faults;
+mod image;
 mod leaks;
 mod postgres;
 mod providers;
