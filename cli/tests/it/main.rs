@@ -4,6 +4,7 @@ mod admin;
 mod alerts;
 mod bank;
 mod demo;
+mod examples;
 mod faults;
 mod image;
 mod leaks;
