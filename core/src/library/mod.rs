@@ -45,8 +45,8 @@ pub use export::export_prompts;
 pub(crate) use fields::check_slug;
 pub use forks::{NewFork, fork_prompt, list_forks};
 pub use import::{
-    ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptFile, SourceRow,
-    import_prompts, read_source, to_files,
+    FrontMatter, ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt,
+    PromptFile, SourceRow, import_prompts, read_source, to_files,
 };
 pub use lint::{Warning, WarningCode, lint};
 pub use markdown::to_html;

@@ -12,6 +12,7 @@ mod mending;
 mod prices;
 mod publishing;
 mod recording;
+mod reference;
 mod schedules;
 mod sealing;
 mod sharing;

@@ -8,7 +8,7 @@ mod files;
 mod placeholders;
 mod portable;
 
-pub use files::{PromptFile, to_files};
+pub use files::{FrontMatter, PromptFile, to_files};
 pub use portable::PortablePrompt;
 
 use serde::{Deserialize, Serialize};
