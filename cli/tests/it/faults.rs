@@ -11,13 +11,13 @@ use serde_json::Value;
 use crate::site::Site;
 
 /// A running `opb simulate`; dropping it ends it.
-struct Simulated {
+pub struct Simulated {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Simulated {
-    fn start(site: &Site, words: &[&str]) -> Self {
+    pub fn start(site: &Site, words: &[&str]) -> Self {
         let words = [&["simulate", "--port=0", "--latency=none"], words].concat();
         let mut child = site
             .command(&words)

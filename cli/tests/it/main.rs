@@ -4,6 +4,7 @@ mod admin;
 mod alerts;
 mod bank;
 mod demo;
+mod documents;
 mod examples;
 mod faults;
 mod image;
