@@ -108,7 +108,7 @@ const STEPS: &[(&str, &str, u16)] = &[
     ("login_oidc_user", "", 422),
     ("link_identity", "", 422),
     ("refresh_session", "", 200),
-    ("create_cookie", "", 204),
+    ("create_cookie", "", 200),
     ("change_me", "", 200),
     ("change_password", "", 204),
     ("delete_me", "", 204),
