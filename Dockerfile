@@ -34,8 +34,8 @@ COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/openpromptbank/
 USER 65532:65532
 # Health and metrics of every program, apart from what users may reach.
 ENV OPB_MONITOR_LISTEN=0.0.0.0:9100 \
-    OPB_LISTEN=0.0.0.0:8080 \
+    OPB_LISTEN=0.0.0.0:8000 \
     OPB_LOG_FORMAT=json
-EXPOSE 8080 9100
+EXPOSE 8000 9100
 HEALTHCHECK --interval=10s --timeout=6s --start-period=20s --retries=3 CMD ["opb", "health"]
 CMD ["opb", "--help"]

@@ -40,7 +40,7 @@ select count(*), md5(string_agg(concat_ws('|', prompts.slug, models.name, items,
            order by prompts.slug, models.name))
 from standings join prompt_versions on prompt_versions.id = prompt_version_id
      join prompts on prompts.id = prompt_versions.prompt_id join models on models.id = model_id
-where standings.run_id = '{run}'
+where standings.run_id = '{run}' and audience_id is not null
 """
 TOTALS = ("recorded", "passed", "errors", "cost_microusd", "input_tokens", "output_tokens")
 
@@ -105,7 +105,7 @@ def furnish(bank, folder, *simulate):
     subprocess.run([f"{os.environ['OPB_BIN_DIR']}/opb", "import", folder], check=True, stdout=subprocess.DEVNULL,
                    env={**os.environ, "OPB_URL": bank.url, "OPB_API_KEY": bank.token})
     for model in MODELS:
-        bank.ask("PUT", "/api/v1/providers/chaos/prices",
+        bank.ask("PATCH", "/api/v1/providers/chaos/prices",
                  {"model": model.split(":")[1], "input_microusd_per_mtok": 3_000_000, "output_microusd_per_mtok": 15_000_000})
 
 

@@ -16,6 +16,16 @@ use opb_core::auth::Origin;
 
 use crate::AppState;
 
+/// What proxies say of themselves and of their clients.
+const PROXY_HEADERS: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
 /// The other end of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
@@ -34,6 +44,22 @@ impl FromRequestParts<AppState> for Client {
             address: behind_proxies(peer, &parts.headers, &state.trusted_proxies),
             user_agent: user_agent.and_then(|text| text.to_str().ok().map(Into::into)),
         }))
+    }
+}
+
+/// Whether a program of this machine asks, and not a proxy on it for somebody else.
+pub(crate) struct IsLocal(pub(crate) bool);
+
+impl FromRequestParts<AppState> for IsLocal {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<Peer>();
+        let is_here = peer.is_some_and(|Peer(peer)| peer.to_canonical().is_loopback());
+        let is_proxied = PROXY_HEADERS
+            .iter()
+            .any(|name| parts.headers.contains_key(*name));
+        Ok(Self(is_here && !is_proxied && state.is_local()))
     }
 }
 

@@ -10,11 +10,11 @@ use clap::Args;
 use opb_core::{
     doorbell::{Doorbell, rung},
     metrics::METRICS,
-    outbound::OutboundPolicy,
+    outbound::{AllowList, OutboundPolicy},
     sealing::MasterKey,
     webhooks::{self, Answer, DueDelivery, WebhookFormat},
 };
-use opb_outbound::SystemLookup;
+use opb_outbound::{Guarded, Lookup, SystemLookup};
 use reqwest::header::CONTENT_TYPE;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -38,34 +38,74 @@ pub struct WebhookSettings {
     /// Seconds that the receiver of a webhook may take over its answer
     #[arg(long, env = "OPB_WEBHOOK_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
     pub webhook_timeout_seconds: u64,
+    /// Hosts and ranges that the webhooks of every user may be at besides the public internet, as in `chat.lan,10.1.2.3`; those of administrators may be where providers may be, too
+    #[arg(long, env = "OPB_ALLOW_WEBHOOKS", value_name = "HOST|RANGE,…")]
+    pub allow_webhooks: Vec<AllowList>,
+}
+
+/// Where webhooks may be, by who owns them.
+#[derive(Debug, Clone)]
+pub(crate) struct WebhookPolicies {
+    /// Of ordinary users: they must not look into the network around the bank.
+    users: Arc<OutboundPolicy>,
+    /// Of administrators, who may name addresses of providers as well.
+    administrators: Arc<OutboundPolicy>,
+}
+
+impl WebhookPolicies {
+    /// `providers` is the policy for addresses that administrators name.
+    pub(crate) fn new(settings: &WebhookSettings, providers: &OutboundPolicy) -> Self {
+        let lists = &settings.allow_webhooks;
+        Self {
+            users: Arc::new(providers.for_everybody(lists, "--allow-webhooks")),
+            administrators: Arc::new(providers.and(lists)),
+        }
+    }
+
+    /// The policy for webhooks of somebody.
+    pub(crate) fn of(&self, is_admin: bool) -> &Arc<OutboundPolicy> {
+        if is_admin {
+            &self.administrators
+        } else {
+            &self.users
+        }
+    }
 }
 
 /// Carries messages.
 pub(crate) struct Courier {
-    http: reqwest::Client,
-    policy: Arc<OutboundPolicy>,
+    policies: WebhookPolicies,
+    users: Guarded,
+    administrators: Guarded,
+    /// How long an attempt may take.
+    patience: Duration,
     pool: PgPool,
     master_key: Arc<MasterKey>,
 }
 
 impl Courier {
-    /// A courier that connects where the policy allows it.
+    /// A courier that connects where the policies allow it.
     ///
     /// # Errors
     /// The TLS roots of the system cannot be read.
     pub(crate) fn new(
         settings: &WebhookSettings,
-        policy: &Arc<OutboundPolicy>,
+        policies: WebhookPolicies,
         pool: PgPool,
         master_key: Arc<MasterKey>,
     ) -> anyhow::Result<Self> {
-        let http = opb_outbound::guarded(Arc::clone(policy), Arc::new(SystemLookup))
-            .timeout(Duration::from_secs(settings.webhook_timeout_seconds))
-            .build()
-            .context("the HTTP client for webhooks cannot start")?;
+        let patience = Duration::from_secs(settings.webhook_timeout_seconds);
+        let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
+        let guarded = |is_admin| {
+            let policy = Arc::clone(policies.of(is_admin));
+            Guarded::new(policy, &lookup, |builder| builder.timeout(patience))
+                .context("the HTTP client for webhooks cannot start")
+        };
         Ok(Self {
-            http,
-            policy: Arc::clone(policy),
+            users: guarded(false)?,
+            administrators: guarded(true)?,
+            policies,
+            patience,
             pool,
             master_key,
         })
@@ -112,15 +152,24 @@ impl Courier {
         let began = Instant::now();
         // No connection to the database is held while the receiver thinks.
         let answer = self.send(&delivery).await;
+        let outcome = match answer {
+            Answer::Status(200..=299) | Answer::Delivered => "ok",
+            Answer::Status(_) => "refused",
+            Answer::Nothing | Answer::Undelivered => "no_answer",
+            Answer::Refused(_) => "not_sent",
+        };
+        let took = match answer {
+            Answer::Status(_) | Answer::Nothing => Some(began.elapsed()),
+            Answer::Refused(_) | Answer::Delivered => None,
+            Answer::Undelivered => {
+                // A closed port fails at once and a filtered one late: both are noted when the time is up.
+                tokio::time::sleep_until((began + self.patience).into()).await;
+                None
+            }
+        };
         let noted = async {
             let mut conn = self.pool.acquire().await?;
-            webhooks::note_attempt(&mut conn, &delivery, answer, began.elapsed()).await
-        };
-        let outcome = match answer {
-            Answer::Status(200..=299) => "ok",
-            Answer::Status(_) => "refused",
-            Answer::Nothing => "no_answer",
-            Answer::Refused(_) => "not_sent",
+            webhooks::note_attempt(&mut conn, &delivery, answer, took).await
         };
         let outcomes = &METRICS.time.webhook_attempts;
         outcomes.with_label_values(&[outcome]).inc();
@@ -142,10 +191,14 @@ impl Courier {
         let Ok(url) = Url::parse(url.expose_secret()) else {
             return Answer::Refused("the address is not a URL");
         };
-        // An address that is written as numbers never comes to the resolver.
-        if !self.policy.allows_host(&url) {
+        let guarded = if delivery.by_admin {
+            &self.administrators
+        } else {
+            &self.users
+        };
+        let Ok(client) = guarded.client(&url) else {
             return Answer::Refused("the address is one that this server may not call");
-        }
+        };
         let body = body(delivery).to_string();
         let id = delivery.id.to_string();
         // Of the attempt, not of the message: receivers refuse what seems to be replayed by a stranger.
@@ -155,17 +208,31 @@ impl Courier {
         let Ok(signature) = signed else {
             return Answer::Refused("the secret is not one");
         };
-        let request = self
-            .http
+        let request = client
             .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header(HEADER_WEBHOOK_ID, id)
             .header(HEADER_WEBHOOK_TIMESTAMP, timestamp)
             .header(HEADER_WEBHOOK_SIGNATURE, signature)
             .body(body);
-        match request.send().await {
-            Ok(response) => Answer::Status(response.status().as_u16()),
-            Err(_) => Answer::Nothing,
+        let (status, peer) = match request.send().await {
+            Ok(response) => (Some(response.status()), response.remote_addr()),
+            Err(_) => (None, None),
+        };
+        // Who may name an address inside must not learn what listens there. Where no such address is allowed, every
+        // connection went to the public internet.
+        let is_public = peer.is_some_and(|peer| OutboundPolicy::is_public(peer.ip()))
+            || !self.policies.of(false).allows_more();
+        match status {
+            _ if !delivery.by_admin && !is_public => {
+                if status.is_some_and(|status| status.is_success()) {
+                    Answer::Delivered
+                } else {
+                    Answer::Undelivered
+                }
+            }
+            Some(status) => Answer::Status(status.as_u16()),
+            None => Answer::Nothing,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The program `opb-api`: the HTTP door as a process of its own.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
-use anyhow::bail;
+use anyhow::Context as _;
 use clap::Parser;
 use opb_api::{ApiSettings, Replica};
 use opb_core::{
@@ -12,7 +12,6 @@ use opb_core::{
     outbound::OutboundSettings,
 };
 use opb_monitor::{MonitorSettings, traces::TraceSettings};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Answers come and go in many small pieces, from many threads: the system's allocator took a fifth of the time.
@@ -44,8 +43,13 @@ struct Program {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let program: Program = config::parse();
+    let format = program.log.log_format;
+    config::exit_code(&run(program).await, format)
+}
+
+async fn run(program: Program) -> anyhow::Result<()> {
     let traces = program.traces.start(&program.log, "opb-api")?;
     let ended = serve(program).await;
     traces.end().await;
@@ -61,37 +65,23 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     let others = replica_url.as_ref().map_or(1, |_| replica_connections + 2);
     let connections = database.database_connections.saturating_sub(others).max(1);
     let pool = database::connect(&database.pooled_address()?, connections, "opb-api").await?;
-    if !database::is_migrated(&mut *pool.acquire().await?).await? {
-        bail!("the database is not migrated: run `opb migrate`");
-    }
+    database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();
     let direct = database::connect_lazily(&database.address()?, "opb-api doorbell")?;
     let doorbell = Doorbell::listen(direct, opb_api::BELLS, stop.clone());
-    stop_on_signal(stop.clone())?;
+    config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
     let replica = match replica_url {
         Some(url) => Some(Replica::open(&url, replica_connections, stop.clone()).await?),
         None => None,
     };
+    let outbound = Arc::new(program.outbound.policy());
     let settings = ApiSettings {
-        outbound: Arc::new(program.outbound.policy()),
+        outbound: Arc::clone(&outbound),
         replica,
         hides_metrics: program.monitor.monitor_listen.is_some(),
         ..program.api
     };
     let work = opb_api::serve(pool.clone(), doorbell, master_key, settings, stop, |_| {});
-    opb_monitor::beside(work, &program.monitor, pool).await
-}
-
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("asked to stop");
-        stop.cancel();
-    });
-    Ok(())
+    let bound = |address| outbound.own().listens(address);
+    opb_monitor::beside(work, &program.monitor, pool, bound).await
 }

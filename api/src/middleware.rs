@@ -122,6 +122,24 @@ fn answered(exported: &Span, status: StatusCode) {
     }
 }
 
+/// Refuses a request that calls this server by a name that is not its own, as pages do that let theirs lead here.
+pub(crate) async fn check_host(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if state.hosts.accept(request.uri(), request.headers()) {
+        return next.run(request).await;
+    }
+    Refusal::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "wrong_host",
+        "this server does not answer to that name; its operator sets the name at which people reach it with \
+         --public-url, and further ones with --allow-hosts",
+    )
+    .into_response()
+}
+
 /// Gives up on a request that takes too long.
 pub(crate) async fn limit_time(
     State(state): State<AppState>,

@@ -112,6 +112,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::prices::routes())
         .merge(routes::limits::routes())
         .merge(routes::runs::routes())
+        .merge(routes::run_results::routes())
+        .merge(routes::run_export::routes())
         .merge(routes::control::routes())
         .merge(routes::events::routes())
         .merge(routes::schedules::routes())
@@ -128,6 +130,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::preferences::routes())
         .merge(routes::profiles::routes())
         .merge(routes::operations::routes())
+        .merge(routes::processes::routes())
 }
 
 /// The document, the page that shows it, and the way there.

@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use axum::{Router, middleware::from_fn, middleware::from_fn_with_state};
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -19,7 +18,7 @@ use tower_http::{add_extension::AddExtension, catch_panic::CatchPanicLayer};
 
 use crate::{
     ApiSettings, AppState, CorsOrigin, client::Peer, courier::Courier, dialects, headers,
-    middleware, openapi,
+    listen::listen, middleware, openapi, unread,
 };
 
 /// For how long requests may go on after the process was asked to stop.
@@ -62,17 +61,19 @@ pub async fn serve(
         &settings,
         stop.clone(),
     )?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listener = listen(settings.listen).await?;
     let address = listener.local_addr()?;
     if let Some(secret) = &settings.first_admin_invitation {
         auth::accept_first_admin(&mut *pool.acquire().await?, secret).await?;
     }
     let outbox = state.accounts.outbox.clone();
+    settings.outbound.own().listens(address);
+    if let Some(url) = &settings.public_url {
+        settings.outbound.own().serves(url);
+    }
     let courier = Courier::new(
         &settings.webhooks,
-        &settings.outbound,
+        state.webhooks.clone(),
         pool.clone(),
         master_key,
     )?;
@@ -161,9 +162,11 @@ fn around(routes: Router<AppState>, state: AppState) -> Router {
         .method_not_allowed_fallback(middleware::wrong_method)
         .layer(from_fn_with_state(state.clone(), middleware::limit_time))
         .layer(CatchPanicLayer::custom(middleware::panicked))
+        .layer(from_fn_with_state(state.clone(), middleware::check_host))
         .layer(from_fn(dialects::respell))
         .layer(from_fn(middleware::observe))
         .layer(from_fn_with_state(state.clone(), headers::harden))
+        .layer(from_fn(unread::finish_body))
         .with_state(state)
 }
 

@@ -6,23 +6,29 @@ use axum::http::{HeaderValue, Uri};
 use clap::Args;
 use ipnet::IpNet;
 use opb_core::{
-    auth::Registration, mail::parse_public_url, outbound::OutboundPolicy, runs::RunRules,
+    auth::Registration, mail::parse_public_url, models::OperatorKeys, outbound::OutboundPolicy,
+    runs::RunRules,
 };
+use opb_monitor::Hosts;
 use secrecy::SecretString;
-use url::Url;
+use url::{Host, Url};
 
 use crate::{MailSettings, OidcSettings, Replica, WebhookSettings};
 
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "API")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct ApiSettings {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(
         long,
         env = "OPB_LISTEN",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8000"
     )]
     pub listen: SocketAddr,
     /// Who may register
@@ -34,9 +40,30 @@ pub struct ApiSettings {
         default_value = "open"
     )]
     pub registration: Registration,
+    /// Show nothing without a login; otherwise everybody can read what is public, and nothing else
+    #[arg(long, env = "OPB_READING_NEEDS_LOGIN")]
+    pub reading_needs_login: bool,
     /// Address at which people reach this bank, as in `https://bank.example.org`; links in mails begin with it
     #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
     pub public_url: Option<Url>,
+    /// Further names by which clients may call this server, as in `bank.lan`. At a loopback address it answers to its own names (localhost, 127.0.0.1, `[::1]`), these and that of the public URL; at others to any name unless this is set
+    #[arg(
+        long,
+        env = "OPB_ALLOW_HOSTS",
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        value_parser = parse_host
+    )]
+    pub allow_hosts: Vec<String>,
+    /// Whoever brings this secret as bearer token reads /metrics; without it, only clients of this machine do
+    #[arg(
+        long,
+        env = "OPB_METRICS_TOKEN",
+        value_name = "SECRET",
+        hide_env_values = true,
+        value_parser = parse_metrics_token
+    )]
+    pub metrics_token: Option<SecretString>,
     /// While there is no administrator, whoever registers with this secret as invitation becomes one; it works once, even where registration is closed
     #[arg(
         long,
@@ -74,6 +101,9 @@ pub struct ApiSettings {
     /// Who answers those who bring no credential, as far as a moment does not matter; the database itself, if nobody.
     #[arg(skip)]
     pub replica: Option<Replica>,
+    /// The operator's own credentials, where the API runs beside a worker that has them; to try providers with.
+    #[arg(skip)]
+    pub operator_keys: OperatorKeys,
     /// True when the metrics are served elsewhere, and not through this door.
     #[arg(skip)]
     pub hides_metrics: bool,
@@ -94,7 +124,7 @@ pub struct ApiSettings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpNet>,
-    /// Who may start runs.
+    /// Who may spend, and what is private.
     #[command(flatten)]
     pub rules: RunRules,
     /// How mail is sent.
@@ -106,6 +136,39 @@ pub struct ApiSettings {
     /// Where users may log in besides here.
     #[command(flatten)]
     pub oidc: OidcSettings,
+}
+
+impl ApiSettings {
+    /// The names by which this server may be called when it listens at `address`.
+    pub(crate) fn hosts(&self, address: SocketAddr) -> Hosts {
+        let public = self.public_url.as_ref().and_then(Url::host_str);
+        let listed = self.allow_hosts.iter().map(String::as_str);
+        let listed: Vec<&str> = listed.filter(|name| !name.is_empty()).collect();
+        let names = listed.iter().copied().chain(public);
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        Hosts::of(address, &names, !listed.is_empty())
+    }
+}
+
+/// The name of a host, without a port; an empty setting names none.
+fn parse_host(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let host = Host::parse(text);
+    host.map(|host| host.to_string())
+        .map_err(|_| format!("`{text}` is no name of a host such as bank.lan"))
+}
+
+/// A secret that nobody guesses.
+fn parse_metrics_token(text: &str) -> Result<SecretString, String> {
+    if text.len() < 16 {
+        return Err(
+            "must have at least 16 characters, such as those of `openssl rand -hex 16`".into(),
+        );
+    }
+    Ok(text.into())
 }
 
 /// The origin of a web page: scheme, host and port.

@@ -8,16 +8,23 @@ use opb_core::{
     doorbell::Doorbell,
     library::Estimates,
     mail::Outbox,
+    models::OperatorKeys,
     outbound::OutboundPolicy,
     runs::RunRules,
     sealing::MasterKey,
 };
+use opb_monitor::Hosts;
+use secrecy::SecretString;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use url::Url;
+use url::{Host, Url};
 
-use crate::{ApiSettings, Replica, answers::Answers, oidc::Oidc, problem::Result, seats::Seats};
+use crate::{
+    ApiSettings, Replica, answers::Answers, courier::WebhookPolicies, oidc::Oidc, problem::Result,
+    prober::Prober,
+    seats::Seats,
+};
 
 /// What every handler shares; clones are cheap and share everything.
 #[derive(Clone)]
@@ -40,11 +47,17 @@ pub struct Shared {
     pub(crate) body_limit_bytes: u64,
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
+    pub(crate) webhooks: WebhookPolicies,
+    pub(crate) prober: Prober,
+    pub(crate) operator_keys: OperatorKeys,
     pub(crate) behind_tls: bool,
     pub(crate) rules: RunRules,
+    pub(crate) reading_needs_login: bool,
     pub(crate) public_url: Option<Url>,
     pub(crate) oidc: Oidc,
     pub(crate) hides_metrics: bool,
+    pub(crate) metrics_token: Option<SecretString>,
+    pub(crate) hosts: Hosts,
     /// How many more searches may run at once.
     pub(crate) searches: Semaphore,
     /// What Postgres expects of searches, kept for all of them.
@@ -102,12 +115,18 @@ impl AppState {
             seats: Seats::default(),
             body_limit_bytes: settings.body_limit_bytes,
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
+            webhooks: WebhookPolicies::new(&settings.webhooks, &settings.outbound),
             outbound: Arc::clone(&settings.outbound),
+            prober: Prober::new(&settings.outbound)?,
+            operator_keys: settings.operator_keys.clone(),
             rules: settings.rules.clone(),
+            reading_needs_login: settings.reading_needs_login,
             behind_tls: settings.behind_tls,
             public_url,
             oidc,
             hides_metrics: settings.hides_metrics,
+            metrics_token: settings.metrics_token.clone(),
+            hosts: settings.hosts(settings.listen),
             searches: Semaphore::new(SEARCHES_AT_ONCE),
             estimates: Estimates::default(),
             pool,
@@ -121,6 +140,18 @@ impl AppState {
     pub(crate) fn is_secure(&self) -> bool {
         let public = self.public_url.as_ref();
         public.map_or(self.behind_tls, |url| url.scheme() == "https")
+    }
+
+    /// True if nobody but programs of this machine reaches this server, as far as the settings tell: then whoever
+    /// connects from here is no proxy.
+    pub(crate) fn is_local(&self) -> bool {
+        let is_public = |url: &Url| match url.host() {
+            Some(Host::Domain(name)) => name != "localhost" && !name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => !address.is_loopback(),
+            Some(Host::Ipv6(address)) => !address.is_loopback(),
+            None => true,
+        };
+        !self.behind_tls && !self.public_url.as_ref().is_some_and(is_public)
     }
 
     /// A connection to the database, given back when it is dropped.

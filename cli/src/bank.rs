@@ -10,7 +10,7 @@ use clap::Args;
 use opb_api::ApiSettings;
 use opb_core::{
     auth::{self, TokenKeys},
-    config::SecretSettings,
+    config::{self, SecretSettings},
     database,
     doorbell::Doorbell,
     outbound::OutboundSettings,
@@ -24,11 +24,7 @@ use sqlx::PgPool;
 use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    data_folder::{BankLock, DataFolder},
-    packs,
-    postgres::Cluster,
-};
+use crate::{data_folder::DataFolder, folder_lock::FolderLock, packs, postgres::Cluster};
 
 /// The name of the API key that the commands of this machine use.
 const LOCAL_KEY: &str = "local";
@@ -59,6 +55,14 @@ pub struct BankSettings {
         help_heading = "Database"
     )]
     pub database_url: Option<SecretString>,
+    /// File that holds the password for that server; it goes before one in the address
+    #[arg(
+        long,
+        env = "OPB_DATABASE_PASSWORD_FILE",
+        value_name = "FILE",
+        help_heading = "Database"
+    )]
+    pub database_password_file: Option<PathBuf>,
     /// The most connections that each part (API, worker, queue) opens
     #[arg(long, env = "OPB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = CONNECTIONS, value_parser = clap::value_parser!(u32).range(3..=1000), help_heading = "Database")]
     pub database_connections: u32,
@@ -96,10 +100,12 @@ pub struct Bank {
     parts: JoinSet<(&'static str, anyhow::Result<()>)>,
     pools: [PgPool; 3],
     stop: CancellationToken,
+    /// Cancelled after the address was forgotten: as soon as the API has ended, anybody may listen there.
+    parts_stop: CancellationToken,
     // The order matters: fields are dropped from the top, and the lock must outlive the server.
     cluster: Option<Cluster>,
     folder: DataFolder,
-    _lock: BankLock,
+    _lock: FolderLock,
 }
 
 /// What a bank has before its parts run.
@@ -110,7 +116,7 @@ struct Ground {
     pools: [PgPool; 3],
     cluster: Option<Cluster>,
     folder: DataFolder,
-    lock: BankLock,
+    lock: FolderLock,
 }
 
 impl Bank {
@@ -127,7 +133,8 @@ impl Bank {
         };
         let ground = ground?;
         let (ready, is_ready) = oneshot::channel();
-        let parts = spawn_parts(&ground, settings, &stop, ready);
+        let parts_stop = CancellationToken::new();
+        let parts = spawn_parts(&ground, settings, &parts_stop, ready);
         let mut bank = Self {
             url: String::new(),
             key: ground.key,
@@ -135,6 +142,7 @@ impl Bank {
             parts,
             pools: ground.pools,
             stop,
+            parts_stop,
             cluster: ground.cluster,
             folder: ground.folder,
             _lock: ground.lock,
@@ -157,6 +165,7 @@ impl Bank {
         let broke = self.first_break().await;
         self.stop.cancel();
         self.folder.remove_url();
+        self.parts_stop.cancel();
         let ended = self.end_parts(broke.is_err()).await;
         for pool in &self.pools {
             // A connection that somebody holds on to is cut when the server stops.
@@ -210,16 +219,22 @@ impl Bank {
 async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
     let folder = DataFolder::new(settings.data.as_deref()).create()?;
     let lock = folder.lock()?;
+    // Before anything slow: a first start makes a database.
+    opb_api::check_address(settings.api.listen)?;
+    // Before a server is started for nothing.
+    let master_key = Arc::new(load_master_key(&settings.secrets, &folder)?);
     let cluster = match settings.own_server() {
         Some(_) => None,
         None => Some(Cluster::start(folder.path()).await?),
     };
     let address = match (&cluster, settings.own_server()) {
-        (Some(cluster), _) => cluster.database_url(),
-        (None, Some(address)) => address,
+        (Some(cluster), _) => cluster.database_url().clone(),
+        (None, Some(address)) => {
+            config::with_password(address, settings.database_password_file.as_deref())?
+        }
         (None, None) => return Err(anyhow!("there is no database")),
     };
-    let master_key = Arc::new(load_master_key(&settings.secrets, &folder)?);
+    let address = &address;
     let connections = settings.database_connections;
     let pools = [
         database::connect(address, connections, "opb api").await?,
@@ -272,8 +287,9 @@ fn spawn_parts(
     // Whoever starts a bank of their own means the models on this machine too, and only administrators add providers.
     let outbound = Arc::new(outbound.local_policy());
     api.outbound = Arc::clone(&outbound);
-    worker.outbound = outbound;
+    worker.outbound = Arc::clone(&outbound);
     scheduler.rules = api.rules.clone();
+    api.operator_keys = worker.operator_keys.clone();
     api.hides_metrics = monitor.monitor_listen.is_some();
     let mut parts = JoinSet::new();
     parts.spawn(async move {
@@ -283,7 +299,11 @@ fn spawn_parts(
         };
         let doorbell = Doorbell::listen(api_pool.clone(), opb_api::BELLS, api_stop.clone());
         let work = opb_api::serve(api_pool.clone(), doorbell, api_key, api, api_stop, say);
-        ("API", opb_monitor::beside(work, &monitor, api_pool).await)
+        let bound = |address| outbound.own().listens(address);
+        (
+            "API",
+            opb_monitor::beside(work, &monitor, api_pool, bound).await,
+        )
     });
     parts.spawn(async move {
         (
@@ -328,7 +348,7 @@ async fn local_key(
         .await
         .context("the database does not answer")?;
     let owner = auth::system_user(&mut conn).await?;
-    if let Some(key) = folder.api_key() {
+    if let Some(key) = folder.api_key()? {
         let tokens = TokenKeys::new(master_key);
         match auth::authenticate(pool, &tokens, key.expose_secret()).await {
             Ok(caller) if caller.user.id == owner.id => return Ok(key),

@@ -7,24 +7,20 @@
 //! url           where the bank serves; there only while it does
 //! ```
 
-use std::{
-    fs::{File, OpenOptions, TryLockError},
-    io::{Read as _, Seek as _, Write as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
+use opb_core::sealing::read_private;
 use secrecy::SecretString;
 
-use crate::postgres;
+use crate::{
+    folder_lock::{FolderLock, Refusal},
+    postgres,
+};
 
 /// A data folder, by its path.
 #[derive(Debug, Clone)]
 pub struct DataFolder(PathBuf);
-
-/// The sole right to serve from a data folder; the system takes it back when this process ends, however it ends.
-#[derive(Debug)]
-pub struct BankLock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 impl DataFolder {
     /// The folder of this path, or the default one.
@@ -35,6 +31,11 @@ impl DataFolder {
     /// The same folder, made if it is not there.
     pub fn create(self) -> anyhow::Result<Self> {
         Ok(Self(postgres::create_data_folder(&self.0)?))
+    }
+
+    /// True for the folder that is used when none is named.
+    pub fn is_default(&self) -> bool {
+        self.0 == postgres::default_data_dir()
     }
 
     /// Where it is.
@@ -53,10 +54,23 @@ impl DataFolder {
     }
 
     /// The local API key, if there is one that this user may read.
-    pub fn api_key(&self) -> Option<SecretString> {
-        let text = std::fs::read_to_string(self.api_key_file()).ok()?;
-        let key = text.trim();
-        (!key.is_empty()).then(|| key.into())
+    ///
+    /// # Errors
+    /// Others can read it too.
+    pub fn api_key(&self) -> anyhow::Result<Option<SecretString>> {
+        let file = self.api_key_file();
+        // A folder of somebody else has no key for us.
+        if std::fs::File::open(&file).is_err() {
+            return Ok(None);
+        }
+        let text = read_private(&file, "API key")?;
+        let key = secrecy::ExposeSecret::expose_secret(&text).trim();
+        Ok((!key.is_empty()).then(|| key.into()))
+    }
+
+    /// True while a bank serves from this folder, as far as this user can know.
+    pub fn is_served(&self) -> bool {
+        FolderLock::is_held(&self.lock_file())
     }
 
     /// Where the bank of this folder serves, or served when it was killed.
@@ -82,36 +96,25 @@ impl DataFolder {
     }
 
     /// Takes the folder for this process, or says who has it.
-    pub fn lock(&self) -> anyhow::Result<BankLock> {
-        let path = self.0.join("bank.lock");
-        let what = || format!("{} cannot be locked", path.display());
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .with_context(what)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!(self.taken(&mut file)),
-            Err(TryLockError::Error(error)) => return Err(error).with_context(what),
-        }
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .with_context(what)?;
-        Ok(BankLock(file))
+    pub fn lock(&self) -> anyhow::Result<FolderLock> {
+        let path = self.lock_file();
+        let lock = FolderLock::take(&path).map_err(|refusal| match refusal {
+            Refusal::Taken(process) => anyhow!(self.taken(&process)),
+            Refusal::Stranger { process, user } => anyhow!(
+                "process {process} of the user {user} holds {}, which only an opb of your own should; end that process \
+                 and start again",
+                path.display()
+            ),
+            Refusal::Io(error) => {
+                anyhow!(error).context(format!("{} cannot be locked", path.display()))
+            }
+        })?;
+        // Of a bank that was killed: who listens there now is not ours.
+        self.remove_url();
+        Ok(lock)
     }
 
-    fn taken(&self, lock: &mut File) -> String {
-        let mut process = String::new();
-        // The number is only a help to the reader; a lock without one is still a lock.
-        let _ = lock.read_to_string(&mut process);
-        let process = match process.trim() {
-            "" => "unknown",
-            process => process,
-        };
+    fn taken(&self, process: &str) -> String {
         let at = self
             .url()
             .map(|url| format!(" at {url}"))
@@ -120,6 +123,10 @@ impl DataFolder {
             "another opb (process {process}) already serves from {}{at}; stop it or choose another folder with --data",
             self.0.display()
         )
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.0.join("bank.lock")
     }
 
     fn url_file(&self) -> PathBuf {
@@ -137,6 +144,7 @@ mod tests {
         let folder = DataFolder::new(Some(temp.path())).create().unwrap();
         let first = folder.lock().unwrap();
         folder.write_url("http://127.0.0.1:1234").unwrap();
+        assert!(folder.is_served());
         let refusal = folder.lock().unwrap_err().to_string();
         let process = format!("process {}", std::process::id());
         assert!(

@@ -4,9 +4,13 @@
 //! Nothing heavy may happen before the command line is parsed: `opb --help` must answer at once.
 
 mod bank;
+mod child;
 mod client;
 mod commands;
 mod data_folder;
+mod files;
+mod folder_lock;
+mod logins;
 mod outcome;
 mod packs;
 mod postgres;

@@ -3,7 +3,12 @@
 //! A file is TOML whose keys are the long options of the command line. Its values become the options' defaults,
 //! so `--help` shows what is in force.
 
-use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf};
+use std::{
+    ffi::OsString,
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{
@@ -66,18 +71,26 @@ impl DatabaseSettings {
     }
 
     fn with_password(&self, address: &SecretString) -> anyhow::Result<SecretString> {
-        let Some(file) = &self.database_password_file else {
-            return Ok(address.clone());
-        };
-        let password = std::fs::read_to_string(file)
-            .with_context(|| format!("the password's file {} cannot be read", file.display()))?;
-        // The parser's own message may quote the address with its password.
-        let mut url = Url::parse(address.expose_secret())
-            .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))?;
-        url.query_pairs_mut()
-            .append_pair("password", password.trim_end_matches(['\r', '\n']));
-        Ok(String::from(url).into())
+        with_password(address, self.database_password_file.as_deref())
     }
+}
+
+/// The address of a database with the password of a file in it, if one is named.
+///
+/// # Errors
+/// The file cannot be read, or the address is not one.
+pub fn with_password(address: &SecretString, file: Option<&Path>) -> anyhow::Result<SecretString> {
+    let Some(file) = file else {
+        return Ok(address.clone());
+    };
+    let password = std::fs::read_to_string(file)
+        .with_context(|| format!("the password's file {} cannot be read", file.display()))?;
+    // The parser's own message may quote the address with its password.
+    let mut url = Url::parse(address.expose_secret())
+        .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))?;
+    url.query_pairs_mut()
+        .append_pair("password", password.trim_end_matches(['\r', '\n']));
+    Ok(String::from(url).into())
 }
 
 /// Where a copy of the database may be read.
@@ -266,7 +279,13 @@ pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
             error.exit()
         }
         Err(error) => {
-            eprintln!("{}", one_line(&error));
+            let line = one_line(&error);
+            // The setting itself was not read: its variable is all that is known of it.
+            let is_json = std::env::var("OPB_LOG_FORMAT").is_ok_and(|format| format == "json");
+            match line.strip_prefix("error: ").filter(|_| is_json) {
+                Some(text) => eprintln!("{}", last_line(text, LogFormat::Json)),
+                None => eprintln!("{line}"),
+            }
             std::process::exit(2);
         }
     }
@@ -282,6 +301,31 @@ pub fn try_parse<T: CommandFactory + FromArgMatches>(
     let command = with_file_defaults(T::command(), &words)?;
     let matches: ArgMatches = command.try_get_matches_from(words)?;
     T::from_arg_matches(&matches)
+}
+
+/// How a program ends that serves: an error is one line on standard error, in the form of the log.
+#[must_use]
+pub fn exit_code(result: &anyhow::Result<()>, format: LogFormat) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("{}", last_line(&format!("{error:#}"), format));
+    ExitCode::FAILURE
+}
+
+/// What ends a program, in one line.
+fn last_line(text: &str, format: LogFormat) -> String {
+    let text = text.replace(['\r', '\n'], " ");
+    match format {
+        LogFormat::Text => format!("error: {text}"),
+        LogFormat::Json => serde_json::json!({
+            "timestamp": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+            "level": "ERROR",
+            "fields": {"message": text},
+            "target": env!("CARGO_CRATE_NAME"),
+        })
+        .to_string(),
+    }
 }
 
 /// The first line of what clap says, which holds the option and what is wrong with it, and the way to more help.
@@ -319,6 +363,7 @@ pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        tracing::info!("asked to stop");
         stop.cancel();
     });
     Ok(())

@@ -1,6 +1,9 @@
 //! The connection to Postgres and the schema in it.
 
-use std::time::Duration;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -27,6 +30,15 @@ const ONLY_READ: &str = "set default_transaction_read_only = on";
 /// A connection that was used so short a time ago is taken to be alive, without asking the server each time.
 const FRESH: Duration = Duration::from_millis(100);
 
+/// How long a server may take over a connection before it counts as one that does not answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a server is waited for that nobody listens for yet.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a server is waited for that is starting, or has no connection to spare.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long somebody waits for a connection to a replica.
 const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -34,20 +46,95 @@ const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 /// `name` is what Postgres and the metrics call it, so it must be one of few.
 ///
 /// # Errors
-/// The address does not parse, or the server does not answer within ten seconds.
+/// The address does not parse, or the database cannot be used. The message names host, port and database, and why; a
+/// wrong address, name or password is said at once, a server that does not answer after three seconds, one that is still
+/// starting after ten.
 pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow::Result<PgPool> {
-    let options = parse(url)?;
+    let options = parse(url)?.application_name(name);
+    // The pool itself would only say that time is up, and try a wrong host for all of it.
+    knock(&options).await?;
     let pool = pool_options()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
         .after_connect(|conn, _| {
             Box::pin(async { conn.execute(SILENT_TRANSACTION).await.map(drop) })
         })
-        .connect_with(options.application_name(name))
+        .connect_with(options.clone())
         .await
-        .context("the database does not answer")?;
+        .map_err(|error| cannot_use(&options, &reason(&options, &error)))?;
     METRICS.watch_pool(name, &pool);
     Ok(pool)
+}
+
+/// Connects once, and again while the server is starting or nothing listens yet.
+async fn knock(options: &PgConnectOptions) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let connecting = PgConnection::connect_with(options);
+        let error = match tokio::time::timeout(ANSWER_PATIENCE, connecting).await {
+            Ok(Ok(conn)) => {
+                // Closing is a courtesy to the server.
+                let _ = conn.close().await;
+                return Ok(());
+            }
+            Ok(Err(error)) => error,
+            Err(_) => return Err(cannot_use(options, "does not answer")),
+        };
+        let patience = match &error {
+            sqlx::Error::Io(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
+                REFUSAL_PATIENCE
+            }
+            // cannot_connect_now, too_many_connections
+            sqlx::Error::Database(cause)
+                if matches!(cause.code().as_deref(), Some("57P03" | "53300")) =>
+            {
+                START_PATIENCE
+            }
+            _ => Duration::ZERO,
+        };
+        if began.elapsed() >= patience {
+            return Err(cannot_use(options, &reason(options, &error)));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Where a database is, and why it cannot be used; never the password.
+fn cannot_use(options: &PgConnectOptions, reason: &str) -> anyhow::Error {
+    let place = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    let name = options.get_database().unwrap_or(options.get_username());
+    anyhow::anyhow!("the database `{name}` at {place} cannot be used: {reason}")
+}
+
+/// Why a connection failed, in the operator's words.
+fn reason(options: &PgConnectOptions, error: &sqlx::Error) -> String {
+    let user = options.get_username();
+    match error {
+        sqlx::Error::Io(cause) => match cause.kind() {
+            io::ErrorKind::ConnectionRefused => {
+                "nothing listens there (connection refused); is the server started, and the port right?".to_owned()
+            }
+            io::ErrorKind::NotFound => "there is no such socket; is the server started?".to_owned(),
+            io::ErrorKind::TimedOut => "does not answer".to_owned(),
+            // The resolver's errors have no kind of their own.
+            _ if cause.to_string().contains("failed to lookup address") => {
+                "the host name is not known".to_owned()
+            }
+            _ => cause.to_string(),
+        },
+        sqlx::Error::Database(cause) => match cause.code().as_deref() {
+            Some("28P01") => format!("the password of the user `{user}` is wrong"),
+            Some("28000") => format!("the user `{user}` may not connect: {}", cause.message()),
+            Some("3D000") => "there is no database of this name; make it with createdb".to_owned(),
+            _ => cause.message().to_owned(),
+        },
+        sqlx::Error::Tls(cause) => format!("no TLS connection: {cause}"),
+        sqlx::Error::PoolTimedOut => "does not answer".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// Options of a pool that asks whether a connection is alive before it gives it out, unless that was just used.

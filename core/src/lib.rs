@@ -19,6 +19,7 @@ pub mod mail;
 pub mod metrics;
 pub mod models;
 pub mod outbound;
+pub mod processes;
 pub mod queue;
 pub mod runs;
 pub mod schedules;
@@ -26,6 +27,7 @@ pub mod scorers;
 pub mod sealing;
 pub mod stats;
 pub mod template;
+mod texts;
 pub mod webhooks;
 
 pub use error::{Error, FieldError, Result};

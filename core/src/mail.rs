@@ -209,10 +209,10 @@ pub async fn note_failure(
     Ok(())
 }
 
-/// Seals the texts of waiting mails with another key; returns how many. What opens with neither key is left to fail.
+/// Seals the texts of waiting mails with another key; returns how many.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not answer; [`Error::Conflict`] when a text opens with neither key: nothing may be committed then.
 pub async fn reseal_mails(
     conn: &mut PgConnection,
     old: &MasterKey,
@@ -227,14 +227,20 @@ pub async fn reseal_mails(
     let mut changed = 0;
     for row in rows {
         let context = context(row.id);
-        let Ok(text) = old.open(&row.sealed_text, &context) else {
+        let resealed = new.reseal(old, &row.sealed_text, &context).map_err(|_| {
+            Error::Conflict(format!(
+                "the text of the waiting mail `{}` opens with neither key; delete its row in the table mails first",
+                row.id
+            ))
+        })?;
+        let Some(resealed) = resealed else {
             continue;
         };
         sqlx::query!(
             "-- mail::reseal_mails (write)
             update mails set sealed_text = $2 where id = $1",
             row.id,
-            new.seal(&text, &context)
+            resealed
         )
         .execute(&mut *conn)
         .await?;

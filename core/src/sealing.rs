@@ -94,15 +94,13 @@ impl MasterKey {
     /// Reads the key of a file, which is first made, with mode 0600, if there is none.
     ///
     /// # Errors
-    /// The file cannot be read or written, or does not hold a key.
+    /// The file cannot be read or written, others can read it, or it does not hold a key.
     pub fn load_or_create(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
             write_private(path, Self::generate().text().expose_secret())?;
         }
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read", path.display()))?;
-        Self::parse(&text.into())
-            .with_context(|| format!("{} does not hold a master key", path.display()))
+        let text = read_private(path, "master key")?;
+        Self::parse(&text).with_context(|| format!("{} does not hold a master key", path.display()))
     }
 
     /// A key for one purpose; keys of different purposes tell nothing about each other (RFC 5869).
@@ -164,6 +162,23 @@ impl MasterKey {
             .into())
     }
 
+    /// Seals with this key what another one had sealed; nothing if this one has sealed it already.
+    ///
+    /// # Errors
+    /// The value opens with neither key.
+    pub fn reseal(
+        &self,
+        old: &Self,
+        sealed: &[u8],
+        context: &[u8],
+    ) -> anyhow::Result<Option<Vec<u8>>> {
+        if self.open(sealed, context).is_ok() {
+            return Ok(None);
+        }
+        let plain = old.open(sealed, context)?;
+        Ok(Some(self.seal(&plain, context)))
+    }
+
     /// What values that this key sealed begin with. It tells keys apart and nothing about them.
     fn mark(&self) -> [u8; 1 + KEY_ID_LEN] {
         let mut mark = [LAYOUT; 1 + KEY_ID_LEN];
@@ -177,6 +192,44 @@ impl MasterKey {
             *self.derive("provider-credentials").expose_secret(),
         ))
     }
+}
+
+/// Where container engines mount secrets: readable for every user of the container, of whom there is one.
+const MOUNTED_SECRETS: &str = "/run/secrets/";
+
+/// Reads a file that holds a secret (`what`: which).
+///
+/// # Errors
+/// It cannot be read, or other users can read it.
+pub fn read_private(path: &Path, what: &str) -> anyhow::Result<SecretString> {
+    let unreadable = || format!("{} cannot be read", path.display());
+    let file = std::fs::File::open(path).with_context(unreadable)?;
+    require_private(path, what, &file.metadata().with_context(unreadable)?)?;
+    let text = std::io::read_to_string(std::io::Read::take(file, 1 << 16));
+    text.map(Into::into).with_context(unreadable)
+}
+
+/// Refuses a file that other users can read or write, unless it is not this user's to change: those that an orchestrator
+/// mounts belong to root, and who else is in the container is the orchestrator's business.
+///
+/// # Errors
+/// Other users can read or write it.
+pub fn require_private(
+    path: &Path,
+    what: &str,
+    metadata: &std::fs::Metadata,
+) -> anyhow::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let user = rustix::process::geteuid().as_raw();
+    let is_ours = user == 0 || metadata.uid() == user;
+    let mode = metadata.mode() & 0o777;
+    if is_ours && mode & 0o077 != 0 && !path.starts_with(MOUNTED_SECRETS) {
+        bail!(
+            "the file of the {what} can be read or changed by others (mode {mode:03o}): chmod 600 {}",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Writes a new file that only its owner can read. An existing file is replaced in one step.

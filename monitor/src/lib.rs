@@ -1,7 +1,10 @@
 //! The operator's door of a process: `/healthz`, `/readyz` and `/metrics` on an address of their own, so that workers
 //! and schedulers can be watched, and the API can keep its metrics from the public. It reads, and changes nothing.
 
+mod hosts;
 pub mod traces;
+
+pub use hosts::Hosts;
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
@@ -40,6 +43,7 @@ pub struct MonitorSettings {
 }
 
 /// Serves the operator's door beside the work of a process, until the work ends. Without an address there is no door.
+/// `bound` is told where it is.
 ///
 /// # Errors
 /// The address cannot be listened on, or the work fails.
@@ -47,6 +51,7 @@ pub async fn beside(
     work: impl Future<Output = anyhow::Result<()>>,
     settings: &MonitorSettings,
     pool: PgPool,
+    bound: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
     let Some(address) = settings.monitor_listen else {
         return work.await;
@@ -54,7 +59,9 @@ pub async fn beside(
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} for monitoring"))?;
-    tracing::info!(monitor.address = %listener.local_addr()?, "the process can be watched");
+    let address = listener.local_addr()?;
+    tracing::info!(monitor.address = %address, "the process can be watched");
+    bound(address);
     tokio::select! {
         ended = work => ended,
         never = serve(listener, pool) => match never {},
@@ -63,10 +70,14 @@ pub async fn beside(
 
 /// Serves for ever; connections end with the process.
 pub async fn serve(listener: TcpListener, pool: PgPool) -> Infallible {
+    // A listener that does not know its address is one that nobody reaches.
+    let address = listener.local_addr();
+    let address = address.unwrap_or_else(|_| ([127, 0, 0, 1], 0).into());
+    let hosts = Hosts::of(address, &[], false);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve_connection(stream, pool.clone()));
+                tokio::spawn(serve_connection(stream, pool.clone(), hosts.clone()));
             }
             Err(error) => {
                 // Most likely too many open files: it passes when connections end.
@@ -77,10 +88,11 @@ pub async fn serve(listener: TcpListener, pool: PgPool) -> Infallible {
     }
 }
 
-async fn serve_connection(stream: TcpStream, pool: PgPool) {
-    let pool = &pool;
-    let service =
-        service_fn(move |request| async move { Ok::<_, Infallible>(answer(&request, pool).await) });
+async fn serve_connection(stream: TcpStream, pool: PgPool, hosts: Hosts) {
+    let (pool, hosts) = (&pool, &hosts);
+    let service = service_fn(move |request| async move {
+        Ok::<_, Infallible>(answer(&request, pool, hosts).await)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -91,7 +103,15 @@ async fn serve_connection(stream: TcpStream, pool: PgPool) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, pool: &PgPool) -> Response<Full<Bytes>> {
+async fn answer(
+    request: &Request<Incoming>,
+    pool: &PgPool,
+    hosts: &Hosts,
+) -> Response<Full<Bytes>> {
+    if !hosts.accept(request.uri(), request.headers()) {
+        let refusal = "this address answers to localhost and 127.0.0.1 only\n";
+        return text(StatusCode::MISDIRECTED_REQUEST, refusal);
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "ask with GET\n");
         refusal

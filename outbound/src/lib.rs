@@ -13,16 +13,66 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 /// How long connecting may take.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// A client to build on. An address that is written as numbers never comes to the guard: before each request, ask
-/// [`OutboundPolicy::allows_host`] for its URL.
-pub fn guarded(policy: Arc<OutboundPolicy>, lookup: Arc<dyn Lookup>) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .user_agent(concat!("openpromptbank/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .dns_resolver(Guard { policy, lookup })
-        .connect_timeout(CONNECT_TIME)
+/// HTTP clients that keep to a policy, with one set of options.
+///
+/// There are two, because a resolver is not told the port: the second one asks for the ports at which this installation
+/// listens, and refuses every name that leads to this machine.
+#[derive(Clone)]
+pub struct Guarded {
+    policy: Arc<OutboundPolicy>,
+    elsewhere: reqwest::Client,
+    own_port: reqwest::Client,
+}
+
+impl Guarded {
+    /// Builds the clients; `options` adds what a caller needs.
+    ///
+    /// # Errors
+    /// The TLS roots of the system cannot be read.
+    pub fn new(
+        policy: Arc<OutboundPolicy>,
+        lookup: &Arc<dyn Lookup>,
+        options: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> reqwest::Result<Self> {
+        let build = |refuses_this_machine| {
+            let guard = Guard {
+                policy: Arc::clone(&policy),
+                lookup: Arc::clone(lookup),
+                refuses_this_machine,
+            };
+            let builder = reqwest::Client::builder()
+                .user_agent(concat!("openpromptbank/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .no_proxy()
+                .dns_resolver(guard)
+                .connect_timeout(CONNECT_TIME);
+            options(builder).build()
+        };
+        Ok(Self {
+            elsewhere: build(false)?,
+            own_port: build(true)?,
+            policy,
+        })
+    }
+
+    /// A POST to build on, to be executed by [`Guarded::client`] of its URL.
+    pub fn post(&self, url: impl reqwest::IntoUrl) -> reqwest::RequestBuilder {
+        self.elsewhere.post(url)
+    }
+
+    /// The client for a URL. An address that is written as numbers never comes to a resolver, so it is checked here.
+    ///
+    /// # Errors
+    /// The policy forbids the address.
+    pub fn client(&self, url: &reqwest::Url) -> Result<&reqwest::Client, Forbidden> {
+        self.policy.check_host(url).map_err(|_| Forbidden)?;
+        Ok(if self.policy.is_own_port(url) {
+            &self.own_port
+        } else {
+            &self.elsewhere
+        })
+    }
 }
 
 /// Asks which addresses a name has.
@@ -45,6 +95,7 @@ impl Lookup for SystemLookup {
 struct Guard {
     policy: Arc<OutboundPolicy>,
     lookup: Arc<dyn Lookup>,
+    refuses_this_machine: bool,
 }
 
 /// The policy forbids the address.
@@ -55,6 +106,7 @@ pub struct Forbidden;
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = Arc::clone(&self.policy);
+        let refuses_this_machine = self.refuses_this_machine;
         let name = name.as_str().to_owned();
         let looked_up = self.lookup.addresses(name.clone());
         async move {
@@ -62,9 +114,10 @@ impl Resolve for Guard {
                 return Err(Forbidden.into());
             }
             let addresses = looked_up.await?;
-            let all_allowed = addresses
-                .iter()
-                .all(|address| policy.allows(Some(&name), address.ip()));
+            let all_allowed = addresses.iter().all(|address| {
+                policy.allows(Some(&name), address.ip())
+                    && !(refuses_this_machine && OutboundPolicy::leads_here(address.ip()))
+            });
             if !all_allowed {
                 return Err(Forbidden.into());
             }

@@ -13,6 +13,7 @@ use clap::Args;
 use opb_core::{
     alerts,
     metrics::METRICS,
+    processes::{ProcessKind, Pulse},
     runs::{self, RunRules},
     schedules,
 };
@@ -50,6 +51,12 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     tracing::info!("scheduler started");
     let pause = Duration::from_secs(settings.housekeeping);
+    let pulse = Pulse::new(
+        ProcessKind::Scheduler,
+        env!("CARGO_PKG_VERSION"),
+        Vec::new(),
+    );
+    let beating = tokio::spawn(pulse.beat_for_ever(pool.clone(), stop.clone()));
     let refreshing = tokio::spawn(standings::refresh(pool.clone(), pause, stop.clone()));
     tokio::join!(
         keep_house_again_and_again(&pool, &settings, &stop),
@@ -57,6 +64,7 @@ pub async fn run(
     );
     // It has heard the token, too, and ends after the run that it is busy with.
     refreshing.await?;
+    beating.await?;
     tracing::info!("scheduler stopped");
     Ok(())
 }

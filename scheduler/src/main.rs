@@ -1,5 +1,7 @@
 //! `opb-scheduler`: one scheduler process. Start as many as you like against one database.
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 use clap::Parser;
 use opb_core::{
@@ -32,8 +34,13 @@ struct Program {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let program: Program = config::parse();
+    let format = program.log.log_format;
+    config::exit_code(&run(program).await, format)
+}
+
+async fn run(program: Program) -> anyhow::Result<()> {
     let traces = program.traces.start(&program.log, "opb-scheduler")?;
     let ended = serve(program).await;
     traces.end().await;
@@ -52,5 +59,5 @@ async fn serve(program: Program) -> anyhow::Result<()> {
         ..program.scheduler
     };
     let work = Box::pin(opb_scheduler::run(pool.clone(), settings, stop));
-    opb_monitor::beside(work, &program.monitor, pool).await
+    opb_monitor::beside(work, &program.monitor, pool, |_| {}).await
 }

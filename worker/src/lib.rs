@@ -25,12 +25,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use clap::Args;
 use opb_core::{
     doorbell::Doorbell,
-    models::{Price, ProviderKind, ensure_provider, find_preset, load_shipped_prices, set_price},
+    models::{
+        OperatorKeys, Price, ProviderKind, ensure_provider, find_preset, load_shipped_prices,
+        set_price,
+    },
     outbound::OutboundPolicy,
+    processes::{ProcessKind, Pulse},
     queue,
     sealing::MasterKey,
 };
-use secrecy::SecretString;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -79,89 +82,6 @@ pub struct WorkerSettings {
     /// Where calls may go; the public internet unless whoever starts the worker says more.
     #[arg(skip)]
     pub outbound: Arc<OutboundPolicy>,
-}
-
-/// The operator's own credentials. Each goes to the preset that it is for, and nowhere else.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Credentials")]
-pub struct OperatorKeys {
-    /// Credential for the provider `anthropic` at its own address, used when none is stored for it
-    #[arg(
-        long,
-        env = "ANTHROPIC_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub anthropic_api_key: Option<SecretString>,
-    /// Credential for the provider `deepseek` at its own address, used when none is stored for it
-    #[arg(
-        long,
-        env = "DEEPSEEK_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub deepseek_api_key: Option<SecretString>,
-    /// Credential for the provider `gemini` at its own address, used when none is stored for it
-    #[arg(
-        long,
-        env = "GEMINI_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub gemini_api_key: Option<SecretString>,
-    /// Credential for the provider `groq` at its own address, used when none is stored for it
-    #[arg(long, env = "GROQ_API_KEY", value_name = "KEY", hide_env_values = true)]
-    pub groq_api_key: Option<SecretString>,
-    /// Credential for the provider `mistral` at its own address, used when none is stored for it
-    #[arg(
-        long,
-        env = "MISTRAL_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub mistral_api_key: Option<SecretString>,
-    /// Credential for the provider `openai` or `openai-responses` at its own address, used when none is stored for it
-    #[arg(
-        long,
-        env = "OPENAI_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub openai_api_key: Option<SecretString>,
-    /// Credential for the provider `openrouter` at its own address, used when none is stored for it
-    #[arg(
-        long,
-        env = "OPENROUTER_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub openrouter_api_key: Option<SecretString>,
-    /// Credential for the provider `together` at its own address, used when none is stored for it
-    #[arg(
-        long,
-        env = "TOGETHER_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub together_api_key: Option<SecretString>,
-}
-
-impl OperatorKeys {
-    /// The credential of a variable of the environment.
-    fn of(&self, variable: &str) -> Option<&SecretString> {
-        let key = match variable {
-            "ANTHROPIC_API_KEY" => &self.anthropic_api_key,
-            "DEEPSEEK_API_KEY" => &self.deepseek_api_key,
-            "GEMINI_API_KEY" => &self.gemini_api_key,
-            "GROQ_API_KEY" => &self.groq_api_key,
-            "MISTRAL_API_KEY" => &self.mistral_api_key,
-            "OPENAI_API_KEY" => &self.openai_api_key,
-            "OPENROUTER_API_KEY" => &self.openrouter_api_key,
-            "TOGETHER_API_KEY" => &self.together_api_key,
-            _ => return None,
-        };
-        key.as_ref()
-    }
 }
 
 impl WorkerSettings {
@@ -237,6 +157,9 @@ pub async fn run(
         beats.clone(),
     ));
     tasks.spawn(lookout::look_for_ever(Arc::clone(&worker), beats.clone()));
+    let variables = worker.settings.operator_keys.variables();
+    let pulse = Pulse::new(ProcessKind::Worker, env!("CARGO_PKG_VERSION"), variables);
+    tasks.spawn(pulse.beat_for_ever(worker.pool.clone(), beats.clone()));
     tasks.spawn(limits::heed_for_ever(Arc::clone(&worker), beats.clone()));
     let lanes = TaskTracker::new();
     lanes::spawn(&lanes, &worker, &queue_pool, &doorbell);

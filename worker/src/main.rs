@@ -1,6 +1,6 @@
 //! `opb-worker`: one worker process. Start as many as you like against one database.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -40,8 +40,13 @@ struct Program {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let program: Program = config::parse();
+    let format = program.log.log_format;
+    config::exit_code(&run(program).await, format)
+}
+
+async fn run(program: Program) -> anyhow::Result<()> {
     let traces = program.traces.start(&program.log, "opb-worker")?;
     let ended = serve(program).await;
     traces.end().await;
@@ -64,10 +69,12 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();
     config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
+    let outbound = Arc::new(program.outbound.policy());
     let settings = WorkerSettings {
-        outbound: Arc::new(program.outbound.policy()),
+        outbound: Arc::clone(&outbound),
         ..program.worker
     };
     let work = opb_worker::run(pool.clone(), queue, master_key, settings, stop);
-    opb_monitor::beside(work, &program.monitor, pool).await
+    let bound = |address| outbound.own().listens(address);
+    opb_monitor::beside(work, &program.monitor, pool, bound).await
 }

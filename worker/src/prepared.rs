@@ -116,6 +116,11 @@ pub(crate) async fn prepare(
         "a run is taken up"
     );
     let run = Arc::new(ready(worker, work)?);
+    if run.models.iter().any(|model| model.provider.is_err()) {
+        // What is missing may be mended at any time, so the next shard looks again.
+        runs.remove(&run_id);
+        return Ok(run);
+    }
     if runs.len() >= KEPT {
         runs.clear();
     }
@@ -139,7 +144,9 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
         worker
             .governors
             .set_marked(model.provider.id, model.provider.has_answered);
-        let bounded = !work.budgeted || (model.price.is_some() && model.output_limit.is_some());
+        let is_free = model.price.is_some_and(Price::is_free);
+        let bounded =
+            !work.budgeted || is_free || (model.price.is_some() && model.output_limit.is_some());
         let provider = if bounded {
             provider(worker, model, &governor)
         } else {

@@ -22,7 +22,7 @@ pub(crate) fn bound_microusd(run: &PreparedRun, item: &PreparedItem, key: Evalua
         return 0;
     };
     let (Some(price), Some(output_limit)) = (model.price, model.output_limit) else {
-        return 0; // Such a model has no provider under a budget.
+        return 0; // Such a model costs nothing, or has no provider under a budget.
     };
     let tokens = request_tokens(provider.as_ref(), model, &messages);
     cost_bound_microusd(price, output_limit, tokens, messages.len())

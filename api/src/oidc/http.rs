@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use opb_core::outbound::OutboundPolicy;
-use opb_outbound::SystemLookup;
+use opb_outbound::{Guarded, Lookup, SystemLookup};
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 
 /// How long a provider may take over an answer.
@@ -15,8 +15,7 @@ const MAX_BODY_BYTES: usize = 512 * 1024;
 /// The client; clones share connections.
 #[derive(Clone)]
 pub(super) struct Http {
-    client: reqwest::Client,
-    policy: Arc<OutboundPolicy>,
+    guarded: Guarded,
 }
 
 /// Why there is no answer; without the address, which may hold a secret.
@@ -42,23 +41,20 @@ impl Http {
     /// # Errors
     /// The TLS roots of the system cannot be read.
     pub(super) fn new(policy: &Arc<OutboundPolicy>) -> anyhow::Result<Self> {
-        let client = opb_outbound::guarded(Arc::clone(policy), Arc::new(SystemLookup))
-            .timeout(ANSWER_TIME)
-            .build()?;
-        Ok(Self {
-            client,
-            policy: Arc::clone(policy),
-        })
+        // The operator names the provider, and one proxy may serve it beside the bank.
+        let policy = Arc::new(policy.for_operator());
+        let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
+        let guarded = Guarded::new(policy, &lookup, |builder| builder.timeout(ANSWER_TIME))?;
+        Ok(Self { guarded })
     }
 
     async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let request = reqwest::Request::try_from(request).map_err(|_| HttpError::Request)?;
-        // An address that is written as numbers never comes to the resolver.
-        if !self.policy.allows_host(request.url()) {
-            return Err(HttpError::Forbidden);
-        }
-        let answer = self
-            .client
+        let client = self
+            .guarded
+            .client(request.url())
+            .map_err(|opb_outbound::Forbidden| HttpError::Forbidden)?;
+        let answer = client
             .execute(request)
             .await
             .map_err(|_| HttpError::Connection)?;

@@ -6,7 +6,7 @@ use opb_core::{
     auth::{self, ApiKey, ApiKeyScope, NewApiKey},
     library::Page,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     AppState,
     body::Json,
-    caller::LoggedIn,
+    caller::{LoggedIn, SentKey},
     client::Client,
     paging::PageQuery,
     parameters::{Path, Query},
@@ -51,6 +51,7 @@ pub struct CreatedApiKey {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_api_keys, create_api_key))
+        .routes(routes!(revoke_current_api_key))
         .routes(routes!(revoke_api_key))
 }
 
@@ -104,6 +105,27 @@ async fn create_api_key(
     let (api_key, key) = auth::create_scoped_api_key(&mut conn, &user, new, &origin).await?;
     let created = CreatedApiKey { api_key, key };
     Ok((StatusCode::CREATED, Answer(created)))
+}
+
+/// Revokes the key that the request is sent with, whatever its scopes are: a program that is done with its key ends it.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/api-keys/current",
+    tag = "auth",
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The key is revoked"),
+        (status = 403, description = "The request was not sent with an API key", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn revoke_current_api_key(
+    State(state): State<AppState>,
+    Client(origin): Client,
+    SentKey(key): SentKey,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    auth::revoke_current_api_key(&mut conn, key.expose_secret(), &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Revokes a key: it stops to work at once.

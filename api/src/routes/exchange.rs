@@ -12,8 +12,8 @@ use axum::{
 use futures::stream;
 use opb_core::{
     Error,
-    auth::CurrentUser,
-    library::{self, ImportReport, ImportSource, PortablePrompt},
+    auth::{CurrentUser, Visibility},
+    library::{self, ImportOptions, ImportReport, ImportSource, PortablePrompt},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -31,6 +31,10 @@ pub(crate) struct ImportRequest {
     /// True to see the report and keep nothing.
     #[serde(default)]
     dry_run: bool,
+    /// Who may see the prompts, whatever the source says; as it says, when absent. A new prompt of which nothing says it
+    /// is as this bank is set up.
+    #[serde(default)]
+    visibility: Option<Visibility>,
     /// The prompts.
     source: ImportSource,
 }
@@ -81,8 +85,13 @@ async fn import_prompts(
     let rows = reading
         .await
         .map_err(|error| Error::Internal(format!("reading a source ended early: {error}")))??;
+    let options = ImportOptions {
+        dry_run: body.dry_run,
+        visibility: body.visibility,
+        default_visibility: state.rules.default_visibility,
+    };
     let mut conn = state.conn().await?;
-    let report = library::import_prompts(&mut conn, &user, rows, body.dry_run).await?;
+    let report = library::import_prompts(&mut conn, &user, rows, options).await?;
     Ok(Answer(report))
 }
 

@@ -5,12 +5,15 @@ use opb_core::{
     Error, FieldError,
     library::Page,
     models::{
-        self, CredentialChange, Model, NewProvider, Preset, Provider, ProviderChange, ProviderKind,
+        self, AskableProvider, CredentialChange, Model, NewProvider, Preset, Provider,
+        ProviderChange, ProviderKind,
     },
+    processes::worker_has_key,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,6 +23,7 @@ use crate::{
     caller::{Authenticated, Viewer},
     paging::PageQuery,
     parameters::{Path, Query},
+    prober::{Key, ProviderCheck},
     problem::Result,
     secret,
 };
@@ -55,6 +59,10 @@ pub struct CreateProvider {
     )]
     #[schema(value_type = Option<String>, format = Password)]
     pub credential: Option<SecretString>,
+    /// Do its models cost nothing, unless they have a price? Runs on them then need no budget and count against no quota.
+    /// When absent: if it is on this machine or in a private network, and has no credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<bool>,
 }
 
 impl CreateProvider {
@@ -102,6 +110,7 @@ impl CreateProvider {
             base_url: self.base_url.or(preset.map(|preset| preset.base_url)),
             settings: self.settings,
             credential: self.credential,
+            free: self.free,
         })
     }
 }
@@ -125,12 +134,16 @@ pub struct UpdateProvider {
     )]
     #[schema(value_type = Option<String>, format = Password)]
     pub credential: CredentialChange,
+    /// Do its models cost nothing, unless they have a price?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<bool>,
 }
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_providers, create_provider))
         .routes(routes!(update_provider, delete_provider))
+        .routes(routes!(check_provider))
         .routes(routes!(list_presets))
         .routes(routes!(list_models))
 }
@@ -220,6 +233,7 @@ async fn update_provider(
         base_url: body.base_url,
         settings: body.settings,
         credential: body.credential,
+        free: body.free,
     };
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let provider =
@@ -254,6 +268,68 @@ async fn delete_provider(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Asks a provider's address whether it answers, takes the key, and which models it has. For administrators. No model is
+/// called, and whatever is found is a 200.
+///
+/// The API asks, not a worker: where they run on different machines, `127.0.0.1` is another place for each.
+#[utoipa::path(
+    post,
+    path = "/api/v1/providers/{name}/check",
+    tag = "models",
+    params(("name" = String, Path, description = "The provider's name")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "What was found", body = ProviderCheck),
+        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn check_provider(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(name): Path<String>,
+) -> Result<Answer<ProviderCheck>> {
+    if !user.is_admin() {
+        return Err(Error::Forbidden("only administrators can check providers").into());
+    }
+    let (provider, key) = {
+        let mut conn = state.conn().await?;
+        let provider = models::find_provider(&mut conn, &name).await?;
+        let key = key_for(&state, &mut conn, &provider).await?;
+        (provider, key)
+    };
+    // No connection to the database is held while the provider is asked.
+    Ok(Answer(state.prober.check(&provider, key).await))
+}
+
+/// The key that a provider would be called with, as far as it is known here.
+async fn key_for(
+    state: &AppState,
+    conn: &mut PgConnection,
+    provider: &AskableProvider,
+) -> Result<Key> {
+    if let Some(sealed) = &provider.sealed_credential {
+        let opened = state.master_key.open(sealed, provider.id.as_bytes());
+        return Ok(opened.map_or_else(
+            |_| {
+                let message = "its stored key does not open with this master key: store it again";
+                Key::Missing(message.to_owned())
+            },
+            Key::Known,
+        ));
+    }
+    let (name, kind) = (&provider.name, provider.kind);
+    let base_url = provider.base_url.as_deref();
+    if let Some(variable) = models::operator_key_variable(name, kind, base_url) {
+        if let Some(key) = state.operator_keys.of(variable) {
+            return Ok(Key::Known(key.clone()));
+        }
+        if worker_has_key(conn, variable).await? == Some(true) {
+            return Ok(Key::WithWorkers);
+        }
+    }
+    Ok(models::missing_key(name, kind, base_url).map_or(Key::None, Key::Missing))
+}
+
 /// The well-known providers, by name: what `preset` may say when one is added.
 #[utoipa::path(
     get,
@@ -266,7 +342,8 @@ async fn list_presets(Viewer(_viewer): Viewer) -> Answer<Vec<Preset>> {
     Answer(models::presets())
 }
 
-/// All models that were ever used, with their prices, by name.
+/// The models that have a price, and those that the caller's own and all public runs used, with their parameters and
+/// prices, by name. Administrators see all.
 #[utoipa::path(
     get,
     path = "/api/v1/models",
@@ -277,10 +354,10 @@ async fn list_presets(Viewer(_viewer): Viewer) -> Answer<Vec<Preset>> {
 )]
 async fn list_models(
     State(state): State<AppState>,
-    Viewer(_viewer): Viewer,
+    Viewer(viewer): Viewer,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<Model>>> {
     let mut conn = state.conn().await?;
-    let models = models::list_models(&mut conn).await?;
+    let models = models::list_models(&mut conn, viewer.as_ref()).await?;
     Ok(Answer(query.cut(models, |model| model.id.to_string())?))
 }

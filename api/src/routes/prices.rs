@@ -4,7 +4,7 @@ use axum::{Json as Answer, extract::State};
 use opb_core::{
     Error,
     library::Page,
-    models::{self, CurrentPrice, ModelPrice, PriceImport},
+    models::{self, CurrentPrice, ModelPrice, PriceChange, PriceImport},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,17 +43,17 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(import_prices))
 }
 
-/// Sets the price of a provider's model. For administrators. Runs that a worker has begun go on with the price they
+/// Changes the price of a provider's model; what is absent stays. For administrators. Runs that a worker has begun go on with the price they
 /// began with.
 #[utoipa::path(
-    put,
+    patch,
     path = "/api/v1/providers/{name}/prices",
     tag = "models",
     params(("name" = String, Path, description = "The provider's name")),
-    request_body = ModelPrice,
+    request_body = PriceChange,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The price that is set", body = ModelPrice),
+        (status = 200, description = "The whole price", body = ModelPrice),
         (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -61,14 +61,14 @@ async fn update_price(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(name): Path<String>,
-    Json(body): Json<ModelPrice>,
+    Json(body): Json<PriceChange>,
 ) -> Result<Answer<ModelPrice>> {
     if !user.is_admin() {
         return Err(Error::Forbidden("only administrators can set prices").into());
     }
     let mut conn = state.conn().await?;
-    models::update_price(&mut conn, &name, &body).await?;
-    Ok(Answer(body))
+    let price = models::update_price(&mut conn, &name, &body).await?;
+    Ok(Answer(price))
 }
 
 /// The prices in force, by provider and model: what an administrator set, or else what is published.

@@ -99,11 +99,14 @@ async fn suggest_prompts(
 async fn create_prompt(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Json(body): Json<NewPrompt>,
+    Json(mut body): Json<NewPrompt>,
 ) -> Result<impl IntoResponse> {
+    body.visibility
+        .get_or_insert(state.rules.default_visibility);
     let mut conn = state.conn().await?;
     let (prompt, _) = library::create_prompt(&mut conn, &user, body).await?;
-    let detail = library::find_prompt_detail(&mut conn, Some(&user), &prompt.slug).await?;
+    let detail =
+        library::find_prompt_detail(&mut conn, Some(&user), &prompt.id.to_string()).await?;
     let address = format!("/api/v1/prompts/{}", prompt.slug);
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(detail)))
 }
@@ -137,7 +140,8 @@ async fn get_prompt(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The changed prompt", body = PromptDetail),
-        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_prompt(
@@ -148,7 +152,8 @@ async fn update_prompt(
 ) -> Result<Answer<PromptDetail>> {
     let mut conn = state.conn().await?;
     let prompt = library::change_prompt(&mut conn, &user, &prompt, body).await?;
-    let detail = library::find_prompt_detail(&mut conn, Some(&user), &prompt.slug).await?;
+    let detail =
+        library::find_prompt_detail(&mut conn, Some(&user), &prompt.id.to_string()).await?;
     Ok(Answer(detail))
 }
 

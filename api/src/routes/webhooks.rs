@@ -2,6 +2,7 @@
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
+    auth::UserRole,
     library::Page,
     webhooks::{
         self, Attempt, Delivery, NewWebhook, UpdateWebhook, Webhook, WebhookEvent, WebhookFormat,
@@ -140,8 +141,9 @@ async fn create_webhook(
         format: body.format,
         events: body.events,
     };
+    let outbound = state.webhooks.of(user.role == UserRole::Admin);
     let mut conn = state.conn().await?;
-    let made = webhooks::create_webhook(&mut conn, &user, &state.master_key, &state.outbound, &new);
+    let made = webhooks::create_webhook(&mut conn, &user, &state.master_key, outbound, &new);
     let (webhook, secret) = made.await?;
     let secret = secret.expose_secret().to_owned();
     Ok((
@@ -192,15 +194,10 @@ async fn update_webhook(
         events: body.events,
         enabled: body.enabled,
     };
+    let outbound = state.webhooks.of(user.role == UserRole::Admin);
     let mut conn = state.conn().await?;
-    let changed = webhooks::update_webhook(
-        &mut conn,
-        &user,
-        &state.master_key,
-        &state.outbound,
-        id,
-        &change,
-    );
+    let changed =
+        webhooks::update_webhook(&mut conn, &user, &state.master_key, outbound, id, &change);
     Ok(Answer(changed.await?))
 }
 

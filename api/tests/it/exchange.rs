@@ -113,7 +113,7 @@ async fn everything_that_a_prompt_says_survives() {
     let ada = server.user("ada").await;
     let odd = "---\n<|user|>\n\\<|system|>\r\n{{ a }}\u{2028} <b>\n\n";
     let new = json!({
-        "slug": "odd", "title": "a: \"b\" #c\u{85}", "description": odd, "category": "coding", "tags": ["yes", "x"],
+        "slug": "odd", "title": "a: \"b\" #c\u{a0}d", "description": odd, "category": "coding", "tags": ["yes", "x"],
         "language": "no", "licence": "MIT", "attribution": "- x", "visibility": "private",
         "body": {"kind": "chat", "messages": [{"role": "system", "content": odd}, {"role": "assistant", "content": ""}]},
         "variables": [{"name": "a", "type": "object", "default": {"k": [1, 2.5, null, "ü"]}, "description": odd}],

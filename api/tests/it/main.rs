@@ -1,4 +1,8 @@
 //! The HTTP door on a real Postgres, over real HTTP.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "children of tests need what the tests need"
+)]
 
 mod access;
 mod administration;
@@ -14,6 +18,7 @@ mod contributions;
 mod cookie;
 mod deletion;
 mod dialects;
+mod doors;
 mod evaluations;
 mod events;
 mod exchange;
@@ -26,6 +31,7 @@ mod library;
 mod mailbox;
 mod models;
 mod oidc_provider;
+mod one_line;
 mod openapi;
 mod operations;
 mod privacy;
@@ -34,6 +40,10 @@ mod prompts;
 mod reads;
 mod recovery;
 mod replica;
+mod run_boards;
+mod run_deletion;
+mod run_visibility;
+mod run_results;
 mod runs;
 mod search;
 mod server;
@@ -41,6 +51,9 @@ mod sessions;
 mod slow;
 mod throttle;
 mod traces;
+mod unpaid;
 mod verification;
+mod visibility;
+mod webhook_addresses;
 mod webhooks;
 mod world;

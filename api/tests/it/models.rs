@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use opb_core::{
-    models::{ProviderKind, ensure_provider},
+    models::{ProviderKind, ensure_provider, load_shipped_prices},
     outbound::OutboundPolicy,
 };
 use reqwest::Method;
@@ -300,11 +300,11 @@ async fn prices_are_imported_listed_and_set() {
         refused.expect(422);
     }
     let set = json!({"model": "a", "input_microusd_per_mtok": 3, "output_microusd_per_mtok": 4, "cached_input_microusd_per_mtok": 1});
-    ask(&server, Method::PUT, "groq/prices", &admin, &set)
+    ask(&server, Method::PATCH, "groq/prices", &admin, &set)
         .await
         .expect(200);
     let dear = json!({"model": "a", "input_microusd_per_mtok": 3, "output_microusd_per_mtok": 4, "cached_input_microusd_per_mtok": 5});
-    let refused = ask(&server, Method::PUT, "groq/prices", &admin, &dear).await;
+    let refused = ask(&server, Method::PATCH, "groq/prices", &admin, &dear).await;
     refused.expect_problem(422, "invalid", Some("cached_input_microusd_per_mtok"));
     let first = server
         .get("/api/v1/prices?provider=groq&limit=1", &user)
@@ -364,4 +364,224 @@ async fn administrators_declare_limits_and_remove_them() {
     }
     let gone = ask(&server, Method::PUT, "gone/limits", &admin, &json!({})).await;
     gone.expect_problem(404, "not_found", None);
+}
+
+/// A12: what is absent stays, null removes, and a published price is what a change begins with.
+#[tokio::test]
+async fn a_price_keeps_what_a_change_does_not_name() {
+    let server = local_server().await;
+    let admin = server.admin().await;
+    let preset = json!({"preset": "openai"});
+    server
+        .post("/api/v1/providers", &admin, &preset)
+        .await
+        .expect(201);
+    let mut conn = server.database.pool.acquire().await.unwrap();
+    load_shipped_prices(&mut conn).await.unwrap();
+    let change =
+        async |body: Value| ask(&server, Method::PATCH, "openai/prices", &admin, &body).await;
+    let name = "gpt-5-mini";
+    let published = change(json!({"model": name, "output_microusd_per_mtok": 3_000_000}))
+        .await
+        .expect(200);
+    assert_eq!(published["input_microusd_per_mtok"], 250_000, "{published}");
+    assert_eq!(published["cached_input_microusd_per_mtok"], 25_000);
+    assert_eq!(published["max_output_tokens"], 128_000);
+    let body = json!({"model": name, "cached_input_microusd_per_mtok": null, "reasoning_microusd_per_mtok": 4_000_000});
+    let changed = change(body).await.expect(200);
+    assert_eq!(changed.get("cached_input_microusd_per_mtok"), None);
+    assert_eq!(changed["reasoning_microusd_per_mtok"], 4_000_000);
+    assert_eq!(changed["output_microusd_per_mtok"], 3_000_000);
+    for (body, path) in [
+        (json!({"model": "new"}), "input_microusd_per_mtok"),
+        (
+            json!({"model": "new", "input_microusd_per_mtok": 1}),
+            "output_microusd_per_mtok",
+        ),
+        (
+            json!({"model": name, "input_microusd_per_mtok": -1}),
+            "input_microusd_per_mtok",
+        ),
+        (
+            json!({"model": name, "cached_input_microusd_per_mtok": 900_000}),
+            "cached_input_microusd_per_mtok",
+        ),
+    ] {
+        change(body)
+            .await
+            .expect_problem(422, "invalid", Some(path));
+    }
+}
+
+/// B8: whether models cost nothing is decided by address and credential, unless an administrator says otherwise.
+#[tokio::test]
+async fn a_server_of_ones_own_costs_nothing_unless_somebody_says_so() {
+    let server = local_server().await;
+    let admin = server.admin().await;
+    let mut number = 0;
+    let mut add = async |mut body: Value| {
+        number += 1;
+        body["name"] = json!(format!("p{number}"));
+        if body.get("preset").is_none() {
+            body["kind"] = json!("openai");
+        }
+        server
+            .post("/api/v1/providers", &admin, &body)
+            .await
+            .expect(201)["free"]
+            .clone()
+    };
+    for url in [
+        "http://127.0.0.1:8081/v1",
+        "http://localhost:8081/v1",
+        "http://192.168.1.7/v1",
+        "http://10.1.2.3:4000/v1",
+    ] {
+        assert_eq!(add(json!({"base_url": url})).await, true, "{url}");
+        let gateway = json!({"base_url": url, "credential": "sk-0123456789"});
+        assert_eq!(add(gateway).await, false, "{url} asks for a key");
+        assert_eq!(add(json!({"base_url": url, "free": false})).await, false);
+    }
+    for url in ["https://api.example.org/v1", "http://8.8.8.8/v1"] {
+        assert_eq!(add(json!({"base_url": url})).await, false, "{url}");
+        assert_eq!(add(json!({"base_url": url, "free": true})).await, true);
+    }
+    assert_eq!(add(json!({"preset": "ollama"})).await, true);
+    assert_eq!(add(json!({"preset": "openai"})).await, false);
+    // A move to the public internet ends it; another path does not.
+    let change = async |body: Value| {
+        ask(&server, Method::PATCH, "p1", &admin, &body)
+            .await
+            .expect(200)["free"]
+            .clone()
+    };
+    assert_eq!(
+        change(json!({"base_url": "http://127.0.0.1:8081/v2"})).await,
+        true
+    );
+    assert_eq!(
+        change(json!({"base_url": "https://api.example.org/v1"})).await,
+        false
+    );
+    assert_eq!(change(json!({"free": true})).await, true);
+}
+
+/// A6: the address of a provider is asked through the guard, and only for administrators.
+#[tokio::test]
+async fn a_check_says_what_is_at_an_address() {
+    let server = local_server().await;
+    let admin = server.admin().await;
+    let user = server.user("ada").await;
+    let url = format!("{}/v1", server.address);
+    for (name, url) in [("itself", url.as_str()), ("dead", "http://127.0.0.1:1/v1")] {
+        let body = json!({"name": name, "kind": "openai", "base_url": url});
+        server
+            .post("/api/v1/providers", &admin, &body)
+            .await
+            .expect(201);
+    }
+    // What was allowed once may be forbidden now.
+    server
+        .sql("insert into providers (id, name, kind, base_url) values (gen_random_uuid(), 'inside', 'openai', 'http://169.254.169.254/v1')")
+        .await;
+    for (name, expect) in [
+        ("itself", "not_a_provider"),
+        ("dead", "unreachable"),
+        ("inside", "not_allowed"),
+    ] {
+        let path = format!("/api/v1/providers/{name}/check");
+        let found = server.post(&path, &admin, &json!({})).await.expect(200);
+        assert_eq!(found["outcome"], expect, "{found}");
+        server
+            .post(&path, &user, &json!({}))
+            .await
+            .expect_problem(403, "forbidden", None);
+    }
+    let path = "/api/v1/providers/nobody/check";
+    server
+        .post(path, &admin, &json!({}))
+        .await
+        .expect_problem(404, "not_found", None);
+}
+
+/// A8: a run that waits because no worker lives says so, and administrators see who lives.
+#[tokio::test]
+async fn a_run_without_a_worker_says_so() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    server.prepare_run(&admin).await;
+    let submitted = server.post("/api/v1/runs", &admin, &run()).await;
+    let submitted = submitted.expect(202);
+    let path = format!("/api/v1/runs/{}", submitted["id"].as_str().unwrap());
+    let reason = async || {
+        let run = server.get(&path, &admin).await.expect(200);
+        run["waiting_reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert_eq!(reason().await, "", "it has only just been submitted");
+    server
+        .sql("update runs set created_at = now() - interval '1 minute'")
+        .await;
+    assert!(
+        reason()
+            .await
+            .starts_with("no worker has been heard of for 20 s")
+    );
+    server
+        .sql("insert into processes (id, kind, version, host) values (gen_random_uuid(), 'worker', '9.9', 'here')")
+        .await;
+    assert_eq!(reason().await, "");
+    let living = server.get("/api/v1/processes", &admin).await.expect(200);
+    assert_eq!(living["items"][0]["version"], "9.9");
+    server
+        .sql("update processes set seen_at = now() - interval '21 seconds'")
+        .await;
+    assert!(reason().await.starts_with("no worker"));
+    let living = server.get("/api/v1/processes", &admin).await.expect(200);
+    assert_eq!(living["items"], json!([]));
+}
+
+/// A6: a model whose provider has no key is refused when it is submitted, once it is known that the workers have none.
+#[tokio::test]
+async fn a_model_without_a_key_is_refused() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    server.prepare_run(&admin).await;
+    for preset in ["openai", "groq"] {
+        let body = json!({"preset": preset});
+        server
+            .post("/api/v1/providers", &admin, &body)
+            .await
+            .expect(201);
+    }
+    let other = json!({"name": "mine", "preset": "openai"});
+    server
+        .post("/api/v1/providers", &admin, &other)
+        .await
+        .expect(201);
+    let submit = async |model: &str| {
+        let mut body = run();
+        body["models"] = json!([model]);
+        server.post("/api/v1/runs", &admin, &body).await
+    };
+    submit("openai:a").await.expect(202);
+    let refused = submit("mine:a").await;
+    refused.expect_problem(422, "invalid", Some("models[0]"));
+    assert!(refused.text.contains("set-key mine"), "{}", refused.text);
+    server
+        .sql("insert into processes (id, kind, version, host, key_variables) values (gen_random_uuid(), 'worker', '1', 'here', '{GROQ_API_KEY}')")
+        .await;
+    submit("groq:a").await.expect(202);
+    let refused = submit("openai:a").await;
+    refused.expect_problem(422, "invalid", Some("models[0]"));
+    assert!(refused.text.contains("OPENAI_API_KEY"), "{}", refused.text);
+    // An estimate asks nobody.
+    let mut body = run();
+    body["models"] = json!(["openai:a"]);
+    server
+        .post("/api/v1/runs/estimate", &admin, &body)
+        .await
+        .expect(200);
 }

@@ -40,7 +40,74 @@ async fn it_refuses_a_database_that_is_not_migrated() {
     assert!(!ended.status.success());
     assert_eq!(
         text.trim_end(),
-        "Error: the database is not migrated: run `opb migrate`"
+        "error: the database is not migrated; run: opb migrate"
+    );
+}
+
+/// A17: one line, in the form of the log, with host, port and database and without the password.
+#[tokio::test]
+async fn it_says_in_one_line_why_the_database_cannot_be_used() {
+    let database = TestDatabase::new().await;
+    let port = url::Url::parse(database.url())
+        .unwrap()
+        .port()
+        .unwrap_or(5432);
+    let say = |url: &str, format: &str| {
+        let mut command = command(url);
+        let ended = command
+            .env("OPB_LOG_FORMAT", format)
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(1));
+        let text = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains("canary"), "{text}");
+        text
+    };
+    let nowhere = "postgres://opb:canary@127.0.0.1:1/bank";
+    assert!(
+        say(nowhere, "text").starts_with(
+            "error: the database `bank` at 127.0.0.1:1 cannot be used: nothing listens"
+        ),
+    );
+    let line: serde_json::Value = serde_json::from_str(&say(nowhere, "json")).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(
+        line["fields"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("127.0.0.1:1"),
+        "{line}"
+    );
+    let no_name = say(
+        &format!("postgres://opb:canary@127.0.0.1:{port}/no_such"),
+        "text",
+    );
+    assert!(
+        no_name.contains("`no_such`") && no_name.contains("no database of this name"),
+        "{no_name}"
+    );
+    let no_host = say("postgres://opb:canary@no-such-host.invalid/bank", "text");
+    assert!(no_host.contains("no-such-host.invalid:5432"), "{no_host}");
+}
+
+/// A18: a taken address is said with what holds it and another one.
+#[tokio::test]
+async fn it_says_what_holds_its_address() {
+    let database = TestDatabase::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = command(database.url())
+        .env("OPB_LISTEN", &address)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(ended.stderr).unwrap();
+    let last = text.lines().last().unwrap();
+    let holder = format!("(process {})", std::process::id());
+    assert!(
+        last.starts_with("error: ") && last.contains(&holder) && last.contains("--listen"),
+        "{text}"
     );
 }
 

@@ -207,3 +207,36 @@ async fn guesses_at_once_do_not_multiply_the_budget() {
         "{tried} of 60 guesses were tried"
     );
 }
+
+/// M6: whoever guesses from outside does not keep the owner from changing the password; who guesses inside is bounded.
+#[tokio::test]
+async fn guesses_from_outside_lock_no_session() {
+    let server = Server::start().await;
+    let token = server.user("ada").await;
+    for _ in 0..12 {
+        native(&server, "ada", WRONG).await;
+    }
+    native(&server, "ada", RIGHT)
+        .await
+        .expect_problem(429, "too_many_attempts", None);
+    let change = async |current: &str, new: &str| {
+        let body = json!({"current_password": current, "new_password": new});
+        server.post("/api/v1/me/password", &token, &body).await
+    };
+    let reply = change(RIGHT, "another horse").await;
+    assert!((200..300).contains(&reply.status), "{}", reply.text);
+    for _ in 0..5 {
+        change(WRONG, RIGHT)
+            .await
+            .expect_problem(422, "invalid", Some("current_password"));
+    }
+    change("another horse", RIGHT)
+        .await
+        .expect_problem(429, "too_many_attempts", None);
+    // The lock passes.
+    server
+        .sql("update throttles set locked_until = now()")
+        .await;
+    let reply = change("another horse", RIGHT).await;
+    assert!((200..300).contains(&reply.status), "{}", reply.text);
+}

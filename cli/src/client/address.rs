@@ -7,19 +7,19 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::Client;
-use crate::{data_folder::DataFolder, outcome::BadUsage};
+use crate::{data_folder::DataFolder, logins::Logins, outcome::BadUsage};
 
 /// Where a server is sought when nothing says where.
-const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+const DEFAULT_URL: &str = "http://127.0.0.1:8000";
 
 /// How a command finds its server.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ClientSettings {
-    /// Address of the server; without it, the local one that `opb up` has written down
+    /// Address of the server; without it, the local one that `opb up` has written down, or that of the last `opb login`
     #[arg(long, env = "OPB_URL", value_name = "URL")]
     pub url: Option<String>,
-    /// API key; without it, the one that a local `opb up` has made
+    /// API key; without it, that of `opb login`, or the one that a local `opb up` has made
     #[arg(long, env = "OPB_API_KEY", value_name = "KEY", hide_env_values = true)]
     pub api_key: Option<SecretString>,
     /// Data folder of the local bank; without it, the user's own
@@ -27,25 +27,67 @@ pub struct ClientSettings {
     pub data: Option<PathBuf>,
 }
 
+/// Why a server is sought where it is sought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    /// The user named it.
+    Named,
+    /// The bank of the data folder wrote it down.
+    Written,
+    /// The user logged in there last.
+    LoggedIn,
+    /// Nothing says where.
+    Nowhere,
+}
+
 impl ClientSettings {
     /// A client of the server that is meant.
     ///
     /// # Errors
-    /// [`BadUsage`] for an address that is none.
+    /// [`BadUsage`] for an address that is none; the file of logins cannot be read.
     pub fn connect(&self) -> anyhow::Result<Client> {
         let folder = DataFolder::new(self.data.as_deref());
-        let url = self.address(&folder)?;
-        let key = self.api_key.clone().or_else(|| local_key(&folder, &url));
-        Client::new(&url, key)
+        let logins = Logins::of_user();
+        let (url, found) = self.address(&folder, logins.as_ref())?;
+        let key = match &self.api_key {
+            Some(key) => Some(key.clone()),
+            None => match logins.map(|logins| logins.find(&url)).transpose()? {
+                // A login is a wish; the key of a local bank is only there.
+                Some(Some(login)) => Some(login.key),
+                _ => local_key(&folder, &url)?,
+            },
+        };
+        Ok(Client::new(&url, key)?.with_hint(hint(&found, &folder)))
     }
 
-    fn address(&self, folder: &DataFolder) -> anyhow::Result<String> {
-        let url = match self.url.as_deref().filter(|url| !url.is_empty()) {
-            Some(url) => url.to_owned(),
-            None => folder.url().unwrap_or_else(|| DEFAULT_URL.to_owned()),
+    /// True for a server that was named, or logged in to, and is not the bank of the data folder.
+    pub fn is_elsewhere(&self) -> bool {
+        let folder = DataFolder::new(self.data.as_deref());
+        let own = folder.url();
+        let Ok((url, found)) = self.address(&folder, Logins::of_user().as_ref()) else {
+            return false;
+        };
+        let is_own = own.is_some_and(|own| own.trim_end_matches('/') == url.trim_end_matches('/'));
+        matches!(found, Found::Named | Found::LoggedIn) && !is_own
+    }
+
+    fn address(
+        &self,
+        folder: &DataFolder,
+        logins: Option<&Logins>,
+    ) -> anyhow::Result<(String, Found)> {
+        let named = self.url.clone().filter(|url| !url.is_empty());
+        let (url, found) = if let Some(url) = named {
+            (url, Found::Named)
+        } else if let Some(url) = folder.url() {
+            (url, Found::Written)
+        } else if let Some(url) = logins.map(Logins::newest).transpose()?.flatten() {
+            (url, Found::LoggedIn)
+        } else {
+            (DEFAULT_URL.to_owned(), Found::Nowhere)
         };
         match Url::parse(&url) {
-            Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => Ok(url),
+            Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => Ok((url, found)),
             _ => Err(BadUsage(format!(
                 "`{url}` is no address of a server, such as {DEFAULT_URL}"
             ))
@@ -54,15 +96,50 @@ impl ClientSettings {
     }
 }
 
-/// The key of the local bank, if the address is that of the local bank: no other server may see it.
-fn local_key(folder: &DataFolder, url: &str) -> Option<SecretString> {
+/// What to do when nothing answers.
+fn hint(found: &Found, folder: &DataFolder) -> String {
+    let shown = folder.path().display();
+    let start = if folder.is_default() {
+        "opb up".to_owned()
+    } else {
+        format!("opb up --data {}", quoted(&shown.to_string()))
+    };
+    match found {
+        Found::Named => {
+            "check --url (or OPB_URL) and whether the server runs; a bank of your own starts with: opb up".to_owned()
+        }
+        Found::Written => {
+            format!("the bank in {shown} served there last; start it with: {start}")
+        }
+        Found::LoggedIn => {
+            "you logged in there last; check whether the server runs, or name another with --url".to_owned()
+        }
+        Found::Nowhere => format!(
+            "no bank serves from {shown}; start it with: {start} (--data or OPB_DATA_DIR name another folder, --url another server)"
+        ),
+    }
+}
+
+/// A path as a shell takes it for one word.
+fn quoted(path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
+    if path.chars().all(is_plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+/// The key of the local bank, if the address is the very one that the bank has written down, and the bank lives: when it
+/// has ended, any process of this machine may listen there, of whichever user.
+fn local_key(folder: &DataFolder, url: &str) -> anyhow::Result<Option<SecretString>> {
     let is_own = folder
         .url()
         .is_some_and(|own| own.trim_end_matches('/') == url.trim_end_matches('/'));
-    if is_own || is_local(url) {
+    if is_own && folder.is_served() {
         folder.api_key()
     } else {
-        None
+        Ok(None)
     }
 }
 
@@ -90,19 +167,55 @@ mod tests {
     fn the_local_key_goes_to_no_other_server() {
         let temp = tempfile::tempdir().unwrap();
         let folder = DataFolder::new(Some(temp.path()));
-        std::fs::write(folder.api_key_file(), "opb_secret\n").unwrap();
+        opb_core::sealing::write_private(&folder.api_key_file(), "opb_secret\n").unwrap();
+        let own = "http://127.0.0.1:9000";
+        let has_key = |url: &str| local_key(&folder, url).unwrap().is_some();
+        assert!(!has_key(own));
+        let lock = folder.lock().unwrap();
+        folder.write_url(own).unwrap();
         for (url, expect) in [
-            ("http://127.0.0.1:9000", true),
-            ("http://localhost:9000/", true),
-            ("http://[::1]:9000", true),
+            (own, true),
+            ("http://127.0.0.1:9000/", true),
+            ("http://127.0.0.1:9001", false),
+            ("http://127.0.0.2:9000", false),
+            ("http://localhost:9000/", false),
+            ("http://[::1]:9000", false),
+            ("https://127.0.0.1:9000", false),
             ("https://bank.example", false),
             ("http://127.0.0.1.example", false),
         ] {
-            assert_eq!(local_key(&folder, url).is_some(), expect, "{url}");
+            assert_eq!(has_key(url), expect, "{url}");
         }
-        folder.write_url("https://bank.example").unwrap();
-        let key = local_key(&folder, "https://bank.example/").unwrap();
+        let key = local_key(&folder, own).unwrap().unwrap();
         assert_eq!(key.expose_secret(), "opb_secret");
+        // The bank was killed: the file with its address stays, and anybody may listen there.
+        drop(lock);
+        assert!(!has_key(own));
+        // The next bank forgets the old address before it has one.
+        let lock = folder.lock().unwrap();
+        assert!(!has_key(own));
+        folder.write_url(own).unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(folder.api_key_file(), open).unwrap();
+        let error = local_key(&folder, own).unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+        drop(lock);
+    }
+
+    #[test]
+    fn who_seeks_in_vain_is_told_how_to_start_the_right_bank() {
+        let folder = DataFolder::new(Some(std::path::Path::new("/srv/my bank")));
+        for (found, expect) in [
+            (Found::Named, "check --url"),
+            (Found::Written, "opb up --data '/srv/my bank'"),
+            (Found::LoggedIn, "logged in"),
+            (Found::Nowhere, "opb up --data '/srv/my bank'"),
+        ] {
+            let hint = hint(&found, &folder);
+            assert!(hint.contains(expect), "{found:?}: {hint}");
+        }
+        let default = DataFolder::new(None);
+        assert!(hint(&Found::Nowhere, &default).contains("start it with: opb up (--data"));
     }
 
     #[test]
@@ -115,7 +228,10 @@ mod tests {
                 api_key: None,
                 data: None,
             };
-            settings.address(&folder).map_err(|error| error.to_string())
+            let address = settings.address(&folder, None);
+            address
+                .map(|(url, _)| url)
+                .map_err(|error| error.to_string())
         };
         assert_eq!(address(None).unwrap(), DEFAULT_URL);
         folder.write_url("http://127.0.0.1:1234").unwrap();

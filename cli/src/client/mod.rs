@@ -6,6 +6,7 @@ mod events;
 use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, anyhow};
+use futures::StreamExt as _;
 use opb_core::FieldError;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -30,6 +31,8 @@ pub struct Client {
     http: reqwest::Client,
     url: String,
     key: Option<SecretString>,
+    /// What to do when nothing answers.
+    hint: String,
 }
 
 /// What the server says when it cannot serve (RFC 9457).
@@ -45,6 +48,15 @@ struct Problem {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Conflict(String);
+
+/// A request that the server refused because it does not know who asks.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}; {hint}")]
+pub struct Unauthenticated {
+    /// What the server said.
+    pub message: String,
+    hint: &'static str,
+}
 
 impl Client {
     /// A client of the server at `url`, an address without a path.
@@ -64,7 +76,26 @@ impl Client {
             http,
             url: url.trim_end_matches('/').to_owned(),
             key,
+            hint: "is it still running?".to_owned(),
         })
+    }
+
+    /// The same client with other words for what to do when nothing answers.
+    pub fn with_hint(self, hint: String) -> Self {
+        Self { hint, ..self }
+    }
+
+    /// The same server, with another key.
+    pub fn with_key(&self, key: Option<SecretString>) -> Self {
+        Self {
+            key,
+            ..self.clone()
+        }
+    }
+
+    /// What it is called with.
+    pub fn key(&self) -> Option<&SecretString> {
+        self.key.as_ref()
     }
 
     /// Where the server is.
@@ -80,10 +111,7 @@ impl Client {
         let response = self
             .send(self.request(Method::GET, path).timeout(TIMEOUT))
             .await?;
-        response
-            .json()
-            .await
-            .with_context(|| format!("the answer to {path} was not understood"))
+        self.read(path, response).await
     }
 
     /// Posts a body that may be sent twice without harm only if the server says so; it is sent once.
@@ -97,10 +125,7 @@ impl Client {
     ) -> anyhow::Result<T> {
         let request = self.request(Method::POST, path).timeout(TIMEOUT).json(body);
         let response = self.send(request).await?;
-        response
-            .json()
-            .await
-            .with_context(|| format!("the answer to {path} was not understood"))
+        self.read(path, response).await
     }
 
     /// Changes the resource of a path.
@@ -135,10 +160,21 @@ impl Client {
     ) -> anyhow::Result<T> {
         let request = self.request(method, path).timeout(TIMEOUT);
         let response = self.send(request.json(body)).await?;
-        response
-            .json()
-            .await
-            .with_context(|| format!("the answer to {path} was not understood"))
+        self.read(path, response).await
+    }
+
+    /// Writes the file of a path, as it comes. It has no time-out, since it may have any length.
+    ///
+    /// # Errors
+    /// Nothing answers, the server refuses, the file breaks off, or it cannot be written.
+    pub async fn download(&self, path: &str, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+        let response = self.send(self.request(Method::GET, path)).await?;
+        let mut pieces = response.bytes_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| self.unreachable(&error))?;
+            out.write_all(&piece)?;
+        }
+        Ok(out.flush()?)
     }
 
     /// Removes the resource of a path.
@@ -147,6 +183,15 @@ impl Client {
     /// Those of [`Client::post`].
     pub async fn delete(&self, path: &str) -> anyhow::Result<()> {
         let request = self.request(Method::DELETE, path).timeout(TIMEOUT);
+        self.send(request).await.map(|_| ())
+    }
+
+    /// Posts nothing and expects nothing: asks for something to be done.
+    ///
+    /// # Errors
+    /// Those of [`Client::post`].
+    pub async fn ask(&self, path: &str) -> anyhow::Result<()> {
+        let request = self.request(Method::POST, path).timeout(TIMEOUT);
         self.send(request).await.map(|_| ())
     }
 
@@ -176,10 +221,7 @@ impl Client {
                 Err(error) => return Err(self.unreachable(&error)),
                 Ok(response) => {
                     let response = self.accept(response).await?;
-                    return response
-                        .json()
-                        .await
-                        .with_context(|| format!("the answer to {path} was not understood"));
+                    return self.read(path, response).await;
                 }
             }
         }
@@ -212,7 +254,7 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
         if error.is_connect() {
-            anyhow!("nothing answers at {}; start it with: opb up", self.url)
+            anyhow!("nothing answers at {}: {}", self.url, self.hint)
         } else if error.is_timeout() {
             anyhow!("{} did not answer in time", self.url)
         } else {
@@ -226,20 +268,57 @@ impl Client {
         }
     }
 
+    /// Reads an answer that is JSON; whatever else comes is of another server.
+    async fn read<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        response: reqwest::Response,
+    ) -> anyhow::Result<T> {
+        if !is_of_type(&response, "application/json") {
+            return Err(self.foreign(response.status()));
+        }
+        response
+            .json()
+            .await
+            .with_context(|| format!("the answer to {path} was not understood"))
+    }
+
+    /// An answer that no bank gives.
+    fn foreign(&self, status: StatusCode) -> anyhow::Error {
+        let url = &self.url;
+        match status {
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => {
+                anyhow!("{url} answers {status}: a proxy is there, and no OpenPromptBank behind it")
+            }
+            _ => anyhow!(
+                "{url} is not an OpenPromptBank (another server answers there, {status}); check --url or OPB_URL"
+            ),
+        }
+    }
+
     /// Passes an answer on, or turns a refusal into an error.
     async fn accept(&self, response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
+        if !is_of_type(&response, "application/problem+json") {
+            return Err(self.foreign(status));
+        }
         let problem: Problem = response.json().await.unwrap_or_default();
         let message = message(status, &problem);
         Err(match status {
             StatusCode::CONFLICT => Conflict(message).into(),
             StatusCode::UNAUTHORIZED => {
-                anyhow!(
-                    "{message}; give a key with --api-key or OPB_API_KEY (the key of a local bank is in its data folder)"
-                )
+                let hint = match self.key {
+                    None => "log in with: opb login; or give a key with --api-key or OPB_API_KEY",
+                    Some(_) => {
+                        "log in again with: opb login; or give another key with --api-key or OPB_API_KEY (the key of a local bank is in its data folder)"
+                    }
+                };
+                Unauthenticated { message, hint }.into()
             }
             StatusCode::BAD_REQUEST
             | StatusCode::NOT_FOUND
@@ -248,6 +327,16 @@ impl Client {
             _ => anyhow!("{} refused: {message}", self.url),
         })
     }
+}
+
+/// True for an answer of this media type.
+fn is_of_type(response: &reqwest::Response, media_type: &str) -> bool {
+    let header = response.headers().get(reqwest::header::CONTENT_TYPE);
+    let found = header.and_then(|value| value.to_str().ok());
+    found.is_some_and(|found| {
+        let found = found.split(';').next().unwrap_or_default();
+        found.trim().eq_ignore_ascii_case(media_type)
+    })
 }
 
 fn message(status: StatusCode, problem: &Problem) -> String {

@@ -79,7 +79,7 @@ impl Demo {
                 &shown?,
                 json,
                 "The bank of this demonstration has stopped. To keep one serving: make up (or: opb up)\n\
-                 API documentation, while it serves: http://127.0.0.1:8080/api/docs",
+                 API documentation, while it serves: http://127.0.0.1:8000/api/docs",
             ),
             None => Ok(Outcome::Interrupted),
         }
@@ -137,13 +137,16 @@ fn request() -> anyhow::Result<SubmitRun> {
         stop_early: false,
         seed: 1,
         name: "demonstration".to_owned(),
-        visibility: opb_core::auth::Visibility::Public,
+        visibility: Some(opb_core::auth::Visibility::Public),
     })
 }
 
 /// The bank that serves from a folder, if one does.
 async fn running_bank(folder: &DataFolder) -> Option<Client> {
-    let client = Client::new(&folder.url()?, folder.api_key()).ok()?;
+    if !folder.is_served() {
+        return None;
+    }
+    let client = Client::new(&folder.url()?, folder.api_key().ok()?).ok()?;
     client.get::<serde_json::Value>("/readyz").await.ok()?;
     Some(client)
 }

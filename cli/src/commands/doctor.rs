@@ -1,6 +1,7 @@
 //! `opb doctor`: looks at everything that a bank needs, and says how to mend what is missing.
 
 mod checks;
+mod server;
 
 use std::path::PathBuf;
 
@@ -11,9 +12,10 @@ use serde::Serialize;
 use super::{print, print_json};
 use crate::{client::ClientSettings, data_folder::DataFolder, outcome::Outcome};
 
-/// Check configuration, database, server, providers and disk, and say how to mend what is wrong
+/// Check configuration, database, server, workers, providers and disk, and say how to fix what is wrong
 ///
-/// Exit code 1 when a check fails; a warning is no failure.
+/// For a server elsewhere (--url), the folder and the disk of this machine are not looked at. Exit code 1 when a check
+/// fails; a warning is no failure.
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Address of a Postgres server that is used instead of an embedded one
@@ -25,6 +27,14 @@ pub struct Doctor {
         help_heading = "Database"
     )]
     database_url: Option<SecretString>,
+    /// File that holds the password for that server; it goes before one in the address
+    #[arg(
+        long,
+        env = "OPB_DATABASE_PASSWORD_FILE",
+        value_name = "FILE",
+        help_heading = "Database"
+    )]
+    database_password_file: Option<PathBuf>,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -81,20 +91,23 @@ impl Check {
 impl Doctor {
     pub async fn execute(self, json: bool, config: Option<PathBuf>) -> anyhow::Result<Outcome> {
         let folder = DataFolder::new(self.client.data.as_deref());
-        let mut report = vec![
-            checks::check_config(config.as_deref()),
-            checks::check_folder(&folder),
-            checks::check_disk(&folder).await,
-        ];
-        match self
-            .database_url
-            .as_ref()
-            .filter(|url| !url.expose_secret().is_empty())
-        {
-            Some(url) => report.extend(checks::check_database(url).await),
+        let is_elsewhere = self.client.is_elsewhere();
+        let mut report = vec![checks::check_config(config.as_deref())];
+        if !is_elsewhere {
+            report.push(checks::check_folder(&folder));
+            report.push(checks::check_disk(&folder).await);
+            report.extend(checks::check_secrets(&folder));
+        }
+        let own_server = self.database_url.as_ref();
+        match own_server.filter(|url| !url.expose_secret().is_empty()) {
+            Some(url) => {
+                let password = self.database_password_file.as_deref();
+                report.extend(checks::check_database(url, password).await);
+            }
+            None if is_elsewhere => {}
             None => report.push(checks::check_programs(&folder)),
         }
-        report.extend(checks::check_server(&self.client).await);
+        report.extend(server::check_server(&self.client).await);
         if json {
             print_json(&report)?;
         } else {
@@ -119,7 +132,7 @@ fn print_check(check: &Check) -> anyhow::Result<()> {
     };
     print(&format!("{verdict}  {:<14} {}", check.name, check.message))?;
     match &check.mend {
-        Some(mend) => print(&format!("      {:<14} to mend: {mend}", "")),
+        Some(mend) => print(&format!("      {:<14} fix: {mend}", "")),
         None => Ok(()),
     }
 }

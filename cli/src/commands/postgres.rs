@@ -8,11 +8,12 @@ use anyhow::Context as _;
 use clap::Args;
 use secrecy::ExposeSecret as _;
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::{
+    child,
     outcome::{BadUsage, Outcome},
     postgres::Cluster,
 };
@@ -46,8 +47,10 @@ impl WithPostgres {
             _ = interrupt.recv() => return Ok(Outcome::Interrupted),
             _ = terminate.recv() => return Ok(Outcome::Code(143)),
         };
-        let address = cluster.database_url().expose_secret();
-        let child = Command::new(program)
+        // Developers make databases and roles of their own on it.
+        let address = cluster.admin_database_url()?;
+        let address = address.expose_secret();
+        let child = child::inheriting(program)
             .args(arguments)
             .env("DATABASE_URL", address)
             .env("OPB_TEST_DATABASE_URL", address)
@@ -86,7 +89,7 @@ async fn pass_on(child: &Child, signal: &str) {
         return;
     };
     // The standard library can only kill; a command that has just ended needs no signal.
-    let sent = Command::new("sh")
+    let sent = child::awaited("sh")
         .args(["-c", "kill -s \"$0\" \"$1\"", signal, &id.to_string()])
         .status()
         .await;

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use opb_core::{
     library::Page,
@@ -13,6 +12,7 @@ use serde_json::{Map, Value};
 use super::{print, print_json};
 use crate::{
     client::{ClientSettings, segment},
+    files::{MAX_TEXT_BYTES, read_named},
     outcome::{BadUsage, Outcome},
     tables, text,
 };
@@ -88,8 +88,7 @@ impl ListPrices {
 impl ImportPrices {
     async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let path = self.file.display();
-        let file = std::fs::read_to_string(&self.file)
-            .with_context(|| format!("the file {path} cannot be read"))?;
+        let file = read_named(&self.file, MAX_TEXT_BYTES)?;
         let file: Map<String, Value> = serde_json::from_str(&file)
             .map_err(|error| BadUsage(format!("the file {path} is no JSON object: {error}")))?;
         let client = self.client.connect()?;

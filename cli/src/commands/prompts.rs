@@ -8,15 +8,19 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use opb_core::library::{
-    ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptFile, SourceRow,
-    read_source, to_files,
+use opb_core::{
+    auth::Visibility,
+    library::{
+        ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptFile,
+        SourceRow, read_source, to_files,
+    },
 };
 use serde_json::json;
 
 use super::{print, print_json};
 use crate::{
     client::{Client, ClientSettings},
+    files::{ForeignFolder, MAX_ITEMS_BYTES, MAX_TEXT_BYTES, read_named},
     outcome::{BadUsage, Outcome},
     text,
 };
@@ -51,6 +55,10 @@ struct ImportPrompts {
     /// Say what would become of every prompt, and keep nothing
     #[arg(long)]
     dry_run: bool,
+    /// Who may see the prompts, whatever the files say; without it and without a word in the files, a new one is as the
+    /// bank is set up (private by default), and an old one stays as it is
+    #[arg(long, value_name = "WHO", value_enum)]
+    visibility: Option<Visibility>,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -84,7 +92,7 @@ impl ImportPrompts {
             dry_run: self.dry_run,
             ..ImportReport::default()
         };
-        let mut batch = Batch::default();
+        let mut batch = Batch::of(self.visibility);
         for (at, row) in rows.into_iter().enumerate() {
             if batch.is_full() {
                 batch.send(&client, &mut report).await?;
@@ -101,12 +109,20 @@ impl ImportPrompts {
 /// Rows that are sent together.
 #[derive(Default)]
 struct Batch {
+    visibility: Option<Visibility>,
     rows: Vec<usize>,
     prompts: Vec<serde_json::Value>,
     size_bytes: usize,
 }
 
 impl Batch {
+    fn of(visibility: Option<Visibility>) -> Self {
+        Self {
+            visibility,
+            ..Self::default()
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.rows.len() >= BATCH || self.size_bytes >= BATCH_BYTES
     }
@@ -140,14 +156,18 @@ impl Batch {
     }
 
     async fn send(&mut self, client: &Client, report: &mut ImportReport) -> anyhow::Result<()> {
-        let batch = std::mem::take(self);
+        let batch = std::mem::replace(self, Self::of(self.visibility));
         if batch.rows.is_empty() {
             return Ok(());
         }
         let source = ImportSource::Json {
             prompts: batch.prompts,
         };
-        let body = json!({"dry_run": report.dry_run, "source": source});
+        let body = json!({
+            "dry_run": report.dry_run,
+            "visibility": batch.visibility,
+            "source": source,
+        });
         let done: ImportReport = client.post("/api/v1/prompts/import", &body).await?;
         report.created += done.created;
         report.updated += done.updated;
@@ -201,7 +221,7 @@ fn read(path: &Path) -> anyhow::Result<ImportSource> {
             files: read_folder(path)?,
         });
     }
-    let content = read_text(path)?;
+    let content = read_named(path, MAX_ITEMS_BYTES)?;
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("csv") => Ok(ImportSource::PromptsChatCsv { content }),
         Some("json") => serde_json::from_str(&content)
@@ -214,25 +234,13 @@ fn read(path: &Path) -> anyhow::Result<ImportSource> {
     }
 }
 
-fn read_folder(folder: &Path) -> anyhow::Result<Vec<PromptFile>> {
-    let unreadable = || format!("{} cannot be read", folder.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).with_context(unreadable)? {
-        let path = entry.with_context(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "md") {
-            let name = path.file_name().unwrap_or_default();
-            let name = name.to_string_lossy().into_owned();
-            files.push(PromptFile {
-                path: name,
-                text: read_text(&path)?,
-            });
-        }
-    }
-    Ok(files)
-}
-
-fn read_text(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{} cannot be read as text", path.display()))
+fn read_folder(path: &Path) -> anyhow::Result<Vec<PromptFile>> {
+    let folder = ForeignFolder::open(path)?;
+    let files = folder.names(&["md"])?.into_iter().map(|name| {
+        let text = folder.read(&name, MAX_TEXT_BYTES)?.unwrap_or_default();
+        Ok(PromptFile { path: name, text })
+    });
+    files.collect()
 }
 
 /// Writes the very bytes that the server's export has.

@@ -1,17 +1,20 @@
 //! `opb provider`: where models are called.
 
-mod add;
+pub(super) mod add;
 
 use clap::{Args, Subcommand};
 use opb_api::routes::models::UpdateProvider;
 use opb_core::{
     library::Page,
-    models::{CredentialChange, DeclaredLimits, ModelPrice, Provider, ProviderLimits},
+    models::{
+        CredentialChange, DeclaredLimits, ModelPrice, PriceChange, Provider, ProviderLimits,
+        dollars,
+    },
 };
 use secrecy::SecretString;
 use serde_json::json;
 
-use self::add::{AddProvider, ListPresets};
+use self::add::{AddProvider, CheckProvider, ListPresets};
 use super::{print, print_json, secret::read_secret};
 use crate::{
     client::{ClientSettings, segment},
@@ -29,7 +32,8 @@ pub struct ProviderCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    Add(AddProvider),
+    Add(Box<AddProvider>),
+    Check(CheckProvider),
     List(ListProviders),
     Presets(ListPresets),
     SetKey(SetKey),
@@ -69,7 +73,9 @@ struct SetKey {
     client: ClientSettings,
 }
 
-/// Set what a model of a provider costs; a run with a budget needs to know
+/// Set what a model of a provider costs; what is not named stays
+///
+/// A run with a budget needs to know. A price of 0 is free: such a model needs no budget and counts against no quota.
 #[derive(Debug, Args)]
 struct SetPrice {
     /// The provider's name
@@ -80,22 +86,22 @@ struct SetPrice {
     model: String,
     /// Dollars per million input tokens
     #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
-    input: i64,
+    input: Option<i64>,
     /// Dollars per million output tokens
     #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
-    output: i64,
-    /// Dollars per million input tokens that the provider had in its cache, if they are cheaper
-    #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
-    cached_input: Option<i64>,
-    /// Dollars per million output tokens that were spent on reasoning, if they cost something else
-    #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
-    reasoning: Option<i64>,
-    /// The longest answer that the model can give, in tokens
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
-    max_output_tokens: Option<i32>,
-    /// The most tokens that the model counts for one image of a prompt, if the bound of its kind does not fit
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
-    max_image_tokens: Option<i32>,
+    output: Option<i64>,
+    /// Dollars per million input tokens that the provider had in its cache; `none` when they cost the same
+    #[arg(long, value_name = "DOLLARS", value_parser = parse_or_none(text::parse_dollars))]
+    cached_input: Option<OrNone<i64>>,
+    /// Dollars per million output tokens that were spent on reasoning; `none` when they cost the same
+    #[arg(long, value_name = "DOLLARS", value_parser = parse_or_none(text::parse_dollars))]
+    reasoning: Option<OrNone<i64>>,
+    /// The longest answer that the model can give, in tokens; `none` when unknown
+    #[arg(long, value_name = "N", value_parser = parse_or_none(parse_tokens))]
+    max_output_tokens: Option<OrNone<i32>>,
+    /// The tokens that the model counts for one image of a prompt, at most; `none` for the bound of the provider's kind
+    #[arg(long, value_name = "N", value_parser = parse_or_none(parse_tokens))]
+    max_image_tokens: Option<OrNone<i32>>,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -152,6 +158,7 @@ impl ProviderCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
             Action::Add(command) => command.execute(json).await,
+            Action::Check(command) => command.execute(json).await,
             Action::List(command) => command.execute(json).await,
             Action::Presets(command) => command.execute(json).await,
             Action::SetKey(command) => command.execute(json).await,
@@ -197,30 +204,77 @@ impl SetKey {
 
 impl SetPrice {
     async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
-        let price = ModelPrice {
+        let change = PriceChange {
             model: self.model,
             input_microusd_per_mtok: self.input,
             output_microusd_per_mtok: self.output,
-            cached_input_microusd_per_mtok: self.cached_input,
-            reasoning_microusd_per_mtok: self.reasoning,
-            max_output_tokens: self.max_output_tokens,
-            max_image_tokens: self.max_image_tokens,
+            cached_input_microusd_per_mtok: self.cached_input.map(|price| price.0),
+            reasoning_microusd_per_mtok: self.reasoning.map(|price| price.0),
+            max_output_tokens: self.max_output_tokens.map(|tokens| tokens.0),
+            max_image_tokens: self.max_image_tokens.map(|tokens| tokens.0),
         };
+        let says_nothing = change
+            == PriceChange {
+                model: change.model.clone(),
+                ..PriceChange::default()
+            };
+        if says_nothing {
+            let message = "say what to set, such as --input 0.25 --output 2.00";
+            return Err(BadUsage(message.to_owned()).into());
+        }
         let path = format!("{}/prices", address(&self.name));
-        let price: ModelPrice = self.client.connect()?.put(&path, &price).await?;
+        let price: ModelPrice = self.client.connect()?.patch(&path, &change).await?;
         if json {
             print_json(&price)?;
         } else {
             print(&format!(
-                "{}:{} costs {} for a million input tokens and {} for a million output tokens",
+                "{}:{} {}",
                 text::plain(&self.name),
                 text::plain(&price.model),
-                text::dollars(price.input_microusd_per_mtok),
-                text::dollars(price.output_microusd_per_mtok)
+                priced(&price)
             ))?;
         }
         Ok(Outcome::Done)
     }
+}
+
+/// A value, or the wish that there be none.
+#[derive(Debug, Clone, Copy)]
+struct OrNone<T>(Option<T>);
+
+/// Reads `none`, or else what `parse` reads.
+fn parse_or_none<T>(
+    parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<OrNone<T>, String> + Clone + Send + Sync + 'static {
+    move |text| match text {
+        "none" => Ok(OrNone(None)),
+        text => parse(text).map(|value| OrNone(Some(value))),
+    }
+}
+
+fn parse_tokens(text: &str) -> Result<i32, String> {
+    let number = text.parse::<i32>().ok().filter(|number| *number >= 1);
+    number.ok_or_else(|| "must be a whole number of at least 1, or none".to_owned())
+}
+
+/// A price in words.
+fn priced(price: &ModelPrice) -> String {
+    let mut words = vec![format!(
+        "costs {} for a million input tokens and {} for a million output tokens",
+        dollars(price.input_microusd_per_mtok),
+        dollars(price.output_microusd_per_mtok)
+    )];
+    if let Some(cached) = price.cached_input_microusd_per_mtok {
+        words.push(format!("{} for cached input", dollars(cached)));
+    }
+    if let Some(reasoning) = price.reasoning_microusd_per_mtok {
+        words.push(format!("{} for reasoning", dollars(reasoning)));
+    }
+    if let Some(tokens) = price.max_output_tokens {
+        let tokens = text::count(tokens.into());
+        words.push(format!("answers have {tokens} tokens at most"));
+    }
+    words.join("; ")
 }
 
 impl Limits {

@@ -11,6 +11,7 @@ use super::{demo, print};
 use crate::{
     bank::{Bank, BankSettings},
     client::Client,
+    data_folder::DataFolder,
     outcome::Outcome,
 };
 
@@ -43,6 +44,7 @@ impl Up {
     async fn serve(self, json: bool) -> anyhow::Result<Outcome> {
         let stop = CancellationToken::new();
         config::stop_on_signals(stop.clone())?;
+        let data = DataFolder::new(self.bank.data.as_deref());
         let Some(bank) = Bank::start(self.bank, stop.clone()).await? else {
             return Ok(Outcome::Done);
         };
@@ -55,10 +57,8 @@ impl Up {
             format!("ready {}", bank.url)
         };
         // Before the word that it is ready: who waits for that one finds all of this said.
-        if let (Some(link), false) = (first_admin, json) {
-            eprintln!(
-                "There is no administrator yet. Within the hour, this link makes one, once:\n  {link}\nSo does: opb admin create NAME --email ADDRESS"
-            );
+        if !json {
+            eprintln!("{}", welcome(&bank, &data, first_admin.as_deref()));
         }
         print(&ready)?;
         if !self.demo {
@@ -97,6 +97,22 @@ impl Up {
             Outcome::Faulty
         })
     }
+}
+
+/// What a newcomer needs to know, in a few lines.
+fn welcome(bank: &Bank, data: &DataFolder, first_admin: Option<&str>) -> String {
+    let mut lines = vec![
+        format!("Serving until Ctrl-C. API documentation: {}/api/docs", bank.url),
+        format!("Data, keys and database are in {}", data.path().display()),
+        "In another terminal: opb run --benchmark first-steps --prompt number-only --model simulated:fast".to_owned(),
+        "Models of your own: opb provider add ollama (opb provider presets lists others). What is wrong: opb doctor".to_owned(),
+    ];
+    if let Some(link) = first_admin {
+        lines.push(format!(
+            "There is no administrator yet. Within the hour, this link makes one, once:\n  {link}\nSo does: opb admin create NAME --email ADDRESS"
+        ));
+    }
+    lines.join("\n")
 }
 
 /// Starts the log, without what libraries repeat of their own troubles.

@@ -58,7 +58,10 @@ fn parse_prompt(file_name: &str, text: &str) -> anyhow::Result<NewPrompt> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use opb_core::template::{CompiledPrompt, PromptBody};
+    use opb_core::{
+        auth::Visibility,
+        template::{CompiledPrompt, PromptBody},
+    };
 
     use super::*;
 
@@ -77,6 +80,10 @@ mod tests {
             assert!(!pack.header.description.is_empty(), "{slug}");
             assert!(pack.header.source.contains_key("licence"), "{slug}");
             assert!(pack.prompts.len() >= 2, "{slug}");
+            assert_eq!(pack.header.visibility, Some(Visibility::Public), "{slug}");
+            for prompt in &pack.prompts {
+                assert_eq!(prompt.visibility, Some(Visibility::Public), "{slug}");
+            }
             let Some(definition) = pack.definition(None).unwrap() else {
                 assert_eq!(slug, "gsm8k");
                 continue;

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::Error;
 use super::folder::Folder;
+use crate::child;
 
 /// The user as whom the server and `initdb` run.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl Account {
             None
         };
         let has_setpriv =
-            succeeds(Command::new("setpriv").args(["--pdeathsig", "INT", "--", "true"]));
+            succeeds(child::command("setpriv").args(["--pdeathsig", "INT", "--", "true"]));
         if !has_setpriv {
             warn!(
                 "there is no setpriv with --pdeathsig: should opb be killed, Postgres ends only at its next start"
@@ -57,17 +58,12 @@ impl Account {
     pub fn command(&self, program: &Path) -> Command {
         let mut command = if self.has_setpriv {
             // The request for a signal would be lost on a change of user, but setpriv already starts as the new user.
-            let mut command = Command::new("setpriv");
+            let mut command = child::command("setpriv");
             command.args(["--pdeathsig", "INT", "--"]).arg(program);
             command
         } else {
-            Command::new(program)
+            child::command(program)
         };
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"))
-        {
-            command.env_remove(name);
-        }
         // The log is searched for English messages, and the current folder may be closed to the user.
         command
             .env("LC_ALL", "C")
@@ -96,7 +92,7 @@ impl Account {
         let Some(user) = &self.user else {
             return Ok(());
         };
-        let mut command = Command::new("sh");
+        let mut command = child::command("sh");
         command
             .args(["-c", "cd \"$0\""])
             .arg(&folder.root)
@@ -121,7 +117,7 @@ impl Account {
 
 /// Whether this process runs as root.
 pub fn is_root() -> bool {
-    Command::new("id")
+    child::command("id")
         .arg("-u")
         .output()
         .is_ok_and(|output| output.stdout.trim_ascii() == b"0")

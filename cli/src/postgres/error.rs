@@ -24,6 +24,20 @@ pub enum Error {
         /// The folder in use.
         folder: PathBuf,
     },
+    /// The lock is held by a process that is no opb of this user.
+    #[error(
+        "process {process} of the user {user} holds {}, which only an opb of your own should; \
+         end that process and start again",
+        file.display()
+    )]
+    LockedByStranger {
+        /// The process.
+        process: u32,
+        /// Its user.
+        user: String,
+        /// The lock file.
+        file: PathBuf,
+    },
     /// The server's user may not enter the folder.
     #[error(
         "Postgres refuses to run as root, and the user `{user}`, as which it runs instead, cannot enter {}; \

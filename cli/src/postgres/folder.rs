@@ -4,7 +4,8 @@
 //! opb.lock            held while an opb uses the folder; says which process
 //! postgres/           the data of the server
 //! postgres.new/       the same while it is being made
-//! postgres-password   the password of the role `opb`
+//! postgres-password   the password of the role `opb`, as which the bank works
+//! postgres-admin-password   that of the superuser `opb_admin`
 //! postgres-server/    downloaded servers, one folder per version
 //! postgres.log        what the server says; postgres.log.1 is the one before
 //! ```
@@ -104,48 +105,87 @@ impl Folder {
         self.root.join("postgres-password")
     }
 
-    /// Makes the password where there is none; a crash leaves a whole one or none.
-    pub fn create_password(&self, account: &Account) -> Result<(), Error> {
-        let path = self.password_file();
-        if path.exists() {
-            return account.give(&path);
-        }
-        let what = || format!("write {}", path.display());
-        let new = path.with_extension("new");
-        fs::remove_file(&new)
-            .or_else(missing_is_fine)
-            .map_err(Error::io(what()))?;
-        // Two random UUIDs carry 244 random bits and need no escape in an address.
-        let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(Error::io(what()))?;
-        file.write_all(password.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(Error::io(what()))?;
-        account.give(&new)?;
-        fs::rename(&new, &path).map_err(Error::io(what()))
+    /// The file with the password of the role `opb_admin`.
+    pub fn admin_password_file(&self) -> PathBuf {
+        self.root.join("postgres-admin-password")
     }
 
-    /// The address of a database of the server on `port`, with its password.
-    pub fn database_url(&self, port: u16, database: &str) -> Result<SecretString, Error> {
-        let file = self.password_file();
-        let password: SecretString = match fs::read_to_string(&file) {
-            Ok(password) => password.trim().to_owned().into(),
+    /// The role as which the bank works.
+    pub fn bank(&self) -> Result<Login, Error> {
+        Login::read("opb", self.password_file())
+    }
+
+    /// The superuser.
+    pub fn admin(&self) -> Result<Login, Error> {
+        Login::read("opb_admin", self.admin_password_file())
+    }
+
+    /// The address of the database of the server on `port`, for the bank.
+    pub fn database_url(&self, port: u16) -> Result<SecretString, Error> {
+        Ok(self.bank()?.url(port, "opb"))
+    }
+}
+
+/// Makes a password where there is none; a crash leaves a whole one or none.
+pub fn create_password(path: &Path, account: &Account) -> Result<(), Error> {
+    if path.exists() {
+        return account.give(path);
+    }
+    let what = || format!("write {}", path.display());
+    let new = path.with_extension("new");
+    fs::remove_file(&new)
+        .or_else(missing_is_fine)
+        .map_err(Error::io(what()))?;
+    // Two random UUIDs carry 244 random bits and need no escape in an address.
+    let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(Error::io(what()))?;
+    file.write_all(password.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io(what()))?;
+    account.give(&new)?;
+    fs::rename(&new, path).map_err(Error::io(what()))
+}
+
+/// A role of the server and its password.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The role.
+    pub user: &'static str,
+    /// Its password.
+    pub password: SecretString,
+    /// Where the password was read.
+    pub file: PathBuf,
+}
+
+impl Login {
+    fn read(user: &'static str, file: PathBuf) -> Result<Self, Error> {
+        match fs::read_to_string(&file) {
+            Ok(password) => Ok(Self {
+                user,
+                password: password.trim().to_owned().into(),
+                file,
+            }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Error::PasswordMissing { file });
+                Err(Error::PasswordMissing { file })
             }
-            Err(error) => return Err(Error::io(format!("read {}", file.display()))(error)),
-        };
+            Err(error) => Err(Error::io(format!("read {}", file.display()))(error)),
+        }
+    }
+
+    /// The address of a database of the server on `port`, with the password.
+    pub fn url(&self, port: u16, database: &str) -> SecretString {
         // Nothing leaves this machine, so the question whether to encrypt is not worth a round trip.
-        Ok(format!(
-            "postgres://opb:{}@127.0.0.1:{port}/{database}?sslmode=disable",
-            password.expose_secret()
+        format!(
+            "postgres://{}:{}@127.0.0.1:{port}/{database}?sslmode=disable",
+            self.user,
+            self.password.expose_secret()
         )
-        .into())
+        .into()
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::info;
 use super::Error;
 use super::account::Account;
 use super::binaries::Binaries;
-use super::folder::{Folder, missing_is_fine};
+use super::folder::{Folder, create_password, missing_is_fine};
 use super::log::last_lines;
 
 /// Sorting by bytes is quick and never changes with the system; upper and lower case know all of Unicode.
@@ -25,10 +25,11 @@ const BUILTIN_LOCALES: [&[&str]; 1] = [&[
     "--builtin-locale=C.UTF-8",
 ]];
 
-/// Makes the data folder with the superuser `opb`, who must show the password on every connection.
+/// Makes the data folder with the superuser `opb_admin`, who must show the password on every connection.
 pub fn create(folder: &Folder, account: &Account, binaries: &Binaries) -> Result<(), Error> {
     info!(postgres.data = %folder.cluster().display(), "making the Postgres data folder");
-    folder.create_password(account)?;
+    create_password(&folder.password_file(), account)?;
+    create_password(&folder.admin_password_file(), account)?;
     let locales: &[&[&str]] = if binaries.major >= 17 {
         &BUILTIN_LOCALES
     } else {
@@ -70,14 +71,14 @@ fn run(
     let output = account
         .command(&program)
         .args([
-            "--username=opb",
+            "--username=opb_admin",
             "--encoding=UTF8",
             "--auth-host=scram-sha-256",
             "--auth-local=scram-sha-256",
         ])
         .args(locale)
         .arg("--pwfile")
-        .arg(folder.password_file())
+        .arg(folder.admin_password_file())
         .arg("--pgdata")
         .arg(&new)
         .output()

@@ -9,10 +9,10 @@ mod binaries;
 mod error;
 mod folder;
 mod initdb;
-mod lock;
 mod log;
 mod pidfile;
 mod readiness;
+mod roles;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -28,8 +28,8 @@ use self::account::Account;
 use self::binaries::Binaries;
 pub use self::error::Error;
 use self::folder::Folder;
-use self::lock::Lock;
 use self::server::Server;
+use crate::folder_lock::{FolderLock, Refusal};
 
 /// How often a start is tried again when something else was quicker to take the port.
 const ATTEMPTS: u32 = 5;
@@ -46,7 +46,7 @@ pub struct Cluster {
     server: Server,
     database_url: SecretString,
     folder: Folder,
-    _lock: Lock,
+    _lock: FolderLock,
 }
 
 impl Cluster {
@@ -57,16 +57,15 @@ impl Cluster {
     /// and when the server does not start; the last lines of its log are then part of the message.
     pub async fn start(data: &Path) -> Result<Self, Error> {
         let folder = Folder::create(data)?;
-        let lock = Lock::take(&folder)?;
+        let lock = take_lock(&folder)?;
         let account = Account::for_server_of(&folder)?;
         account.require_entry(&folder)?;
-        account.give(&folder.lock_file())?;
         let binaries = Binaries::find_or_download(&folder).await?;
         info!(postgres.version = %binaries.version, postgres.folder = %binaries.folder.display(), "found a Postgres server");
 
         prepare(folder.clone(), account.clone(), binaries.clone()).await?;
         let server = start_server(&folder, &account, &binaries).await?;
-        let database_url = folder.database_url(server.port, "opb")?;
+        let database_url = folder.database_url(server.port)?;
         info!(postgres.port = server.port, postgres.data = %folder.cluster().display(), "the Postgres server is ready");
         Ok(Self {
             server,
@@ -80,6 +79,14 @@ impl Cluster {
     #[must_use]
     pub fn database_url(&self) -> &SecretString {
         &self.database_url
+    }
+
+    /// The address of the same database for the superuser, who may make other databases and roles.
+    ///
+    /// # Errors
+    /// The password cannot be read.
+    pub fn admin_database_url(&self) -> Result<SecretString, Error> {
+        Ok(self.folder.admin()?.url(self.server.port, "opb"))
     }
 
     /// Waits until the server has ended, and returns why; it never returns while the server runs.
@@ -136,7 +143,7 @@ pub fn running_database_url(data: &Path) -> Option<SecretString> {
         root: data.to_owned(),
     };
     let port = pidfile::port(&folder.cluster())?;
-    folder.database_url(port, "opb").ok()
+    folder.database_url(port).ok()
 }
 
 /// The Postgres programs that a start would use: their version and their folder. Nothing is downloaded.
@@ -149,6 +156,25 @@ pub fn installed_version(data: &Path) -> Result<Option<(String, PathBuf)>, Error
     };
     let binaries = Binaries::installed(&folder)?;
     Ok(binaries.map(|binaries| (binaries.version, binaries.folder)))
+}
+
+fn take_lock(folder: &Folder) -> Result<FolderLock, Error> {
+    let path = folder.lock_file();
+    FolderLock::take(&path).map_err(|refusal| match refusal {
+        Refusal::Taken(process) => Error::Locked {
+            process,
+            folder: folder.root.clone(),
+        },
+        Refusal::Stranger { process, user } => Error::LockedByStranger {
+            process,
+            user,
+            file: path.clone(),
+        },
+        Refusal::Io(source) => Error::Io {
+            what: format!("lock {}", path.display()),
+            source,
+        },
+    })
 }
 
 /// Makes the data folder if there is none, and clears what a crash has left.
@@ -176,7 +202,8 @@ async fn start_server(
     loop {
         let log_start = folder.log().size();
         let server = Server::spawn(folder, account, binaries, free_port()?)?;
-        let Err(error) = readiness::prepare_database(&server, folder, SILENCE, log_start).await
+        let Err(error) =
+            readiness::prepare_database(&server, folder, account, SILENCE, log_start).await
         else {
             return Ok(server);
         };

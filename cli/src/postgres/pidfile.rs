@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::Error;
 use super::folder::missing_is_fine;
+use crate::child;
 
 /// The signals that stop a server, and how long each is waited for: fast, immediate, at once.
 ///
@@ -90,7 +91,7 @@ pub fn halt(pid: u32, has_ended: impl Fn() -> bool) -> bool {
 
 /// Sends a signal through the shell, whose `kill` is always there; a process that is gone needs none.
 fn send_signal(pid: u32, signal: &str) {
-    let kill = Command::new("sh")
+    let kill = child::command("sh")
         .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid.to_string()])
         .stdin(Stdio::null())
         .stderr(Stdio::null())

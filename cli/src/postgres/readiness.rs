@@ -1,4 +1,4 @@
-//! Waits until the server answers, and makes its database.
+//! Waits until the server answers, and makes its roles and its database.
 
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use sqlx::{Connection, raw_sql};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::info;
 
-use super::Error;
-use super::folder::Folder;
+use super::account::Account;
+use super::folder::{Folder, Login, create_password};
 use super::server::Server;
+use super::{Error, roles};
 
 /// The extensions that the queue's own migrations create.
 const EXTENSIONS: [&str; 2] = ["hstore", "pgcrypto"];
@@ -21,29 +22,90 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Waits until the server answers, checks its extensions and creates the database `opb` if there is none.
+/// A server that has been started, and how it is waited for.
+struct Waiting<'a> {
+    server: &'a Server,
+    folder: &'a Folder,
+    silence: Duration,
+    log_start: u64,
+}
+
+/// Waits until the server answers, checks its extensions, makes the roles and creates the database `opb` if there is none.
 ///
 /// Gives up when the server ends or says nothing at all for as long as `silence`.
 /// `log_start` is where the log of this start begins.
 pub async fn prepare_database(
     server: &Server,
     folder: &Folder,
+    account: &Account,
     silence: Duration,
     log_start: u64,
 ) -> Result<(), Error> {
-    let mut conn = connect(server, folder, silence, log_start).await?;
-    require_extensions(&mut conn).await?;
-    create_database(&mut conn).await?;
-    conn.close().await.map_err(database("close a connection"))
+    let start = Waiting {
+        server,
+        folder,
+        silence,
+        log_start,
+    };
+    let bank = folder.bank()?;
+    let mut admin = connect_admin(&start, account, &bank).await?;
+    require_extensions(&mut admin).await?;
+    roles::ensure(&mut admin, &bank).await?;
+    create_database(&mut admin).await?;
+    admin
+        .close()
+        .await
+        .map_err(database("close a connection"))?;
+    let mut admin = connect(&start, &folder.admin()?, "opb").await?;
+    roles::give_all(&mut admin).await?;
+    admin
+        .close()
+        .await
+        .map_err(database("close a connection"))?;
+    let bank = connect(&start, &bank, "opb").await?;
+    bank.close().await.map_err(database("close a connection"))
 }
 
-async fn connect(
-    server: &Server,
-    folder: &Folder,
-    silence: Duration,
-    log_start: u64,
+/// Connects as the superuser, who is made first where an older opb has made the data.
+async fn connect_admin(
+    start: &Waiting<'_>,
+    account: &Account,
+    bank: &Login,
 ) -> Result<PgConnection, Error> {
-    let url = folder.database_url(server.port, "postgres")?;
+    let file = start.folder.admin_password_file();
+    if file.exists() {
+        let admin = connect(start, &start.folder.admin()?, "postgres").await;
+        if !matches!(admin, Err(Error::PasswordRejected { .. })) {
+            return admin;
+        }
+    }
+    // Data of an older opb, or a conversion that a crash has cut short.
+    let mut old = connect(start, bank, "postgres").await?;
+    if !roles::is_superuser(&mut old).await? {
+        return Err(if file.exists() {
+            Error::PasswordRejected { file }
+        } else {
+            Error::PasswordMissing { file }
+        });
+    }
+    create_password(&file, account)?;
+    let admin = start.folder.admin()?;
+    let port = start.server.port;
+    let connect_as = async |login: &Login| {
+        PgConnection::connect(login.url(port, "postgres").expose_secret()).await
+    };
+    roles::convert(old, bank, &admin, connect_as).await?;
+    connect(start, &admin, "postgres").await
+}
+
+async fn connect(start: &Waiting<'_>, login: &Login, to: &str) -> Result<PgConnection, Error> {
+    let Waiting {
+        server,
+        folder,
+        silence,
+        log_start,
+    } = *start;
+    let url = login.url(server.port, to);
     let options: PgConnectOptions = url
         .expose_secret()
         .parse()
@@ -71,7 +133,7 @@ async fn connect(
                 // Unless a stranger was quicker to take the port: then our own server is about to end.
                 let status = timeout(CONNECT_TIMEOUT, server.exited()).await;
                 let rejected = |_| Error::PasswordRejected {
-                    file: folder.password_file(),
+                    file: login.file.clone(),
                 };
                 let status = status.map_err(rejected)?;
                 return Err(Error::Start { status, log: log() });
@@ -124,7 +186,7 @@ async fn create_database(conn: &mut PgConnection) -> Result<(), Error> {
     if exists {
         return Ok(());
     }
-    raw_sql("create database opb")
+    raw_sql("create database opb owner opb")
         .execute(conn)
         .await
         .map_err(database("create the database opb"))?;

@@ -63,7 +63,10 @@ pub fn attempts(attempts: &[Attempt]) -> String {
             attempt.number.to_string(),
             text::time(attempt.ended_at),
             attempt.status.map(|it| it.to_string()).unwrap_or_default(),
-            attempt.duration_ms.to_string(),
+            attempt
+                .duration_ms
+                .map(|it| it.to_string())
+                .unwrap_or_default(),
             attempt
                 .error
                 .as_deref()

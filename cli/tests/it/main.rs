@@ -1,17 +1,24 @@
 //! The program `opb` from outside: what it prints, how it ends, and what it leaves behind.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "children of tests need what the tests need"
+)]
 
 mod admin;
 mod alerts;
 mod bank;
 mod demo;
 mod documents;
+mod doors;
 mod examples;
 mod faults;
 mod image;
 mod leaks;
+mod logins;
 mod postgres;
 mod providers;
 mod runs;
+mod servers;
 mod settings;
 mod site;
 mod traces;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Alert, AlertEvent, AlertKind, AlertState, FiringSubject, NewAlert, Silence, UpdateAlert,
 };
-use crate::{Error, FieldError, Result, auth::CurrentUser, library::Page, schedules};
+use crate::{Error, FieldError, Result, auth::CurrentUser, library::Page, schedules, texts};
 
 /// The most alerts of a user.
 const MOST: i64 = 200;
@@ -269,10 +269,7 @@ async fn select_alerts(
 
 fn check(name: &str, kind: AlertKind, threshold: f64, false_alarm_runs: i32) -> Vec<FieldError> {
     let mut wrong = Vec::new();
-    if name.trim().is_empty() || name.chars().count() > 100 || name.contains('\0') {
-        let message = "must have 1 to 100 characters and no NUL";
-        wrong.push(FieldError::new("name", message));
-    }
+    wrong.extend(texts::check_line("name", name, 1..=100).err());
     let (fits, message) = match kind {
         AlertKind::ScoreDrop => (
             (0.001..=1.0).contains(&threshold),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     Accounts, AuditEvent, CurrentUser, Origin, User, UserRole,
     audit::record,
-    email_verification::follow_change_of_email,
+    email_verification::{count_mail_to_new_address, follow_change_of_email},
     login::confirm,
     names::{check_new_user, explain_taken, normalise},
     sessions::revoke,
@@ -85,6 +85,10 @@ pub async fn change_profile(
         return Err(Error::Invalid(wrong));
     }
     let mut conn = accounts.pool.acquire().await?;
+    if !email.eq_ignore_ascii_case(&account.email) && accounts.outbox.is_some() {
+        // Both addresses get a mail, and the new one can be anybody's.
+        count_mail_to_new_address(&mut conn, user.id).await?;
+    }
     let mut tx = conn.begin().await?;
     let changed = sqlx::query_as!(
         User,

@@ -1,5 +1,7 @@
 //! API keys: long-lived secrets for programs, shown once and stored hashed.
 
+use std::{fmt, str::FromStr};
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
@@ -10,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{AuditEvent, Caller, Credential, CurrentUser, Origin, UserRole, audit::record};
-use crate::{Error, FieldError, Result};
+use crate::{Error, FieldError, Result, texts};
 
 /// What every key begins with.
 pub(super) const PREFIX: &str = "opb_";
@@ -27,7 +29,7 @@ pub enum ApiKeyScope {
     #[serde(rename = "prompts:read")]
     #[sqlx(rename = "prompts:read")]
     PromptsRead,
-    /// Add prompts and benchmarks.
+    /// Add prompts and benchmarks, and read them.
     #[serde(rename = "prompts:write")]
     #[sqlx(rename = "prompts:write")]
     PromptsWrite,
@@ -35,7 +37,7 @@ pub enum ApiKeyScope {
     #[serde(rename = "runs:read")]
     #[sqlx(rename = "runs:read")]
     RunsRead,
-    /// Start and cancel runs.
+    /// Start and cancel runs, and read what `runs:read` reads.
     #[serde(rename = "runs:write")]
     #[sqlx(rename = "runs:write")]
     RunsWrite,
@@ -54,6 +56,51 @@ impl ApiKeyScope {
         Self::RunsWrite,
         Self::Admin,
     ];
+
+    /// True when a key with this scope may do what needs the other one: who may write may read the same things, and
+    /// `admin` covers all.
+    #[must_use]
+    pub fn covers(self, needed: Self) -> bool {
+        self == needed
+            || match self {
+                Self::Admin => true,
+                Self::PromptsWrite => needed == Self::PromptsRead,
+                Self::RunsWrite => needed == Self::RunsRead,
+                Self::PromptsRead | Self::RunsRead => false,
+            }
+    }
+
+    /// The scope as it is written.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::PromptsRead => "prompts:read",
+            Self::PromptsWrite => "prompts:write",
+            Self::RunsRead => "runs:read",
+            Self::RunsWrite => "runs:write",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for ApiKeyScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for ApiKeyScope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|scope| scope.word() == text)
+            .ok_or_else(|| {
+                let words = Self::ALL.map(Self::word).join(", ");
+                format!("there is no scope `{text}`; there are: {words}")
+            })
+    }
 }
 
 /// A key as its owner sees it; the key itself is never shown again.
@@ -198,6 +245,43 @@ pub async fn revoke_api_key(
     Ok(())
 }
 
+/// Revokes a key by itself: who holds it may end it.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] when it is no key that works.
+pub async fn revoke_current_api_key(
+    conn: &mut PgConnection,
+    key: &str,
+    origin: &Origin,
+) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    let revoked = sqlx::query!(
+        r#"-- api_keys::revoke_current_api_key
+        update api_keys set revoked_at = now()
+        from users
+        where secret_hash = $1 and revoked_at is null and users.id = user_id
+        returning api_keys.id, user_id, username"#,
+        &hash(key)
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(Error::Unauthenticated(
+        "the API key is invalid, expired or revoked",
+    ))?;
+    let subject = revoked.id.to_string();
+    record(
+        &mut tx,
+        AuditEvent::ApiKeyRevoked,
+        Some(revoked.user_id),
+        Some(&revoked.username),
+        Some(&subject),
+        Some(origin),
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Revokes a user's keys of one name.
 ///
 /// # Errors
@@ -295,12 +379,7 @@ async fn count_keys(conn: &mut PgConnection, user_id: i64) -> Result<i64> {
 
 fn check(new: &NewApiKey) -> Result<()> {
     let mut wrong = Vec::new();
-    if !(1..=100).contains(&new.name.chars().count()) || new.name.chars().any(char::is_control) {
-        wrong.push(FieldError::new(
-            "name",
-            "must have 1 to 100 printable characters",
-        ));
-    }
+    wrong.extend(texts::check_line("name", &new.name, 1..=100).err());
     if new.scopes.is_empty() {
         wrong.push(FieldError::new("scopes", "must name at least one scope"));
     }

@@ -37,13 +37,21 @@ pub async fn request_email_verification(accounts: &Accounts, user: &CurrentUser)
         let message = "the email address is verified already";
         return Err(Error::Conflict(message.into()));
     }
-    let bucket = Bucket::verification_of(user.id);
-    throttle::check(&mut conn, &[&bucket]).await?;
-    throttle::count(&mut conn, &bucket, VERIFICATIONS_PER_ACCOUNT).await?;
+    count_mail_to_new_address(&mut conn, user.id).await?;
     let mut tx = conn.begin().await?;
     send_verification(&mut tx, accounts, &account).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Counts a mail to an address that a user has named and nobody has proved yet.
+///
+/// # Errors
+/// [`Error::TooManyAttempts`].
+pub(super) async fn count_mail_to_new_address(conn: &mut PgConnection, user_id: i64) -> Result<()> {
+    let bucket = Bucket::verification_of(user_id);
+    throttle::check(conn, &[&bucket]).await?;
+    throttle::count(conn, &bucket, VERIFICATIONS_PER_ACCOUNT).await
 }
 
 /// Takes note that whoever has a token reads the mail of its user's address.
@@ -78,14 +86,12 @@ pub async fn verify_email(conn: &mut PgConnection, token: &str, origin: &Origin)
 /// Refuses a user who has not shown that their address is theirs.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for such a user.
+/// [`Error::EmailNotVerified`] for such a user.
 pub async fn require_verified_email(conn: &mut PgConnection, user: &CurrentUser) -> Result<()> {
     if user.is_admin() || find_user(conn, user.id).await?.email_verified_at.is_some() {
         return Ok(());
     }
-    Err(Error::Forbidden(
-        "verify your email address first: POST /api/v1/me/email-verification sends a link",
-    ))
+    Err(Error::EmailNotVerified)
 }
 
 /// Sends a link to the address of a new user or a new address, if the operator has set a mail server.

@@ -36,6 +36,7 @@ pub async fn login(
     let attempt = Attempt {
         accounts,
         bucket,
+        address: Some(Bucket::login_from(origin.address)),
         user_id,
         name,
         origin,
@@ -70,7 +71,8 @@ pub(super) async fn confirm(
         .ok_or(Error::UserGone)?;
     let attempt = Attempt {
         accounts,
-        bucket: Bucket::login_of_user(user.id),
+        bucket: Bucket::confirmation_of(user.id),
+        address: None,
         user_id: Some(user.id),
         name: Some(&user.username),
         origin,
@@ -87,6 +89,8 @@ pub(super) async fn confirm(
 struct Attempt<'a> {
     accounts: &'a Accounts,
     bucket: Bucket,
+    /// Where the guess comes from, unless the caller is known.
+    address: Option<Bucket>,
     user_id: Option<i64>,
     name: Option<&'a str>,
     origin: &'a Origin,
@@ -97,21 +101,13 @@ impl Attempt<'_> {
         let Self {
             accounts, origin, ..
         } = self;
-        let address = Bucket::login_from(origin.address);
+        let buckets: Vec<&Bucket> = std::iter::once(&self.bucket).chain(&self.address).collect();
         let turn = {
-            throttle::check(
-                &mut *accounts.pool.acquire().await?,
-                &[&self.bucket, &address],
-            )
-            .await?;
+            throttle::check(&mut *accounts.pool.acquire().await?, &buckets).await?;
             accounts.passwords.turn().await?
         };
         // Asked again: of a thousand guesses at once, all but the few that have their turn now find the lock.
-        throttle::check(
-            &mut *accounts.pool.acquire().await?,
-            &[&self.bucket, &address],
-        )
-        .await?;
+        throttle::check(&mut *accounts.pool.acquire().await?, &buckets).await?;
         let found = turn.verify(password, hash).await?;
         let mut conn = accounts.pool.acquire().await?;
         let conn = &mut *conn;
@@ -125,7 +121,10 @@ impl Attempt<'_> {
                     accounts.limits.login_failures_per_account,
                 )
                 .await?;
-                throttle::count(conn, &address, accounts.limits.login_failures_per_address).await?;
+                if let Some(address) = &self.address {
+                    let free = accounts.limits.login_failures_per_address;
+                    throttle::count(conn, address, free).await?;
+                }
                 record(
                     conn,
                     AuditEvent::LoginFailed,

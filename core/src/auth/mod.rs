@@ -32,8 +32,9 @@ pub use administration::{
 };
 pub use api_keys::{
     ApiKey, ApiKeyScope, NewApiKey, create_api_key, create_scoped_api_key, list_api_keys,
-    revoke_api_key, revoke_api_keys_named,
+    revoke_api_key, revoke_api_keys_named, revoke_current_api_key,
 };
+pub(crate) use audit::note_deed;
 pub use audit::{AuditEntry, AuditEvent, list_audit_entries};
 pub use deletion::{delete_me, delete_user};
 pub use email_verification::{

@@ -31,6 +31,12 @@ impl Bucket {
         Self(format!("login:user:{user_id}"))
     }
 
+    /// Wrong passwords of an account by whoever is logged in to it. Not those of logins: guesses from outside must not keep
+    /// the owner from changing the password.
+    pub(super) fn confirmation_of(user_id: i64) -> Self {
+        Self(format!("confirmation:user:{user_id}"))
+    }
+
     /// Failed logins of a name that nobody has; it is throttled just like one that somebody has.
     pub(super) fn login_of_stranger(login: &str) -> Self {
         Self(format!("login:stranger:{}", digest(login)))

@@ -11,6 +11,7 @@ use crate::{
     auth::Visibility,
     library::check_slug,
     scorers::{Scorer, ScorerSpec},
+    texts::{check_line, is_plain_text},
 };
 
 /// The most items that one benchmark version holds.
@@ -33,9 +34,10 @@ pub struct Definition {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub source: Map<String, Value>,
-    /// Who may see it; everybody, when absent.
-    #[serde(default)]
-    pub visibility: Visibility,
+    /// Who may see it. When absent, a benchmark that is there stays as it is, and a new one is as this bank is set up,
+    /// which is only you unless its operator says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
     /// The scorers of every item that has none of its own.
     #[serde(default)]
     pub scorers: Vec<ScorerSpec>,
@@ -73,18 +75,7 @@ impl Definition {
     pub fn check(&self) -> Result<()> {
         check_slug(&self.slug)?;
         let mut wrong = Vec::new();
-        if self.title.trim().is_empty()
-            || self.title.chars().count() > 200
-            || self.title.contains('\0')
-        {
-            wrong.push(FieldError::new("title", "must have 1 to 200 characters"));
-        }
-        if self.description.len() > 20_000 || self.description.contains('\0') {
-            wrong.push(FieldError::new(
-                "description",
-                "must have at most 20,000 bytes and no NUL",
-            ));
-        }
+        check_texts(Some(&self.title), Some(&self.description), &mut wrong);
         if self.items.is_empty() {
             wrong.push(FieldError::new("items", "must hold at least one item"));
         }
@@ -94,11 +85,11 @@ impl Definition {
                 format!("must hold at most {MAX_ITEMS} items"),
             ));
         }
-        check_scorers(&self.scorers, "scorers", &mut wrong);
+        let scorers = check_scorers(&self.scorers, "scorers", &mut wrong);
         if self.source.values().any(holds_nul) {
             wrong.push(FieldError::new("source", "must not hold a NUL character"));
         }
-        self.check_items(&mut wrong);
+        self.check_items(&scorers, &mut wrong);
         wrong.truncate(MAX_ERRORS);
         if wrong.is_empty() {
             Ok(())
@@ -107,15 +98,15 @@ impl Definition {
         }
     }
 
-    fn check_items(&self, wrong: &mut Vec<FieldError>) {
+    fn check_items(&self, scorers: &[Scorer], wrong: &mut Vec<FieldError>) {
         let mut seen = HashSet::new();
         for (position, item) in self.items.iter().enumerate() {
             if wrong.len() >= MAX_ERRORS {
                 return;
             }
             let at = |field: &str| format!("items[{position}].{field}");
-            if item.id.is_empty() || item.id.chars().count() > 200 || item.id.contains('\0') {
-                wrong.push(FieldError::new(at("id"), "must have 1 to 200 characters"));
+            if let Err(error) = check_line(at("id"), &item.id, 1..=200) {
+                wrong.push(error);
             } else if !seen.insert(item.id.as_str()) {
                 let message = format!(
                     "the id `{}` is used more than once",
@@ -142,22 +133,68 @@ impl Definition {
                     "must not hold a NUL character",
                 ));
             }
-            if let Some(scorers) = &item.scorers {
-                check_scorers(scorers, &at("scorers"), wrong);
+            let own = item
+                .scorers
+                .as_ref()
+                .map(|specs| check_scorers(specs, &at("scorers"), wrong));
+            let scorers = own.as_deref().unwrap_or(scorers);
+            // What cannot be stored is named already.
+            let storable = !item.expected.as_ref().is_some_and(holds_nul);
+            if storable
+                && let Some(message) = fault(&item.id, item.expected.as_ref(), &item.vars, scorers)
+            {
+                wrong.push(FieldError::new(at("expected"), message));
             }
         }
     }
 }
 
-fn check_scorers(scorers: &[ScorerSpec], path: &str, wrong: &mut Vec<FieldError>) {
+/// Checks what a benchmark says about itself, as far as it is given.
+pub(super) fn check_texts(
+    title: Option<&str>,
+    description: Option<&str>,
+    wrong: &mut Vec<FieldError>,
+) {
+    wrong.extend(title.and_then(|title| check_line("title", title, 1..=200).err()));
+    if description.is_some_and(|text| text.len() > 20_000 || !is_plain_text(text)) {
+        wrong.push(FieldError::new(
+            "description",
+            "must have at most 20,000 bytes and no control characters but line breaks and tabs",
+        ));
+    }
+}
+
+/// The scorers that compile.
+fn check_scorers(scorers: &[ScorerSpec], path: &str, wrong: &mut Vec<FieldError>) -> Vec<Scorer> {
+    let mut compiled = Vec::with_capacity(scorers.len());
     for (position, spec) in scorers.iter().enumerate() {
-        if let Err(error) = Scorer::compile(spec) {
-            wrong.push(FieldError::new(
+        match Scorer::compile(spec) {
+            Ok(scorer) => compiled.push(scorer),
+            Err(error) => wrong.push(FieldError::new(
                 format!("{path}[{position}]"),
                 error.to_string(),
-            ));
+            )),
         }
     }
+    compiled
+}
+
+/// Why no output of an item can be judged by one of its scorers, if that is so.
+pub(super) fn fault(
+    id: &str,
+    expected: Option<&Value>,
+    vars: &Map<String, Value>,
+    scorers: &[Scorer],
+) -> Option<String> {
+    let mut faults = scorers.iter().filter_map(|scorer| {
+        let fault = scorer.check_item(expected, vars).err()?;
+        Some(format!(
+            "of the item `{}`, under the scorer `{}`: {fault}",
+            id.chars().take(80).collect::<String>(),
+            scorer.name()
+        ))
+    });
+    faults.next()
 }
 
 /// Postgres stores no NUL characters.

@@ -23,6 +23,8 @@ pub struct PackHeader {
     /// What it measures; at most 20,000 bytes.
     #[serde(default)]
     pub description: String,
+    /// Who may see it; as the bank is set up, when absent.
+    pub visibility: Option<Visibility>,
     /// Where the items come from: any map. `name`, `licence` and `url` are shown, `url` is named when the file of the
     /// items is missing, and `floor` is the score from 0 to 1 that guessing reaches.
     #[serde(default)]
@@ -84,7 +86,7 @@ impl PackHeader {
             title: self.title,
             description: self.description,
             source: self.source,
-            visibility: Visibility::Public,
+            visibility: self.visibility,
             scorers: self.scorers,
             items,
         }
@@ -172,6 +174,15 @@ mod tests {
         let yaml = PackHeader::parse("benchmark.yaml", yaml).unwrap();
         let toml = PackHeader::parse("benchmark.toml", toml).unwrap();
         assert_eq!(format!("{yaml:?}"), format!("{toml:?}"));
+        assert_eq!(
+            PackHeader::parse(
+                "benchmark.yaml",
+                "slug: a\ntitle: b\nvisibility: unlisted\nitems: {file: x}\n"
+            )
+            .unwrap()
+            .visibility,
+            Some(Visibility::Unlisted)
+        );
         let unknown = PackHeader::parse(
             "benchmark.yaml",
             "slug: a\ntitle: b\nscores: []\nitems: {file: x}\n",

@@ -4,10 +4,10 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{BenchmarkVersion, Definition, Item, resolve_benchmark};
+use super::{BenchmarkVersion, Definition, ITEM_RULES, Item, resolve_benchmark};
 use crate::{
     Error, Result,
-    auth::{CurrentUser, Visibility, can_change},
+    auth::{CurrentUser, Visibility},
 };
 
 /// How many items one statement inserts: large enough to be fast, small enough to keep the statement's arrays small.
@@ -15,36 +15,54 @@ const ITEMS_PER_INSERT: usize = 5_000;
 
 /// Publishes a definition: as a new benchmark, as the next version of the owner's benchmark of that slug,
 /// or, when the newest content is equal, not at all. Returns the version that holds the content.
+/// A new benchmark whose definition says nothing about who may see it is private.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a wrong field, [`Error::Forbidden`] when the slug belongs to somebody else.
+/// [`Error::Invalid`] for a wrong field, [`Error::Conflict`] when others shall see it and its slug is taken among what
+/// they see.
 pub async fn publish_benchmark(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     definition: &Definition,
 ) -> Result<BenchmarkVersion> {
+    publish_benchmark_as(conn, owner, definition, Visibility::default()).await
+}
+
+/// The same, where a new benchmark whose definition says nothing about it has the default visibility of the bank.
+///
+/// # Errors
+/// Those of [`publish_benchmark`].
+pub async fn publish_benchmark_as(
+    conn: &mut PgConnection,
+    owner: &CurrentUser,
+    definition: &Definition,
+    default_visibility: Visibility,
+) -> Result<BenchmarkVersion> {
     definition.check()?;
     let mut tx = conn.begin().await?;
-    let benchmark_id = find_or_create(&mut tx, owner, definition).await?;
+    let benchmark_id = find_or_create(&mut tx, owner, definition, default_visibility).await?;
     let content_hash = content_hash(definition)?;
-    let known = sqlx::query_scalar!(
-        "-- publish::publish_benchmark
-        select number from benchmark_versions where benchmark_id = $1 and content_hash = $2",
+    // A version that was withdrawn comes back when its content is published again.
+    let known = sqlx::query!(
+        r#"-- publish::publish_benchmark
+        select number, withdrawn_at is not null as "withdrawn!"
+        from benchmark_versions where benchmark_id = $1 and content_hash = $2"#,
         benchmark_id,
         content_hash
     )
     .fetch_optional(&mut *tx)
     .await?;
     let number = match known {
-        Some(number) => number,
+        Some(known) => {
+            if known.withdrawn {
+                restore_version(&mut tx, benchmark_id, known.number).await?;
+            }
+            known.number
+        }
         None => insert_version(&mut tx, benchmark_id, definition, content_hash).await?,
     };
-    let version = resolve_benchmark(
-        &mut tx,
-        Some(owner),
-        &format!("{}@{number}", definition.slug),
-    )
-    .await?;
+    let reference = format!("{benchmark_id}@{number}");
+    let version = resolve_benchmark(&mut tx, Some(owner), &reference).await?;
     tx.commit().await?;
     Ok(version)
 }
@@ -53,28 +71,58 @@ async fn find_or_create(
     tx: &mut PgConnection,
     owner: &CurrentUser,
     definition: &Definition,
+    default_visibility: Visibility,
 ) -> Result<Uuid> {
     // The update of an existing row changes nothing; it takes the lock that gives versions their order.
-    let row = sqlx::query!(
+    let found = sqlx::query_scalar!(
         "-- publish::find_or_create
         insert into benchmarks (id, slug, title, description, visibility, owner_id) values ($1, $2, $3, $4, $5, $6)
-        on conflict (slug) do update set slug = excluded.slug
-        returning id, owner_id",
+        on conflict (slug, owner_id) do update set slug = excluded.slug
+        returning id",
         Uuid::now_v7(),
         definition.slug,
         definition.title,
         definition.description,
-        definition.visibility as Visibility,
+        definition.visibility.unwrap_or(default_visibility) as Visibility,
         owner.id
     )
-    .fetch_one(tx)
-    .await?;
-    if can_change(owner, row.owner_id) {
-        return Ok(row.id);
+    .fetch_one(&mut *tx)
+    .await;
+    let id = found.map_err(|error| explain(error.into(), &definition.slug))?;
+    if let Some(visibility) = definition.visibility {
+        sqlx::query!(
+            "-- publish::find_or_create (visibility)
+            update benchmarks set visibility = $2 where id = $1 and visibility <> $2",
+            id,
+            visibility as Visibility
+        )
+        .execute(tx)
+        .await
+        .map_err(|error| explain(error.into(), &definition.slug))?;
     }
-    Err(Error::Forbidden(
-        "a benchmark with this slug belongs to somebody else",
-    ))
+    Ok(id)
+}
+
+/// What is wrong when the database refuses a benchmark of this slug.
+pub(super) fn explain(error: Error, slug: &str) -> Error {
+    if error.violates("benchmarks_slug_key") {
+        return Error::Conflict(format!(
+            "a benchmark of somebody else has the slug `{slug}`; take another slug, or keep your benchmark private"
+        ));
+    }
+    error
+}
+
+async fn restore_version(tx: &mut PgConnection, benchmark_id: Uuid, number: i32) -> Result<()> {
+    sqlx::query!(
+        "-- publish::restore_version
+        update benchmark_versions set withdrawn_at = null where benchmark_id = $1 and number = $2",
+        benchmark_id,
+        number
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 async fn insert_version(
@@ -88,15 +136,16 @@ async fn insert_version(
     let version_id = Uuid::now_v7();
     let number = sqlx::query_scalar!(
         "-- publish::insert_version
-        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash)
-        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6 from benchmark_versions where benchmark_id = $2
+        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash, item_rules)
+        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7 from benchmark_versions where benchmark_id = $2
         returning number",
         version_id,
         benchmark_id,
         Json(&definition.scorers) as _,
         Json(&definition.source) as _,
         item_count,
-        content_hash
+        content_hash,
+        ITEM_RULES
     )
     .fetch_one(&mut *tx)
     .await?;

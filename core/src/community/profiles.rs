@@ -12,7 +12,7 @@ use super::{
     badges::{Badge, list_badges},
     text::check_length,
 };
-use crate::{Error, Result, auth::CurrentUser, library::to_html};
+use crate::{Error, Result, auth::CurrentUser, library::to_html, texts::check_line};
 
 /// A vote for a prompt gives its owner so much reputation.
 const PER_UP: i32 = 10;
@@ -165,10 +165,7 @@ pub async fn update_profile_settings(
     user: &CurrentUser,
     settings: &ProfileSettings,
 ) -> Result<()> {
-    check_length("display_name", &settings.display_name, 0..=80)?;
-    if settings.display_name.chars().any(char::is_control) {
-        return Err(Error::invalid("display_name", "must be one line"));
-    }
+    check_line("display_name", &settings.display_name, 0..=80)?;
     check_length("bio", &settings.bio, 0..=2_000)?;
     sqlx::query!(
         "-- profiles::update_profile_settings
@@ -273,9 +270,10 @@ async fn count_contributions(conn: &mut PgConnection, user_id: i64) -> Result<Co
                 where owner_id = $1 and visibility = 'public' and deleted_at is null) as "prompts!",
                (select count(*) from prompt_versions join prompts on prompts.id = prompt_id
                 where author_id = $1 and visibility = 'public' and deleted_at is null) as "versions!",
-               (select count(*) from benchmarks where owner_id = $1 and visibility = 'public') as "benchmarks!",
+               (select count(*) from benchmarks
+                where owner_id = $1 and visibility = 'public' and deleted_at is null) as "benchmarks!",
                (select count(*) from runs
-                where owner_id = $1 and visibility = 'public' and state = 'completed') as "runs!",
+                where owner_id = $1 and visibility = 'public' and state = 'completed' and is_public_run(id)) as "runs!",
                (select count(*) from comments join prompts on prompts.id = prompt_id
                 where author_id = $1 and visibility = 'public' and prompts.deleted_at is null
                   and comments.deleted_at is null and hidden_at is null) as "comments!",

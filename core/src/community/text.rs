@@ -1,8 +1,9 @@
 //! The lengths of what people write. Texts are kept as they were written; making them safe is for whoever shows them.
 
-use crate::{Error, Result};
+use crate::{Error, Result, texts::is_plain_text};
 
-/// Refuses a text with fewer or more characters than allowed, a blank one where something must be said, and NUL.
+/// Refuses a text with fewer or more characters than allowed, a blank one where something must be said, and control
+/// characters other than line breaks and tabs.
 pub(super) fn check_length(
     path: &str,
     text: &str,
@@ -10,13 +11,17 @@ pub(super) fn check_length(
 ) -> Result<()> {
     let characters = text.chars().count();
     let is_blank = *allowed.start() > 0 && text.trim().is_empty();
-    if allowed.contains(&characters) && !is_blank && !text.contains('\0') {
+    if allowed.contains(&characters) && !is_blank && is_plain_text(text) {
         return Ok(());
     }
     let (least, most) = (allowed.start(), allowed.end());
     let message = match least {
-        0 => format!("must have at most {most} characters and no NUL"),
-        _ => format!("must have {least} to {most} characters, not all blank, and no NUL"),
+        0 => format!(
+            "must have at most {most} characters, and no control characters but line breaks and tabs"
+        ),
+        _ => format!(
+            "must have {least} to {most} characters, not all blank, and no control characters but line breaks and tabs"
+        ),
     };
     Err(Error::invalid(path, message))
 }

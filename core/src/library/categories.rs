@@ -8,6 +8,7 @@ use super::fields::is_slug;
 use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, UserRole},
+    texts,
 };
 
 /// The deepest that categories nest.
@@ -93,9 +94,7 @@ pub async fn save_category(
             "must be lower-case letters and digits with single dashes between them",
         ));
     }
-    if category.title.trim().is_empty() || category.title.chars().count() > 100 {
-        wrong.push(FieldError::new("title", "must have 1 to 100 characters"));
-    }
+    wrong.extend(texts::check_line("title", &category.title, 1..=100).err());
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
     }

@@ -12,7 +12,7 @@ use super::{
     NewPromptVersion, Page, Parameters, SavedVersion, Variable, find_prompt, resolve_version,
     versions,
 };
-use crate::{Error, Result, auth::CurrentUser, template::PromptBody};
+use crate::{Error, Result, auth::CurrentUser, template::PromptBody, texts};
 
 /// A version that somebody proposes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -21,6 +21,9 @@ pub struct ChangeRequest {
     pub id: Uuid,
     /// The slug of the prompt.
     pub prompt: String,
+    /// The prompt's id, which names no other.
+    #[serde(skip)]
+    pub prompt_id: Uuid,
     /// Who proposes it.
     pub author: String,
     /// What it is about.
@@ -111,16 +114,14 @@ pub async fn create_change_request(
             prompt.slug
         )));
     }
-    if new.title.trim().is_empty() || new.title.chars().count() > 200 {
-        return Err(Error::invalid("title", "must have 1 to 200 characters"));
-    }
+    texts::check_line("title", &new.title, 1..=200)?;
     new.version
         .check()
         .map_err(|error| error.below("version"))?;
     let wanted = new
         .base_version
         .map_or("latest".to_owned(), |n| n.to_string());
-    let base = resolve_version(conn, Some(author), &format!("{}@{wanted}", prompt.slug)).await;
+    let base = resolve_version(conn, Some(author), &format!("{}@{wanted}", prompt.id)).await;
     let base = base.map_err(|error| match error {
         Error::NotFound(what) => Error::invalid("base_version", format!("{what} was not found")),
         other => other,
@@ -212,7 +213,7 @@ pub async fn accept_change_request(
     check_reason(decision)?;
     let mut tx = conn.begin().await?;
     let request = find_change_request(&mut tx, Some(user), id).await?;
-    let prompt_id = versions::lock_own(&mut tx, user, &request.prompt).await?;
+    let prompt_id = versions::lock_own(&mut tx, user, &request.prompt_id.to_string()).await?;
     let author_id = lock_open(&mut tx, id).await?;
     let new = NewPromptVersion {
         note: if request.note.is_empty() {
@@ -251,7 +252,7 @@ pub async fn decline_change_request(
     check_reason(decision)?;
     let mut tx = conn.begin().await?;
     let request = find_change_request(&mut tx, Some(user), id).await?;
-    let prompt = find_prompt(&mut tx, Some(user), &request.prompt).await?;
+    let prompt = find_prompt(&mut tx, Some(user), &request.prompt_id.to_string()).await?;
     if prompt.owner != user.username && !user.is_admin() {
         return Err(Error::Forbidden(
             "only the owner of a prompt can decline changes to it",
@@ -317,7 +318,7 @@ async fn read(
     let found = sqlx::query_as!(
         ChangeRequest,
         r#"-- change_requests::read
-        select change_requests.id, prompts.slug as prompt, authors.username as author, change_requests.title,
+        select change_requests.id, prompts.slug as prompt, prompts.id as prompt_id, authors.username as author, change_requests.title,
                change_requests.note, base.number as base_version,
                change_requests.body as "body: Json<PromptBody>",
                change_requests.variables as "variables: Json<Vec<Variable>>",
@@ -331,7 +332,7 @@ async fn read(
         left join users as deciders on deciders.id = decided_by
         left join prompt_versions as became on became.id = prompt_version_id
         where prompts.deleted_at is null
-          and (prompts.visibility <> 'private' or prompts.owner_id = $1 or $2)
+          and can_see(prompts.visibility, prompts.owner_id, $1, $2)
           and ($3::uuid is null or change_requests.prompt_id = $3)
           and ($4::uuid is null or change_requests.id = $4)
           and ($5::change_request_state is null or state = $5)
@@ -388,10 +389,10 @@ async fn decide(
 }
 
 fn check_reason(decision: &Decision) -> Result<()> {
-    if decision.reason.chars().count() > 2_000 {
+    if decision.reason.chars().count() > 2_000 || !texts::is_plain_text(&decision.reason) {
         return Err(Error::invalid(
             "reason",
-            "must have at most 2,000 characters",
+            "must have at most 2,000 characters, and no control characters but line breaks and tabs",
         ));
     }
     Ok(())

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Page, find_change_request, markdown::to_html};
-use crate::{Error, Result, auth::CurrentUser};
+use crate::{Error, Result, auth::CurrentUser, texts};
 
 /// What somebody says about a change request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -43,8 +43,12 @@ pub async fn add_change_request_comment(
     new: &NewChangeRequestComment,
 ) -> Result<ChangeRequestComment> {
     find_change_request(conn, Some(author), change_request_id).await?;
-    if new.text.trim().is_empty() || new.text.chars().count() > 10_000 {
-        return Err(Error::invalid("text", "must have 1 to 10,000 characters"));
+    let is_long = new.text.chars().count() > 10_000;
+    if new.text.trim().is_empty() || is_long || !texts::is_plain_text(&new.text) {
+        return Err(Error::invalid(
+            "text",
+            "must have 1 to 10,000 characters, and no control characters but line breaks and tabs",
+        ));
     }
     let id = Uuid::now_v7();
     let created_at = sqlx::query_scalar!(

@@ -1,11 +1,15 @@
 //! What the fields of a prompt may hold. Pure: every check collects what is wrong instead of stopping at the first.
 
-use crate::{Error, FieldError, Result};
+use crate::{
+    Error, FieldError, Result,
+    texts::{check_line, is_plain_text},
+};
 
 /// The most tags of a prompt.
 const MAX_TAGS: usize = 20;
-/// Words that stand in the address where a slug would.
-const RESERVED: [&str; 4] = ["export", "import", "suggest", "tags"];
+/// Words that stand in an address where the slug of a prompt or benchmark would. A test of the API compares them with
+/// its routes.
+const RESERVED: [&str; 5] = ["community", "export", "import", "suggest", "tags"];
 
 /// The fields that people fill in, as far as they are given.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,23 +26,20 @@ impl Fields<'_> {
     /// Everything that is wrong.
     pub(super) fn check(&self) -> Vec<FieldError> {
         let mut wrong = Vec::new();
+        if let Some(title) = self.title {
+            wrong.extend(check_line("title", title, 1..=200).err());
+        }
         let mut demand = |path: &str, holds: bool, message: &str| {
             if !holds {
                 wrong.push(FieldError::new(path, message));
             }
         };
-        let has_no_nul = |text: &str| !text.contains('\0');
-        if let Some(title) = self.title {
-            let length = title.chars().count();
-            let holds = !title.trim().is_empty() && length <= 200 && has_no_nul(title);
-            demand("title", holds, "must have 1 to 200 characters");
-        }
         if let Some(text) = self.description {
-            let holds = text.len() <= 20_000 && has_no_nul(text);
+            let holds = text.len() <= 20_000 && is_plain_text(text);
             demand(
                 "description",
                 holds,
-                "must have at most 20,000 bytes and no NUL",
+                "must have at most 20,000 bytes and no control characters but line breaks and tabs",
             );
         }
         if let Some(category) = self.category {
@@ -56,8 +57,7 @@ impl Fields<'_> {
             demand("licence", holds, message);
         }
         if let Some(text) = self.attribution {
-            let holds = text.chars().count() <= 500 && has_no_nul(text);
-            demand("attribution", holds, "must have at most 500 characters");
+            wrong.extend(check_line("attribution", text, 0..=500).err());
         }
         wrong
     }
@@ -90,24 +90,19 @@ pub(super) fn normalise_tags(tags: &[String]) -> Result<Vec<String>, FieldError>
     Ok(normal)
 }
 
-/// Refuses what is not a slug.
+/// Refuses what is not a slug, and what an address uses for something else.
 ///
 /// # Errors
 /// [`Error::Invalid`] at `slug`.
 pub(crate) fn check_slug(slug: &str) -> Result<()> {
+    if RESERVED.contains(&slug) {
+        return Err(Error::invalid("slug", "is reserved; take another one"));
+    }
     if is_slug(slug) {
         return Ok(());
     }
     let message = "must be lower-case letters and digits with single dashes between them, at most 80 characters";
     Err(Error::invalid("slug", message))
-}
-
-/// Refuses what is not a slug, and what an address uses for something else.
-pub(super) fn check_prompt_slug(slug: &str) -> Result<()> {
-    if RESERVED.contains(&slug) {
-        return Err(Error::invalid("slug", "is reserved; take another one"));
-    }
-    check_slug(slug)
 }
 
 pub(super) fn is_slug(slug: &str) -> bool {

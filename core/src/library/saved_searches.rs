@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::PromptQuery;
-use crate::{Error, Result, auth::CurrentUser};
+use crate::{Error, Result, auth::CurrentUser, texts};
 
 /// The most saved searches of a user.
 const MOST: i64 = 100;
@@ -45,9 +45,7 @@ pub async fn save_search(
     user: &CurrentUser,
     new: NewSavedSearch,
 ) -> Result<SavedSearch> {
-    if new.name.trim().is_empty() || new.name.chars().count() > 100 {
-        return Err(Error::invalid("name", "must have 1 to 100 characters"));
-    }
+    texts::check_line("name", &new.name, 1..=100)?;
     let query = new.query.without_page();
     let mut tx = conn.begin().await?;
     let saved = sqlx::query_as!(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::FieldError;
+use crate::{FieldError, texts};
 
 /// The most variables of a version.
 const MAX_VARIABLES: usize = 100;
@@ -132,8 +132,12 @@ pub(super) fn check_variables(variables: &[Variable]) -> Vec<FieldError> {
         } else if !names.insert(variable.name.as_str()) {
             refuse("name", "is declared twice".into());
         }
-        if variable.description.chars().count() > 1_000 {
-            refuse("description", "must have at most 1,000 characters".into());
+        let description = &variable.description;
+        if description.chars().count() > 1_000 || !texts::is_plain_text(description) {
+            refuse(
+                "description",
+                "must have at most 1,000 characters, and no control characters but line breaks and tabs".into(),
+            );
         }
         if let Some(default) = &variable.default {
             if !variable.kind.holds(default) {

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::references::check_model_name;
 use crate::{Error, FieldError, Result};
 
 /// The limits of a provider, or of one of its models. What is absent has no limit.
@@ -192,12 +193,9 @@ async fn find_provider(conn: &mut PgConnection, provider: &str) -> Result<Uuid> 
 
 fn check(limits: &ProviderLimits) -> Result<()> {
     let mut wrong = Vec::new();
-    if let Some(model) = &limits.model
-        && (model.is_empty() || model.chars().count() > 200 || model.contains('\0'))
-    {
-        let message =
-            "must have 1 to 200 characters and no NUL; leave it out for all models of the provider";
-        wrong.push(FieldError::new("model", message));
+    if let Some(model) = &limits.model {
+        // Without a model the limits are for all models of the provider.
+        wrong.extend(check_model_name("model", model).err());
     }
     for (path, number, least) in [
         (

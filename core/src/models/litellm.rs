@@ -277,20 +277,16 @@ mod tests {
             row(&json!({"cache_read_input_token_cost": 2e-7})),
             "cached_input_microusd_per_mtok must be at most the price of other input tokens",
         );
-        check(
-            "a\0b",
-            row(&json!({})),
-            "model must have 1 to 200 characters and no NUL",
-        );
+        check("a\0b", row(&json!({})), "model must be one line");
         check(
             &"m".repeat(300),
             row(&json!({})),
-            "model must have 1 to 200 characters and no NUL",
+            "model must have 1 to 200 characters, not all blank",
         );
         check(
             "openai/",
             row(&json!({})),
-            "model must have 1 to 200 characters and no NUL",
+            "model must have 1 to 200 characters, not all blank",
         );
     }
 

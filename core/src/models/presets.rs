@@ -116,6 +116,11 @@ pub fn operator_key_variable(
     row.3.filter(|_| is_preset)
 }
 
+/// The variable that usually holds a credential for this address, if it is that of a preset that needs one.
+pub(super) fn usual_key_variable(base_url: Option<&str>) -> Option<&'static str> {
+    PRESETS.iter().find(|row| Some(row.2) == base_url)?.3
+}
+
 /// Whose published prices a provider's models have.
 pub(super) fn price_list(kind: ProviderKind, base_url: Option<&str>) -> Option<&'static str> {
     if kind == ProviderKind::Bedrock {

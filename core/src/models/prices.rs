@@ -1,11 +1,11 @@
 //! What a model costs. Money is integer micro-dollars.
 
-use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use serde::{Deserialize, Deserializer, Serialize};
+use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ProviderKind;
+use super::{ProviderKind, references::check_model_name};
 use crate::{Error, FieldError, Result};
 
 /// The price of a model, in micro-dollars per million tokens.
@@ -64,6 +64,55 @@ pub struct ModelPrice {
     pub max_image_tokens: Option<i32>,
 }
 
+/// What to change about the price of a model. What is absent stays; null removes it where it may be absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceChange {
+    /// The name after the colon.
+    #[schema(example = "gpt-5-mini")]
+    pub model: String,
+    /// Micro-dollars per million input tokens; needed for a model without a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, example = 250_000)]
+    pub input_microusd_per_mtok: Option<i64>,
+    /// Micro-dollars per million output tokens; needed for a model without a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, example = 2_000_000)]
+    pub output_microusd_per_mtok: Option<i64>,
+    /// Micro-dollars per million input tokens that the provider had in its cache; null for the price of every other.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    pub cached_input_microusd_per_mtok: Option<Option<i64>>,
+    /// Micro-dollars per million output tokens that were spent on reasoning; null for the price of every other.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    pub reasoning_microusd_per_mtok: Option<Option<i64>>,
+    /// The longest answer that the model can give; null when unknown.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<i32>, minimum = 1)]
+    pub max_output_tokens: Option<Option<i32>>,
+    /// The most tokens that the model counts for one image of a prompt; null for the bound of the provider's kind.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<i32>, minimum = 1)]
+    pub max_image_tokens: Option<Option<i32>>,
+}
+
 impl Price {
     /// Nothing at all.
     pub const FREE: Self = Self::new(0, 0);
@@ -79,16 +128,17 @@ impl Price {
         }
     }
 
-    /// The price of a row of `current_prices`, if there is one. What is not called costs nothing.
+    /// The price of a row of `current_prices`, if there is one. What is not called costs nothing, nor does a model without a
+    /// price at a provider that is `free`.
     #[must_use]
     pub(crate) fn of_row(
-        kind: ProviderKind,
+        (kind, free): (ProviderKind, bool),
         input: Option<i64>,
         output: Option<i64>,
         cached_input: Option<i64>,
         reasoning: Option<i64>,
     ) -> Option<Self> {
-        if kind == ProviderKind::Echo {
+        if kind == ProviderKind::Echo || (free && input.is_none()) {
             return Some(Self::FREE);
         }
         Some(Self {
@@ -97,6 +147,12 @@ impl Price {
             cached_input_microusd_per_mtok: cached_input,
             reasoning_microusd_per_mtok: reasoning,
         })
+    }
+
+    /// True when no token costs anything.
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        self.at_most() == Self::FREE && self.cached_input_microusd_per_mtok.unwrap_or(0) == 0
     }
 
     /// The dearest that every token can be: nothing is in the cache, and all or nothing of the output is reasoning.
@@ -189,24 +245,53 @@ pub async fn set_price(
     Ok(())
 }
 
-/// Sets the price of a model at a provider of this name, and the longest answer that it can give.
+/// Changes the price of a model at a provider of this name; what is absent stays as it is in force, whoever set it.
+/// Returns the whole price.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such provider, [`Error::Invalid`] for a negative price or an empty name.
+/// [`Error::NotFound`] when there is no such provider; [`Error::Invalid`] for a negative price, an empty name, or a model
+/// without a price of which input or output is absent.
 pub async fn update_price(
     conn: &mut PgConnection,
     provider: &str,
-    change: &ModelPrice,
-) -> Result<()> {
-    let wrong = faults(change);
-    if !wrong.is_empty() {
-        return Err(Error::Invalid(wrong));
-    }
-    let set = sqlx::query!(
-        "-- prices::update_price
+    change: &PriceChange,
+) -> Result<ModelPrice> {
+    let mut tx = conn.begin().await?;
+    // The lock makes changes wait for each other: none is lost.
+    let provider_id = sqlx::query_scalar!(
+        "-- prices::update_price (lock)
+        select id from providers where name = $1 for no key update",
+        provider
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or_else(|| Error::NotFound(format!("the provider `{provider}`")))?;
+    let before = sqlx::query!(
+        r#"-- prices::update_price (read)
+        select input_microusd_per_mtok as "input!", output_microusd_per_mtok as "output!", cached_input_microusd_per_mtok,
+               reasoning_microusd_per_mtok, max_output_tokens, max_image_tokens
+        from current_prices
+        where provider_id = $1 and model_name = $2"#,
+        provider_id,
+        change.model
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let before = before.map(|row| ModelPrice {
+        model: change.model.clone(),
+        input_microusd_per_mtok: row.input,
+        output_microusd_per_mtok: row.output,
+        cached_input_microusd_per_mtok: row.cached_input_microusd_per_mtok,
+        reasoning_microusd_per_mtok: row.reasoning_microusd_per_mtok,
+        max_output_tokens: row.max_output_tokens,
+        max_image_tokens: row.max_image_tokens,
+    });
+    let price = change.apply(before)?;
+    sqlx::query!(
+        "-- prices::update_price (write)
         insert into model_prices (provider_id, model_name, input_microusd_per_mtok, output_microusd_per_mtok,
             cached_input_microusd_per_mtok, reasoning_microusd_per_mtok, max_output_tokens, max_image_tokens)
-        select id, $2, $3, $4, $5, $6, $7, $8 from providers where name = $1
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
         on conflict (provider_id, model_name) do update
         set input_microusd_per_mtok = excluded.input_microusd_per_mtok,
             output_microusd_per_mtok = excluded.output_microusd_per_mtok,
@@ -216,33 +301,106 @@ pub async fn update_price(
             max_image_tokens = excluded.max_image_tokens,
             source = 'hand',
             updated_at = now()",
-        provider,
-        change.model,
-        change.input_microusd_per_mtok,
-        change.output_microusd_per_mtok,
-        change.cached_input_microusd_per_mtok,
-        change.reasoning_microusd_per_mtok,
-        change.max_output_tokens,
-        change.max_image_tokens
+        provider_id,
+        price.model,
+        price.input_microusd_per_mtok,
+        price.output_microusd_per_mtok,
+        price.cached_input_microusd_per_mtok,
+        price.reasoning_microusd_per_mtok,
+        price.max_output_tokens,
+        price.max_image_tokens
     )
-    .execute(conn)
+    .execute(&mut *tx)
     .await?;
-    if set.rows_affected() == 0 {
-        return Err(Error::NotFound(format!("the provider `{provider}`")));
+    tx.commit().await?;
+    Ok(price)
+}
+
+impl From<ModelPrice> for PriceChange {
+    /// The change that makes any price this one.
+    fn from(price: ModelPrice) -> Self {
+        Self {
+            model: price.model,
+            input_microusd_per_mtok: Some(price.input_microusd_per_mtok),
+            output_microusd_per_mtok: Some(price.output_microusd_per_mtok),
+            cached_input_microusd_per_mtok: Some(price.cached_input_microusd_per_mtok),
+            reasoning_microusd_per_mtok: Some(price.reasoning_microusd_per_mtok),
+            max_output_tokens: Some(price.max_output_tokens),
+            max_image_tokens: Some(price.max_image_tokens),
+        }
     }
-    Ok(())
+}
+
+impl PriceChange {
+    /// The price that `before` becomes.
+    fn apply(&self, before: Option<ModelPrice>) -> Result<ModelPrice> {
+        let first = before.is_none();
+        let before = before.unwrap_or_else(|| ModelPrice {
+            model: self.model.clone(),
+            input_microusd_per_mtok: -1,
+            output_microusd_per_mtok: -1,
+            cached_input_microusd_per_mtok: None,
+            reasoning_microusd_per_mtok: None,
+            max_output_tokens: None,
+            max_image_tokens: None,
+        });
+        if first {
+            let asked = [
+                ("input_microusd_per_mtok", self.input_microusd_per_mtok),
+                ("output_microusd_per_mtok", self.output_microusd_per_mtok),
+            ];
+            let message = "is missing: the model has no price yet";
+            let missing: Vec<FieldError> = asked
+                .iter()
+                .filter(|(_, number)| number.is_none())
+                .map(|(path, _)| FieldError::new(*path, message))
+                .collect();
+            if !missing.is_empty() {
+                return Err(Error::Invalid(missing));
+            }
+        }
+        let price = ModelPrice {
+            model: self.model.clone(),
+            input_microusd_per_mtok: self
+                .input_microusd_per_mtok
+                .unwrap_or(before.input_microusd_per_mtok),
+            output_microusd_per_mtok: self
+                .output_microusd_per_mtok
+                .unwrap_or(before.output_microusd_per_mtok),
+            cached_input_microusd_per_mtok: self
+                .cached_input_microusd_per_mtok
+                .unwrap_or(before.cached_input_microusd_per_mtok),
+            reasoning_microusd_per_mtok: self
+                .reasoning_microusd_per_mtok
+                .unwrap_or(before.reasoning_microusd_per_mtok),
+            max_output_tokens: self.max_output_tokens.unwrap_or(before.max_output_tokens),
+            max_image_tokens: self.max_image_tokens.unwrap_or(before.max_image_tokens),
+        };
+        let wrong = faults(&price);
+        if wrong.is_empty() {
+            Ok(price)
+        } else {
+            Err(Error::Invalid(wrong))
+        }
+    }
+}
+
+/// A field of a change that was given, null or not.
+#[expect(
+    clippy::option_option,
+    reason = "absent, null and a value mean three things"
+)]
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// What is wrong with a price.
 pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
     let mut wrong = Vec::new();
     let name = &price.model;
-    if name.is_empty() || name.chars().count() > 200 || name.contains('\0') {
-        wrong.push(FieldError::new(
-            "model",
-            "must have 1 to 200 characters and no NUL",
-        ));
-    }
+    wrong.extend(check_model_name("model", name).err());
     for (path, number) in [
         (
             "input_microusd_per_mtok",
@@ -272,7 +430,7 @@ pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
     {
         wrong.push(FieldError::new(
             "cached_input_microusd_per_mtok",
-            "must be at most the price of other input tokens",
+            "must be at most the price of other input tokens; change it too",
         ));
     }
     if price.max_output_tokens.is_some_and(|tokens| tokens < 1) {

@@ -12,7 +12,7 @@ use super::{
     Provider, ProviderKind,
     kinds::check_settings,
     presets::price_list,
-    providers::{check_base_url, check_credential, hint},
+    providers::{check_base_url, check_credential, hint, is_usually_free},
 };
 use crate::{Error, Result, outbound::OutboundPolicy, sealing::MasterKey};
 
@@ -25,6 +25,8 @@ pub struct ProviderChange {
     pub settings: Option<Map<String, Value>>,
     /// What becomes of its credential.
     pub credential: CredentialChange,
+    /// Do models of it without a price cost nothing? When absent, that stays, unless it moves to another host.
+    pub free: Option<bool>,
 }
 
 /// What becomes of a stored credential.
@@ -55,7 +57,7 @@ pub async fn update_provider(
     let stored = sqlx::query!(
         r#"-- provider_changes::update_provider (read)
         select id, kind as "kind: ProviderKind", base_url, settings as "settings: Json<Map<String, Value>>", sealed_credential,
-               credential_hint
+               credential_hint, free
         from providers
         where name = $1
         for update"#,
@@ -84,20 +86,28 @@ pub async fn update_provider(
             (Some(sealed), Some(hint(&credential)))
         }
     };
+    let free = change.free.unwrap_or_else(|| {
+        if moves {
+            is_usually_free(stored.kind, base_url.as_deref(), sealed.is_some())
+        } else {
+            stored.free
+        }
+    });
     let provider = sqlx::query_as!(
         Provider,
         r#"-- provider_changes::update_provider (write)
         update providers
-        set base_url = $2, settings = $3, price_list = $4, sealed_credential = $5, credential_hint = $6,
+        set base_url = $2, settings = $3, price_list = $4, sealed_credential = $5, credential_hint = $6, free = $7,
             answered_at = case when base_url is not distinct from $2 and settings = $3 then answered_at end
         where id = $1
-        returning id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, created_at"#,
+        returning id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, free, created_at"#,
         stored.id,
         base_url,
         Json(&settings) as _,
         price_list(stored.kind, base_url.as_deref()),
         sealed,
-        hint
+        hint,
+        free
     )
     .fetch_one(conn)
     .await?;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    outbound::{OutboundPolicy, UrlFault},
+    outbound::{OutboundPolicy, UrlFault, is_private},
     sealing::MasterKey,
 };
 
@@ -33,6 +33,8 @@ pub struct Provider {
     pub settings: Option<Value>,
     /// The last four characters of the stored credential.
     pub credential_hint: Option<String>,
+    /// True when models of it without a price cost nothing: runs on them need no budget and count against no quota.
+    pub free: bool,
     /// When it was added.
     pub created_at: DateTime<Utc>,
 }
@@ -49,6 +51,28 @@ pub struct NewProvider {
     pub settings: Map<String, Value>,
     /// Sent in the header that the kind asks for; stored sealed.
     pub credential: Option<SecretString>,
+    /// Do its models cost nothing, unless they have a price? When absent: if it is on this machine or in a private network
+    /// and asks for no credential.
+    pub free: Option<bool>,
+}
+
+/// A provider with all that asking it needs.
+#[derive(Debug, Clone)]
+pub struct AskableProvider {
+    /// The provider's id.
+    pub id: Uuid,
+    /// The name before the colon in `provider:model`.
+    pub name: String,
+    /// How it is spoken to.
+    pub kind: ProviderKind,
+    /// Where it is; absent for what is not called at all.
+    pub base_url: Option<String>,
+    /// What its kind needs beyond that.
+    pub settings: Map<String, Value>,
+    /// Opens with the master key and the provider's id.
+    pub sealed_credential: Option<Vec<u8>>,
+    /// True when models of it without a price cost nothing.
+    pub free: bool,
 }
 
 /// Adds a provider. Its base URL is stored in its one canonical spelling.
@@ -73,12 +97,15 @@ pub async fn create_provider(
         .as_ref()
         .map(|secret| master_key.seal(secret, id.as_bytes()));
     let hint = new.credential.as_ref().map(hint);
+    let free = new
+        .free
+        .unwrap_or_else(|| is_usually_free(new.kind, base_url.as_deref(), sealed.is_some()));
     let inserted = sqlx::query_as!(
         Provider,
         r#"-- providers::create_provider
-        insert into providers (id, name, kind, base_url, settings, price_list, sealed_credential, credential_hint)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
-        returning id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, created_at"#,
+        insert into providers (id, name, kind, base_url, settings, price_list, sealed_credential, credential_hint, free)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        returning id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, free, created_at"#,
         id,
         new.name,
         new.kind as ProviderKind,
@@ -86,7 +113,8 @@ pub async fn create_provider(
         Json(&new.settings) as _,
         price_list(new.kind, base_url.as_deref()),
         sealed,
-        hint
+        hint,
+        free
     )
     .fetch_one(conn)
     .await
@@ -134,13 +162,51 @@ pub async fn list_providers(conn: &mut PgConnection) -> Result<Vec<Provider>> {
     let providers = sqlx::query_as!(
         Provider,
         r#"-- providers::list_providers
-        select id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, created_at
+        select id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, free, created_at
         from providers
         order by name"#
     )
     .fetch_all(conn)
     .await?;
     Ok(providers)
+}
+
+/// The provider of a name, with its sealed credential.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn find_provider(conn: &mut PgConnection, name: &str) -> Result<AskableProvider> {
+    let row = sqlx::query!(
+        r#"-- providers::find_provider
+        select id, name, kind as "kind: ProviderKind", base_url, settings as "settings: Json<Map<String, Value>>",
+               sealed_credential, free
+        from providers
+        where name = $1"#,
+        name
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::NotFound(format!("the provider `{name}`")))?;
+    Ok(AskableProvider {
+        id: row.id,
+        name: row.name,
+        kind: row.kind,
+        base_url: row.base_url,
+        settings: row.settings.0,
+        sealed_credential: row.sealed_credential,
+        free: row.free,
+    })
+}
+
+/// Whether the models of a provider cost nothing when nobody says so: a server on this machine or in a private network
+/// that asks for no credential is the operator's own. A gateway there that spends money asks for one; if it does not, its
+/// administrator says so, or sets prices.
+pub(super) fn is_usually_free(
+    kind: ProviderKind,
+    base_url: Option<&str>,
+    has_credential: bool,
+) -> bool {
+    kind.is_remote() && !has_credential && base_url.is_some_and(is_private)
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ProviderKind;
-use crate::{Error, Result};
+use super::{ProviderKind, parameters::wrong_parameter};
+use crate::{Error, FieldError, Result, auth::CurrentUser, texts::check_line};
 
 /// A model as a request names it: `"simulated:strong"`, or an object with parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -79,11 +79,9 @@ pub async fn find_or_create_model(
             "must have the form provider:name, such as simulated:strong",
         ));
     };
-    if name.len() > 200 || reference.contains('\0') {
-        return Err(Error::invalid(
-            path,
-            "is longer than 200 characters or holds a NUL",
-        ));
+    check_model_name(path, name)?;
+    if let Some(message) = parameters.as_object().and_then(wrong_parameter) {
+        return Err(Error::invalid(path, message));
     }
     let provider = find_provider(conn, provider, path).await?;
     if provider.kind == ProviderKind::Simulated
@@ -118,25 +116,54 @@ pub async fn find_or_create_model(
     Ok(id)
 }
 
-/// All models that were ever used or have a price, by name.
+/// The models that the viewer may know of, by name: what the runs used that the viewer may find, with their parameters,
+/// and what has a price, without any. Administrators see all. So nobody learns from here what others ask in private, and
+/// nobody can write into the list of somebody else.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn list_models(conn: &mut PgConnection) -> Result<Vec<Model>> {
+pub async fn list_models(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+) -> Result<Vec<Model>> {
     let models = sqlx::query_as!(
         Model,
         r#"-- references::list_models
         select models.id, providers.name || ':' || models.name as "model!", models.parameters,
                providers.kind in ('simulated', 'echo') as "simulated!",
-               prices.input_microusd_per_mtok, prices.output_microusd_per_mtok
+               case when providers.free then coalesce(prices.input_microusd_per_mtok, 0)
+                    else prices.input_microusd_per_mtok end as input_microusd_per_mtok,
+               case when providers.free then coalesce(prices.output_microusd_per_mtok, 0)
+                    else prices.output_microusd_per_mtok end as output_microusd_per_mtok
         from models
         join providers on providers.id = models.provider_id
         left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
-        order by 2, models.id"#
+        where $2
+           or (models.parameters = '{}' and prices.model_name is not null)
+           or exists (select from run_models join runs on runs.id = run_id
+                      where model_id = models.id and runs.deleted_at is null
+                        and (runs.owner_id = $1 or (runs.visibility = 'public' and is_public_run(runs.id))))
+        order by 2, models.id"#,
+        viewer.map(|user| user.id),
+        viewer.is_some_and(CurrentUser::is_admin)
     )
     .fetch_all(conn)
     .await?;
     Ok(models)
+}
+
+/// Checks the name of a model. It becomes a part of addresses, of which `.` and `..` would take parts away.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_model_name(path: &str, name: &str) -> Result<(), FieldError> {
+    check_line(path, name, 1..=200)?;
+    let is_step = |part: &str| matches!(part, "." | "..");
+    if name.split(['/', '\\']).any(|part| is_step(part.trim())) {
+        let message = "must not be `.` or `..`, nor have one of them between slashes";
+        return Err(FieldError::new(path, message));
+    }
+    Ok(())
 }
 
 struct KnownProvider {
@@ -170,4 +197,69 @@ async fn find_provider(conn: &mut PgConnection, name: &str, path: &str) -> Resul
         path,
         format!("there is no provider `{name}`; there are: {known}"),
     ))
+}
+
+/// A model with its parameters in one line, as people tell models of one name apart:
+/// `local:small max_tokens=100 temperature=0`.
+#[must_use]
+pub fn model_label(model: &str, parameters: &Value) -> String {
+    let mut label = model.to_owned();
+    for (name, value) in parameters.as_object().into_iter().flatten() {
+        label.push(' ');
+        label.push_str(name);
+        label.push('=');
+        match value {
+            Value::String(text) => label.push_str(text),
+            other => label.push_str(&other.to_string()),
+        }
+    }
+    label
+}
+
+/// Whether somebody means this model: by its name, or by its name and its parameters as in [`model_label`].
+#[must_use]
+pub fn is_model(wanted: &str, model: &str, parameters: &Value) -> bool {
+    if wanted == model {
+        return true;
+    }
+    let words = |label: &str| {
+        let mut words: Vec<String> = label.split_whitespace().map(str::to_owned).collect();
+        words.sort_unstable();
+        words
+    };
+    words(wanted) == words(&model_label(model, parameters))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_takes_nothing_from_an_address() {
+        for good in [
+            "gpt-4o",
+            "meta/llama-3.1:70b",
+            "a..b",
+            "...",
+            "arn:aws:x/y",
+            "v1.0",
+        ] {
+            assert_eq!(check_model_name("model", good), Ok(()), "{good}");
+        }
+        for wrong in [
+            ".",
+            "..",
+            "a/..",
+            "../a",
+            "a/./b",
+            "a\\..\\b",
+            "a/ .. /b",
+            "",
+            " ",
+            "a\nb",
+            "a\u{202e}b",
+        ] {
+            assert!(check_model_name("model", wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -88,7 +88,7 @@ pub(super) fn unmapped(address: IpAddr) -> IpAddr {
 
 /// The IPv4 addresses that an IPv6 address may stand for: mapped and compatible (RFC 4291), translated (RFC 6052,
 /// RFC 8215, RFC 2765), 6to4 (RFC 3056), Teredo (RFC 4380, where the client's is stored inverted).
-fn carried(address: IpAddr) -> Vec<IpAddr> {
+pub(super) fn carried(address: IpAddr) -> Vec<IpAddr> {
     let IpAddr::V6(address) = address else {
         return Vec::new();
     };

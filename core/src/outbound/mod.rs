@@ -1,18 +1,24 @@
-//! Where this installation may connect to when a user names the address: by default the public internet only.
+//! Where this installation may connect to when somebody names the address: by default the public internet only, and
+//! never its own address.
 //!
-//! Everything here is pure. A name says nothing about where it leads, so whoever connects resolves it, asks
+//! Who may name an address decides which policy holds: what administrators name is held to the operator's list, what
+//! everybody may name to a list of its own. Everything here is pure, but for the question which addresses are this
+//! machine's. A name says nothing about where it leads, so whoever connects resolves it, asks
 //! [`OutboundPolicy::allows`] for **every** address, and connects to exactly those. What is checked when an address
 //! is saved ([`OutboundPolicy::check_url`]) is a courtesy to the user, not the guard.
 
 mod address;
+mod own;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, str::FromStr};
+use std::{net::IpAddr, str::FromStr, sync::Arc};
 
 use clap::Args;
 use ipnet::IpNet;
 use url::{Host, Url};
+
+pub use own::OwnAddresses;
 
 /// What somebody who may run a bank on their own machine expects to reach: models on it and around it.
 const LOCAL: &str = "localhost,127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16";
@@ -33,12 +39,7 @@ impl OutboundSettings {
     /// What the operator allows; without a setting nothing but the public internet.
     #[must_use]
     pub fn policy(&self) -> OutboundPolicy {
-        let mut policy = OutboundPolicy::default();
-        for list in &self.allow_outbound {
-            policy.0.hosts.extend(list.hosts.iter().cloned());
-            policy.0.ranges.extend(&list.ranges);
-        }
-        policy
+        OutboundPolicy::default().and(&self.allow_outbound)
     }
 
     /// The same for a bank that one person runs on their own machine: without a setting, that machine and its private
@@ -50,6 +51,28 @@ impl OutboundSettings {
         } else {
             self.policy()
         }
+    }
+}
+
+/// True for a URL whose host is this machine or an address of a private network. A name other than `localhost` is not:
+/// nobody knows where it leads.
+#[must_use]
+pub fn is_private(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else {
+        return false;
+    };
+    let address = match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = canonical(name);
+            return name == "localhost" || name.ends_with(".localhost");
+        }
+        Some(Host::Ipv4(address)) => IpAddr::from(address),
+        Some(Host::Ipv6(address)) => address::unmapped(address.into()),
+        None => return false,
+    };
+    match address {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
     }
 }
 
@@ -94,8 +117,23 @@ impl FromStr for AllowList {
 }
 
 /// Decides which addresses may be connected to. The default allows the public internet only.
-#[derive(Debug, Clone, Default)]
-pub struct OutboundPolicy(AllowList);
+#[derive(Debug, Clone)]
+pub struct OutboundPolicy {
+    allowed: AllowList,
+    /// The option that allows more, for whoever is refused.
+    option: &'static str,
+    own: Arc<OwnAddresses>,
+}
+
+impl Default for OutboundPolicy {
+    fn default() -> Self {
+        Self {
+            allowed: AllowList::default(),
+            option: "--allow-outbound",
+            own: Arc::default(),
+        }
+    }
+}
 
 /// Why a URL cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -106,11 +144,12 @@ pub enum UrlFault {
     /// It has parts that a base address must not have.
     #[error("must not hold a user name, a password, a query, a fragment, spaces or backslashes")]
     Parts,
-    /// It leads to where this installation must not connect.
-    #[error(
-        "is at an address that this server may not call; its operator can allow it with --allow-outbound"
-    )]
-    Forbidden,
+    /// It leads to where this installation must not connect; the option that would allow it.
+    #[error("is at an address that this server may not call; its operator can allow it with {0}")]
+    Forbidden(&'static str),
+    /// It leads to this installation.
+    #[error("is at this server's own address, which it never calls")]
+    Own,
 }
 
 impl OutboundPolicy {
@@ -120,7 +159,74 @@ impl OutboundPolicy {
         let Ok(list): Result<AllowList, _> = LOCAL.parse() else {
             return Self::default();
         };
-        Self(list)
+        Self {
+            allowed: list,
+            ..Self::default()
+        }
+    }
+
+    /// The same policy, and what these lists allow.
+    #[must_use]
+    pub fn and(&self, lists: &[AllowList]) -> Self {
+        let mut policy = self.clone();
+        for list in lists {
+            policy.allowed.hosts.extend(list.hosts.iter().cloned());
+            policy.allowed.ranges.extend(&list.ranges);
+        }
+        policy
+    }
+
+    /// The policy for addresses that every user may name: the public internet and what these lists allow, whatever this
+    /// policy allows. The installation's own addresses are the same.
+    #[must_use]
+    pub fn for_everybody(&self, lists: &[AllowList], option: &'static str) -> Self {
+        let nothing = Self {
+            allowed: AllowList::default(),
+            option,
+            own: Arc::clone(&self.own),
+        };
+        nothing.and(lists)
+    }
+
+    /// The same policy for addresses that only the operator of the machine names: they may be at this installation's own
+    /// site, where one proxy serves several programs.
+    #[must_use]
+    pub fn for_operator(&self) -> Self {
+        Self {
+            own: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Where this installation itself is; whoever listens says so here.
+    #[must_use]
+    pub fn own(&self) -> &OwnAddresses {
+        &self.own
+    }
+
+    /// True if this installation listens on that port: then where a name leads has to be looked at twice.
+    #[must_use]
+    pub fn is_own_port(&self, url: &Url) -> bool {
+        let port = url.port_or_known_default();
+        port.is_some_and(|port| self.own.has_port(port))
+    }
+
+    /// True if an address belongs to this machine, in whatever form it is carried.
+    #[must_use]
+    pub fn leads_here(address: IpAddr) -> bool {
+        own::leads_here(address)
+    }
+
+    /// True for an address of the public internet, which is allowed without a setting.
+    #[must_use]
+    pub fn is_public(address: IpAddr) -> bool {
+        !address::is_special(address) && !address::is_metadata(address)
+    }
+
+    /// True if more than the public internet is allowed.
+    #[must_use]
+    pub fn allows_more(&self) -> bool {
+        !self.allowed.hosts.is_empty() || !self.allowed.ranges.is_empty()
     }
 
     /// True if a connection to `address`, which `name` led to, may be made.
@@ -133,7 +239,10 @@ impl OutboundPolicy {
             return true;
         }
         let plain = address::unmapped(address);
-        self.0.ranges.iter().any(|range| range.contains(&plain))
+        self.allowed
+            .ranges
+            .iter()
+            .any(|range| range.contains(&plain))
             || name.is_some_and(|name| self.names(name))
     }
 
@@ -146,15 +255,24 @@ impl OutboundPolicy {
             && (!is_loopback || self.names(&name) || self.allows(None, [127, 0, 0, 1].into()))
     }
 
-    /// True if the host of a URL may be asked; the addresses of a name are checked when they are known.
-    #[must_use]
-    pub fn allows_host(&self, url: &Url) -> bool {
-        match url.host() {
+    /// Checks the host of a URL; the addresses of a name are checked when they are known.
+    ///
+    /// # Errors
+    /// The host may not be asked.
+    pub fn check_host(&self, url: &Url) -> Result<(), UrlFault> {
+        let allowed = match url.host() {
             Some(Host::Ipv4(address)) => self.allows(None, address.into()),
             Some(Host::Ipv6(address)) => self.allows(None, address.into()),
             Some(Host::Domain(name)) => self.allows_name(name),
             None => false,
+        };
+        if !allowed {
+            return Err(UrlFault::Forbidden(self.option));
         }
+        if self.own.contains(url) {
+            return Err(UrlFault::Own);
+        }
+        Ok(())
     }
 
     /// Reads a base URL that a user gave. Every spelling of an address comes out the same.
@@ -189,15 +307,13 @@ impl OutboundPolicy {
         if !is_plain || text.contains('@') {
             return Err(UrlFault::Parts);
         }
-        if !self.allows_host(&url) {
-            return Err(UrlFault::Forbidden);
-        }
+        self.check_host(&url)?;
         Ok(url)
     }
 
     fn names(&self, name: &str) -> bool {
         let name = canonical(name);
-        self.0.hosts.contains(&name)
+        self.allowed.hosts.contains(&name)
     }
 }
 

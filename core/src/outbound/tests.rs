@@ -134,7 +134,7 @@ fn no_spelling_of_a_private_address_passes() {
         ] {
             assert_eq!(
                 OutboundPolicy::default().check_url(&url).err(),
-                Some(UrlFault::Forbidden),
+                Some(UrlFault::Forbidden("--allow-outbound")),
                 "{url}"
             );
         }
@@ -148,7 +148,7 @@ fn metadata_services_stay_forbidden_whatever_is_allowed() {
         let url = format!("http://{host}/latest/meta-data");
         assert_eq!(
             everything.check_url(&url).err(),
-            Some(UrlFault::Forbidden),
+            Some(UrlFault::Forbidden("--allow-outbound")),
             "{url}"
         );
     }
@@ -302,4 +302,63 @@ fn one_address_is_stored_in_one_spelling() {
     check("HTTP://0x7f.1:80/v1", "http://127.0.0.1/v1");
     check("http://LocalHost:8080/v1", "http://localhost:8080/v1");
     check("http://[::FFFF:127.0.0.1]/v1", "http://[::ffff:7f00:1]/v1");
+}
+
+/// A bank on port 9 of this machine, which people reach as `https://bank.example`.
+fn bank() -> OutboundPolicy {
+    let policy = policy("localhost,bank.example,127.0.0.0/8,::1,10.0.0.0/8");
+    policy.own().listens(([0, 0, 0, 0], 9).into());
+    policy
+        .own()
+        .serves(&Url::parse("https://bank.example/").unwrap());
+    policy
+}
+
+#[test]
+fn nobody_sends_the_bank_to_itself() {
+    let own = |url: &str| bank().check_address(url).err() == Some(UrlFault::Own);
+    for url in [
+        "http://127.0.0.1:9/",
+        "http://127.1:9",
+        "http://0x7f000001:9",
+        "http://127.8.9.1:9",
+        "http://localhost:9",
+        "http://LOCALHOST.:9",
+        "http://x.localhost:9",
+        "http://[::1]:9",
+        "http://[::ffff:127.0.0.1]:9",
+        "https://bank.example/any/path",
+        "https://BANK.example.:443/",
+    ] {
+        assert!(own(url), "{url}");
+    }
+    for url in [
+        "http://127.0.0.1:10",
+        "http://localhost",
+        "http://bank.example",
+        "https://other.example",
+        // No address of this machine, unless the tests run on a very odd one.
+        "http://10.255.254.253:9",
+    ] {
+        assert!(bank().check_address(url).is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn what_everybody_may_name_has_a_list_of_its_own() {
+    let lists = ["10.0.0.7".parse().unwrap()];
+    let everybody = bank().for_everybody(&lists, "--allow-webhooks");
+    let refused = |url: &str| everybody.check_address(url).err();
+    let forbidden = Some(UrlFault::Forbidden("--allow-webhooks"));
+    assert_eq!(refused("http://127.0.0.1:10"), forbidden);
+    assert_eq!(refused("http://10.0.0.8"), forbidden);
+    assert_eq!(refused("http://10.0.0.7"), None);
+    assert_eq!(refused("https://bank.example"), Some(UrlFault::Own));
+    // Whatever the lists say.
+    let all = ["0.0.0.0/0,::/0,localhost".parse().unwrap()];
+    let all = bank().for_everybody(&all, "--allow-webhooks");
+    assert_eq!(
+        all.check_address("http://127.0.0.1:9").err(),
+        Some(UrlFault::Own)
+    );
 }

@@ -379,7 +379,7 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
     let rows = sqlx::query!(
         r#"-- estimate::load_models
         select models.id, providers.name || ':' || models.name as "name!", providers.kind as "kind: ProviderKind", models.parameters,
-               max_output_tokens, max_image_tokens, input_microusd_per_mtok as input_price, output_microusd_per_mtok as output_price,
+               providers.free, max_output_tokens, max_image_tokens, input_microusd_per_mtok as input_price, output_microusd_per_mtok as output_price,
                cached_input_microusd_per_mtok as cached_input_price, reasoning_microusd_per_mtok as reasoning_price
         from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
         join models on models.id = asked.id
@@ -402,7 +402,7 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
             id: row.id,
             name: row.name,
             price: Price::of_row(
-                row.kind,
+                (row.kind, row.free),
                 row.input_price,
                 row.output_price,
                 row.cached_input_price,
@@ -428,7 +428,7 @@ async fn witnesses(
                        (select position from run_prompts where run_id = runs.id and prompt_version_id = $2) as prompt_position
                 from runs join run_models on run_models.run_id = runs.id
                 where run_models.model_id = $1
-                  and (runs.visibility = 'public' or runs.owner_id = $3)
+                  and runs.deleted_at is null and (runs.owner_id = $3 or is_public_run(runs.id))
                   and (not $4 or exists (select 1 from run_prompts
                                          where run_id = runs.id and prompt_version_id = $2))
                   and recorded > errors

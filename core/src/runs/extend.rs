@@ -10,11 +10,15 @@ use uuid::Uuid;
 use super::{
     Run, RunShape,
     check::check_run,
-    control, early, find_run,
+    control, early, find_readable_run, find_run,
     retry::{reopen, require_ended},
-    submit::insert_columns,
+    submit::{insert_columns, refuse_without_keys},
 };
-use crate::{Error, FieldError, Result, auth::CurrentUser, models::ModelRequest};
+use crate::{
+    Error, FieldError, Result,
+    auth::CurrentUser,
+    models::{ModelRequest, ModelWithParameters},
+};
 
 /// What a run grows by.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -22,7 +26,8 @@ use crate::{Error, FieldError, Result, auth::CurrentUser, models::ModelRequest};
 pub struct ExtendRun {
     /// More prompts, named as in a request for a run.
     pub prompts: Vec<String>,
-    /// More models, named as in a request for a run.
+    /// More models, named as in a request for a run. A mere name takes the parameters of the run's model of that name, if it
+    /// has one.
     pub models: Vec<ModelRequest>,
     /// The first so many items of the benchmark, not fewer than before.
     #[schema(minimum = 1)]
@@ -36,7 +41,7 @@ pub struct ExtendRun {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended or
-/// was cancelled, [`Error::Invalid`] with the path of each wrong field.
+/// was cancelled, [`Error::Forbidden`] for one with a part that the user may no longer see, [`Error::Invalid`] with the path of each wrong field.
 pub async fn extend_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -46,7 +51,7 @@ pub async fn extend_run(
     let mut tx = conn.begin().await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     refuse_rescored(&mut tx, run_id).await?;
-    let run = find_run(&mut tx, Some(user), run_id).await?;
+    let run = find_readable_run(&mut tx, Some(user), run_id).await?;
     let before = shape(&mut tx, run_id).await?;
     let mut wrong = Vec::new();
     if request.limit.is_some_and(|limit| limit < before.items) {
@@ -66,6 +71,14 @@ pub async fn extend_run(
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
     }
+    let request = &ExtendRun {
+        models: request
+            .models
+            .iter()
+            .map(|model| inherit(model, &run))
+            .collect(),
+        ..request.clone()
+    };
     let checked = check_run(&mut tx, user, run_id, &run, before, request).await?;
     if checked.shape == before {
         return Err(Error::invalid(
@@ -74,6 +87,7 @@ pub async fn extend_run(
         ));
     }
     let (prompts, models) = (usize_of(before.prompts), usize_of(before.models));
+    refuse_without_keys(&mut tx, &checked.model_ids[models..]).await?;
     insert_columns(
         &mut tx,
         run_id,
@@ -97,6 +111,22 @@ pub async fn extend_run(
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run extended");
     Ok(run)
+}
+
+/// The model with the parameters of the run's model of the same name, if it is asked for by its name alone.
+fn inherit(model: &ModelRequest, run: &Run) -> ModelRequest {
+    let ModelRequest::Name(name) = model else {
+        return model.clone();
+    };
+    let mut models = run.models.iter().zip(&run.parameters);
+    let known = models.find(|(known, _)| *known == name);
+    match known.and_then(|(_, parameters)| parameters.as_object()) {
+        Some(parameters) => ModelRequest::WithParameters(ModelWithParameters {
+            model: name.clone(),
+            parameters: parameters.clone(),
+        }),
+        None => model.clone(),
+    }
 }
 
 /// The measures that a run has.

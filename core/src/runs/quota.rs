@@ -1,9 +1,10 @@
 //! Quotas: what a user may spend of the operator's money in 24 hours.
 //!
-//! Runs on real models of a user with a quota need a budget, and a budget is never overspent. What counts against the
+//! Runs of a user with a quota need a budget if a model of theirs costs money, and a budget is never overspent. What counts against the
 //! quota is the whole budget of every run that has not ended, and what the runs that ended in the last 24 hours spent.
 //! So the sum bounds whatever was spent in these hours, and it is enough to check it when a run is submitted or opened
-//! again, and when its budget is raised. Simulated models cost nothing and count nothing.
+//! again, and when its budget is raised. Models that cost nothing count nothing: what is simulated, what has a price of zero,
+//! and what has no price at a provider that is free.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -42,21 +43,18 @@ pub async fn check_quota(
     let run = sqlx::query!(
         r#"-- quota::check_quota
         select budget_microusd, owner_id,
-               exists(select 1 from run_models
-                      join models on models.id = model_id
-                      join providers on providers.id = provider_id
-                      where run_id = runs.id and providers.kind not in ('simulated', 'echo')) as "real!"
+               run_costs(id) as "costs!"
         from runs where id = $1"#,
         run_id
     )
     .fetch_one(&mut *tx)
     .await?;
-    if !run.real {
+    if !run.costs {
         return Ok(());
     }
     if run.budget_microusd.is_none() {
         let message = format!(
-            "is needed for a run on real models: you may spend {} in 24 hours",
+            "is needed for a run on models that cost money: you may spend {} in 24 hours",
             dollars(quota)
         );
         return Err(Error::invalid("budget_microusd", message));
@@ -68,10 +66,7 @@ pub async fn check_quota(
                                  else spend_microusd + unaccounted_microusd end), 0)::bigint as "committed!"
         from runs
         where owner_id = $1 and (finished_at is null or finished_at > now() - interval '24 hours')
-          and exists (select 1 from run_models
-                      join models on models.id = model_id
-                      join providers on providers.id = provider_id
-                      where run_id = runs.id and providers.kind not in ('simulated', 'echo'))"#,
+          and run_costs(id)"#,
         run.owner_id
     )
     .fetch_one(tx)

@@ -247,7 +247,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
         select models.name, models.parameters as "parameters: Json<Map<String, Value>>",
                providers.id as provider_id, providers.name as provider_name, providers.kind as "kind: ProviderKind",
                providers.base_url, providers.settings as "settings: Json<Map<String, Value>>", providers.sealed_credential,
-               providers.answered_at is not null as "has_answered!",
+               providers.answered_at is not null as "has_answered!", providers.free,
                prices.input_microusd_per_mtok as input_price, prices.output_microusd_per_mtok as output_price,
                prices.cached_input_microusd_per_mtok as cached_input_price,
                prices.reasoning_microusd_per_mtok as reasoning_price, prices.max_output_tokens, prices.max_image_tokens
@@ -276,7 +276,7 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
             has_answered: row.has_answered,
         },
         price: Price::of_row(
-            row.kind,
+            (row.kind, row.free),
             row.input_price,
             row.output_price,
             row.cached_input_price,

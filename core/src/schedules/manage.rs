@@ -12,7 +12,8 @@ use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, UserRole},
     library::Page,
-    runs::{self, SubmitRun},
+    runs::{self, RunRules, SubmitRun},
+    texts,
 };
 
 /// The most schedules of a user.
@@ -61,6 +62,20 @@ pub async fn create_schedule(
     let schedule = plan_next(&mut tx, user, id).await?;
     tx.commit().await?;
     Ok(schedule)
+}
+
+/// Makes a schedule, unless a rule forbids that its runs be submitted.
+///
+/// # Errors
+/// Those of [`create_schedule`] and [`runs::check_spender`].
+pub async fn create_schedule_under_rules(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    new: &NewSchedule,
+    rules: &RunRules,
+) -> Result<Schedule> {
+    runs::check_spender(conn, user, rules).await?;
+    create_schedule(conn, user, new).await
 }
 
 /// Changes a schedule. Other times settle what was due until now.
@@ -249,10 +264,7 @@ async fn check(
 ) -> Result<()> {
     let mut wrong = Vec::new();
     let name = &schedule.name;
-    if name.trim().is_empty() || name.chars().count() > 100 || name.contains('\0') {
-        let message = "must have 1 to 100 characters and no NUL";
-        wrong.push(FieldError::new("name", message));
-    }
+    wrong.extend(texts::check_line("name", name, 1..=100).err());
     if !(1..=100).contains(&schedule.catch_up_limit) {
         let message = "must be between 1 and 100";
         wrong.push(FieldError::new("catch_up_limit", message));

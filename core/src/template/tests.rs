@@ -1,4 +1,8 @@
 //! Tables of good renders, of refusals, and of attacks.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "children of tests need what the tests need"
+)]
 
 use std::time::{Duration, Instant};
 

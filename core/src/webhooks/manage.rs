@@ -15,11 +15,13 @@ use super::{
 };
 use crate::{
     Error, FieldError, Result, auth::CurrentUser, library::Page, outbound::OutboundPolicy,
-    sealing::MasterKey,
+    sealing::MasterKey, texts::check_line,
 };
 
 /// The most webhooks of a user.
 const MOST: i64 = 20;
+/// So many tests and replays may a user ask for in a minute.
+const TRIES_A_MINUTE: i32 = 10;
 
 /// Makes a webhook of the caller. The secret that its messages are signed with is returned here and never again.
 ///
@@ -192,10 +194,12 @@ pub async fn list_webhooks(conn: &mut PgConnection, user: &CurrentUser) -> Resul
     select_webhooks(conn, user, None).await
 }
 
-/// Writes a message that shows whether messages arrive.
+/// Writes a message that shows whether messages arrive. While an earlier one waits for its next attempt, that one is sent
+/// now instead.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's webhook; [`Error::Conflict`] when it is disabled.
+/// [`Error::NotFound`], also for somebody else's webhook; [`Error::Conflict`] when it is disabled;
+/// [`Error::TooManyAttempts`].
 pub async fn test_webhook(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -204,6 +208,14 @@ pub async fn test_webhook(
     let mut tx = conn.begin().await?;
     let webhook = find_webhook(&mut tx, user, id).await?;
     require_enabled(&webhook)?;
+    count_try(&mut tx, user).await?;
+    if let Some(waiting) = waiting_test(&mut tx, id).await? {
+        // One at a time: the one that waits is tried now.
+        send_now(&mut tx, waiting).await?;
+        let delivery = find_delivery(&mut tx, user, id, waiting).await?;
+        tx.commit().await?;
+        return Ok(delivery);
+    }
     let message = Message {
         event: WebhookEvent::WebhookTest,
         summary: "A test: messages of this bank arrive here",
@@ -260,7 +272,8 @@ pub async fn list_attempts(
 /// Sends a message once more, with the same id, at once and with all its attempts.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's message; [`Error::Conflict`] when its webhook is disabled.
+/// [`Error::NotFound`], also for somebody else's message; [`Error::Conflict`] when its webhook is disabled;
+/// [`Error::TooManyAttempts`].
 pub async fn replay_delivery(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -270,8 +283,17 @@ pub async fn replay_delivery(
     let mut tx = conn.begin().await?;
     find_delivery(&mut tx, user, webhook_id, delivery_id).await?;
     require_enabled(&find_webhook(&mut tx, user, webhook_id).await?)?;
+    count_try(&mut tx, user).await?;
+    send_now(&mut tx, delivery_id).await?;
+    let delivery = find_delivery(&mut tx, user, webhook_id, delivery_id).await?;
+    tx.commit().await?;
+    Ok(delivery)
+}
+
+/// Lets a message be sent at once and with all its attempts.
+async fn send_now(tx: &mut PgConnection, delivery_id: Uuid) -> Result<()> {
     sqlx::query!(
-        "-- manage::replay_delivery
+        "-- manage::send_now
         update webhook_deliveries
         set state = 'waiting', attempts_left = $2, next_attempt_at = now(), ended_at = null
         where id = $1",
@@ -284,17 +306,57 @@ pub async fn replay_delivery(
         r#"select pg_notify($1, '')::text as "rung""#,
         super::DOORBELL
     )
-    .fetch_one(&mut *tx)
+    .fetch_one(tx)
     .await?;
-    let delivery = find_delivery(&mut tx, user, webhook_id, delivery_id).await?;
-    tx.commit().await?;
-    Ok(delivery)
+    Ok(())
+}
+
+/// The test message of a webhook that has not arrived yet.
+async fn waiting_test(tx: &mut PgConnection, webhook_id: Uuid) -> Result<Option<Uuid>> {
+    let waiting = sqlx::query_scalar!(
+        "-- manage::waiting_test
+        select id
+        from webhook_deliveries
+        where webhook_id = $1 and event = 'webhook.test' and state = 'waiting'
+        order by id desc
+        limit 1",
+        webhook_id
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(waiting)
+}
+
+/// Counts a message that a user asks for, and refuses one too many within a minute: the bank floods nobody's server.
+async fn count_try(tx: &mut PgConnection, user: &CurrentUser) -> Result<()> {
+    let counted = sqlx::query!(
+        r#"-- manage::count_try
+        insert into webhook_tries as kept (user_id, began_at, tries) values ($1, now(), 1)
+        on conflict (user_id) do update
+        set began_at = case when kept.began_at <= now() - interval '1 minute' then now() else kept.began_at end,
+            tries = case when kept.began_at <= now() - interval '1 minute' then 1 else kept.tries + 1 end
+        returning tries, extract(epoch from began_at + interval '1 minute' - now())::float8 as "seconds_left!""#,
+        user.id
+    )
+    .fetch_one(tx)
+    .await?;
+    if counted.tries <= TRIES_A_MINUTE {
+        return Ok(());
+    }
+    Err(Error::TooManyAttempts {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 1 and 60"
+        )]
+        retry_after_seconds: counted.seconds_left.ceil().clamp(1.0, 60.0) as u64,
+    })
 }
 
 /// Seals the addresses and secrets of all webhooks with another key; returns how many webhooks.
 ///
 /// # Errors
-/// The database does not answer, or a value opens with neither key.
+/// The database does not answer; [`Error::Conflict`] when a value opens with neither key: nothing may be committed then.
 pub async fn reseal_webhooks(
     conn: &mut PgConnection,
     old: &MasterKey,
@@ -302,26 +364,34 @@ pub async fn reseal_webhooks(
 ) -> Result<usize> {
     let rows = sqlx::query!(
         "-- manage::reseal_webhooks (read)
-        select id, sealed_url, sealed_secret from webhooks order by id for update"
+        select webhooks.id, name, sealed_url, sealed_secret, username as owner
+        from webhooks
+        join users on users.id = owner_id
+        order by webhooks.id
+        for update of webhooks"
     )
     .fetch_all(&mut *conn)
     .await?;
     let mut changed = 0;
     for row in rows {
         let reseal = |sealed: &[u8], what: &str| {
-            let context = context(row.id, what);
-            let opened = old.open(sealed, &context);
-            opened.ok().map(|plain| new.seal(&plain, &context))
+            let resealed = new.reseal(old, sealed, &context(row.id, what));
+            resealed.map_err(|_| {
+                Error::Conflict(format!(
+                    "the {what} of the webhook `{}` ({}) of {} opens with neither key; delete the webhook first",
+                    row.name, row.id, row.owner
+                ))
+            })
         };
-        let (Some(url), Some(secret)) = (
-            reseal(&row.sealed_url, "url"),
-            reseal(&row.sealed_secret, "secret"),
-        ) else {
+        let url = reseal(&row.sealed_url, "url")?;
+        let secret = reseal(&row.sealed_secret, "secret")?;
+        if url.is_none() && secret.is_none() {
             continue;
-        };
+        }
         sqlx::query!(
             "-- manage::reseal_webhooks (write)
-            update webhooks set sealed_url = $2, sealed_secret = $3 where id = $1",
+            update webhooks set sealed_url = coalesce($2, sealed_url), sealed_secret = coalesce($3, sealed_secret)
+            where id = $1",
             row.id,
             url,
             secret
@@ -403,11 +473,8 @@ async fn select_deliveries(
 
 fn check(name: Option<&str>, events: Option<&[WebhookEvent]>) -> Vec<FieldError> {
     let mut wrong = Vec::new();
-    if name.is_some_and(|name| {
-        name.trim().is_empty() || name.chars().count() > 100 || name.contains('\0')
-    }) {
-        let message = "must have 1 to 100 characters and no NUL";
-        wrong.push(FieldError::new("name", message));
+    if let Some(name) = name {
+        wrong.extend(check_line("name", name, 1..=100).err());
     }
     if events.is_some_and(|events| events.is_empty() || events.len() > 10) {
         wrong.push(FieldError::new("events", "must name 1 to 10 events"));

@@ -178,12 +178,13 @@ pub struct Delivery {
 pub struct Attempt {
     /// Counts from 1.
     pub number: i32,
-    /// The HTTP status of the answer, if there was one.
+    /// The HTTP status of the answer, if there was one, and the receiver is at a public address or the owner of the
+    /// webhook is an administrator.
     pub status: Option<i16>,
     /// Why it failed; null when it did not.
     pub error: Option<String>,
-    /// Milliseconds that it took.
-    pub duration_ms: i32,
+    /// Milliseconds that it took; null where the owner of the webhook may not learn more than whether it failed.
+    pub duration_ms: Option<i32>,
     /// When it ended.
     pub ended_at: DateTime<Utc>,
 }

@@ -35,6 +35,8 @@ pub struct DueDelivery {
     pub webhook_id: Uuid,
     /// Counts from 1.
     pub attempt: i32,
+    /// True if the owner is an administrator, who may name addresses that others may not.
+    pub by_admin: bool,
     /// Where to; an error when it opens with no key of ours.
     pub url: anyhow::Result<SecretString>,
     /// What to sign with.
@@ -61,6 +63,11 @@ pub enum Answer {
     Nothing,
     /// The address is forbidden, or nothing can be sent there for another reason of ours.
     Refused(&'static str),
+    /// The receiver has it, and is where the owner may learn no more.
+    Delivered,
+    /// The receiver does not have it, and is, or may be, where the owner may learn no more: whether something listens
+    /// at an address around the bank is nobody's business.
+    Undelivered,
 }
 
 /// Takes the oldest due message of each webhook that is free, and sets the time of its next attempt.
@@ -89,7 +96,8 @@ pub async fn take_due(
             update webhooks set busy_until = now() + $2 * interval '1 second'
             from turn
             where webhooks.id = turn.id
-            returning webhooks.id, sealed_url, sealed_secret, format
+            returning webhooks.id, sealed_url, sealed_secret, format,
+                      (select role = 'admin' from users where users.id = owner_id) as by_admin
         )
         update webhook_deliveries
         set attempts = attempts + 1, attempts_left = greatest(attempts_left - 1, 0),
@@ -98,7 +106,7 @@ pub async fn take_due(
         from turn
         join busy on busy.id = turn.id
         where webhook_deliveries.id = turn.delivery_id
-        returning webhook_deliveries.id, webhook_id, attempts, sealed_url, sealed_secret,
+        returning webhook_deliveries.id, webhook_id, attempts, by_admin as "by_admin!", sealed_url, sealed_secret,
                   format as "format: WebhookFormat", event as "event: WebhookEvent", summary, data, created_at"#,
         limit,
         f64::from(TURN_SECONDS),
@@ -113,6 +121,7 @@ pub async fn take_due(
         id: row.id,
         webhook_id: row.webhook_id,
         attempt: row.attempts,
+        by_admin: row.by_admin,
         format: row.format,
         event: row.event,
         summary: row.summary,
@@ -130,7 +139,7 @@ pub async fn note_attempt(
     conn: &mut PgConnection,
     delivery: &DueDelivery,
     answer: Answer,
-    took: Duration,
+    took: Option<Duration>,
 ) -> Result<()> {
     let mut tx = conn.begin().await?;
     let (status, error) = read(answer);
@@ -142,7 +151,7 @@ pub async fn note_attempt(
         delivery.attempt,
         status,
         error,
-        i32::try_from(took.as_millis()).unwrap_or(i32::MAX)
+        took.map(|took| i32::try_from(took.as_millis()).unwrap_or(i32::MAX))
     )
     .execute(&mut *tx)
     .await?;
@@ -252,5 +261,7 @@ fn read(answer: Answer) -> (Option<i16>, Option<&'static str>) {
             Some("the receiver could not be reached, or gave no valid answer in time"),
         ),
         Answer::Refused(why) => (None, Some(why)),
+        Answer::Delivered => (None, None),
+        Answer::Undelivered => (None, Some("the message could not be delivered")),
     }
 }

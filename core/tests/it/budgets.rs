@@ -50,7 +50,9 @@ async fn a_budget_needs_a_bound_on_every_call() {
         max_output_tokens: Some(100),
         max_image_tokens: None,
     };
-    update_price(conn, "simulated", &known).await.unwrap();
+    update_price(conn, "simulated", &known.into())
+        .await
+        .unwrap();
     submit_run(
         conn,
         &owner,
@@ -191,7 +193,10 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
         paused.state_reason
     );
 
-    let change = |budget_microusd| UpdateRun { budget_microusd };
+    let change = |budget_microusd| UpdateRun {
+        budget_microusd: Some(budget_microusd),
+        ..UpdateRun::default()
+    };
     let Err(Error::Invalid(fields)) = update_run(conn, &owner, run.id, &change(909)).await else {
         panic!("accepted")
     };
@@ -275,4 +280,44 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
         .unwrap();
     check_quota(conn, &owner, second.id, 0).await.unwrap();
     assert!(set_quota(conn, "nobody", None).await.is_err());
+}
+
+/// B8: a price of zero, and no price at a provider that is free, need neither budget nor bound nor quota.
+#[tokio::test]
+async fn what_costs_nothing_needs_no_budget_and_counts_against_no_quota() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 3).await;
+    let set = async |conn: &mut sqlx::PgConnection, statement: &'static str| {
+        sqlx::query(statement).execute(conn).await.unwrap();
+    };
+    set(conn, "update users set role = 'user'").await;
+    let real = "update providers set kind = 'openai', base_url = 'http://127.0.0.1/v1'";
+    set(conn, real).await;
+    // Nothing may be spent, and the models' parameters bound nothing.
+    let submit = async |conn: &mut sqlx::PgConnection, budget| {
+        let mut tx = conn.begin().await.unwrap();
+        let request = request(&json!("simulated:strong"), budget);
+        let run = submit_run(&mut tx, &owner, &request, None).await?;
+        check_quota(&mut tx, &owner, run.id, 0).await?;
+        tx.commit().await.unwrap();
+        Ok::<_, Error>(run)
+    };
+    assert!(matches!(submit(conn, None).await, Err(Error::Invalid(_))));
+    for free in [
+        "update model_prices set input_microusd_per_mtok = 0, output_microusd_per_mtok = 0",
+        "with gone as (delete from model_prices) update providers set free = true",
+    ] {
+        set(conn, free).await;
+        submit(conn, None).await.unwrap();
+        let run = submit(conn, Some(5)).await.unwrap();
+        let work = load_work(conn, run.id).await.unwrap();
+        assert!(work.models[0].price.unwrap().is_free(), "{free}");
+    }
+    set(conn, "update providers set free = false").await;
+    assert!(matches!(submit(conn, None).await, Err(Error::Invalid(_))));
+    assert!(matches!(
+        submit(conn, Some(5)).await,
+        Err(Error::Invalid(_))
+    ));
 }

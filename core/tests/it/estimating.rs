@@ -29,7 +29,9 @@ async fn an_estimate_follows_what_was_recorded() {
         max_output_tokens: Some(80),
         max_image_tokens: None,
     };
-    update_price(conn, "simulated", &price).await.unwrap();
+    update_price(conn, "simulated", &price.into())
+        .await
+        .unwrap();
     let request = fixtures::request(json!(["simulated:strong"]), 1);
     let rough = estimate_run(conn, &owner, &request).await.unwrap();
     assert_eq!(

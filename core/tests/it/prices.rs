@@ -11,7 +11,8 @@ use opb_core::{
     },
     outbound::OutboundPolicy,
     runs::{
-        NewEvaluation, Settlement, claim_shard, list_evaluations, load_work, record, submit_run,
+        EvaluationFilter, NewEvaluation, Settlement, claim_shard, list_evaluations, load_work,
+        record, submit_run,
     },
     sealing::MasterKey,
 };
@@ -82,7 +83,9 @@ async fn what_is_set_by_hand_goes_before_what_is_imported_and_that_before_what_i
         "a restart does not bring the shipped price back"
     );
 
-    update_price(conn, "g", &by_hand(model)).await.unwrap();
+    update_price(conn, "g", &by_hand(model).into())
+        .await
+        .unwrap();
     let import = import_litellm(conn, &file("groq/openai/gpt-oss-20b", 2e-6))
         .await
         .unwrap();
@@ -119,6 +122,7 @@ async fn published_prices_belong_to_an_address() {
                 kind,
                 base_url: url.map(Into::into),
                 settings: settings.as_object().cloned().unwrap(),
+                free: None,
                 credential: None,
             };
             create_provider(conn, &key, &public, new).await
@@ -161,6 +165,7 @@ async fn published_prices_belong_to_an_address() {
         base_url: Some("https://groq.example.org/v1".into()),
         credential: CredentialChange::Keep,
         settings: None,
+        ..ProviderChange::default()
     };
     let mut tx = conn.begin().await.unwrap();
     update_provider(&mut tx, &key, &public, "groq", moved)
@@ -244,9 +249,10 @@ async fn tokens_of_the_cache_and_of_reasoning_are_kept_apart() {
     record(conn, &lease, &[evaluation], Settlement::default())
         .await
         .unwrap();
-    let kept = list_evaluations(conn, run.id, None, false, 10)
+    let kept = list_evaluations(conn, &run, &EvaluationFilter::default(), None, 10)
         .await
-        .unwrap();
+        .unwrap()
+        .evaluations;
     assert_eq!(
         (kept[0].cached_input_tokens, kept[0].reasoning_tokens),
         (Some(60), Some(40))

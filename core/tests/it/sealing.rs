@@ -1,12 +1,14 @@
 //! Sealed credentials in the database: rows that were swapped or changed do not open, and the key can be rotated.
 
 use opb_core::{
+    mail,
     models::{
         CredentialChange, NewProvider, ProviderChange, ProviderKind, create_provider,
         reseal_credentials, update_provider,
     },
     outbound::OutboundPolicy,
     sealing::MasterKey,
+    webhooks,
 };
 use opb_testing::TestDatabase;
 use secrecy::ExposeSecret as _;
@@ -19,6 +21,7 @@ async fn add(conn: &mut PgConnection, key: &MasterKey, name: &str, credential: &
         kind: ProviderKind::Openai,
         base_url: Some("https://example.org/v1".into()),
         settings: serde_json::Map::new(),
+        free: None,
         credential: Some(credential.into()),
     };
     let provider = create_provider(conn, key, &OutboundPolicy::default(), new).await;
@@ -100,5 +103,53 @@ async fn a_rotated_master_key_opens_everything_and_the_old_one_nothing() {
     for (number, id) in ids.iter().enumerate() {
         assert_eq!(open(conn, &new, *id).await, Some(format!("sk-{number}")));
         assert_eq!(open(conn, &old, *id).await, None);
+    }
+}
+
+/// R3: what opens with neither key ends a rotation, whatever it belongs to; nothing is passed over in silence.
+#[tokio::test]
+async fn mails_and_webhooks_that_open_with_neither_key_end_a_rotation() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let keys = [MasterKey::generate(), MasterKey::generate()];
+    let [old, new] = &keys;
+    let owner = opb_core::auth::system_user(conn).await.unwrap();
+    let hook = webhooks::NewWebhook {
+        name: "mine".into(),
+        url: "https://hooks.example.org/x".to_owned().into(),
+        format: webhooks::WebhookFormat::Standard,
+        events: vec![webhooks::WebhookEvent::RunFinished],
+    };
+    let policy = OutboundPolicy::default();
+    webhooks::create_webhook(conn, &owner, old, &policy, &hook)
+        .await
+        .unwrap();
+    let id = Uuid::now_v7();
+    let sealed = old.seal(
+        &"a mail".to_owned().into(),
+        &[b"mail:", id.as_bytes().as_slice()].concat(),
+    );
+    sqlx::query(
+        "insert into mails (id, kind, recipient, subject, sealed_text, give_up_at)
+                 values ($1, 'password_reset', 'a@example.org', 's', $2, now() + interval '1 day')",
+    )
+    .bind(id)
+    .bind(sealed)
+    .execute(&mut **conn)
+    .await
+    .unwrap();
+    let stranger = MasterKey::generate();
+    let error = webhooks::reseal_webhooks(conn, &stranger, new)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("webhook `mine`"), "{error}");
+    let error = mail::reseal_mails(conn, &stranger, new).await.unwrap_err();
+    assert!(error.to_string().contains("neither key"), "{error}");
+    for expect in [1, 0] {
+        assert_eq!(
+            webhooks::reseal_webhooks(conn, old, new).await.unwrap(),
+            expect
+        );
+        assert_eq!(mail::reseal_mails(conn, old, new).await.unwrap(), expect);
     }
 }

@@ -34,6 +34,11 @@ async fn a_process_says_how_it_is() {
         );
     }
     assert_eq!(get(&address, "/api/v1/runs").await.0, 404);
+    // A page whose name leads here by DNS rebinding reads nothing.
+    let rebound = reqwest::Client::new()
+        .get(format!("{address}/metrics"))
+        .header("host", "evil.example");
+    assert_eq!(rebound.send().await.unwrap().status().as_u16(), 421);
     let posted = reqwest::Client::new()
         .post(format!("{address}/metrics"))
         .send()
@@ -72,15 +77,25 @@ async fn the_door_closes_with_the_work() {
         monitor_listen: listen,
     };
     let free = settings(Some("127.0.0.1:0".parse().unwrap()));
-    beside(async { Ok(()) }, &free, database.pool.clone())
+    beside(async { Ok(()) }, &free, database.pool.clone(), |_| {})
         .await
         .unwrap();
-    beside(async { Ok(()) }, &settings(None), database.pool.clone())
-        .await
-        .unwrap();
+    beside(
+        async { Ok(()) },
+        &settings(None),
+        database.pool.clone(),
+        |_| {},
+    )
+    .await
+    .unwrap();
     let taken = settings(Some(taken.local_addr().unwrap()));
-    let error = beside(std::future::pending(), &taken, database.pool.clone())
-        .await
-        .unwrap_err();
+    let error = beside(
+        std::future::pending(),
+        &taken,
+        database.pool.clone(),
+        |_| {},
+    )
+    .await
+    .unwrap_err();
     assert!(error.to_string().contains("for monitoring"), "{error}");
 }

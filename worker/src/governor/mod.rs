@@ -172,6 +172,11 @@ impl Governor {
         state.pace = Pace::after(state.pace, announced, tokens, now);
     }
 
+    /// True once anything has answered at the provider's address, to this worker or another.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.provider.has_answered()
+    }
+
     /// What keeps calls from being made for longer, in words.
     pub(crate) fn obstacle(&self) -> Option<String> {
         let now = Instant::now();

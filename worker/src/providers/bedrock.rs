@@ -57,7 +57,7 @@ pub(super) fn bedrock(
     refuse(&parameters, &nowhere)?;
     arrange(&mut parameters)?;
     let fields = Fields::new(parameters, &PLACES, &[], &["messages", "system"])?;
-    let (base_url, name) = (base_url(model)?, segment(&model.name));
+    let (base_url, name) = (base_url(model)?, segment(&model.name)?);
     Ok(Remote {
         api: Box::new(Converse { fields }),
         url: endpoint(&format!("{base_url}/model/{name}/converse"))?,

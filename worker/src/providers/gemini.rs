@@ -77,7 +77,7 @@ pub(super) fn gemini(
     } else {
         "generateContent"
     };
-    let (base_url, name) = (base_url(model)?, segment(&model.name));
+    let (base_url, name) = (base_url(model)?, segment(&model.name)?);
     let header = HeaderName::from_static("x-goog-api-key");
     Ok(Remote {
         api: Box::new(GenerateContent {

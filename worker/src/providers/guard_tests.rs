@@ -90,7 +90,8 @@ fn client(allowed: &str, turns: &[&[[u8; 4]]]) -> HttpClient {
         ..program.worker
     };
     let turns = turns.iter().map(|turn| turn.to_vec()).collect();
-    HttpClient::with_lookup(&settings, Arc::new(Turns(turns, AtomicUsize::new(0)))).unwrap()
+    let lookup: Arc<dyn Lookup> = Arc::new(Turns(turns, AtomicUsize::new(0)));
+    HttpClient::with_lookup(&settings, &lookup).unwrap()
 }
 
 async fn ask(client: &HttpClient, url: &str) -> Result<(), CallError> {
@@ -207,7 +208,61 @@ async fn errors_do_not_tell_what_listens_where() {
     for message in messages {
         assert_eq!(
             message.unwrap_err().message,
-            "the provider's address is not allowed or cannot be reached"
+            "the provider's address is not allowed or cannot be reached; an administrator sees why with: opb provider check"
         );
     }
+}
+
+/// The bank itself is never called: not by number, not by name, not by a name that changes its mind, not where all of the
+/// machine is allowed. Only its port is closed.
+#[tokio::test]
+async fn nobody_sends_a_worker_to_the_bank_itself() {
+    let (bank, other_address, port) = listeners(ok).await;
+    let (neighbour, free_port) = Listener::start(INSIDE, 0, ok(0)).await;
+    let words = [
+        "worker",
+        "--call-timeout=5",
+        "--allow-outbound=0.0.0.0/0,::/0,localhost,a-name.example",
+    ];
+    let program = Program::parse_from(words);
+    let outbound = Arc::new(program.outbound.policy());
+    outbound.own().listens((INSIDE, port).into());
+    let settings = WorkerSettings {
+        outbound,
+        ..program.worker
+    };
+    let public = [93, 184, 215, 14];
+    let turns = vec![
+        vec![INSIDE],
+        vec![public, INSIDE],
+        vec![OUTSIDE],
+        vec![[0, 0, 0, 0]],
+    ];
+    let lookup: Arc<dyn Lookup> = Arc::new(Turns(turns, AtomicUsize::new(0)));
+    let client = HttpClient::with_lookup(&settings, &lookup).unwrap();
+    for host in [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "127.0.0.2",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "[::]",
+        "localhost",
+        "x.localhost",
+        "a-name.example",
+        "a-name.example",
+        "A-NAME.example.",
+        "a-name.example",
+    ] {
+        let url = format!("http://{host}:{port}/api/v1/auth/register");
+        let error = ask(&client, &url).await.unwrap_err();
+        assert_eq!(error.kind, CallErrorKind::Forbidden, "{host}: {error}");
+    }
+    assert_eq!((bank.connections(), other_address.connections()), (0, 0));
+    ask(&client, &format!("http://127.0.0.1:{free_port}/v1"))
+        .await
+        .unwrap();
+    assert_eq!(neighbour.connections(), 1);
 }

@@ -12,8 +12,7 @@ use std::{
 use bytes::Bytes;
 use chrono::Utc;
 use futures::{Stream, TryStreamExt as _, stream};
-use opb_core::outbound::OutboundPolicy;
-use opb_outbound::{Forbidden, Lookup, SystemLookup};
+use opb_outbound::{Forbidden, Guarded, Lookup, SystemLookup};
 use reqwest::{IntoUrl, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
@@ -51,8 +50,7 @@ struct Patience {
 /// A client with our bounds.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
-    client: reqwest::Client,
-    policy: Arc<OutboundPolicy>,
+    guarded: Guarded,
     patience: Patience,
     /// The turns of large answers.
     large: Arc<Semaphore>,
@@ -66,21 +64,20 @@ impl HttpClient {
     /// # Errors
     /// The TLS roots of the system cannot be read.
     pub(crate) fn new(settings: &WorkerSettings) -> anyhow::Result<Self> {
-        Self::with_lookup(settings, Arc::new(SystemLookup))
+        let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
+        Self::with_lookup(settings, &lookup)
     }
 
     pub(super) fn with_lookup(
         settings: &WorkerSettings,
-        lookup: Arc<dyn Lookup>,
+        lookup: &Arc<dyn Lookup>,
     ) -> anyhow::Result<Self> {
         let policy = Arc::clone(&settings.outbound);
-        let client = opb_outbound::guarded(Arc::clone(&policy), lookup)
-            .pool_max_idle_per_host(usize::MAX)
-            .tcp_nodelay(true)
-            .build()?;
+        let guarded = Guarded::new(policy, lookup, |builder| {
+            builder.pool_max_idle_per_host(usize::MAX).tcp_nodelay(true)
+        })?;
         Ok(Self {
-            client,
-            policy,
+            guarded,
             patience: Patience {
                 silence: Duration::from_secs(settings.silence_timeout),
                 call: Duration::from_secs(settings.call_timeout),
@@ -100,7 +97,7 @@ impl HttpClient {
 
     /// A POST to build on.
     pub(crate) fn post(&self, url: impl IntoUrl) -> reqwest::RequestBuilder {
-        self.client.post(url)
+        self.guarded.post(url)
     }
 
     /// Sends a request and returns the answer once its head is there. Everything but 200 is an error, and no error holds
@@ -111,16 +108,16 @@ impl HttpClient {
         secrets: &[SecretString],
     ) -> Result<Response, CallError> {
         let request = request.build().map_err(describe)?;
-        // An address that is written as numbers never comes to the resolver.
-        if !self.policy.allows_host(request.url()) {
-            return Err(unreachable(CallErrorKind::Forbidden));
-        }
+        let client = self
+            .guarded
+            .client(request.url())
+            .map_err(|Forbidden| unreachable(CallErrorKind::Forbidden))?;
         let asked = Instant::now();
         let silence = self.patience.silence.min(self.patience.call);
-        let mut response = timeout(silence, self.client.execute(request))
+        let mut response = timeout(silence, client.execute(request))
             .await
             .map_err(|_| late("the provider kept silent"))?
-            .map_err(describe)?;
+            .map_err(|error| self.no_response(error))?;
         response.extensions_mut().insert(Head(asked.elapsed()));
         if let Some(governor) = &self.governor {
             governor.heed(rate_headers::announced(response.headers(), Utc::now()));
@@ -129,6 +126,17 @@ impl HttpClient {
             return Ok(response);
         }
         Err(self.refusal(response, secrets).await)
+    }
+
+    /// Why there is no answer. Where nobody listens and nothing has ever answered, waiting cannot help.
+    fn no_response(&self, error: reqwest::Error) -> CallError {
+        let is_refused = is_refused(&error);
+        let mut error = describe(error);
+        let is_new = |governor: &Arc<Governor>| !governor.has_answered();
+        if is_refused && self.governor.as_ref().is_some_and(is_new) {
+            error.kind = CallErrorKind::Absent;
+        }
+        error
     }
 
     /// The body in pieces, bounded in size and in time. Whoever keeps less than all that came says so.
@@ -306,7 +314,7 @@ fn late(message: &str) -> CallError {
 fn unreachable(kind: CallErrorKind) -> CallError {
     CallError::new(
         kind,
-        "the provider's address is not allowed or cannot be reached",
+        "the provider's address is not allowed or cannot be reached; an administrator sees why with: opb provider check",
     )
 }
 
@@ -330,6 +338,23 @@ fn describe(error: reqwest::Error) -> CallError {
         CallErrorKind::Read
     };
     CallError::new(kind, explain(&error.without_url()))
+}
+
+/// True when the machine answered that nobody listens there, or the names' server that there is no such machine.
+fn is_refused(error: &reqwest::Error) -> bool {
+    // The resolver's errors have no kind of their own; a passing failure of it reads otherwise.
+    let no_name = [
+        "Name or service not known",
+        "nodename nor servname provided",
+    ];
+    causes(error).any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| {
+            let said = || cause.to_string();
+            cause.kind() == std::io::ErrorKind::ConnectionRefused
+                || no_name.iter().any(|text| said().contains(text))
+        })
+    })
 }
 
 /// An error and everything that caused it.
@@ -408,6 +433,7 @@ fn redact(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use opb_core::outbound::OutboundPolicy;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -420,9 +446,9 @@ mod tests {
 
     /// A client of little patience.
     fn client() -> HttpClient {
+        let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
         HttpClient {
-            client: reqwest::Client::new(),
-            policy: Arc::new(OutboundPolicy::local()),
+            guarded: Guarded::new(Arc::new(OutboundPolicy::local()), &lookup, |it| it).unwrap(),
             patience: Patience {
                 silence: 2 * SECOND,
                 call: 3 * SECOND,

@@ -27,7 +27,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures::future::BoxFuture;
 use opb_core::{
-    models::{Price, ProviderKind, Tokens, cost_microusd, operator_key_variable},
+    models::{Price, ProviderKind, Tokens, cost_microusd, missing_key, operator_key_variable},
     runs::{Logprobs, RunModel},
     sealing::MasterKey,
     template::Message,
@@ -104,6 +104,10 @@ pub(crate) struct Completion {
 impl Completion {
     /// What it cost, in micro-dollars; nothing when the provider did not count, or counted what has no price.
     pub(crate) fn cost_microusd(&self, price: Price) -> Option<i64> {
+        // What costs nothing costs nothing, counted or not.
+        if price.is_free() {
+            return Some(0);
+        }
         if self.surcharged {
             return None;
         }
@@ -140,6 +144,9 @@ pub(crate) enum CallErrorKind {
     Server,
     /// No connection.
     Connect,
+    /// Nobody listens at an address that has never answered: most probably it is wrong, or the server is not started. To
+    /// others the same as no connection.
+    Absent,
     /// No connection is made, because the policy for outbound connections forbids it. To others the same as no
     /// connection.
     Forbidden,
@@ -185,7 +192,7 @@ impl CallErrorKind {
             Self::RateLimit => "rate_limit",
             Self::Overloaded => "overloaded",
             Self::Server => "server",
-            Self::Connect | Self::Forbidden => "connect",
+            Self::Connect | Self::Absent | Self::Forbidden => "connect",
             Self::Read => "read",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
@@ -224,9 +231,12 @@ impl CallErrorKind {
             | Self::Read
             | Self::Timeout
             | Self::Protocol => true,
-            Self::Forbidden | Self::TooLarge | Self::Credential | Self::Refused | Self::Request => {
-                false
-            }
+            Self::Absent
+            | Self::Forbidden
+            | Self::TooLarge
+            | Self::Credential
+            | Self::Refused
+            | Self::Request => false,
         }
     }
 }
@@ -265,16 +275,17 @@ fn credential(
     settings: &WorkerSettings,
 ) -> anyhow::Result<Option<SecretString>> {
     let provider = &model.provider;
-    match &provider.sealed_credential {
-        Some(sealed) => Ok(Some(master_key.open(sealed, provider.id.as_bytes())?)),
-        // The operator's own keys go to the presets that they are for, wherever an administrator moved a provider.
-        None => {
-            Ok(
-                operator_key_variable(&provider.name, provider.kind, provider.base_url.as_deref())
-                    .and_then(|variable| settings.operator_keys.of(variable))
-                    .cloned(),
-            )
-        }
+    if let Some(sealed) = &provider.sealed_credential {
+        return Ok(Some(master_key.open(sealed, provider.id.as_bytes())?));
+    }
+    // The operator's own keys go to the presets that they are for, wherever an administrator moved a provider.
+    let (name, kind) = (&provider.name, provider.kind);
+    let base_url = provider.base_url.as_deref();
+    let key = operator_key_variable(name, kind, base_url)
+        .and_then(|variable| settings.operator_keys.of(variable));
+    match (key, missing_key(name, kind, base_url)) {
+        (None, Some(message)) => Err(anyhow::anyhow!(message)),
+        (key, _) => Ok(key.cloned()),
     }
 }
 
@@ -293,8 +304,15 @@ fn endpoint(url: &str) -> anyhow::Result<Url> {
 }
 
 /// A name as one segment of a path.
-fn segment(name: &str) -> String {
-    utf8_percent_encode(name, UNRESERVED).to_string()
+///
+/// # Errors
+/// It is `.` or `..`, which take a segment away however they are written.
+fn segment(name: &str) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        !matches!(name, "." | ".."),
+        "the name of a model must not be `.` or `..`"
+    );
+    Ok(utf8_percent_encode(name, UNRESERVED).to_string())
 }
 
 /// Everything but what a URL may hold anywhere.

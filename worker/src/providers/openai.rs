@@ -68,7 +68,7 @@ pub(super) fn azure(
     } else {
         format!(
             "{base_url}/openai/deployments/{}/chat/completions?api-version={}",
-            segment(&model.name),
+            segment(&model.name)?,
             settings.api_version
         )
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opb_core::{
-    auth::CurrentUser,
+    auth::{CurrentUser, Visibility},
     benchmarks::publish_benchmark,
     leaderboards::{BoardFilter, Leaderboard, read_leaderboard},
     runs::{
@@ -38,9 +38,16 @@ async fn ended(db: &TestDatabase, owner: &CurrentUser, run: &Run) -> Run {
 
 async fn evaluations(db: &TestDatabase, run: &Run) -> Vec<Evaluation> {
     let conn = &mut db.pool.acquire().await.unwrap();
-    list_evaluations(conn, run.id, None, false, 1_000)
-        .await
-        .unwrap()
+    list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter::default(),
+        None,
+        1_000,
+    )
+    .await
+    .unwrap()
+    .evaluations
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,9 +180,15 @@ async fn a_run_is_scored_again_without_a_call() {
         name: "by spaces".into(),
         visibility: None,
     };
-    let second = rescore_run(conn, &owner, first.id, &rescore("sums@2"))
-        .await
-        .unwrap();
+    let second = rescore_run(
+        conn,
+        &owner,
+        first.id,
+        &rescore("sums@2"),
+        Visibility::Public,
+    )
+    .await
+    .unwrap();
     assert_eq!(
         (second.answers_of, second.planned, second.models.clone()),
         (Some(first.id), 44, first.models.clone())
@@ -218,7 +231,14 @@ async fn a_run_is_scored_again_without_a_call() {
             .to_string()
             .contains("answers of the run")
     );
-    let error = rescore_run(conn, &owner, first.id, &rescore("nothing@1")).await;
+    let error = rescore_run(
+        conn,
+        &owner,
+        first.id,
+        &rescore("nothing@1"),
+        Visibility::Public,
+    )
+    .await;
     assert!(error.is_err());
     let mut strange = fixtures::sums(3);
     strange.slug = "strange".into();
@@ -226,7 +246,14 @@ async fn a_run_is_scored_again_without_a_call() {
         item.id.insert_str(0, "other-");
     }
     publish_benchmark(conn, &owner, &strange).await.unwrap();
-    let error = rescore_run(conn, &owner, first.id, &rescore("strange")).await;
+    let error = rescore_run(
+        conn,
+        &owner,
+        first.id,
+        &rescore("strange"),
+        Visibility::Public,
+    )
+    .await;
     let error = format!("{:?}", error.unwrap_err());
     assert!(error.contains("items are the same when"), "{error}");
 
@@ -279,7 +306,7 @@ async fn texts_of_old_runs_are_forgotten_and_nothing_else() {
         name: String::new(),
         visibility: None,
     };
-    let error = rescore_run(conn, &owner, runs[0].id, &again).await;
+    let error = rescore_run(conn, &owner, runs[0].id, &again, Visibility::Public).await;
     assert!(error.unwrap_err().to_string().contains("forgotten"));
     worker.stop().await;
 }

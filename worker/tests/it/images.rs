@@ -85,9 +85,19 @@ async fn an_image_of_an_item_is_asked_about_once() {
             "the second time they are in the cache"
         );
         assert_counted_once(&db, &run).await;
-        let errors = list_evaluations(conn, run.id, None, true, 10)
-            .await
-            .unwrap();
+        let errors = list_evaluations(
+            conn,
+            &run,
+            &opb_core::runs::EvaluationFilter {
+                state: Some(opb_core::runs::EvaluationState::Error),
+                ..Default::default()
+            },
+            None,
+            10,
+        )
+        .await
+        .unwrap()
+        .evaluations;
         assert_eq!(errors[0].error_kind.as_deref(), Some("template"));
         let error = errors[0].error.as_deref().unwrap();
         assert!(
@@ -128,7 +138,7 @@ async fn an_image_is_bounded_in_what_it_can_cost() {
         max_output_tokens: None,
         max_image_tokens: Some(1_000),
     };
-    update_price(conn, "counted", &price).await.unwrap();
+    update_price(conn, "counted", &price.into()).await.unwrap();
     assert!(high(conn).await < by_kind / 5);
     let worker = RunningWorker::start(&db, &ALLOWED);
     let run = submit_run(conn, &owner, &poor, None).await.unwrap();

@@ -1,4 +1,8 @@
 //! Workers on a real Postgres: whatever happens to them, every evaluation is recorded exactly once.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "children of tests need what the tests need"
+)]
 
 mod answers;
 mod budgets;

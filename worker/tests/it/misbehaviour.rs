@@ -246,9 +246,16 @@ async fn every_misbehaviour_ends_in_a_recorded_error() {
     assert_eq!(run.state, RunState::Completed, "{}", run.state_reason);
     assert_eq!(run.recorded, EACH * i64::try_from(expected.len()).unwrap());
     assert_counted_once(&db, &run).await;
-    let evaluations = list_evaluations(conn, run.id, None, false, 10_000)
-        .await
-        .unwrap();
+    let evaluations = list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter::default(),
+        None,
+        10_000,
+    )
+    .await
+    .unwrap()
+    .evaluations;
     for (place, (name, errors)) in expected.iter().enumerate() {
         let of_kind = evaluations
             .iter()
@@ -274,6 +281,7 @@ async fn add(conn: &mut PgConnection, name: &str, base_url: &str) {
         name: name.into(),
         kind: ProviderKind::Openai,
         base_url: Some(base_url.into()),
+        free: None,
         credential: None,
         settings: serde_json::Map::new(),
     };

@@ -57,7 +57,7 @@ async fn a_run_waits_for_a_provider_that_is_down_and_records_no_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_given_up_early_when_its_provider_never_answered() {
+async fn a_run_fails_at_once_where_nobody_listens() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 40).await;
@@ -70,19 +70,31 @@ async fn a_run_is_given_up_early_when_its_provider_never_answered() {
     move_counted(conn, nowhere).await;
     let models = json!([{"model": "counted:any", "parameters": {"stream": false}}]);
     let run = fixtures::submit(conn, &owner, models, 1).await;
-    let settings = ["--first-patience", "0", "--allow-outbound", "127.0.0.1"];
+    // No patience is needed where nobody listens: the first refusal is the last.
+    let settings = ["--allow-outbound", "127.0.0.1"];
     let worker = RunningWorker::start(&db, &settings);
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;
     assert_eq!((run.state, run.errors), (RunState::Failed, 80));
     assert!(run.state_reason.contains("`connect`"), "{run:#?}");
-    let errors = list_evaluations(conn, run.id, None, true, 100)
-        .await
-        .unwrap();
+    let errors = list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter {
+            state: Some(opb_core::runs::EvaluationState::Error),
+            ..Default::default()
+        },
+        None,
+        100,
+    )
+    .await
+    .unwrap()
+    .evaluations;
     for evaluation in errors {
         assert_eq!(evaluation.error_kind.as_deref(), Some("connect"));
         let error = evaluation.error.unwrap();
-        assert!(error.contains("correct its base URL"), "{error}");
+        assert!(error.contains("opb provider check"), "{error}");
+        assert_eq!(evaluation.attempts, 1);
     }
 }
 

@@ -83,6 +83,7 @@ pub async fn start(conn: &mut PgConnection, delay: Duration, fails: Option<u64>)
         kind: ProviderKind::Openai,
         base_url: Some(format!("http://{}/v1", listener.local_addr().unwrap())),
         settings: serde_json::Map::new(),
+        free: None,
         credential: None,
     };
     let provider = create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)

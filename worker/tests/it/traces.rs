@@ -58,6 +58,7 @@ async fn a_failed_call_says_of_which_kind_it_is() {
         kind: ProviderKind::Anthropic,
         base_url: Some(format!("http://{}/v1", listener.local_addr().unwrap())),
         settings: Map::new(),
+        free: None,
         credential: Some("sk-canary".into()),
     };
     create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)

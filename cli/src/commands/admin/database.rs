@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use opb_core::database;
+use opb_core::{config, database};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 
 use crate::{
-    data_folder::{BankLock, DataFolder},
+    data_folder::DataFolder,
+    folder_lock::FolderLock,
     postgres::{self, Cluster},
 };
 
@@ -22,6 +23,9 @@ pub struct DatabaseSettings {
     /// Address of the Postgres server of a bank that does not use an embedded one
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
+    /// File that holds the password for that server; it goes before one in the address
+    #[arg(long, env = "OPB_DATABASE_PASSWORD_FILE", value_name = "FILE")]
+    pub database_password_file: Option<PathBuf>,
 }
 
 /// An open database; [`Database::close`] stops what was started for it.
@@ -29,7 +33,7 @@ pub struct Database {
     pub pool: PgPool,
     // The order matters: fields are dropped from the top, and the lock must outlive the server.
     cluster: Option<Cluster>,
-    _lock: Option<BankLock>,
+    _lock: Option<FolderLock>,
 }
 
 impl DatabaseSettings {
@@ -37,7 +41,9 @@ impl DatabaseSettings {
     pub async fn open(&self) -> anyhow::Result<Database> {
         let address = self.database_url.as_ref();
         if let Some(address) = address.filter(|address| !address.expose_secret().is_empty()) {
-            return Database::connect(address, None, None).await;
+            let password = self.database_password_file.as_deref();
+            let address = config::with_password(address, password)?;
+            return Database::connect(&address, None, None).await;
         }
         let folder = DataFolder::new(self.data.as_deref()).create()?;
         match folder.lock() {
@@ -71,7 +77,7 @@ impl Database {
     async fn connect(
         address: &SecretString,
         cluster: Option<Cluster>,
-        lock: Option<BankLock>,
+        lock: Option<FolderLock>,
     ) -> anyhow::Result<Self> {
         let pool = database::connect(address, 2, "opb admin").await?;
         if cluster.is_some() {

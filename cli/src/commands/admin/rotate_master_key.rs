@@ -14,6 +14,7 @@ use opb_core::{
     webhooks,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -108,7 +109,14 @@ impl RotateMasterKey {
             print_json(&json!({"resealed": changed, "master_key_file": kept_in}))?;
         } else {
             print(&format!(
-                "{changed} credentials sealed anew; the new key is in {}",
+                "sealed again: {}, {}, {}; the new key is in {}",
+                counted(
+                    changed.credentials,
+                    "credential of providers",
+                    "credentials of providers"
+                ),
+                counted(changed.mails, "waiting mail", "waiting mails"),
+                counted(changed.webhooks, "webhook", "webhooks"),
                 kept_in.display()
             ))?;
         }
@@ -116,13 +124,31 @@ impl RotateMasterKey {
     }
 }
 
-async fn reseal(address: &SecretString, old: &MasterKey, new: &MasterKey) -> anyhow::Result<usize> {
+/// How many secrets were sealed with the new key, by what they belong to.
+#[derive(Debug, Serialize)]
+struct Resealed {
+    credentials: usize,
+    mails: usize,
+    webhooks: usize,
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+async fn reseal(
+    address: &SecretString,
+    old: &MasterKey,
+    new: &MasterKey,
+) -> anyhow::Result<Resealed> {
     let pool: PgPool = database::connect(address, 2, "opb admin").await?;
     database::require_migrated(&pool).await?;
     let mut tx = pool.begin().await.context("the database does not answer")?;
-    let changed = models::reseal_credentials(&mut tx, old, new).await?;
-    mail::reseal_mails(&mut tx, old, new).await?;
-    webhooks::reseal_webhooks(&mut tx, old, new).await?;
+    let changed = Resealed {
+        credentials: models::reseal_credentials(&mut tx, old, new).await?,
+        mails: mail::reseal_mails(&mut tx, old, new).await?,
+        webhooks: webhooks::reseal_webhooks(&mut tx, old, new).await?,
+    };
     tx.commit()
         .await
         .context("the database did not confirm the change; run the command again")?;

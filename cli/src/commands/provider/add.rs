@@ -1,16 +1,19 @@
 //! `opb provider add` and `opb provider presets`.
 
-use clap::Args;
-use opb_api::routes::models::CreateProvider;
-use opb_core::models::{Preset, Provider, ProviderKind};
-use serde_json::{Map, Value};
+use std::path::Path;
 
-use super::CredentialSource;
+use clap::Args;
+use opb_api::{ProviderCheck, routes::models::CreateProvider};
+use opb_core::models::{Preset, Provider, ProviderKind};
+use serde_json::{Map, Value, json};
+
+use super::{CredentialSource, address};
 use crate::{
-    client::ClientSettings,
+    client::{Client, ClientSettings},
     commands::{parse_word, print, print_json},
+    files::{MAX_TEXT_BYTES, read_named},
     outcome::Outcome,
-    tables,
+    tables, text,
 };
 
 /// Add a provider; its models are then called `NAME:model`
@@ -35,8 +38,27 @@ pub(super) struct AddProvider {
     /// JSON object with what the kind needs beyond that, or @FILE that holds it; see docs/PROVIDERS.md
     #[arg(long, env = "OPB_PROVIDER_SETTINGS", value_name = "JSON", value_parser = parse_settings)]
     settings: Option<Settings>,
+    /// Its models cost nothing unless they have a price: runs on them need no budget and count against no quota. The
+    /// default for an address on this machine or in a private network without a credential
+    #[arg(long, conflicts_with = "paid")]
+    free: bool,
+    /// Its models cost money, wherever it is: a gateway to paid models, for example
+    #[arg(long)]
+    paid: bool,
     #[command(flatten)]
     credential: CredentialSource,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// Ask a provider's address whether it answers, takes the key, and which models it has; no model is called
+///
+/// Exit code 1 when its models cannot be called.
+#[derive(Debug, Args)]
+pub(super) struct CheckProvider {
+    /// The provider's name
+    #[arg(value_name = "NAME")]
+    name: String,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -71,14 +93,70 @@ impl AddProvider {
             base_url: self.base_url,
             settings: self.settings.map(|settings| settings.0).unwrap_or_default(),
             credential,
+            free: (self.free || self.paid).then_some(self.free),
         };
         let provider: Provider = client.post("/api/v1/providers", &new).await?;
+        // The provider is added, whatever is found: its server may be started later.
+        let check = check(&client, &provider.name).await;
         if json {
-            print_json(&provider)?;
-        } else {
-            print(&tables::providers(std::slice::from_ref(&provider)))?;
+            let mut shown = serde_json::to_value(&provider)?;
+            shown["check"] = serde_json::to_value(check.ok())?;
+            print_json(&shown)?;
+            return Ok(Outcome::Done);
+        }
+        print(&tables::providers(std::slice::from_ref(&provider)))?;
+        match check {
+            Ok(check) => print(&described(&check))?,
+            Err(error) => print(&format!("it could not be checked: {error:#}"))?,
+        }
+        if provider.free {
+            print(
+                "Its models cost nothing unless they have a price; if they do: opb provider set-price, or add it with --paid.",
+            )?;
         }
         Ok(Outcome::Done)
+    }
+}
+
+impl CheckProvider {
+    pub(super) async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let check = check(&self.client.connect()?, &self.name).await?;
+        if json {
+            print_json(&check)?;
+        } else {
+            print(&described(&check))?;
+        }
+        Ok(if check.outcome.is_usable() {
+            Outcome::Done
+        } else {
+            Outcome::Faulty
+        })
+    }
+}
+
+/// Lets the server ask a provider's address.
+pub(crate) async fn check(client: &Client, name: &str) -> anyhow::Result<ProviderCheck> {
+    client
+        .post(&format!("{}/check", address(name)), &json!({}))
+        .await
+}
+
+/// What was found, in words.
+fn described(check: &ProviderCheck) -> String {
+    let name = text::plain(&check.provider);
+    let found = format!("{name}: {}", text::plain(&check.message));
+    if check.models.is_empty() {
+        return found;
+    }
+    let names: Vec<String> = check.models.iter().map(|name| text::plain(name)).collect();
+    let names = names.join(", ");
+    match check
+        .model_count
+        .unwrap_or(0)
+        .saturating_sub(check.models.len())
+    {
+        0 => format!("{found}: {names}"),
+        more => format!("{found}: {names} and {more} more"),
     }
 }
 
@@ -98,8 +176,8 @@ impl ListPresets {
 fn parse_settings(text: &str) -> Result<Settings, String> {
     let json = match text.strip_prefix('@') {
         None => text.to_owned(),
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| format!("the file {path} cannot be read: {error}"))?,
+        Some(path) => read_named(Path::new(path), MAX_TEXT_BYTES)
+            .map_err(|error| format!("the file {error:#}"))?,
     };
     serde_json::from_str(&json)
         .map(Settings)

@@ -1,4 +1,8 @@
 //! Breaks the embedded Postgres on purpose, against a real server.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "children of tests need what the tests need"
+)]
 
 mod crashes;
 mod life;

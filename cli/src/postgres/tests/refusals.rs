@@ -48,7 +48,7 @@ async fn a_taken_port_is_worth_another_try() {
     let port = stranger.local_addr().unwrap().port();
     let log_start = folder.log().size();
     let server = Server::spawn(&folder, &account, &binaries, port).unwrap();
-    let result = readiness::prepare_database(&server, &folder, SILENCE, log_start).await;
+    let result = readiness::prepare_database(&server, &folder, &account, SILENCE, log_start).await;
     let Err(Error::Start { log, .. }) = result else {
         panic!("{result:?}");
     };

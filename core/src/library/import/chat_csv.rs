@@ -5,7 +5,6 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord};
 use super::{PortablePrompt, SourceRow, placeholders::convert};
 use crate::{
     Error, FieldError, Result,
-    auth::Visibility,
     library::{NewPromptVersion, Parameters},
     template::PromptBody,
 };
@@ -125,7 +124,7 @@ fn row(columns: &Columns, record: &StringRecord) -> Result<PortablePrompt, &'sta
         language: None,
         licence: Some(LICENCE.to_owned()),
         attribution,
-        visibility: Visibility::Public,
+        visibility: None,
         archived: false,
         aliases: std::collections::BTreeMap::new(),
         versions: vec![NewPromptVersion {

@@ -59,8 +59,8 @@ pub struct FrontMatter {
     licence: Option<String>,
     /// Who wrote it and where it came from, when that is not you.
     attribution: String,
-    /// Who may see it.
-    visibility: Visibility,
+    /// Who may see it; as the bank is set up, when absent.
+    visibility: Option<Visibility>,
     /// True for a prompt in the archive: it is in no list and takes no versions.
     archived: bool,
     /// Aliases such as `production` with the number of their version.
@@ -410,7 +410,7 @@ mod tests {
             language: Some("no".into()),
             licence: None,
             attribution: default.to_owned(),
-            visibility: Visibility::Private,
+            visibility: Some(Visibility::Private),
             archived: true,
             aliases: BTreeMap::from([("production".into(), 1)]),
             versions,

@@ -19,7 +19,10 @@ use utoipa::ToSchema;
 use super::{
     PromptChange, SetAlias, Warning, aliases, change_prompt, find_prompt, prompts, versions,
 };
-use crate::{Error, FieldError, Result, auth::CurrentUser};
+use crate::{
+    Error, FieldError, Result,
+    auth::{CurrentUser, Visibility},
+};
 
 /// The most prompts of one request.
 const MAX_ROWS: usize = 1_000;
@@ -45,6 +48,17 @@ pub enum ImportSource {
         /// The files.
         files: Vec<PromptFile>,
     },
+}
+
+/// How prompts are imported.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ImportOptions {
+    /// Take every row back, and only report.
+    pub dry_run: bool,
+    /// Who may see the prompts, whatever the source says.
+    pub visibility: Option<Visibility>,
+    /// Who may see a new prompt when nothing says it.
+    pub default_visibility: Visibility,
 }
 
 /// What became of every row.
@@ -121,7 +135,7 @@ pub async fn import_prompts(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     rows: Vec<SourceRow>,
-    dry_run: bool,
+    options: ImportOptions,
 ) -> Result<ImportReport> {
     if rows.len() > MAX_ROWS {
         let message = format!(
@@ -131,13 +145,13 @@ pub async fn import_prompts(
         return Err(Error::invalid("source", message));
     }
     let mut report = ImportReport {
-        dry_run,
+        dry_run: options.dry_run,
         ..ImportReport::default()
     };
     for (at, row) in rows.into_iter().enumerate() {
         let slug = row.as_ref().ok().and_then(|prompt| prompt.slug.clone());
         let done = match row {
-            Ok(prompt) => import_prompt(conn, owner, prompt, dry_run).await,
+            Ok(prompt) => import_prompt(conn, owner, prompt, options).await,
             Err(errors) => Err(Error::Invalid(errors)),
         };
         let (outcome, warnings, errors) = match done {
@@ -170,28 +184,25 @@ pub async fn import_prompts(
 async fn import_prompt(
     conn: &mut PgConnection,
     owner: &CurrentUser,
-    new: PortablePrompt,
-    dry_run: bool,
+    mut new: PortablePrompt,
+    options: ImportOptions,
 ) -> Result<(ImportOutcome, Vec<Warning>)> {
+    new.visibility = options.visibility.or(new.visibility);
     let mut tx = conn.begin().await?;
     let slug = new.slug.clone().unwrap_or_default();
-    let known = match find_prompt(&mut tx, Some(owner), &slug).await {
-        Ok(known) if known.owner == owner.username => Some(known),
-        Ok(_) => {
-            return Err(Error::Conflict(format!(
-                "the slug `{slug}` belongs to somebody else"
-            )));
-        }
-        Err(Error::NotFound(_)) => None,
-        Err(error) => return Err(error),
+    let known = match prompts::find_own(&mut tx, owner, &slug).await? {
+        Some(id) => Some(find_prompt(&mut tx, Some(owner), &id.to_string()).await?),
+        None => None,
     };
     let mut outcome = ImportOutcome::Unchanged;
     let id = if let Some(known) = &known {
         known.id
     } else {
         outcome = ImportOutcome::Created;
-        prompts::insert(&mut tx, owner, &new.first()?, None).await?
+        let first = new.first(options.default_visibility)?;
+        prompts::insert(&mut tx, owner, &first, None).await?
     };
+    let reference = id.to_string();
     let latest_before = known.as_ref().map_or(0, |known| known.latest_version);
     let mut numbers = Vec::new();
     let mut warnings = Vec::new();
@@ -208,10 +219,10 @@ async fn import_prompt(
         let change = new.difference(known)?;
         if change != PromptChange::default() {
             outcome = ImportOutcome::Updated;
-            change_prompt(&mut tx, owner, &slug, change).await?;
+            change_prompt(&mut tx, owner, &reference, change).await?;
         }
     }
-    if point_aliases(&mut tx, owner, &slug, &new, &numbers).await? && known.is_some() {
+    if point_aliases(&mut tx, owner, &reference, &new, &numbers).await? && known.is_some() {
         outcome = ImportOutcome::Updated;
     }
     if known.is_none() && new.archived {
@@ -219,9 +230,9 @@ async fn import_prompt(
             archived: Some(true),
             ..PromptChange::default()
         };
-        change_prompt(&mut tx, owner, &slug, change).await?;
+        change_prompt(&mut tx, owner, &reference, change).await?;
     }
-    if dry_run {
+    if options.dry_run {
         tx.rollback().await?;
     } else {
         tx.commit().await?;
@@ -233,14 +244,14 @@ async fn import_prompt(
 async fn point_aliases(
     tx: &mut PgConnection,
     owner: &CurrentUser,
-    slug: &str,
+    prompt: &str,
     new: &PortablePrompt,
     numbers: &[i32],
 ) -> Result<bool> {
     if new.aliases.is_empty() {
         return Ok(false);
     }
-    let known = aliases::list_aliases(tx, Some(owner), slug).await?;
+    let known = aliases::list_aliases(tx, Some(owner), prompt).await?;
     let mut moved = false;
     for (name, place) in &new.aliases {
         let number = place.checked_sub(1).and_then(|at| numbers.get(at));
@@ -254,7 +265,7 @@ async fn point_aliases(
         {
             continue;
         }
-        aliases::set_alias(tx, owner, slug, name, &SetAlias { version }).await?;
+        aliases::set_alias(tx, owner, prompt, name, &SetAlias { version }).await?;
         moved = true;
     }
     Ok(moved)

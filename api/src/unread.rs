@@ -1,0 +1,138 @@
+//! What is left of a request's body when it is answered before it was read: by a refusal, most often.
+//!
+//! HTTP/1.1 has no way to skip it. A small rest is read and thrown away, so that the connection can be used again; with a
+//! larger one the answer says that the connection ends, and for a moment the rest is still read, because a connection
+//! that is closed under a client that sends loses the answer that the client has not read.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    http::{
+        HeaderMap, HeaderValue,
+        header::{CONNECTION, CONTENT_LENGTH, EXPECT},
+    },
+    middleware::Next,
+    response::Response,
+};
+use futures::StreamExt as _;
+use hyper::body::{Frame, SizeHint};
+
+/// The largest rest that is read to keep a connection.
+const SMALL_BYTES: u64 = 64 * 1024;
+/// How long such a rest may take to come.
+const SMALL_TIME: Duration = Duration::from_secs(2);
+/// How much is read while a connection ends.
+const LINGER_BYTES: u64 = 16 * 1024 * 1024;
+/// For how long it is read.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// Answers a request, and looks after what is left of its body.
+pub(crate) async fn finish_body(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let announced = announced_bytes(request.headers());
+    // Such a client sends nothing before it is asked to.
+    let waits = request.headers().contains_key(EXPECT);
+    let rest = Rest::default();
+    let request = request.map(|body| {
+        Body::new(Lent {
+            body: Some(body),
+            rest: Arc::clone(&rest),
+        })
+    });
+    let mut response = next.run(request).await;
+    let rest = rest.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(rest) = rest.filter(|rest| !rest.is_end_stream()) else {
+        return response;
+    };
+    if !waits && is_read(rest, announced).await {
+        return response;
+    }
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
+}
+
+/// True if the rest was small and has been read; of a larger one, some is read while the answer is on its way.
+async fn is_read(rest: Body, announced: Option<u64>) -> bool {
+    if announced.is_some_and(|bytes| bytes > SMALL_BYTES) {
+        linger(rest);
+        return false;
+    }
+    match tokio::time::timeout(SMALL_TIME, drain(rest, SMALL_BYTES)).await {
+        Ok(None) => true,
+        Ok(Some(more)) => {
+            linger(more);
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// Reads a body to its end, or returns what is left of one that is too long. A broken one has ended.
+async fn drain(body: Body, most_bytes: u64) -> Option<Body> {
+    let mut pieces = body.into_data_stream();
+    let mut read = 0;
+    while let Some(Ok(piece)) = pieces.next().await {
+        read += piece.len() as u64;
+        if read > most_bytes {
+            return Some(Body::from_stream(pieces));
+        }
+    }
+    None
+}
+
+/// Goes on reading for a moment, while the answer is on its way.
+fn linger(rest: Body) {
+    tokio::spawn(tokio::time::timeout(LINGER_TIME, drain(rest, LINGER_BYTES)));
+}
+
+fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Where a body goes back to.
+type Rest = Arc<Mutex<Option<Body>>>;
+
+/// A body that goes back when its reader is done with it.
+struct Lent {
+    body: Option<Body>,
+    rest: Rest,
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+    }
+}

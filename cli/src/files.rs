@@ -1,0 +1,253 @@
+//! Reading files: those that the user names, and those of folders that a stranger may have written.
+//!
+//! A folder that was downloaded says what is in it. Nothing in it may make us read anything else: no path that leads out,
+//! no link, no device, no pipe, and nothing without end. What is checked is what is read: a file is opened without
+//! following a link and without waiting, and looked at when it is open.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Component, Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::{
+    fd::OwnedFd,
+    fs::{Dir, Mode, OFlags, openat},
+    io::Errno,
+};
+
+/// The largest header of a benchmark, prompt, or list of settings or prices.
+pub const MAX_TEXT_BYTES: u64 = 64 << 20;
+/// The largest file of items.
+pub const MAX_ITEMS_BYTES: u64 = 1 << 30;
+/// The most entries of a folder that are looked at.
+const MAX_ENTRIES: usize = 100_000;
+
+/// Reads a file that the user has named: of any kind, but not without end.
+///
+/// # Errors
+/// It cannot be read, is no text, or is larger than `most_bytes`.
+pub fn read_named(path: &Path, most_bytes: u64) -> anyhow::Result<String> {
+    let what = || format!("{} cannot be read", path.display());
+    let file = File::open(path).with_context(what)?;
+    read_bounded(file, most_bytes).with_context(what)
+}
+
+/// A folder that a stranger may have written.
+pub struct ForeignFolder {
+    folder: OwnedFd,
+    path: PathBuf,
+}
+
+impl ForeignFolder {
+    /// Opens the folder that the user has named.
+    ///
+    /// # Errors
+    /// It is not there, or no folder.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty())
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        Ok(Self {
+            folder,
+            path: path.to_owned(),
+        })
+    }
+
+    /// A folder in it, if there is one.
+    ///
+    /// # Errors
+    /// It is a link, or no folder.
+    pub fn folder(&self, name: &str) -> anyhow::Result<Option<Self>> {
+        let path = self.path.join(name);
+        match self.open_inside(name, OFlags::DIRECTORY) {
+            Ok(folder) => Ok(Some(Self { folder, path })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(refusal(error, &path)),
+        }
+    }
+
+    /// The names of its entries that end in one of these extensions, in order.
+    ///
+    /// # Errors
+    /// It cannot be read, or has very many entries.
+    pub fn names(&self, extensions: &[&str]) -> anyhow::Result<Vec<String>> {
+        let what = || format!("{} cannot be read", self.path.display());
+        let mut names = Vec::new();
+        for (index, entry) in Dir::read_from(&self.folder).with_context(what)?.enumerate() {
+            ensure!(
+                index < MAX_ENTRIES,
+                "{} has more than {MAX_ENTRIES} entries",
+                self.path.display()
+            );
+            let entry = entry.with_context(what)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let extension = Path::new(&name).extension();
+            if extension.is_some_and(|found| extensions.iter().any(|wanted| found == *wanted)) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// True if there is a file of this name in the folder, whatever it is.
+    pub fn has(&self, name: &str) -> bool {
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::statat(&self.folder, name, flags).is_ok()
+    }
+
+    /// Reads a file below the folder. `name` may have folders in it, and leads nowhere else. `None` where there is none.
+    ///
+    /// # Errors
+    /// The name leads out of the folder, the file is a link or no plain file, larger than `most_bytes`, or no text.
+    pub fn read(&self, name: &str, most_bytes: u64) -> anyhow::Result<Option<String>> {
+        let shown = self.path.join(name);
+        let parts: Option<Vec<&str>> = Path::new(name)
+            .components()
+            .map(|part| match part {
+                Component::Normal(part) => part.to_str(),
+                Component::CurDir => Some("."),
+                _ => None,
+            })
+            .collect();
+        let Some((file, folders)) = parts.as_deref().and_then(<[&str]>::split_last) else {
+            bail!(
+                "`{name}` must be the name of a file below {}",
+                self.path.display()
+            );
+        };
+        let mut inner: Option<Self> = None;
+        for part in folders {
+            let folder = inner.as_ref().unwrap_or(self);
+            let Some(next) = folder.folder(part)? else {
+                return Ok(None);
+            };
+            inner = Some(next);
+        }
+        let folder = inner.as_ref().unwrap_or(self);
+        let file = match folder.open_inside(file, OFlags::NONBLOCK | OFlags::NOCTTY) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(refusal(error, &shown)),
+        };
+        let what = || format!("{} cannot be read", shown.display());
+        let metadata = file.metadata().with_context(what)?;
+        ensure!(
+            metadata.is_file(),
+            "{} is no plain file, and nothing else is read there",
+            shown.display()
+        );
+        read_bounded(file, most_bytes).with_context(what).map(Some)
+    }
+
+    fn open_inside(&self, name: &str, more: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
+        openat(&self.folder, name, flags, Mode::empty())
+    }
+}
+
+fn refusal(error: Errno, path: &Path) -> anyhow::Error {
+    let shown = path.display();
+    match error {
+        // Linux says LOOP for a link, and NOTDIR for one where a folder is wanted; BSDs say MLINK.
+        Errno::LOOP | Errno::MLINK => {
+            anyhow::anyhow!("{shown} is a link, which is not followed; copy what it leads to")
+        }
+        Errno::NOTDIR => anyhow::anyhow!("{shown} is a link or no folder, and is not read"),
+        // A socket, or a device without a driver.
+        Errno::NXIO => anyhow::anyhow!("{shown} is no plain file, and nothing else is read there"),
+        error => anyhow::Error::new(std::io::Error::from(error))
+            .context(format!("{shown} cannot be read")),
+    }
+}
+
+fn read_bounded(file: impl Read, most_bytes: u64) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    ensure!(
+        bytes.len() as u64 <= most_bytes,
+        "it is larger than {} MiB",
+        most_bytes >> 20
+    );
+    String::from_utf8(bytes).context("it is not text in UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::{fs::symlink, net::UnixListener};
+
+    use super::*;
+
+    /// A folder beside a secret.
+    fn site() -> (tempfile::TempDir, ForeignFolder) {
+        let site = tempfile::tempdir().unwrap();
+        let folder = site.path().join("folder");
+        std::fs::create_dir_all(folder.join("inner")).unwrap();
+        std::fs::write(site.path().join("secret"), "a secret").unwrap();
+        std::fs::write(folder.join("plain"), "plain").unwrap();
+        std::fs::write(folder.join("inner/plain"), "inner").unwrap();
+        std::fs::write(folder.join("large"), "x".repeat(101)).unwrap();
+        std::fs::write(folder.join("bytes"), [0xff]).unwrap();
+        symlink("../secret", folder.join("link")).unwrap();
+        symlink("plain", folder.join("inside")).unwrap();
+        symlink("..", folder.join("out")).unwrap();
+        symlink("/dev/zero", folder.join("zero")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            folder.join("fifo"),
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        drop(UnixListener::bind(folder.join("socket")).unwrap());
+        let folder = ForeignFolder::open(&folder).unwrap();
+        (site, folder)
+    }
+
+    #[test]
+    fn nothing_but_plain_files_below_a_folder_is_read() {
+        let (site, folder) = site();
+        let read = |name: &str| folder.read(name, 100);
+        assert_eq!(read("plain").unwrap().unwrap(), "plain");
+        assert_eq!(read("./plain").unwrap().unwrap(), "plain");
+        assert_eq!(read("inner/plain").unwrap().unwrap(), "inner");
+        assert_eq!(read("missing").unwrap(), None);
+        assert_eq!(read("missing/plain").unwrap(), None);
+        let absolute = site.path().join("secret");
+        for (name, reason) in [
+            (absolute.to_str().unwrap(), "below"),
+            ("../secret", "below"),
+            ("inner/../../secret", "below"),
+            ("inner/../plain", "below"),
+            ("", "below"),
+            ("..", "below"),
+            ("link", "link"),
+            ("inside", "link"),
+            ("zero", "link"),
+            ("out/secret", "link"),
+            ("inner", "plain file"),
+            ("fifo", "plain file"),
+            ("socket", "plain file"),
+            ("plain/x", "no folder"),
+            ("large", "larger"),
+            ("bytes", "UTF-8"),
+        ] {
+            let error = format!("{:#}", read(name).unwrap_err());
+            assert!(error.contains(reason), "{name}: {error}");
+        }
+        assert!(folder.folder("out").is_err());
+        assert!(folder.folder("none").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_named_file_may_be_anything_with_an_end() {
+        let (site, _) = site();
+        let link = site.path().join("folder/link");
+        assert_eq!(read_named(&link, 100).unwrap(), "a secret");
+        let endless = read_named(Path::new("/dev/zero"), 100).unwrap_err();
+        assert!(format!("{endless:#}").contains("larger"), "{endless:#}");
+    }
+}

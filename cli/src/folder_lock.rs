@@ -1,0 +1,175 @@
+//! Lock files: the sole right to a folder, which the system takes back when the process ends, however it ends.
+//!
+//! A lock file can be opened by its owner only. Whoever may open it may hold it, and keep the bank from starting.
+
+use std::{
+    fs::{File, OpenOptions, Permissions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    path::Path,
+    time::Duration,
+};
+
+/// For how long a lock is tried again: a command that asks whether a bank serves holds it for a moment.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A lock that this process holds.
+#[derive(Debug)]
+pub struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+/// Why a lock cannot be had.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Another opb has it: the number that it wrote down, as far as it is known.
+    Taken(String),
+    /// A process that is none of ours has it: its number and its user.
+    Stranger {
+        /// The process.
+        process: u32,
+        /// The name or the number of the user that it runs as.
+        user: String,
+    },
+    /// The file cannot be opened or locked.
+    Io(io::Error),
+}
+
+impl FolderLock {
+    /// Takes the lock and writes the process id into the file, for who comes second.
+    pub fn take(path: &Path) -> Result<Self, Refusal> {
+        let mut file = open(path).map_err(Refusal::Io)?;
+        let mut attempt = 1;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt < ATTEMPTS => {
+                    attempt += 1;
+                    std::thread::sleep(PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => return Err(holder(&mut file)),
+                Err(TryLockError::Error(error)) => return Err(Refusal::Io(error)),
+            }
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(Refusal::Io)?;
+        Ok(Self(file))
+    }
+
+    /// True while a process holds the lock of this file; false if this user cannot know.
+    pub fn is_held(path: &Path) -> bool {
+        let Ok(file) = File::open(path) else {
+            return false;
+        };
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    // One that an older opb has made.
+    if metadata.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    // Root may serve from the folder of somebody, who wants it back afterwards.
+    if let Some(folder) = path.parent().and_then(|folder| folder.metadata().ok())
+        && folder.uid() != metadata.uid()
+    {
+        // Only root can, and nobody else needs to.
+        let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
+    }
+    Ok(file)
+}
+
+/// Who has the lock.
+fn holder(file: &mut File) -> Refusal {
+    let mut written = String::new();
+    // The number is only a help to the reader; a lock without one is still a lock.
+    let _ = file.read_to_string(&mut written);
+    let written = written.trim();
+    let own = std::fs::metadata("/proc/self").map(|own| own.uid()).ok();
+    if let Ok(metadata) = file.metadata()
+        && let Some(process) = locking_process(metadata.ino())
+        && written != process.to_string()
+        && let Ok(other) = std::fs::metadata(format!("/proc/{process}"))
+        && Some(other.uid()) != own
+    {
+        return Refusal::Stranger {
+            process,
+            user: user_name(other.uid()),
+        };
+    }
+    Refusal::Taken(match written {
+        "" => "unknown".to_owned(),
+        number => number.to_owned(),
+    })
+}
+
+/// The process that holds a lock on the file of this number, as the system tells.
+fn locking_process(inode: u64) -> Option<u32> {
+    // `1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF`
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let kind = words.next()?;
+        let process = words.nth(2)?.parse().ok()?;
+        let number = words.next()?.rsplit(':').next()?;
+        (kind == "FLOCK" && number.parse() == Ok(inode)).then_some(process)
+    })
+}
+
+fn user_name(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let uid = uid.to_string();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    name.unwrap_or(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_private_and_held_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.lock");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert!(!FolderLock::is_held(&path));
+        let first = FolderLock::take(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        assert!(FolderLock::is_held(&path));
+        let Refusal::Taken(process) = FolderLock::take(&path).unwrap_err() else {
+            panic!("the lock is our own");
+        };
+        assert_eq!(process, std::process::id().to_string());
+        drop(first);
+        assert!(!FolderLock::is_held(&path));
+        FolderLock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn the_system_knows_who_holds_a_lock() {
+        let file = tempfile::tempfile().unwrap();
+        let inode = file.metadata().unwrap().ino();
+        assert_eq!(locking_process(inode), None);
+        file.lock().unwrap();
+        // Some sandboxes do not tell.
+        let found = locking_process(inode);
+        assert!(found.is_none() || found == Some(std::process::id()));
+        assert_eq!(user_name(0), "root");
+        assert_eq!(user_name(4_000_000_000), "4000000000");
+    }
+}

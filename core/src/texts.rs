@@ -1,0 +1,139 @@
+//! What the texts may hold that people write: one rule for those of one line, one for those of many. Pure.
+//!
+//! A name stands in tables, terminals, logs and mails of others. A line break, an escape sequence, or a character that
+//! is not seen or turns the direction of what follows makes it look like another name, or like something else altogether.
+
+use std::ops::RangeInclusive;
+
+use crate::FieldError;
+
+/// What is wrong with a text of one line: a name, a title. It has as many characters as `allowed`, and where there must be
+/// any, one that is seen.
+pub(crate) fn check_line(
+    path: impl Into<String>,
+    text: &str,
+    allowed: RangeInclusive<usize>,
+) -> Result<(), FieldError> {
+    let path = path.into();
+    let (least, most) = (*allowed.start(), *allowed.end());
+    let is_blank = least > 0 && text.trim().is_empty();
+    if is_blank || !allowed.contains(&text.chars().count()) {
+        let message = match least {
+            0 => format!("must have at most {most} characters"),
+            _ => format!("must have {least} to {most} characters, not all blank"),
+        };
+        return Err(FieldError::new(path, message));
+    }
+    match odd_character(text) {
+        None => Ok(()),
+        Some(odd) => Err(FieldError::new(
+            path,
+            format!(
+                "must be one line without characters that control or are not seen; remove U+{:04X}",
+                u32::from(odd)
+            ),
+        )),
+    }
+}
+
+/// True for a text of many lines that holds nothing but what is seen, line breaks and tabs.
+pub(crate) fn is_plain_text(text: &str) -> bool {
+    text.replace("\r\n", "\n")
+        .chars()
+        .all(|c| !c.is_control() || c == '\n' || c == '\t')
+}
+
+/// The first character that a text of one line must not hold.
+fn odd_character(text: &str) -> Option<char> {
+    let characters: Vec<char> = text.chars().collect();
+    let neighbours = |at: usize| {
+        let before = at.checked_sub(1).and_then(|at| characters.get(at));
+        before.into_iter().chain(characters.get(at + 1))
+    };
+    let is_odd = |(at, c): &(usize, char)| match *c {
+        // The joiners are letters' business in Arabic, Persian and the scripts of India, and make families of emoji; between
+        // letters of Europe they only hide.
+        '\u{200c}' | '\u{200d}' => {
+            neighbours(*at).count() < 2 || neighbours(*at).any(|c| *c < '\u{600}')
+        }
+        c => c.is_control() || is_unseen(c),
+    };
+    let mut all = characters.iter().copied().enumerate();
+    all.find(is_odd).map(|(_, c)| c)
+}
+
+/// Characters of no width, marks of direction, separators of lines and paragraphs, and tags.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_line_that_is_seen() {
+        for good in [
+            "a",
+            "Zürich: 50 % für Ärzte",
+            "论文降重指南",
+            "می\u{200c}خواهم",
+            "👨\u{200d}👩\u{200d}👧 family",
+            "שלום",
+            "a  b",
+        ] {
+            assert_eq!(check_line("name", good, 1..=100), Ok(()), "{good:?}");
+        }
+        for odd in [
+            "a\nb",
+            "a\rb",
+            "a\tb",
+            "\u{1b}[31mred",
+            "bell\u{7}",
+            "nul\0",
+            "a\u{7f}",
+            "a\u{85}b",
+            "a\u{9b}31m",
+            "a\u{200b}b",
+            "a\u{200d}b",
+            "\u{200c}a",
+            "о\u{200d}о",
+            "a\u{200e}",
+            "a\u{202e}b",
+            "a\u{2066}b",
+            "a\u{2028}b",
+            "a\u{2060}b",
+            "\u{feff}a",
+            "a\u{ad}b",
+            "a\u{e0041}",
+            "a\u{61c}b",
+            "\u{3164}",
+        ] {
+            let error = check_line("name", odd, 1..=100).unwrap_err();
+            assert!(error.message.contains("U+"), "{odd:?}: {}", error.message);
+        }
+        for wrong in ["", " ", "\n", &"x".repeat(101)] {
+            let error = check_line("name", wrong, 1..=100).unwrap_err();
+            assert!(error.message.contains("1 to 100"), "{wrong:?}");
+        }
+        assert_eq!(check_line("name", "", 0..=3), Ok(()));
+    }
+
+    #[test]
+    fn a_longer_text_has_lines_and_tabs_and_no_other_control() {
+        for (text, expect) in [
+            ("", true),
+            ("one\ntwo\r\n\tthree", true),
+            ("\u{202b}שלום\u{202c}", true),
+            ("a\rb", false),
+            ("\u{1b}]0;title\u{7}", false),
+            ("nul\0", false),
+        ] {
+            assert_eq!(is_plain_text(text), expect, "{text:?}");
+        }
+    }
+}
