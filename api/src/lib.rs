@@ -12,6 +12,7 @@ mod client;
 mod courier;
 mod dialects;
 mod etag;
+mod examples;
 mod first_admin;
 mod headers;
 mod listen;

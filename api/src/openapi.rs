@@ -15,7 +15,9 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::{
     AppState, Problem, account_pages,
     dialects::{self, Dialect},
-    etag, first_admin, routes,
+    etag,
+    examples::document_examples,
+    first_admin, routes,
 };
 
 #[derive(OpenApi)]
@@ -25,20 +27,20 @@ use crate::{
         description = include_str!("openapi.md")
     ),
     tags(
-        (name = "auth", description = "Accounts and tokens"),
-        (name = "inherited", description = "The authentication APIs of two older services; see Known quirks"),
-        (name = "library", description = "Prompts, their versions, and finding them"),
-        (name = "contributions", description = "Forks, change requests and handing over"),
-        (name = "benchmarks", description = "Items and scorers"),
-        (name = "models", description = "Providers and models"),
-        (name = "runs", description = "Runs, their evaluations and their live events"),
-        (name = "schedules", description = "Runs that are submitted again and again"),
-        (name = "alerts", description = "Rules on the runs of schedules"),
-        (name = "webhooks", description = "Addresses that are told what happens, signed as Standard Webhooks asks"),
-        (name = "comparisons", description = "Is B really better than A?"),
+        (name = "runs", description = "Run prompts on models; evaluations and live events"),
         (name = "leaderboards", description = "Ranks with intervals"),
+        (name = "comparisons", description = "Is B really better than A?"),
+        (name = "library", description = "Prompts, their versions, and finding them"),
+        (name = "benchmarks", description = "Items and scorers"),
+        (name = "models", description = "Providers, models, prices and limits"),
+        (name = "schedules", description = "Recurring runs"),
+        (name = "alerts", description = "Rules on the runs of schedules"),
+        (name = "webhooks", description = "Signed messages about runs and alerts, as Standard Webhooks specifies"),
+        (name = "auth", description = "Accounts, logins, tokens and API keys"),
+        (name = "contributions", description = "Forks, change requests and handing over"),
         (name = "community", description = "Votes, rankings, blind preferences, favourites, comments, collections, profiles"),
-        (name = "operations", description = "For operators and their tools")
+        (name = "operations", description = "For operators and their tools"),
+        (name = "inherited", description = "The authentication APIs of two older services; see Known quirks")
     ),
     components(schemas(Problem)),
     modifiers(&Bearer)
@@ -60,8 +62,27 @@ impl Modify for Bearer {
 #[must_use]
 pub fn document() -> Document {
     let mut document = routes().into_openapi();
-    document_problems(&mut document);
+    complete(&mut document);
     document
+}
+
+/// Adds what the handlers do not say themselves.
+fn complete(document: &mut Document) {
+    document_problems(document);
+    document_examples(document);
+}
+
+/// How the page looks at first: a list of nouns to unfold, with a box to filter it.
+///
+/// A token stays in the page's memory and is gone when it is reloaded: browsers keep what they store for a long time.
+fn page() -> Config<'static> {
+    Config::from("/api/openapi.json")
+        .use_base_layout()
+        .doc_expansion("none")
+        .filter(true)
+        .default_models_expand_depth(0)
+        .try_it_out_enabled(true)
+        .persist_authorization(false)
 }
 
 /// All routes that the document describes.
@@ -114,13 +135,11 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 
 /// The document, the page that shows it, and the way there.
 pub(crate) fn pages(mut document: Document) -> Router<AppState> {
-    document_problems(&mut document);
+    complete(&mut document);
     let text = document
         .to_json()
         .expect("the document is made of strings and numbers");
-    let pages: Router<AppState> = SwaggerUi::new("/api/docs")
-        .config(Config::from("/api/openapi.json"))
-        .into();
+    let pages: Router<AppState> = SwaggerUi::new("/api/docs").config(page()).into();
     pages
         .merge(first_admin::pages())
         .merge(account_pages::pages())

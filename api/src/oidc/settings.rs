@@ -103,6 +103,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_example_of_the_documents_is_a_provider() {
+        let page = include_str!("../../../docs/OPERATIONS.md");
+        let (_, example) = page.split_once("```toml oidc.toml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        let whole = example.replace("\n# ", "\n");
+        for text in [example, &whole] {
+            assert_eq!(parse(text).unwrap().len(), 1, "{text}");
+        }
+    }
+
+    #[test]
     fn a_table_is_a_provider() {
         let read = parse("[a-1]\nissuer = 'https://a.example'\nclient_id = 'bank'\n").unwrap();
         let provider = &read["a-1"];

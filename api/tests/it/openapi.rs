@@ -114,6 +114,14 @@ async fn the_pages_come_from_the_binary() {
     let script = server.get("/api/docs/swagger-initializer.js", "").await;
     assert_eq!(script.status, 200);
     assert!(script.text.contains("/api/openapi.json"), "{}", script.text);
+    let settings = script.text.replace(' ', "");
+    for setting in [
+        r#""docExpansion":"none""#,
+        r#""filter":true"#,
+        r#""persistAuthorization":false"#,
+    ] {
+        assert!(settings.contains(setting), "{setting}: {}", script.text);
+    }
     let bundle = server.get("/api/docs/swagger-ui-bundle.js", "").await;
     assert!(bundle.status == 200 && bundle.text.len() > 100_000);
 }

@@ -49,16 +49,16 @@ pub struct Definition {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Item {
-    /// The item's own id, unique in the benchmark.
+    /// The item's own id: 1 to 200 characters, unique in the benchmark.
     pub id: String,
     /// The values of the prompt's variables.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub vars: Map<String, Value>,
-    /// What a right answer is.
+    /// What a right answer is, for scorers without a value of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Value>,
-    /// Anything else worth keeping.
+    /// Anything else worth keeping; no scorer and no prompt reads it.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,

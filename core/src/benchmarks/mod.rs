@@ -16,7 +16,7 @@ pub use delete::{Deletion, delete_benchmark, delete_benchmark_version};
 pub(crate) use erase::erase_private_benchmarks;
 use items::ITEM_RULES;
 pub(crate) use items::faulty_item;
-pub use pack::{PackHeader, parse_items};
+pub use pack::{FieldMap, ItemsSource, PackHeader, parse_items};
 pub use publish::{publish_benchmark, publish_benchmark_as};
 pub use read::{
     Benchmark, BenchmarkVersion, StoredItem, find_benchmark, list_benchmarks, list_items,

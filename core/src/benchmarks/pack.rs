@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{Definition, Item};
 use crate::{
@@ -30,22 +31,24 @@ const SOURCE_KEYS: [&str; 10] = [
 ];
 
 /// The header of a pack: everything but the items.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PackHeader {
     /// The benchmark's name in addresses and on the command line.
     pub slug: String,
-    /// The benchmark's title.
+    /// Its name for people: 1 to 200 characters.
     pub title: String,
-    /// What it measures.
+    /// What it measures; at most 20,000 bytes.
     #[serde(default)]
     pub description: String,
     /// Who may see it; as the bank is set up, when absent.
     pub visibility: Option<Visibility>,
-    /// Where the items come from.
+    /// Where the items come from: any map. `name`, `licence` and `url` are shown, `url` is named when the file of the
+    /// items is missing, and `floor` is the score from 0 to 1 that guessing reaches.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub source: Map<String, Value>,
-    /// The scorers of every item.
+    /// The scorers of every item that has none of its own.
     #[serde(default)]
     pub scorers: Vec<ScorerSpec>,
     /// Which file holds the items, and how its fields become items.
@@ -53,7 +56,7 @@ pub struct PackHeader {
 }
 
 /// Where a pack's items are and how to read them.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemsSource {
     /// A JSON Lines file in the pack's folder, or one that the user names.
@@ -63,7 +66,7 @@ pub struct ItemsSource {
 }
 
 /// How the fields of a line become an item.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldMap {
     /// The field with the item's id; without it, the number of the line.

@@ -46,9 +46,9 @@ pub use export::export_prompts;
 pub(crate) use fields::check_slug;
 pub use forks::{NewFork, fork_prompt, list_forks};
 pub use import::{
-    ImportOptions, ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt,
-    PromptFile, SourceRow, import_prompts, is_prompt_file, read_prompt_files, read_source,
-    to_files,
+    FrontMatter, ImportOptions, ImportOutcome, ImportReport, ImportSource, ImportedRow,
+    PortablePrompt, PromptFile, SourceRow, import_prompts, is_prompt_file, read_prompt_files,
+    read_source, to_files,
 };
 pub use lint::{Warning, WarningCode, lint};
 pub use markdown::to_html;

@@ -17,6 +17,7 @@ pub struct ScorerSpec {
     pub value: Option<Value>,
     /// How much the scorer counts among others; 0 reports without counting.
     #[serde(default = "one")]
+    #[schema(default = 1.0)]
     pub weight: f64,
     /// The metric that the score is reported under.
     #[serde(default, skip_serializing_if = "Option::is_none")]

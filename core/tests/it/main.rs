@@ -13,6 +13,7 @@ mod mending;
 mod prices;
 mod publishing;
 mod recording;
+mod reference;
 mod schedules;
 mod sealing;
 mod sharing;

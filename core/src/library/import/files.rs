@@ -46,23 +46,39 @@ pub struct PromptFile {
     pub text: String,
 }
 
-/// What stands before the text.
-#[derive(Debug, Default, Deserialize)]
+/// What stands before the text. Every field may be left out.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct FrontMatter {
+pub struct FrontMatter {
+    /// 1 to 200 characters; the name of the file with spaces for dashes, when absent.
     title: Option<String>,
+    /// What the prompt is for, in Markdown.
     description: String,
+    /// The slug of a category.
     category: Option<String>,
+    /// At most 20 words.
     tags: Vec<String>,
+    /// The language that it is written in, such as `en`.
     language: Option<String>,
+    /// An SPDX licence such as `CC0-1.0`.
     licence: Option<String>,
+    /// Who wrote it and where it came from, when that is not you.
     attribution: String,
+    /// Who may see it; as the bank is set up, when absent.
     visibility: Option<Visibility>,
+    /// True for a prompt in the archive: it is in no list and takes no versions.
     archived: bool,
+    /// Aliases such as `production` with the number of their version.
+    #[schema(value_type = Object)]
     aliases: BTreeMap<String, usize>,
+    /// What the text below is: one text, or the messages of a chat.
+    #[schema(default = "text")]
     kind: Option<PromptKind>,
+    /// What changed with this version.
     note: String,
+    /// The variables of the text; those that are not declared must be given by every item.
     variables: Vec<Variable>,
+    /// The model parameters that you recommend. A run uses those that it names itself.
     parameters: Parameters,
 }
 

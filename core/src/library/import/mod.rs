@@ -8,7 +8,7 @@ mod files;
 mod placeholders;
 mod portable;
 
-pub use files::{PromptFile, is_prompt_file, to_files};
+pub use files::{FrontMatter, PromptFile, is_prompt_file, to_files};
 pub use portable::PortablePrompt;
 
 use serde::{Deserialize, Serialize};
