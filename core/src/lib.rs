@@ -6,8 +6,10 @@
 pub mod alerts;
 pub mod auth;
 pub mod benchmarks;
+pub mod bounds;
 pub mod community;
 pub mod comparisons;
+pub mod computing;
 pub mod config;
 mod copy;
 pub mod database;
@@ -20,6 +22,7 @@ pub mod metrics;
 pub mod models;
 pub mod outbound;
 pub mod queue;
+pub mod quotas;
 pub mod runs;
 pub mod schedules;
 pub mod scorers;

@@ -48,7 +48,7 @@ pub async fn load_built_in(conn: &mut PgConnection) -> anyhow::Result<()> {
             tracing::debug!(benchmark = %slug, "the items are not part of the program, only the prompts are loaded");
             continue;
         };
-        publish_benchmark(conn, &owner, &definition)
+        publish_benchmark(conn, &owner, &definition.checked()?)
             .await
             .with_context(|| format!("the built-in benchmark `{slug}`"))?;
     }

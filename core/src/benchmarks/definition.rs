@@ -10,11 +10,16 @@ use crate::{
     Error, FieldError, Result,
     auth::Visibility,
     library::check_slug,
-    scorers::{Scorer, ScorerSpec},
+    scorers::{Scorer, ScorerKind, ScorerSpec},
 };
 
 /// The most items that one benchmark version holds.
 const MAX_ITEMS: usize = 100_000;
+/// The most scorers of a benchmark, or of one item.
+const MAX_SCORERS: usize = 100;
+/// How many different regular expressions the items' own scorers may have together. Compiling one takes up to some
+/// milliseconds however short it is, so this bounds how long a benchmark takes to check.
+const MAX_PATTERNS: usize = 5_000;
 /// The most wrong fields that one answer lists.
 const MAX_ERRORS: usize = 20;
 
@@ -70,7 +75,7 @@ impl Definition {
     ///
     /// # Errors
     /// [`Error::Invalid`] with the path of each wrong field.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         check_slug(&self.slug)?;
         let mut wrong = Vec::new();
         if self.title.trim().is_empty()
@@ -94,11 +99,12 @@ impl Definition {
                 format!("must hold at most {MAX_ITEMS} items"),
             ));
         }
-        check_scorers(&self.scorers, "scorers", &mut wrong);
+        let mut patterns = HashSet::new();
+        check_scorers(&self.scorers, "scorers", &mut patterns, &mut wrong);
         if self.source.values().any(holds_nul) {
             wrong.push(FieldError::new("source", "must not hold a NUL character"));
         }
-        self.check_items(&mut wrong);
+        self.check_items(&mut patterns, &mut wrong);
         wrong.truncate(MAX_ERRORS);
         if wrong.is_empty() {
             Ok(())
@@ -107,7 +113,7 @@ impl Definition {
         }
     }
 
-    fn check_items(&self, wrong: &mut Vec<FieldError>) {
+    fn check_items<'a>(&'a self, patterns: &mut HashSet<&'a str>, wrong: &mut Vec<FieldError>) {
         let mut seen = HashSet::new();
         for (position, item) in self.items.iter().enumerate() {
             if wrong.len() >= MAX_ERRORS {
@@ -143,15 +149,49 @@ impl Definition {
                 ));
             }
             if let Some(scorers) = &item.scorers {
-                check_scorers(scorers, &at("scorers"), wrong);
+                check_scorers(scorers, &at("scorers"), patterns, wrong);
+                if patterns.len() > MAX_PATTERNS {
+                    return;
+                }
             }
         }
     }
 }
 
-fn check_scorers(scorers: &[ScorerSpec], path: &str, wrong: &mut Vec<FieldError>) {
+/// Compiles every scorer; regular expressions that are among `patterns` were compiled before. Stops at the first that is
+/// one too many.
+fn check_scorers<'a>(
+    scorers: &'a [ScorerSpec],
+    path: &str,
+    patterns: &mut HashSet<&'a str>,
+    wrong: &mut Vec<FieldError>,
+) {
+    if scorers.len() > MAX_SCORERS {
+        let message = format!("must be at most {MAX_SCORERS}");
+        wrong.push(FieldError::new(path, message));
+        return;
+    }
     for (position, spec) in scorers.iter().enumerate() {
-        if let Err(error) = Scorer::compile(spec) {
+        let pattern = spec.value.as_ref().and_then(Value::as_str);
+        let pattern = pattern.filter(|_| spec.kind.kind() == ScorerKind::Regex);
+        let is_known = pattern.is_some_and(|pattern| !patterns.insert(pattern));
+        if patterns.len() > MAX_PATTERNS {
+            let message = format!(
+                "the items have more than {MAX_PATTERNS} regular expressions of their own; write each into `expected` and use one scorer of the benchmark"
+            );
+            wrong.push(FieldError::new(path, message));
+            return;
+        }
+        let checked = if is_known {
+            let rest = ScorerSpec {
+                value: None,
+                ..spec.clone()
+            };
+            Scorer::compile(&rest)
+        } else {
+            Scorer::compile(spec)
+        };
+        if let Err(error) = checked {
             wrong.push(FieldError::new(
                 format!("{path}[{position}]"),
                 error.to_string(),

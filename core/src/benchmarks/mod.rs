@@ -9,7 +9,7 @@ mod read;
 pub use definition::{Definition, Item};
 pub(crate) use erase::erase_private_benchmarks;
 pub use pack::{PackHeader, parse_items};
-pub use publish::publish_benchmark;
+pub use publish::{CheckedDefinition, publish_benchmark};
 pub use read::{
     Benchmark, BenchmarkVersion, StoredItem, find_benchmark, list_benchmarks, list_items,
     resolve_benchmark,

@@ -24,12 +24,12 @@ mod tests;
 
 pub(crate) use self::board::only_simulated;
 pub use self::board::{BoardFilter, Leaderboard, read_leaderboard};
-pub use self::effects::{Effect, LeaderboardEffects, read_effects};
+pub use self::effects::{Effect, LeaderboardEffects, load_effects};
 pub use self::history::{
-    Course, CoursePoint, DriftPoint, LeaderboardHistory, ModelDrift, read_history,
+    Course, CoursePoint, DriftPoint, LeaderboardHistory, ModelDrift, load_history,
 };
 pub use self::overall::{
-    OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, read_overall,
+    OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, load_overall,
 };
 pub use self::refresh::{Shown, refresh_open_runs};
 pub(crate) use self::refresh::{forget_progress, lock_progress, update_standings};

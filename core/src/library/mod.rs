@@ -31,11 +31,11 @@ pub use categories::{
     Category, NewCategory, Tag, delete_category, list_categories, list_tags, save_category,
 };
 pub use change_requests::{
-    ChangeRequest, ChangeRequestState, Decision, NewChangeRequest, accept_change_request,
-    create_change_request, decline_change_request, find_change_request, list_change_requests,
-    withdraw_change_request,
+    ChangeRequest, ChangeRequestState, CheckedChangeRequest, Decision, NewChangeRequest,
+    accept_change_request, create_change_request, decline_change_request, find_change_request,
+    list_change_requests, withdraw_change_request,
 };
-pub use diff::{Change, DiffLine, VersionDiff, compare_versions};
+pub use diff::{Change, DiffLine, Hunk, Sides, VersionDiff, find_sides};
 pub use discussion::{
     ChangeRequestComment, NewChangeRequestComment, add_change_request_comment,
     list_change_request_comments,
@@ -50,15 +50,15 @@ pub use import::{
 };
 pub use lint::{Warning, WarningCode, lint};
 pub use markdown::to_html;
-pub use page::Page;
+pub use page::{MAX_PAGE_BYTES, Page, fitting, json_bytes};
 pub use preview::{Preview, PreviewRequest, preview};
 pub use prompt_changes::{
     PromptChange, Transfer, accept_transfer, change_prompt, delete_prompt, offer_transfer,
     withdraw_transfer,
 };
 pub use prompts::{
-    NewPrompt, Prompt, PromptDetail, PromptKind, create_prompt, ensure_prompt, find_prompt,
-    find_prompt_detail,
+    CheckedPrompt, NewPrompt, Prompt, PromptDetail, PromptKind, create_prompt, ensure_prompt,
+    find_newest, find_prompt,
 };
 pub use saved_searches::{
     NewSavedSearch, SavedSearch, delete_saved_search, list_saved_searches, save_search,
@@ -69,5 +69,6 @@ pub use search::{
 pub use suggestions::{Suggestion, suggest_prompts};
 pub use variables::{Parameters, Variable, VariableType, defaults};
 pub use versions::{
-    NewPromptVersion, PromptVersion, SavedVersion, add_version, list_versions, resolve_version,
+    CheckedVersion, NewPromptVersion, PromptVersion, SavedVersion, add_version, list_versions,
+    resolve_version,
 };

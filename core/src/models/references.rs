@@ -9,6 +9,9 @@ use uuid::Uuid;
 use super::ProviderKind;
 use crate::{Error, Result};
 
+/// The largest parameters of a model, in bytes of their JSON.
+const MAX_PARAMETERS_BYTES: usize = 16 * 1024;
+
 /// A model as a request names it: `"simulated:strong"`, or an object with parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
@@ -85,6 +88,11 @@ pub async fn find_or_create_model(
             "is longer than 200 characters or holds a NUL",
         ));
     }
+    let size = parameters.to_string().len();
+    if size > MAX_PARAMETERS_BYTES {
+        let message = format!("has {size} bytes of JSON, the most is {MAX_PARAMETERS_BYTES}");
+        return Err(Error::invalid(format!("{path}.parameters"), message));
+    }
     let provider = find_provider(conn, provider, path).await?;
     if provider.kind == ProviderKind::Simulated
         && !provider.model_names.iter().any(|known| known == name)
@@ -108,14 +116,21 @@ pub async fn find_or_create_model(
     .await?;
     let id = sqlx::query_scalar!(
         "-- references::find_or_create_model
-        select id from models where provider_id = $1 and name = $2 and parameters = $3",
+        select id from models
+        where provider_id = $1 and name = $2 and md5(parameters::text) = md5($3::jsonb::text) and parameters = $3",
         provider.id,
         name,
         parameters
     )
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(id)
+    // Two texts of one hash were made by somebody who wanted to see what happens.
+    id.ok_or_else(|| {
+        Error::invalid(
+            format!("{path}.parameters"),
+            "cannot be told apart from others that are known",
+        )
+    })
 }
 
 /// All models that were ever used or have a price, by name.

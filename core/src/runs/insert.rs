@@ -34,6 +34,7 @@ pub(super) async fn insert(
         set recorded = recorded + $2, passed = passed + $3, errors = errors + $4, retries = retries + $5,
             input_tokens = input_tokens + $6, output_tokens = output_tokens + $7,
             cost_microusd = cost_microusd + $8, spend_microusd = spend_microusd + $9,
+            output_bytes = output_bytes + $10,
             state = case when state = 'queued' then 'running' else state end,
             started_at = coalesce(started_at, now())
         where id = $1",
@@ -45,7 +46,8 @@ pub(super) async fn insert(
         total.input_tokens,
         total.output_tokens,
         total.cost_microusd,
-        total.spend_microusd
+        total.spend_microusd,
+        total.output_bytes
     )
     .execute(&mut *tx)
     .await?;
@@ -105,6 +107,7 @@ struct Total {
     output_tokens: i64,
     cost_microusd: i64,
     spend_microusd: i64,
+    output_bytes: i64,
 }
 
 impl Total {
@@ -118,6 +121,8 @@ impl Total {
             total.retries += i64::from(evaluation.attempts - 1).max(0);
             total.input_tokens += evaluation.input_tokens.map_or(0, i64::from);
             total.output_tokens += evaluation.output_tokens.map_or(0, i64::from);
+            let output_bytes = evaluation.output.as_ref().map_or(0, String::len);
+            total.output_bytes += i64::try_from(output_bytes).unwrap_or(i64::MAX);
             total.cost_microusd = total.cost_microusd.saturating_add(cost_microusd);
             if !evaluation.cached {
                 total.spend_microusd = total.spend_microusd.saturating_add(cost_microusd);

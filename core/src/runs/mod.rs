@@ -49,7 +49,7 @@ pub use budget::{
 pub use cancel::cancel_run;
 pub use control::{pause_run, resume_run};
 pub(crate) use erase::erase_private_runs;
-pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, estimate_run};
+pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, Prospect, find_prospect};
 pub use extend::{ExtendRun, extend_run};
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};

@@ -19,6 +19,27 @@ pub struct RunRules {
     /// Micro-dollars that the runs of a user who is no administrator may cost in 24 hours, unless the user has a quota
     #[arg(long, env = "OPB_USER_DAILY_BUDGET", value_name = "MICRO-DOLLARS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     pub user_daily_budget: i64,
+    /// Evaluations on models that cost nothing that a user who is no administrator may ask for in 24 hours, unless the user has a quota
+    #[arg(long, env = "OPB_USER_FREE_EVALUATIONS", value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(i64).range(0..))]
+    pub user_free_evaluations: i64,
+    /// Runs that a user who is no administrator may have open at once, unless the user has a quota
+    #[arg(long, env = "OPB_USER_OPEN_RUNS", value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..))]
+    pub user_open_runs: i64,
+    /// Bytes of benchmarks, prompts and outputs that a user who is no administrator may store, unless the user has a quota
+    #[arg(long, env = "OPB_USER_STORED_BYTES", value_name = "BYTES", default_value_t = 1_073_741_824, value_parser = clap::value_parser!(i64).range(0..))]
+    pub user_stored_bytes: i64,
+}
+
+impl RunRules {
+    /// What the settings say of quotas without money, as [`crate::quotas::set_default_quotas`] takes it.
+    #[must_use]
+    pub fn quotas(&self) -> (i64, i64, i64) {
+        (
+            self.user_free_evaluations,
+            self.user_open_runs,
+            self.user_stored_bytes,
+        )
+    }
 }
 
 /// Submits a run, unless a rule forbids it. After an error the caller rolls back.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use opb_core::{
     auth::CurrentUser,
     leaderboards::{
-        BoardFilter, Leaderboard, Shown, Standing, read_history, read_leaderboard,
+        BoardFilter, Leaderboard, Shown, Standing, load_history, read_leaderboard,
         refresh_open_runs,
     },
     runs::{
@@ -228,8 +228,9 @@ async fn a_private_run_shows_nothing() {
     finish_run(conn, run.id).await.unwrap();
     let found = board(conn).await;
     assert!(found.standings.is_empty() && found.provisional.is_empty());
-    let history = read_history(conn, Some(&owner), fixtures::BENCHMARK, None, None, None);
-    assert!(history.await.unwrap().courses.is_empty());
+    let history = load_history(conn, Some(&owner), fixtures::BENCHMARK, None, None, None);
+    let history = history.await.unwrap().compute();
+    assert!(history.unwrap().courses.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -306,7 +306,7 @@ async fn answers_of_a_run_that_stopped_early_are_scored_again() {
     publish_benchmark(conn, &owner, &{
         let mut definition = fixtures::sums(400);
         definition.description = "another version".into();
-        definition
+        definition.checked().unwrap()
     })
     .await
     .unwrap();

@@ -167,7 +167,9 @@ async fn a_run_is_scored_again_without_a_call() {
     definition.items[5]
         .vars
         .insert("question".into(), json!("What is 1 + 1?"));
-    publish_benchmark(conn, &owner, &definition).await.unwrap();
+    publish_benchmark(conn, &owner, &definition.checked().unwrap())
+        .await
+        .unwrap();
     let rescore = |benchmark: &str| RescoreRun {
         benchmark: benchmark.into(),
         name: "by spaces".into(),
@@ -225,7 +227,9 @@ async fn a_run_is_scored_again_without_a_call() {
     for item in &mut strange.items {
         item.id.insert_str(0, "other-");
     }
-    publish_benchmark(conn, &owner, &strange).await.unwrap();
+    publish_benchmark(conn, &owner, &strange.checked().unwrap())
+        .await
+        .unwrap();
     let error = rescore_run(conn, &owner, first.id, &rescore("strange")).await;
     let error = format!("{:?}", error.unwrap_err());
     assert!(error.contains("items are the same when"), "{error}");

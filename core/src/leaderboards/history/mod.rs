@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use self::drift::model_drifts;
 use super::{BoardFilter, CONFIDENCE};
-use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark, stats};
+use crate::{Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded, stats};
 
 /// The most columns whose courses are shown at once: those with the newest points.
 const MOST_COURSES: i64 = 50;
@@ -134,18 +134,18 @@ struct Row {
     item_scores: Vec<Option<f32>>,
 }
 
-/// Reads the courses of a benchmark version's standings, of all columns or of those of a prompt, of a model, or of both.
+/// Loads the courses of a benchmark version's standings, of all columns or of those of a prompt, of a model, or of both.
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is no such benchmark.
-pub async fn read_history(
+pub async fn load_history(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     benchmark: &str,
     simulated: Option<bool>,
     prompt: Option<&str>,
     model: Option<&str>,
-) -> Result<LeaderboardHistory> {
+) -> Result<Loaded<LeaderboardHistory>> {
     let version = resolve_benchmark(conn, viewer, benchmark).await?;
     let filter = BoardFilter {
         simulated,
@@ -154,7 +154,7 @@ pub async fn read_history(
     let simulated = filter.wants_simulated(conn, version.id).await?;
     let rows = sqlx::query_as!(
         Row,
-        r#"-- history::read_history
+        r#"-- history::load_history
         with points as (
             select standing_points.*, prompts.slug || '@' || prompt_versions.number as prompt,
                    providers.name || ':' || models.name as model, models.parameters,
@@ -196,13 +196,13 @@ pub async fn read_history(
         courses: Vec::new(),
         models: Vec::new(),
     };
-    tokio::task::spawn_blocking(move || LeaderboardHistory {
-        courses: courses(&rows),
-        models: model_drifts(&rows),
-        ..history
-    })
-    .await
-    .map_err(|_| Error::Internal("the history broke off".into()))
+    Ok(Loaded::new(move || {
+        Ok(LeaderboardHistory {
+            courses: courses(&rows),
+            models: model_drifts(&rows),
+            ..history
+        })
+    }))
 }
 
 /// The rows come course by course.

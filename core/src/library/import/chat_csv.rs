@@ -2,7 +2,7 @@
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::{PortablePrompt, SourceRow, placeholders::convert};
+use super::{ParsedRow, PortablePrompt, placeholders::convert, require_room};
 use crate::{
     Error, FieldError, Result,
     auth::Visibility,
@@ -31,8 +31,9 @@ struct Columns {
 /// Reads the file's text.
 ///
 /// # Errors
-/// [`Error::Invalid`] at `content` when the text is not such a file; the message names the line.
-pub(super) fn read(text: &str) -> Result<Vec<SourceRow>> {
+/// [`Error::Invalid`] at `content` when the text is not such a file; the message names the line. At `source` when it has
+/// too many rows.
+pub(super) fn read(text: &str) -> Result<Vec<ParsedRow>> {
     let refuse = |message: String| Error::invalid("content", message);
     if text.contains('\0') {
         return Err(refuse("must not hold a NUL character".into()));
@@ -54,6 +55,7 @@ pub(super) fn read(text: &str) -> Result<Vec<SourceRow>> {
                 "line {line}: a record is larger than {MAX_RECORD_BYTES} bytes, or a field larger than {MAX_FIELD_BYTES}; is a quotation mark missing?"
             )));
         }
+        require_room(rows.len() + 1)?;
         rows.push(
             row(&columns, &record)
                 .map_err(|message| vec![FieldError::new("", format!("line {line}: {message}"))]),

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{PortablePrompt, SourceRow};
+use super::{ParsedRow, PortablePrompt, require_room};
 use crate::{
-    FieldError,
+    FieldError, Result as Outcome,
     auth::Visibility,
     library::{NewPromptVersion, Parameters, PromptKind, Variable},
     template::{Content, Message, Part, PromptBody, Role},
@@ -86,7 +86,10 @@ pub fn to_files(prompt: &PortablePrompt) -> Vec<PromptFile> {
 }
 
 /// Reads the files of a folder, one row for each prompt. Files that are no Markdown are left alone.
-pub(super) fn read(files: Vec<PromptFile>) -> Vec<SourceRow> {
+///
+/// # Errors
+/// There are files of too many prompts.
+pub(super) fn read(files: Vec<PromptFile>) -> Outcome<Vec<ParsedRow>> {
     let mut prompts: BTreeMap<String, BTreeMap<usize, PromptFile>> = BTreeMap::new();
     for file in files {
         let name = file.path.rsplit(['/', '\\']).next().unwrap_or_default();
@@ -102,14 +105,13 @@ pub(super) fn read(files: Vec<PromptFile>) -> Vec<SourceRow> {
             .entry(slug.to_owned())
             .or_default()
             .insert(place, file);
+        require_room(prompts.len())?;
     }
-    prompts
-        .into_iter()
-        .map(|(slug, files)| read_prompt(slug, files))
-        .collect()
+    let rows = prompts.into_iter();
+    Ok(rows.map(|(slug, files)| read_prompt(slug, files)).collect())
 }
 
-fn read_prompt(slug: String, files: BTreeMap<usize, PromptFile>) -> SourceRow {
+fn read_prompt(slug: String, files: BTreeMap<usize, PromptFile>) -> ParsedRow {
     let mut versions = Vec::new();
     let mut about = None;
     for (place, file) in files {
@@ -402,7 +404,7 @@ mod tests {
     }
 
     fn round_trip(prompt: &PortablePrompt) {
-        let read = read(to_files(prompt));
+        let read = read(to_files(prompt)).unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].as_ref().unwrap(), prompt);
     }
@@ -449,7 +451,7 @@ mod tests {
                 path: path.into(),
                 text: text.into(),
             };
-            let rows = read(vec![file]);
+            let rows = read(vec![file]).unwrap();
             let wrong = rows[0].as_ref().unwrap_err();
             assert!(wrong[0].message.contains(expect), "{}", wrong[0].message);
         };
@@ -468,6 +470,6 @@ mod tests {
             path: "x/README.md".into(),
             text: "x".into(),
         };
-        assert!(read(vec![readme]).is_empty());
+        assert!(read(vec![readme]).unwrap().is_empty());
     }
 }

@@ -17,12 +17,17 @@ use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 
 use super::{
-    PromptChange, SetAlias, Warning, aliases, change_prompt, find_prompt, prompts, versions,
+    CheckedVersion, PromptChange, SetAlias, Warning, aliases, change_prompt, find_prompt, prompts,
+    versions,
 };
 use crate::{Error, FieldError, Result, auth::CurrentUser};
 
 /// The most prompts of one request.
 const MAX_ROWS: usize = 1_000;
+/// The most versions of all its prompts together.
+const MAX_VERSIONS: usize = 5_000;
+/// The most aliases of a prompt.
+const MAX_ALIASES: usize = 100;
 
 /// Where prompts come from. What an export answers is a source.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -96,53 +101,100 @@ pub enum ImportOutcome {
     Refused,
 }
 
-/// A row of a source: a prompt, or what is wrong with it.
-pub type SourceRow = Result<PortablePrompt, Vec<FieldError>>;
+/// What a row says: a prompt, or what is wrong with it.
+type ParsedRow = Result<PortablePrompt, Vec<FieldError>>;
 
-/// Reads a source; every prompt has a slug then.
+/// A row of a source that was read and checked.
+#[derive(Debug)]
+pub struct SourceRow {
+    slug: Option<String>,
+    prompt: Result<(PortablePrompt, Vec<CheckedVersion>)>,
+}
+
+/// Reads a source and checks every row, which renders each version once; every prompt has a slug then. Nothing for whoever
+/// holds a connection.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the source as a whole cannot be read.
+/// [`Error::Invalid`] when the source as a whole cannot be read, or has too many rows; what lies behind these is not
+/// looked at.
 pub fn read_source(source: ImportSource) -> Result<Vec<SourceRow>> {
     let mut rows = match source {
         ImportSource::PromptsChatCsv { content } => chat_csv::read(&content)?,
-        ImportSource::Files { files } => files::read(files),
-        ImportSource::Json { prompts } => prompts.into_iter().map(portable::parse).collect(),
+        ImportSource::Files { files } => files::read(files)?,
+        ImportSource::Json { prompts } => {
+            require_room(prompts.len())?;
+            prompts.into_iter().map(portable::parse).collect()
+        }
     };
+    let versions = rows.iter().flatten().map(|prompt| prompt.versions.len());
+    if versions.sum::<usize>() > MAX_VERSIONS {
+        let message = format!("has more than {MAX_VERSIONS} versions; send fewer prompts at once");
+        return Err(Error::invalid("source", message));
+    }
     portable::name(&mut rows);
-    Ok(rows)
+    Ok(rows.into_iter().map(checked).collect())
+}
+
+/// Refuses more rows than a request may have. Readers ask before each row.
+fn require_room(rows: usize) -> Result<()> {
+    if rows <= MAX_ROWS {
+        return Ok(());
+    }
+    let message = format!("has more than {MAX_ROWS} prompts; send at most so many at once");
+    Err(Error::invalid("source", message))
+}
+
+fn checked(row: ParsedRow) -> SourceRow {
+    let slug = row.as_ref().ok().and_then(|prompt| prompt.slug.clone());
+    let check = |mut prompt: PortablePrompt| {
+        if prompt.aliases.len() > MAX_ALIASES {
+            let message = format!("must be at most {MAX_ALIASES}");
+            return Err(Error::invalid("aliases", message));
+        }
+        // The first version is what a new prompt is made of; it stays where it is.
+        let first = prompt.versions.first().cloned();
+        let versions = std::mem::take(&mut prompt.versions).into_iter().enumerate();
+        let versions = versions.map(|(at, version)| {
+            let checked = version.checked();
+            checked.map_err(|error| error.below(&format!("versions[{at}]")))
+        });
+        let versions = versions.collect::<Result<Vec<_>>>()?;
+        prompt.versions.extend(first);
+        Ok((prompt, versions))
+    };
+    SourceRow {
+        slug,
+        prompt: row.map_err(Error::Invalid).and_then(check),
+    }
 }
 
 /// Imports prompts of the caller.
 ///
 /// # Errors
-/// [`Error::Invalid`] for too many rows; the database does not answer. A wrong row is in the report.
+/// The database does not answer. A wrong row is in the report.
 pub async fn import_prompts(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     rows: Vec<SourceRow>,
     dry_run: bool,
 ) -> Result<ImportReport> {
-    if rows.len() > MAX_ROWS {
-        let message = format!(
-            "has {} prompts; send at most {MAX_ROWS} at once",
-            rows.len()
-        );
-        return Err(Error::invalid("source", message));
-    }
     let mut report = ImportReport {
         dry_run,
         ..ImportReport::default()
     };
     for (at, row) in rows.into_iter().enumerate() {
-        let slug = row.as_ref().ok().and_then(|prompt| prompt.slug.clone());
-        let done = match row {
+        let SourceRow { slug, prompt } = row;
+        let done = match prompt {
             Ok(prompt) => import_prompt(conn, owner, prompt, dry_run).await,
-            Err(errors) => Err(Error::Invalid(errors)),
+            Err(error) => Err(error),
         };
         let (outcome, warnings, errors) = match done {
             Ok((outcome, warnings)) => (outcome, warnings, Vec::new()),
             Err(Error::Invalid(errors)) => (ImportOutcome::Refused, Vec::new(), errors),
+            Err(Error::QuotaExceeded(message)) => {
+                let errors = vec![FieldError::new("", message)];
+                (ImportOutcome::Refused, Vec::new(), errors)
+            }
             Err(Error::Conflict(message)) => {
                 let errors = vec![FieldError::new("slug", message)];
                 (ImportOutcome::Refused, Vec::new(), errors)
@@ -170,7 +222,7 @@ pub async fn import_prompts(
 async fn import_prompt(
     conn: &mut PgConnection,
     owner: &CurrentUser,
-    new: PortablePrompt,
+    (new, versions): (PortablePrompt, Vec<CheckedVersion>),
     dry_run: bool,
 ) -> Result<(ImportOutcome, Vec<Warning>)> {
     let mut tx = conn.begin().await?;
@@ -195,9 +247,8 @@ async fn import_prompt(
     let latest_before = known.as_ref().map_or(0, |known| known.latest_version);
     let mut numbers = Vec::new();
     let mut warnings = Vec::new();
-    for (at, version) in new.versions.iter().enumerate() {
-        let saved = versions::insert(&mut tx, id, owner.id, version).await;
-        let saved = saved.map_err(|error| error.below(&format!("versions[{at}]")))?;
+    for version in versions {
+        let saved = versions::insert(&mut tx, id, owner.id, version).await?;
         numbers.push(saved.version.number);
         warnings = saved.warnings;
     }
