@@ -52,8 +52,18 @@ join prompts on prompts.id = prompt_versions.prompt_id
 join models on models.id = standings.model_id
 join providers on providers.id = models.provider_id
 join runs on runs.id = standings.run_id
-where benchmarks.visibility = 'public' and prompts.visibility = 'public' and runs.visibility = 'public'
-  and prompts.deleted_at is null;
+where standings.audience_id is null
+  and runs.visibility = 'public' and runs.deleted_at is null
+  and benchmarks.visibility = 'public' and benchmarks.deleted_at is null and benchmark_versions.withdrawn_at is null
+  and not exists (select from hidden_columns hidden
+                  where hidden.run_id = standings.run_id and hidden.prompt_version_id = standings.prompt_version_id
+                    and hidden.model_id = standings.model_id)
+  -- The same as is_public_run, written out: a view reads tables as its owner, and a function in it as its reader.
+  and not exists (select from run_prompts
+                  join prompt_versions versions on versions.id = run_prompts.prompt_version_id
+                  join prompts parts on parts.id = versions.prompt_id
+                  where run_prompts.run_id = runs.id
+                    and (parts.visibility <> 'public' or parts.deleted_at is not null or versions.withdrawn_at is not null));
 comment on view reader.leaderboard is 'public standings: score with its interval, rank, cost and latency';
 
 create or replace view reader.runs with (security_barrier) as
@@ -70,7 +80,13 @@ select benchmarks.slug as benchmark,
 from runs
 join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
 join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
-where benchmarks.visibility = 'public' and runs.visibility = 'public';
+where runs.visibility = 'public' and runs.deleted_at is null
+  and benchmarks.visibility = 'public' and benchmarks.deleted_at is null and benchmark_versions.withdrawn_at is null
+  and not exists (select from run_prompts
+                  join prompt_versions versions on versions.id = run_prompts.prompt_version_id
+                  join prompts parts on parts.id = versions.prompt_id
+                  where run_prompts.run_id = runs.id
+                    and (parts.visibility <> 'public' or parts.deleted_at is not null or versions.withdrawn_at is not null));
 comment on view reader.runs is 'public runs, without their names and owners';
 
 create or replace view reader.tables as

@@ -40,7 +40,7 @@ select count(*), md5(string_agg(concat_ws('|', prompts.slug, models.name, items,
            order by prompts.slug, models.name))
 from standings join prompt_versions on prompt_versions.id = prompt_version_id
      join prompts on prompts.id = prompt_versions.prompt_id join models on models.id = model_id
-where standings.run_id = '{run}'
+where standings.run_id = '{run}' and audience_id is not null
 """
 TOTALS = ("recorded", "passed", "errors", "cost_microusd", "input_tokens", "output_tokens")
 

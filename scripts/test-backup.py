@@ -18,7 +18,7 @@ select (select string_agg(kind || ' ' || rows, ', ' order by kind) from (
                     || ' micro-dollars, hash ' || md5(string_agg(md5(evaluations::text), '' order by item_position,
                        repeat, prompt_position, model_position))
                 from evaluations where run_id = '{run}')
-    || ', standings ' || (select md5(string_agg(md5(standings::text), '' order by prompt_version_id, model_id))
+    || ', standings ' || (select md5(string_agg(md5(standings::text), '' order by prompt_version_id, model_id, audience_id))
                           from standings)
 """
 

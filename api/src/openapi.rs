@@ -91,6 +91,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::prices::routes())
         .merge(routes::limits::routes())
         .merge(routes::runs::routes())
+        .merge(routes::run_results::routes())
+        .merge(routes::run_export::routes())
         .merge(routes::control::routes())
         .merge(routes::events::routes())
         .merge(routes::schedules::routes())

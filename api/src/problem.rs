@@ -117,6 +117,9 @@ impl From<Error> for Refusal {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
             }
             Error::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            Error::EmailNotVerified => {
+                Self::new(StatusCode::FORBIDDEN, "email_not_verified", detail)
+            }
             Error::RegistrationClosed => {
                 Self::new(StatusCode::FORBIDDEN, "registration_closed", detail)
             }

@@ -32,6 +32,8 @@ pub(crate) mod profiles;
 pub(crate) mod prompts;
 pub(crate) mod ranks;
 pub mod recovery;
+pub(crate) mod run_export;
+pub mod run_results;
 pub mod runs;
 pub(crate) mod saved_searches;
 pub(crate) mod schedules;

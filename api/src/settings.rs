@@ -16,6 +16,10 @@ use crate::{MailSettings, OidcSettings, Replica, WebhookSettings};
 /// How the HTTP door is opened.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "API")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct ApiSettings {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(
@@ -34,6 +38,9 @@ pub struct ApiSettings {
         default_value = "open"
     )]
     pub registration: Registration,
+    /// Show nothing without a login; otherwise everybody can read what is public, and nothing else
+    #[arg(long, env = "OPB_READING_NEEDS_LOGIN")]
+    pub reading_needs_login: bool,
     /// Address at which people reach this bank, as in `https://bank.example.org`; links in mails begin with it
     #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
     pub public_url: Option<Url>,
@@ -94,7 +101,7 @@ pub struct ApiSettings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpNet>,
-    /// Who may start runs.
+    /// Who may spend, and what is private.
     #[command(flatten)]
     pub rules: RunRules,
     /// How mail is sent.

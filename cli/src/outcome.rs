@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::client::Conflict;
+
 /// The exit codes, as `--help` shows them.
 pub const EXIT_CODES: &str = "\
 Exit codes:
@@ -50,7 +52,11 @@ pub fn exit_code(result: anyhow::Result<Outcome>) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(if error.is::<BadUsage>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<BadUsage>() || error.is::<Conflict>() {
+                2
+            } else {
+                1
+            })
         }
     }
 }

@@ -2,13 +2,19 @@
 
 mod alerts;
 mod comparison;
+pub mod layout;
 mod leaderboard;
+pub mod parameters;
+mod run;
+mod runs;
 mod schedules;
 mod webhooks;
 
 pub use alerts::{alert, alerts};
 pub use comparison::{comparison, flips};
 pub use leaderboard::{effects, history, leaderboard, overall};
+pub use run::{evaluation, run_columns};
+pub use runs::{run_summary, runs};
 pub use schedules::{schedule, schedules};
 pub use webhooks::{attempts, webhook, webhooks};
 
@@ -17,10 +23,10 @@ use std::io::IsTerminal as _;
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use opb_core::{
     models::{CurrentPrice, DeclaredLimits, Preset, PriceSource, Provider, ProviderKind},
-    runs::{Basis, Estimate, Interval, Run},
+    runs::{Basis, Estimate, Interval},
 };
 
-use crate::{progress, text};
+use crate::text;
 
 /// The width of a table where there is no terminal to ask; wide enough for every leaderboard.
 const WIDTH: u16 = 160;
@@ -56,42 +62,6 @@ pub fn limits(declared: &[DeclaredLimits]) -> String {
         ]);
     }
     align_right(&mut table, &[1, 2, 3, 4, 5]);
-    table.to_string()
-}
-
-/// The runs of a page.
-pub fn runs(runs: &[Run]) -> String {
-    let mut table = table(&[
-        "run",
-        "created",
-        "benchmark",
-        "columns",
-        "state",
-        "done",
-        "errors",
-        "cost",
-        "name",
-    ]);
-    for run in runs {
-        let name = text::plain(&run.name);
-        table.add_row(vec![
-            run.id.to_string(),
-            text::time(run.created_at),
-            text::plain(&run.benchmark),
-            format!(
-                "{} × {}{}",
-                run.prompts.len(),
-                run.models.len(),
-                if run.simulated { ", simulated" } else { "" }
-            ),
-            progress::state_name(run.state).to_owned(),
-            format!("{}/{}", text::count(run.recorded), text::count(run.planned)),
-            text::count(run.errors),
-            text::run_cost(run),
-            name,
-        ]);
-    }
-    align_right(&mut table, &[5, 6, 7]);
     table.to_string()
 }
 
@@ -223,33 +193,6 @@ pub fn estimate(estimate: &Estimate) -> String {
         ));
     }
     lines.join("\n")
-}
-
-/// One line about how a run ended.
-pub fn run_summary(run: &Run) -> String {
-    let reason = if run.state_reason.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", text::plain(&run.state_reason))
-    };
-    let simulated = if run.simulated { "SIMULATED, " } else { "" };
-    let seconds = run
-        .started_at
-        .zip(run.finished_at)
-        .map(|(start, end)| (end - start).as_seconds_f64());
-    let took = seconds
-        .map(|seconds| format!(" in {seconds:.1} s"))
-        .unwrap_or_default();
-    format!(
-        "{simulated}run {} {}{reason}: {} of {} evaluations{took}, {} errors, {} retries, {}",
-        run.id,
-        progress::state_name(run.state),
-        text::count(run.recorded),
-        text::count(run.planned),
-        text::count(run.errors),
-        text::count(run.retries),
-        text::run_cost(run)
-    )
 }
 
 fn table(headings: &[&str]) -> Table {

@@ -80,6 +80,46 @@ pub fn run_cost(run: &Run) -> String {
     dollars(run.cost_microusd)
 }
 
+/// `1 error`, `12 errors`
+pub fn counted(number: i64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
+}
+
+/// `3.3 s`, `125 s`, `12 min 5 s`, `3 h 4 min`
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a duration is not negative, and not longer than 2⁶³ seconds"
+)]
+pub fn duration(seconds: f64) -> String {
+    if seconds < 10.0 {
+        return format!("{:.1} s", seconds.max(0.0));
+    }
+    let whole = seconds.round() as u64;
+    if whole < 300 {
+        format!("{whole} s")
+    } else if whole < 3_600 {
+        format!("{} min {} s", whole / 60, whole % 60)
+    } else {
+        format!("{} h {} min", whole / 3_600, whole % 3_600 / 60)
+    }
+}
+
+/// `12/s`, `20/min`, `3/h`: a number of things in some seconds.
+pub fn rate(number: f64, seconds: f64) -> String {
+    let per_second = number / seconds;
+    if per_second >= 10.0 {
+        format!("{per_second:.0}/s")
+    } else if per_second >= 1.0 {
+        format!("{per_second:.1}/s")
+    } else if per_second * 60.0 >= 1.0 {
+        format!("{:.0}/min", per_second * 60.0)
+    } else {
+        format!("{:.0}/h", per_second * 3_600.0)
+    }
+}
+
 /// `1,234,567`
 pub fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
@@ -161,6 +201,23 @@ mod tests {
             (12_995_000, "$13.00"),
         ] {
             assert_eq!(dollars(microusd), expect, "{microusd}");
+        }
+        for (seconds, expect) in [
+            (-0.1, "0.0 s"),
+            (3.26, "3.3 s"),
+            (125.2, "125 s"),
+            (725.0, "12 min 5 s"),
+            (11_040.0, "3 h 4 min"),
+        ] {
+            assert_eq!(duration(seconds), expect, "{seconds}");
+        }
+        for (number, seconds, expect) in [
+            (124.6, 10.0, "12/s"),
+            (5.0, 3.0, "1.7/s"),
+            (10.0, 30.0, "20/min"),
+            (1.0, 1_200.0, "3/h"),
+        ] {
+            assert_eq!(rate(number, seconds), expect);
         }
         for (number, expect) in [
             (0, "0"),

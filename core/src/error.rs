@@ -36,6 +36,9 @@ pub enum Error {
     /// The caller is known and may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The caller has not shown that their address is theirs, and the operator asks for it.
+    #[error("verify your email address first: POST /api/v1/me/email-verification sends a link")]
+    EmailNotVerified,
     /// Nobody may register.
     #[error("registration is closed on this server")]
     RegistrationClosed,

@@ -240,7 +240,7 @@ async fn taken(conn: &mut PgConnection, user_id: i64) -> Result<Taken> {
                  join benchmarks on benchmarks.id = benchmark_id where owner_id = $1)
                 + (select coalesce(sum(size_bytes), 0) from prompt_versions
                    join prompts on prompts.id = prompt_id where owner_id = $1)
-                + (select coalesce(sum(output_bytes), 0) from runs where owner_id = $1))::bigint as "stored_bytes!""#,
+                + (select coalesce(sum(output_bytes), 0) from runs where owner_id = $1 and deleted_at is null))::bigint as "stored_bytes!""#,
         user_id
     )
     .fetch_one(conn)

@@ -23,7 +23,7 @@ pub const BENCHMARK: &str = "sums";
 pub async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
     let owner = system_user(conn).await.expect("the owner is made");
     let definition = sums(items).checked().expect("the benchmark is right");
-    publish_benchmark(conn, &owner, &definition)
+    publish_benchmark(conn, &owner, &definition, Visibility::default())
         .await
         .expect("the benchmark is published");
     for (slug, text) in [
@@ -35,6 +35,7 @@ pub async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
     ] {
         let prompt = NewPrompt {
             slug: Some(slug.into()),
+            visibility: Some(Visibility::Public),
             ..NewPrompt::new(slug, PromptBody::Text { text: text.into() })
         };
         ensure_prompt(conn, &owner, prompt)
@@ -76,7 +77,7 @@ pub fn sums(items: usize) -> Definition {
         title: "Sums".into(),
         description: String::new(),
         source: Map::new(),
-        visibility: Visibility::Public,
+        visibility: Some(Visibility::Public),
         scorers: serde_json::from_value(json!([{"type": "numeric"}])).expect("the scorer is one"),
         items: (0..items).map(item).collect(),
     }
@@ -102,7 +103,7 @@ pub fn request(models: serde_json::Value, repeats: i32) -> SubmitRun {
         stop_early: false,
         seed: 7,
         name: String::new(),
-        visibility: Visibility::Public,
+        visibility: Some(Visibility::Public),
     }
 }
 

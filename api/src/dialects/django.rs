@@ -22,7 +22,7 @@ use super::{Trouble, answer, text};
 use crate::{
     AppState,
     body::Json,
-    caller::{authenticate, bearer},
+    caller::{authenticate, bearer, check_scope},
     client::Client,
     problem::Result,
 };
@@ -254,7 +254,8 @@ async fn refresh_django_token(
 async fn get_django_protected(State(state): State<AppState>, parts: Parts) -> Result<Response> {
     if let Some(credential) = bearer(&parts)? {
         match authenticate(&state, credential).await {
-            Ok(_) => {
+            Ok(caller) => {
+                check_scope(&parts, &caller)?;
                 let message = "You are authenticated!";
                 return Ok(answer(StatusCode::OK, DjangoMessage { message }));
             }

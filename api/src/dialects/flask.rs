@@ -20,7 +20,7 @@ use super::{Trouble, answer, text};
 use crate::{
     AppState,
     body::Json,
-    caller::{authenticate, bearer},
+    caller::{authenticate, bearer, check_scope},
     client::Client,
     parameters::Query,
     problem::Result,
@@ -97,8 +97,7 @@ pub(crate) struct FlaskAccess {
 pub(crate) struct FlaskUser {
     id: i64,
     username: String,
-    /// Null when it is somebody else's and the caller is no administrator.
-    email: Option<String>,
+    email: String,
     date_created: DateTime<Utc>,
 }
 
@@ -198,7 +197,7 @@ async fn login_flask_user(
                 user: FlaskUser {
                     id: user.id,
                     username: user.username,
-                    email: Some(user.email),
+                    email: user.email,
                     date_created: user.created_at,
                 },
             };
@@ -270,7 +269,8 @@ async fn get_flask_protected(State(state): State<AppState>, parts: Parts) -> Res
     })
 }
 
-/// The users by id, a thousand at most. Only administrators see others' email addresses; nobody ever sees a password.
+/// The users by id, a thousand at most: all for administrators, for everybody else a list of themselves. Nobody ever sees
+/// a password.
 #[utoipa::path(
     get,
     path = "/users",
@@ -310,7 +310,10 @@ async fn find_caller(state: &AppState, parts: &Parts) -> Result<Result<Caller, R
         return Ok(Err(refuse(StatusCode::UNAUTHORIZED, "Token is missing!")));
     };
     match authenticate(state, credential).await {
-        Ok(caller) => Ok(Ok(caller)),
+        Ok(caller) => {
+            check_scope(parts, &caller)?;
+            Ok(Ok(caller))
+        }
         Err(Error::UserGone) => Ok(Err(refuse(StatusCode::NOT_FOUND, "User not found"))),
         Err(Error::Unauthenticated(_)) => {
             let message = "Token is invalid or expired!";

@@ -7,7 +7,9 @@ use axum::{
     response::IntoResponse,
 };
 use opb_core::{
-    benchmarks::{self, Benchmark, BenchmarkVersion, Definition, StoredItem},
+    benchmarks::{
+        self, Benchmark, BenchmarkChange, BenchmarkVersion, Definition, Deletion, StoredItem,
+    },
     library::{Page, fitting},
 };
 use serde::{Deserialize, Serialize};
@@ -19,7 +21,7 @@ use crate::{
     body::Json,
     caller::{Authenticated, Viewer},
     paging::{PageQuery, check_limit},
-    parameters::{Path, Query},
+    parameters::{Path, Path2, Query},
     problem::{Refusal, Result},
 };
 
@@ -54,7 +56,8 @@ pub struct Items {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_benchmarks, publish_benchmark))
-        .routes(routes!(get_benchmark))
+        .routes(routes!(get_benchmark, update_benchmark, delete_benchmark))
+        .routes(routes!(delete_benchmark_version))
         .routes(routes!(list_benchmark_items))
 }
 
@@ -88,7 +91,7 @@ async fn list_benchmarks(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The version that holds the content", body = BenchmarkVersion, headers(("location" = String, description = "The benchmark's address"))),
-        (status = 403, description = "The slug belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "Others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn publish_benchmark(
@@ -98,7 +101,9 @@ async fn publish_benchmark(
 ) -> Result<impl IntoResponse> {
     let checked = state.checking.run(move || body.checked()).await??;
     let mut conn = state.conn().await?;
-    let version = benchmarks::publish_benchmark(&mut conn, &user, &checked).await?;
+    let default_visibility = state.rules.default_visibility;
+    let version =
+        benchmarks::publish_benchmark(&mut conn, &user, &checked, default_visibility).await?;
     let address = format!("/api/v1/benchmarks/{}", version.benchmark);
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(version)))
 }
@@ -120,6 +125,79 @@ async fn get_benchmark(
     let mut conn = state.conn().await?;
     let benchmark = benchmarks::find_benchmark(&mut conn, viewer.as_ref(), &benchmark).await?;
     Ok(Answer(benchmark))
+}
+
+/// Changes what a benchmark says about itself and who may see it. Its versions stay as they are.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/benchmarks/{benchmark}",
+    tag = "benchmarks",
+    params(("benchmark" = String, Path, description = "Slug or id")),
+    request_body = BenchmarkChange,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The changed benchmark", body = Benchmark),
+        (status = 403, description = "The benchmark belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn update_benchmark(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(benchmark): Path<String>,
+    Json(body): Json<BenchmarkChange>,
+) -> Result<Answer<Benchmark>> {
+    let mut conn = state.conn().await?;
+    let changed = benchmarks::change_benchmark(&mut conn, &user, &benchmark, &body).await?;
+    Ok(Answer(changed))
+}
+
+/// Deletes a benchmark with all of its versions. Versions that runs rest on are withdrawn: they take no more runs, and only
+/// the owners of those runs can read them. The slug is free again.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/benchmarks/{benchmark}",
+    tag = "benchmarks",
+    params(("benchmark" = String, Path, description = "Slug or id")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "Whether it is erased, or withdrawn because runs rest on it", body = Deletion),
+        (status = 403, description = "The benchmark belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn delete_benchmark(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(benchmark): Path<String>,
+) -> Result<Answer<Deletion>> {
+    let mut conn = state.conn().await?;
+    let deletion = benchmarks::delete_benchmark(&mut conn, &user, &benchmark).await?;
+    Ok(Answer(deletion))
+}
+
+/// Deletes one version of a benchmark. One that runs rest on is withdrawn: it takes no more runs, and only the owners of
+/// those runs can read it.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/benchmarks/{benchmark}/versions/{number}",
+    tag = "benchmarks",
+    params(("benchmark" = String, Path, description = "Slug or id"), ("number" = i32, Path, description = "The version's number")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "Whether it is erased, or withdrawn because runs rest on it", body = Deletion),
+        (status = 403, description = "The benchmark belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is the only version", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn delete_benchmark_version(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path2(benchmark, number): Path2<String, i32>,
+) -> Result<Answer<Deletion>> {
+    let mut conn = state.conn().await?;
+    let deletion =
+        benchmarks::delete_benchmark_version(&mut conn, &user, &benchmark, number).await?;
+    Ok(Answer(deletion))
 }
 
 /// The items of a benchmark version, in order.

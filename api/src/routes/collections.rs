@@ -98,8 +98,10 @@ async fn list_collections(
 async fn create_collection(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Json(body): Json<NewCollection>,
+    Json(mut body): Json<NewCollection>,
 ) -> Result<impl IntoResponse> {
+    body.visibility
+        .get_or_insert(state.rules.default_visibility);
     let mut conn = state.conn().await?;
     let collection = community::create_collection(&mut conn, &user, body).await?;
     let address = format!("/api/v1/collections/{}", collection.id);

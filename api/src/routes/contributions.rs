@@ -66,7 +66,14 @@ async fn fork_prompt(
     Json(body): Json<NewFork>,
 ) -> Result<impl IntoResponse> {
     let mut conn = state.conn().await?;
-    let fork = library::fork_prompt(&mut conn, &user, &prompt, body).await?;
+    let fork = library::fork_prompt(
+        &mut conn,
+        &user,
+        &prompt,
+        body,
+        state.rules.default_visibility,
+    )
+    .await?;
     let address = format!("/api/v1/prompts/{}", fork.slug);
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(fork)))
 }

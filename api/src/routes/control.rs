@@ -2,15 +2,14 @@
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
-    Error,
+    Error, leaderboards,
     quotas::{Quotas, set_user_quotas},
-    runs::{self, ExtendRun, RescoreRun, Run, UpdateRun},
+    runs::{self, ExtendRun, RescoreRun, Run, RunReference, UpdateRun},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::Connection as _;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
 use crate::{
     AppState, body::Json, caller::Authenticated, middleware, parameters::Path, problem::Result,
@@ -27,12 +26,13 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(update_quota))
 }
 
-/// Changes the budget of a run that has one. A run that paused because it was used up is to be resumed then.
+/// Changes who may see a run, at any time, or the budget of a run that has one. Boards follow the visibility. A run that
+/// paused because its budget was used up is to be resumed then.
 #[utoipa::path(
     patch,
     path = "/api/v1/runs/{run}",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     request_body = UpdateRun,
     security(("bearer" = [])),
     responses(
@@ -44,13 +44,16 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn update_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(run): Path<Uuid>,
+    Path(run): Path<RunReference>,
     Json(body): Json<UpdateRun>,
 ) -> Result<Answer<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let run = runs::update_run(&mut tx, &user, run, &body).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
+    let run = runs::update_under_rules(&mut tx, &user, run, &body, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
+    if body.visibility.is_some() {
+        leaderboards::renew_small_boards(&mut *state.conn().await?, run.id).await?;
+    }
     Ok(Answer(run))
 }
 
@@ -59,7 +62,7 @@ async fn update_run(
     post,
     path = "/api/v1/runs/{run}/pause",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The paused run", body = Run),
@@ -70,9 +73,10 @@ async fn update_run(
 async fn pause_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(run): Path<Uuid>,
+    Path(run): Path<RunReference>,
 ) -> Result<Answer<Run>> {
     let mut conn = state.conn().await?;
+    let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
     Ok(Answer(runs::pause_run(&mut conn, &user, run).await?))
 }
 
@@ -81,7 +85,7 @@ async fn pause_run(
     post,
     path = "/api/v1/runs/{run}/resume",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The resumed run", body = Run),
@@ -92,11 +96,11 @@ async fn pause_run(
 async fn resume_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(run): Path<Uuid>,
+    Path(run): Path<RunReference>,
 ) -> Result<Answer<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let run = runs::resume_run(&mut tx, &user, run).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
+    let run = runs::resume_under_rules(&mut tx, &user, run, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok(Answer(run))
 }
@@ -106,7 +110,7 @@ async fn resume_run(
     post,
     path = "/api/v1/runs/{run}/retry",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     security(("bearer" = [])),
     responses(
         (status = 202, description = "The run is in the queue again", body = Run),
@@ -117,11 +121,11 @@ async fn resume_run(
 async fn retry_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(run): Path<Uuid>,
+    Path(run): Path<RunReference>,
 ) -> Result<(StatusCode, Answer<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let run = runs::retry_run(&mut tx, &user, run).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
+    let run = runs::retry_under_rules(&mut tx, &user, run, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
@@ -131,7 +135,7 @@ async fn retry_run(
     post,
     path = "/api/v1/runs/{run}/extend",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     request_body = ExtendRun,
     security(("bearer" = [])),
     responses(
@@ -143,12 +147,12 @@ async fn retry_run(
 async fn extend_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(run): Path<Uuid>,
+    Path(run): Path<RunReference>,
     Json(body): Json<ExtendRun>,
 ) -> Result<(StatusCode, Answer<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let run = runs::extend_run(&mut tx, &user, run, &body).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
+    let run = runs::extend_under_rules(&mut tx, &user, run, &body, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
@@ -159,7 +163,7 @@ async fn extend_run(
     post,
     path = "/api/v1/runs/{run}/rescore",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     request_body = RescoreRun,
     security(("bearer" = [])),
     responses(
@@ -170,11 +174,13 @@ async fn extend_run(
 async fn rescore_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(run): Path<Uuid>,
+    Path(run): Path<RunReference>,
     Json(body): Json<RescoreRun>,
 ) -> Result<(StatusCode, Answer<Run>)> {
     let mut conn = state.conn().await?;
-    let run = runs::rescore_run(&mut conn, &user, run, &body).await?;
+    let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
+    let default = state.rules.default_visibility;
+    let run = runs::rescore_run(&mut conn, &user, run, &body, default).await?;
     middleware::run_submitted(run.id);
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }

@@ -15,7 +15,7 @@ use axum::{
 use futures::{Stream, stream};
 use opb_core::{
     doorbell::Ring,
-    runs::{self, Run},
+    runs::{self, Run, RunReference},
 };
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -49,7 +49,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     get,
     path = "/api/v1/runs/{run}/events",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
@@ -60,9 +60,15 @@ async fn follow_run(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     watch: Watch,
-    Path(run_id): Path<Uuid>,
+    Path(run): Path<RunReference>,
 ) -> Result<impl IntoResponse> {
     let seat = state.seats.take(viewer.as_ref().map(|user| user.id))?;
+    let run_id = {
+        let mut conn = state.conn().await?;
+        runs::resolve_run(&mut conn, viewer.as_ref(), &run)
+            .await?
+            .id
+    };
     // Listening before reading: what moves in between rings.
     let rings = state.doorbell.subscribe();
     let follower = Follower {

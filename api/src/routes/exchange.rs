@@ -11,8 +11,8 @@ use axum::{
 };
 use futures::stream;
 use opb_core::{
-    auth::CurrentUser,
-    library::{self, ImportReport, ImportSource, PortablePrompt},
+    auth::{CurrentUser, Visibility},
+    library::{self, ImportOptions, ImportReport, ImportSource, PortablePrompt},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -30,6 +30,10 @@ pub(crate) struct ImportRequest {
     /// True to see the report and keep nothing.
     #[serde(default)]
     dry_run: bool,
+    /// Who may see the prompts, whatever the source says; as it says, when absent. A new prompt of which nothing says it
+    /// is as this bank is set up.
+    #[serde(default)]
+    visibility: Option<Visibility>,
     /// The prompts.
     source: ImportSource,
 }
@@ -78,9 +82,14 @@ async fn import_prompts(
 ) -> Result<Answer<ImportReport>> {
     let reading = move || library::read_source(body.source);
     let rows = state.checking.run(reading).await??;
+    let options = ImportOptions {
+        dry_run: body.dry_run,
+        visibility: body.visibility,
+        default_visibility: state.rules.default_visibility,
+    };
     let _turn = state.imports.acquire().await;
     let mut conn = state.conn().await?;
-    let report = library::import_prompts(&mut conn, &user, rows, body.dry_run).await?;
+    let report = library::import_prompts(&mut conn, &user, rows, options).await?;
     Ok(Answer(report))
 }
 

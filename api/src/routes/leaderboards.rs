@@ -1,37 +1,24 @@
 //! Leaderboards: only read here, computed elsewhere.
 
-use axum::{extract::State, http::HeaderMap, response::Response};
+use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
     auth::CurrentUser,
     leaderboards::{
-        self, BoardFilter, Leaderboard, LeaderboardEffects, LeaderboardHistory, OverallFilter,
-        OverallLeaderboard,
+        self, BoardColumn, BoardFilter, HideStandings, HistoryFilter, Leaderboard,
+        LeaderboardEffects, LeaderboardHistory, OverallFilter, OverallLeaderboard,
     },
+    runs::{self, RunReference},
 };
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AppState,
-    caller::Viewer,
+    body::Json,
+    caller::{Authenticated, Viewer},
     etag::Tagged,
     parameters::{Path, Query},
     problem::Result,
 };
-
-/// Which courses.
-#[derive(Debug, Clone, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct HistoryQuery {
-    /// Those of simulated models, or those of real ones; when absent, the real ones if there are any.
-    simulated: Option<bool>,
-    /// `slug`, or `slug@number` of a prompt version; all when absent.
-    prompt: Option<String>,
-    /// `provider:name` of a model; all when absent.
-    model: Option<String>,
-}
 
 /// What can be asked of leaderboards.
 #[derive(Debug, Clone)]
@@ -39,7 +26,7 @@ enum Question {
     Overall(OverallFilter),
     Board(String, BoardFilter),
     Effects(String, BoardFilter),
-    History(String, HistoryQuery),
+    History(String, HistoryFilter),
 }
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
@@ -48,6 +35,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_leaderboard))
         .routes(routes!(get_leaderboard_effects))
         .routes(routes!(get_leaderboard_history))
+        .routes(routes!(hide_standings))
 }
 
 /// An order over the newest versions of all benchmarks: normalised mean and mean win rate.
@@ -122,7 +110,7 @@ async fn get_leaderboard_effects(
     get,
     path = "/api/v1/leaderboards/{benchmark}/history",
     tag = "leaderboards",
-    params(("benchmark" = String, Path, description = "`slug` or `slug@number`; without a number, the newest version"), HistoryQuery),
+    params(("benchmark" = String, Path, description = "`slug` or `slug@number`; without a number, the newest version"), HistoryFilter),
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "The courses", body = LeaderboardHistory, headers(("etag" = String))),
@@ -133,11 +121,38 @@ async fn get_leaderboard_history(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Path(benchmark): Path<String>,
-    Query(query): Query<HistoryQuery>,
+    Query(query): Query<HistoryFilter>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let question = Question::History(benchmark, query);
     answer(state, viewer, question, &headers).await
+}
+
+/// Hides standings of a run from boards, or shows them again. Its owner hides them from every board; moderators and
+/// administrators hide those of others from the public board. Ranks are those without them.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/runs/{run}/standings",
+    tag = "leaderboards",
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    request_body = HideStandings,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The columns that the run measured, and which are hidden", body = Vec<BoardColumn>),
+        (status = 403, description = "The caller is neither the run's owner nor a moderator", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn hide_standings(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(run): Path<RunReference>,
+    Json(body): Json<HideStandings>,
+) -> Result<Answer<Vec<BoardColumn>>> {
+    let mut conn = state.conn().await?;
+    let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
+    let columns = leaderboards::hide_standings(&mut conn, &user, run, &body).await?;
+    leaderboards::renew_small_boards(&mut conn, run).await?;
+    Ok(Answer(columns))
 }
 
 /// Whoever brings no credential gets the answer that everybody gets, which may be kept; others see what is theirs.
@@ -182,12 +197,8 @@ async fn read(
             drop(conn);
             Tagged::json(&state.statistics.finish(loaded).await?)
         }
-        Question::History(benchmark, query) => {
-            let (prompt, model) = (query.prompt.as_deref(), query.model.as_deref());
-            let simulated = query.simulated;
-            let loaded =
-                leaderboards::load_history(&mut conn, viewer, benchmark, simulated, prompt, model)
-                    .await?;
+        Question::History(benchmark, filter) => {
+            let loaded = leaderboards::load_history(&mut conn, viewer, benchmark, filter).await?;
             drop(conn);
             Tagged::json(&state.statistics.finish(loaded).await?)
         }

@@ -266,7 +266,8 @@ async fn list_presets(Viewer(_viewer): Viewer) -> Answer<Vec<Preset>> {
     Answer(models::presets())
 }
 
-/// All models that were ever used, with their prices, by name.
+/// The models that have a price, and those that the caller's own and all public runs used, with their parameters and
+/// prices, by name. Administrators see all.
 #[utoipa::path(
     get,
     path = "/api/v1/models",
@@ -277,10 +278,10 @@ async fn list_presets(Viewer(_viewer): Viewer) -> Answer<Vec<Preset>> {
 )]
 async fn list_models(
     State(state): State<AppState>,
-    Viewer(_viewer): Viewer,
+    Viewer(viewer): Viewer,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<Model>>> {
     let mut conn = state.conn().await?;
-    let models = models::list_models(&mut conn).await?;
+    let models = models::list_models(&mut conn, viewer.as_ref()).await?;
     Ok(Answer(query.cut(models, |model| model.id.to_string())?))
 }

@@ -99,8 +99,10 @@ async fn suggest_prompts(
 async fn create_prompt(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Json(body): Json<NewPrompt>,
+    Json(mut body): Json<NewPrompt>,
 ) -> Result<impl IntoResponse> {
+    body.visibility
+        .get_or_insert(state.rules.default_visibility);
     let checked = state.computing.run(move || body.checked()).await??;
     let (prompt, version) = {
         let mut conn = state.conn().await?;
@@ -146,7 +148,8 @@ async fn get_prompt(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The changed prompt", body = PromptDetail),
-        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_prompt(
@@ -158,7 +161,7 @@ async fn update_prompt(
     let (prompt, version) = {
         let mut conn = state.conn().await?;
         let prompt = library::change_prompt(&mut conn, &user, &prompt, body).await?;
-        library::find_newest(&mut conn, Some(&user), &prompt.slug).await?
+        library::find_newest(&mut conn, Some(&user), &prompt.id.to_string()).await?
     };
     let describing = || PromptDetail::of(prompt, version);
     Ok(Answer(state.computing.run(describing).await?))

@@ -1,4 +1,4 @@
-//! Runs and their evaluations.
+//! Runs. What they found is in `run_results`.
 
 use axum::{
     Json as Answer,
@@ -7,49 +7,27 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use opb_core::{
-    Error, auth,
+    Error, leaderboards,
     library::Page,
-    runs::{self, Estimate, Evaluation, EvaluationKey, Run, SubmitRun},
+    runs::{self, Estimate, Run, RunReference, SubmitRun},
 };
-use serde::{Deserialize, Serialize};
-use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
 use crate::{
     AppState,
     body::Json,
     caller::{Authenticated, Viewer},
     etag, middleware,
-    paging::{PageQuery, check_limit, decode_key, encode_key},
+    paging::PageQuery,
     parameters::{Path, Query},
     problem::{Refusal, Result},
 };
-
-/// Which evaluations of a run.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct EvaluationsQuery {
-    /// `next_cursor` of the page before; absent for the first page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<String>,
-    /// The most evaluations to return; 50 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(minimum = 1, maximum = 100)]
-    pub limit: Option<i64>,
-    /// Only those that ended in an error.
-    #[serde(default)]
-    #[param(required = false)]
-    pub errors_only: bool,
-}
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_runs, create_run))
         .routes(routes!(estimate_run))
-        .routes(routes!(get_run))
-        .routes(routes!(list_evaluations))
+        .routes(routes!(get_run, delete_run))
         .routes(routes!(cancel_run))
 }
 
@@ -95,13 +73,7 @@ async fn create_run(
 ) -> Result<impl IntoResponse> {
     let key = idempotency_key(&headers)?;
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    if state.rules.require_verified_email {
-        auth::require_verified_email(&mut tx, &user)
-            .await
-            .map_err(|error| Refusal::from(error).with_code("email_not_verified"))?;
-    }
-    let run = runs::submit_run(&mut tx, &user, &body, key).await?;
-    runs::check_quota(&mut tx, &user, run.id, state.rules.user_daily_budget).await?;
+    let run = runs::submit_under_rules(&mut tx, &user, &body, key, &state.rules).await?;
     if let Some(request_id) = middleware::request_id() {
         runs::note_request(&mut tx, run.id, request_id).await?;
     }
@@ -138,7 +110,7 @@ async fn estimate_run(
     get,
     path = "/api/v1/runs/{run}",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "The run", body = Run, headers(("etag" = String))),
@@ -148,43 +120,37 @@ async fn estimate_run(
 async fn get_run(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
-    Path(run): Path<Uuid>,
+    Path(run): Path<RunReference>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let mut conn = state.conn().await?;
-    let run = runs::find_run(&mut conn, viewer.as_ref(), run).await?;
+    let run = runs::resolve_run(&mut conn, viewer.as_ref(), &run).await?;
     etag::tagged(&headers, &run)
 }
 
-/// The recorded evaluations of a run, item by item.
+/// Deletes a run that has ended, with its evaluations and its standings. What it spent stays counted in its owner's quota.
 #[utoipa::path(
-    get,
-    path = "/api/v1/runs/{run}/evaluations",
+    delete,
+    path = "/api/v1/runs/{run}",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id"), EvaluationsQuery),
-    security((), ("bearer" = [])),
-    responses((status = 200, description = "A page of evaluations", body = Page<Evaluation>))
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "The run is gone; what it held is erased in the background"),
+        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has not ended, or another one scores its answers at the moment", body = crate::Problem, content_type = "application/problem+json")
+    )
 )]
-async fn list_evaluations(
+async fn delete_run(
     State(state): State<AppState>,
-    Viewer(viewer): Viewer,
-    Path(run): Path<Uuid>,
-    Query(query): Query<EvaluationsQuery>,
-) -> Result<Answer<Page<Evaluation>>> {
-    let limit = check_limit(query.limit)?;
-    let after = query.cursor.as_deref().map(decode_key).transpose()?;
+    Authenticated(user): Authenticated,
+    Path(run): Path<RunReference>,
+) -> Result<StatusCode> {
     let mut conn = state.conn().await?;
-    let run = runs::find_run(&mut conn, viewer.as_ref(), run).await?;
-    let evaluations =
-        runs::list_evaluations(&mut conn, run.id, after, query.errors_only, limit + 1).await?;
-    Ok(Answer(Page::cut(evaluations, limit, |evaluation| {
-        encode_key(EvaluationKey {
-            item: evaluation.item_position,
-            repeat: evaluation.repeat,
-            prompt: evaluation.prompt_position,
-            model: evaluation.model_position,
-        })
-    })))
+    let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
+    runs::delete_run(&mut conn, &user, run).await?;
+    leaderboards::renew_small_boards(&mut conn, run).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Cancels a run. What is recorded stays.
@@ -192,7 +158,7 @@ async fn list_evaluations(
     post,
     path = "/api/v1/runs/{run}/cancel",
     tag = "runs",
-    params(("run" = Uuid, Path, description = "The run's id")),
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The cancelled run", body = Run),
@@ -203,9 +169,10 @@ async fn list_evaluations(
 async fn cancel_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Path(run): Path<Uuid>,
+    Path(run): Path<RunReference>,
 ) -> Result<Answer<Run>> {
     let mut conn = state.conn().await?;
+    let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
     Ok(Answer(runs::cancel_run(&mut conn, &user, run).await?))
 }
 

@@ -57,6 +57,7 @@ async fn list_schedules(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The schedule", body = Schedule),
+        (status = 403, description = "The caller's email address is not verified and this server asks for it", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "The caller has too many", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -66,7 +67,8 @@ async fn create_schedule(
     Json(body): Json<NewSchedule>,
 ) -> Result<(StatusCode, Answer<Schedule>)> {
     let mut conn = state.conn().await?;
-    let schedule = schedules::create_schedule(&mut conn, &user, &body).await?;
+    let schedule =
+        schedules::create_schedule_under_rules(&mut conn, &user, &body, &state.rules).await?;
     Ok((StatusCode::CREATED, Answer(schedule)))
 }
 

@@ -3,6 +3,7 @@
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
     Error,
+    benchmarks::Deletion,
     library::{
         self, NewPromptVersion, Page, Preview, PreviewRequest, PromptVersion, SavedVersion,
         VersionDiff,
@@ -52,7 +53,7 @@ pub(crate) struct DiffRequest {
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_prompt_versions, create_prompt_version))
-        .routes(routes!(get_prompt_version))
+        .routes(routes!(get_prompt_version, delete_prompt_version))
         .routes(routes!(compare_prompt_versions, compare_rendered_versions))
         .routes(routes!(render_prompt))
 }
@@ -126,6 +127,33 @@ async fn get_prompt_version(
     let reference = format!("{}@{version}", plain(&prompt)?);
     let version = library::resolve_version(&mut conn, viewer.as_ref(), &reference).await?;
     Ok(Answer(version))
+}
+
+/// Deletes an older version of a prompt. One that runs rest on is withdrawn: it takes no more runs, and only the owners of
+/// those runs can read it.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/prompts/{prompt}/versions/{version}",
+    tag = "library",
+    params(
+        ("prompt" = String, Path, description = "Slug or id"),
+        ("version" = i32, Path, description = "The version's number")
+    ),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "Whether it is erased, or withdrawn because runs rest on it", body = Deletion),
+        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is the newest version, or an alias points at it", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn delete_prompt_version(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path2(prompt, version): Path2<String, i32>,
+) -> Result<Answer<Deletion>> {
+    let mut conn = state.conn().await?;
+    let deletion = library::delete_prompt_version(&mut conn, &user, &prompt, version).await?;
+    Ok(Answer(deletion))
 }
 
 /// What changed between two versions.

@@ -98,7 +98,8 @@ async fn ask(
     let mut names = Vec::new();
     let mut path = operation.path.clone();
     for (parameter, fixture) in &row.parameters {
-        let name = if random {
+        // A number has no random one of its kind.
+        let name = if random && *fixture != "one" {
             Uuid::now_v7().to_string()
         } else {
             world.fixture(fixture).await
@@ -252,6 +253,7 @@ fn unknown_and_missing(rows: &[Row<'_>], operations: &BTreeMap<String, Operation
             );
         }
     }
+    wrong.push_str(&missing_words(rows));
     for Row {
         line,
         operation,
@@ -279,6 +281,96 @@ fn unknown_and_missing(rows: &[Row<'_>], operations: &BTreeMap<String, Operation
         }
     }
     wrong
+}
+
+/// Says for which words of visibility an operation has no row whose address names a thing that has one.
+fn missing_words(rows: &[Row<'_>]) -> String {
+    let has_visibility = |parameter: &str| {
+        [
+            "prompt",
+            "benchmark",
+            "collection",
+            "comment",
+            "change_request",
+            "run",
+        ]
+        .contains(&parameter)
+    };
+    let mut asked: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for row in rows {
+        for (parameter, fixture) in &row.parameters {
+            if has_visibility(parameter) {
+                let word = fixture.split('_').next().unwrap_or_default();
+                asked
+                    .entry((row.operation, parameter))
+                    .or_default()
+                    .push(word);
+            }
+        }
+    }
+    let mut wrong = String::new();
+    for ((operation, parameter), words) in asked {
+        for word in ["public", "unlisted", "private"] {
+            if !words.contains(&word) {
+                let _ = writeln!(
+                    wrong,
+                    "{operation} has no row in api/tests/it/access.txt with {parameter}={word}_…"
+                );
+            }
+        }
+    }
+    wrong
+}
+
+/// What a stranger may ask for where reading needs a login: logging in, and what says nothing about anybody.
+const OPEN: [&str; 15] = [
+    "register_user",
+    "login_user",
+    "refresh_session",
+    "create_cookie",
+    "delete_cookie",
+    "request_password_reset",
+    "confirm_password_reset",
+    "verify_email",
+    "list_oidc_providers",
+    "start_oidc_login",
+    "finish_oidc_login",
+    "login_oidc_user",
+    "get_health",
+    "get_readiness",
+    "get_metrics",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_reading_needs_a_login_strangers_read_nothing() {
+    let rows = rows(include_str!("access.txt"));
+    let operations = operations();
+    let server = Server::start_with(|settings| settings.reading_needs_login = true).await;
+    let pool = &server.database.pool;
+    fixture_models(pool).await;
+    let password_hash = password_hash().await;
+    let world = World::new(pool, &password_hash).await;
+    let mut wrong = String::new();
+    for row in &rows {
+        let operation = &operations[row.operation];
+        let is_inherited = !operation.path.starts_with("/api/v1/");
+        if OPEN.contains(&row.operation) || is_inherited {
+            continue;
+        }
+        let world = World::new(pool, &password_hash).await;
+        let (reply, _) = ask(&server, row, operation, &world, "", false).await;
+        if reply.status != 401 {
+            let _ = writeln!(wrong, "{}: {} {}", row.operation, reply.status, reply.text);
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    // With a login everything is as it was.
+    let reader = world.credential("other").await;
+    let prompts = server.get("/api/v1/prompts", &reader).await;
+    assert_eq!(prompts.status, 200);
+    for (path, status) in [("/healthz", 200), ("/api/v1/auth/oidc", 200)] {
+        assert_eq!(server.get(path, "").await.status, status, "{path}");
+    }
 }
 
 fn names_in(path: &str) -> Vec<&str> {

@@ -35,7 +35,7 @@ async fn a_benchmark_is_published_and_read() {
     server
         .post("/api/v1/benchmarks", &bob, &benchmark("sums"))
         .await
-        .expect_problem(403, "forbidden", None);
+        .expect_problem(409, "conflict", None);
 }
 
 #[tokio::test]

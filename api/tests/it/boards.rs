@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::server::{Server, field, prompt};
 
 /// A benchmark of so many items.
-async fn publish(server: &Server, token: &str, slug: &str, items: usize, floor: Option<f64>) {
+pub async fn publish(server: &Server, token: &str, slug: &str, items: usize, floor: Option<f64>) {
     let item = |number: usize| json!({"id": format!("item-{number}"), "vars": {"question": "1+1"}, "expected": "2"});
     let items: Vec<Value> = (0..items).map(item).collect();
     let mut body = json!({"slug": slug, "title": slug, "scorers": [{"type": "equals", "value": "2"}], "items": items});
@@ -22,7 +22,7 @@ async fn publish(server: &Server, token: &str, slug: &str, items: usize, floor: 
 
 /// A public run of prompts on models, with answers as a worker would record them. `passes` is asked for the prompt, the
 /// model and the item.
-async fn measure(
+pub async fn measure(
     server: &Server,
     token: &str,
     benchmark: &str,
@@ -76,7 +76,7 @@ async fn measure(
 }
 
 /// A server with the prompts `plain`, `steps` and `short`; the user's token.
-async fn prepared() -> (Server, String) {
+pub async fn prepared() -> (Server, String) {
     let server = Server::start().await;
     let token = server.user("ada").await;
     server.prepare_run(&token).await;

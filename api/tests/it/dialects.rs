@@ -308,16 +308,13 @@ async fn the_flask_dialect_speaks_its_document() {
 }
 
 #[tokio::test]
-async fn the_list_of_users_shows_no_secret() {
+async fn the_list_of_users_shows_no_secret_and_nobody_else() {
     let server = Server::start().await;
     let ada = server.user("ada").await;
     server.user("bob").await;
     let list = server.get("/users", &ada).await;
     let user = |name: &str, email: Value| json!({"id": "#", "username": name, "email": email, "date_created": "…"});
-    let mine = json!([
-        user("ada", json!("ada@example.org")),
-        user("bob", Value::Null)
-    ]);
+    let mine = json!([user("ada", json!("ada@example.org"))]);
     expect(&list, 200, &mine);
     let admin = server.admin().await;
     let list = server.get("/users", &admin).await;
@@ -331,6 +328,41 @@ async fn the_list_of_users_shows_no_secret() {
     let first = list.json()[0]["id"].as_i64().unwrap();
     let rest = server.get(&format!("/users?after={first}"), &admin).await;
     assert_eq!(rest.json().as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn keys_are_held_to_their_scopes_in_the_dialects_too() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    server
+        .sql("update users set role = 'admin' where username = 'ada'")
+        .await;
+    let key = async |scope: &str| {
+        let new = json!({"name": scope, "scopes": [scope]});
+        let made = server
+            .post("/api/v1/api-keys", &ada, &new)
+            .await
+            .expect(201);
+        field(&made, "key")
+    };
+    for scope in ["prompts:read", "prompts:write", "runs:read", "runs:write"] {
+        let plain = key(scope).await;
+        for (path, name) in [
+            ("/users", "message"),
+            ("/protected", "message"),
+            ("/api/auth/protected/", "detail"),
+            ("/api/auth/protected", "detail"),
+        ] {
+            let reply = server.get(path, &plain).await;
+            let body = json!({name: "the API key lacks the scope for this"});
+            expect(&reply, 403, &body);
+            assert!(!reply.text.contains('@'), "{path}: {}", reply.text);
+        }
+    }
+    let full = key("admin").await;
+    for path in ["/users", "/protected", "/api/auth/protected/"] {
+        assert_eq!(server.get(path, &full).await.status, 200, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -101,8 +101,8 @@ async fn pages_hold_every_evaluation_once_in_order() {
     for limit in [1, 2, 4, 6, 100] {
         check("", limit, &all).await;
     }
-    check("&errors_only=true", 1, &all[2..4]).await;
-    check("&errors_only=false", 5, &all).await;
+    check("&state=error", 1, &all[2..4]).await;
+    check("&item=b", 1, &all[2..4]).await;
     let run = server
         .get(&format!("/api/v1/runs/{id}"), "")
         .await

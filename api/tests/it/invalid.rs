@@ -227,10 +227,10 @@ async fn wrong_parameters() {
     )
     .await;
     check(
-        &format!("{evaluations}?errors_only=maybe"),
+        &format!("{evaluations}?state=maybe"),
         422,
         "invalid",
-        Some("errors_only"),
+        Some("state"),
     )
     .await;
     check(

@@ -122,9 +122,9 @@ async fn more_matches_than_are_ranked_are_all_found() {
     let ada = server.user("ada").await;
     server
         .sql(
-            "insert into prompts (id, slug, title, owner_id)
+            "insert into prompts (id, slug, title, visibility, owner_id)
             select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'p' || n,
-                   'Expert ' || repeat('word ', n % 7), (select id from users where username = 'ada')
+                   'Expert ' || repeat('word ', n % 7), 'public', (select id from users where username = 'ada')
             from generate_series(1, 700) as n",
         )
         .await;

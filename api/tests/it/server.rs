@@ -159,7 +159,8 @@ impl Server {
     }
 }
 
-/// The settings of `opb-api` without any option, but for a free port, and throttles that tests do not reach by the way.
+/// The settings of `opb-api` without any option, but for a free port, throttles that tests do not reach by the way, and
+/// things that all can see unless a test says otherwise.
 pub fn settings() -> ApiSettings {
     #[derive(clap::Parser)]
     struct Program {
@@ -170,6 +171,7 @@ pub fn settings() -> ApiSettings {
         "test",
         "--listen=127.0.0.1:0",
         "--login-failures-per-address=1000",
+        "--default-visibility=public",
     ];
     let words = words
         .into_iter()

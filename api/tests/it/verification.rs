@@ -131,3 +131,58 @@ async fn runs_can_be_kept_for_verified_users() {
     assert_eq!(verify(&server, &link).await.status, 204);
     create().await.expect(202);
 }
+
+#[tokio::test]
+async fn whatever_spends_asks_for_a_verified_address() {
+    let mailbox = Mailbox::open().await;
+    let server = Server::start_with(|settings| {
+        send_to(mailbox.port)(settings);
+        settings.rules.require_verified_email = true;
+    })
+    .await;
+    let ada = server.user("ada").await;
+    server.prepare_run(&ada).await;
+    server
+        .sql("update users set email_verified_at = now() where username = 'ada'")
+        .await;
+    let mut request = crate::server::run();
+    request["models"] = json!([{"model": "simulated:strong", "parameters": {"max_tokens": 10}}]);
+    request["budget_microusd"] = json!(1_000_000);
+    let run = server
+        .post("/api/v1/runs", &ada, &request)
+        .await
+        .expect(202);
+    let run = format!("/api/v1/runs/{}", run["id"].as_str().unwrap());
+    let schedule = json!({"name": "nightly", "cron": "0 2 * * *", "request": crate::server::run()});
+    // As after a change of the address.
+    server
+        .sql("update users set email_verified_at = null where username = 'ada'")
+        .await;
+    for (path, body) in [
+        ("/api/v1/runs", &request),
+        (&format!("{run}/extend"), &json!({"repeats": 3})),
+        (&format!("{run}/retry"), &json!({})),
+        (&format!("{run}/resume"), &json!({})),
+        ("/api/v1/schedules", &schedule),
+    ] {
+        let reply = server.post(path, &ada, body).await;
+        assert_eq!(reply.status, 403, "{path}: {}", reply.text);
+        reply.expect_problem(403, "email_not_verified", None);
+    }
+    let patch = async |budget: i64| {
+        let request = server.request(reqwest::Method::PATCH, &run);
+        let request = with_token(request, &ada).json(&json!({"budget_microusd": budget}));
+        crate::server::send(request).await
+    };
+    patch(2_000_000)
+        .await
+        .expect_problem(403, "email_not_verified", None);
+    patch(900_000).await.expect(200);
+    let kept = server.get(&run, &ada).await.expect(200);
+    assert_eq!(kept["budget_microusd"], 900_000);
+    // What stops spending is always open.
+    server
+        .post(&format!("{run}/pause"), &ada, &json!({}))
+        .await
+        .expect(200);
+}

@@ -92,21 +92,60 @@ impl<'a> World<'a> {
             "provider" => self.provider().await,
             "public_prompt" => self.prompt(Visibility::Public).await,
             "private_prompt" => self.prompt(Visibility::Private).await,
+            "unlisted_prompt" => self.prompt(Visibility::Unlisted).await,
             "public_aliased" => self.aliased(Visibility::Public).await,
             "private_aliased" => self.aliased(Visibility::Private).await,
+            "unlisted_aliased" => self.aliased(Visibility::Unlisted).await,
             "alias" => "production".to_owned(),
             "latest" => "latest".to_owned(),
             "public_change_request" => self.change_request(Visibility::Public).await,
             "private_change_request" => self.change_request(Visibility::Private).await,
+            "unlisted_change_request" => self.change_request(Visibility::Unlisted).await,
             "saved_search" => self.saved_search().await,
             "public_benchmark" => self.benchmark(Visibility::Public).await,
             "private_benchmark" => self.benchmark(Visibility::Private).await,
+            "unlisted_benchmark" => self.benchmark(Visibility::Unlisted).await,
             "public_run" => self.run(Visibility::Public).await,
             "private_run" => self.run(Visibility::Private).await,
+            "unlisted_run" => self.run(Visibility::Unlisted).await,
+            // Public runs, a part of which its owner has taken back since.
+            "run_without_prompt" => {
+                let parts = "update prompts set visibility = 'private' where owner_id = $1";
+                self.run_without(parts, self.owner.id).await
+            }
+            "run_without_benchmark" => {
+                let parts = "update benchmarks set visibility = 'private' where owner_id = $1";
+                self.run_without(parts, self.owner.id).await
+            }
+            "run_with_deleted_prompt" => {
+                let parts = "update prompts set visibility = 'private', deleted_at = now() where owner_id = $1";
+                self.run_without(parts, self.owner.id).await
+            }
+            "run_with_deleted_benchmark" => {
+                let parts = "update benchmarks set deleted_at = now() where owner_id = $1";
+                self.run_without(parts, self.owner.id).await
+            }
+            // The same with parts of another user: the run's owner keeps the numbers alone.
+            "run_without_foreign_prompt" => {
+                let other = person(self.pool, self.password_hash, UserRole::User).await;
+                let parts = "with given as (update benchmarks set owner_id = $1 where owner_id = $2)
+                             update prompts set visibility = 'private', owner_id = $1 where owner_id = $2";
+                self.run_of_another(parts, other.id).await
+            }
+            "run_without_foreign_benchmark" => {
+                let other = person(self.pool, self.password_hash, UserRole::User).await;
+                let parts = "with given as (update prompts set owner_id = $1 where owner_id = $2)
+                             update benchmarks set visibility = 'private', owner_id = $1 where owner_id = $2";
+                self.run_of_another(parts, other.id).await
+            }
+            "ended_run" => self.ended_run().await,
+            "one" => "1".to_owned(),
             "public_comment" => self.comment(Visibility::Public).await,
             "private_comment" => self.comment(Visibility::Private).await,
+            "unlisted_comment" => self.comment(Visibility::Unlisted).await,
             "public_collection" => self.collection(Visibility::Public).await,
             "private_collection" => self.collection(Visibility::Private).await,
+            "unlisted_collection" => self.collection(Visibility::Unlisted).await,
             "judged_benchmark" => self.judged_benchmark().await,
             "preference" => self.preference().await,
             "schedule" | "private_schedule" => self.schedule().await.to_string(),
@@ -216,7 +255,7 @@ impl<'a> World<'a> {
     async fn prompt_of(&self, text: &str, visibility: Visibility) -> String {
         let prompt = library::NewPrompt {
             slug: Some(fresh()),
-            visibility,
+            visibility: Some(visibility),
             ..library::NewPrompt::new("A prompt", PromptBody::Text { text: text.into() })
         };
         let mut conn = self.conn().await;
@@ -266,12 +305,13 @@ impl<'a> World<'a> {
         let slug = fresh();
         let definition = benchmarks::Definition {
             slug: slug.clone(),
-            visibility,
+            visibility: Some(visibility),
             ..fixtures::sums(2)
         };
         let mut conn = self.conn().await;
-        let made =
-            benchmarks::publish_benchmark(&mut conn, &self.owner, &definition.checked().unwrap());
+        let checked = definition.checked().unwrap();
+        let default = Visibility::default();
+        let made = benchmarks::publish_benchmark(&mut conn, &self.owner, &checked, default);
         made.await.unwrap();
         slug
     }
@@ -280,12 +320,36 @@ impl<'a> World<'a> {
         let run = SubmitRun {
             benchmark: self.benchmark(Visibility::Public).await,
             prompts: vec![self.prompt(Visibility::Public).await],
-            visibility,
+            visibility: Some(visibility),
             ..fixtures::request(json!(["simulated:strong"]), 1)
         };
         let mut conn = self.conn().await;
         let run = runs::submit_run(&mut conn, &self.owner, &run, None).await;
         run.unwrap().id.to_string()
+    }
+
+    /// A public run, whose parts are changed afterwards by a statement that is told the owner.
+    async fn run_without(&self, parts: &'static str, owner_id: i64) -> String {
+        let run = self.run(Visibility::Public).await;
+        let change = sqlx::query(parts).bind(owner_id).execute(self.pool).await;
+        change.unwrap();
+        run
+    }
+
+    /// The same, where the statement is told the new owner of the parts and the old one.
+    async fn run_of_another(&self, parts: &'static str, other_id: i64) -> String {
+        let run = self.run(Visibility::Public).await;
+        let change = sqlx::query(parts).bind(other_id).bind(self.owner.id);
+        change.execute(self.pool).await.unwrap();
+        run
+    }
+
+    async fn ended_run(&self) -> String {
+        let run = self.run(Visibility::Public).await;
+        let end = "update runs set state = 'completed', finished_at = now() where id = $1";
+        let id: Uuid = run.parse().unwrap();
+        sqlx::query(end).bind(id).execute(self.pool).await.unwrap();
+        run
     }
 
     async fn schedule(&self) -> Uuid {
@@ -365,7 +429,7 @@ impl<'a> World<'a> {
         let new = community::NewCollection {
             title: "A collection".into(),
             description: String::new(),
-            visibility,
+            visibility: Some(visibility),
         };
         let mut conn = self.conn().await;
         let made = community::create_collection(&mut conn, &self.owner, new).await;

@@ -6,6 +6,7 @@ mod events;
 use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, anyhow};
+use futures::StreamExt as _;
 use opb_core::FieldError;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -139,6 +140,20 @@ impl Client {
             .json()
             .await
             .with_context(|| format!("the answer to {path} was not understood"))
+    }
+
+    /// Writes the file of a path, as it comes. It has no time-out, since it may have any length.
+    ///
+    /// # Errors
+    /// Nothing answers, the server refuses, the file breaks off, or it cannot be written.
+    pub async fn download(&self, path: &str, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+        let response = self.send(self.request(Method::GET, path)).await?;
+        let mut pieces = response.bytes_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| self.unreachable(&error))?;
+            out.write_all(&piece)?;
+        }
+        Ok(out.flush()?)
     }
 
     /// Removes the resource of a path.

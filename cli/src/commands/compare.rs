@@ -6,10 +6,11 @@ use clap::Args;
 use opb_core::{
     comparisons::{ColumnChoice, CompareRequest, ComparisonTable, Flip, FlipsRequest},
     library::Page,
+    models::model_label,
+    runs::RunReference,
 };
-use uuid::Uuid;
 
-use super::{print, print_json};
+use super::{print, print_json, run::RunName};
 use crate::{
     client::{Client, ClientSettings},
     outcome::{BadUsage, Outcome},
@@ -19,7 +20,7 @@ use crate::{
 /// Compare prompts and models of one or several runs on the items that they share
 #[derive(Debug, Args)]
 pub struct CompareColumns {
-    /// Columns: `RUN` for all of a run, `RUN/PROMPT`, `RUN/PROMPT/MODEL` or `RUN//MODEL` for some; the first is the baseline
+    /// Columns: `RUN` for all of a run, `RUN/PROMPT`, `RUN/PROMPT/MODEL` or `RUN//MODEL` for some, where MODEL may have its parameters as in `local:small temperature=0`; the first is the baseline
     #[arg(value_name = "COLUMNS", required = true)]
     columns: Vec<Columns>,
     /// The smallest difference of scores that matters to you, above 0 and at most 1
@@ -75,9 +76,9 @@ async fn list_flips(
         return Err(BadUsage(message).into());
     };
     let choice = |column: &opb_core::comparisons::ComparedColumn| ColumnChoice {
-        run: column.run_id,
+        run: column.run_id.into(),
         prompt: Some(column.prompt.clone()),
-        model: Some(column.model.clone()),
+        model: Some(model_label(&column.model, &column.parameters)),
     };
     let request = FlipsRequest {
         baseline: choice(baseline),
@@ -97,9 +98,8 @@ impl FromStr for Columns {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.splitn(3, '/');
-        let run = parts.next().unwrap_or_default();
-        let run = Uuid::try_parse(run)
-            .map_err(|_| format!("`{run}` is not the id of a run; `opb runs` lists them"))?;
+        let run: RunName = parts.next().unwrap_or_default().parse()?;
+        let Ok(run) = run.to_string().parse::<RunReference>();
         let mut name = || parts.next().filter(|name| !name.is_empty());
         let (prompt, model) = (name().map(str::to_owned), name().map(str::to_owned));
         Ok(Self(ColumnChoice { run, prompt, model }))
@@ -127,6 +127,9 @@ mod tests {
             Some("plain"),
             Some("hub:org/name"),
         );
-        assert!("latest".parse::<Columns>().is_err());
+        check("128//a:b", None, Some("a:b"));
+        check("last/plain", Some("plain"), None);
+        assert!("".parse::<Columns>().is_err());
+        assert!("no run".parse::<Columns>().is_err());
     }
 }

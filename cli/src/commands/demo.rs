@@ -137,7 +137,7 @@ fn request() -> anyhow::Result<SubmitRun> {
         stop_early: false,
         seed: 1,
         name: "demonstration".to_owned(),
-        visibility: opb_core::auth::Visibility::Public,
+        visibility: Some(opb_core::auth::Visibility::Public),
     })
 }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use opb_core::{
+    auth::Visibility,
     benchmarks::BenchmarkVersion,
-    library::{NewPrompt, NewPromptVersion, Prompt, PromptVersion},
+    library::{NewPrompt, NewPromptVersion, Prompt, PromptChange, PromptVersion},
 };
 use serde_json::json;
 
@@ -31,6 +32,10 @@ pub struct Import {
     /// Import only the first so many items
     #[arg(long, env = "OPB_IMPORT_LIMIT", value_name = "N", value_parser = parse_limit)]
     limit: Option<usize>,
+    /// Who may see the benchmark and its prompts, whatever the files say; without it and without a word in the files, a
+    /// new one is as the bank is set up (private by default), and an old one stays as it is
+    #[arg(long, env = "OPB_IMPORT_VISIBILITY", value_name = "WHO", value_enum)]
+    visibility: Option<Visibility>,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -39,12 +44,14 @@ impl Import {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
         let pack = packs::read_folder(&self.folder, self.items.as_deref())?;
-        let definition = pack
+        let mut definition = pack
             .definition(self.limit)?
             .context("the items are missing")?;
+        definition.visibility = self.visibility.or(definition.visibility);
         let benchmark: BenchmarkVersion = client.post("/api/v1/benchmarks", &definition).await?;
         let mut prompts = Vec::new();
-        for prompt in pack.prompts {
+        for mut prompt in pack.prompts {
+            prompt.visibility = self.visibility.or(prompt.visibility);
             prompts.push(import_prompt(&client, prompt).await?);
         }
         if json {
@@ -91,6 +98,14 @@ async fn import_prompt(client: &Client, prompt: NewPrompt) -> anyhow::Result<Str
             &new,
         )
         .await?;
+    if let Some(visibility) = prompt.visibility {
+        let change = PromptChange {
+            visibility: Some(visibility),
+            ..PromptChange::default()
+        };
+        let path = format!("/api/v1/prompts/{}", segment(&slug));
+        let _: Prompt = client.patch(&path, &change).await?;
+    }
     Ok(format!("{}@{}", version.prompt, version.number))
 }
 

@@ -3,12 +3,13 @@
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use opb_core::leaderboards::{
-    BoardFilter, Leaderboard, LeaderboardEffects, LeaderboardHistory, OverallBy, OverallFilter,
-    OverallLeaderboard,
+    BoardFilter, BoardKind, HistoryFilter, Leaderboard, LeaderboardEffects, LeaderboardHistory,
+    OverallBy, OverallFilter, OverallLeaderboard,
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::{print, print_json};
+use super::{print, print_json, run::parse_parameter};
 use crate::{
     client::{Client, ClientSettings, segment},
     outcome::{BadUsage, Outcome},
@@ -37,9 +38,18 @@ pub struct ShowLeaderboard {
     /// Show the course of the standings over time, and models that drift
     #[arg(long, requires = "benchmark", conflicts_with = "by")]
     history: bool,
-    /// Of the history, only this prompt: `slug` or `slug@2`
-    #[arg(long, value_name = "PROMPT", requires = "history")]
+    /// Show your own runs, or those that everybody may see; without it, your own if you have any results here
+    #[arg(long, value_enum, value_name = "WHICH")]
+    board: Option<Board>,
+    /// Only this prompt: `slug` or `slug@2`
+    #[arg(long, value_name = "PROMPT", requires = "benchmark")]
     prompt: Option<String>,
+    /// Only the newest version of each prompt that was measured
+    #[arg(long, requires = "benchmark", conflicts_with = "history")]
+    newest: bool,
+    /// Only models with this parameter, such as `temperature=0`; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_parameter, requires = "benchmark", conflicts_with = "history")]
+    parameters: Vec<(String, Value)>,
     /// Of the history, only this model: `provider:name`
     #[arg(long, value_name = "MODEL", requires = "history")]
     model: Option<String>,
@@ -83,6 +93,24 @@ pub struct ShowLeaderboard {
     client: ClientSettings,
 }
 
+/// Which board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Board {
+    /// Your own runs, whatever their visibility
+    Own,
+    /// The runs that everybody may see
+    Public,
+}
+
+impl From<Board> for BoardKind {
+    fn from(board: Board) -> Self {
+        match board {
+            Board::Own => Self::Own,
+            Board::Public => Self::Public,
+        }
+    }
+}
+
 /// Whose effect is shown, the other one averaged out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Averaged {
@@ -92,37 +120,33 @@ enum Averaged {
     Model,
 }
 
-/// Which courses.
-#[derive(Debug, Serialize)]
-struct HistoryQuery<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    simulated: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prompt: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'a str>,
-}
-
 impl ShowLeaderboard {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
         let simulated = (self.simulated || self.real).then_some(self.simulated);
+        let board = self.board.map(BoardKind::from);
         let Some(benchmark) = &self.benchmark else {
             let board = self.overall(&client, simulated).await?;
             return show(json, &board, tables::overall);
         };
         let path = format!("/api/v1/leaderboards/{}", segment(benchmark));
         if self.history {
-            let query = HistoryQuery {
+            let query = HistoryFilter {
+                board,
                 simulated,
-                prompt: self.prompt.as_deref(),
-                model: self.model.as_deref(),
+                prompt: self.prompt,
+                model: self.model,
             };
             let path = with_query(&format!("{path}/history"), &query)?;
             let history: LeaderboardHistory = client.get(&path).await?;
             return show(json, &history, tables::history);
         }
+        let parameters: Map<String, Value> = self.parameters.into_iter().collect();
         let filter = BoardFilter {
+            board,
+            prompt: self.prompt,
+            newest: self.newest,
+            parameters: (!parameters.is_empty()).then(|| Value::from(parameters).to_string()),
             simulated,
             verified: self.verified,
             category: self.category,
@@ -153,6 +177,7 @@ impl ShowLeaderboard {
                 Some(Averaged::Prompt) => OverallBy::Prompt,
                 Some(Averaged::Model) => OverallBy::Model,
             },
+            board: self.board.map(BoardKind::from),
             simulated,
             verified: self.verified,
             family: self.family.clone(),

@@ -1,10 +1,9 @@
-//! The subcommands: one file each, but for those that only tell a run what to do. Each starts the runtime that it needs, none before the command line is parsed.
+//! The subcommands: one file each. Each starts the runtime that it needs, none before the command line is parsed.
 
 mod admin;
 mod alerts;
 mod compare;
 mod completions;
-mod control;
 mod demo;
 mod doctor;
 mod health;
@@ -16,7 +15,6 @@ mod prices;
 mod prompts;
 mod provider;
 mod run;
-mod runs;
 mod schedules;
 mod secret;
 mod simulate;
@@ -30,7 +28,10 @@ use clap::{Parser, Subcommand};
 use opb_core::config::FileSettings;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::outcome::{EXIT_CODES, Outcome};
+use crate::{
+    outcome::{EXIT_CODES, Outcome},
+    tables,
+};
 
 /// Measures prompts on models and says which is best, how sure that is, and what it costs.
 #[derive(Debug, Parser)]
@@ -41,6 +42,9 @@ pub struct Program {
     /// Print JSON for programs instead of text for people
     #[arg(long, global = true)]
     json: bool,
+    /// Show every column of a table, however wide; where output is no terminal, that is always so
+    #[arg(long, global = true)]
+    wide: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -49,19 +53,9 @@ pub struct Program {
 enum Command {
     Up(Box<up::Up>),
     Demo(Box<demo::Demo>),
-    Run(Box<run::RunBenchmark>),
+    Run(Box<run::RunCommand>),
     Leaderboard(leaderboard::ShowLeaderboard),
     Compare(compare::CompareColumns),
-    Runs(runs::ListRuns),
-    /// Cancel a run; what is recorded stays
-    Cancel(control::ControlRun),
-    /// Pause a run: calls that run are let finish, no new one begins
-    Pause(control::ControlRun),
-    Resume(control::ResumeRun),
-    /// Make the evaluations of a run that ended in an error anew
-    Retry(control::ControlRun),
-    Extend(control::ExtendCommand),
-    Rescore(control::RescoreCommand),
     Schedules(Box<schedules::SchedulesCommand>),
     Alerts(Box<alerts::AlertsCommand>),
     Webhooks(Box<webhooks::WebhooksCommand>),
@@ -76,6 +70,21 @@ enum Command {
     Health(health::Health),
     Completions(completions::Completions),
     Postgres(postgres::WithPostgres),
+    // Earlier names of the subcommands of `run`.
+    #[command(hide = true)]
+    Runs(run::list::ListRuns),
+    #[command(hide = true)]
+    Cancel(run::control::ControlRun),
+    #[command(hide = true)]
+    Pause(run::control::ControlRun),
+    #[command(hide = true)]
+    Resume(run::control::ResumeRun),
+    #[command(hide = true)]
+    Retry(run::control::RetryRun),
+    #[command(hide = true)]
+    Extend(run::control::ExtendCommand),
+    #[command(hide = true)]
+    Rescore(run::control::RescoreCommand),
 }
 
 /// Does what the command line asks for.
@@ -84,6 +93,9 @@ enum Command {
 /// What went wrong, in words for the user.
 pub fn execute(program: Program) -> anyhow::Result<Outcome> {
     let json = program.json;
+    if program.wide {
+        tables::layout::show_wide();
+    }
     match program.command {
         Command::Up(command) => with_threads(command.execute(json)),
         Command::Demo(command) => with_threads(command.execute(json)),
@@ -94,7 +106,7 @@ pub fn execute(program: Program) -> anyhow::Result<Outcome> {
         Command::Cancel(command) => alone(command.execute("cancel", json)),
         Command::Pause(command) => alone(command.execute("pause", json)),
         Command::Resume(command) => alone(command.execute(json)),
-        Command::Retry(command) => alone(command.execute("retry", json)),
+        Command::Retry(command) => alone(command.execute(json)),
         Command::Extend(command) => alone(command.execute(json)),
         Command::Rescore(command) => alone(command.execute(json)),
         Command::Schedules(command) => alone(command.execute(json)),

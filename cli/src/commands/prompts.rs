@@ -8,9 +8,12 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use opb_core::library::{
-    ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptFile, SourceRow,
-    read_source, to_files,
+use opb_core::{
+    auth::Visibility,
+    library::{
+        ImportOutcome, ImportReport, ImportSource, ImportedRow, ParsedRow, PortablePrompt,
+        PromptFile, parse_source, to_files,
+    },
 };
 use serde_json::json;
 
@@ -51,6 +54,10 @@ struct ImportPrompts {
     /// Say what would become of every prompt, and keep nothing
     #[arg(long)]
     dry_run: bool,
+    /// Who may see the prompts, whatever the files say; without it and without a word in the files, a new one is as the
+    /// bank is set up (private by default), and an old one stays as it is
+    #[arg(long, value_name = "WHO", value_enum)]
+    visibility: Option<Visibility>,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -79,12 +86,12 @@ impl PromptsCommand {
 impl ImportPrompts {
     async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
-        let rows = read_source(read(&self.path)?).map_err(|error| BadUsage(error.to_string()))?;
+        let rows = parse_source(read(&self.path)?).map_err(|error| BadUsage(error.to_string()))?;
         let mut report = ImportReport {
             dry_run: self.dry_run,
             ..ImportReport::default()
         };
-        let mut batch = Batch::default();
+        let mut batch = Batch::of(self.visibility);
         for (at, row) in rows.into_iter().enumerate() {
             if batch.is_full() {
                 batch.send(&client, &mut report).await?;
@@ -101,12 +108,20 @@ impl ImportPrompts {
 /// Rows that are sent together.
 #[derive(Default)]
 struct Batch {
+    visibility: Option<Visibility>,
     rows: Vec<usize>,
     prompts: Vec<serde_json::Value>,
     size_bytes: usize,
 }
 
 impl Batch {
+    fn of(visibility: Option<Visibility>) -> Self {
+        Self {
+            visibility,
+            ..Self::default()
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.rows.len() >= BATCH || self.size_bytes >= BATCH_BYTES
     }
@@ -115,7 +130,7 @@ impl Batch {
     fn add(
         &mut self,
         number: usize,
-        row: SourceRow,
+        row: ParsedRow,
         report: &mut ImportReport,
     ) -> anyhow::Result<()> {
         match row {
@@ -140,14 +155,18 @@ impl Batch {
     }
 
     async fn send(&mut self, client: &Client, report: &mut ImportReport) -> anyhow::Result<()> {
-        let batch = std::mem::take(self);
+        let batch = std::mem::replace(self, Self::of(self.visibility));
         if batch.rows.is_empty() {
             return Ok(());
         }
         let source = ImportSource::Json {
             prompts: batch.prompts,
         };
-        let body = json!({"dry_run": report.dry_run, "source": source});
+        let body = json!({
+            "dry_run": report.dry_run,
+            "visibility": batch.visibility,
+            "source": source,
+        });
         let done: ImportReport = client.post("/api/v1/prompts/import", &body).await?;
         report.created += done.created;
         report.updated += done.updated;

@@ -1,11 +1,18 @@
-//! `opb run`: submits a run, shows how it goes, and ends with what it found.
+//! `opb run`: submits a run, shows how it goes, and ends with what it found; its subcommands look at runs and change them.
 
-use clap::Args;
+pub mod control;
+mod end;
+mod export;
+pub mod list;
+mod name;
+mod show;
+
+use clap::{Args, Subcommand};
 use opb_core::{
     auth::Visibility,
     leaderboards::Leaderboard,
     models::ModelRequest,
-    runs::{Estimate, Run, RunState, SubmitRun},
+    runs::{Estimate, Run, SubmitRun},
 };
 use serde_json::{Map, Value, json};
 
@@ -17,14 +24,47 @@ use crate::{
     tables, text,
 };
 
-/// Run a benchmark under prompts on models, and print how they did
+pub use end::follow_to_end;
+pub use name::RunName;
+
+/// Run a benchmark with prompts on models and print the result; or list, show and control runs
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  opb run --benchmark first-steps --prompt step-by-step --prompt number-only --model simulated:strong\n\n\
+    subcommand_negates_reqs = true,
+    override_usage = "opb run --benchmark <SLUG> --prompt <SLUG> --model <MODEL> [OPTIONS]\n       opb run <COMMAND>",
+    after_help = "RUN is a run's number (`128`), its id, the last four or more characters of its id, or `last` for your newest.\n\n\
+    Examples:\n  opb run --benchmark first-steps --prompt step-by-step --prompt number-only --model simulated:strong\n  \
+    opb run show last --failed\n  opb run watch 128\n\n\
     Exit codes: 0 completed, 1 something went wrong, 2 bad usage, 3 the run failed or was cancelled,\n\
     4 the run is paused, 130 interrupted by Ctrl-C (the run goes on)."
 )]
-pub struct RunBenchmark {
+pub struct RunCommand {
+    #[command(subcommand)]
+    command: Option<RunSubcommand>,
+    #[command(flatten)]
+    start: StartRun,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunSubcommand {
+    List(list::ListRuns),
+    Show(show::ShowRun),
+    Watch(control::WatchRun),
+    Export(export::ExportRun),
+    /// Pause a run; calls in flight finish and are counted
+    Pause(control::ControlRun),
+    Resume(control::ResumeRun),
+    /// Cancel a run; what is recorded stays
+    Cancel(control::ControlRun),
+    Retry(control::RetryRun),
+    Extend(control::ExtendCommand),
+    Rescore(control::RescoreCommand),
+    Delete(control::DeleteRun),
+}
+
+/// Starting a run.
+#[derive(Debug, Args)]
+struct StartRun {
     #[command(flatten)]
     request: RequestOptions,
     /// Say what the run would need, and submit nothing
@@ -40,9 +80,16 @@ pub struct RunBenchmark {
 /// What to run.
 #[derive(Debug, Args)]
 pub struct RequestOptions {
+    // Required, but where a subcommand takes its place.
     /// The benchmark: `slug`, or `slug@2` for one of its versions
-    #[arg(long, short, env = "OPB_BENCHMARK", value_name = "SLUG")]
-    benchmark: String,
+    #[arg(
+        long,
+        short,
+        env = "OPB_BENCHMARK",
+        value_name = "SLUG",
+        required = true
+    )]
+    benchmark: Option<String>,
     /// A prompt: `slug`, or `slug@2` or `slug@production` for one of its versions; may be repeated
     #[arg(
         long = "prompt",
@@ -93,13 +140,35 @@ pub struct RequestOptions {
     /// A name to recognise the run by
     #[arg(long, env = "OPB_RUN_NAME", value_name = "TEXT", default_value = "")]
     name: String,
+    /// Who may see the run; not wider than its benchmark and its prompts
+    #[arg(long, env = "OPB_RUN_VISIBILITY", value_enum, value_name = "WHO")]
+    visibility: Option<Visibility>,
     /// A parameter that is sent with every call, such as `temperature=0`; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     parameters: Vec<(String, Value)>,
 }
 
-impl RunBenchmark {
+impl RunCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        match self.command {
+            None => self.start.execute(json).await,
+            Some(RunSubcommand::List(command)) => command.execute(json).await,
+            Some(RunSubcommand::Show(command)) => command.execute(json).await,
+            Some(RunSubcommand::Watch(command)) => command.execute(json).await,
+            Some(RunSubcommand::Export(command)) => command.execute(json).await,
+            Some(RunSubcommand::Pause(command)) => command.execute("pause", json).await,
+            Some(RunSubcommand::Resume(command)) => command.execute(json).await,
+            Some(RunSubcommand::Cancel(command)) => command.execute("cancel", json).await,
+            Some(RunSubcommand::Retry(command)) => command.execute(json).await,
+            Some(RunSubcommand::Extend(command)) => command.execute(json).await,
+            Some(RunSubcommand::Rescore(command)) => command.execute(json).await,
+            Some(RunSubcommand::Delete(command)) => command.execute(json).await,
+        }
+    }
+}
+
+impl StartRun {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
         let request = self.request.request();
         if self.estimate {
@@ -112,36 +181,19 @@ impl RunBenchmark {
             return Ok(Outcome::Done);
         }
         let run = submit(&client, &request).await?;
-        if self.no_wait {
-            if json {
-                print_json(&run)?;
-            } else {
-                print(&format!(
-                    "submitted run {} with {} evaluations",
-                    run.id, run.planned
-                ))?;
-            }
-            return Ok(Outcome::Done);
+        if !self.no_wait {
+            return follow_to_end(&client, &run, json).await;
         }
-        let run = tokio::select! {
-            biased;
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                eprintln!("\nrun {0} goes on; see it with `opb runs`, end it with `opb cancel {0}`", run.id);
-                return Ok(Outcome::Interrupted);
-            }
-            run = follow(&client, &run, json) => run?,
-        };
         if json {
             print_json(&run)?;
         } else {
-            print_result(&client, &run).await?;
+            print(&format!(
+                "submitted run #{number} with {} evaluations\nfollow it with: opb run watch {number}",
+                text::count(run.planned),
+                number = run.number
+            ))?;
         }
-        Ok(match run.state {
-            RunState::Completed => Outcome::Done,
-            RunState::Paused => Outcome::RunPaused,
-            _ => Outcome::RunFailed,
-        })
+        Ok(Outcome::Done)
     }
 }
 
@@ -149,7 +201,7 @@ impl RequestOptions {
     /// The request of the run.
     pub fn request(&self) -> SubmitRun {
         SubmitRun {
-            benchmark: self.benchmark.clone(),
+            benchmark: self.benchmark.clone().unwrap_or_default(),
             prompts: self.prompts.clone(),
             models: model_requests(&self.models, &self.parameters),
             repeats: self.repeats,
@@ -160,7 +212,7 @@ impl RequestOptions {
             stop_early: self.stop_early,
             seed: self.seed,
             name: self.name.clone(),
-            visibility: Visibility::Public,
+            visibility: self.visibility,
         }
     }
 }
@@ -199,7 +251,7 @@ pub async fn leaderboard_of(
     simulated: bool,
 ) -> anyhow::Result<Leaderboard> {
     let path = format!(
-        "/api/v1/leaderboards/{}?simulated={simulated}",
+        "/api/v1/leaderboards/{}?simulated={simulated}&board=own",
         segment(&run.benchmark)
     );
     let mut leaderboard: Leaderboard = client.get(&path).await?;
@@ -208,30 +260,6 @@ pub async fn leaderboard_of(
         .retain(|standing| standing.run_id == run.id);
     leaderboard.provisional.clear();
     Ok(leaderboard)
-}
-
-async fn print_result(client: &Client, run: &Run) -> anyhow::Result<()> {
-    print(&tables::run_summary(run))?;
-    if run.state == RunState::Paused {
-        return print(&format!("let it go on with: opb resume {}", run.id));
-    }
-    if run.state != RunState::Completed {
-        return Ok(());
-    }
-    let mut shown = 0;
-    for simulated in [false, true] {
-        let leaderboard = leaderboard_of(client, run, simulated).await?;
-        if !leaderboard.standings.is_empty() {
-            shown += leaderboard.standings.len();
-            print(&format!("\n{}", tables::leaderboard(&leaderboard)))?;
-        }
-    }
-    if shown < run.prompts.len() * run.models.len() {
-        print(
-            "\nSome columns are not on the leaderboard: it keeps earlier results over more items, and has no place for columns without any score.",
-        )?;
-    }
-    Ok(())
 }
 
 /// `name=value`; a value that is JSON is taken as such, anything else as text.

@@ -58,7 +58,10 @@ fn parse_prompt(file_name: &str, text: &str) -> anyhow::Result<NewPrompt> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use opb_core::template::{CompiledPrompt, PromptBody};
+    use opb_core::{
+        auth::Visibility,
+        template::{CompiledPrompt, PromptBody},
+    };
 
     use super::*;
 
@@ -77,14 +80,18 @@ mod tests {
             assert!(!pack.header.description.is_empty(), "{slug}");
             assert!(pack.header.source.contains_key("licence"), "{slug}");
             assert!(pack.prompts.len() >= 2, "{slug}");
+            assert_eq!(pack.header.visibility, Some(Visibility::Public), "{slug}");
+            for prompt in &pack.prompts {
+                assert_eq!(prompt.visibility, Some(Visibility::Public), "{slug}");
+            }
             let Some(definition) = pack.definition(None).unwrap() else {
                 assert_eq!(slug, "gsm8k");
                 continue;
             };
-            definition
-                .check()
-                .unwrap_or_else(|error| panic!("{slug}: {error}"));
             assert!(definition.items.len() >= 20, "{slug}");
+            definition
+                .checked()
+                .unwrap_or_else(|error| panic!("{slug}: {error}"));
         }
         slugs.dedup();
         assert_eq!(slugs.len(), packs.len());
@@ -124,7 +131,7 @@ mod tests {
         assert!(pack.items.is_none());
         pack.items = Some(r#"{"question": "What is 2+2?", "answer": "2+2=4\n#### 4"}"#.into());
         let definition = pack.definition(None).unwrap().unwrap();
-        definition.check().unwrap();
+        definition.clone().checked().unwrap();
         assert_eq!(definition.items[0].expected, Some("4".into()));
         for prompt in &pack.prompts {
             assert!(

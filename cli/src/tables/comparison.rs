@@ -6,7 +6,7 @@ use opb_core::{
     stats::{Comparison, Verdict},
 };
 
-use super::{align_right, table};
+use super::{align_right, parameters::Parameters, table};
 use crate::text;
 
 /// How much of an output is shown.
@@ -24,9 +24,11 @@ pub fn comparison(found: &ComparisonTable) -> String {
     } else {
         ""
     };
+    let parameters = Parameters::of(found.columns.iter().map(|column| Some(&column.parameters)));
     let heading = format!(
-        "{label} on {} ({} items, intervals at {:.0} %{provisional})",
+        "{label} on {}{} ({} items, intervals at {:.0} %{provisional})",
         text::plain(&found.benchmark),
+        parameters.title(),
         found.item_count,
         found.confidence * 100.0
     );
@@ -41,7 +43,7 @@ pub fn comparison(found: &ComparisonTable) -> String {
         "errors",
     ]);
     for (index, column) in found.columns.iter().enumerate() {
-        columns.add_row(column_row(index, column));
+        columns.add_row(column_row(index, column, &parameters.own[index]));
     }
     align_right(&mut columns, &[0, 4, 5, 6, 7]);
     let mut pairs = table(&[
@@ -109,7 +111,7 @@ pub fn flips(page: &Page<Flip>) -> String {
     format!("{table}{more}")
 }
 
-fn column_row(index: usize, column: &ComparedColumn) -> Vec<String> {
+fn column_row(index: usize, column: &ComparedColumn, parameters: &str) -> Vec<String> {
     let score = column
         .score
         .as_ref()
@@ -131,7 +133,10 @@ fn column_row(index: usize, column: &ComparedColumn) -> Vec<String> {
     vec![
         (index + 1).to_string(),
         text::plain(&column.prompt),
-        text::plain(&column.model),
+        match parameters {
+            "" => text::plain(&column.model),
+            parameters => format!("{} {parameters}", text::plain(&column.model)),
+        },
         score.unwrap_or_else(|| "-".to_owned()),
         cost.unwrap_or_else(|| "-".to_owned()),
         latency(0),

@@ -2,7 +2,7 @@
 
 use opb_core::{
     leaderboards::{
-        Course, Effect, Leaderboard, LeaderboardEffects, LeaderboardHistory, ModelDrift,
+        BoardKind, Course, Effect, Leaderboard, LeaderboardEffects, LeaderboardHistory, ModelDrift,
         OverallEntry, OverallLeaderboard, Standing,
     },
     stats::FrontierPlace,
@@ -20,7 +20,7 @@ pub fn leaderboard(board: &Leaderboard) -> String {
     let heading = heading(
         "leaderboard of",
         &board.benchmark,
-        board.item_count,
+        (board.board, board.item_count),
         board.simulated,
         board.confidence,
     );
@@ -119,7 +119,7 @@ pub fn effects(found: &LeaderboardEffects, of_models: bool) -> String {
     let heading = heading(
         what,
         &found.benchmark,
-        found.item_count,
+        (found.board, found.item_count),
         found.simulated,
         found.confidence,
     );
@@ -179,7 +179,11 @@ pub fn history(found: &LeaderboardHistory) -> String {
     } else {
         "History"
     };
-    let mut lines = vec![format!("{label} of {}", text::plain(&found.benchmark))];
+    let mut lines = vec![format!(
+        "{label} of {} ({})",
+        text::plain(&found.benchmark),
+        whose(found.board)
+    )];
     if found.courses.is_empty() {
         lines.push("no results yet".to_owned());
     }
@@ -317,7 +321,13 @@ fn overall_row(entry: &OverallEntry, benchmarks: usize) -> Vec<String> {
     ]
 }
 
-fn heading(what: &str, benchmark: &str, items: i32, simulated: bool, confidence: f64) -> String {
+fn heading(
+    what: &str,
+    benchmark: &str,
+    (board, items): (BoardKind, i32),
+    simulated: bool,
+    confidence: f64,
+) -> String {
     let mut first = what.chars();
     let label = if simulated {
         format!("SIMULATED {what}")
@@ -327,10 +337,19 @@ fn heading(what: &str, benchmark: &str, items: i32, simulated: bool, confidence:
         })
     };
     format!(
-        "{label} {} ({items} items, intervals at {:.0} %)",
+        "{label} {} ({}, {items} items, intervals at {:.0} %)",
         text::plain(benchmark),
+        whose(board),
         confidence * 100.0
     )
+}
+
+/// Whose runs a board is made of.
+fn whose(board: BoardKind) -> &'static str {
+    match board {
+        BoardKind::Own => "your runs",
+        BoardKind::Public => "public runs",
+    }
 }
 
 /// A model's name, with its parameters if it has any.

@@ -65,7 +65,7 @@ fn run(site: &Site, provider: &str, server: &Simulated, limit: &str, code: i32) 
 fn error_kinds(bank: &str, run: &Value) -> BTreeMap<String, usize> {
     let id = run["id"].as_str().unwrap();
     let page = get(&format!(
-        "{bank}/api/v1/runs/{id}/evaluations?errors_only=true&limit=100"
+        "{bank}/api/v1/runs/{id}/evaluations?state=error&limit=100"
     ));
     let mut kinds = BTreeMap::new();
     for evaluation in page["items"].as_array().unwrap() {

@@ -35,6 +35,25 @@ fn a_pack_is_imported_again_without_harm() {
     prompt("Add: {{ question }}");
     assert_eq!(import(), "benchmark sums@1 with 1 items\nprompt ask@2\n");
 
+    // Nobody asked to show them; then somebody does, and a later import without a word changes nothing.
+    let words = || {
+        let export = site.path().join("export.json");
+        site.check(&["prompts", "export", export.to_str().unwrap()], 0);
+        let export: serde_json::Value = serde_json::from_slice(&fs::read(export).unwrap()).unwrap();
+        let prompts = export["prompts"].as_array().unwrap().clone();
+        let word = |slug: &str| {
+            let prompt = prompts.iter().find(|prompt| prompt["slug"] == slug);
+            prompt.unwrap()["visibility"].clone()
+        };
+        (word("ask"), word("plain-question"))
+    };
+    assert_eq!(words(), ("private".into(), "public".into()));
+    let public = ["import", pack.to_str().unwrap(), "--visibility=public"];
+    site.check(&public, 0);
+    assert_eq!(words().0, "public");
+    import();
+    assert_eq!(words().0, "public");
+
     prompt("{{ question");
     let refused = site.check(&["import", pack.to_str().unwrap()], 2);
     assert!(refused.error().contains("body"), "{}", refused.err);
@@ -85,6 +104,31 @@ fn a_failed_run_is_code_3() {
     ];
     let printed = site.check(&words, 3);
     assert!(printed.out.contains("failed"), "{}", printed.out);
+    // Why, how often, and where: in the terminal.
+    for part in [
+        "run #1 failed",
+        "2 × connect, capital-question@1 on gone:any, such as item",
+        "Errors",
+        "opb run show 1 --errors",
+        "opb run retry 1",
+    ] {
+        assert!(printed.out.contains(part), "{part}: {}", printed.out);
+    }
+    let errors = site.check(&["run", "show", "last", "--errors"], 0).out;
+    assert_eq!(errors.matches("ERROR  item").count(), 2, "{errors}");
+    assert!(errors.contains("error     connect: "), "{errors}");
+    let run = site.check(&["run", "show", "1", "--json"], 0).json();
+    assert_eq!(run["columns"][0]["errors"], 2);
+    assert!(
+        run["state_reason"]
+            .as_str()
+            .unwrap()
+            .contains("most often `connect` (2 of 2, such as item"),
+        "{run}"
+    );
+    // It is retried and followed to the same end.
+    let retried = site.check(&["run", "retry", "#1"], 3);
+    assert!(retried.out.contains("since it was resumed") || retried.out.contains("run #1 failed"));
     let again = site.check(
         &[
             "provider",
@@ -93,7 +137,7 @@ fn a_failed_run_is_code_3() {
             "--base-url",
             "http://127.0.0.1:1/v1",
         ],
-        1,
+        2,
     );
     assert!(again.error().contains("already exists"), "{}", again.err);
 }
@@ -126,15 +170,183 @@ fn a_run_goes_on_after_an_interrupt_and_can_be_cancelled() {
     assert_eq!(wait_for_end(&mut child).code(), Some(130));
     let rest: String = lines.collect();
     assert!(
-        rest.contains("goes on") && rest.contains("opb cancel"),
+        rest.contains("run #1 goes on")
+            && rest.contains("opb run watch 1")
+            && rest.contains("opb run cancel 1"),
         "{rest}"
     );
 
-    let runs = site.check(&["runs", "--json"], 0).json();
+    let runs = site.check(&["run", "list", "--json"], 0).json();
     let run = runs["items"][0]["id"].as_str().unwrap();
-    let cancelled = site.check(&["cancel", run, "--json"], 0).json();
+    let cancelled = site.check(&["run", "cancel", run, "--json"], 0).json();
     assert_eq!(cancelled["state"], "cancelled");
-    assert!(site.check(&["runs"], 0).out.contains("cancelled"));
-    let again = site.check(&["cancel", run], 1);
+    assert!(site.check(&["run", "list"], 0).out.contains("cancelled"));
+    // What the server refuses is bad usage, whatever is asked of the run.
+    for what in ["cancel", "pause", "resume", "retry"] {
+        let refused = site.check(&["run", what, "last"], 2);
+        assert!(refused.error().contains("the run "), "{}", refused.err);
+    }
+    // The earlier names do the same.
+    assert_eq!(
+        site.check(&["runs"], 0).out,
+        site.check(&["run", "list"], 0).out
+    );
+    let again = site.check(&["cancel", run], 2);
     assert!(again.error().contains("ended already"), "{}", again.err);
+    // Watching a run that has ended says how it ended, with its own table.
+    let watched = site.check(&["run", "watch", &run[run.len() - 6..]], 3);
+    assert!(
+        watched.out.contains("run #1 cancelled") && watched.out.contains("silent:any"),
+        "{}",
+        watched.out
+    );
+}
+
+#[test]
+fn a_run_shows_its_own_table_its_answers_and_its_reasons() {
+    let site = Site::new();
+    let _up = site.up(&[]);
+    let words = [
+        "run",
+        "--benchmark=first-steps",
+        "--prompt=number-only",
+        "--model=simulated:strong,simulated:weak",
+        "--param=temperature=0",
+    ];
+    let ended = site.check(&words, 0).out;
+    for part in [
+        "SIMULATED run #1 completed: 120 of 120 evaluations in ",
+        "all with temperature=0",
+        " % [",
+        "Leaderboard: rank 1",
+        "opb leaderboard first-steps@1 --simulated",
+        "opb run show 1 --failed",
+    ] {
+        assert!(ended.contains(part), "{part}: {ended}");
+    }
+    // The same table again, by the run's other names.
+    let run = site.check(&["run", "show", "last", "--json"], 0).json();
+    let id = run["id"].as_str().unwrap();
+    let shown = site.check(&["run", "show", "#1"], 0).out;
+    for name in [id, &id[id.len() - 4..], "1"] {
+        assert_eq!(site.check(&["run", "show", name], 0).out, shown, "{name}");
+    }
+    let wrong = run["columns"][1]["failed"].as_i64().unwrap();
+    assert!(wrong > 0, "{run}");
+
+    let failed = site
+        .check(
+            &[
+                "run",
+                "show",
+                "1",
+                "--failed",
+                "--model=simulated:weak",
+                "--limit=100",
+            ],
+            0,
+        )
+        .out;
+    assert_eq!(
+        i64::try_from(failed.matches("FAILED  item").count()).unwrap(),
+        wrong,
+        "{failed}"
+    );
+    for part in [
+        "  asked     ",
+        "  expected  ",
+        "  answer    ",
+        "  scorer    numeric failed: the last number",
+    ] {
+        assert!(failed.contains(part), "{part}: {failed}");
+    }
+    let few = site
+        .check(&["run", "show", "1", "--passed", "--limit=2"], 0)
+        .out;
+    assert_eq!(few.matches("passed  item").count(), 2, "{few}");
+    assert!(few.contains("opb run export 1"), "{few}");
+    let nothing = site.check(&["run", "show", "1", "--errors"], 0).out;
+    assert!(nothing.contains("no such evaluations"), "{nothing}");
+    let refused = site.check(&["run", "show", "1", "--item=nothing"], 2);
+    assert!(refused.error().contains("item: "), "{}", refused.err);
+    let missing = site.check(&["run", "show", "77"], 2);
+    assert!(
+        missing.error().contains("`77` was not found"),
+        "{}",
+        missing.err
+    );
+
+    let lines = site.check(&["run", "export", "last"], 0).out;
+    assert_eq!(lines.lines().count(), 120);
+    let file = site.path().join("run.csv");
+    site.check(
+        &[
+            "run",
+            "export",
+            "1",
+            "--format=csv",
+            "--failed",
+            "-o",
+            file.to_str().unwrap(),
+        ],
+        0,
+    );
+    let table = fs::read_to_string(&file).unwrap();
+    assert!(table.starts_with("run,item,"), "{table}");
+    let elsewhere = site.path().join("nowhere/run.csv");
+    site.check(
+        &["run", "export", "1", "-o", elsewhere.to_str().unwrap()],
+        1,
+    );
+
+    // Parameters tell the columns of one model apart.
+    let extend = [
+        "run",
+        "extend",
+        "1",
+        "--model=simulated:strong",
+        "--param=temperature=1",
+    ];
+    let extended = site.check(&extend, 0).out;
+    assert!(
+        extended.contains("temperature=1") && extended.contains("180 of 180"),
+        "{extended}"
+    );
+    let again = site.check(&["run", "extend", "1", "--model=simulated:weak"], 2);
+    assert!(again.error().contains("temperature=0"), "{}", again.err);
+    let pair = [
+        "1//simulated:strong temperature=0",
+        "1//simulated:strong temperature=1",
+    ];
+    let compared = site.check(&["compare", pair[0], pair[1], "--flips"], 0).out;
+    assert!(
+        compared.contains("temperature=0") && compared.contains("temperature=1"),
+        "{compared}"
+    );
+}
+
+#[test]
+fn bare_run_says_what_it_lacks_and_its_subcommands_need_no_benchmark() {
+    let site = Site::new();
+    let bare = site.check(&["run"], 2);
+    assert!(bare.err.contains("--benchmark"), "{}", bare.err);
+    let help = site.check(&["run", "--help"], 0).out;
+    for part in [
+        "watch",
+        "show",
+        "export",
+        "rescore",
+        "opb run --benchmark <SLUG>",
+    ] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    // No server answers, which comes after the words were understood.
+    let unreachable = site.check(&["run", "show", "last", "--url=http://127.0.0.1:1"], 1);
+    assert!(
+        unreachable.error().contains("nothing answers"),
+        "{}",
+        unreachable.err
+    );
+    let top = site.check(&["--help"], 0).out;
+    assert!(!top.contains("rescore"), "earlier names are hidden: {top}");
 }

@@ -64,13 +64,18 @@ pub(super) async fn take_run(tx: &mut PgConnection) -> Result<Option<WatchedRun>
         WatchedRun,
         r#"-- measures::take_run
         select runs.id, schedule_id, due_at, runs.state as "state: RunState", state_reason,
-               benchmarks.slug || '@' || benchmark_versions.number as "benchmark!", benchmark_version_id, runs.item_count,
+               case when can_see_part(benchmarks.visibility, benchmarks.owner_id, false,
+                                      benchmarks.deleted_at is not null or benchmark_versions.withdrawn_at is not null,
+                                      runs.owner_id, runs.owner_id, users.role = 'admin')
+                    then benchmarks.slug || '@' || benchmark_versions.number else '(hidden)' end as "benchmark!",
+               benchmark_version_id, runs.item_count,
                spend_microusd + unaccounted_microusd as "spent_microusd!", budget_microusd
         from firings
         join runs on runs.id = run_id
         join benchmark_versions on benchmark_versions.id = benchmark_version_id
         join benchmarks on benchmarks.id = benchmark_id
-        where run_id is not null and (checked_state is null or checked_state = 'paused')
+        join users on users.id = runs.owner_id
+        where run_id is not null and runs.deleted_at is null and (checked_state is null or checked_state = 'paused')
           and (finished_at is not null
                or (checked_state is null and runs.state = 'paused' and budget_microusd is not null))
         order by fired_at
@@ -97,11 +102,17 @@ pub(super) async fn columns(tx: &mut PgConnection, run_id: Uuid) -> Result<Vec<C
     let columns = sqlx::query_as!(
         Column,
         r#"-- measures::columns
-        select prompts.id as prompt_id, prompts.slug as prompt, prompt_versions.number as version,
+        select prompts.id as prompt_id,
+               case when can_see_part(prompts.visibility, prompts.owner_id, prompts.deleted_at is not null,
+                                      prompt_versions.withdrawn_at is not null, runs.owner_id, runs.owner_id,
+                                      users.role = 'admin')
+                    then prompts.slug else '(hidden)' end as "prompt!", prompt_versions.number as version,
                models.id as model_id, providers.name || ':' || models.name as "model!",
                count(*) as "evaluations!", count(*) filter (where evaluations.state = 'error') as "errors!",
                percentile_cont(0.95) within group (order by latency_ms) as latency_p95_ms
         from evaluations
+        join runs on runs.id = evaluations.run_id
+        join users on users.id = runs.owner_id
         join run_prompts on run_prompts.run_id = evaluations.run_id and run_prompts.position = prompt_position
         join prompt_versions on prompt_versions.id = prompt_version_id
         join prompts on prompts.id = prompt_id
@@ -109,7 +120,7 @@ pub(super) async fn columns(tx: &mut PgConnection, run_id: Uuid) -> Result<Vec<C
         join models on models.id = model_id
         join providers on providers.id = provider_id
         where evaluations.run_id = $1
-        group by prompts.id, prompts.slug, prompt_versions.number, models.id, providers.name, models.name
+        group by prompts.id, prompt_versions.id, runs.owner_id, users.role, models.id, providers.name, models.name
         order by prompts.slug, prompt_versions.number, 5, models.id"#,
         run_id
     )
@@ -133,7 +144,7 @@ pub(super) async fn course(
             from firings
             join runs on runs.id = firings.run_id
             where schedule_id = $1 and due_at <= $2 and ($3::timestamptz is null or due_at >= $3)
-              and runs.state = 'completed' and benchmark_version_id = $4
+              and runs.state = 'completed' and runs.deleted_at is null and benchmark_version_id = $4
             order by due_at desc
             limit $5
         ), places as (

@@ -1,5 +1,8 @@
 //! The one place that says who may read and who may change a thing.
+//!
+//! Queries say it with the SQL functions `can_see` and `is_listed`, which hold the same rule.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,19 +19,31 @@ pub enum UserRole {
     Admin,
 }
 
-/// Who may see a thing.
+/// Who may see a thing, from the narrowest to the widest: the smaller of two is the narrower.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    ValueEnum,
+    sqlx::Type,
 )]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "visibility", rename_all = "snake_case")]
 pub enum Visibility {
-    /// Its owner only.
-    Private,
-    /// Whoever knows its address; it is in no list.
-    Unlisted,
-    /// Everybody.
+    /// Its owner and administrators.
     #[default]
+    Private,
+    /// Every logged-in user who knows its address; it is in no list.
+    Unlisted,
+    /// Everybody, with or without a login.
     Public,
 }
 
@@ -60,7 +75,11 @@ impl CurrentUser {
 /// May this caller read a thing of this owner and visibility?
 #[must_use]
 pub fn can_read(viewer: Option<&CurrentUser>, owner_id: i64, visibility: Visibility) -> bool {
-    visibility != Visibility::Private || viewer.is_some_and(|user| can_change(user, owner_id))
+    match visibility {
+        Visibility::Public => true,
+        Visibility::Unlisted => viewer.is_some(),
+        Visibility::Private => viewer.is_some_and(|user| can_change(user, owner_id)),
+    }
 }
 
 /// May this caller change a thing of this owner?

@@ -60,6 +60,18 @@ pub enum AuditEvent {
     InvitationCreated,
     /// An administrator revoked an invitation.
     InvitationRevoked,
+    /// A run was deleted.
+    RunDeleted,
+    /// A benchmark was deleted.
+    BenchmarkDeleted,
+    /// A version of a benchmark was deleted.
+    BenchmarkVersionDeleted,
+    /// A version of a prompt was deleted.
+    PromptVersionDeleted,
+    /// Standings of a run were hidden from boards.
+    StandingsHidden,
+    /// Standings of a run were shown on boards again.
+    StandingsShown,
 }
 
 /// One line of the audit log.
@@ -110,6 +122,17 @@ pub async fn list_audit_entries(
     .fetch_all(conn)
     .await?;
     Ok(Page::cut(entries, limit, |entry| entry.id.to_string()))
+}
+
+/// Writes down what a user did to a thing of the library or of the boards.
+pub(crate) async fn note_deed(
+    conn: &mut PgConnection,
+    event: AuditEvent,
+    user: &CurrentUser,
+    subject: &str,
+) -> Result<()> {
+    let name = Some(user.username.as_str());
+    record(conn, event, Some(user.id), name, Some(subject), None).await
 }
 
 /// Writes a line.

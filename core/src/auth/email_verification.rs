@@ -78,14 +78,12 @@ pub async fn verify_email(conn: &mut PgConnection, token: &str, origin: &Origin)
 /// Refuses a user who has not shown that their address is theirs.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for such a user.
+/// [`Error::EmailNotVerified`] for such a user.
 pub async fn require_verified_email(conn: &mut PgConnection, user: &CurrentUser) -> Result<()> {
     if user.is_admin() || find_user(conn, user.id).await?.email_verified_at.is_some() {
         return Ok(());
     }
-    Err(Error::Forbidden(
-        "verify your email address first: POST /api/v1/me/email-verification sends a link",
-    ))
+    Err(Error::EmailNotVerified)
 }
 
 /// Sends a link to the address of a new user or a new address, if the operator has set a mail server.

@@ -34,6 +34,7 @@ pub use api_keys::{
     ApiKey, ApiKeyScope, NewApiKey, create_api_key, create_scoped_api_key, list_api_keys,
     revoke_api_key, revoke_api_keys_named,
 };
+pub(crate) use audit::note_deed;
 pub use audit::{AuditEntry, AuditEvent, list_audit_entries};
 pub use deletion::{delete_me, delete_user};
 pub use email_verification::{

@@ -25,15 +25,15 @@ pub struct User {
     pub created_at: DateTime<Utc>,
 }
 
-/// A user as another user sees it.
+/// A user of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedUser {
     /// The user's id.
     pub id: i64,
     /// The user's name.
     pub username: String,
-    /// The user's email address, if the viewer may see it.
-    pub email: Option<String>,
+    /// The user's email address.
+    pub email: String,
     /// When the user registered.
     pub created_at: DateTime<Utc>,
 }
@@ -54,7 +54,7 @@ pub async fn find_user(conn: &mut PgConnection, user_id: i64) -> Result<User> {
     .ok_or_else(|| Error::NotFound("the user".into()))
 }
 
-/// Users by id, from after an id on. Others' email addresses are for administrators only.
+/// Users by id, from after an id on: all of them for an administrator, and nobody but themselves for everybody else.
 ///
 /// # Errors
 /// The database does not answer.
@@ -67,9 +67,9 @@ pub async fn list_users(
     let users = sqlx::query_as!(
         ListedUser,
         r#"-- users::list_users
-        select id, username, case when $1 or id = $2 then email end as email, created_at
+        select id, username, email, created_at
         from users
-        where id > $3 and disabled_at is null
+        where ($1 or id = $2) and id > $3 and disabled_at is null
         order by id
         limit $4"#,
         viewer.is_admin(),

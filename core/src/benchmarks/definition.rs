@@ -1,6 +1,6 @@
 //! A benchmark as its author writes it, and the rules that it must keep.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -38,9 +38,10 @@ pub struct Definition {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub source: Map<String, Value>,
-    /// Who may see it; everybody, when absent.
-    #[serde(default)]
-    pub visibility: Visibility,
+    /// Who may see it. When absent, a benchmark that is there stays as it is, and a new one is as this bank is set up,
+    /// which is only you unless its operator says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
     /// The scorers of every item that has none of its own.
     #[serde(default)]
     pub scorers: Vec<ScorerSpec>,
@@ -78,18 +79,7 @@ impl Definition {
     pub(super) fn check(&self) -> Result<()> {
         check_slug(&self.slug)?;
         let mut wrong = Vec::new();
-        if self.title.trim().is_empty()
-            || self.title.chars().count() > 200
-            || self.title.contains('\0')
-        {
-            wrong.push(FieldError::new("title", "must have 1 to 200 characters"));
-        }
-        if self.description.len() > 20_000 || self.description.contains('\0') {
-            wrong.push(FieldError::new(
-                "description",
-                "must have at most 20,000 bytes and no NUL",
-            ));
-        }
+        check_texts(Some(&self.title), Some(&self.description), &mut wrong);
         if self.items.is_empty() {
             wrong.push(FieldError::new("items", "must hold at least one item"));
         }
@@ -99,12 +89,12 @@ impl Definition {
                 format!("must hold at most {MAX_ITEMS} items"),
             ));
         }
-        let mut patterns = HashSet::new();
-        check_scorers(&self.scorers, "scorers", &mut patterns, &mut wrong);
+        let mut patterns = HashMap::new();
+        let scorers = check_scorers(&self.scorers, "scorers", &mut patterns, &mut wrong);
         if self.source.values().any(holds_nul) {
             wrong.push(FieldError::new("source", "must not hold a NUL character"));
         }
-        self.check_items(&mut patterns, &mut wrong);
+        self.check_items(&scorers, &mut patterns, &mut wrong);
         wrong.truncate(MAX_ERRORS);
         if wrong.is_empty() {
             Ok(())
@@ -113,7 +103,12 @@ impl Definition {
         }
     }
 
-    fn check_items<'a>(&'a self, patterns: &mut HashSet<&'a str>, wrong: &mut Vec<FieldError>) {
+    fn check_items<'a>(
+        &'a self,
+        scorers: &[Scorer],
+        patterns: &mut KnownPatterns<'a>,
+        wrong: &mut Vec<FieldError>,
+    ) {
         let mut seen = HashSet::new();
         for (position, item) in self.items.iter().enumerate() {
             if wrong.len() >= MAX_ERRORS {
@@ -148,56 +143,114 @@ impl Definition {
                     "must not hold a NUL character",
                 ));
             }
-            if let Some(scorers) = &item.scorers {
-                check_scorers(scorers, &at("scorers"), patterns, wrong);
-                if patterns.len() > MAX_PATTERNS {
-                    return;
-                }
+            let own = item
+                .scorers
+                .as_ref()
+                .map(|specs| check_scorers(specs, &at("scorers"), patterns, wrong));
+            if patterns.len() > MAX_PATTERNS {
+                return;
+            }
+            let scorers = own.as_deref().unwrap_or(scorers);
+            // What cannot be stored is named already.
+            let storable = !item.expected.as_ref().is_some_and(holds_nul);
+            if storable
+                && let Some(message) = fault(&item.id, item.expected.as_ref(), &item.vars, scorers)
+            {
+                wrong.push(FieldError::new(at("expected"), message));
             }
         }
     }
 }
 
-/// Compiles every scorer; regular expressions that are among `patterns` were compiled before. Stops at the first that is
-/// one too many.
+/// Checks what a benchmark says about itself, as far as it is given.
+pub(super) fn check_texts(
+    title: Option<&str>,
+    description: Option<&str>,
+    wrong: &mut Vec<FieldError>,
+) {
+    let is_title = |title: &str| {
+        !title.trim().is_empty() && title.chars().count() <= 200 && !title.contains('\0')
+    };
+    if !title.is_none_or(is_title) {
+        wrong.push(FieldError::new("title", "must have 1 to 200 characters"));
+    }
+    if description.is_some_and(|text| text.len() > 20_000 || text.contains('\0')) {
+        wrong.push(FieldError::new(
+            "description",
+            "must have at most 20,000 bytes and no NUL",
+        ));
+    }
+}
+
+/// The regular expressions of scorers that were looked at, and whether an item has a say in each of them.
+type KnownPatterns<'a> = HashMap<&'a str, bool>;
+
+/// The scorers that compile, but for those with a regular expression that is among `patterns` and the same for every item:
+/// they are neither compiled again nor ever at fault. Stops at the first that is one too many.
 fn check_scorers<'a>(
     scorers: &'a [ScorerSpec],
     path: &str,
-    patterns: &mut HashSet<&'a str>,
+    patterns: &mut KnownPatterns<'a>,
     wrong: &mut Vec<FieldError>,
-) {
+) -> Vec<Scorer> {
+    let mut compiled = Vec::with_capacity(scorers.len());
     if scorers.len() > MAX_SCORERS {
         let message = format!("must be at most {MAX_SCORERS}");
         wrong.push(FieldError::new(path, message));
-        return;
+        return compiled;
     }
     for (position, spec) in scorers.iter().enumerate() {
         let pattern = spec.value.as_ref().and_then(Value::as_str);
         let pattern = pattern.filter(|_| spec.kind.kind() == ScorerKind::Regex);
-        let is_known = pattern.is_some_and(|pattern| !patterns.insert(pattern));
-        if patterns.len() > MAX_PATTERNS {
+        let known = pattern.and_then(|pattern| patterns.get(pattern).copied());
+        if pattern.is_some() && known.is_none() && patterns.len() >= MAX_PATTERNS {
+            patterns.extend(pattern.map(|pattern| (pattern, false)));
             let message = format!(
                 "the items have more than {MAX_PATTERNS} regular expressions of their own; write each into `expected` and use one scorer of the benchmark"
             );
             wrong.push(FieldError::new(path, message));
-            return;
+            return compiled;
         }
-        let checked = if is_known {
+        let checked = if known == Some(false) {
             let rest = ScorerSpec {
                 value: None,
                 ..spec.clone()
             };
-            Scorer::compile(&rest)
+            Scorer::compile(&rest).map(|_| None)
         } else {
-            Scorer::compile(spec)
+            Scorer::compile(spec).map(Some)
         };
-        if let Err(error) = checked {
-            wrong.push(FieldError::new(
+        if let Some(pattern) = pattern.filter(|_| known.is_none()) {
+            let varies = matches!(&checked, Ok(Some(scorer)) if scorer.varies());
+            patterns.insert(pattern, varies);
+        }
+        match checked {
+            Ok(scorer) => compiled.extend(scorer),
+            Err(error) => wrong.push(FieldError::new(
                 format!("{path}[{position}]"),
                 error.to_string(),
-            ));
+            )),
         }
     }
+    compiled
+}
+
+/// Why no output of an item can be judged by one of its scorers, if that is so.
+pub(super) fn fault(
+    id: &str,
+    expected: Option<&Value>,
+    vars: &Map<String, Value>,
+    scorers: &[Scorer],
+) -> Option<String> {
+    let mut faults = scorers.iter().filter_map(|scorer| {
+        let fault = scorer.check_item(expected, vars).err()?;
+        Some(format!(
+            "of the item `{}`, under the scorer `{}`: {fault}",
+            id.chars().take(80).collect::<String>(),
+            scorer.name()
+        ))
+    });
+    faults.next()
 }
 
 /// Postgres stores no NUL characters.

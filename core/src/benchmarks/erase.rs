@@ -18,6 +18,15 @@ pub async fn erase_private_benchmarks(tx: &mut PgConnection, owner_id: i64) -> R
                           where benchmark_versions.benchmark_id = benchmarks.id)",
         owner_id
     )
+    .execute(&mut *tx)
+    .await?;
+    // The rest goes with the last run that rests on it.
+    sqlx::query!(
+        "-- erase::erase_private_benchmarks
+        update benchmarks set deleted_at = now()
+        where owner_id = $1 and visibility = 'private' and deleted_at is null",
+        owner_id
+    )
     .execute(tx)
     .await?;
     Ok(())

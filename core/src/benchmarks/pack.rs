@@ -22,6 +22,8 @@ pub struct PackHeader {
     /// What it measures.
     #[serde(default)]
     pub description: String,
+    /// Who may see it; as the bank is set up, when absent.
+    pub visibility: Option<Visibility>,
     /// Where the items come from.
     #[serde(default)]
     pub source: Map<String, Value>,
@@ -81,7 +83,7 @@ impl PackHeader {
             title: self.title,
             description: self.description,
             source: self.source,
-            visibility: Visibility::Public,
+            visibility: self.visibility,
             scorers: self.scorers,
             items,
         }
@@ -169,6 +171,15 @@ mod tests {
         let yaml = PackHeader::parse("benchmark.yaml", yaml).unwrap();
         let toml = PackHeader::parse("benchmark.toml", toml).unwrap();
         assert_eq!(format!("{yaml:?}"), format!("{toml:?}"));
+        assert_eq!(
+            PackHeader::parse(
+                "benchmark.yaml",
+                "slug: a\ntitle: b\nvisibility: unlisted\nitems: {file: x}\n"
+            )
+            .unwrap()
+            .visibility,
+            Some(Visibility::Unlisted)
+        );
         let unknown = PackHeader::parse(
             "benchmark.yaml",
             "slug: a\ntitle: b\nscores: []\nitems: {file: x}\n",

@@ -4,10 +4,10 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{BenchmarkVersion, Definition, Item, resolve_benchmark};
+use super::{BenchmarkVersion, Definition, ITEM_RULES, Item, resolve_benchmark};
 use crate::{
     Error, Result,
-    auth::{CurrentUser, Visibility, can_change},
+    auth::{CurrentUser, Visibility},
     quotas::check_stored,
 };
 
@@ -42,13 +42,15 @@ impl Definition {
 
 /// Publishes a definition: as a new benchmark, as the next version of the owner's benchmark of that slug,
 /// or, when the newest content is equal, not at all. Returns the version that holds the content.
+/// A new benchmark whose definition says nothing about who may see it has the default visibility.
 ///
 /// # Errors
-/// [`Error::Forbidden`] when the slug belongs to somebody else, [`Error::QuotaExceeded`].
+/// [`Error::Conflict`] when others shall see it and its slug is taken among what they see, [`Error::QuotaExceeded`].
 pub async fn publish_benchmark(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     checked: &CheckedDefinition,
+    default_visibility: Visibility,
 ) -> Result<BenchmarkVersion> {
     let CheckedDefinition {
         definition,
@@ -56,17 +58,24 @@ pub async fn publish_benchmark(
         size_bytes,
     } = checked;
     let mut tx = conn.begin().await?;
-    let benchmark_id = find_or_create(&mut tx, owner, definition).await?;
-    let known = sqlx::query_scalar!(
-        "-- publish::publish_benchmark
-        select number from benchmark_versions where benchmark_id = $1 and content_hash = $2",
+    let benchmark_id = find_or_create(&mut tx, owner, definition, default_visibility).await?;
+    // A version that was withdrawn comes back when its content is published again.
+    let known = sqlx::query!(
+        r#"-- publish::publish_benchmark
+        select number, withdrawn_at is not null as "withdrawn!"
+        from benchmark_versions where benchmark_id = $1 and content_hash = $2"#,
         benchmark_id,
         content_hash.as_slice()
     )
     .fetch_optional(&mut *tx)
     .await?;
     let number = match known {
-        Some(number) => number,
+        Some(known) => {
+            if known.withdrawn {
+                restore_version(&mut tx, benchmark_id, known.number, *size_bytes).await?;
+            }
+            known.number
+        }
         None => {
             let content = (content_hash.as_slice(), *size_bytes);
             let number = insert_version(&mut tx, benchmark_id, definition, content).await?;
@@ -74,12 +83,8 @@ pub async fn publish_benchmark(
             number
         }
     };
-    let version = resolve_benchmark(
-        &mut tx,
-        Some(owner),
-        &format!("{}@{number}", definition.slug),
-    )
-    .await?;
+    let reference = format!("{benchmark_id}@{number}");
+    let version = resolve_benchmark(&mut tx, Some(owner), &reference).await?;
     tx.commit().await?;
     Ok(version)
 }
@@ -88,28 +93,64 @@ async fn find_or_create(
     tx: &mut PgConnection,
     owner: &CurrentUser,
     definition: &Definition,
+    default_visibility: Visibility,
 ) -> Result<Uuid> {
     // The update of an existing row changes nothing; it takes the lock that gives versions their order.
-    let row = sqlx::query!(
+    let found = sqlx::query_scalar!(
         "-- publish::find_or_create
         insert into benchmarks (id, slug, title, description, visibility, owner_id) values ($1, $2, $3, $4, $5, $6)
-        on conflict (slug) do update set slug = excluded.slug
-        returning id, owner_id",
+        on conflict (slug, owner_id) do update set slug = excluded.slug
+        returning id",
         Uuid::now_v7(),
         definition.slug,
         definition.title,
         definition.description,
-        definition.visibility as Visibility,
+        definition.visibility.unwrap_or(default_visibility) as Visibility,
         owner.id
     )
-    .fetch_one(tx)
-    .await?;
-    if can_change(owner, row.owner_id) {
-        return Ok(row.id);
+    .fetch_one(&mut *tx)
+    .await;
+    let id = found.map_err(|error| explain(error.into(), &definition.slug))?;
+    if let Some(visibility) = definition.visibility {
+        sqlx::query!(
+            "-- publish::find_or_create (visibility)
+            update benchmarks set visibility = $2 where id = $1 and visibility <> $2",
+            id,
+            visibility as Visibility
+        )
+        .execute(tx)
+        .await
+        .map_err(|error| explain(error.into(), &definition.slug))?;
     }
-    Err(Error::Forbidden(
-        "a benchmark with this slug belongs to somebody else",
-    ))
+    Ok(id)
+}
+
+/// What is wrong when the database refuses a benchmark of this slug.
+pub(super) fn explain(error: Error, slug: &str) -> Error {
+    if error.violates("benchmarks_slug_key") {
+        return Error::Conflict(format!(
+            "a benchmark of somebody else has the slug `{slug}`; take another slug, or keep your benchmark private"
+        ));
+    }
+    error
+}
+
+async fn restore_version(
+    tx: &mut PgConnection,
+    benchmark_id: Uuid,
+    number: i32,
+    size_bytes: i64,
+) -> Result<()> {
+    sqlx::query!(
+        "-- publish::restore_version
+        update benchmark_versions set withdrawn_at = null, size_bytes = $3 where benchmark_id = $1 and number = $2",
+        benchmark_id,
+        number,
+        size_bytes
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 async fn insert_version(
@@ -123,8 +164,8 @@ async fn insert_version(
     let version_id = Uuid::now_v7();
     let number = sqlx::query_scalar!(
         "-- publish::insert_version
-        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash, size_bytes)
-        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7 from benchmark_versions where benchmark_id = $2
+        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash, size_bytes, item_rules)
+        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8 from benchmark_versions where benchmark_id = $2
         returning number",
         version_id,
         benchmark_id,
@@ -132,7 +173,8 @@ async fn insert_version(
         Json(&definition.source) as _,
         item_count,
         content_hash,
-        size_bytes
+        size_bytes,
+        ITEM_RULES
     )
     .fetch_one(&mut *tx)
     .await?;

@@ -77,10 +77,10 @@ pub struct StoredItem {
     pub scorers: Option<Json<Vec<ScorerSpec>>>,
 }
 
-/// The benchmark of a slug or id.
+/// The benchmark of a slug or id. Of two with the same slug it is the viewer's own, or else the one that others can see.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private benchmark of somebody else.
+/// [`Error::NotFound`], also for a benchmark that the viewer may not see.
 pub async fn find_benchmark(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -93,10 +93,18 @@ pub async fn find_benchmark(
                newest.number as latest_version, newest.item_count, benchmarks.created_at
         from benchmarks
         join users on users.id = owner_id
-        join lateral (select number, item_count from benchmark_versions where benchmark_id = benchmarks.id
+        join lateral (select number, item_count from benchmark_versions
+                      where benchmark_id = benchmarks.id and (withdrawn_at is null or benchmarks.deleted_at is not null)
                       order by number desc limit 1) newest on true
         where (slug = $1 or benchmarks.id = $4)
-          and (visibility <> 'private' or owner_id = $2 or $3)"#,
+          and can_see(visibility, owner_id, $2, $3)
+          and (benchmarks.deleted_at is null or $3
+               or exists (select from benchmark_versions
+                          join runs on runs.benchmark_version_id = benchmark_versions.id
+                          where benchmark_id = benchmarks.id and runs.owner_id = $2 and runs.deleted_at is null))
+        -- An id is never a slug of something else; the viewer's own goes before what others share.
+        order by benchmarks.id = $4 desc nulls last, owner_id = $2 desc nulls last, visibility desc, benchmarks.id
+        limit 1"#,
         reference,
         viewer.map(|user| user.id),
         viewer.is_some_and(CurrentUser::is_admin),
@@ -124,9 +132,10 @@ pub async fn list_benchmarks(
                newest.number as latest_version, newest.item_count, benchmarks.created_at
         from benchmarks
         join users on users.id = owner_id
-        join lateral (select number, item_count from benchmark_versions where benchmark_id = benchmarks.id
+        join lateral (select number, item_count from benchmark_versions
+                      where benchmark_id = benchmarks.id and withdrawn_at is null
                       order by number desc limit 1) newest on true
-        where (visibility = 'public' or owner_id = $1)
+        where is_listed(visibility, owner_id, $1) and benchmarks.deleted_at is null
           and ($2::uuid is null or benchmarks.id < $2)
         order by benchmarks.id desc
         limit $3"#,
@@ -141,7 +150,8 @@ pub async fn list_benchmarks(
     }))
 }
 
-/// The version that `slug` or `slug@2` names; without a number, the newest.
+/// The version that `slug` or `slug@2` names; without a number, the newest. One that was withdrawn is found by its number,
+/// by administrators and by those whose runs rest on it.
 ///
 /// # Errors
 /// [`Error::NotFound`].
@@ -158,9 +168,16 @@ pub async fn resolve_benchmark(
                encode(content_hash, 'hex') as "content_hash!", versions.created_at
         from benchmark_versions versions
         join benchmarks on benchmarks.id = benchmark_id
-        where (slug = $1 or benchmarks.id = $5)
-          and ($2 = 'latest' or number::text = $2)
-          and (visibility <> 'private' or owner_id = $3 or $4)
+        where ($2 = 'latest' or number::text = $2)
+          and benchmarks.id = (
+              select named.id from benchmarks named
+              where (named.slug = $1 or named.id = $5) and can_see(named.visibility, named.owner_id, $3, $4)
+              order by named.id = $5 desc nulls last, named.owner_id = $3 desc nulls last, named.visibility desc, named.id
+              limit 1)
+          and ((benchmarks.deleted_at is null and withdrawn_at is null)
+               or (($2 <> 'latest' or benchmarks.deleted_at is not null)
+                   and ($4 or exists (select from runs where benchmark_version_id = versions.id
+                                        and runs.owner_id = $3 and runs.deleted_at is null))))
         order by number desc
         limit 1"#,
         slug,

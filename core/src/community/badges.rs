@@ -59,12 +59,12 @@ pub(super) async fn list_badges(conn: &mut PgConnection, user_id: i64) -> Result
                        join prompt_versions versions on versions.id = others.prompt_version_id
                        join prompts rivals on rivals.id = versions.prompt_id
                        where others.benchmark_version_id = board.benchmark_version_id
-                         and not others.simulated and rivals.visibility = 'public' and rivals.deleted_at is null) as unbeaten
+                         and not others.simulated and others.audience_id is null and is_public_run(others.run_id) and rivals.visibility = 'public' and rivals.deleted_at is null) as unbeaten
             from prompts mine
             join prompt_versions my_versions on my_versions.prompt_id = mine.id
             join standings board on board.prompt_version_id = my_versions.id
             where mine.owner_id = $1 and mine.visibility = 'public' and mine.deleted_at is null
-              and not board.simulated
+              and not board.simulated and board.audience_id is null and is_public_run(board.run_id)
             order by board.benchmark_version_id, board.rank_low, board.score_low desc, board.prompt_version_id, board.model_id
         ) standing
         join benchmark_versions on benchmark_versions.id = standing.benchmark_version_id
@@ -75,7 +75,8 @@ pub(super) async fn list_badges(conn: &mut PgConnection, user_id: i64) -> Result
         join providers on providers.id = models.provider_id
         where benchmarks.visibility = 'public'
           and not exists (select 1 from benchmark_versions newer
-                          where newer.benchmark_id = benchmarks.id and newer.number > benchmark_versions.number)
+                          where newer.benchmark_id = benchmarks.id and newer.withdrawn_at is null
+                            and newer.number > benchmark_versions.number)
         order by unbeaten desc, benchmarks.slug
         limit $3"#,
         user_id,

@@ -52,9 +52,9 @@ pub struct NewCollection {
     /// What it is for: Markdown, at most 10,000 characters.
     #[serde(default)]
     pub description: String,
-    /// Who may see it; everybody, when absent.
+    /// Who may see it; when absent as this bank is set up, which is only you unless its operator says otherwise.
     #[serde(default)]
-    pub visibility: Visibility,
+    pub visibility: Option<Visibility>,
 }
 
 /// What changes about a collection; what is absent stays.
@@ -91,10 +91,10 @@ pub async fn list_collections(
                (select count(*) from collection_prompts
                 join prompts on prompts.id = prompt_id
                 where collection_id = collections.id and prompts.deleted_at is null
-                  and (prompts.visibility = 'public' or prompts.owner_id = $1)) as "prompts!",
+                  and is_listed(prompts.visibility, prompts.owner_id, $1)) as "prompts!",
                collections.created_at, collections.updated_at
         from collections join users on users.id = collections.owner_id
-        where (visibility = 'public' or collections.owner_id = $1)
+        where is_listed(visibility, collections.owner_id, $1)
           and ($2::text is null or lower(users.username) = lower($2))
           and ($3::uuid is null or collections.id < $3)
         order by collections.id desc
@@ -128,11 +128,11 @@ pub async fn find_collection(
                (select count(*) from collection_prompts
                 join prompts on prompts.id = prompt_id
                 where collection_id = collections.id and prompts.deleted_at is null
-                  and (prompts.visibility = 'public' or prompts.owner_id = $2)) as "prompts!",
+                  and is_listed(prompts.visibility, prompts.owner_id, $2)) as "prompts!",
                collections.created_at, collections.updated_at
         from collections join users on users.id = collections.owner_id
         where collections.id = $1
-          and (visibility <> 'private' or collections.owner_id = $2 or $3)"#,
+          and can_see(visibility, collections.owner_id, $2, $3)"#,
         collection_id,
         viewer.map(|user| user.id),
         viewer.is_some_and(CurrentUser::is_admin)
@@ -161,7 +161,7 @@ pub async fn list_collection_prompts(
     query
         .push(" join collection_prompts on collection_prompts.prompt_id = prompts.id where collection_id = ")
         .push_bind(collection_id)
-        .push(" and prompts.deleted_at is null and (prompts.visibility = 'public' or prompts.owner_id = ")
+        .push(" and prompts.deleted_at is null and is_listed(prompts.visibility, prompts.owner_id, ")
         .push_bind(viewer.map(|user| user.id))
         .push(") and collection_prompts.position > ")
         .push_bind(after.unwrap_or(-1))
@@ -193,7 +193,7 @@ pub async fn create_collection(
         owner.id,
         new.title,
         new.description,
-        new.visibility as Visibility,
+        new.visibility.unwrap_or_default() as Visibility,
         MOST_COLLECTIONS
     )
     .execute(&mut *conn)

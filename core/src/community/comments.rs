@@ -216,10 +216,10 @@ pub(super) async fn find_comment(
         .push(
             " and (comments.deleted_at is null or exists
             (select 1 from comments answers where answers.parent_id = comments.id and answers.deleted_at is null))
-            and prompts.deleted_at is null and (prompts.visibility <> 'private' or prompts.owner_id = ",
+            and prompts.deleted_at is null and can_see(prompts.visibility, prompts.owner_id, ",
         )
         .push_bind(viewer.map(|user| user.id))
-        .push(" or ")
+        .push(", ")
         .push_bind(viewer.is_some_and(CurrentUser::is_admin))
         .push(")");
     let comment: Option<Comment> = query.build_query_as().fetch_optional(conn).await?;

@@ -73,7 +73,7 @@ pub struct EvidenceFilter {
     pub current_only: bool,
 }
 
-/// The standings of a prompt's versions on benchmarks that the viewer may find: newest version first, then the best
+/// The standings of a prompt's versions on public boards: newest version first, then the best
 /// proven. A board has one line for each prompt version and model, so the list is short; its end is cut at 1,000.
 ///
 /// # Errors
@@ -98,15 +98,15 @@ pub async fn list_evidence(
         join standings on standings.prompt_version_id = prompt_versions.id
         join benchmark_versions on benchmark_versions.id = standings.benchmark_version_id
         join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
-        join lateral (select max(number) as number from benchmark_versions where benchmark_id = benchmarks.id) newest on true
+        join lateral (select max(number) as number from benchmark_versions
+                      where benchmark_id = benchmarks.id and withdrawn_at is null) newest on true
         join models on models.id = standings.model_id
         join providers on providers.id = models.provider_id
         where prompt_versions.prompt_id = $1
-          and simulated = $3
+          and simulated = $3 and audience_id is null and is_public_run(run_id)
           and ($4::integer is null or prompt_versions.number = $4)
           and ($5::text is null or benchmarks.slug = $5)
           and (not $6 or benchmark_versions.number = newest.number)
-          and (benchmarks.visibility = 'public' or benchmarks.owner_id = $7 or $8)
         order by prompt_versions.number desc, score_low desc, 3, 6, models.id
         limit 1000"#,
         prompt.id,
@@ -114,9 +114,7 @@ pub async fn list_evidence(
         filter.simulated,
         filter.version,
         filter.benchmark,
-        filter.current_only,
-        viewer.map(|user| user.id),
-        viewer.is_some_and(CurrentUser::is_admin)
+        filter.current_only
     )
     .fetch_all(conn)
     .await?;

@@ -69,7 +69,9 @@ pub async fn list_favourites(
     query
         .push(" join favourites on favourites.prompt_id = prompts.id where favourites.user_id = ")
         .push_bind(shown.user_id)
-        .push(" and prompts.deleted_at is null and (prompts.visibility = 'public' or prompts.owner_id = ")
+        .push(
+            " and prompts.deleted_at is null and is_listed(prompts.visibility, prompts.owner_id, ",
+        )
         .push_bind(viewer.map(|user| user.id))
         .push(")");
     if let Some(before) = before {

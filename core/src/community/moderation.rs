@@ -137,7 +137,7 @@ pub async fn list_reported_comments(
         join prompts on prompts.id = comments.prompt_id
         left join users on users.id = comments.author_id
         where comments.deleted_at is null and prompts.deleted_at is null
-          and (prompts.visibility <> 'private' or prompts.owner_id = $3 or $4)
+          and can_see(prompts.visibility, prompts.owner_id, $3, $4)
         order by comments.id
         limit $2"#,
         after,

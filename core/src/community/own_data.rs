@@ -162,7 +162,7 @@ async fn benchmarks(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
                                'items_at', '/api/v1/benchmarks/' || slug || '@' || number || '/items') order by number), '[]')
                     from benchmark_versions where benchmark_id = benchmarks.id))
                    order by id), '[]') as "value!"
-        from benchmarks where owner_id = $1"#,
+        from benchmarks where owner_id = $1 and deleted_at is null"#,
         user_id
     )
     .fetch_one(conn)
@@ -176,7 +176,7 @@ async fn runs(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(to_jsonb(runs) - 'owner_id' - 'request_hash' || jsonb_build_object(
                    'evaluations_at', '/api/v1/runs/' || id || '/evaluations')
                    order by id), '[]') as "value!"
-        from runs where owner_id = $1"#,
+        from runs where owner_id = $1 and deleted_at is null"#,
         user_id
     )
     .fetch_one(conn)
@@ -190,7 +190,7 @@ async fn votes(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(jsonb_build_object('prompt', slug, 'vote', direction, 'cast_at', cast_at)
                    order by cast_at, slug), '[]') as "value!"
         from prompt_votes join prompts on prompts.id = prompt_id
-        where user_id = $1 and deleted_at is null and (visibility <> 'private' or owner_id = $1)"#,
+        where user_id = $1 and deleted_at is null and can_see(visibility, owner_id, $1, false)"#,
         user_id
     )
     .fetch_one(conn)
@@ -204,7 +204,7 @@ async fn favourites(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(jsonb_build_object('prompt', slug, 'created_at', favourites.created_at)
                    order by favourites.id), '[]') as "value!"
         from favourites join prompts on prompts.id = prompt_id
-        where user_id = $1 and deleted_at is null and (visibility <> 'private' or owner_id = $1)"#,
+        where user_id = $1 and deleted_at is null and can_see(visibility, owner_id, $1, false)"#,
         user_id
     )
     .fetch_one(conn)
@@ -218,7 +218,7 @@ async fn comments(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(jsonb_build_object('id', comments.id, 'reply_to', parent_id, 'body', body,
                    'created_at', comments.created_at, 'edited_at', edited_at, 'deleted_at', comments.deleted_at,
                    'hidden_reason', hidden_reason,
-                   'prompt', case when prompts.deleted_at is null and (visibility <> 'private' or owner_id = $1) then slug end)
+                   'prompt', case when prompts.deleted_at is null and can_see(visibility, owner_id, $1, false) then slug end)
                    order by comments.id), '[]') as "value!"
         from comments join prompts on prompts.id = prompt_id
         where author_id = $1"#,
@@ -249,7 +249,7 @@ async fn collections(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
         select coalesce(jsonb_agg(to_jsonb(collections) - 'owner_id' || jsonb_build_object('prompts',
                    (select coalesce(jsonb_agg(slug order by position), '[]')
                     from collection_prompts join prompts on prompts.id = prompt_id
-                    where collection_id = collections.id and prompts.deleted_at is null and (prompts.visibility <> 'private' or prompts.owner_id = $1)))
+                    where collection_id = collections.id and prompts.deleted_at is null and can_see(prompts.visibility, prompts.owner_id, $1, false)))
                    order by id), '[]') as "value!"
         from collections where owner_id = $1"#,
         user_id

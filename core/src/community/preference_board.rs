@@ -80,7 +80,7 @@ pub async fn read_preference_board(
     let version = resolve_benchmark(conn, viewer, benchmark).await?;
     let simulated = match simulated {
         Some(simulated) => simulated,
-        None => leaderboards::only_simulated(conn, version.id).await?,
+        None => leaderboards::only_simulated_in_public(conn, version.id).await?,
     };
     let choices = load_choices(conn, version.id, simulated).await?;
     let ids = most_judged(&choices);
@@ -180,16 +180,16 @@ async fn load_choices(
     let choices = sqlx::query_as!(
         Judged,
         r#"-- preference_board::load_choices
+        with shown_runs as materialized (
+            select run_id from (select distinct run_id from preferences
+                                where benchmark_version_id = $1 and simulated = $2) judged
+            where is_public_run(run_id)
+        )
         select user_id, left_prompt_version_id as "left", right_prompt_version_id as "right",
                choice as "choice!: PreferenceChoice"
         from preferences
-        join prompt_versions left_versions on left_versions.id = left_prompt_version_id
-        join prompts left_prompts on left_prompts.id = left_versions.prompt_id
-        join prompt_versions right_versions on right_versions.id = right_prompt_version_id
-        join prompts right_prompts on right_prompts.id = right_versions.prompt_id
         where preferences.benchmark_version_id = $1 and simulated = $2 and choice is not null
-          and left_prompts.visibility = 'public' and right_prompts.visibility = 'public'
-          and left_prompts.deleted_at is null and right_prompts.deleted_at is null
+          and run_id in (select run_id from shown_runs)
         order by decided_at desc, preferences.id
         limit $3"#,
         benchmark_version_id,

@@ -94,7 +94,7 @@ pub async fn create_preference(
     let version = resolve_benchmark(conn, Some(user), &new.benchmark).await?;
     let simulated = match new.simulated {
         Some(simulated) => simulated,
-        None => leaderboards::only_simulated(conn, version.id).await?,
+        None => leaderboards::only_simulated_in_public(conn, version.id).await?,
     };
     if let Some(pair) = find_open(conn, user, version.id, simulated).await? {
         return Ok(pair);
@@ -158,8 +158,7 @@ pub async fn set_preference(
         join models on models.id = model_id
         join providers on providers.id = models.provider_id
         where preferences.id = $1 and user_id = $2
-          and left_prompts.visibility = 'public' and right_prompts.visibility = 'public'
-          and left_prompts.deleted_at is null and right_prompts.deleted_at is null"#,
+          and is_public_run(run_id)"#,
         id,
         user.id
     )
@@ -198,10 +197,6 @@ async fn find_open(
             and left_places.prompt_version_id = left_prompt_version_id
         join run_prompts right_places on right_places.run_id = runs.id
             and right_places.prompt_version_id = right_prompt_version_id
-        join prompt_versions left_versions on left_versions.id = left_prompt_version_id
-        join prompts left_prompts on left_prompts.id = left_versions.prompt_id
-        join prompt_versions right_versions on right_versions.id = right_prompt_version_id
-        join prompts right_prompts on right_prompts.id = right_versions.prompt_id
         join evaluations left_answers on left_answers.run_id = runs.id
             and left_answers.item_position = preferences.item_position and left_answers.repeat = 0
             and left_answers.prompt_position = left_places.position
@@ -211,9 +206,7 @@ async fn find_open(
             and right_answers.prompt_position = right_places.position
             and right_answers.model_position = run_models.position
         where preferences.user_id = $1 and preferences.benchmark_version_id = $2 and simulated = $3 and choice is null
-          and runs.visibility = 'public'
-          and left_prompts.visibility = 'public' and right_prompts.visibility = 'public'
-          and left_prompts.deleted_at is null and right_prompts.deleted_at is null
+          and is_public_run(runs.id)
           and left_answers.output is not null and right_answers.output is not null"#,
         user.id,
         benchmark_version_id,
@@ -245,16 +238,10 @@ async fn draw(
             join providers on providers.id = models.provider_id
             join run_prompts a on a.run_id = runs.id
             join run_prompts b on b.run_id = runs.id and b.position > a.position
-            join prompt_versions a_versions on a_versions.id = a.prompt_version_id
-            join prompts a_prompts on a_prompts.id = a_versions.prompt_id
-            join prompt_versions b_versions on b_versions.id = b.prompt_version_id
-            join prompts b_prompts on b_prompts.id = b_versions.prompt_id
             where runs.benchmark_version_id = $3
               and runs.state = 'completed'
-              and runs.visibility = 'public'
+              and runs.visibility = 'public' and is_public_run(runs.id)
               and (providers.kind in ('simulated', 'echo')) = $4
-              and a_prompts.visibility = 'public' and a_prompts.deleted_at is null
-              and b_prompts.visibility = 'public' and b_prompts.deleted_at is null
             order by random()
             limit 100),
         pairs as (

@@ -273,9 +273,10 @@ async fn count_contributions(conn: &mut PgConnection, user_id: i64) -> Result<Co
                 where owner_id = $1 and visibility = 'public' and deleted_at is null) as "prompts!",
                (select count(*) from prompt_versions join prompts on prompts.id = prompt_id
                 where author_id = $1 and visibility = 'public' and deleted_at is null) as "versions!",
-               (select count(*) from benchmarks where owner_id = $1 and visibility = 'public') as "benchmarks!",
+               (select count(*) from benchmarks
+                where owner_id = $1 and visibility = 'public' and deleted_at is null) as "benchmarks!",
                (select count(*) from runs
-                where owner_id = $1 and visibility = 'public' and state = 'completed') as "runs!",
+                where owner_id = $1 and visibility = 'public' and state = 'completed' and is_public_run(id)) as "runs!",
                (select count(*) from comments join prompts on prompts.id = prompt_id
                 where author_id = $1 and visibility = 'public' and prompts.deleted_at is null
                   and comments.deleted_at is null and hidden_at is null) as "comments!",

@@ -127,6 +127,7 @@ pub(super) fn select(name: &'static str, place: &'static str) -> QueryBuilder<Po
         left join standings on standings.benchmark_version_id = ranks.quality_benchmark_version_id
             and standings.prompt_version_id = ranks.quality_prompt_version_id
             and standings.model_id = ranks.quality_model_id
+            and standings.audience_id is null and is_public_run(standings.run_id)
         left join benchmark_versions on benchmark_versions.id = standings.benchmark_version_id
         left join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
         left join prompt_versions on prompt_versions.id = standings.prompt_version_id

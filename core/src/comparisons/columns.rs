@@ -8,13 +8,15 @@ use super::ColumnChoice;
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    runs::{RunState, find_run},
+    models::{is_model, model_label},
+    runs::{RunState, find_readable_run, resolve_run},
 };
 
 /// One prompt version on one model in one run.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     pub(super) run_id: Uuid,
+    pub(super) run_number: i64,
     pub(super) run_state: RunState,
     pub(super) benchmark_version_id: Uuid,
     pub(super) benchmark: String,
@@ -53,10 +55,13 @@ pub(super) async fn resolve_columns(
     let mut columns: Vec<Column> = Vec::new();
     let mut errors = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
-        // Says whether the viewer may find the run at all.
-        let run = find_run(conn, viewer, choice.run).await?;
-        let all = list_columns(conn, choice.run).await?;
         let path = format!("columns[{index}]");
+        // Says whether the viewer may read the run, and every part of it.
+        let run = resolve_run(conn, viewer, &choice.run)
+            .await
+            .map_err(|error| error.below(&path))?;
+        let run = find_readable_run(conn, viewer, run.id).await?;
+        let all = list_columns(conn, run.id).await?;
         let is_prompt = |column: &&Column| {
             let slug = column.prompt.split('@').next();
             let wanted = choice.prompt.as_deref();
@@ -64,14 +69,18 @@ pub(super) async fn resolve_columns(
         };
         let is_model = |column: &&Column| {
             let wanted = choice.model.as_deref();
-            wanted.is_none_or(|wanted| column.model == wanted)
+            wanted.is_none_or(|wanted| is_model(wanted, &column.model, &column.parameters))
         };
         if !all.iter().any(|column| is_prompt(&column)) {
             let message = format!("must be one of the run's: {}", run.prompts.join(", "));
             errors.push(FieldError::new(format!("{path}.prompt"), message));
         }
         if !all.iter().any(|column| is_model(&column)) {
-            let message = format!("must be one of the run's: {}", run.models.join(", "));
+            let labels = run.models.iter().zip(&run.parameters);
+            let labels: Vec<String> = labels
+                .map(|(model, parameters)| model_label(model, parameters))
+                .collect();
+            let message = format!("must be one of the run's: {}", labels.join(", "));
             errors.push(FieldError::new(format!("{path}.model"), message));
         }
         for column in all.iter().filter(is_prompt).filter(is_model) {
@@ -116,7 +125,7 @@ async fn list_columns(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<Colum
     let columns = sqlx::query_as!(
         Column,
         r#"-- columns::list_columns
-        select runs.id as run_id, runs.state as "run_state: RunState", runs.benchmark_version_id,
+        select runs.id as run_id, runs.number as run_number, runs.state as "run_state: RunState", runs.benchmark_version_id,
                benchmarks.slug || '@' || benchmark_versions.number as "benchmark!", runs.item_count,
                run_prompts.position as prompt_position, run_models.position as model_position,
                prompts.slug || '@' || prompt_versions.number as "prompt!",

@@ -19,7 +19,7 @@ use self::{
     columns::{Column, Tried, load_tries, resolve_columns},
     summary::Summary,
 };
-use crate::{Error, Result, auth::CurrentUser, computing::Loaded, stats};
+use crate::{Error, Result, auth::CurrentUser, computing::Loaded, runs::RunReference, stats};
 
 /// The most columns of one table; their pairs grow with the square.
 const MAX_COLUMNS: usize = 30;
@@ -42,12 +42,12 @@ pub struct CompareRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ColumnChoice {
-    /// The run's id.
-    pub run: Uuid,
+    /// The run: its number, its id or a unique end of it, or `last`.
+    pub run: RunReference,
     /// `slug` or `slug@number` of a prompt version of the run; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// `provider:name` of a model of the run; all when absent.
+    /// `provider:name` of a model of the run, also with its parameters as in `local:small temperature=0`; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }
@@ -78,6 +78,8 @@ pub struct ComparisonTable {
 pub struct ComparedColumn {
     /// The run that it comes from.
     pub run_id: Uuid,
+    /// The number of that run.
+    pub run_number: i64,
     /// `slug@number` of the prompt version.
     pub prompt: String,
     /// `provider:name` of the model.
@@ -164,6 +166,7 @@ fn compared(column: Column, tries: &[Tried]) -> ComparedColumn {
     let summary = Summary::of(tries);
     ComparedColumn {
         run_id: column.run_id,
+        run_number: column.run_number,
         prompt: column.prompt,
         model: column.model,
         parameters: column.parameters,

@@ -18,7 +18,7 @@ const AIMED_BLOCKS: i32 = 200;
 const READ_AT_ONCE: i64 = 50_000;
 
 /// A column of a run: the positions of its prompt version and its model.
-pub(super) type ColumnKey = (i16, i16);
+pub(crate) type ColumnKey = (i16, i16);
 
 /// How a run is cut.
 #[derive(Debug, Clone, Copy)]

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    CONFIDENCE,
+    BoardKind, CONFIDENCE,
+    audience::Audience,
     standing::{Line, Standing, load_lines},
 };
 use crate::{
@@ -24,6 +26,8 @@ use crate::{
 pub struct Leaderboard {
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
+    /// Whose runs it is made of: those that everybody may read, or your own.
+    pub board: BoardKind,
     /// How many items the version has.
     pub item_count: i32,
     /// True when these are the standings of simulated models.
@@ -42,6 +46,10 @@ pub struct Leaderboard {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct BoardFilter {
+    /// The public board, or that of your own runs; when absent, your own if you have results there, else the public one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub board: Option<BoardKind>,
     /// Those of simulated models, or those of real ones; when absent, the real ones if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<bool>,
@@ -49,6 +57,16 @@ pub struct BoardFilter {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[param(required = false)]
     pub verified: bool,
+    /// Only this prompt: `slug`, or `slug@number` for one version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Only the newest version of each prompt that was measured.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[param(required = false)]
+    pub newest: bool,
+    /// Only models that are sent these parameters, among others: a JSON object, as in `{"temperature":0}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<String>,
     /// The slug of a category of prompts; the categories below it count too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
@@ -95,10 +113,25 @@ impl BoardFilter {
             let message = "must be the beginning of a model's name, 1 to 200 characters";
             wrong.push(FieldError::new("family", message));
         }
+        if self.parameters.is_some() && self.wanted_parameters().is_err() {
+            let message = "must be a JSON object, as in {\"temperature\":0}";
+            wrong.push(FieldError::new("parameters", message));
+        }
         if wrong.is_empty() {
             Ok(())
         } else {
             Err(Error::Invalid(wrong))
+        }
+    }
+
+    /// The parameters that models must have, as they are stored.
+    pub(super) fn wanted_parameters(&self) -> Result<Option<Value>> {
+        let Some(text) = &self.parameters else {
+            return Ok(None);
+        };
+        match serde_json::from_str(text) {
+            Ok(object @ Value::Object(_)) => Ok(Some(object)),
+            _ => Err(Error::invalid("parameters", "must be a JSON object")),
         }
     }
 
@@ -107,17 +140,18 @@ impl BoardFilter {
         &self,
         conn: &mut PgConnection,
         benchmark_version_id: Uuid,
+        audience: Audience,
     ) -> Result<bool> {
         match self.simulated {
             Some(simulated) => Ok(simulated),
             None if self.verified => Ok(false),
-            None => only_simulated(conn, benchmark_version_id).await,
+            None => only_simulated(conn, benchmark_version_id, audience).await,
         }
     }
 }
 
 /// Reads a leaderboard. Real and simulated standings never mix; when the caller does not say which, the real ones
-/// come if there are any. Prompts that the viewer may not find are left out.
+/// come if there are any.
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is no such benchmark, [`Error::Invalid`] for a filter that makes no sense.
@@ -129,13 +163,15 @@ pub async fn read_leaderboard(
 ) -> Result<Leaderboard> {
     filter.check()?;
     let version = resolve_benchmark(conn, viewer, benchmark).await?;
-    let simulated = filter.wants_simulated(conn, version.id).await?;
+    let audience = Audience::choose(conn, viewer, filter.board, Some(version.id)).await?;
+    let simulated = filter.wants_simulated(conn, version.id, audience).await?;
     let (mut finals, mut provisional) =
-        load_lines(conn, viewer, version.id, simulated, filter).await?;
+        load_lines(conn, viewer, version.id, audience, simulated, filter).await?;
     place_finals(&mut finals);
     place_provisional(&finals, &mut provisional);
     Ok(Leaderboard {
         benchmark: format!("{}@{}", version.benchmark, version.number),
+        board: audience.kind(),
         item_count: version.item_count,
         simulated,
         confidence: CONFIDENCE,
@@ -144,17 +180,32 @@ pub async fn read_leaderboard(
     })
 }
 
-/// True when a benchmark version has simulated standings and no real ones.
-pub(crate) async fn only_simulated(
+/// True when the public board of a benchmark version has simulated standings and no real ones.
+pub(crate) async fn only_simulated_in_public(
     conn: &mut PgConnection,
     benchmark_version_id: Uuid,
 ) -> Result<bool> {
+    only_simulated(conn, benchmark_version_id, Audience::Public).await
+}
+
+/// True when a board has simulated standings and no real ones.
+pub(super) async fn only_simulated(
+    conn: &mut PgConnection,
+    benchmark_version_id: Uuid,
+    audience: Audience,
+) -> Result<bool> {
     let only = sqlx::query_scalar!(
         r#"-- board::only_simulated
-        select coalesce((select bool_and(simulated) from standings where benchmark_version_id = $1),
-                        (select bool_and(simulated) from provisional_standings where benchmark_version_id = $1),
+        select coalesce((select bool_and(simulated) from standings
+                         where benchmark_version_id = $1 and audience_id is not distinct from $2
+                           and ($2::bigint is not null or is_public_run(run_id))),
+                        (select bool_and(simulated) from provisional_standings
+                         join runs on runs.id = run_id
+                         where provisional_standings.benchmark_version_id = $1
+                           and case when $2::bigint is null then is_public_run(runs.id) else runs.owner_id = $2 end),
                         false) as "only!""#,
-        benchmark_version_id
+        benchmark_version_id,
+        audience.id()
     )
     .fetch_one(conn)
     .await?;

@@ -3,18 +3,23 @@
 //! A standing is one prompt version on one model. Its score is the mean of the scored evaluations; evaluations that
 //! ended in an error are counted beside it, because a provider's failure says nothing about the quality of a prompt.
 //!
-//! `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, `ranking` compares, and `write`
-//! keeps what was found. `board` reads one benchmark's standings, `effects` splits them into what the prompt does and
+//! `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, and `write` keeps what was found.
+//! `audience` says whose board is meant, `renew` makes a board of what was found, `ranking` compares its lines, and
+//! `hidden` keeps columns off it; `measure` sums a run up for its own table. `board` reads one benchmark's standings, `effects` splits them into what the prompt does and
 //! what the model does, `overall` reads across benchmarks, and `history` reads the courses over time.
 //! Real and simulated standings must never meet, in none of them.
 
+mod audience;
 mod blocks;
 mod board;
 mod effects;
+mod hidden;
 mod history;
+mod measure;
 mod overall;
 mod ranking;
 mod refresh;
+mod renew;
 mod standing;
 mod summary;
 mod write;
@@ -22,17 +27,22 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::board::only_simulated;
+pub use self::audience::BoardKind;
+pub(crate) use self::blocks::ColumnKey;
+pub(crate) use self::board::only_simulated_in_public;
 pub use self::board::{BoardFilter, Leaderboard, read_leaderboard};
 pub use self::effects::{Effect, LeaderboardEffects, load_effects};
+pub use self::hidden::{BoardColumn, HideStandings, hide_standings};
 pub use self::history::{
-    Course, CoursePoint, DriftPoint, LeaderboardHistory, ModelDrift, load_history,
+    Course, CoursePoint, DriftPoint, HistoryFilter, LeaderboardHistory, ModelDrift, load_history,
 };
+pub(crate) use self::measure::measure_run;
 pub use self::overall::{
     OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, load_overall,
 };
 pub use self::refresh::{Shown, refresh_open_runs};
 pub(crate) use self::refresh::{forget_progress, lock_progress, update_standings};
+pub use self::renew::{renew_small_boards, renew_stale_boards};
 pub use self::standing::Standing;
 
 /// All intervals and comparisons are made at this level.

@@ -1,21 +1,19 @@
 //! Ranking a board: who is surely better than whom, kept beside the standings, so that reading compares nothing.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::CONFIDENCE;
+use super::{CONFIDENCE, renew::Board};
 use crate::{
     Error, Result,
     stats::{self, RankEntry, Verdicts},
 };
 
 /// Compares all standings of a board, and gives each its range of ranks.
-pub(super) async fn rank_board(
-    tx: &mut PgConnection,
-    benchmark_version_id: Uuid,
-    simulated: bool,
-) -> Result<()> {
-    let (ids, entries) = load_entries(tx, benchmark_version_id, simulated).await?;
+pub(super) async fn rank_board(tx: &mut PgConnection, board: Board) -> Result<()> {
+    let (ids, entries) = load_entries(tx, board).await?;
     let scores: Vec<f64> = entries.iter().map(|entry| entry.score).collect();
     let verdicts = compare(entries, 0).await?;
     let ranks = stats::place(&scores, |better, worse| verdicts.says(better, worse));
@@ -55,14 +53,14 @@ pub(super) async fn rank_board(
     Ok(())
 }
 
-/// Compares the columns of an open run with the standings of their board. The standings themselves stay as they are.
+/// Compares the columns of an open run with the standings of each board that shows them. The standings themselves stay
+/// as they are.
 pub(super) async fn rank_provisional(
     tx: &mut PgConnection,
     run_id: Uuid,
-    benchmark_version_id: Uuid,
+    boards: &[Board],
     simulated: bool,
 ) -> Result<()> {
-    let (ids, mut entries) = load_entries(tx, benchmark_version_id, simulated).await?;
     let columns = sqlx::query!(
         r#"-- ranking::rank_provisional
         select prompt_version_id, model_id, score, item_scores as "item_scores: Vec<Option<f32>>"
@@ -73,23 +71,31 @@ pub(super) async fn rank_provisional(
     )
     .fetch_all(&mut *tx)
     .await?;
-    let mut keys = Vec::new();
-    for column in columns {
-        keys.push((column.prompt_version_id, column.model_id));
-        entries.push(RankEntry {
+    // Ids of standings name one board each, so that what is said of several can be kept together.
+    let mut said: HashMap<(Uuid, Uuid), (Vec<i64>, Vec<i64>)> = HashMap::new();
+    for board in boards {
+        let (ids, mut entries) = load_entries(tx, *board).await?;
+        entries.extend(columns.iter().map(|column| RankEntry {
             score: column.score,
-            item_scores: column.item_scores,
-        });
+            item_scores: column.item_scores.clone(),
+        }));
+        let verdicts = compare(entries, ids.len()).await?;
+        for (at, column) in columns.iter().enumerate() {
+            let at = ids.len() + at;
+            let (worse_than, better_than) = said
+                .entry((column.prompt_version_id, column.model_id))
+                .or_default();
+            for (other, id) in ids.iter().enumerate() {
+                if verdicts.says(other, at) {
+                    worse_than.push(*id);
+                }
+                if verdicts.says(at, other) {
+                    better_than.push(*id);
+                }
+            }
+        }
     }
-    let verdicts = compare(entries, ids.len()).await?;
-    for (at, (prompt_version_id, model_id)) in keys.into_iter().enumerate() {
-        let at = ids.len() + at;
-        let those = |says: &dyn Fn(usize) -> bool| -> Vec<i64> {
-            let all = ids.iter().enumerate();
-            all.filter(|(other, _)| says(*other))
-                .map(|(_, id)| *id)
-                .collect()
-        };
+    for ((prompt_version_id, model_id), (worse_than, better_than)) in said {
         sqlx::query!(
             "-- ranking::rank_provisional
             update provisional_standings set worse_than = $4, better_than = $5
@@ -97,8 +103,8 @@ pub(super) async fn rank_provisional(
             run_id,
             prompt_version_id,
             model_id,
-            &those(&|other| verdicts.says(other, at)),
-            &those(&|other| verdicts.says(at, other))
+            &worse_than,
+            &better_than
         )
         .execute(&mut *tx)
         .await?;
@@ -107,19 +113,16 @@ pub(super) async fn rank_provisional(
 }
 
 /// The standings of a board with the score of each item.
-async fn load_entries(
-    tx: &mut PgConnection,
-    benchmark_version_id: Uuid,
-    simulated: bool,
-) -> Result<(Vec<i64>, Vec<RankEntry>)> {
+async fn load_entries(tx: &mut PgConnection, board: Board) -> Result<(Vec<i64>, Vec<RankEntry>)> {
     let rows = sqlx::query!(
         r#"-- ranking::load_entries
         select id, score, item_scores as "item_scores: Vec<Option<f32>>"
         from standings
-        where benchmark_version_id = $1 and simulated = $2
+        where benchmark_version_id = $1 and simulated = $2 and audience_id is not distinct from $3
         order by score desc, prompt_version_id, model_id"#,
-        benchmark_version_id,
-        simulated
+        board.benchmark_version_id,
+        board.simulated,
+        board.audience.id()
     )
     .fetch_all(tx)
     .await?;

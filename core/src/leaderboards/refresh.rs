@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use super::{
     DOORBELL,
+    audience::Audience,
     blocks::{Blocks, ColumnKey},
-    ranking::{rank_board, rank_provisional},
+    ranking::rank_provisional,
+    renew::{Board, lock_boards, renew_board},
     write,
 };
 use crate::{
@@ -32,6 +34,8 @@ pub(super) struct MeasuredRun {
     /// By position, with true for simulated ones.
     models: Vec<(Uuid, bool)>,
     state: RunState,
+    owner_id: i64,
+    /// May everybody read it?
     public: bool,
 }
 
@@ -42,36 +46,40 @@ impl MeasuredRun {
         let (model, simulated) = self.models.get(usize::try_from(model).ok()?)?;
         Some((*prompt, *model, *simulated))
     }
+
+    /// The boards that it counts for.
+    fn boards(&self, simulated: bool) -> Vec<Board> {
+        let audiences = [Audience::Own(self.owner_id), Audience::Public];
+        let count = if self.public { 2 } else { 1 };
+        let board = |audience| Board {
+            benchmark_version_id: self.benchmark_version_id,
+            simulated,
+            audience,
+        };
+        audiences.into_iter().take(count).map(board).collect()
+    }
 }
 
-/// Replaces the standings of a run's columns by those of the run, and ranks its boards anew.
-/// The caller's transaction ends the run.
+/// Keeps what the run measured, and makes the boards that it counts for anew: its owner's own, and the public one if
+/// everybody may read the run. The caller's transaction ends the run.
 pub(crate) async fn update_standings(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let run = load_run(tx, run_id).await?;
-    if !run.public {
-        return Ok(());
-    }
     let columns = Blocks::of(run_id, run.shape).load(tx, true).await?;
     // Two runs of one benchmark version that end at once rank it one after the other.
-    sqlx::query_scalar!(
-        r#"-- refresh::update_standings
-        select pg_advisory_xact_lock(hashtextextended($1, 0)) is null as "locked""#,
-        run.benchmark_version_id.to_string()
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    let mut boards = [false; 2];
+    lock_boards(tx, run.benchmark_version_id).await?;
+    let mut measured = [false; 2];
     for (key, summary) in &columns {
         let figures = summary.figures(run.shape.repeats);
         if let (Some(column), Some(figures)) = (run.column(*key), figures) {
             write::point(tx, &run, column, summary, &figures).await?;
-            write::standing(tx, &run, column, summary, &figures).await?;
-            boards[usize::from(column.2)] = true;
+            measured[usize::from(column.2)] = true;
         }
     }
     for simulated in [false, true] {
-        if boards[usize::from(simulated)] {
-            rank_board(tx, run.benchmark_version_id, simulated).await?;
+        if measured[usize::from(simulated)] {
+            for board in run.boards(simulated) {
+                renew_board(tx, board, Some(run_id)).await?;
+            }
         }
     }
     tell(tx, run.benchmark_version_id).await
@@ -112,7 +120,7 @@ pub(crate) async fn lock_progress(tx: &mut PgConnection, run_id: Uuid) -> Result
 #[derive(Debug, Default)]
 pub struct Shown(HashMap<Uuid, i32>);
 
-/// Sums every open public run up as far as it has come, and shows that as provisional standings.
+/// Sums every open run up as far as it has come, and shows that as provisional standings.
 /// Safe to call at any time, also by several processes at once.
 ///
 /// # Errors
@@ -135,7 +143,7 @@ pub async fn refresh_open_runs(conn: &mut PgConnection, shown: &mut Shown) -> Re
     let open = sqlx::query!(
         "-- refresh::refresh_open_runs
         select id, shards_open from runs
-        where finished_at is null and state in ('running', 'paused') and visibility = 'public'
+        where finished_at is null and state in ('running', 'paused')
         order by id"
     )
     .fetch_all(&mut *conn)
@@ -186,7 +194,7 @@ async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<bool> {
         }
         for simulated in [false, true] {
             if run.models.iter().any(|(_, is)| *is == simulated) {
-                rank_provisional(&mut tx, run_id, run.benchmark_version_id, simulated).await?;
+                rank_provisional(&mut tx, run_id, &run.boards(simulated), simulated).await?;
             }
         }
         tell(&mut tx, run.benchmark_version_id).await?;
@@ -228,7 +236,7 @@ async fn lag(tx: &mut PgConnection, run_id: Uuid) -> Result<Lag> {
 }
 
 /// Tells whoever keeps answers that a board has changed.
-async fn tell(tx: &mut PgConnection, benchmark_version_id: Uuid) -> Result<()> {
+pub(super) async fn tell(tx: &mut PgConnection, benchmark_version_id: Uuid) -> Result<()> {
     sqlx::query!(
         r#"select pg_notify($1, $2)::text as "rung""#,
         DOORBELL,
@@ -242,7 +250,8 @@ async fn tell(tx: &mut PgConnection, benchmark_version_id: Uuid) -> Result<()> {
 async fn load_run(tx: &mut PgConnection, run_id: Uuid) -> Result<MeasuredRun> {
     let run = sqlx::query!(
         r#"-- refresh::load_run
-        select benchmark_version_id, item_count, repeats, state as "state: RunState", visibility = 'public' as "public!",
+        select benchmark_version_id, item_count, repeats, state as "state: RunState", owner_id,
+               is_public_run(id) as "public!",
                array(select prompt_version_id from run_prompts where run_id = runs.id order by position)
                    as "prompt_version_ids!"
         from runs where id = $1"#,
@@ -278,6 +287,7 @@ async fn load_run(tx: &mut PgConnection, run_id: Uuid) -> Result<MeasuredRun> {
             .map(|model| (model.model_id, model.simulated))
             .collect(),
         state: run.state,
+        owner_id: run.owner_id,
         public: run.public,
     })
 }

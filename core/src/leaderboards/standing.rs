@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::BoardFilter;
+use super::{BoardFilter, audience::Audience};
 use crate::{
     Result,
     auth::CurrentUser,
@@ -25,7 +25,7 @@ pub struct Standing {
     pub tie_group: i32,
     /// Whether another one is at least as good on score, cost and latency, and better on one of them.
     pub frontier: FrontierPlace,
-    /// `slug@number` of the prompt version.
+    /// `slug@number` of the prompt version; `(hidden)` on your own board when you may no longer see the prompt.
     pub prompt: String,
     /// `provider:name` of the model.
     pub model: String,
@@ -56,7 +56,7 @@ pub struct Standing {
     /// decided. Where it stands is as sure as it says; the score of a column that stopped early leans a little away from
     /// those of the others.
     pub stopped_early: bool,
-    /// Completed public runs of this column.
+    /// Completed runs of this column that count for the board.
     pub runs: i32,
     /// By how much the score lies above that of the run before, on the items of both.
     pub trend: Option<f64>,
@@ -121,13 +121,14 @@ impl Standing {
     }
 }
 
-/// The final and the provisional standings of a board that the filter lets through, best first. Those of prompts that the
-/// viewer may not find are left out.
+/// The final and the provisional standings of a board that the filter lets through, best first. Whether a run may still
+/// be shown is looked at here, too: a board is made anew only a moment after that has changed.
 #[expect(clippy::too_many_lines, reason = "one statement and its columns")]
 pub(super) async fn load_lines(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     benchmark_version_id: Uuid,
+    audience: Audience,
     simulated: bool,
     filter: &BoardFilter,
 ) -> Result<(Vec<Line>, Vec<Line>)> {
@@ -147,7 +148,7 @@ pub(super) async fn load_lines(
                    latency_p95_ms, latency_p95_low_ms, latency_p95_high_ms,
                    first_token_p50_ms, output_tokens_per_second, updated_at
             from standings
-            where benchmark_version_id = $1 and simulated = $2
+            where benchmark_version_id = $1 and simulated = $2 and audience_id is not distinct from $11
             union all
             select null, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, items, evaluations, errors,
                    score, score_low, score_high, pass_rate, interval_method, worse_than, better_than,
@@ -159,10 +160,16 @@ pub(super) async fn load_lines(
                    first_token_p50_ms, output_tokens_per_second, updated_at
             from provisional_standings
             where benchmark_version_id = $1 and simulated = $2
+        ), shown_runs as materialized (
+            select id from public_runs(array(select run_id from lines)) as id
+            where $11::bigint is null
+            union all
+            select id from runs
+            where id in (select run_id from lines) and owner_id = $11 and deleted_at is null
         )
         select lines.id, prompt_version_id as "prompt_version_id!", lines.model_id as "model_id!",
                worse_than as "worse_than!", better_than as "better_than!",
-               prompts.slug || '@' || prompt_versions.number as "prompt!",
+               case when is_seen then prompts.slug || '@' || prompt_versions.number else '(hidden)' end as "prompt!",
                providers.name || ':' || models.name as "model!", models.parameters,
                simulated as "simulated!", users.role in ('admin', 'moderator') and not simulated as "verified!",
                score as "score!", score_low as "score_low!", score_high as "score_high!",
@@ -180,9 +187,22 @@ pub(super) async fn load_lines(
         join providers on providers.id = provider_id
         join runs on runs.id = run_id
         join users on users.id = runs.owner_id
-        where (prompts.visibility = 'public' or prompts.owner_id = $3 or $4) and prompts.deleted_at is null
+        cross join lateral (
+            select can_see_part(prompts.visibility, prompts.owner_id, prompts.deleted_at is not null,
+                                prompt_versions.withdrawn_at is not null, runs.owner_id, $3, $4) as is_seen) part
+        where run_id in (select id from shown_runs)
           and (lines.id is not null or runs.finished_at is null)
-          and ($6::text is null or prompts.category in (select slug from wanted_categories))
+          and not exists (select from hidden_columns hidden
+                          where hidden.run_id = lines.run_id and hidden.prompt_version_id = lines.prompt_version_id
+                            and hidden.model_id = lines.model_id
+                            and (hidden.hidden_by = 'owner' or $11::bigint is null))
+          and ($12::text is null or (is_seen and $12 in (prompts.slug, prompts.slug || '@' || prompt_versions.number)))
+          and (not $13 or not exists (select from lines others
+                                      join prompt_versions newer on newer.id = others.prompt_version_id
+                                      where newer.prompt_id = prompts.id and newer.number > prompt_versions.number
+                                        and others.run_id in (select id from shown_runs)))
+          and ($14::jsonb is null or models.parameters @> $14)
+          and ($6::text is null or (is_seen and prompts.category in (select slug from wanted_categories)))
           and ($7::text is null
                or lower(models.name) ~ $7 or lower(providers.name || ':' || models.name) ~ $7)
           and ($8::bigint is null or cost_per_1000_microusd <= $8)
@@ -199,7 +219,11 @@ pub(super) async fn load_lines(
         filter.family.as_deref().map(family_pattern),
         filter.max_cost_per_1000_microusd,
         filter.max_latency_p95_ms,
-        filter.since
+        filter.since,
+        audience.id(),
+        filter.prompt.as_deref().map(str::trim),
+        filter.newest,
+        filter.wanted_parameters()?
     )
     .fetch_all(conn)
     .await?;

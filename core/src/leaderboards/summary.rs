@@ -198,6 +198,12 @@ impl Summary {
         })
     }
 
+    /// What all evaluations cost together; nothing when the cost of an answer is unknown.
+    pub(super) fn total_cost_microusd(&self) -> Option<i64> {
+        let known = self.paid_items().all(|(cost, _)| cost.is_some());
+        known.then_some(self.cost_microusd)
+    }
+
     /// The cost and the passes of each item that is summed up.
     fn paid_items(&self) -> impl Iterator<Item = (Option<i64>, i32)> {
         let items = self.item_costs.iter().copied();

@@ -94,7 +94,7 @@ pub async fn set_alias(
     check_name(name)?;
     let version_id = sqlx::query_scalar!(
         "-- aliases::set_alias (version)
-        select id from prompt_versions where prompt_id = $1 and number = $2",
+        select id from prompt_versions where prompt_id = $1 and number = $2 and withdrawn_at is null",
         prompt_id,
         alias.version
     )

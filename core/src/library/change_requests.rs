@@ -21,6 +21,9 @@ pub struct ChangeRequest {
     pub id: Uuid,
     /// The slug of the prompt.
     pub prompt: String,
+    /// The prompt's id, which names no other.
+    #[serde(skip)]
+    pub prompt_id: Uuid,
     /// Who proposes it.
     pub author: String,
     /// What it is about.
@@ -144,7 +147,7 @@ pub async fn create_change_request(
     let wanted = new
         .base_version
         .map_or("latest".to_owned(), |n| n.to_string());
-    let base = resolve_version(conn, Some(author), &format!("{}@{wanted}", prompt.slug)).await;
+    let base = resolve_version(conn, Some(author), &format!("{}@{wanted}", prompt.id)).await;
     let base = base.map_err(|error| match error {
         Error::NotFound(what) => Error::invalid("base_version", format!("{what} was not found")),
         other => other,
@@ -235,7 +238,7 @@ pub async fn accept_change_request(
     check_reason(decision)?;
     let mut tx = conn.begin().await?;
     let request = find_change_request(&mut tx, Some(user), id).await?;
-    let prompt_id = versions::lock_own(&mut tx, user, &request.prompt).await?;
+    let prompt_id = versions::lock_own(&mut tx, user, &request.prompt_id.to_string()).await?;
     let author_id = lock_open(&mut tx, id).await?;
     let new = NewPromptVersion {
         note: if request.note.is_empty() {
@@ -274,7 +277,7 @@ pub async fn decline_change_request(
     check_reason(decision)?;
     let mut tx = conn.begin().await?;
     let request = find_change_request(&mut tx, Some(user), id).await?;
-    let prompt = find_prompt(&mut tx, Some(user), &request.prompt).await?;
+    let prompt = find_prompt(&mut tx, Some(user), &request.prompt_id.to_string()).await?;
     if prompt.owner != user.username && !user.is_admin() {
         return Err(Error::Forbidden(
             "only the owner of a prompt can decline changes to it",
@@ -340,7 +343,7 @@ async fn read(
     let found = sqlx::query_as!(
         ChangeRequest,
         r#"-- change_requests::read
-        select change_requests.id, prompts.slug as prompt, authors.username as author, change_requests.title,
+        select change_requests.id, prompts.slug as prompt, prompts.id as prompt_id, authors.username as author, change_requests.title,
                change_requests.note, base.number as base_version,
                change_requests.body as "body: Json<PromptBody>",
                change_requests.variables as "variables: Json<Vec<Variable>>",
@@ -354,7 +357,7 @@ async fn read(
         left join users as deciders on deciders.id = decided_by
         left join prompt_versions as became on became.id = prompt_version_id
         where prompts.deleted_at is null
-          and (prompts.visibility <> 'private' or prompts.owner_id = $1 or $2)
+          and can_see(prompts.visibility, prompts.owner_id, $1, $2)
           and ($3::uuid is null or change_requests.prompt_id = $3)
           and ($4::uuid is null or change_requests.id = $4)
           and ($5::change_request_state is null or state = $5)

@@ -96,7 +96,7 @@ pub async fn find_sides(
 ) -> Result<Sides> {
     let prompt = super::find_prompt(conn, viewer, prompt).await?;
     let mut side = async |name: &str, reference: &str| {
-        let found = resolve_version(conn, viewer, &format!("{}@{reference}", prompt.slug)).await;
+        let found = resolve_version(conn, viewer, &format!("{}@{reference}", prompt.id)).await;
         found.map_err(|error| match error {
             Error::NotFound(what) => Error::invalid(name, format!("{what} was not found")),
             other => other,

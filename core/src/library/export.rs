@@ -40,7 +40,7 @@ pub async fn export_prompts(
         select prompt_id, number, note, body as "body: Json<PromptBody>",
                variables as "variables: Json<Vec<Variable>>", parameters as "parameters: Json<Parameters>"
         from prompt_versions
-        where prompt_id = any($1)
+        where prompt_id = any($1) and withdrawn_at is null
         order by prompt_id, number"#,
         &ids
     )
@@ -73,7 +73,7 @@ pub async fn export_prompts(
             language: prompt.language,
             licence: prompt.licence,
             attribution: prompt.attribution,
-            visibility: prompt.visibility,
+            visibility: Some(prompt.visibility),
             archived: prompt.archived,
             aliases: aliases
                 .iter()

@@ -4,8 +4,9 @@ use crate::{Error, FieldError, Result};
 
 /// The most tags of a prompt.
 const MAX_TAGS: usize = 20;
-/// Words that stand in the address where a slug would.
-const RESERVED: [&str; 4] = ["export", "import", "suggest", "tags"];
+/// Words that stand in an address where the slug of a prompt or benchmark would. A test of the API compares them with
+/// its routes.
+const RESERVED: [&str; 5] = ["community", "export", "import", "suggest", "tags"];
 
 /// The fields that people fill in, as far as they are given.
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,24 +91,19 @@ pub(super) fn normalise_tags(tags: &[String]) -> Result<Vec<String>, FieldError>
     Ok(normal)
 }
 
-/// Refuses what is not a slug.
+/// Refuses what is not a slug, and what an address uses for something else.
 ///
 /// # Errors
 /// [`Error::Invalid`] at `slug`.
 pub(crate) fn check_slug(slug: &str) -> Result<()> {
+    if RESERVED.contains(&slug) {
+        return Err(Error::invalid("slug", "is reserved; take another one"));
+    }
     if is_slug(slug) {
         return Ok(());
     }
     let message = "must be lower-case letters and digits with single dashes between them, at most 80 characters";
     Err(Error::invalid("slug", message))
-}
-
-/// Refuses what is not a slug, and what an address uses for something else.
-pub(super) fn check_prompt_slug(slug: &str) -> Result<()> {
-    if RESERVED.contains(&slug) {
-        return Err(Error::invalid("slug", "is reserved; take another one"));
-    }
-    check_slug(slug)
 }
 
 pub(super) fn is_slug(slug: &str) -> bool {

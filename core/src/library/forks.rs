@@ -10,7 +10,7 @@ use super::{
     versions,
 };
 use crate::{
-    Result,
+    Error, Result,
     auth::{CurrentUser, Visibility},
 };
 
@@ -27,28 +27,40 @@ pub struct NewFork {
     /// The fork's title; that of the origin, when absent.
     #[serde(default)]
     pub title: Option<String>,
-    /// Who may see the fork; whoever may see the origin, when absent.
+    /// Who may see the fork; when absent as this bank is set up, but never more than may see the origin. That of somebody
+    /// else's prompt cannot be wider than the prompt's own.
     #[serde(default)]
     pub visibility: Option<Visibility>,
 }
 
-/// Makes a prompt of the caller that begins as a version of another prompt.
+/// Makes a prompt of the caller that begins as a version of another prompt; `default_visibility` is for a fork that
+/// names none.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`], [`crate::Error::Conflict`] when the slug is taken, [`crate::Error::Invalid`].
+/// [`Error::NotFound`], [`Error::Conflict`] when the slug is taken, [`Error::Invalid`].
 pub async fn fork_prompt(
     conn: &mut PgConnection,
     user: &CurrentUser,
     origin: &str,
     fork: NewFork,
+    default_visibility: Visibility,
 ) -> Result<Prompt> {
     let mut tx = conn.begin().await?;
     let origin = find_prompt(&mut tx, Some(user), origin).await?;
     let wanted = fork.version.as_deref().unwrap_or("latest");
-    let version =
-        resolve_version(&mut tx, Some(user), &format!("{}@{wanted}", origin.slug)).await?;
+    let version = resolve_version(&mut tx, Some(user), &format!("{}@{wanted}", origin.id)).await?;
+    let visibility = match fork.visibility {
+        None => default_visibility.min(origin.visibility),
+        Some(wider) if wider > origin.visibility && origin.owner != user.username => {
+            let message = "must not be wider than that of the prompt, which is somebody else's";
+            return Err(Error::invalid("visibility", message));
+        }
+        Some(visibility) => visibility,
+    };
+    // Who may see the fork and not its origin learns no name of it.
+    let tells = visibility <= origin.visibility;
     let attribution = match origin.attribution.as_str() {
-        "" => format!("{} in the prompt {}", version.author, origin.slug),
+        "" if tells => format!("{} in the prompt {}", version.author, origin.slug),
         known => known.to_owned(),
     };
     let new = NewPrompt {
@@ -63,14 +75,18 @@ pub async fn fork_prompt(
         language: origin.language,
         licence: origin.licence,
         attribution,
-        visibility: fork.visibility.unwrap_or(origin.visibility),
+        visibility: Some(visibility),
         body: version.body.0,
         variables: version.variables.0,
         parameters: version.parameters.0,
     };
     let id = prompts::insert(&mut tx, user, &new, Some(version.id)).await?;
     let first = NewPromptVersion {
-        note: format!("forked from {}@{}", version.prompt, version.number),
+        note: if tells {
+            format!("forked from {}@{}", version.prompt, version.number)
+        } else {
+            String::new()
+        },
         variables: new.variables,
         parameters: new.parameters,
         body: new.body,
@@ -84,7 +100,7 @@ pub async fn fork_prompt(
 /// A page of the forks of a prompt that the viewer may find, newest first.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`].
+/// [`Error::NotFound`].
 pub async fn list_forks(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -104,7 +120,7 @@ pub async fn list_forks(
         join prompts on prompts.forked_from = prompt_versions.id
         join users on users.id = prompts.owner_id
         where prompt_versions.prompt_id = $1 and prompts.deleted_at is null and prompts.archived_at is null
-          and (prompts.visibility = 'public' or prompts.owner_id = $3)
+          and is_listed(prompts.visibility, prompts.owner_id, $3)
           and ($4::uuid is null or prompts.id < $4)
         order by prompts.id desc
         limit $5"#,

@@ -23,6 +23,7 @@ mod search;
 mod suggestions;
 mod variables;
 mod versions;
+mod withdraw;
 
 pub use aliases::{
     Alias, AliasChange, SetAlias, list_alias_changes, list_aliases, remove_alias, set_alias,
@@ -45,8 +46,8 @@ pub use export::export_prompts;
 pub(crate) use fields::check_slug;
 pub use forks::{NewFork, fork_prompt, list_forks};
 pub use import::{
-    ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptFile, SourceRow,
-    import_prompts, read_source, to_files,
+    ImportOptions, ImportOutcome, ImportReport, ImportSource, ImportedRow, ParsedRow,
+    PortablePrompt, PromptFile, SourceRow, import_prompts, parse_source, read_source, to_files,
 };
 pub use lint::{Warning, WarningCode, lint};
 pub use markdown::to_html;
@@ -72,3 +73,5 @@ pub use versions::{
     CheckedVersion, NewPromptVersion, PromptVersion, SavedVersion, add_version, list_versions,
     resolve_version,
 };
+pub use withdraw::delete_prompt_version;
+pub(crate) use withdraw::erase_withdrawn;

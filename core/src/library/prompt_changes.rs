@@ -3,13 +3,12 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::{
     Prompt,
     fields::{Fields, normalise_tags},
     find_prompt,
-    prompts::category_error,
+    prompts::explain,
 };
 use crate::{
     Error, Result,
@@ -75,7 +74,8 @@ pub struct Transfer {
 /// Changes what a prompt says about itself. Its versions stay as they are.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`] with every wrong field.
+/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`] with every wrong field, [`Error::Conflict`] when others
+/// shall see it and its slug is taken among what they see.
 pub async fn change_prompt(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -94,7 +94,8 @@ pub async fn change_prompt(
         return Err(Error::Invalid(wrong));
     }
     let mut tx = conn.begin().await?;
-    let id = own(&mut tx, user, prompt).await?;
+    let found = own(&mut tx, user, prompt).await?;
+    let id = found.id;
     sqlx::query!(
         "-- prompt_changes::change_prompt
         update prompts
@@ -125,7 +126,7 @@ pub async fn change_prompt(
     )
     .execute(&mut *tx)
     .await
-    .map_err(|error| category_error(error.into()))?;
+    .map_err(|error| explain(error.into(), &found.slug))?;
     let changed = find_prompt(&mut tx, Some(user), &id.to_string()).await?;
     tx.commit().await?;
     Ok(changed)
@@ -142,7 +143,7 @@ pub async fn delete_prompt(
     prompt: &str,
 ) -> Result<()> {
     let mut tx = conn.begin().await?;
-    let id = own(&mut tx, user, prompt).await?;
+    let id = own(&mut tx, user, prompt).await?.id;
     let mut attempt = tx.begin().await?;
     let deleted = sqlx::query!(
         "-- prompt_changes::delete_prompt
@@ -183,7 +184,7 @@ pub async fn offer_transfer(
     transfer: &Transfer,
 ) -> Result<()> {
     let mut tx = conn.begin().await?;
-    let id = own(&mut tx, user, prompt).await?;
+    let id = own(&mut tx, user, prompt).await?.id;
     let offered = sqlx::query!(
         "-- prompt_changes::offer_transfer
         update prompts
@@ -206,13 +207,14 @@ pub async fn offer_transfer(
 /// Takes over a prompt that was offered to the caller.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] when it was not offered.
+/// [`Error::NotFound`], [`Error::Forbidden`] when it was not offered, [`Error::Conflict`] when the caller has a prompt of
+/// the same slug.
 pub async fn accept_transfer(
     conn: &mut PgConnection,
     user: &CurrentUser,
     prompt: &str,
 ) -> Result<Prompt> {
-    let found = find_prompt(conn, Some(user), prompt).await?;
+    let found = find_offered(conn, user, prompt).await?;
     let accepted = sqlx::query!(
         "-- prompt_changes::accept_transfer
         update prompts
@@ -222,11 +224,12 @@ pub async fn accept_transfer(
         user.id
     )
     .execute(&mut *conn)
-    .await?;
+    .await
+    .map_err(|error| explain(error.into(), &found.slug))?;
     if accepted.rows_affected() == 0 {
         return Err(Error::Forbidden("the prompt was not offered to you"));
     }
-    find_prompt(conn, Some(user), &found.slug).await
+    find_prompt(conn, Some(user), &found.id.to_string()).await
 }
 
 /// Takes an offer back, or turns it down. Without an offer nothing happens.
@@ -238,7 +241,7 @@ pub async fn withdraw_transfer(
     user: &CurrentUser,
     prompt: &str,
 ) -> Result<()> {
-    let found = find_prompt(conn, Some(user), prompt).await?;
+    let found = find_offered(conn, user, prompt).await?;
     let withdrawn = sqlx::query!(
         "-- prompt_changes::withdraw_transfer
         update prompts set offered_to = null where id = $1 and (owner_id = $2 or offered_to = $2 or $3)",
@@ -256,6 +259,22 @@ pub async fn withdraw_transfer(
     Ok(())
 }
 
+/// The prompt of a slug or id, one that was offered to the caller before all others of that slug.
+async fn find_offered(conn: &mut PgConnection, user: &CurrentUser, prompt: &str) -> Result<Prompt> {
+    let offered = sqlx::query_scalar!(
+        "-- prompt_changes::find_offered
+        select id from prompts where slug = $1 and offered_to = $2 and deleted_at is null order by id limit 1",
+        prompt,
+        user.id
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    match offered {
+        Some(id) => find_prompt(conn, Some(user), &id.to_string()).await,
+        None => find_prompt(conn, Some(user), prompt).await,
+    }
+}
+
 impl PromptChange {
     fn fields(&self) -> Fields<'_> {
         Fields {
@@ -269,8 +288,8 @@ impl PromptChange {
     }
 }
 
-/// Locks the row of a prompt that the caller may change, archived or not; returns its id.
-async fn own(tx: &mut PgConnection, user: &CurrentUser, prompt: &str) -> Result<Uuid> {
+/// Locks the row of a prompt that the caller may change, archived or not.
+async fn own(tx: &mut PgConnection, user: &CurrentUser, prompt: &str) -> Result<Prompt> {
     let found = find_prompt(tx, Some(user), prompt).await?;
     let owner_id = sqlx::query_scalar!(
         "-- prompt_changes::own
@@ -281,7 +300,7 @@ async fn own(tx: &mut PgConnection, user: &CurrentUser, prompt: &str) -> Result<
     .await?
     .ok_or_else(|| Error::NotFound(format!("the prompt `{prompt}`")))?;
     if can_change(user, owner_id) {
-        return Ok(found.id);
+        return Ok(found);
     }
     Err(Error::Forbidden("only the owner of a prompt can do this"))
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     CheckedVersion, NewPromptVersion, Parameters, PromptVersion, Variable, Warning,
-    fields::{Fields, check_prompt_slug, normalise_tags, slug_of},
+    fields::{Fields, check_slug, normalise_tags, slug_of},
     lint::lint,
     markdown::to_html,
     versions,
@@ -53,7 +53,7 @@ pub struct Prompt {
     pub owner: String,
     /// The number of the newest version.
     pub latest_version: i32,
-    /// `slug@number` of the version that it began as, if the caller may see that.
+    /// `slug@number` of the version that it began as, if the caller may find that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<String>,
     /// True when it is in no list and takes no versions.
@@ -126,9 +126,9 @@ pub struct NewPrompt {
     /// Who wrote it and where it came from, when that is not you.
     #[serde(default)]
     pub attribution: String,
-    /// Who may see it; everybody, when absent.
-    #[serde(default)]
-    pub visibility: Visibility,
+    /// Who may see it; when absent as this bank is set up, which is only you unless its operator says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
     /// The text or the chat messages of version 1.
     pub body: PromptBody,
     /// The variables of version 1.
@@ -140,7 +140,7 @@ pub struct NewPrompt {
 }
 
 impl NewPrompt {
-    /// A public prompt with nothing but a title and a body.
+    /// A prompt with nothing but a title and a body.
     #[must_use]
     pub fn new(title: impl Into<String>, body: PromptBody) -> Self {
         Self {
@@ -152,7 +152,7 @@ impl NewPrompt {
             language: None,
             licence: None,
             attribution: String::new(),
-            visibility: Visibility::Public,
+            visibility: None,
             body,
             variables: Vec::new(),
             parameters: Parameters::default(),
@@ -217,33 +217,33 @@ pub async fn create_prompt(
 /// prompts that come with the program: it checks them while it holds the connection.
 ///
 /// # Errors
-/// Those of [`create_prompt`], and [`Error::Forbidden`] when the slug belongs to somebody else.
+/// Those of [`create_prompt`].
 pub async fn ensure_prompt(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     new: NewPrompt,
 ) -> Result<PromptVersion> {
     let slug = check(&new)?;
-    match find_prompt(conn, Some(owner), &slug).await {
-        Err(Error::NotFound(_)) => Ok(create_prompt(conn, owner, new.checked()?).await?.1),
-        Err(error) => Err(error),
-        Ok(_) => {
+    match find_own(conn, owner, &slug).await? {
+        None => Ok(create_prompt(conn, owner, new.checked()?).await?.1),
+        Some(id) => {
             let version = NewPromptVersion {
                 body: new.body,
                 variables: new.variables,
                 parameters: new.parameters,
                 note: String::new(),
             };
-            let saved = versions::add_version(conn, owner, &slug, version.checked()?).await?;
+            let (id, version) = (id.to_string(), version.checked()?);
+            let saved = versions::add_version(conn, owner, &id, version).await?;
             Ok(saved.version)
         }
     }
 }
 
-/// The prompt of a slug or id.
+/// The prompt of a slug or id. Of two with the same slug it is the viewer's own, or else the one that others can see.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private prompt of somebody else.
+/// [`Error::NotFound`], also for a prompt that the viewer may not see.
 pub async fn find_prompt(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -258,11 +258,17 @@ pub async fn find_prompt(
                (select origin.slug || '@' || number
                 from prompt_versions join prompts as origin on origin.id = prompt_id
                 where prompt_versions.id = prompts.forked_from and origin.deleted_at is null
-                  and (origin.visibility <> 'private' or origin.owner_id = $2 or $3)) as "forked_from?",
+                  and (is_listed(origin.visibility, origin.owner_id, $2) or $3
+                       -- Who forked an unlisted prompt knows its address; who reads the fork need not.
+                       or prompts.owner_id = $2 and can_see(origin.visibility, origin.owner_id, $2, $3))
+                ) as "forked_from?",
                prompts.archived_at is not null as "archived!", prompts.created_at, prompts.updated_at
         from prompts join users on users.id = prompts.owner_id
         where (prompts.slug = $1 or prompts.id = $4) and prompts.deleted_at is null
-          and (prompts.visibility <> 'private' or prompts.owner_id = $2 or prompts.offered_to = $2 or $3)"#,
+          and (can_see(prompts.visibility, prompts.owner_id, $2, $3) or prompts.offered_to = $2)
+        -- An id is never a slug of something else; the viewer's own goes before what others share.
+        order by prompts.id = $4 desc nulls last, prompts.owner_id = $2 desc nulls last, prompts.visibility desc, prompts.id
+        limit 1"#,
         reference,
         viewer.map(|user| user.id),
         viewer.is_some_and(CurrentUser::is_admin),
@@ -283,7 +289,7 @@ pub async fn find_newest(
     reference: &str,
 ) -> Result<(Prompt, PromptVersion)> {
     let prompt = find_prompt(conn, viewer, reference).await?;
-    let version = versions::resolve_version(conn, viewer, &prompt.slug).await?;
+    let version = versions::resolve_version(conn, viewer, &prompt.id.to_string()).await?;
     Ok((prompt, version))
 }
 
@@ -322,7 +328,7 @@ pub(super) async fn insert(
         slug,
         new.title,
         new.description,
-        new.visibility as Visibility,
+        new.visibility.unwrap_or_default() as Visibility,
         owner.id,
         new.category,
         &tags,
@@ -335,16 +341,40 @@ pub(super) async fn insert(
     .await
     .map_err(Error::from);
     match inserted {
-        Err(error) if error.violates("prompts_slug_key") => Err(Error::Conflict(format!(
-            "a prompt with the slug `{slug}` already exists"
-        ))),
-        Err(error) => Err(category_error(error)),
+        Err(error) => Err(explain(error, &slug)),
         Ok(_) => Ok(id),
     }
 }
 
-/// The field's error when a category does not exist.
-pub(super) fn category_error(error: Error) -> Error {
+/// The id of the prompt of a slug that a user owns, if there is one.
+pub(super) async fn find_own(
+    conn: &mut PgConnection,
+    owner: &CurrentUser,
+    slug: &str,
+) -> Result<Option<Uuid>> {
+    let id = sqlx::query_scalar!(
+        "-- prompts::find_own
+        select id from prompts where slug = $1 and owner_id = $2 and deleted_at is null",
+        slug,
+        owner.id
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id)
+}
+
+/// What is wrong when the database refuses a prompt of this slug.
+pub(super) fn explain(error: Error, slug: &str) -> Error {
+    if error.violates("prompts_owner_slug_key") {
+        return Error::Conflict(format!(
+            "you have a prompt with the slug `{slug}` already, or had one that results still name; take another slug"
+        ));
+    }
+    if error.violates("prompts_slug_key") {
+        return Error::Conflict(format!(
+            "a prompt of somebody else has the slug `{slug}`; take another slug, or keep your prompt private"
+        ));
+    }
     if error.violates("prompts_category_fkey") {
         return Error::invalid("category", "is not a category; see `/api/v1/categories`");
     }
@@ -358,6 +388,6 @@ fn check(new: &NewPrompt) -> Result<String> {
         return Err(Error::Invalid(wrong));
     }
     let slug = new.slug.clone().unwrap_or_else(|| slug_of(&new.title));
-    check_prompt_slug(&slug)?;
+    check_slug(&slug)?;
     Ok(slug)
 }

@@ -51,7 +51,7 @@ pub async fn suggest_prompts(
         r#"-- suggestions::suggest_prompts
         select slug, title
         from prompts
-        where deleted_at is null and archived_at is null and (visibility = 'public' or owner_id = $1)
+        where deleted_at is null and archived_at is null and is_listed(visibility, owner_id, $1)
           and head @@ (plainto_tsquery('english', $2)
                        && (to_tsquery('simple', $3) || plainto_tsquery('english', $4) || plainto_tsquery('english', $5)
                            || plainto_tsquery('english', $6)))

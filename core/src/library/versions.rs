@@ -190,7 +190,7 @@ pub async fn list_versions(
                variables as "variables: Json<Vec<Variable>>", parameters as "parameters: Json<Parameters>", note,
                users.username as author, encode(content_hash, 'hex') as "content_hash!", prompt_versions.created_at
         from prompt_versions join users on users.id = author_id
-        where prompt_id = $1
+        where prompt_id = $1 and withdrawn_at is null
         order by number desc"#,
         prompt.id,
         prompt.slug
@@ -219,6 +219,11 @@ pub async fn resolve_version(
                users.username as author, encode(content_hash, 'hex') as "content_hash!", prompt_versions.created_at
         from prompt_versions join users on users.id = author_id
         where prompt_id = $1
+          and (withdrawn_at is null
+               or (number::text = $2
+                   and ($5 or exists (select from run_prompts join runs on runs.id = run_id
+                                      where prompt_version_id = prompt_versions.id and runs.owner_id = $4
+                                        and runs.deleted_at is null))))
           and ($2 = 'latest' or number::text = $2
                or prompt_versions.id = (select prompt_version_id from prompt_aliases
                                         where prompt_id = $1 and name = $2))
@@ -226,7 +231,9 @@ pub async fn resolve_version(
         limit 1"#,
         prompt.id,
         wanted,
-        prompt.slug
+        prompt.slug,
+        viewer.map(|user| user.id),
+        viewer.is_some_and(CurrentUser::is_admin)
     )
     .fetch_optional(conn)
     .await?
@@ -284,7 +291,8 @@ pub(super) async fn insert(
         "-- versions::insert
         insert into prompt_versions (id, prompt_id, number, body, variables, parameters, content_hash, note, author_id, size_bytes)
         select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9 from prompt_versions where prompt_id = $2
-        on conflict (prompt_id, content_hash) do nothing",
+        on conflict (prompt_id, content_hash) do update set withdrawn_at = null, size_bytes = excluded.size_bytes
+        where prompt_versions.withdrawn_at is not null",
         Uuid::now_v7(),
         prompt_id,
         Json(&new.body) as _,

@@ -5,6 +5,7 @@ mod kinds;
 mod limits;
 mod litellm;
 mod parameter_costs;
+mod parameters;
 mod presets;
 mod price_lists;
 mod prices;
@@ -29,6 +30,9 @@ pub use provider_changes::{
     CredentialChange, ProviderChange, delete_provider, reseal_credentials, update_provider,
 };
 pub use providers::{NewProvider, Provider, create_provider, ensure_provider, list_providers};
-pub use references::{Model, ModelRequest, find_or_create_model, list_models};
+pub use references::{
+    Model, ModelRequest, ModelWithParameters, find_or_create_model, is_model, list_models,
+    model_label,
+};
 pub use shares::{ShareWish, renew_share};
 pub use slices::{Moments, Slice, SliceWish, passing, take_slice};

@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ProviderKind;
-use crate::{Error, Result};
+use super::{ProviderKind, parameters::wrong_parameter};
+use crate::{Error, Result, auth::CurrentUser};
 
 /// The largest parameters of a model, in bytes of their JSON.
 const MAX_PARAMETERS_BYTES: usize = 16 * 1024;
@@ -93,6 +93,9 @@ pub async fn find_or_create_model(
         let message = format!("has {size} bytes of JSON, the most is {MAX_PARAMETERS_BYTES}");
         return Err(Error::invalid(format!("{path}.parameters"), message));
     }
+    if let Some(message) = parameters.as_object().and_then(wrong_parameter) {
+        return Err(Error::invalid(path, message));
+    }
     let provider = find_provider(conn, provider, path).await?;
     if provider.kind == ProviderKind::Simulated
         && !provider.model_names.iter().any(|known| known == name)
@@ -133,11 +136,16 @@ pub async fn find_or_create_model(
     })
 }
 
-/// All models that were ever used or have a price, by name.
+/// The models that the viewer may know of, by name: what the runs used that the viewer may find, with their parameters,
+/// and what has a price, without any. Administrators see all. So nobody learns from here what others ask in private, and
+/// nobody can write into the list of somebody else.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn list_models(conn: &mut PgConnection) -> Result<Vec<Model>> {
+pub async fn list_models(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+) -> Result<Vec<Model>> {
     let models = sqlx::query_as!(
         Model,
         r#"-- references::list_models
@@ -147,7 +155,14 @@ pub async fn list_models(conn: &mut PgConnection) -> Result<Vec<Model>> {
         from models
         join providers on providers.id = models.provider_id
         left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
-        order by 2, models.id"#
+        where $2
+           or (models.parameters = '{}' and prices.model_name is not null)
+           or exists (select from run_models join runs on runs.id = run_id
+                      where model_id = models.id and runs.deleted_at is null
+                        and (runs.owner_id = $1 or (runs.visibility = 'public' and is_public_run(runs.id))))
+        order by 2, models.id"#,
+        viewer.map(|user| user.id),
+        viewer.is_some_and(CurrentUser::is_admin)
     )
     .fetch_all(conn)
     .await?;
@@ -185,4 +200,35 @@ async fn find_provider(conn: &mut PgConnection, name: &str, path: &str) -> Resul
         path,
         format!("there is no provider `{name}`; there are: {known}"),
     ))
+}
+
+/// A model with its parameters in one line, as people tell models of one name apart:
+/// `local:small max_tokens=100 temperature=0`.
+#[must_use]
+pub fn model_label(model: &str, parameters: &Value) -> String {
+    let mut label = model.to_owned();
+    for (name, value) in parameters.as_object().into_iter().flatten() {
+        label.push(' ');
+        label.push_str(name);
+        label.push('=');
+        match value {
+            Value::String(text) => label.push_str(text),
+            other => label.push_str(&other.to_string()),
+        }
+    }
+    label
+}
+
+/// Whether somebody means this model: by its name, or by its name and its parameters as in [`model_label`].
+#[must_use]
+pub fn is_model(wanted: &str, model: &str, parameters: &Value) -> bool {
+    if wanted == model {
+        return true;
+    }
+    let words = |label: &str| {
+        let mut words: Vec<String> = label.split_whitespace().map(str::to_owned).collect();
+        words.sort_unstable();
+        words
+    };
+    words(wanted) == words(&model_label(model, parameters))
 }

@@ -5,17 +5,14 @@
 //! bound is no longer reserved, the cost is spent. What may have been paid for without telling its cost becomes
 //! unaccounted. A run without a budget pays for none of this.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::{Connection as _, PgConnection, types::Json};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Run, RunState, ShardLease, control, find_run};
+use super::{RunState, ShardLease, control, find_run};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    bounds,
     models::{Price, ProviderKind, Tokens, cost_microusd, dollars, refuse_parameters},
     template::MAX_OUTPUT_BYTES,
     webhooks::{WebhookEvent, announce_run},
@@ -25,16 +22,6 @@ use crate::{
 const OVERHEAD_TOKENS: i64 = 16;
 /// What Anthropic's API is asked for at most when the parameters say nothing; it answers no request without a number.
 pub const ANTHROPIC_MAX_TOKENS: i64 = 4096;
-
-/// What to change about a run.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UpdateRun {
-    /// The new budget in micro-dollars. It is not resumed by this.
-    #[serde(deserialize_with = "bounds::microusd")]
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
-    pub budget_microusd: i64,
-}
 
 /// What became of a wish to spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,20 +196,14 @@ pub async fn reserve(
     Ok(Reserved::Calls(calls))
 }
 
-/// Changes the budget of a run that has one.
-///
-/// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] for a run without a budget,
-/// [`Error::Invalid`] for less than what is spent or reserved.
-pub async fn update_run(
-    conn: &mut PgConnection,
+/// Changes the budget of a run that has one. The caller has locked it, and may change it.
+pub(super) async fn change_budget(
+    tx: &mut PgConnection,
     user: &CurrentUser,
     run_id: Uuid,
-    change: &UpdateRun,
-) -> Result<Run> {
-    let mut tx = conn.begin().await?;
-    control::lock_run(&mut tx, user, run_id).await?;
-    let run = find_run(&mut tx, Some(user), run_id).await?;
+    budget_microusd: i64,
+) -> Result<()> {
+    let run = find_run(tx, Some(user), run_id).await?;
     if run.budget_microusd.is_none() {
         return Err(Error::Conflict(
             "the run was submitted without a budget, and its calls are not counted against one"
@@ -230,7 +211,7 @@ pub async fn update_run(
         ));
     }
     let committed = run.spend_microusd + run.unaccounted_microusd + run.reserved_microusd;
-    if change.budget_microusd < committed {
+    if budget_microusd < committed {
         let message = format!(
             "must be at least {committed}: {} are spent or reserved already",
             dollars(committed)
@@ -238,17 +219,14 @@ pub async fn update_run(
         return Err(Error::invalid("budget_microusd", message));
     }
     sqlx::query!(
-        "-- budget::update_run
+        "-- budget::change_budget
         update runs set budget_microusd = $2 where id = $1",
         run_id,
-        change.budget_microusd
+        budget_microusd
     )
-    .execute(&mut *tx)
+    .execute(tx)
     .await?;
-    control::tell(&mut tx, run_id).await?;
-    let run = find_run(&mut tx, Some(user), run_id).await?;
-    tx.commit().await?;
-    Ok(run)
+    Ok(())
 }
 
 /// Moves what a shard held. The caller has locked the shard; `reserved` is what it held until now.

@@ -7,13 +7,14 @@ use super::{
     ExtendRun, Run, RunShape, SubmitRun,
     budget::{check_bounded, check_parameters},
     early,
+    visibility::{Parts, load_parts},
 };
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    benchmarks::{BenchmarkVersion, resolve_benchmark},
+    benchmarks::{BenchmarkVersion, faulty_item, resolve_benchmark},
     library::{PromptVersion, resolve_version},
-    models::{ModelRequest, find_or_create_model},
+    models::{ModelRequest, find_or_create_model, model_label},
 };
 
 /// The most prompts, and the most models, of one run.
@@ -27,6 +28,8 @@ pub(super) struct Checked {
     pub(super) prompts: Vec<PromptVersion>,
     pub(super) model_ids: Vec<Uuid>,
     pub(super) shape: RunShape,
+    /// What bounds the visibility of the run.
+    pub(super) parts: Parts,
 }
 
 pub(super) async fn check(
@@ -49,6 +52,9 @@ pub(super) async fn check(
         .limit
         .unwrap_or(benchmark.item_count)
         .min(benchmark.item_count);
+    if let Some(message) = faulty_item(tx, benchmark.id, items).await? {
+        wrong.push(FieldError::new("benchmark", told(&message)));
+    }
     let known = Vec::new();
     let prompts = check_prompts(
         tx,
@@ -70,7 +76,49 @@ pub(super) async fn check(
     if request.stop_early {
         check_comparable(prompts.len(), model_ids.len(), &mut wrong);
     }
-    finish_check(benchmark, prompts, model_ids, items, request.repeats, wrong)
+    let parts = check_parts(tx, owner, &benchmark, &prompts, &mut wrong).await?;
+    if let Some(Err(Error::Invalid(fields))) = request.visibility.map(|it| parts.allow(it)) {
+        wrong.extend(fields);
+    }
+    let repeats = request.repeats;
+    finish_check(
+        (benchmark, prompts, model_ids, parts),
+        items,
+        repeats,
+        wrong,
+    )
+}
+
+/// What bounds the visibility of a run; refuses versions that are withdrawn.
+async fn check_parts(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    benchmark: &BenchmarkVersion,
+    prompts: &[PromptVersion],
+    wrong: &mut Vec<FieldError>,
+) -> Result<Parts> {
+    let ids: Vec<Uuid> = prompts.iter().map(|version| version.id).collect();
+    let withdrawn = sqlx::query_scalar!(
+        "-- check::check_parts
+        select id from prompt_versions where id = any($1) and withdrawn_at is not null",
+        &ids
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    if is_withdrawn(tx, benchmark.id).await? {
+        let message = "was withdrawn by its owner and takes no more runs";
+        wrong.push(FieldError::new("benchmark", message));
+    }
+    for version in prompts {
+        if withdrawn.contains(&version.id) {
+            let message = format!(
+                "{}@{} was withdrawn by its owner and takes no more runs",
+                version.prompt, version.number
+            );
+            wrong.push(FieldError::new("prompts", message));
+        }
+    }
+    load_parts(tx, user, benchmark.id, &ids).await
 }
 
 /// Checks what a run becomes by an extension. What the run has comes first, in its order.
@@ -83,25 +131,34 @@ pub(super) async fn check_run(
     request: &ExtendRun,
 ) -> Result<Checked> {
     let mut wrong = Vec::new();
-    let benchmark = resolve_benchmark(tx, Some(user), &run.benchmark).await?;
+    // By their ids, as names can be those of several things.
+    let known = known_parts(tx, run_id).await?;
+    let benchmark = resolve_benchmark(tx, Some(user), &known.benchmark).await?;
     let items = request.limit.unwrap_or(before.items);
     let items = items.min(benchmark.item_count);
     let repeats = request.repeats.unwrap_or(before.repeats.into());
     if !(1..=1000).contains(&repeats) {
         wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
     }
-    let mut known = Vec::new();
-    for reference in &run.prompts {
+    if items > before.items
+        && let Some(message) = faulty_item(tx, benchmark.id, items).await?
+    {
+        wrong.push(FieldError::new("limit", told(&message)));
+    }
+    let mut versions = Vec::new();
+    for reference in &known.prompts {
         let version = resolve_version(tx, Some(user), reference).await?;
         if let Some(message) = missing_variable(tx, &version, &benchmark, items).await? {
-            wrong.push(FieldError::new("limit", format!("{reference} {message}")));
+            let message = format!("{}@{} {message}", version.prompt, version.number);
+            wrong.push(FieldError::new("limit", message));
         }
-        known.push(version);
+        versions.push(version);
     }
+    let before_prompts = versions.len();
     let prompts = check_prompts(
         tx,
         user,
-        known,
+        versions,
         &request.prompts,
         (&benchmark, items),
         &mut wrong,
@@ -130,13 +187,76 @@ pub(super) async fn check_run(
     if run.stop_early {
         check_comparable(prompts.len(), model_ids.len(), &mut wrong);
     }
-    finish_check(benchmark, prompts, model_ids, items, repeats, wrong)
+    let parts = check_parts(tx, user, &benchmark, &prompts, &mut wrong).await?;
+    // What the run has may have become narrower since; what is added must not be narrower than the run.
+    let added: Vec<Uuid> = prompts[before_prompts..].iter().map(|it| it.id).collect();
+    let added = load_parts(tx, user, benchmark.id, &added).await?;
+    if let Some(prompt) = added.prompt_narrower_than(run.visibility) {
+        let message = format!(
+            "add `{prompt}`, which is narrower than the run; narrow the run first, by its `visibility`"
+        );
+        wrong.push(FieldError::new("prompts", message));
+    }
+    finish_check(
+        (benchmark, prompts, model_ids, parts),
+        items,
+        repeats,
+        wrong,
+    )
+}
+
+/// Has a benchmark version been withdrawn by its owner?
+pub(super) async fn is_withdrawn(
+    tx: &mut PgConnection,
+    benchmark_version_id: Uuid,
+) -> Result<bool> {
+    let is_withdrawn = sqlx::query_scalar!(
+        r#"-- check::is_withdrawn
+        select deleted_at is not null or withdrawn_at is not null as "is_withdrawn!"
+        from benchmark_versions join benchmarks on benchmarks.id = benchmark_id
+        where benchmark_versions.id = $1"#,
+        benchmark_version_id
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(is_withdrawn)
+}
+
+/// References to what a run is made of.
+struct KnownParts {
+    benchmark: String,
+    prompts: Vec<String>,
+}
+
+async fn known_parts(tx: &mut PgConnection, run_id: Uuid) -> Result<KnownParts> {
+    let known = sqlx::query_as!(
+        KnownParts,
+        r#"-- check::known_parts
+        select benchmark_id || '@' || benchmark_versions.number as "benchmark!",
+               array(select prompt_id || '@' || prompt_versions.number
+                     from run_prompts join prompt_versions on prompt_versions.id = prompt_version_id
+                     where run_id = runs.id order by position) as "prompts!"
+        from runs join benchmark_versions on benchmark_versions.id = benchmark_version_id
+        where runs.id = $1"#,
+        run_id
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(known)
+}
+
+/// How a fault of an item is told to whoever is about to pay for it.
+fn told(fault: &str) -> String {
+    format!("an answer could not be scored: {fault}; publish a version without this fault")
 }
 
 fn finish_check(
-    benchmark: BenchmarkVersion,
-    prompts: Vec<PromptVersion>,
-    model_ids: Vec<Uuid>,
+    (benchmark, prompts, model_ids, parts): (
+        BenchmarkVersion,
+        Vec<PromptVersion>,
+        Vec<Uuid>,
+        Parts,
+    ),
     items: i32,
     repeats: i32,
     wrong: Vec<FieldError>,
@@ -164,6 +284,7 @@ fn finish_check(
         prompts,
         model_ids,
         shape,
+        parts,
     })
 }
 
@@ -291,7 +412,12 @@ async fn check_models(
         let path = format!("models[{index}]");
         match find_or_create_model(tx, model, &path).await {
             Ok(id) if model_ids.contains(&id) => {
-                wrong.push(FieldError::new(path, "names a model that is there already"));
+                let (name, parameters) = model.parts();
+                let message = format!(
+                    "`{}` is there already; a model may come again with other parameters",
+                    model_label(name, &parameters)
+                );
+                wrong.push(FieldError::new(path, message));
             }
             Ok(id) => model_ids.push(id),
             Err(Error::Invalid(fields)) => wrong.extend(fields),

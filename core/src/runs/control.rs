@@ -53,7 +53,8 @@ pub async fn resume_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     sqlx::query!(
         "-- control::resume_run
         update runs
-        set state = case when started_at is null then 'queued' else 'running' end::run_state, state_reason = ''
+        set state = case when started_at is null then 'queued' else 'running' end::run_state, state_reason = '',
+            active_since = now()
         where id = $1",
         run_id
     )

@@ -5,7 +5,10 @@ use sqlx::PgConnection;
 use super::DOORBELL;
 use crate::Result;
 
-/// Ends every run of a user, and erases the private ones that no standing was computed from.
+/// Runs of up to so many evaluations are erased in the caller's transaction.
+const ERASED_AT_ONCE: i64 = 10_000;
+
+/// Ends every run of a user, and erases the private ones.
 ///
 /// # Errors
 /// The database does not answer.
@@ -35,11 +38,20 @@ pub async fn erase_private_runs(tx: &mut PgConnection, owner_id: i64) -> Result<
     )
     .fetch_one(&mut *tx)
     .await?;
+    // Small ones at once; what takes longer is gone for everybody, and erased by housekeeping.
     sqlx::query!(
         "-- erase::erase_private_runs
         delete from runs
-        where owner_id = $1 and visibility = 'private' and finished_at is not null
-          and not exists (select 1 from standings where run_id = runs.id)",
+        where owner_id = $1 and visibility = 'private' and finished_at is not null and recorded <= $2",
+        owner_id,
+        ERASED_AT_ONCE
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "-- erase::erase_private_runs
+        update runs set deleted_at = now(), name = '', state_reason = ''
+        where owner_id = $1 and visibility = 'private' and finished_at is not null and deleted_at is null",
         owner_id
     )
     .execute(tx)

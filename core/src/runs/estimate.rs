@@ -490,7 +490,7 @@ async fn witnesses(
                    (select position from run_prompts where run_id = runs.id and prompt_version_id = $2) as prompt_position
             from runs join run_models on run_models.run_id = runs.id
             where run_models.model_id = $1
-              and (runs.visibility = 'public' or runs.owner_id = $3)
+              and runs.deleted_at is null and (runs.owner_id = $3 or is_public_run(runs.id))
               and (not $4 or exists (select 1 from run_prompts
                                      where run_id = runs.id and prompt_version_id = $2))
               and recorded > errors

@@ -10,12 +10,15 @@ use uuid::Uuid;
 use super::{
     Run, RunShape,
     check::check_run,
-    control, early, find_run,
+    control, early, find_readable_run, find_run,
     retry::{reopen, require_ended},
     submit::insert_columns,
 };
 use crate::{
-    Error, FieldError, Result, auth::CurrentUser, models::ModelRequest, quotas::count_run,
+    Error, FieldError, Result,
+    auth::CurrentUser,
+    models::{ModelRequest, ModelWithParameters},
+    quotas::count_run,
 };
 
 /// What a run grows by.
@@ -24,7 +27,8 @@ use crate::{
 pub struct ExtendRun {
     /// More prompts, named as in a request for a run.
     pub prompts: Vec<String>,
-    /// More models, named as in a request for a run.
+    /// More models, named as in a request for a run. A mere name takes the parameters of the run's model of that name, if it
+    /// has one.
     pub models: Vec<ModelRequest>,
     /// The first so many items of the benchmark, not fewer than before.
     #[schema(minimum = 1)]
@@ -38,7 +42,8 @@ pub struct ExtendRun {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended or
-/// was cancelled, [`Error::Invalid`] with the path of each wrong field, [`Error::QuotaExceeded`].
+/// was cancelled, [`Error::Forbidden`] for one with a part that the user may no longer see, [`Error::Invalid`] with the path
+/// of each wrong field, [`Error::QuotaExceeded`].
 pub async fn extend_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -48,7 +53,7 @@ pub async fn extend_run(
     let mut tx = conn.begin().await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     refuse_rescored(&mut tx, run_id).await?;
-    let run = find_run(&mut tx, Some(user), run_id).await?;
+    let run = find_readable_run(&mut tx, Some(user), run_id).await?;
     let before = shape(&mut tx, run_id).await?;
     let mut wrong = Vec::new();
     if request.limit.is_some_and(|limit| limit < before.items) {
@@ -68,6 +73,14 @@ pub async fn extend_run(
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
     }
+    let request = &ExtendRun {
+        models: request
+            .models
+            .iter()
+            .map(|model| inherit(model, &run))
+            .collect(),
+        ..request.clone()
+    };
     let checked = check_run(&mut tx, user, run_id, &run, before, request).await?;
     if checked.shape == before {
         return Err(Error::invalid(
@@ -100,6 +113,22 @@ pub async fn extend_run(
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run extended");
     Ok(run)
+}
+
+/// The model with the parameters of the run's model of the same name, if it is asked for by its name alone.
+fn inherit(model: &ModelRequest, run: &Run) -> ModelRequest {
+    let ModelRequest::Name(name) = model else {
+        return model.clone();
+    };
+    let mut models = run.models.iter().zip(&run.parameters);
+    let known = models.find(|(known, _)| *known == name);
+    match known.and_then(|(_, parameters)| parameters.as_object()) {
+        Some(parameters) => ModelRequest::WithParameters(ModelWithParameters {
+            model: name.clone(),
+            parameters: parameters.clone(),
+        }),
+        None => model.clone(),
+    }
 }
 
 /// The measures that a run has.

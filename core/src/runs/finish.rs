@@ -3,11 +3,14 @@
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{RunState, control::tell, early};
+use super::{RunState, columns, control::tell, early};
 use crate::{
     Result, leaderboards,
     webhooks::{WebhookEvent, announce_run},
 };
+
+/// The characters of a message that a reason holds.
+const MESSAGE_CHARACTERS: i32 = 300;
 
 /// Ends a run whose shards are all done. Safe to call again; a run that is not finishing is left alone.
 ///
@@ -34,10 +37,10 @@ pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
             format!("{missing} of {} evaluations were lost", run.planned),
         )
     } else if run.errors > 0 && run.errors == run.recorded {
-        let kind = most_frequent_error(&mut tx, run_id).await?;
+        let most = most_frequent_error(&mut tx, run_id).await?;
         (
             RunState::Failed,
-            format!("every evaluation ended in an error, most often `{kind}`"),
+            format!("every evaluation ended in an error, most often {most}"),
         )
     } else {
         let errors = (run.errors > 0).then(|| {
@@ -53,6 +56,7 @@ pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     if state == RunState::Completed {
         leaderboards::update_standings(&mut tx, run_id).await?;
     }
+    columns::keep(&mut tx, run_id).await?;
     leaderboards::forget_progress(&mut tx, run_id).await?;
     sqlx::query!(
         "-- finish::finish_run
@@ -70,17 +74,43 @@ pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     Ok(())
 }
 
+/// The most frequent kind of error, how often it came, its most frequent message, and an item.
 async fn most_frequent_error(tx: &mut PgConnection, run_id: Uuid) -> Result<String> {
-    let kind = sqlx::query_scalar!(
+    let found = sqlx::query!(
         r#"-- finish::most_frequent_error
-        select error_kind as "kind!" from evaluations
-        where run_id = $1 and error_kind is not null
-        group by error_kind
-        order by count(*) desc, error_kind
-        limit 1"#,
-        run_id
+        with kinds as (
+            select error_kind, count(*) as evaluations, sum(count(*)) over () as errors
+            from evaluations
+            where run_id = $1 and state = 'error'
+            group by error_kind
+            order by 2 desc, 1
+            limit 1
+        ), messages as (
+            select left(coalesce(error, ''), $2) as message, count(*) as evaluations, min(item_position) as first_item
+            from evaluations
+            where run_id = $1 and state = 'error' and error_kind = (select error_kind from kinds)
+            group by 1
+            order by 2 desc, 3
+            limit 1
+        )
+        select error_kind as "kind!", kinds.evaluations as "evaluations!", kinds.errors::bigint as "errors!",
+               message as "message!", items.key as item
+        from kinds, messages
+        join runs on runs.id = $1
+        join items on items.benchmark_version_id = runs.benchmark_version_id and items.position = first_item"#,
+        run_id,
+        MESSAGE_CHARACTERS
     )
     .fetch_optional(tx)
     .await?;
-    Ok(kind.unwrap_or_default())
+    Ok(found.map_or_else(String::new, |found| {
+        let message = match found.message.as_str() {
+            "" => String::new(),
+            message => format!(": {message}"),
+        };
+        format!(
+            "`{}` ({} of {}, such as item `{}`){message}",
+            found.kind, found.evaluations, found.errors, found.item
+        )
+    }))
 }

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::{
     EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange, budget::settle,
-    control::tell, insert::insert, lease::close_shard, load_work, recorded_keys,
+    control::tell, delete::erase_deleted_runs, insert::insert, lease::close_shard, load_work,
+    recorded_keys,
 };
-use crate::{Result, auth, mail, queue, schedules, webhooks};
+use crate::{Result, auth, benchmarks, library, mail, queue, schedules, webhooks};
 
 /// After so many crashes a shard is cut into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
@@ -58,6 +59,11 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     mended.deleted_mails = mail::delete_old(conn).await?;
     mended.deleted_deliveries = webhooks::delete_old(conn).await?;
     mended.deleted_firings = schedules::delete_old_firings(conn).await?;
+    if !erase_deleted_runs(conn).await? {
+        // Runs rest on versions, so they go first.
+        benchmarks::erase_deleted(conn).await?;
+        library::erase_withdrawn(conn).await?;
+    }
     Ok(mended)
 }
 

@@ -5,19 +5,25 @@
 //! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
 //! and resumes, `budget` and `quota` keep it from spending too much, `early` from asking what changes nothing, and `cancel` ends it;
 //! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
-//! `rescore` scores its answers by other scorers. `answers` finds what need not be asked again;
-//! at last, `prune` forgets the texts.
+//! `rescore` scores its answers by other scorers. `reference` finds a run by the names that people use for it, `evaluations` reads
+//! its results one by one, and `columns` as its own table. `answers` finds what need not be asked again;
+//! at last, `prune` forgets the texts, and `delete` the whole run. `visibility` keeps a run as narrow as its parts, and
+//! `change` lets its owner change that, or its budget.
 //! Before all of it, `estimate` says what it will need.
 
 mod answers;
 mod backlog;
 mod budget;
 mod cancel;
+mod change;
 mod check;
+mod columns;
 mod control;
+mod delete;
 mod early;
 mod erase;
 mod estimate;
+mod evaluations;
 mod extend;
 mod finish;
 mod housekeeping;
@@ -30,10 +36,12 @@ mod prune;
 mod quota;
 mod read;
 mod record;
+mod reference;
 mod rescore;
 mod retry;
 mod rules;
 mod submit;
+mod visibility;
 mod waiting;
 mod work;
 
@@ -43,13 +51,19 @@ pub const DOORBELL: &str = "opb_runs";
 pub use answers::{Answer, AnswerKey, answers_of, kept_answers};
 pub use backlog::{Backlog, read_backlog};
 pub use budget::{
-    ANTHROPIC_MAX_TOKENS, Reserved, Settlement, UpdateRun, cost_bound_microusd, image_limit,
-    output_limit, reserve, update_run,
+    ANTHROPIC_MAX_TOKENS, Reserved, Settlement, cost_bound_microusd, image_limit, output_limit,
+    reserve,
 };
 pub use cancel::cancel_run;
+pub use change::{UpdateRun, update_run};
+pub use columns::{ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, list_run_columns};
 pub use control::{pause_run, resume_run};
+pub use delete::delete_run;
 pub(crate) use erase::erase_private_runs;
 pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, Prospect, find_prospect};
+pub use evaluations::{
+    Evaluation, EvaluationFilter, EvaluationPage, EvaluationState, list_evaluations,
+};
 pub use extend::{ExtendRun, extend_run};
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
@@ -59,11 +73,15 @@ pub use owed::{claim_owed_shard, run_to_give_way};
 pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
 pub use prune::{Prunable, prunable, prune_run};
 pub use quota::{check_quota, set_quota};
-pub use read::{Evaluation, Run, RunState, find_run, list_evaluations, list_runs};
+pub use read::{Run, RunState, find_readable_run, find_run, list_runs};
 pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record, record_last};
+pub use reference::{RunReference, resolve_readable_run, resolve_run};
 pub use rescore::{RescoreRun, rescore_run};
 pub use retry::retry_run;
-pub use rules::{RunRules, check_request, submit_under_rules};
-pub use submit::{SubmitRun, note_request, submit_run};
+pub use rules::{
+    RunRules, check_request, check_spender, extend_under_rules, resume_under_rules,
+    retry_under_rules, submit_under_rules, update_under_rules,
+};
+pub use submit::{SubmitRun, note_request, submit_run, submit_run_by_default};
 pub use waiting::report_waiting;
 pub use work::{ProviderSettings, RunModel, RunPrompt, RunWork, load_work, recorded_keys};

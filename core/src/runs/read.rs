@@ -1,12 +1,12 @@
-//! Reading runs and their evaluations.
+//! Reading runs.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, types::Json};
+use serde_json::Value;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{EvaluationKey, Logprobs, ScoredLine};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
@@ -47,16 +47,24 @@ impl RunState {
 pub struct Run {
     /// The run's id.
     pub id: Uuid,
+    /// A short number, which names the run wherever its id does.
+    pub number: i64,
     /// The name that its owner gave it.
     pub name: String,
     /// The name of its owner.
     pub owner: String,
-    /// `slug@number` of the benchmark version.
+    /// `slug@number` of the benchmark version; `(hidden)` when you may no longer see it.
     pub benchmark: String,
-    /// `slug@number` of each prompt version, by position.
+    /// `slug@number` of each prompt version, by position; `(hidden)` for one that you may no longer see.
     pub prompts: Vec<String>,
+    /// True when its benchmark or one of its prompts may no longer be seen by you: their owners have narrowed or deleted
+    /// them. The numbers of the run stay, what was asked and answered does not.
+    pub parts_hidden: bool,
     /// `provider:name` of each model, by position.
     pub models: Vec<String>,
+    /// What is sent along with every call of each model, by position.
+    #[schema(value_type = Vec<Object>)]
+    pub parameters: Vec<Value>,
     /// May answers of earlier runs of its owner be taken, and its own be kept for later ones?
     pub cache: bool,
     /// The run whose answers it scores, without calling a model; null for a run that asks.
@@ -76,7 +84,7 @@ pub struct Run {
     pub waiting_reason: Option<String>,
     /// Each step doubles the share of the workers that it gets.
     pub priority: i16,
-    /// Who may see it.
+    /// Who may see it, as its owner wished. Nobody who may not see its benchmark and all of its prompts can read it.
     pub visibility: Visibility,
     /// How often each item is asked.
     pub repeats: i16,
@@ -110,6 +118,8 @@ pub struct Run {
     pub output_tokens: i64,
     /// When it was submitted.
     pub created_at: DateTime<Utc>,
+    /// When it was submitted, or last resumed, retried or extended: how long it took is counted from here.
+    pub active_since: DateTime<Utc>,
     /// When the first result came in.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
@@ -118,65 +128,10 @@ pub struct Run {
     pub pruned_at: Option<DateTime<Utc>>,
 }
 
-/// A recorded evaluation.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Evaluation {
-    /// The item's position in the benchmark version.
-    pub item_position: i32,
-    /// The item's own id.
-    pub item: String,
-    /// Counts from 0.
-    pub repeat: i16,
-    /// The prompt version's position in the run.
-    pub prompt_position: i16,
-    /// The model's position in the run.
-    pub model_position: i16,
-    /// Weighted mean of the scorers.
-    pub score: Option<f32>,
-    /// Did every scorer pass?
-    pub passed: Option<bool>,
-    /// What each scorer said.
-    #[schema(value_type = Option<Vec<ScoredLine>>)]
-    pub scores: Option<Json<Vec<ScoredLine>>>,
-    /// What the model said.
-    pub output: Option<String>,
-    /// How likely the model thought the tokens of its answer; null unless the model's parameters ask for that
-    /// (`logprobs`).
-    #[schema(value_type = Option<Logprobs>)]
-    pub logprobs: Option<Json<Logprobs>>,
-    /// Why the model stopped.
-    pub finish_reason: Option<String>,
-    /// The kind of failure.
-    pub error_kind: Option<String>,
-    /// What failed.
-    pub error: Option<String>,
-    /// How many calls it took.
-    pub attempts: i16,
-    /// Milliseconds to the last byte.
-    pub latency_ms: Option<i32>,
-    /// Milliseconds to the first piece of text.
-    pub first_token_ms: Option<i32>,
-    /// Tokens of the prompt.
-    pub input_tokens: Option<i32>,
-    /// Tokens of the prompt that the provider had in its cache; absent when it did not say.
-    pub cached_input_tokens: Option<i32>,
-    /// Tokens of the answer.
-    pub output_tokens: Option<i32>,
-    /// Tokens of the answer that were spent on reasoning; absent when the provider did not say.
-    pub reasoning_tokens: Option<i32>,
-    /// Micro-dollars; absent when the price is unknown.
-    pub cost_microusd: Option<i64>,
-    /// True when the answer was there already: latency and cost are those of the call that was made for it, and nothing
-    /// was spent.
-    pub cached: bool,
-    /// When it was recorded.
-    pub recorded_at: DateTime<Utc>,
-}
-
-/// The run of an id.
+/// The run of an id. Its owner finds it always, with the names of parts that they may no longer see left out.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private run of somebody else.
+/// [`Error::NotFound`], also for a run of somebody else that the viewer may not read, or a part of which.
 pub async fn find_run(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -188,7 +143,26 @@ pub async fn find_run(
         .ok_or_else(|| Error::NotFound(format!("the run `{run_id}`")))
 }
 
-/// A page of the runs that the viewer may find, newest first.
+/// The run of an id, if the viewer may read all that it holds: items, prompts, answers, scores and reasons.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Forbidden`] for a run of the viewer's own with a part that they may no longer see.
+pub async fn find_readable_run(
+    conn: &mut PgConnection,
+    viewer: Option<&CurrentUser>,
+    run_id: Uuid,
+) -> Result<Run> {
+    let run = find_run(conn, viewer, run_id).await?;
+    if run.parts_hidden {
+        return Err(Error::Forbidden(
+            "the benchmark of this run, or one of its prompts, was made private or deleted by its owner; \
+             you see the numbers of your run, but no longer what was asked and answered",
+        ));
+    }
+    Ok(run)
+}
+
+/// A page of the viewer's own runs and of those that everybody may read, newest first.
 ///
 /// # Errors
 /// The database does not answer.
@@ -212,18 +186,28 @@ async fn select_runs(
     let runs = sqlx::query_as!(
         Run,
         r#"-- read::select_runs
-        select runs.id, runs.name, users.username as owner,
-               benchmarks.slug || '@' || benchmark_versions.number as "benchmark!",
-               array(select prompts.slug || '@' || prompt_versions.number
+        select runs.id, runs.number, runs.name, users.username as owner,
+               case when can_see_part(benchmarks.visibility, benchmarks.owner_id, false,
+                                      benchmarks.deleted_at is not null or benchmark_versions.withdrawn_at is not null,
+                                      runs.owner_id, $3, $4)
+                    then benchmarks.slug || '@' || benchmark_versions.number else '(hidden)' end as "benchmark!",
+               array(select case when can_see_part(prompts.visibility, prompts.owner_id, prompts.deleted_at is not null,
+                                                   prompt_versions.withdrawn_at is not null, runs.owner_id, $3, $4)
+                                 then prompts.slug || '@' || prompt_versions.number else '(hidden)' end
                      from run_prompts
                      join prompt_versions on prompt_versions.id = prompt_version_id
                      join prompts on prompts.id = prompt_id
                      where run_id = runs.id order by position) as "prompts!",
+               not can_see_parts(runs.id, $3, $4) as "parts_hidden!",
                array(select providers.name || ':' || models.name
                      from run_models
                      join models on models.id = model_id
                      join providers on providers.id = provider_id
                      where run_id = runs.id order by position) as "models!",
+               array(select models.parameters
+                     from run_models
+                     join models on models.id = model_id
+                     where run_id = runs.id order by position) as "parameters!",
                exists(select 1 from run_models
                       join models on models.id = model_id
                       join providers on providers.id = provider_id
@@ -232,15 +216,17 @@ async fn select_runs(
                case when waiting_until > now() and runs.state in ('queued', 'running') then waiting_reason end as waiting_reason,
                priority, runs.visibility as "visibility: Visibility",
                repeats, seed, planned, recorded, skipped, passed, errors, retries, cost_microusd, spend_microusd,
-               budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, started_at, finished_at, pruned_at
+               budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, active_since, started_at, finished_at, pruned_at
         from runs
         join users on users.id = runs.owner_id
         join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
         join benchmarks on benchmarks.id = benchmark_id
         where ($1::uuid is null or runs.id = $1)
           and ($2::uuid is null or runs.id < $2)
-          and (runs.visibility = 'public' or runs.owner_id = $3
-               or ($1 is not null and (runs.visibility = 'unlisted' or $4)))
+          and runs.deleted_at is null
+          and (runs.owner_id = $3
+               or case when $1 is null then runs.visibility = 'public' and is_public_run(runs.id)
+                       else can_see_run(runs.id, $3, $4) end)
         order by runs.id desc
         limit $5"#,
         run_id,
@@ -252,47 +238,4 @@ async fn select_runs(
     .fetch_all(conn)
     .await?;
     Ok(runs)
-}
-
-/// A page of a run's evaluations in the order of their keys, after `after`.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn list_evaluations(
-    conn: &mut PgConnection,
-    run_id: Uuid,
-    after: Option<EvaluationKey>,
-    errors_only: bool,
-    limit: i64,
-) -> Result<Vec<Evaluation>> {
-    let after = after.unwrap_or(EvaluationKey {
-        item: -1,
-        ..EvaluationKey::default()
-    });
-    let evaluations = sqlx::query_as!(
-        Evaluation,
-        r#"-- read::list_evaluations
-        select item_position, items.key as item, repeat, prompt_position, model_position, score, evaluations.passed,
-               scores as "scores: Json<Vec<ScoredLine>>", output, logprobs as "logprobs: Json<Logprobs>", finish_reason, error_kind, error, attempts,
-               latency_ms, first_token_ms, evaluations.input_tokens, cached_input_tokens,
-               evaluations.output_tokens, reasoning_tokens, evaluations.cost_microusd, cached, recorded_at
-        from evaluations
-        join runs on runs.id = run_id
-        join items on items.benchmark_version_id = runs.benchmark_version_id and items.position = item_position
-        where run_id = $1
-          and (item_position, repeat, prompt_position, model_position) > ($2, $3, $4, $5)
-          and (not $6 or evaluations.state = 'error')
-        order by item_position, repeat, prompt_position, model_position
-        limit $7"#,
-        run_id,
-        after.item,
-        after.repeat,
-        after.prompt,
-        after.model,
-        errors_only,
-        limit
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(evaluations)
 }

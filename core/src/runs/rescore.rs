@@ -6,8 +6,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, ShardRange, check::MAX_EVALUATIONS, extend::shape, find_run, plan,
-    retry::require_ended, submit::insert_shards,
+    Run, RunShape, ShardRange, check::MAX_EVALUATIONS, check::is_withdrawn, extend::shape,
+    find_readable_run, find_run, plan, retry::require_ended, submit::insert_shards,
+    visibility::load_parts,
 };
 use crate::{
     Error, Result,
@@ -26,13 +27,14 @@ pub struct RescoreRun {
     /// A name to recognise the new run by.
     #[serde(default)]
     pub name: String,
-    /// Who may see the new run; as the old one, when absent.
+    /// Who may see the new run, not wider than the benchmark and the prompts, nor than the old run if that is somebody
+    /// else's. When absent, the server's default, or narrower if one of these is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
 }
 
 /// Submits a run that scores the answers of an ended one. It calls no model and spends nothing; an item without an
-/// answer is recorded as an error.
+/// answer is recorded as an error. `default` is the visibility where the request says nothing.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Conflict`] when the run has not ended or was cancelled, [`Error::Invalid`] when the
@@ -42,13 +44,14 @@ pub async fn rescore_run(
     user: &CurrentUser,
     run_id: Uuid,
     request: &RescoreRun,
+    default: Visibility,
 ) -> Result<Run> {
     if request.name.chars().count() > 200 || request.name.contains('\0') {
         let message = "must have at most 200 characters and no NUL";
         return Err(Error::invalid("name", message));
     }
     let mut tx = conn.begin().await?;
-    let source = find_run(&mut tx, Some(user), run_id).await?;
+    let source = find_readable_run(&mut tx, Some(user), run_id).await?;
     require_ended(source.state)?;
     if let Some(pruned_at) = source.pruned_at {
         return Err(Error::Conflict(format!(
@@ -56,11 +59,13 @@ pub async fn rescore_run(
             pruned_at.date_naive()
         )));
     }
-    let visibility = request.visibility.unwrap_or(source.visibility);
-    if source.owner != user.username
-        && ![source.visibility, Visibility::Private].contains(&visibility)
-    {
-        let message = "must be that of the run, or `private`: the answers are somebody else's";
+    let bound = if source.owner == user.username {
+        Visibility::Public
+    } else {
+        source.visibility
+    };
+    if request.visibility.is_some_and(|wanted| wanted > bound) {
+        let message = "must not be wider than that of the run: the answers are somebody else's";
         return Err(Error::invalid("visibility", message));
     }
     let benchmark = match resolve_benchmark(&mut tx, Some(user), &request.benchmark).await {
@@ -69,6 +74,20 @@ pub async fn rescore_run(
         }
         other => other?,
     };
+    let prompts = sqlx::query_scalar!(
+        "-- rescore::rescore_run
+        select prompt_version_id from run_prompts where run_id = $1",
+        run_id
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    if is_withdrawn(&mut tx, benchmark.id).await? {
+        let message = "was withdrawn by its owner and takes no more runs";
+        return Err(Error::invalid("benchmark", message));
+    }
+    let parts = load_parts(&mut tx, user, benchmark.id, &prompts).await?;
+    let default = default.min(source.visibility);
+    let visibility = parts.choose(request.visibility, default)?;
     let shape = RunShape {
         items: benchmark.item_count,
         ..shape(&mut tx, run_id).await?

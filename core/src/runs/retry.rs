@@ -5,7 +5,7 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, RunState, control, find_run, load_work,
+    Run, RunShape, RunState, columns, control, find_readable_run, find_run, load_work,
     plan::{Cover, ShardRange},
     submit::insert_shards,
 };
@@ -19,6 +19,7 @@ use crate::{Error, Result, auth::CurrentUser, quotas::count_run};
 pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let mut tx = conn.begin().await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
+    find_readable_run(&mut tx, Some(user), run_id).await?;
     // The counters go back by what is really deleted, as they went forward by what was really inserted.
     let skipped = sqlx::query_scalar!(
         "-- retry::retry_run
@@ -84,7 +85,7 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
         "-- retry::reopen
         update runs
         set state = 'queued', state_reason = '', finished_at = null, pruned_at = null, planned = $2, shards_open = $3,
-            skipped = 0, next_look = 0
+            skipped = 0, next_look = 0, active_since = now()
         where id = $1",
         run_id,
         shape.evaluations(),
@@ -92,6 +93,7 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
     )
     .execute(&mut *tx)
     .await?;
+    columns::forget(tx, run_id).await?;
     insert_shards(tx, run_id, &ranges).await?;
     control::tell(tx, run_id).await?;
     Ok(missing)

@@ -1,19 +1,27 @@
-//! What the operator asks of whoever starts a run, at the door and by a schedule alike.
+//! What the operator asks of whoever spends: at the door and by a schedule alike.
+//!
+//! Whatever makes a run spend more (submitting, opening it again, a higher budget) goes through here, so that no door can
+//! forget to ask.
 
 use clap::Args;
 use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
 
-use super::{Run, SubmitRun, check::check, check_quota, submit_run};
+use super::{
+    ExtendRun, Run, SubmitRun, UpdateRun, check::check, check_quota, control, extend_run, find_run,
+    resume_run, retry_run, submit_run_by_default, update_run,
+};
 use crate::{
     Error, Result,
-    auth::{self, CurrentUser},
+    auth::{self, CurrentUser, Visibility},
 };
 
-/// What the operator asks of whoever starts a run; the same for every process of a bank.
+/// What the operator asks of users, and what is done when they say nothing; the same for every process of a bank.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Runs")]
 pub struct RunRules {
-    /// Only users who have verified their email address may start runs; administrators always may
+    /// Users must verify their email address before they may spend: submit, extend, retry or resume runs, raise budgets,
+    /// make schedules; administrators always may
     #[arg(long, env = "OPB_REQUIRE_VERIFIED_EMAIL")]
     pub require_verified_email: bool,
     /// Micro-dollars that the runs of a user who is no administrator may cost in 24 hours, unless the user has a quota
@@ -28,6 +36,15 @@ pub struct RunRules {
     /// Bytes of benchmarks, prompts and outputs that a user who is no administrator may store, unless the user has a quota
     #[arg(long, env = "OPB_USER_STORED_BYTES", value_name = "BYTES", default_value_t = 1_073_741_824, value_parser = clap::value_parser!(i64).range(0..))]
     pub user_stored_bytes: i64,
+    /// Who may see prompts, benchmarks, collections and runs whose request does not say it
+    #[arg(
+        long,
+        env = "OPB_DEFAULT_VISIBILITY",
+        value_name = "WHO",
+        value_enum,
+        default_value = "private"
+    )]
+    pub default_visibility: Visibility,
 }
 
 impl RunRules {
@@ -45,7 +62,7 @@ impl RunRules {
 /// Submits a run, unless a rule forbids it. After an error the caller rolls back.
 ///
 /// # Errors
-/// Those of [`submit_run`], [`auth::require_verified_email`] and [`check_quota`].
+/// Those of [`submit_run_by_default`], [`check_spender`] and [`check_quota`].
 pub async fn submit_under_rules(
     tx: &mut PgConnection,
     owner: &CurrentUser,
@@ -53,12 +70,99 @@ pub async fn submit_under_rules(
     idempotency_key: Option<&str>,
     rules: &RunRules,
 ) -> Result<Run> {
-    if rules.require_verified_email {
-        auth::require_verified_email(tx, owner).await?;
-    }
-    let run = submit_run(tx, owner, request, idempotency_key).await?;
+    check_spender(tx, owner, rules).await?;
+    let default = rules.default_visibility;
+    let run = submit_run_by_default(tx, owner, request, idempotency_key, default).await?;
     check_quota(tx, owner, run.id, rules.user_daily_budget).await?;
     Ok(run)
+}
+
+/// Extends a run, unless a rule forbids it. After an error the caller rolls back.
+///
+/// # Errors
+/// Those of [`extend_run`], [`check_spender`] and [`check_quota`].
+pub async fn extend_under_rules(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    request: &ExtendRun,
+    rules: &RunRules,
+) -> Result<Run> {
+    check_spender(tx, user, rules).await?;
+    let run = extend_run(tx, user, run_id, request).await?;
+    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
+    Ok(run)
+}
+
+/// Retries a run, unless a rule forbids it. After an error the caller rolls back.
+///
+/// # Errors
+/// Those of [`retry_run`], [`check_spender`] and [`check_quota`].
+pub async fn retry_under_rules(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    rules: &RunRules,
+) -> Result<Run> {
+    check_spender(tx, user, rules).await?;
+    let run = retry_run(tx, user, run_id).await?;
+    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
+    Ok(run)
+}
+
+/// Resumes a run, unless a rule forbids it. After an error the caller rolls back.
+///
+/// # Errors
+/// Those of [`resume_run`], [`check_spender`] and [`check_quota`].
+pub async fn resume_under_rules(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    rules: &RunRules,
+) -> Result<Run> {
+    check_spender(tx, user, rules).await?;
+    let run = resume_run(tx, user, run_id).await?;
+    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
+    Ok(run)
+}
+
+/// Changes a run, unless it may spend more then and a rule forbids that. After an error the caller rolls back.
+///
+/// # Errors
+/// Those of [`update_run`], [`check_spender`] and [`check_quota`].
+pub async fn update_under_rules(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    change: &UpdateRun,
+    rules: &RunRules,
+) -> Result<Run> {
+    control::lock_run(tx, user, run_id).await?;
+    let before = find_run(tx, Some(user), run_id).await?.budget_microusd;
+    let run = update_run(tx, user, run_id, change).await?;
+    // To spend less needs no leave.
+    if run.budget_microusd > before {
+        check_spender(tx, user, rules).await?;
+    }
+    if change.budget_microusd.is_some() {
+        check_quota(tx, user, run.id, rules.user_daily_budget).await?;
+    }
+    Ok(run)
+}
+
+/// Refuses a user who may not spend.
+///
+/// # Errors
+/// Those of [`auth::require_verified_email`].
+pub async fn check_spender(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    rules: &RunRules,
+) -> Result<()> {
+    if rules.require_verified_email {
+        auth::require_verified_email(conn, user).await?;
+    }
+    Ok(())
 }
 
 /// Says whether a request would be accepted now; nothing stays of it. What it may cost is not looked at.

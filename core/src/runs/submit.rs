@@ -70,21 +70,38 @@ pub struct SubmitRun {
     /// A name to recognise the run by.
     #[serde(default)]
     pub name: String,
-    /// Who may see the run; everybody, when absent.
-    #[serde(default)]
-    pub visibility: Visibility,
+    /// Who may see the run: `private`, `unlisted` or `public`, not wider than its benchmark and its prompts. When absent, it
+    /// is the server's default, or narrower if one of them is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
 }
 
-/// Checks, plans and enqueues a run. The same idempotency key with the same request returns the first run again.
+/// Checks, plans and enqueues a run, which is private unless the request says otherwise.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the path of each wrong field, [`Error::Conflict`] when the key was used for another request,
-/// [`Error::QuotaExceeded`].
+/// Those of [`submit_run_by_default`].
 pub async fn submit_run(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     request: &SubmitRun,
     idempotency_key: Option<&str>,
+) -> Result<Run> {
+    let default = Visibility::Private;
+    submit_run_by_default(conn, owner, request, idempotency_key, default).await
+}
+
+/// Checks, plans and enqueues a run. The same idempotency key with the same request returns the first run again.
+/// `default` is the visibility where the request says nothing; it is narrowed to that of the benchmark and the prompts.
+///
+/// # Errors
+/// [`Error::Invalid`] with the path of each wrong field, [`Error::Conflict`] when the key was used for another request,
+/// [`Error::QuotaExceeded`].
+pub async fn submit_run_by_default(
+    conn: &mut PgConnection,
+    owner: &CurrentUser,
+    request: &SubmitRun,
+    idempotency_key: Option<&str>,
+    default: Visibility,
 ) -> Result<Run> {
     let request_hash = hash(request)?;
     let mut tx = conn.begin().await?;
@@ -92,13 +109,14 @@ pub async fn submit_run(
         return Ok(run);
     }
     let checked = check(&mut tx, owner, request).await?;
+    let visibility = checked.parts.choose(request.visibility, default)?;
     let run_id = Uuid::now_v7();
     let inserted = insert_run(
         &mut tx,
         run_id,
         owner,
         request,
-        &checked,
+        (&checked, visibility),
         idempotency_key,
         &request_hash,
     )
@@ -141,7 +159,7 @@ async fn find_earlier(
     };
     let earlier = sqlx::query!(
         "-- submit::find_earlier
-        select id, request_hash from runs where owner_id = $1 and idempotency_key = $2",
+        select id, request_hash, deleted_at from runs where owner_id = $1 and idempotency_key = $2",
         owner.id,
         key
     )
@@ -149,6 +167,9 @@ async fn find_earlier(
     .await?;
     match earlier {
         None => Ok(None),
+        Some(earlier) if earlier.deleted_at.is_some() => Err(Error::Conflict(
+            "the run of this idempotency key was deleted; use a new key".into(),
+        )),
         Some(earlier) if earlier.request_hash.as_deref() == Some(request_hash) => {
             Ok(Some(find_run(conn, Some(owner), earlier.id).await?))
         }
@@ -179,7 +200,7 @@ async fn insert_run(
     run_id: Uuid,
     owner: &CurrentUser,
     request: &SubmitRun,
-    checked: &Checked,
+    (checked, visibility): (&Checked, Visibility),
     idempotency_key: Option<&str>,
     request_hash: &[u8],
 ) -> Result<()> {
@@ -197,7 +218,7 @@ async fn insert_run(
         request.seed,
         checked.shape.repeats,
         checked.shape.items,
-        request.visibility as Visibility,
+        visibility as Visibility,
         evaluations,
         shards,
         idempotency_key,

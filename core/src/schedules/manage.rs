@@ -12,7 +12,7 @@ use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, UserRole},
     library::Page,
-    runs::{self, SubmitRun},
+    runs::{self, RunRules, SubmitRun},
 };
 
 /// The most schedules of a user.
@@ -61,6 +61,20 @@ pub async fn create_schedule(
     let schedule = plan_next(&mut tx, user, id).await?;
     tx.commit().await?;
     Ok(schedule)
+}
+
+/// Makes a schedule, unless a rule forbids that its runs be submitted.
+///
+/// # Errors
+/// Those of [`create_schedule`] and [`runs::check_spender`].
+pub async fn create_schedule_under_rules(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    new: &NewSchedule,
+    rules: &RunRules,
+) -> Result<Schedule> {
+    runs::check_spender(conn, user, rules).await?;
+    create_schedule(conn, user, new).await
 }
 
 /// Changes a schedule. Other times settle what was due until now.

@@ -100,6 +100,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Scorer {
     kind: ScorerKind,
+    name: String,
     negated: bool,
     weight: f64,
     metric: Option<String>,
@@ -180,6 +181,7 @@ impl Scorer {
         };
         Ok(Self {
             kind,
+            name: spec.kind.name(),
             negated: spec.kind.is_negated(),
             weight: spec.weight,
             metric: spec.metric.clone(),
@@ -187,6 +189,12 @@ impl Scorer {
             wanted,
             patterns,
         })
+    }
+
+    /// The scorer's type, as a benchmark writes it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How much the scorer counts among others.
@@ -218,34 +226,66 @@ impl Scorer {
         ScoreResult { outcome }
     }
 
+    /// Whether what outputs are compared with is another for each item.
+    pub(crate) fn varies(&self) -> bool {
+        !matches!(self.wanted, Wanted::Fixed(_))
+    }
+
+    /// Says whether outputs of an item can be judged at all: by what the item expects and the values of its variables.
+    ///
+    /// # Errors
+    /// Why they cannot be, in a sentence. Each of its evaluations would end with it, after it was paid.
+    pub fn check_item(
+        &self,
+        expected: Option<&Value>,
+        vars: &Map<String, Value>,
+    ) -> Result<(), String> {
+        match &self.wanted {
+            Wanted::Fixed(_) => Ok(()),
+            _ => self
+                .prepare_for(expected, vars)
+                .map(|_| ())
+                .map_err(Cow::into_owned),
+        }
+    }
+
+    /// What the outputs of an item are compared with, where the item has a say in it.
+    fn prepare_for(
+        &self,
+        expected: Option<&Value>,
+        vars: &Map<String, Value>,
+    ) -> Result<Prepared, Cow<'static, str>> {
+        let expected = expected.filter(|value| !value.is_null());
+        if let Wanted::Template(template) = &self.wanted {
+            let text = template
+                .render(vars, expected.map(|expected| ("expected", expected)))
+                .map_err(|error| format!("the scorer's value cannot be rendered: {error}"))?;
+            let prepared = prepare(self.kind, &Value::String(text), &self.patterns);
+            return prepared.map_err(|error| error.to_string().into());
+        }
+        let expected = expected.ok_or(
+            "the scorer has no value and the item has no expected value; give one of them",
+        )?;
+        prepare(self.kind, expected, &self.patterns).map_err(|error| {
+            format!("the item's expected value does not fit the scorer: {error}").into()
+        })
+    }
+
     /// Whether the output is as the scorer's plain form wants it, and why.
     fn judge(&self, input: &ScoreInput) -> Result<(bool, Cow<'static, str>), Cow<'static, str>> {
         let prepared;
         let wanted = match &self.wanted {
             Wanted::Fixed(fixed) => fixed,
-            Wanted::Expected => {
-                let expected = input.expected.filter(|value| !value.is_null());
-                let expected = expected.ok_or(
-                    "the scorer has no value and the item has no expected value; give one of them",
-                )?;
-                if let (ScorerKind::Equals | ScorerKind::Contains, Value::String(expected)) =
-                    (self.kind, expected)
+            Wanted::Expected | Wanted::Template(_) => {
+                // Not copied: what is long is so for every evaluation of the item.
+                if let (Wanted::Expected, Some(Value::String(expected))) =
+                    (&self.wanted, input.expected)
+                    && !expected.is_empty()
+                    && matches!(self.kind, ScorerKind::Equals | ScorerKind::Contains)
                 {
                     return Ok(self.compare_text(input.output, expected));
                 }
-                prepared = prepare(self.kind, expected, &self.patterns).map_err(|error| {
-                    format!("the item's expected value does not fit the scorer: {error}")
-                })?;
-                &prepared
-            }
-            Wanted::Template(template) => {
-                let expected = input.expected.filter(|value| !value.is_null());
-                let text =
-                    template.render(input.vars, expected.map(|expected| ("expected", expected)));
-                let text = text
-                    .map_err(|error| format!("the scorer's value cannot be rendered: {error}"))?;
-                prepared = prepare(self.kind, &Value::String(text), &self.patterns)
-                    .map_err(|error| error.to_string())?;
+                prepared = self.prepare_for(input.expected, input.vars)?;
                 &prepared
             }
         };
@@ -311,6 +351,13 @@ fn prepare(kind: ScorerKind, value: &Value, patterns: &Patterns) -> Result<Prepa
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
+            // Every text contains nothing at all, and matches a pattern of nothing.
+            if text.is_empty() && kind != ScorerKind::Equals {
+                return Err(ScorerError::Field {
+                    field: "value",
+                    problem: "must not be empty: every output would pass, or none".to_owned(),
+                });
+            }
             match kind {
                 ScorerKind::Regex => patterns.compile(text).map(Prepared::Pattern),
                 ScorerKind::Icontains => Ok(Prepared::Text(text.to_lowercase())),

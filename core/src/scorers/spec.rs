@@ -91,6 +91,14 @@ impl ScorerType {
         }
     }
 
+    /// The name, as a benchmark writes it.
+    #[must_use]
+    pub fn name(self) -> String {
+        let name = serde_json::to_value(self).ok();
+        name.and_then(|name| name.as_str().map(str::to_owned))
+            .unwrap_or_default()
+    }
+
     /// Whether the opposite is asked for.
     #[must_use]
     pub fn is_negated(self) -> bool {

@@ -81,6 +81,23 @@ pub fn mean_interval(values: &[f64], confidence: f64) -> Interval {
     }
 }
 
+/// [`mean_interval`] of values that were summed up elsewhere: how many there are, their mean, and their standard deviation
+/// as that of a sample (over n − 1).
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
+pub fn mean_interval_from(n: u64, mean: f64, deviation: f64, confidence: f64) -> Interval {
+    let half = if n < 2 {
+        f64::INFINITY
+    } else {
+        let n = n as f64;
+        t_quantile(0.5 + 0.5 * confidence, n - 1.0) * deviation / n.sqrt()
+    };
+    Interval {
+        low: mean - half,
+        high: mean + half,
+    }
+}
+
 /// The interval of the mean over items that were each measured several times.
 ///
 /// Repeats of one item are not independent, so each group is reduced to its mean and Student's

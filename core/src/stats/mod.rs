@@ -38,7 +38,9 @@ pub use self::cluster::{ClusteredMean, clustered_mean};
 pub use self::comparison::{Comparison, Test, Verdict, compare};
 pub use self::drift::{Drift, drifts};
 pub use self::effects::{EffectWeights, TwoWay, two_way};
-pub use self::interval::{Interval, clustered_mean_interval, mean, mean_interval, wilson};
+pub use self::interval::{
+    Interval, clustered_mean_interval, mean, mean_interval, mean_interval_from, wilson,
+};
 pub use self::mcnemar::{Mcnemar, mcnemar};
 pub use self::order::settled;
 pub use self::paired::{PairedDifference, benjamini_hochberg, paired_difference};

@@ -37,8 +37,8 @@ pub(crate) async fn announce_run(
     event: WebhookEvent,
 ) -> Result<()> {
     let owner = sqlx::query!(
-        "-- announce::announce_run
-        select users.id, username from runs join users on users.id = owner_id where runs.id = $1",
+        r#"-- announce::announce_run
+        select users.id, username, role as "role: UserRole" from runs join users on users.id = owner_id where runs.id = $1"#,
         run_id
     )
     .fetch_one(&mut *tx)
@@ -50,7 +50,7 @@ pub(crate) async fn announce_run(
     let owner = CurrentUser {
         id: owner.id,
         username: owner.username,
-        role: UserRole::User,
+        role: owner.role,
     };
     let run = find_run(tx, Some(&owner), run_id).await?;
     let message = Message {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use opb_core::{
     auth::CurrentUser,
     leaderboards::{
-        BoardFilter, Leaderboard, Shown, Standing, load_history, read_leaderboard,
-        refresh_open_runs,
+        BoardFilter, BoardKind, HistoryFilter, Leaderboard, Shown, Standing, load_history,
+        read_leaderboard, refresh_open_runs,
     },
     runs::{
         NewEvaluation, Recorded, Run, RunShape, Settlement, ShardLease, cancel_run, claim_shard,
@@ -93,6 +93,14 @@ async fn complete(conn: &mut PgConnection, shards: &[Uuid]) {
 
 async fn board(conn: &mut PgConnection) -> Leaderboard {
     read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+        .await
+        .unwrap()
+}
+
+/// What the owner sees without asking for a board.
+async fn own_board(conn: &mut PgConnection, owner: &CurrentUser) -> Leaderboard {
+    let filter = BoardFilter::default();
+    read_leaderboard(conn, Some(owner), fixtures::BENCHMARK, &filter)
         .await
         .unwrap()
 }
@@ -209,7 +217,7 @@ async fn an_open_shard_keeps_its_items_out() {
 }
 
 #[tokio::test]
-async fn a_private_run_shows_nothing() {
+async fn a_private_run_is_on_its_owners_board_alone() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 60).await;
@@ -223,14 +231,27 @@ async fn a_private_run_shows_nothing() {
     refresh_open_runs(conn, &mut Shown::default())
         .await
         .unwrap();
-    assert_eq!(kept_summaries(conn).await, 0);
+    assert!(board(conn).await.provisional.is_empty());
+    let own = own_board(conn, &owner).await;
+    assert_eq!((own.board, own.provisional.len()), (BoardKind::Own, 4));
     complete(conn, &all[30..]).await;
     finish_run(conn, run.id).await.unwrap();
     let found = board(conn).await;
     assert!(found.standings.is_empty() && found.provisional.is_empty());
-    let history = load_history(conn, Some(&owner), fixtures::BENCHMARK, None, None, None);
-    let history = history.await.unwrap().compute();
-    assert!(history.unwrap().courses.is_empty());
+    assert_eq!(own_board(conn, &owner).await.standings.len(), 4);
+    for (viewer, board, courses) in [
+        (None, None, 0),
+        (Some(&owner), Some(BoardKind::Public), 0),
+        (Some(&owner), None, 4),
+    ] {
+        let filter = HistoryFilter {
+            board,
+            ..HistoryFilter::default()
+        };
+        let history = load_history(conn, viewer, fixtures::BENCHMARK, &filter);
+        let history = history.await.unwrap().compute().unwrap();
+        assert_eq!(history.courses.len(), courses);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

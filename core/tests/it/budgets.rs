@@ -191,7 +191,10 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
         paused.state_reason
     );
 
-    let change = |budget_microusd| UpdateRun { budget_microusd };
+    let change = |budget_microusd| UpdateRun {
+        budget_microusd: Some(budget_microusd),
+        ..UpdateRun::default()
+    };
     let Err(Error::Invalid(fields)) = update_run(conn, &owner, run.id, &change(909)).await else {
         panic!("accepted")
     };

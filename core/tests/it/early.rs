@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use opb_core::{
     Error,
-    auth::CurrentUser,
+    auth::{CurrentUser, Visibility},
     benchmarks::publish_benchmark,
     leaderboards::{BoardFilter, Leaderboard, read_leaderboard},
     runs::{
@@ -303,11 +303,16 @@ async fn answers_of_a_run_that_stopped_early_are_scored_again() {
     let owner = fixtures::library(conn, 400).await;
     let run = submit(conn, &owner, true).await;
     let (ended, asked) = work(conn, &owner, &run, apart).await;
-    publish_benchmark(conn, &owner, &{
-        let mut definition = fixtures::sums(400);
-        definition.description = "another version".into();
-        definition.checked().unwrap()
-    })
+    publish_benchmark(
+        conn,
+        &owner,
+        &{
+            let mut definition = fixtures::sums(400);
+            definition.description = "another version".into();
+            definition.checked().unwrap()
+        },
+        Visibility::default(),
+    )
     .await
     .unwrap();
     let request = RescoreRun {
@@ -315,7 +320,9 @@ async fn answers_of_a_run_that_stopped_early_are_scored_again() {
         name: String::new(),
         visibility: None,
     };
-    let again = rescore_run(conn, &owner, run.id, &request).await.unwrap();
+    let again = rescore_run(conn, &owner, run.id, &request, Visibility::Public)
+        .await
+        .unwrap();
     assert_eq!(again.settled, 3);
     // What has an answer is scored, settled or not.
     let shards: Vec<Uuid> =

@@ -1,5 +1,6 @@
 //! The domain on a real Postgres.
 
+mod access;
 mod alerts;
 mod backlog;
 mod boards;

@@ -11,7 +11,8 @@ use opb_core::{
     },
     outbound::OutboundPolicy,
     runs::{
-        NewEvaluation, Settlement, claim_shard, list_evaluations, load_work, record, submit_run,
+        EvaluationFilter, NewEvaluation, Settlement, claim_shard, list_evaluations, load_work,
+        record, submit_run,
     },
     sealing::MasterKey,
 };
@@ -244,9 +245,10 @@ async fn tokens_of_the_cache_and_of_reasoning_are_kept_apart() {
     record(conn, &lease, &[evaluation], Settlement::default())
         .await
         .unwrap();
-    let kept = list_evaluations(conn, run.id, None, false, 10)
+    let kept = list_evaluations(conn, &run, &EvaluationFilter::default(), None, 10)
         .await
-        .unwrap();
+        .unwrap()
+        .evaluations;
     assert_eq!(
         (kept[0].cached_input_tokens, kept[0].reasoning_tokens),
         (Some(60), Some(40))

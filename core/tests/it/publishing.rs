@@ -2,7 +2,7 @@
 
 use opb_core::{
     Error,
-    auth::system_user,
+    auth::{Visibility, system_user},
     benchmarks::publish_benchmark,
     library::{NewPromptVersion, add_version, list_versions, resolve_version},
     template::PromptBody,
@@ -15,16 +15,31 @@ async fn the_same_content_is_the_same_version() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = system_user(conn).await.unwrap();
-    let first = publish_benchmark(conn, &owner, &fixtures::sums(10).checked().unwrap())
-        .await
-        .unwrap();
-    let again = publish_benchmark(conn, &owner, &fixtures::sums(10).checked().unwrap())
-        .await
-        .unwrap();
+    let first = publish_benchmark(
+        conn,
+        &owner,
+        &fixtures::sums(10).checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
+    let again = publish_benchmark(
+        conn,
+        &owner,
+        &fixtures::sums(10).checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!((first.id, again.number), (again.id, 1));
-    let longer = publish_benchmark(conn, &owner, &fixtures::sums(11).checked().unwrap())
-        .await
-        .unwrap();
+    let longer = publish_benchmark(
+        conn,
+        &owner,
+        &fixtures::sums(11).checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!((longer.number, longer.item_count), (2, 11));
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opb_core::{
-    auth::CurrentUser,
+    auth::{CurrentUser, Visibility},
     benchmarks::publish_benchmark,
     leaderboards::{BoardFilter, Leaderboard, read_leaderboard},
     runs::{
@@ -38,9 +38,16 @@ async fn ended(db: &TestDatabase, owner: &CurrentUser, run: &Run) -> Run {
 
 async fn evaluations(db: &TestDatabase, run: &Run) -> Vec<Evaluation> {
     let conn = &mut db.pool.acquire().await.unwrap();
-    list_evaluations(conn, run.id, None, false, 1_000)
-        .await
-        .unwrap()
+    list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter::default(),
+        None,
+        1_000,
+    )
+    .await
+    .unwrap()
+    .evaluations
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,17 +174,28 @@ async fn a_run_is_scored_again_without_a_call() {
     definition.items[5]
         .vars
         .insert("question".into(), json!("What is 1 + 1?"));
-    publish_benchmark(conn, &owner, &definition.checked().unwrap())
-        .await
-        .unwrap();
+    publish_benchmark(
+        conn,
+        &owner,
+        &definition.checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
     let rescore = |benchmark: &str| RescoreRun {
         benchmark: benchmark.into(),
         name: "by spaces".into(),
         visibility: None,
     };
-    let second = rescore_run(conn, &owner, first.id, &rescore("sums@2"))
-        .await
-        .unwrap();
+    let second = rescore_run(
+        conn,
+        &owner,
+        first.id,
+        &rescore("sums@2"),
+        Visibility::Public,
+    )
+    .await
+    .unwrap();
     assert_eq!(
         (second.answers_of, second.planned, second.models.clone()),
         (Some(first.id), 44, first.models.clone())
@@ -220,17 +238,36 @@ async fn a_run_is_scored_again_without_a_call() {
             .to_string()
             .contains("answers of the run")
     );
-    let error = rescore_run(conn, &owner, first.id, &rescore("nothing@1")).await;
+    let error = rescore_run(
+        conn,
+        &owner,
+        first.id,
+        &rescore("nothing@1"),
+        Visibility::Public,
+    )
+    .await;
     assert!(error.is_err());
     let mut strange = fixtures::sums(3);
     strange.slug = "strange".into();
     for item in &mut strange.items {
         item.id.insert_str(0, "other-");
     }
-    publish_benchmark(conn, &owner, &strange.checked().unwrap())
-        .await
-        .unwrap();
-    let error = rescore_run(conn, &owner, first.id, &rescore("strange")).await;
+    publish_benchmark(
+        conn,
+        &owner,
+        &strange.checked().unwrap(),
+        Visibility::Public,
+    )
+    .await
+    .unwrap();
+    let error = rescore_run(
+        conn,
+        &owner,
+        first.id,
+        &rescore("strange"),
+        Visibility::Public,
+    )
+    .await;
     let error = format!("{:?}", error.unwrap_err());
     assert!(error.contains("items are the same when"), "{error}");
 
@@ -283,7 +320,7 @@ async fn texts_of_old_runs_are_forgotten_and_nothing_else() {
         name: String::new(),
         visibility: None,
     };
-    let error = rescore_run(conn, &owner, runs[0].id, &again).await;
+    let error = rescore_run(conn, &owner, runs[0].id, &again, Visibility::Public).await;
     assert!(error.unwrap_err().to_string().contains("forgotten"));
     worker.stop().await;
 }

@@ -111,11 +111,13 @@ async fn sixteen_racing_workers_never_spend_more_than_a_dollar() {
     assert!(paused.recorded < paused.planned);
 
     let too_low = UpdateRun {
-        budget_microusd: committed(&paused) - 1,
+        budget_microusd: Some(committed(&paused) - 1),
+        ..UpdateRun::default()
     };
     assert!(update_run(conn, &owner, run.id, &too_low).await.is_err());
     let raised = UpdateRun {
-        budget_microusd: 20 * DOLLAR,
+        budget_microusd: Some(20 * DOLLAR),
+        ..UpdateRun::default()
     };
     update_run(conn, &owner, run.id, &raised).await.unwrap();
     resume_run(conn, &owner, run.id).await.unwrap();

@@ -93,7 +93,9 @@ async fn a_run_that_stops_early_calls_less_and_finds_the_same_order() {
         name: String::new(),
         visibility: Some(Visibility::Private),
     };
-    let run = rescore_run(conn, &owner, early.id, &request).await.unwrap();
+    let run = rescore_run(conn, &owner, early.id, &request, Visibility::Public)
+        .await
+        .unwrap();
     let again = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     assert_accounted(&db, &again).await;
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opb_core::{
-    auth::CurrentUser,
+    auth::{CurrentUser, Visibility},
     benchmarks::publish_benchmark,
     library::{NewPrompt, ensure_prompt},
     models::{ModelPrice, update_price},
@@ -38,9 +38,14 @@ async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
         };
         item.vars.insert("photo".into(), json!(url));
     }
-    publish_benchmark(conn, &owner, &photos.checked().unwrap())
-        .await
-        .unwrap();
+    publish_benchmark(
+        conn,
+        &owner,
+        &photos.checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
     let body = json!({"kind": "chat", "messages": [{"role": "user", "content": [
         {"type": "text", "text": "{{ question }}"},
         {"type": "image", "url": "{{ photo }}"},
@@ -87,9 +92,19 @@ async fn an_image_of_an_item_is_asked_about_once() {
             "the second time they are in the cache"
         );
         assert_counted_once(&db, &run).await;
-        let errors = list_evaluations(conn, run.id, None, true, 10)
-            .await
-            .unwrap();
+        let errors = list_evaluations(
+            conn,
+            &run,
+            &opb_core::runs::EvaluationFilter {
+                state: Some(opb_core::runs::EvaluationState::Error),
+                ..Default::default()
+            },
+            None,
+            10,
+        )
+        .await
+        .unwrap()
+        .evaluations;
         assert_eq!(errors[0].error_kind.as_deref(), Some("template"));
         let error = errors[0].error.as_deref().unwrap();
         assert!(

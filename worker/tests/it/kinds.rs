@@ -71,9 +71,16 @@ async fn a_message_is_scored_and_its_cache_is_cheap() {
     assert_eq!(run.cost_microusd, 4 * (10 + 10 + 20));
     assert_eq!(run.input_tokens, 4 * 110);
     assert_counted_once(&db, &run).await;
-    let kept = list_evaluations(conn, run.id, None, false, 10)
-        .await
-        .unwrap();
+    let kept = list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter::default(),
+        None,
+        10,
+    )
+    .await
+    .unwrap()
+    .evaluations;
     assert!(
         kept.iter()
             .all(|one| one.output.as_deref() == Some("20 [removed]")),
@@ -103,9 +110,16 @@ async fn an_echo_needs_no_network() {
         (run.state, run.errors, run.cost_microusd),
         (RunState::Completed, 0, 0)
     );
-    let kept = list_evaluations(conn, run.id, None, false, 10)
-        .await
-        .unwrap();
+    let kept = list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter::default(),
+        None,
+        10,
+    )
+    .await
+    .unwrap()
+    .evaluations;
     assert!(
         kept[0].output.as_deref().unwrap().starts_with("What is "),
         "{kept:?}"

@@ -264,9 +264,16 @@ async fn check_recorded(
     assert_eq!(run.state, RunState::Completed, "{}", run.state_reason);
     assert_eq!(run.recorded, EACH * i64::try_from(expected.len()).unwrap());
     assert_counted_once(db, &run).await;
-    let evaluations = list_evaluations(conn, run.id, None, false, 10_000)
-        .await
-        .unwrap();
+    let evaluations = list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter::default(),
+        None,
+        10_000,
+    )
+    .await
+    .unwrap()
+    .evaluations;
     for (place, (name, errors)) in expected.iter().enumerate() {
         let of_kind = evaluations
             .iter()

@@ -76,9 +76,19 @@ async fn a_run_is_given_up_early_when_its_provider_never_answered() {
     worker.stop().await;
     assert_eq!((run.state, run.errors), (RunState::Failed, 80));
     assert!(run.state_reason.contains("`connect`"), "{run:#?}");
-    let errors = list_evaluations(conn, run.id, None, true, 100)
-        .await
-        .unwrap();
+    let errors = list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter {
+            state: Some(opb_core::runs::EvaluationState::Error),
+            ..Default::default()
+        },
+        None,
+        100,
+    )
+    .await
+    .unwrap()
+    .evaluations;
     for evaluation in errors {
         assert_eq!(evaluation.error_kind.as_deref(), Some("connect"));
         let error = evaluation.error.unwrap();

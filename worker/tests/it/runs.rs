@@ -107,9 +107,19 @@ async fn faults_end_as_retries_or_recorded_errors() {
     assert_eq!((run.state, run.recorded), (RunState::Completed, 80));
     assert!(run.retries > 0, "{run:#?}");
     assert!(run.errors > 0, "a huge answer is final: {run:#?}");
-    let errors = list_evaluations(conn, run.id, None, true, 100)
-        .await
-        .unwrap();
+    let errors = list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter {
+            state: Some(opb_core::runs::EvaluationState::Error),
+            ..Default::default()
+        },
+        None,
+        100,
+    )
+    .await
+    .unwrap()
+    .evaluations;
     assert_eq!(i64::try_from(errors.len()).unwrap(), run.errors);
     for error in &errors {
         assert!(
@@ -153,9 +163,19 @@ async fn a_provider_that_cannot_be_reached_fails_the_run_and_nothing_else() {
         (RunState::Failed, 4, 4, 4)
     );
     assert!(run.state_reason.contains("connect"), "{}", run.state_reason);
-    let errors = list_evaluations(conn, run.id, None, true, 100)
-        .await
-        .unwrap();
+    let errors = list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter {
+            state: Some(opb_core::runs::EvaluationState::Error),
+            ..Default::default()
+        },
+        None,
+        100,
+    )
+    .await
+    .unwrap()
+    .evaluations;
     assert!(!format!("{errors:?}").contains("canary"));
 }
 
@@ -170,9 +190,19 @@ async fn wrong_parameters_are_recorded_with_the_reason() {
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;
     assert_eq!(run.state, RunState::Failed);
-    let errors = list_evaluations(conn, run.id, None, true, 10)
-        .await
-        .unwrap();
+    let errors = list_evaluations(
+        conn,
+        &run,
+        &opb_core::runs::EvaluationFilter {
+            state: Some(opb_core::runs::EvaluationState::Error),
+            ..Default::default()
+        },
+        None,
+        10,
+    )
+    .await
+    .unwrap()
+    .evaluations;
     assert!(
         errors[0]
             .error

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 
 use self::split::split;
 use super::{
-    BoardFilter, CONFIDENCE,
+    BoardFilter, BoardKind, CONFIDENCE,
+    audience::Audience,
     standing::{Line, load_lines},
 };
 use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded};
@@ -24,6 +25,8 @@ const MOST_CELLS: usize = 2_000;
 pub struct LeaderboardEffects {
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
+    /// Whose runs the standings are made of: those that everybody may read, or your own.
+    pub board: BoardKind,
     /// How many items the version has.
     pub item_count: i32,
     /// True when these are simulated models.
@@ -86,11 +89,12 @@ pub async fn load_effects(
 ) -> Result<Loaded<LeaderboardEffects>> {
     filter.check()?;
     let version = resolve_benchmark(conn, viewer, benchmark).await?;
-    let simulated = filter.wants_simulated(conn, version.id).await?;
-    let (lines, _) = load_lines(conn, viewer, version.id, simulated, filter).await?;
+    let audience = Audience::choose(conn, viewer, filter.board, Some(version.id)).await?;
+    let simulated = filter.wants_simulated(conn, version.id, audience).await?;
+    let (lines, _) = load_lines(conn, viewer, version.id, audience, simulated, filter).await?;
     if lines.len() > MOST_CELLS {
         let message = format!(
-            "{} standings are too many to split; choose at most {MOST_CELLS} by `category`, `family` or `since`",
+            "{} standings are too many to split; choose at most {MOST_CELLS} by `prompt`, `newest`, `category`, `family` or `since`",
             lines.len()
         );
         return Err(Error::invalid("", message));
@@ -98,6 +102,7 @@ pub async fn load_effects(
     let scores = load_item_scores(conn, &lines).await?;
     let empty = LeaderboardEffects {
         benchmark: format!("{}@{}", version.benchmark, version.number),
+        board: audience.kind(),
         item_count: version.item_count,
         simulated,
         confidence: CONFIDENCE,

@@ -5,11 +5,11 @@ mod drift;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use self::drift::model_drifts;
-use super::{BoardFilter, CONFIDENCE};
+use super::{BoardFilter, BoardKind, CONFIDENCE, audience::Audience};
 use crate::{Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded, stats};
 
 /// The most columns whose courses are shown at once: those with the newest points.
@@ -24,6 +24,8 @@ const Z: f64 = 1.959_963_984_540_054;
 pub struct LeaderboardHistory {
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
+    /// Whose runs the points are: those that everybody may read, or your own.
+    pub board: BoardKind,
     /// True when these are simulated models.
     pub simulated: bool,
     /// The level of all intervals and of every alarm.
@@ -134,6 +136,26 @@ struct Row {
     item_scores: Vec<Option<f32>>,
 }
 
+/// Which courses.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct HistoryFilter {
+    /// The public board, or that of your own runs; when absent, your own if you have results there, else the public one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub board: Option<BoardKind>,
+    /// Those of simulated models, or those of real ones; when absent, the real ones if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<bool>,
+    /// `slug`, or `slug@number` of a prompt version; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// `provider:name` of a model; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
 /// Loads the courses of a benchmark version's standings, of all columns or of those of a prompt, of a model, or of both.
 ///
 /// # Errors
@@ -142,21 +164,29 @@ pub async fn load_history(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     benchmark: &str,
-    simulated: Option<bool>,
-    prompt: Option<&str>,
-    model: Option<&str>,
+    filter: &HistoryFilter,
 ) -> Result<Loaded<LeaderboardHistory>> {
     let version = resolve_benchmark(conn, viewer, benchmark).await?;
-    let filter = BoardFilter {
-        simulated,
+    let audience = Audience::choose(conn, viewer, filter.board, Some(version.id)).await?;
+    let board_filter = BoardFilter {
+        simulated: filter.simulated,
         ..BoardFilter::default()
     };
-    let simulated = filter.wants_simulated(conn, version.id).await?;
+    let simulated = board_filter
+        .wants_simulated(conn, version.id, audience)
+        .await?;
     let rows = sqlx::query_as!(
         Row,
         r#"-- history::load_history
-        with points as (
-            select standing_points.*, prompts.slug || '@' || prompt_versions.number as prompt,
+        with shown_runs as materialized (
+            select id from public_runs(array(select run_id from standing_points where benchmark_version_id = $1 and simulated = $2)) as id
+            where $9::bigint is null
+            union all
+            select id from runs
+            where id in (select run_id from standing_points where benchmark_version_id = $1 and simulated = $2) and owner_id = $9 and deleted_at is null
+        ), points as (
+            select standing_points.*,
+                   case when is_seen then prompts.slug || '@' || prompt_versions.number else '(hidden)' end as prompt,
                    providers.name || ':' || models.name as model, models.parameters,
                    row_number() over (partition by prompt_version_id, model_id order by measured_at desc, run_id) as age
             from standing_points
@@ -164,9 +194,17 @@ pub async fn load_history(
             join prompts on prompts.id = prompt_id
             join models on models.id = model_id
             join providers on providers.id = provider_id
+            cross join lateral (
+                select can_see_part(prompts.visibility, prompts.owner_id, prompts.deleted_at is not null,
+                                    prompt_versions.withdrawn_at is not null, $9, $3, $4) as is_seen) part
             where benchmark_version_id = $1 and simulated = $2
-              and (prompts.visibility = 'public' or prompts.owner_id = $3 or $4) and prompts.deleted_at is null
-              and ($5::text is null or prompts.slug = $5 or prompts.slug || '@' || prompt_versions.number = $5)
+              and run_id in (select id from shown_runs)
+              and not exists (select from hidden_columns hidden
+                              where hidden.run_id = standing_points.run_id
+                                and hidden.prompt_version_id = standing_points.prompt_version_id
+                                and hidden.model_id = standing_points.model_id
+                                and (hidden.hidden_by = 'owner' or $9::bigint is null))
+              and ($5::text is null or (is_seen and $5 in (prompts.slug, prompts.slug || '@' || prompt_versions.number)))
               and ($6::text is null or providers.name || ':' || models.name = $6)
         ), shown as (
             select prompt_version_id, model_id from points where age = 1 order by measured_at desc, prompt, model limit $7
@@ -182,15 +220,17 @@ pub async fn load_history(
         simulated,
         viewer.map(|user| user.id),
         viewer.is_some_and(CurrentUser::is_admin),
-        prompt,
-        model,
+        filter.prompt,
+        filter.model,
         MOST_COURSES,
-        MOST_POINTS
+        MOST_POINTS,
+        audience.id()
     )
     .fetch_all(conn)
     .await?;
     let history = LeaderboardHistory {
         benchmark: format!("{}@{}", version.benchmark, version.number),
+        board: audience.kind(),
         simulated,
         confidence: CONFIDENCE,
         courses: Vec::new(),

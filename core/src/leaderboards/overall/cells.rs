@@ -9,7 +9,7 @@ use super::{OverallBy, OverallFilter, Z};
 use crate::{
     Result,
     auth::CurrentUser,
-    leaderboards::standing::family_pattern,
+    leaderboards::{audience::Audience, standing::family_pattern},
     stats::{EffectWeights, Measured},
 };
 
@@ -125,26 +125,35 @@ fn spread(weights: &EffectWeights, values: &[f64], by: OverallBy) -> Vec<f64> {
     effects.into_iter().map(|effect| grand + effect).collect()
 }
 
-/// The standings of the newest versions of all benchmarks that the viewer may find.
+/// The standings of the newest versions of all benchmarks that the viewer may find, of the boards of one audience.
 pub(super) async fn load_cells(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
+    audience: Audience,
     simulated: bool,
     filter: &OverallFilter,
 ) -> Result<Vec<Cell>> {
     let cells = sqlx::query_as!(
         Cell,
         r#"-- cells::load_cells
+        with shown_runs as materialized (
+            select id from public_runs(array(select run_id from standings where simulated = $1 and audience_id is not distinct from $5)) as id
+            where $5::bigint is null
+            union all
+            select id from runs
+            where id in (select run_id from standings where simulated = $1 and audience_id is not distinct from $5) and owner_id = $5 and deleted_at is null
+        )
         select newest.id as "benchmark_version_id!", benchmarks.slug || '@' || newest.number as "benchmark!",
                newest.floor as "floor!", prompt_version_id,
-               prompts.slug || '@' || prompt_versions.number as "prompt!", standings.model_id,
+               case when is_seen then prompts.slug || '@' || prompt_versions.number else '(hidden)' end as "prompt!",
+               standings.model_id,
                providers.name || ':' || models.name as "model!", models.parameters, score, score_low, score_high
         from benchmarks
         join lateral (
             select id, number,
                    case when jsonb_typeof(source -> 'floor') = 'number'
                         then greatest(0, least(0.99, (source ->> 'floor')::float8)) else 0 end::float8 as floor
-            from benchmark_versions where benchmark_id = benchmarks.id
+            from benchmark_versions where benchmark_id = benchmarks.id and withdrawn_at is null
             order by number desc limit 1) newest on true
         join standings on standings.benchmark_version_id = newest.id
         join prompt_versions on prompt_versions.id = prompt_version_id
@@ -153,16 +162,25 @@ pub(super) async fn load_cells(
         join providers on providers.id = provider_id
         join runs on runs.id = run_id
         join users on users.id = runs.owner_id
-        where simulated = $1
-          and (benchmarks.visibility = 'public' or benchmarks.owner_id = $2)
-          and (prompts.visibility = 'public' or prompts.owner_id = $2) and prompts.deleted_at is null
+        cross join lateral (
+            select can_see_part(prompts.visibility, prompts.owner_id, prompts.deleted_at is not null,
+                                prompt_versions.withdrawn_at is not null, runs.owner_id, $2, false) as is_seen) part
+        where simulated = $1 and audience_id is not distinct from $5
+          and run_id in (select id from shown_runs)
+          and benchmarks.deleted_at is null and can_see(benchmarks.visibility, benchmarks.owner_id, $2, false)
+          and not exists (select from hidden_columns hidden
+                          where hidden.run_id = standings.run_id
+                            and hidden.prompt_version_id = standings.prompt_version_id
+                            and hidden.model_id = standings.model_id
+                            and (hidden.hidden_by = 'owner' or $5::bigint is null))
           and (not $3 or (users.role in ('admin', 'moderator') and not simulated))
           and ($4::text is null
                or lower(models.name) ~ $4 or lower(providers.name || ':' || models.name) ~ $4)"#,
         simulated,
         viewer.map(|user| user.id),
         filter.verified,
-        filter.family.as_deref().map(family_pattern)
+        filter.family.as_deref().map(family_pattern),
+        audience.id()
     )
     .fetch_all(conn)
     .await?;

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use self::cells::{Cell, EntryKey, entries_of, load_cells};
-use super::CONFIDENCE;
+use super::{BoardKind, CONFIDENCE, audience::Audience};
 use crate::{
     Error, Result,
     auth::CurrentUser,
@@ -43,6 +43,10 @@ pub enum OverallBy {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OverallFilter {
+    /// The public boards, or those of your own runs; when absent, your own if you have any results, else the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub board: Option<BoardKind>,
     /// What an entry is; `column` when absent.
     #[serde(default)]
     #[param(inline, required = false)]
@@ -68,6 +72,8 @@ pub struct OverallFilter {
 pub struct OverallLeaderboard {
     /// How it came about.
     pub method: OverallMethod,
+    /// Whose runs it is made of: those that everybody may read, or your own.
+    pub board: BoardKind,
     /// True when these are simulated models.
     pub simulated: bool,
     /// The level of all intervals and comparisons.
@@ -144,14 +150,16 @@ pub async fn load_overall(
         let message = "excludes simulated models; leave `simulated` out, or say `false`";
         return Err(Error::invalid("verified", message));
     }
+    let audience = Audience::choose(conn, viewer, filter.board, None).await?;
     let simulated = match filter.simulated {
         Some(simulated) => simulated,
         None if filter.verified => false,
-        None => only_simulated_anywhere(conn).await?,
+        None => only_simulated_anywhere(conn, audience).await?,
     };
-    let cells = load_cells(conn, viewer, simulated, filter).await?;
+    let cells = load_cells(conn, viewer, audience, simulated, filter).await?;
     let method = method(filter.by, min_coverage);
-    Ok(Loaded::new(move || order(&cells, method, simulated)))
+    let board = audience.kind();
+    Ok(Loaded::new(move || order(&cells, method, board, simulated)))
 }
 
 fn method(by: OverallBy, min_coverage: f64) -> OverallMethod {
@@ -171,7 +179,12 @@ fn method(by: OverallBy, min_coverage: f64) -> OverallMethod {
     }
 }
 
-fn order(cells: &[Cell], method: OverallMethod, simulated: bool) -> Result<OverallLeaderboard> {
+fn order(
+    cells: &[Cell],
+    method: OverallMethod,
+    board: BoardKind,
+    simulated: bool,
+) -> Result<OverallLeaderboard> {
     let mut boards: BTreeMap<(&str, Uuid), Vec<&Cell>> = BTreeMap::new();
     for cell in cells {
         let board = boards.entry((&cell.benchmark, cell.benchmark_version_id));
@@ -215,6 +228,7 @@ fn order(cells: &[Cell], method: OverallMethod, simulated: bool) -> Result<Overa
     });
     Ok(OverallLeaderboard {
         method,
+        board,
         simulated,
         confidence: CONFIDENCE,
         benchmarks: boards.keys().map(|(name, _)| (*name).to_owned()).collect(),
@@ -287,11 +301,13 @@ fn tabulate(table: &[Vec<Option<Measured>>], floors: &[f64]) -> Vec<OverallEntry
 }
 
 /// True when there are simulated standings and no real ones.
-async fn only_simulated_anywhere(conn: &mut PgConnection) -> Result<bool> {
+async fn only_simulated_anywhere(conn: &mut PgConnection, audience: Audience) -> Result<bool> {
     let only = sqlx::query_scalar!(
         r#"-- overall::only_simulated_anywhere
-        select not exists (select 1 from standings where not simulated)
-               and exists (select 1 from standings) as "only!""#
+        select coalesce(bool_and(simulated), false) as "only!"
+        from standings
+        where audience_id is not distinct from $1 and ($1::bigint is not null or is_public_run(run_id))"#,
+        audience.id()
     )
     .fetch_one(conn)
     .await?;

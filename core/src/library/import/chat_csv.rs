@@ -5,7 +5,6 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord};
 use super::{ParsedRow, PortablePrompt, placeholders::convert, require_room};
 use crate::{
     Error, FieldError, Result,
-    auth::Visibility,
     library::{NewPromptVersion, Parameters},
     template::PromptBody,
 };
@@ -33,7 +32,7 @@ struct Columns {
 /// # Errors
 /// [`Error::Invalid`] at `content` when the text is not such a file; the message names the line. At `source` when it has
 /// too many rows.
-pub(super) fn read(text: &str) -> Result<Vec<ParsedRow>> {
+pub(super) fn read(text: &str, most: usize) -> Result<Vec<ParsedRow>> {
     let refuse = |message: String| Error::invalid("content", message);
     if text.contains('\0') {
         return Err(refuse("must not hold a NUL character".into()));
@@ -55,7 +54,7 @@ pub(super) fn read(text: &str) -> Result<Vec<ParsedRow>> {
                 "line {line}: a record is larger than {MAX_RECORD_BYTES} bytes, or a field larger than {MAX_FIELD_BYTES}; is a quotation mark missing?"
             )));
         }
-        require_room(rows.len() + 1)?;
+        require_room(rows.len() + 1, most)?;
         rows.push(
             row(&columns, &record)
                 .map_err(|message| vec![FieldError::new("", format!("line {line}: {message}"))]),
@@ -127,7 +126,7 @@ fn row(columns: &Columns, record: &StringRecord) -> Result<PortablePrompt, &'sta
         language: None,
         licence: Some(LICENCE.to_owned()),
         attribution,
-        visibility: Visibility::Public,
+        visibility: None,
         archived: false,
         aliases: std::collections::BTreeMap::new(),
         versions: vec![NewPromptVersion {
@@ -161,7 +160,7 @@ mod tests {
 
     #[test]
     fn quirks_of_the_real_file_are_understood() {
-        let rows = read(&format!("\u{FEFF}{SMALL}")).unwrap();
+        let rows = read(&format!("\u{FEFF}{SMALL}"), 10).unwrap();
         let rows: Vec<_> = rows.into_iter().map(Result::unwrap).collect();
         insta::assert_json_snapshot!(rows);
     }
@@ -169,7 +168,7 @@ mod tests {
     #[test]
     fn a_file_that_is_none_is_refused_with_its_line() {
         let check = |text: &str, expect: &str| {
-            let Err(Error::Invalid(wrong)) = read(text) else {
+            let Err(Error::Invalid(wrong)) = read(text, 10) else {
                 panic!("{text:.80} was accepted");
             };
             assert_eq!(wrong[0].path, "content");
@@ -193,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_wrong_row_harms_no_other() {
-        let rows = read("act,prompt\n ,b\na,b\n").unwrap();
+        let rows = read("act,prompt\n ,b\na,b\n", 10).unwrap();
         assert!(
             rows[0].as_ref().unwrap_err()[0]
                 .message

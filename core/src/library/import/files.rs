@@ -52,7 +52,7 @@ struct FrontMatter {
     language: Option<String>,
     licence: Option<String>,
     attribution: String,
-    visibility: Visibility,
+    visibility: Option<Visibility>,
     archived: bool,
     aliases: BTreeMap<String, usize>,
     kind: Option<PromptKind>,
@@ -89,7 +89,7 @@ pub fn to_files(prompt: &PortablePrompt) -> Vec<PromptFile> {
 ///
 /// # Errors
 /// There are files of too many prompts.
-pub(super) fn read(files: Vec<PromptFile>) -> Outcome<Vec<ParsedRow>> {
+pub(super) fn read(files: Vec<PromptFile>, most: usize) -> Outcome<Vec<ParsedRow>> {
     let mut prompts: BTreeMap<String, BTreeMap<usize, PromptFile>> = BTreeMap::new();
     for file in files {
         let name = file.path.rsplit(['/', '\\']).next().unwrap_or_default();
@@ -105,7 +105,7 @@ pub(super) fn read(files: Vec<PromptFile>) -> Outcome<Vec<ParsedRow>> {
             .entry(slug.to_owned())
             .or_default()
             .insert(place, file);
-        require_room(prompts.len())?;
+        require_room(prompts.len(), most)?;
     }
     let rows = prompts.into_iter();
     Ok(rows.map(|(slug, files)| read_prompt(slug, files)).collect())
@@ -396,7 +396,7 @@ mod tests {
             language: Some("no".into()),
             licence: None,
             attribution: default.to_owned(),
-            visibility: Visibility::Private,
+            visibility: Some(Visibility::Private),
             archived: true,
             aliases: BTreeMap::from([("production".into(), 1)]),
             versions,
@@ -404,7 +404,7 @@ mod tests {
     }
 
     fn round_trip(prompt: &PortablePrompt) {
-        let read = read(to_files(prompt)).unwrap();
+        let read = read(to_files(prompt), 10).unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].as_ref().unwrap(), prompt);
     }
@@ -451,7 +451,7 @@ mod tests {
                 path: path.into(),
                 text: text.into(),
             };
-            let rows = read(vec![file]).unwrap();
+            let rows = read(vec![file], 10).unwrap();
             let wrong = rows[0].as_ref().unwrap_err();
             assert!(wrong[0].message.contains(expect), "{}", wrong[0].message);
         };
@@ -470,6 +470,6 @@ mod tests {
             path: "x/README.md".into(),
             text: "x".into(),
         };
-        assert!(read(vec![readme]).unwrap().is_empty());
+        assert!(read(vec![readme], 10).unwrap().is_empty());
     }
 }

@@ -20,7 +20,10 @@ use super::{
     CheckedVersion, PromptChange, SetAlias, Warning, aliases, change_prompt, find_prompt, prompts,
     versions,
 };
-use crate::{Error, FieldError, Result, auth::CurrentUser};
+use crate::{
+    Error, FieldError, Result,
+    auth::{CurrentUser, Visibility},
+};
 
 /// The most prompts of one request.
 const MAX_ROWS: usize = 1_000;
@@ -50,6 +53,17 @@ pub enum ImportSource {
         /// The files.
         files: Vec<PromptFile>,
     },
+}
+
+/// How prompts are imported.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ImportOptions {
+    /// Take every row back, and only report.
+    pub dry_run: bool,
+    /// Who may see the prompts, whatever the source says.
+    pub visibility: Option<Visibility>,
+    /// Who may see a new prompt when nothing says it.
+    pub default_visibility: Visibility,
 }
 
 /// What became of every row.
@@ -102,7 +116,7 @@ pub enum ImportOutcome {
 }
 
 /// What a row says: a prompt, or what is wrong with it.
-type ParsedRow = Result<PortablePrompt, Vec<FieldError>>;
+pub type ParsedRow = Result<PortablePrompt, Vec<FieldError>>;
 
 /// A row of a source that was read and checked.
 #[derive(Debug)]
@@ -118,14 +132,7 @@ pub struct SourceRow {
 /// [`Error::Invalid`] when the source as a whole cannot be read, or has too many rows; what lies behind these is not
 /// looked at.
 pub fn read_source(source: ImportSource) -> Result<Vec<SourceRow>> {
-    let mut rows = match source {
-        ImportSource::PromptsChatCsv { content } => chat_csv::read(&content)?,
-        ImportSource::Files { files } => files::read(files)?,
-        ImportSource::Json { prompts } => {
-            require_room(prompts.len())?;
-            prompts.into_iter().map(portable::parse).collect()
-        }
-    };
+    let mut rows = parse(source, MAX_ROWS)?;
     let versions = rows.iter().flatten().map(|prompt| prompt.versions.len());
     if versions.sum::<usize>() > MAX_VERSIONS {
         let message = format!("has more than {MAX_VERSIONS} versions; send fewer prompts at once");
@@ -135,12 +142,34 @@ pub fn read_source(source: ImportSource) -> Result<Vec<SourceRow>> {
     Ok(rows.into_iter().map(checked).collect())
 }
 
+/// Reads a source of any size without checking what the prompts say, for whoever sends them on in parts; every prompt has
+/// a slug then.
+///
+/// # Errors
+/// [`Error::Invalid`] when the source as a whole cannot be read.
+pub fn parse_source(source: ImportSource) -> Result<Vec<ParsedRow>> {
+    let mut rows = parse(source, usize::MAX)?;
+    portable::name(&mut rows);
+    Ok(rows)
+}
+
+fn parse(source: ImportSource, most: usize) -> Result<Vec<ParsedRow>> {
+    Ok(match source {
+        ImportSource::PromptsChatCsv { content } => chat_csv::read(&content, most)?,
+        ImportSource::Files { files } => files::read(files, most)?,
+        ImportSource::Json { prompts } => {
+            require_room(prompts.len(), most)?;
+            prompts.into_iter().map(portable::parse).collect()
+        }
+    })
+}
+
 /// Refuses more rows than a request may have. Readers ask before each row.
-fn require_room(rows: usize) -> Result<()> {
-    if rows <= MAX_ROWS {
+fn require_room(rows: usize, most: usize) -> Result<()> {
+    if rows <= most {
         return Ok(());
     }
-    let message = format!("has more than {MAX_ROWS} prompts; send at most so many at once");
+    let message = format!("has more than {most} prompts; send at most so many at once");
     Err(Error::invalid("source", message))
 }
 
@@ -176,16 +205,16 @@ pub async fn import_prompts(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     rows: Vec<SourceRow>,
-    dry_run: bool,
+    options: ImportOptions,
 ) -> Result<ImportReport> {
     let mut report = ImportReport {
-        dry_run,
+        dry_run: options.dry_run,
         ..ImportReport::default()
     };
     for (at, row) in rows.into_iter().enumerate() {
         let SourceRow { slug, prompt } = row;
         let done = match prompt {
-            Ok(prompt) => import_prompt(conn, owner, prompt, dry_run).await,
+            Ok(prompt) => import_prompt(conn, owner, prompt, options).await,
             Err(error) => Err(error),
         };
         let (outcome, warnings, errors) = match done {
@@ -222,28 +251,25 @@ pub async fn import_prompts(
 async fn import_prompt(
     conn: &mut PgConnection,
     owner: &CurrentUser,
-    (new, versions): (PortablePrompt, Vec<CheckedVersion>),
-    dry_run: bool,
+    (mut new, versions): (PortablePrompt, Vec<CheckedVersion>),
+    options: ImportOptions,
 ) -> Result<(ImportOutcome, Vec<Warning>)> {
+    new.visibility = options.visibility.or(new.visibility);
     let mut tx = conn.begin().await?;
     let slug = new.slug.clone().unwrap_or_default();
-    let known = match find_prompt(&mut tx, Some(owner), &slug).await {
-        Ok(known) if known.owner == owner.username => Some(known),
-        Ok(_) => {
-            return Err(Error::Conflict(format!(
-                "the slug `{slug}` belongs to somebody else"
-            )));
-        }
-        Err(Error::NotFound(_)) => None,
-        Err(error) => return Err(error),
+    let known = match prompts::find_own(&mut tx, owner, &slug).await? {
+        Some(id) => Some(find_prompt(&mut tx, Some(owner), &id.to_string()).await?),
+        None => None,
     };
     let mut outcome = ImportOutcome::Unchanged;
     let id = if let Some(known) = &known {
         known.id
     } else {
         outcome = ImportOutcome::Created;
-        prompts::insert(&mut tx, owner, &new.first()?, None).await?
+        let first = new.first(options.default_visibility)?;
+        prompts::insert(&mut tx, owner, &first, None).await?
     };
+    let reference = id.to_string();
     let latest_before = known.as_ref().map_or(0, |known| known.latest_version);
     let mut numbers = Vec::new();
     let mut warnings = Vec::new();
@@ -259,10 +285,10 @@ async fn import_prompt(
         let change = new.difference(known)?;
         if change != PromptChange::default() {
             outcome = ImportOutcome::Updated;
-            change_prompt(&mut tx, owner, &slug, change).await?;
+            change_prompt(&mut tx, owner, &reference, change).await?;
         }
     }
-    if point_aliases(&mut tx, owner, &slug, &new, &numbers).await? && known.is_some() {
+    if point_aliases(&mut tx, owner, &reference, &new, &numbers).await? && known.is_some() {
         outcome = ImportOutcome::Updated;
     }
     if known.is_none() && new.archived {
@@ -270,9 +296,9 @@ async fn import_prompt(
             archived: Some(true),
             ..PromptChange::default()
         };
-        change_prompt(&mut tx, owner, &slug, change).await?;
+        change_prompt(&mut tx, owner, &reference, change).await?;
     }
-    if dry_run {
+    if options.dry_run {
         tx.rollback().await?;
     } else {
         tx.commit().await?;
@@ -284,14 +310,14 @@ async fn import_prompt(
 async fn point_aliases(
     tx: &mut PgConnection,
     owner: &CurrentUser,
-    slug: &str,
+    prompt: &str,
     new: &PortablePrompt,
     numbers: &[i32],
 ) -> Result<bool> {
     if new.aliases.is_empty() {
         return Ok(false);
     }
-    let known = aliases::list_aliases(tx, Some(owner), slug).await?;
+    let known = aliases::list_aliases(tx, Some(owner), prompt).await?;
     let mut moved = false;
     for (name, place) in &new.aliases {
         let number = place.checked_sub(1).and_then(|at| numbers.get(at));
@@ -305,7 +331,7 @@ async fn point_aliases(
         {
             continue;
         }
-        aliases::set_alias(tx, owner, slug, name, &SetAlias { version }).await?;
+        aliases::set_alias(tx, owner, prompt, name, &SetAlias { version }).await?;
         moved = true;
     }
     Ok(moved)

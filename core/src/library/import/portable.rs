@@ -13,7 +13,7 @@ use crate::{
     auth::Visibility,
     library::{
         NewPrompt, NewPromptVersion, Prompt, PromptChange,
-        fields::{check_prompt_slug, normalise_tags, slug_of},
+        fields::{check_slug, normalise_tags, slug_of},
     },
 };
 
@@ -44,9 +44,9 @@ pub struct PortablePrompt {
     /// Who wrote it and where it came from.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attribution: String,
-    /// Who may see it.
-    #[serde(default)]
-    pub visibility: Visibility,
+    /// Who may see it. When absent, a prompt that is there stays as it is, and a new one is as this bank is set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
     /// True when it is archived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archived: bool,
@@ -59,7 +59,7 @@ pub struct PortablePrompt {
 
 impl PortablePrompt {
     /// The prompt as it was when it was new.
-    pub(super) fn first(&self) -> Result<NewPrompt> {
+    pub(super) fn first(&self, default_visibility: Visibility) -> Result<NewPrompt> {
         let first = self.versions.first();
         let first = first.ok_or_else(|| Error::invalid("versions", "must have at least one"))?;
         Ok(NewPrompt {
@@ -71,7 +71,7 @@ impl PortablePrompt {
             language: self.language.clone(),
             licence: self.licence.clone(),
             attribution: self.attribution.clone(),
-            visibility: self.visibility,
+            visibility: self.visibility.or(Some(default_visibility)),
             body: first.body.clone(),
             variables: first.variables.clone(),
             parameters: first.parameters.clone(),
@@ -92,7 +92,9 @@ impl PortablePrompt {
             language: changed(&self.language, &known.language),
             licence: changed(&self.licence, &known.licence),
             attribution: changed(&self.attribution, &known.attribution),
-            visibility: changed(&self.visibility, &known.visibility),
+            visibility: self
+                .visibility
+                .filter(|visibility| *visibility != known.visibility),
             archived: changed(&self.archived, &known.archived),
         })
     }
@@ -116,7 +118,7 @@ pub(super) fn name(rows: &mut [ParsedRow]) {
     let mut copies: HashMap<String, u32> = HashMap::new();
     for row in rows.iter_mut().flatten().filter(|row| row.slug.is_none()) {
         let mut slug = slug_of(&row.title);
-        if check_prompt_slug(&slug).is_err() || taken.contains(&slug) {
+        if check_slug(&slug).is_err() || taken.contains(&slug) {
             let hash = Sha256::digest(row.title.as_bytes());
             let hash = format!(
                 "{:02x}{:02x}{:02x}{:02x}",

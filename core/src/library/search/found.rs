@@ -45,13 +45,14 @@ pub(super) async fn load(
                (select origin.slug || '@' || number
                 from prompt_versions join prompts as origin on origin.id = prompt_id
                 where prompt_versions.id = prompts.forked_from and origin.deleted_at is null
-                  and (origin.visibility <> 'private' or origin.owner_id = $2)) as forked_from,
+                  and (is_listed(origin.visibility, origin.owner_id, $2)
+                       or prompts.owner_id = $2 and can_see(origin.visibility, origin.owner_id, $2, false))) as forked_from,
                (select left(coalesce(body ->> 'text', prompt_text(body)), $4) from prompt_versions
                 where $3::text is not null and prompt_id = prompts.id and number = latest_version) as text,
                (select tsvector_to_array(to_tsvector('english', $3))) as lexemes
         from prompts join users on users.id = prompts.owner_id
         where prompts.id = any($1) and prompts.deleted_at is null
-          and (prompts.visibility <> 'private' or prompts.owner_id = $2 or prompts.offered_to = $2)"#,
+          and (can_see(prompts.visibility, prompts.owner_id, $2, false) or prompts.offered_to = $2)"#,
         &ids,
         viewer_id,
         words,

@@ -142,7 +142,7 @@ impl Wanted {
         match self.viewer_id {
             Some(id) if self.offered => sql.push(" and offered_to = ").push_bind(id),
             Some(id) => sql
-                .push(" and (visibility = 'public' or owner_id = ")
+                .push(" and is_listed(visibility, owner_id, ")
                 .push_bind(id)
                 .push(")"),
             None if self.offered => sql.push(" and false"),
@@ -183,9 +183,10 @@ impl Wanted {
                 join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
                 join models on models.id = standings.model_id
                 join providers on providers.id = models.provider_id
-                where measured.prompt_id = prompts.id and not simulated and benchmarks.visibility = 'public'
+                where measured.prompt_id = prompts.id and not simulated
+                  and standings.audience_id is null and is_public_run(standings.run_id)
                   and not exists (select 1 from benchmark_versions newer
-                      where newer.benchmark_id = benchmarks.id and newer.number > benchmark_versions.number)",
+                      where newer.benchmark_id = benchmarks.id and newer.withdrawn_at is null and newer.number > benchmark_versions.number)",
         );
         if let Some(benchmark) = &self.benchmark {
             sql.push(" and benchmarks.slug = ")

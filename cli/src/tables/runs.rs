@@ -1,0 +1,89 @@
+//! Runs, one a line, and how one stands.
+
+use opb_core::runs::{Run, RunState};
+
+use super::layout::{Cell, Column, Report, Table};
+use crate::{progress, text};
+
+/// The runs of a page.
+pub fn runs(runs: &[Run]) -> Report {
+    let mut table = Table::new([
+        Column::right("run"),
+        Column::new("state"),
+        Column::name("benchmark", 14),
+        Column::right("done").optional(7),
+        Column::right("errors").optional(5),
+        Column::right("cost").optional(6),
+        Column::new("created").optional(4),
+        Column::right("prompts × models").optional(2),
+        Column::new("simulated").optional(1),
+        Column::name("name", 12).optional(3),
+    ]);
+    for run in runs {
+        table.add_row([
+            format!("#{}", run.number).into(),
+            progress::state_name(run.state).into(),
+            text::plain(&run.benchmark).into(),
+            format!("{}/{}", text::count(run.recorded), text::count(run.planned)).into(),
+            match run.errors {
+                0 => Cell::idle("0"),
+                errors => text::count(errors).into(),
+            },
+            text::run_cost(run).into(),
+            text::time(run.created_at).into(),
+            format!("{} × {}", run.prompts.len(), run.models.len()).into(),
+            if run.simulated { "simulated" } else { "" }.into(),
+            text::plain(&run.name).into(),
+        ]);
+    }
+    table.into()
+}
+
+/// One line about how a run stands: what it is, how far it has come, how long it took, what it cost.
+pub fn run_summary(run: &Run) -> String {
+    let name = match run.name.as_str() {
+        "" => String::new(),
+        name => format!(" ({})", text::plain(name)),
+    };
+    let mut parts = vec![format!(
+        "{} of {}",
+        text::count(run.recorded),
+        text::counted(run.planned, "evaluation")
+    )];
+    if let Some(finished_at) = run.finished_at {
+        let seconds = (finished_at - run.active_since).as_seconds_f64();
+        // A run that was paused, retried or extended is not said to have taken the days between.
+        let resumed = (run.active_since - run.created_at).num_seconds() > 0;
+        let since = if resumed { " since it was resumed" } else { "" };
+        parts[0] = format!("{} in {}{since}", parts[0], text::duration(seconds));
+    }
+    if run.skipped > 0 {
+        parts.push(format!("{} skipped", text::count(run.skipped)));
+    }
+    parts.push(text::counted(run.errors, "error"));
+    if run.retries > 0 {
+        parts.push(format!("{} repeated", text::counted(run.retries, "call")));
+    }
+    parts.push(text::run_cost(run));
+    let simulated = if run.simulated { "SIMULATED " } else { "" };
+    let mut line = format!(
+        "{simulated}run #{}{name} {}: {}",
+        run.number,
+        progress::state_name(run.state),
+        parts.join(", ")
+    );
+    if !run.state_reason.is_empty() {
+        let separator = if run.state == RunState::Failed {
+            "\n"
+        } else {
+            "; "
+        };
+        line.push_str(separator);
+        line.push_str(&text::plain(&run.state_reason));
+    }
+    if let Some(reason) = &run.waiting_reason {
+        line.push_str("\nwaits: ");
+        line.push_str(&text::plain(reason));
+    }
+    line
+}

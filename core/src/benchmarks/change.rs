@@ -1,0 +1,78 @@
+//! What an owner changes about a benchmark without publishing a version.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection};
+use utoipa::ToSchema;
+
+use super::{Benchmark, definition::check_texts, find_benchmark, publish::explain};
+use crate::{
+    Error, Result,
+    auth::{CurrentUser, Visibility, can_change},
+};
+
+/// What to change about a benchmark; what is absent stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BenchmarkChange {
+    /// 1 to 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What it measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+}
+
+/// Changes what a benchmark says about itself and who may see it. Its versions stay as they are.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's, [`Error::Invalid`] with every wrong field,
+/// [`Error::Conflict`] when others shall see it and its slug is taken among what they see.
+pub async fn change_benchmark(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    benchmark: &str,
+    change: &BenchmarkChange,
+) -> Result<Benchmark> {
+    let mut wrong = Vec::new();
+    check_texts(
+        change.title.as_deref(),
+        change.description.as_deref(),
+        &mut wrong,
+    );
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    let mut tx = conn.begin().await?;
+    let found = find_benchmark(&mut tx, Some(user), benchmark).await?;
+    let owner_id = sqlx::query_scalar!(
+        "-- change::change_benchmark (owner)
+        select owner_id from benchmarks where id = $1 for no key update",
+        found.id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if !can_change(user, owner_id) {
+        return Err(Error::Forbidden(
+            "only the owner of a benchmark can change it",
+        ));
+    }
+    sqlx::query!(
+        "-- change::change_benchmark
+        update benchmarks
+        set title = coalesce($2, title), description = coalesce($3, description), visibility = coalesce($4, visibility)
+        where id = $1",
+        found.id,
+        change.title,
+        change.description,
+        change.visibility as Option<Visibility>
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(|error| explain(error.into(), &found.slug))?;
+    let changed = find_benchmark(&mut tx, Some(user), &found.id.to_string()).await?;
+    tx.commit().await?;
+    Ok(changed)
+}

@@ -1,0 +1,183 @@
+//! Deleting benchmarks and their versions.
+//!
+//! What no run rests on is erased. What runs rest on is withdrawn: it is in no list and takes no more runs, and whoever
+//! has such a run can still read it, so that their results stay explainable. Housekeeping erases it when the last of
+//! those runs is gone, a bounded part at a time.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::find_benchmark;
+use crate::{
+    Error, Result,
+    auth::{AuditEvent, CurrentUser, can_change, note_deed},
+};
+
+/// How many items one statement erases, so that its transaction stays short.
+const ITEMS: i64 = 10_000;
+/// How many such statements one round makes.
+const BATCHES: usize = 20;
+
+/// What became of a thing that was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deletion {
+    /// True when runs rest on it: it takes no more runs, and is readable only for the owners of those. False when it is
+    /// erased.
+    pub withdrawn: bool,
+}
+
+/// Deletes a benchmark with all of its versions. Its slug is free again.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's.
+pub async fn delete_benchmark(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    benchmark: &str,
+) -> Result<Deletion> {
+    let mut tx = conn.begin().await?;
+    let id = own(&mut tx, user, benchmark).await?;
+    // The old name stays recognisable where results name it.
+    let deleted = sqlx::query!(
+        r#"-- delete::delete_benchmark
+        update benchmarks
+        set deleted_at = now(), description = '',
+            slug = rtrim(left(slug, 60), '-') || '-deleted-' || left(md5(id::text), 8)
+        where id = $1
+        returning exists (select from benchmark_versions
+                          join runs on runs.benchmark_version_id = benchmark_versions.id
+                          where benchmark_id = $1 and runs.deleted_at is null) as "withdrawn!""#,
+        id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let event = AuditEvent::BenchmarkDeleted;
+    note_deed(&mut tx, event, user, &id.to_string()).await?;
+    tx.commit().await?;
+    tracing::info!(benchmark.id = %id, "benchmark deleted");
+    Ok(Deletion {
+        withdrawn: deleted.withdrawn,
+    })
+}
+
+/// Deletes one version of a benchmark.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's, [`Error::Conflict`] for the only version.
+pub async fn delete_benchmark_version(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    benchmark: &str,
+    number: i32,
+) -> Result<Deletion> {
+    let mut tx = conn.begin().await?;
+    let id = own(&mut tx, user, benchmark).await?;
+    let version = sqlx::query!(
+        r#"-- delete::delete_benchmark_version
+        select id, (select count(*) from benchmark_versions
+                    where benchmark_id = $1 and withdrawn_at is null) as "versions!",
+               exists (select from runs where benchmark_version_id = benchmark_versions.id and deleted_at is null)
+                   as "withdrawn!"
+        from benchmark_versions
+        where benchmark_id = $1 and number = $2 and withdrawn_at is null"#,
+        id,
+        number
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or_else(|| Error::NotFound(format!("version {number} of the benchmark `{benchmark}`")))?;
+    if version.versions <= 1 {
+        return Err(Error::Conflict(
+            "this is the only version; delete the benchmark instead".into(),
+        ));
+    }
+    sqlx::query!(
+        "-- delete::delete_benchmark_version
+        update benchmark_versions set withdrawn_at = now() where id = $1",
+        version.id
+    )
+    .execute(&mut *tx)
+    .await?;
+    let event = AuditEvent::BenchmarkVersionDeleted;
+    note_deed(&mut tx, event, user, &version.id.to_string()).await?;
+    tx.commit().await?;
+    tracing::info!(benchmark.id = %id, number, "benchmark version deleted");
+    Ok(Deletion {
+        withdrawn: version.withdrawn,
+    })
+}
+
+/// The id of a benchmark that the user may change, locked.
+async fn own(tx: &mut PgConnection, user: &CurrentUser, benchmark: &str) -> Result<Uuid> {
+    let found = find_benchmark(tx, Some(user), benchmark).await?;
+    let row = sqlx::query!(
+        "-- delete::own
+        select owner_id, deleted_at from benchmarks where id = $1 for update",
+        found.id
+    )
+    .fetch_one(tx)
+    .await?;
+    if row.deleted_at.is_some() {
+        return Err(Error::NotFound(format!("the benchmark `{benchmark}`")));
+    }
+    if !can_change(user, row.owner_id) {
+        return Err(Error::Forbidden(
+            "only the owner of a benchmark can delete it",
+        ));
+    }
+    Ok(found.id)
+}
+
+/// Erases withdrawn versions that no run rests on, and deleted benchmarks without versions: a bounded part of it. Safe to
+/// stop anywhere and to call at once by several.
+///
+/// # Errors
+/// The database does not answer; what was erased so far stays erased.
+pub(crate) async fn erase_deleted(conn: &mut PgConnection) -> Result<()> {
+    for _ in 0..BATCHES {
+        let version_id = sqlx::query_scalar!(
+            "-- delete::erase_deleted
+            select benchmark_versions.id
+            from benchmark_versions
+            join benchmarks on benchmarks.id = benchmark_id
+            where (benchmarks.deleted_at is not null or withdrawn_at is not null)
+              and not exists (select from runs where benchmark_version_id = benchmark_versions.id)
+            limit 1"
+        )
+        .fetch_optional(&mut *conn)
+        .await?;
+        let Some(version_id) = version_id else {
+            break;
+        };
+        let erased = sqlx::query!(
+            "-- delete::erase_deleted
+            delete from items
+            where ctid = any(array(select ctid from items where benchmark_version_id = $1 limit $2))",
+            version_id,
+            ITEMS
+        )
+        .execute(&mut *conn)
+        .await?;
+        if i64::try_from(erased.rows_affected()).unwrap_or(i64::MAX) < ITEMS {
+            sqlx::query!(
+                "-- delete::erase_deleted
+                delete from benchmark_versions
+                where id = $1 and not exists (select from runs where benchmark_version_id = $1)",
+                version_id
+            )
+            .execute(&mut *conn)
+            .await?;
+        }
+    }
+    sqlx::query!(
+        "-- delete::erase_deleted
+        delete from benchmarks
+        where deleted_at is not null
+          and not exists (select from benchmark_versions where benchmark_id = benchmarks.id)"
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Changing a run: its budget while it goes on, and who may see it at any time.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, PgConnection};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Run, budget::change_budget, control, find_run, visibility::set_visibility};
+use crate::{
+    Error, Result,
+    auth::{CurrentUser, Visibility},
+    bounds,
+};
+
+/// What to change about a run; what is absent stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateRun {
+    /// The new budget in micro-dollars. It is not resumed by this.
+    #[serde(
+        deserialize_with = "bounds::optional_microusd",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
+    pub budget_microusd: Option<i64>,
+    /// Who may see the run; not wider than its benchmark and its prompts. Boards follow, also for a run that has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+}
+
+/// Changes the budget of a run that has one, who may see it, or both.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] for the budget of a run without
+/// one, [`Error::Invalid`] for less than what is spent or reserved, or for a visibility wider than a part of the run.
+pub async fn update_run(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    change: &UpdateRun,
+) -> Result<Run> {
+    if change.budget_microusd.is_none() && change.visibility.is_none() {
+        return Err(Error::invalid(
+            "",
+            "changes nothing; give `budget_microusd` or `visibility`",
+        ));
+    }
+    let mut tx = conn.begin().await?;
+    control::lock_run(&mut tx, user, run_id).await?;
+    if let Some(budget) = change.budget_microusd {
+        change_budget(&mut tx, user, run_id, budget).await?;
+    }
+    if let Some(visibility) = change.visibility {
+        set_visibility(&mut tx, user, run_id, visibility).await?;
+    }
+    control::tell(&mut tx, run_id).await?;
+    let run = find_run(&mut tx, Some(user), run_id).await?;
+    tx.commit().await?;
+    Ok(run)
+}
