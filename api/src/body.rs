@@ -29,7 +29,10 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// The body of a request.
 pub(crate) struct Json<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
+/// Bodies of more bytes are parsed away from the threads that serve connections.
+const LARGE: usize = 64 * 1024;
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self> {
@@ -51,6 +54,9 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
             ));
         };
         let body = body?;
+        if body.len() > LARGE {
+            return state.computing.run(move || parse(&body)).await?.map(Self);
+        }
         parse(&body).map(Self)
     }
 }

@@ -41,7 +41,11 @@ impl PageQuery {
     }
 
     /// Cuts the page out of a list that is short enough to be read whole.
-    pub(crate) fn cut<T>(&self, list: Vec<T>, cursor: impl Fn(&T) -> String) -> Result<Page<T>> {
+    pub(crate) fn cut<T: Serialize>(
+        &self,
+        list: Vec<T>,
+        cursor: impl Fn(&T) -> String,
+    ) -> Result<Page<T>> {
         let limit = check_limit(self.limit)?;
         let first = match &self.cursor {
             None => 0,

@@ -17,6 +17,9 @@ use utoipa::ToSchema;
 
 use crate::middleware;
 
+/// The most wrong fields that one answer lists.
+const MAX_ERRORS: usize = 100;
+
 /// What a handler returns when it cannot serve.
 pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
 
@@ -109,6 +112,7 @@ impl From<Error> for Refusal {
                 Self::new(StatusCode::BAD_REQUEST, "unrenderable", detail).with_errors(vec![field])
             }
             Error::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", detail),
+            Error::QuotaExceeded(_) => Self::new(StatusCode::CONFLICT, "quota_exceeded", detail),
             Error::Unauthenticated(_) | Error::UserGone => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
             }
@@ -135,6 +139,14 @@ impl From<Error> for Refusal {
                     "invalid",
                     "the request holds a character that cannot be stored",
                 ),
+                Trouble::Range => {
+                    log(&error);
+                    Self::new(
+                        StatusCode::UNPROCESSABLE_ENTITY,
+                        "invalid",
+                        "the request holds a number, a time or a text that is too large to be stored",
+                    )
+                }
                 Trouble::Passing => {
                     log(&error);
                     Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
@@ -167,6 +179,7 @@ impl IntoResponse for Refusal {
         problem.request_id = middleware::request_id().map(|id| id.to_string());
         // Texts of the request come back in these; a problem stays small however large they were.
         shorten(&mut problem.detail, 1_000);
+        problem.errors.truncate(MAX_ERRORS);
         for error in &mut problem.errors {
             shorten(&mut error.path, 200);
             shorten(&mut error.message, 1_000);
@@ -199,6 +212,8 @@ impl IntoResponse for Refusal {
 enum Trouble {
     /// The client: Postgres cannot store the text.
     Text,
+    /// The client, though a field's own bound should have said so: Postgres cannot store or add up what is so large.
+    Range,
     /// Nobody needs to: the connection broke, or the server is full or restarting.
     Passing,
     /// We.
@@ -215,6 +230,8 @@ fn kind_of(error: &sqlx::Error) -> Trouble {
         sqlx::Error::Database(error) => match error.code().as_deref().unwrap_or_default() {
             // character_not_in_repertoire, untranslatable_character
             "22021" | "22P05" => Trouble::Text,
+            // numeric_value_out_of_range, datetime_field_overflow, program_limit_exceeded
+            "22003" | "22008" | "54000" => Trouble::Range,
             // serialization_failure, deadlock_detected, and the classes "connection exception",
             // "insufficient resources" and "operator intervention" (shutting down, starting up)
             "40001" | "40P01" => Trouble::Passing,
@@ -271,6 +288,7 @@ mod tests {
             "unrenderable",
         );
         check(Error::Conflict("taken".into()), 409, "conflict");
+        check(Error::QuotaExceeded("enough".into()), 409, "quota_exceeded");
         check(Error::Unauthenticated("who?"), 401, "unauthenticated");
         check(Error::Forbidden("no"), 403, "forbidden");
         check(Error::RegistrationClosed, 403, "registration_closed");

@@ -9,7 +9,10 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use opb_core::{auth, doorbell::Doorbell, leaderboards, mail, runs, sealing::MasterKey, webhooks};
+use opb_core::{
+    auth, doorbell::Doorbell, leaderboards, mail, quotas::set_default_quotas, runs,
+    sealing::MasterKey, webhooks,
+};
 use sqlx::PgPool;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_io_timeout::TimeoutStream;
@@ -63,6 +66,7 @@ pub async fn serve(
     )?;
     let listener = listen(settings.listen).await?;
     let address = listener.local_addr()?;
+    set_default_quotas(&mut *pool.acquire().await?, settings.rules.quotas()).await?;
     if let Some(secret) = &settings.first_admin_invitation {
         auth::accept_first_admin(&mut *pool.acquire().await?, secret).await?;
     }

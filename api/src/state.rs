@@ -5,6 +5,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use opb_core::{
     auth::{Accounts, CurrentUser, Limits, PasswordHasher, TokenKeys},
+    computing::Computing,
     doorbell::Doorbell,
     library::Estimates,
     mail::Outbox,
@@ -33,6 +34,12 @@ pub struct AppState(Arc<Shared>);
 /// once make each slower, and would take every connection from everybody else.
 const SEARCHES_AT_ONCE: usize = 3;
 
+/// How many imports run at once; more wait for their turn. Each holds a connection for up to some thousand statements.
+const IMPORTS_AT_ONCE: usize = 2;
+
+/// How many imports and benchmarks are checked at once.
+const CHECKS_AT_ONCE: usize = 2;
+
 /// The fields of [`AppState`].
 pub struct Shared {
     pub(crate) pool: PgPool,
@@ -59,6 +66,15 @@ pub struct Shared {
     pub(crate) hosts: Hosts,
     /// How many more searches may run at once.
     pub(crate) searches: Semaphore,
+    /// How many more imports may run at once.
+    pub(crate) imports: Semaphore,
+    /// The turns of what computes for a moment: rendering, comparing, parsing a large body.
+    pub(crate) computing: Computing,
+    /// The turns of what may compute for seconds: checking an import or a benchmark. They are apart, so that these keep
+    /// nobody from looking at a prompt.
+    pub(crate) checking: Computing,
+    /// The turns of comparisons and boards, which may compute for minutes.
+    pub(crate) statistics: Computing,
     /// What Postgres expects of searches, kept for all of them.
     pub(crate) estimates: Estimates,
     /// Cancelled when the process ends; live streams end with it.
@@ -127,6 +143,10 @@ impl AppState {
             metrics_token: settings.metrics_token.clone(),
             hosts: settings.hosts(settings.listen),
             searches: Semaphore::new(SEARCHES_AT_ONCE),
+            imports: Semaphore::new(IMPORTS_AT_ONCE),
+            computing: Computing::default(),
+            checking: Computing::new(CHECKS_AT_ONCE),
+            statistics: Computing::default(),
             estimates: Estimates::default(),
             pool,
             replica: settings.replica.clone(),

@@ -54,6 +54,9 @@ pub enum Error {
         /// When the next attempt is allowed, in seconds from now.
         retry_after_seconds: u64,
     },
+    /// The caller has taken as much of the bank as they may.
+    #[error("{0}")]
+    QuotaExceeded(String),
     /// More work of this kind is running than the process allows.
     #[error("the server is busy, try again in a moment")]
     Busy,

@@ -6,8 +6,10 @@
 pub mod alerts;
 pub mod auth;
 pub mod benchmarks;
+pub mod bounds;
 pub mod community;
 pub mod comparisons;
+pub mod computing;
 pub mod config;
 mod copy;
 pub mod database;
@@ -23,6 +25,7 @@ pub mod outbound;
 mod parse_errors;
 pub mod processes;
 pub mod queue;
+pub mod quotas;
 pub mod runs;
 pub mod schedules;
 pub mod scorers;

@@ -22,7 +22,8 @@ pub const BENCHMARK: &str = "sums";
 /// The database refuses something.
 pub async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
     let owner = system_user(conn).await.expect("the owner is made");
-    publish_benchmark(conn, &owner, &sums(items))
+    let definition = sums(items).checked().expect("the benchmark is right");
+    publish_benchmark(conn, &owner, &definition, Visibility::default())
         .await
         .expect("the benchmark is published");
     for (slug, text) in [

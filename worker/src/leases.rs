@@ -25,17 +25,25 @@ struct Held {
     lease: ShardLease,
     lost: CancellationToken,
     halt: CancellationToken,
+    leaves: CancellationToken,
 }
 
 impl Leases {
-    /// Keeps a lease renewed until the guard is dropped. `stop` is the worker's.
-    pub(crate) fn hold(&self, lease: ShardLease, stop: &CancellationToken) -> LeaseGuard<'_> {
+    /// Keeps a lease renewed until the guard is dropped. `stop` is the worker's; `leaves` is cancelled when the shard gives
+    /// its place to another.
+    pub(crate) fn hold(
+        &self,
+        lease: ShardLease,
+        stop: &CancellationToken,
+        leaves: CancellationToken,
+    ) -> LeaseGuard<'_> {
         let lost = CancellationToken::new();
         let halt = stop.child_token();
         let held = Held {
             lease,
             lost: lost.clone(),
             halt: halt.clone(),
+            leaves,
         };
         self.lock().insert(lease.shard_id, held);
         LeaseGuard {
@@ -54,13 +62,22 @@ impl Leases {
         at_work.map(|held| held.lease.run_id).collect()
     }
 
-    /// Hands one shard of a run back as soon as the calls that run have ended.
+    /// Hands one shard of a run back as soon as the calls that run have ended. Its place is free at once: a call may take
+    /// minutes, and whoever is owed the place shall not wait for it.
     pub(crate) fn give_way(&self, run_id: Uuid) {
         let held = self.lock();
         let of_run = |held: &&Held| held.lease.run_id == run_id && !held.halt.is_cancelled();
         if let Some(held) = held.values().find(of_run) {
             held.halt.cancel();
+            held.leaves.cancel();
         }
+    }
+
+    /// The runs of the shards that gave their place away and whose calls have not ended yet, once for each shard.
+    pub(crate) fn leaving(&self) -> Vec<Uuid> {
+        let held = self.lock();
+        let leaving = held.values().filter(|held| held.leaves.is_cancelled());
+        leaving.map(|held| held.lease.run_id).collect()
     }
 
     fn all(&self) -> Vec<ShardLease> {

@@ -98,6 +98,8 @@ pub(crate) struct Worker {
     http: HttpClient,
     governors: Governors,
     leases: Leases,
+    /// The work on shards; also of those that have given their place away.
+    carried_out: TaskTracker,
     runs: PreparedRuns,
     /// Cancelled when the worker shall take no new work.
     stop: CancellationToken,
@@ -137,6 +139,7 @@ pub async fn run(
             pool: pool.clone(),
         }),
         leases: Leases::default(),
+        carried_out: TaskTracker::new(),
         runs: PreparedRuns::new(HashMap::new()),
         pool,
         master_key,
@@ -166,11 +169,16 @@ pub async fn run(
     lanes.close();
     stop.cancelled().await;
     let grace = Duration::from_secs(worker.settings.grace);
-    if tokio::time::timeout(grace, lanes.wait()).await.is_err() {
+    let idle = async || {
+        lanes.wait().await;
+        worker.carried_out.close();
+        worker.carried_out.wait().await;
+    };
+    if tokio::time::timeout(grace, idle()).await.is_err() {
         tracing::warn!("the grace time is over, handing back what is not finished");
         abort.cancel();
         // Handing back takes a few statements; a database that is gone must not keep the process.
-        let _ = tokio::time::timeout(Duration::from_secs(10), lanes.wait()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(10), idle()).await;
     }
     beats.cancel();
     tasks.close();

@@ -47,9 +47,11 @@ async fn look(worker: &Worker) -> opb_core::Result<()> {
     if !waiting.is_empty() {
         report_waiting(&mut conn, &waiting).await?;
     }
-    if is_full {
+    // Those that leave take memory and connections too, so they are never more than those at work.
+    let leaving = worker.leases.leaving();
+    if is_full && leaving.len() < worker.capacity() {
         let runs: Vec<Uuid> = runs.into_iter().collect();
-        if let Some(run_id) = run_to_give_way(&mut conn, &runs).await? {
+        if let Some(run_id) = run_to_give_way(&mut conn, &runs, &leaving).await? {
             tracing::debug!(run.id = %run_id, "a shard gives way to another run");
             worker.leases.give_way(run_id);
         }

@@ -138,9 +138,11 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
         })
         .collect::<Result<_, TemplateError>>();
     let models = work.models.iter().map(|model| {
+        let owner_id = (!model.provider.kind.is_remote()).then_some(work.owner_id);
+        let names = (model.provider.name.as_str(), model.name.as_str());
         let governor = worker
             .governors
-            .of(model.provider.id, &model.provider.name, &model.name);
+            .of(model.provider.id, names.0, names.1, owner_id);
         worker
             .governors
             .set_marked(model.provider.id, model.provider.has_answered);

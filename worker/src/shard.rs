@@ -9,7 +9,11 @@ use opb_core::{
         finish_shard, record, record_last, recorded_keys, release_shard, reserve,
     },
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Worker,
@@ -62,7 +66,8 @@ impl Ended {
     }
 }
 
-/// Works on the shard that is owed most, if one waits. Which shard the queue's task names does not matter.
+/// Works on the shard that is owed most, if one waits. Which shard the queue's task names does not matter. Returns when
+/// the shard is done or handed back, or has given its place to another.
 ///
 /// # Errors
 /// The database does not answer. The shard comes back when its lease runs out.
@@ -78,10 +83,63 @@ pub(crate) async fn execute(worker: Arc<Worker>) -> anyhow::Result<()> {
     let Some(lease) = claimed else {
         return Ok(()); // Others have them all: tasks may come twice.
     };
+    let leaves = CancellationToken::new();
+    let carried_out = carry_out(Arc::clone(&worker), lease, leaves.clone());
+    let mut carried_out = worker.carried_out.spawn(carried_out);
+    let abort = AbortOnDrop(Some(carried_out.abort_handle()));
+    tokio::select! {
+        ended = &mut carried_out => ended?,
+        // What is under way ends by itself, beside the shard that gets the place.
+        () = leaves.cancelled() => {
+            abort.disarm();
+            Ok(())
+        }
+    }
+}
+
+/// Stops a task that nobody waits for any more.
+struct AbortOnDrop(Option<AbortHandle>);
+
+impl AbortOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Works on a claimed shard until it is done or handed back.
+async fn carry_out(
+    worker: Arc<Worker>,
+    lease: ShardLease,
+    leaves: CancellationToken,
+) -> anyhow::Result<()> {
+    let left = carry_out_until_it_ends(&worker, lease, leaves.clone()).await;
+    match left {
+        // Nobody waits for it: what went wrong is said here, and housekeeping finds the shard.
+        Err(error) if leaves.is_cancelled() => {
+            tracing::error!(shard.id = %lease.shard_id, error = format!("{error:#}"), "the shard {} was left", lease.shard_id);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+async fn carry_out_until_it_ends(
+    worker: &Arc<Worker>,
+    lease: ShardLease,
+    leaves: CancellationToken,
+) -> anyhow::Result<()> {
     METRICS.shards_running.inc();
-    let guard = worker.leases.hold(lease, &worker.stop);
+    let guard = worker.leases.hold(lease, &worker.stop, leaves);
     let trace = ShardTrace::begin(&lease);
-    let ended = trace.around(work(&worker, &guard, &trace)).await;
+    let ended = trace.around(work(worker, &guard, &trace)).await;
     trace.end(ended.as_ref().ok().map(|(ended, _)| ended.word()));
     METRICS.shards_running.dec();
     let (ended, skipped) = ended?;

@@ -32,7 +32,7 @@ pub struct CreateApiKey {
     /// What it may be used for.
     pub scopes: Vec<ApiKeyScope>,
     /// When it stops to work; never when absent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "opb_core::bounds::optional_time")]
     pub expires_at: Option<DateTime<Utc>>,
 }
 

@@ -10,7 +10,7 @@ use opb_core::{
     benchmarks::{
         self, Benchmark, BenchmarkChange, BenchmarkVersion, Definition, Deletion, StoredItem,
     },
-    library::Page,
+    library::{Page, fitting},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -99,10 +99,11 @@ async fn publish_benchmark(
     Authenticated(user): Authenticated,
     Json(body): Json<Definition>,
 ) -> Result<impl IntoResponse> {
+    let checked = state.checking.run(move || body.checked()).await??;
     let mut conn = state.conn().await?;
     let default_visibility = state.rules.default_visibility;
     let version =
-        benchmarks::publish_benchmark_as(&mut conn, &user, &body, default_visibility).await?;
+        benchmarks::publish_benchmark(&mut conn, &user, &checked, default_visibility).await?;
     let address = format!("/api/v1/benchmarks/{}", version.benchmark);
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(version)))
 }
@@ -221,7 +222,9 @@ async fn list_benchmark_items(
     }
     let mut conn = state.conn().await?;
     let version = benchmarks::resolve_benchmark(&mut conn, viewer.as_ref(), &benchmark).await?;
-    let items = benchmarks::list_items(&mut conn, version.id, first, limit).await?;
+    let mut items = benchmarks::list_items(&mut conn, version.id, first, limit).await?;
+    drop(conn);
+    items.truncate(fitting(&items));
     let next_first = items
         .last()
         .map(|item| item.position + 1)

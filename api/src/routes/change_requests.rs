@@ -104,8 +104,9 @@ async fn create_change_request(
     Path(prompt): Path<String>,
     Json(body): Json<NewChangeRequest>,
 ) -> Result<impl IntoResponse> {
+    let checked = state.computing.run(move || body.checked()).await??;
     let mut conn = state.conn().await?;
-    let request = library::create_change_request(&mut conn, &user, &prompt, body).await?;
+    let request = library::create_change_request(&mut conn, &user, &prompt, checked).await?;
     let address = format!("/api/v1/change-requests/{}", request.id);
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(request)))
 }

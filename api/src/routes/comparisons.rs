@@ -38,9 +38,11 @@ async fn compare_columns(
     Viewer(viewer): Viewer,
     Json(body): Json<CompareRequest>,
 ) -> Result<Answer<ComparisonTable>> {
-    let mut conn = state.conn().await?;
-    let table = comparisons::compare_columns(&mut conn, viewer.as_ref(), &body).await?;
-    Ok(Answer(table))
+    let loaded = {
+        let mut conn = state.conn().await?;
+        comparisons::load_comparison(&mut conn, viewer.as_ref(), &body).await?
+    };
+    Ok(Answer(state.statistics.finish(loaded).await?))
 }
 
 /// The items that one of two columns passes and the other fails, in the order of the items.

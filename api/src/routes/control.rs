@@ -3,9 +3,11 @@
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
     Error, leaderboards,
+    quotas::{Quotas, set_user_quotas},
     runs::{self, ExtendRun, RescoreRun, Run, RunReference, UpdateRun},
 };
 use serde::{Deserialize, Serialize};
+use sqlx::Connection as _;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -183,17 +185,30 @@ async fn rescore_run(
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
 
-/// What a user may spend.
+/// What a user may spend and take. What is absent is set to what holds for everybody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserQuota {
     /// Micro-dollars that the user's runs may cost in 24 hours; null is no bound for administrators, and the server's
     /// setting for others.
-    #[schema(minimum = 0)]
+    #[serde(default, deserialize_with = "opb_core::bounds::optional_microusd")]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub daily_budget_microusd: Option<i64>,
+    /// Evaluations on models that cost nothing that the user may ask for in 24 hours; null as above.
+    #[serde(default, deserialize_with = "opb_core::bounds::optional_count")]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
+    pub free_evaluations: Option<i64>,
+    /// Runs that the user may have open at once; null as above.
+    #[serde(default, deserialize_with = "opb_core::bounds::optional_count")]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
+    pub open_runs: Option<i64>,
+    /// Bytes of benchmarks, prompts and outputs that the user may store; null as above.
+    #[serde(default, deserialize_with = "opb_core::bounds::optional_count")]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
+    pub stored_bytes: Option<i64>,
 }
 
-/// Sets what a user may spend of the operator's money. For administrators.
+/// Sets what a user may spend of the operator's money, and take without paying. For administrators.
 #[utoipa::path(
     put,
     path = "/api/v1/users/{username}/quota",
@@ -216,6 +231,14 @@ async fn update_quota(
         return Err(Error::Forbidden("only administrators can set quotas").into());
     }
     let mut conn = state.conn().await?;
-    runs::set_quota(&mut conn, &username, body.daily_budget_microusd).await?;
+    let mut tx = conn.begin().await.map_err(Error::Database)?;
+    runs::set_quota(&mut tx, &username, body.daily_budget_microusd).await?;
+    let quotas = Quotas {
+        free_evaluations: body.free_evaluations,
+        open_runs: body.open_runs,
+        stored_bytes: body.stored_bytes,
+    };
+    set_user_quotas(&mut tx, &username, &quotas).await?;
+    tx.commit().await.map_err(Error::Database)?;
     Ok(Answer(body))
 }

@@ -11,7 +11,6 @@ use axum::{
 };
 use futures::stream;
 use opb_core::{
-    Error,
     auth::{CurrentUser, Visibility},
     library::{self, ImportOptions, ImportReport, ImportSource, PortablePrompt},
 };
@@ -81,15 +80,14 @@ async fn import_prompts(
     Authenticated(user): Authenticated,
     Json(body): Json<ImportRequest>,
 ) -> Result<Answer<ImportReport>> {
-    let reading = tokio::task::spawn_blocking(move || library::read_source(body.source));
-    let rows = reading
-        .await
-        .map_err(|error| Error::Internal(format!("reading a source ended early: {error}")))??;
+    let reading = move || library::read_source(body.source);
+    let rows = state.checking.run(reading).await??;
     let options = ImportOptions {
         dry_run: body.dry_run,
         visibility: body.visibility,
         default_visibility: state.rules.default_visibility,
     };
+    let _turn = state.imports.acquire().await;
     let mut conn = state.conn().await?;
     let report = library::import_prompts(&mut conn, &user, rows, options).await?;
     Ok(Answer(report))

@@ -35,7 +35,7 @@ pub struct CreateInvitation {
     #[schema(minimum = 1, maximum = 1000)]
     pub uses: Option<i32>,
     /// When it stops to work, within a year; in a week, when absent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "opb_core::bounds::optional_time")]
     pub expires_at: Option<DateTime<Utc>>,
 }
 

@@ -184,19 +184,23 @@ async fn read(
     let mut conn = state.conn_for(viewer).await?;
     match question {
         Question::Overall(filter) => {
-            Tagged::json(&leaderboards::read_overall(&mut conn, viewer, filter).await?)
+            let loaded = leaderboards::load_overall(&mut conn, viewer, filter).await?;
+            drop(conn);
+            Tagged::json(&state.statistics.finish(loaded).await?)
         }
         Question::Board(benchmark, filter) => {
             let board = leaderboards::read_leaderboard(&mut conn, viewer, benchmark, filter);
             Tagged::json(&board.await?)
         }
         Question::Effects(benchmark, filter) => {
-            let effects = leaderboards::read_effects(&mut conn, viewer, benchmark, filter);
-            Tagged::json(&effects.await?)
+            let loaded = leaderboards::load_effects(&mut conn, viewer, benchmark, filter).await?;
+            drop(conn);
+            Tagged::json(&state.statistics.finish(loaded).await?)
         }
         Question::History(benchmark, filter) => {
-            let history = leaderboards::read_history(&mut conn, viewer, benchmark, filter);
-            Tagged::json(&history.await?)
+            let loaded = leaderboards::load_history(&mut conn, viewer, benchmark, filter).await?;
+            drop(conn);
+            Tagged::json(&state.statistics.finish(loaded).await?)
         }
     }
 }

@@ -4,6 +4,7 @@ use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
     auth::{self, SessionEntry},
     library::Page,
+    quotas::{self, Usage},
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     AppState,
     body::Json,
-    caller::LoggedIn,
+    caller::{Authenticated, LoggedIn},
     client::Client,
     paging::PageQuery,
     parameters::{Path, Query},
@@ -37,6 +38,23 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(delete_me))
         .routes(routes!(list_sessions))
         .routes(routes!(revoke_session))
+        .routes(routes!(get_usage))
+}
+
+/// What the caller has taken of the bank, and may take: free evaluations, open runs, stored bytes.
+#[utoipa::path(
+    get,
+    path = "/api/v1/me/usage",
+    tag = "auth",
+    security(("bearer" = [])),
+    responses((status = 200, description = "What is taken, and what may be taken", body = Usage))
+)]
+async fn get_usage(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+) -> Result<Answer<Usage>> {
+    let mut conn = state.conn().await?;
+    Ok(Answer(quotas::find_usage(&mut conn, &user).await?))
 }
 
 /// Deletes the caller's account. Every session and API key ends at once, and what is private is erased.

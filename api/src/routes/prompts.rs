@@ -103,11 +103,16 @@ async fn create_prompt(
 ) -> Result<impl IntoResponse> {
     body.visibility
         .get_or_insert(state.rules.default_visibility);
-    let mut conn = state.conn().await?;
-    let (prompt, _) = library::create_prompt(&mut conn, &user, body).await?;
-    let detail =
-        library::find_prompt_detail(&mut conn, Some(&user), &prompt.id.to_string()).await?;
+    let checked = state.computing.run(move || body.checked()).await??;
+    let (prompt, version) = {
+        let mut conn = state.conn().await?;
+        library::create_prompt(&mut conn, &user, checked).await?
+    };
     let address = format!("/api/v1/prompts/{}", prompt.slug);
+    let detail = state
+        .computing
+        .run(|| PromptDetail::of(prompt, version))
+        .await?;
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(detail)))
 }
 
@@ -125,9 +130,12 @@ async fn get_prompt(
     Viewer(viewer): Viewer,
     Path(prompt): Path<String>,
 ) -> Result<Answer<PromptDetail>> {
-    let mut conn = state.conn().await?;
-    let prompt = library::find_prompt_detail(&mut conn, viewer.as_ref(), &prompt).await?;
-    Ok(Answer(prompt))
+    let (prompt, version) = {
+        let mut conn = state.conn().await?;
+        library::find_newest(&mut conn, viewer.as_ref(), &prompt).await?
+    };
+    let describing = || PromptDetail::of(prompt, version);
+    Ok(Answer(state.computing.run(describing).await?))
 }
 
 /// Changes what a prompt says about itself, and archives it or takes it out of the archive.
@@ -150,11 +158,13 @@ async fn update_prompt(
     Path(prompt): Path<String>,
     Json(body): Json<PromptChange>,
 ) -> Result<Answer<PromptDetail>> {
-    let mut conn = state.conn().await?;
-    let prompt = library::change_prompt(&mut conn, &user, &prompt, body).await?;
-    let detail =
-        library::find_prompt_detail(&mut conn, Some(&user), &prompt.id.to_string()).await?;
-    Ok(Answer(detail))
+    let (prompt, version) = {
+        let mut conn = state.conn().await?;
+        let prompt = library::change_prompt(&mut conn, &user, &prompt, body).await?;
+        library::find_newest(&mut conn, Some(&user), &prompt.id.to_string()).await?
+    };
+    let describing = || PromptDetail::of(prompt, version);
+    Ok(Answer(state.computing.run(describing).await?))
 }
 
 /// Deletes a prompt for everybody. Results that used it keep the versions that they point at.

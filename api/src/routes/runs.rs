@@ -97,9 +97,12 @@ async fn estimate_run(
     Authenticated(user): Authenticated,
     Json(body): Json<SubmitRun>,
 ) -> Result<Answer<Estimate>> {
-    let mut conn = state.conn().await?;
-    let estimate = runs::estimate_run(&mut conn, &user, &body).await?;
-    Ok(Answer(estimate))
+    let prospect = {
+        let mut conn = state.conn().await?;
+        runs::find_prospect(&mut conn, &user, &body).await?
+    };
+    let estimating = move || prospect.estimate();
+    Ok(Answer(state.checking.run(estimating).await?))
 }
 
 /// A run. Poll it with `if-none-match`, or follow its events.

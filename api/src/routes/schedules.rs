@@ -3,6 +3,7 @@
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use opb_core::{
+    bounds::is_time,
     library::Page,
     schedules::{self, Firing, NewSchedule, Schedule, UpdateSchedule},
 };
@@ -196,6 +197,9 @@ async fn list_firings(
     let limit = check_limit(query.limit)?;
     let before = query.cursor.as_deref().map(str::parse::<DateTime<Utc>>);
     let before = before.transpose().map_err(|_| bad_cursor())?;
+    if before.is_some_and(|before| !is_time(before)) {
+        return Err(bad_cursor());
+    }
     let mut conn = state.conn().await?;
     let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let firings = schedules::list_firings(&mut conn, &user, id, before, limit).await?;

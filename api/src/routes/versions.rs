@@ -100,8 +100,9 @@ async fn create_prompt_version(
     Path(prompt): Path<String>,
     Json(body): Json<NewPromptVersion>,
 ) -> Result<(StatusCode, Answer<SavedVersion>)> {
+    let checked = state.computing.run(move || body.checked()).await??;
     let mut conn = state.conn().await?;
-    let version = library::add_version(&mut conn, &user, &prompt, body).await?;
+    let version = library::add_version(&mut conn, &user, &prompt, checked).await?;
     Ok((StatusCode::CREATED, Answer(version)))
 }
 
@@ -162,7 +163,7 @@ async fn delete_prompt_version(
     tag = "library",
     params(("prompt" = String, Path, description = "Slug or id"), DiffQuery),
     security((), ("bearer" = [])),
-    responses((status = 200, description = "Line by line", body = VersionDiff))
+    responses((status = 200, description = "What changed, with three lines around it; 422 when that is more than 5,000 lines or 256 KiB", body = VersionDiff))
 )]
 async fn compare_prompt_versions(
     State(state): State<AppState>,
@@ -170,9 +171,12 @@ async fn compare_prompt_versions(
     Path(prompt): Path<String>,
     Query(query): Query<DiffQuery>,
 ) -> Result<Answer<VersionDiff>> {
-    let mut conn = state.conn().await?;
-    let sides = (query.from.as_str(), query.to.as_str());
-    let diff = library::compare_versions(&mut conn, viewer.as_ref(), &prompt, sides, None).await?;
+    let sides = {
+        let mut conn = state.conn().await?;
+        let wanted = (query.from.as_str(), query.to.as_str());
+        library::find_sides(&mut conn, viewer.as_ref(), &prompt, wanted).await?
+    };
+    let diff = state.computing.run(move || sides.compare(None)).await??;
     Ok(Answer(diff))
 }
 
@@ -185,7 +189,7 @@ async fn compare_prompt_versions(
     params(("prompt" = String, Path, description = "Slug or id")),
     request_body = DiffRequest,
     security((), ("bearer" = [])),
-    responses((status = 200, description = "Line by line", body = VersionDiff))
+    responses((status = 200, description = "What changed, with three lines around it; 422 when that is more than 5,000 lines or 256 KiB", body = VersionDiff))
 )]
 async fn compare_rendered_versions(
     State(state): State<AppState>,
@@ -193,16 +197,13 @@ async fn compare_rendered_versions(
     Path(prompt): Path<String>,
     Json(body): Json<DiffRequest>,
 ) -> Result<Answer<VersionDiff>> {
-    let mut conn = state.conn().await?;
-    let sides = (body.from.as_str(), body.to.as_str());
-    let diff = library::compare_versions(
-        &mut conn,
-        viewer.as_ref(),
-        &prompt,
-        sides,
-        Some(&body.variables),
-    )
-    .await?;
+    let sides = {
+        let mut conn = state.conn().await?;
+        let wanted = (body.from.as_str(), body.to.as_str());
+        library::find_sides(&mut conn, viewer.as_ref(), &prompt, wanted).await?
+    };
+    let comparing = move || sides.compare(Some(&body.variables));
+    let diff = state.computing.run(comparing).await??;
     Ok(Answer(diff))
 }
 
@@ -214,7 +215,7 @@ async fn compare_rendered_versions(
     params(("prompt" = String, Path, description = "Slug or id")),
     request_body = PreviewRequest,
     security((), ("bearer" = [])),
-    responses((status = 200, description = "What a model would be sent", body = Preview))
+    responses((status = 200, description = "What a model would be sent; 422 when that is more than 256 KiB", body = Preview))
 )]
 async fn render_prompt(
     State(state): State<AppState>,
@@ -228,12 +229,8 @@ async fn render_prompt(
         let reference = format!("{}@{wanted}", plain(&prompt)?);
         library::resolve_version(&mut conn, viewer.as_ref(), &reference).await?
     };
-    // A rendering is bounded but long enough to keep other requests of this thread waiting.
-    let rendered = tokio::task::spawn_blocking(move || library::preview(&version, &body.variables));
-    let preview = rendered
-        .await
-        .map_err(|error| Error::Internal(format!("a rendering ended early: {error}")))??;
-    Ok(Answer(preview))
+    let rendering = move || library::preview(&version, &body.variables);
+    Ok(Answer(state.computing.run(rendering).await??))
 }
 
 /// A slug or id, without a version of its own.

@@ -67,7 +67,9 @@ async fn a_drop(is_rewritten: bool, is_verified: bool) -> (Server, Mailbox) {
                 text: "Worse: {{ question }}".into(),
             };
             let version = NewPromptVersion::new(body);
-            add_version(conn, &owner, "plain", version).await.unwrap();
+            add_version(conn, &owner, "plain", version.checked().unwrap())
+                .await
+                .unwrap();
         }
         let run = submit_run(conn, &owner, &request, None).await.unwrap();
         fixtures::fire(conn, schedule, turn, run.id).await;

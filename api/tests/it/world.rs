@@ -259,7 +259,7 @@ impl<'a> World<'a> {
             ..library::NewPrompt::new("A prompt", PromptBody::Text { text: text.into() })
         };
         let mut conn = self.conn().await;
-        let made = library::create_prompt(&mut conn, &self.owner, prompt).await;
+        let made = library::create_prompt(&mut conn, &self.owner, prompt.checked().unwrap()).await;
         made.unwrap().0.slug
     }
 
@@ -285,7 +285,9 @@ impl<'a> World<'a> {
             version: library::NewPromptVersion::new(body),
         };
         let mut conn = self.conn().await;
-        let made = library::create_change_request(&mut conn, &self.owner, &prompt, new).await;
+        let made =
+            library::create_change_request(&mut conn, &self.owner, &prompt, new.checked().unwrap())
+                .await;
         made.unwrap().id.to_string()
     }
 
@@ -300,15 +302,18 @@ impl<'a> World<'a> {
     }
 
     async fn benchmark(&self, visibility: Visibility) -> String {
+        let slug = fresh();
         let definition = benchmarks::Definition {
-            slug: fresh(),
+            slug: slug.clone(),
             visibility: Some(visibility),
             ..fixtures::sums(2)
         };
         let mut conn = self.conn().await;
-        let made = benchmarks::publish_benchmark(&mut conn, &self.owner, &definition).await;
-        made.unwrap();
-        definition.slug
+        let checked = definition.checked().unwrap();
+        let default = Visibility::default();
+        let made = benchmarks::publish_benchmark(&mut conn, &self.owner, &checked, default);
+        made.await.unwrap();
+        slug
     }
 
     async fn run(&self, visibility: Visibility) -> String {

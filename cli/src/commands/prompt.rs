@@ -11,8 +11,8 @@ use clap::{Args, Subcommand};
 use opb_core::{
     auth::Visibility,
     library::{
-        ImportOutcome, ImportReport, ImportSource, ImportedRow, PortablePrompt, PromptDetail,
-        PromptPage, PromptVersion, SourceRow, read_prompt_files, read_source, to_files,
+        ImportOutcome, ImportReport, ImportSource, ImportedRow, ParsedRow, PortablePrompt,
+        PromptDetail, PromptPage, PromptVersion, parse_source, read_prompt_files, to_files,
     },
 };
 use serde_json::json;
@@ -184,7 +184,7 @@ impl ImportPrompts {
 /// What a path holds.
 struct Source {
     /// Each prompt with its place: `row 3`, or the name of a file.
-    rows: Vec<(String, SourceRow)>,
+    rows: Vec<(String, ParsedRow)>,
     /// Names of files that hold no prompt.
     ignored: Vec<String>,
 }
@@ -214,7 +214,7 @@ impl Batch {
     fn add(
         &mut self,
         number: usize,
-        row: SourceRow,
+        row: ParsedRow,
         report: &mut ImportReport,
     ) -> anyhow::Result<()> {
         match row {
@@ -324,7 +324,7 @@ fn read(path: &Path) -> anyhow::Result<Source> {
             return Err(refuse(message.to_owned()).into());
         }
     };
-    let rows = read_source(source).map_err(|error| refuse(error.to_string()))?;
+    let rows = parse_source(source).map_err(|error| refuse(error.to_string()))?;
     let rows = rows.into_iter().enumerate();
     Ok(Source {
         rows: rows

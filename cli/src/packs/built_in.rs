@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use include_dir::{Dir, include_dir};
 use opb_core::{
-    auth,
+    auth::{self, Visibility},
     benchmarks::{PackHeader, publish_benchmark},
     library::{NewPrompt, ensure_prompt},
 };
@@ -48,7 +48,7 @@ pub async fn load_built_in(conn: &mut PgConnection) -> anyhow::Result<()> {
             tracing::debug!(benchmark = %slug, "the items are not part of the program, only the prompts are loaded");
             continue;
         };
-        publish_benchmark(conn, &owner, &definition)
+        publish_benchmark(conn, &owner, &definition.checked()?, Visibility::default())
             .await
             .with_context(|| format!("the built-in benchmark `{slug}`"))?;
     }

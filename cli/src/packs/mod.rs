@@ -88,10 +88,10 @@ mod tests {
                 assert_eq!(slug, "gsm8k");
                 continue;
             };
-            definition
-                .check()
-                .unwrap_or_else(|error| panic!("{slug}: {error}"));
             assert!(definition.items.len() >= 20, "{slug}");
+            definition
+                .checked()
+                .unwrap_or_else(|error| panic!("{slug}: {error}"));
         }
         slugs.dedup();
         assert_eq!(slugs.len(), packs.len());
@@ -131,7 +131,7 @@ mod tests {
         assert!(pack.items.is_none());
         pack.items = Some(r#"{"question": "What is 2+2?", "answer": "2+2=4\n#### 4"}"#.into());
         let definition = pack.definition(None).unwrap().unwrap();
-        definition.check().unwrap();
+        definition.clone().checked().unwrap();
         assert_eq!(definition.items[0].expected, Some("4".into()));
         for prompt in &pack.prompts {
             assert!(

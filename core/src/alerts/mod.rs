@@ -137,6 +137,7 @@ pub struct UpdateAlert {
 #[serde(deny_unknown_fields)]
 pub struct Silence {
     /// Until then it keeps its history and tells nobody; null ends the silence.
+    #[serde(default, deserialize_with = "crate::bounds::optional_time")]
     pub until: Option<DateTime<Utc>>,
 }
 

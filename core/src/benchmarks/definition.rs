@@ -1,6 +1,6 @@
 //! A benchmark as its author writes it, and the rules that it must keep.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,12 +10,17 @@ use crate::{
     Error, FieldError, Result,
     auth::Visibility,
     library::check_slug,
-    scorers::{Scorer, ScorerSpec},
+    scorers::{Scorer, ScorerKind, ScorerSpec},
     texts::{check_line, is_plain_text},
 };
 
 /// The most items that one benchmark version holds.
 const MAX_ITEMS: usize = 100_000;
+/// The most scorers of a benchmark, or of one item.
+const MAX_SCORERS: usize = 100;
+/// How many different regular expressions the items' own scorers may have together. Compiling one takes up to some
+/// milliseconds however short it is, so this bounds how long a benchmark takes to check.
+const MAX_PATTERNS: usize = 5_000;
 /// The most wrong fields that one answer lists.
 const MAX_ERRORS: usize = 20;
 
@@ -72,7 +77,7 @@ impl Definition {
     ///
     /// # Errors
     /// [`Error::Invalid`] with the path of each wrong field.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         check_slug(&self.slug)?;
         let mut wrong = Vec::new();
         check_texts(Some(&self.title), Some(&self.description), &mut wrong);
@@ -85,11 +90,12 @@ impl Definition {
                 format!("must hold at most {MAX_ITEMS} items"),
             ));
         }
-        let scorers = check_scorers(&self.scorers, "scorers", &mut wrong);
+        let mut patterns = HashMap::new();
+        let scorers = check_scorers(&self.scorers, "scorers", &mut patterns, &mut wrong);
         if self.source.values().any(holds_nul) {
             wrong.push(FieldError::new("source", "must not hold a NUL character"));
         }
-        self.check_items(&scorers, &mut wrong);
+        self.check_items(&scorers, &mut patterns, &mut wrong);
         wrong.truncate(MAX_ERRORS);
         if wrong.is_empty() {
             Ok(())
@@ -98,7 +104,12 @@ impl Definition {
         }
     }
 
-    fn check_items(&self, scorers: &[Scorer], wrong: &mut Vec<FieldError>) {
+    fn check_items<'a>(
+        &'a self,
+        scorers: &[Scorer],
+        patterns: &mut KnownPatterns<'a>,
+        wrong: &mut Vec<FieldError>,
+    ) {
         let mut seen = HashSet::new();
         for (position, item) in self.items.iter().enumerate() {
             if wrong.len() >= MAX_ERRORS {
@@ -136,7 +147,10 @@ impl Definition {
             let own = item
                 .scorers
                 .as_ref()
-                .map(|specs| check_scorers(specs, &at("scorers"), wrong));
+                .map(|specs| check_scorers(specs, &at("scorers"), patterns, wrong));
+            if patterns.len() > MAX_PATTERNS {
+                return;
+            }
             let scorers = own.as_deref().unwrap_or(scorers);
             // What cannot be stored is named already.
             let storable = !item.expected.as_ref().is_some_and(holds_nul);
@@ -164,12 +178,50 @@ pub(super) fn check_texts(
     }
 }
 
-/// The scorers that compile.
-fn check_scorers(scorers: &[ScorerSpec], path: &str, wrong: &mut Vec<FieldError>) -> Vec<Scorer> {
+/// The regular expressions of scorers that were looked at, and whether an item has a say in each of them.
+type KnownPatterns<'a> = HashMap<&'a str, bool>;
+
+/// The scorers that compile, but for those with a regular expression that is among `patterns` and the same for every item:
+/// they are neither compiled again nor ever at fault. Stops at the first that is one too many.
+fn check_scorers<'a>(
+    scorers: &'a [ScorerSpec],
+    path: &str,
+    patterns: &mut KnownPatterns<'a>,
+    wrong: &mut Vec<FieldError>,
+) -> Vec<Scorer> {
     let mut compiled = Vec::with_capacity(scorers.len());
+    if scorers.len() > MAX_SCORERS {
+        let message = format!("must be at most {MAX_SCORERS}");
+        wrong.push(FieldError::new(path, message));
+        return compiled;
+    }
     for (position, spec) in scorers.iter().enumerate() {
-        match Scorer::compile(spec) {
-            Ok(scorer) => compiled.push(scorer),
+        let pattern = spec.value.as_ref().and_then(Value::as_str);
+        let pattern = pattern.filter(|_| spec.kind.kind() == ScorerKind::Regex);
+        let known = pattern.and_then(|pattern| patterns.get(pattern).copied());
+        if pattern.is_some() && known.is_none() && patterns.len() >= MAX_PATTERNS {
+            patterns.extend(pattern.map(|pattern| (pattern, false)));
+            let message = format!(
+                "the items have more than {MAX_PATTERNS} regular expressions of their own; write each into `expected` and use one scorer of the benchmark"
+            );
+            wrong.push(FieldError::new(path, message));
+            return compiled;
+        }
+        let checked = if known == Some(false) {
+            let rest = ScorerSpec {
+                value: None,
+                ..spec.clone()
+            };
+            Scorer::compile(&rest).map(|_| None)
+        } else {
+            Scorer::compile(spec).map(Some)
+        };
+        if let Some(pattern) = pattern.filter(|_| known.is_none()) {
+            let varies = matches!(&checked, Ok(Some(scorer)) if scorer.varies());
+            patterns.insert(pattern, varies);
+        }
+        match checked {
+            Ok(scorer) => compiled.extend(scorer),
             Err(error) => wrong.push(FieldError::new(
                 format!("{path}[{position}]"),
                 error.to_string(),

@@ -17,7 +17,7 @@ pub(crate) use erase::erase_private_benchmarks;
 use items::ITEM_RULES;
 pub(crate) use items::faulty_item;
 pub use pack::{FieldMap, ItemsSource, PackHeader, parse_items};
-pub use publish::{publish_benchmark, publish_benchmark_as};
+pub use publish::{CheckedDefinition, publish_benchmark};
 pub use read::{
     Benchmark, BenchmarkVersion, StoredItem, find_benchmark, list_benchmarks, list_items,
     resolve_benchmark,

@@ -8,58 +8,80 @@ use super::{BenchmarkVersion, Definition, ITEM_RULES, Item, resolve_benchmark};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
+    quotas::check_stored,
 };
 
 /// How many items one statement inserts: large enough to be fast, small enough to keep the statement's arrays small.
 const ITEMS_PER_INSERT: usize = 5_000;
 
+/// A definition that may be published, with its hash: only [`Definition::checked`] makes one, so nothing is checked or
+/// hashed where it is published.
+#[derive(Debug, Clone)]
+pub struct CheckedDefinition {
+    definition: Definition,
+    content_hash: Vec<u8>,
+    size_bytes: i64,
+}
+
+impl Definition {
+    /// Checks every rule and reports all that is wrong, up to a bound. It may take seconds: nothing for whoever holds a
+    /// connection.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the path of each wrong field.
+    pub fn checked(self) -> Result<CheckedDefinition> {
+        self.check()?;
+        let (content_hash, size_bytes) = content_hash(&self)?;
+        Ok(CheckedDefinition {
+            content_hash,
+            size_bytes,
+            definition: self,
+        })
+    }
+}
+
 /// Publishes a definition: as a new benchmark, as the next version of the owner's benchmark of that slug,
 /// or, when the newest content is equal, not at all. Returns the version that holds the content.
-/// A new benchmark whose definition says nothing about who may see it is private.
+/// A new benchmark whose definition says nothing about who may see it has the default visibility.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a wrong field, [`Error::Conflict`] when others shall see it and its slug is taken among what
-/// they see.
+/// [`Error::Conflict`] when others shall see it and its slug is taken among what they see, [`Error::QuotaExceeded`].
 pub async fn publish_benchmark(
     conn: &mut PgConnection,
     owner: &CurrentUser,
-    definition: &Definition,
-) -> Result<BenchmarkVersion> {
-    publish_benchmark_as(conn, owner, definition, Visibility::default()).await
-}
-
-/// The same, where a new benchmark whose definition says nothing about it has the default visibility of the bank.
-///
-/// # Errors
-/// Those of [`publish_benchmark`].
-pub async fn publish_benchmark_as(
-    conn: &mut PgConnection,
-    owner: &CurrentUser,
-    definition: &Definition,
+    checked: &CheckedDefinition,
     default_visibility: Visibility,
 ) -> Result<BenchmarkVersion> {
-    definition.check()?;
+    let CheckedDefinition {
+        definition,
+        content_hash,
+        size_bytes,
+    } = checked;
     let mut tx = conn.begin().await?;
     let benchmark_id = find_or_create(&mut tx, owner, definition, default_visibility).await?;
-    let content_hash = content_hash(definition)?;
     // A version that was withdrawn comes back when its content is published again.
     let known = sqlx::query!(
         r#"-- publish::publish_benchmark
         select number, withdrawn_at is not null as "withdrawn!"
         from benchmark_versions where benchmark_id = $1 and content_hash = $2"#,
         benchmark_id,
-        content_hash
+        content_hash.as_slice()
     )
     .fetch_optional(&mut *tx)
     .await?;
     let number = match known {
         Some(known) => {
             if known.withdrawn {
-                restore_version(&mut tx, benchmark_id, known.number).await?;
+                restore_version(&mut tx, benchmark_id, known.number, *size_bytes).await?;
             }
             known.number
         }
-        None => insert_version(&mut tx, benchmark_id, definition, content_hash).await?,
+        None => {
+            let content = (content_hash.as_slice(), *size_bytes);
+            let number = insert_version(&mut tx, benchmark_id, definition, content).await?;
+            check_stored(&mut tx, owner.id).await?;
+            number
+        }
     };
     let reference = format!("{benchmark_id}@{number}");
     let version = resolve_benchmark(&mut tx, Some(owner), &reference).await?;
@@ -113,12 +135,18 @@ pub(super) fn explain(error: Error, slug: &str) -> Error {
     error
 }
 
-async fn restore_version(tx: &mut PgConnection, benchmark_id: Uuid, number: i32) -> Result<()> {
+async fn restore_version(
+    tx: &mut PgConnection,
+    benchmark_id: Uuid,
+    number: i32,
+    size_bytes: i64,
+) -> Result<()> {
     sqlx::query!(
         "-- publish::restore_version
-        update benchmark_versions set withdrawn_at = null where benchmark_id = $1 and number = $2",
+        update benchmark_versions set withdrawn_at = null, size_bytes = $3 where benchmark_id = $1 and number = $2",
         benchmark_id,
-        number
+        number,
+        size_bytes
     )
     .execute(tx)
     .await?;
@@ -129,15 +157,15 @@ async fn insert_version(
     tx: &mut PgConnection,
     benchmark_id: Uuid,
     definition: &Definition,
-    content_hash: Vec<u8>,
+    (content_hash, size_bytes): (&[u8], i64),
 ) -> Result<i32> {
     let item_count = i32::try_from(definition.items.len())
         .map_err(|_| Error::invalid("items", "are too many"))?;
     let version_id = Uuid::now_v7();
     let number = sqlx::query_scalar!(
         "-- publish::insert_version
-        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash, item_rules)
-        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7 from benchmark_versions where benchmark_id = $2
+        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash, size_bytes, item_rules)
+        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8 from benchmark_versions where benchmark_id = $2
         returning number",
         version_id,
         benchmark_id,
@@ -145,6 +173,7 @@ async fn insert_version(
         Json(&definition.source) as _,
         item_count,
         content_hash,
+        size_bytes,
         ITEM_RULES
     )
     .fetch_one(&mut *tx)
@@ -192,14 +221,20 @@ async fn insert_items(
     Ok(())
 }
 
-/// SHA-256 over the scorers and all items in order, each as one line of JSON.
-fn content_hash(definition: &Definition) -> Result<Vec<u8>> {
+/// SHA-256 over the scorers and all items in order, each as one line of JSON, and how many bytes that is.
+fn content_hash(definition: &Definition) -> Result<(Vec<u8>, i64)> {
     let broken = |error| Error::Internal(format!("a benchmark does not serialise: {error}"));
     let mut hash = Sha256::new();
-    hash.update(serde_json::to_vec(&definition.scorers).map_err(broken)?);
+    let mut size = 0;
+    let scorers = serde_json::to_vec(&definition.scorers).map_err(broken)?;
+    size += scorers.len();
+    hash.update(scorers);
     for item in &definition.items {
+        let item = serde_json::to_vec(item).map_err(broken)?;
+        size += item.len();
         hash.update(b"\n");
-        hash.update(serde_json::to_vec(item).map_err(broken)?);
+        hash.update(item);
     }
-    Ok(hash.finalize().to_vec())
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    Ok((hash.finalize().to_vec(), size))
 }

@@ -7,7 +7,8 @@ use crate::{Result, auth::CurrentUser};
 
 /// Gathers what belongs to a user and what the user did, as one JSON object with a list for each kind.
 ///
-/// Items of benchmarks and evaluations of runs can be millions; their addresses stand in their place.
+/// Items of benchmarks and evaluations of runs can be millions; their addresses stand in their place. So does the address
+/// of the export of prompts where their versions have more than 16 MiB.
 ///
 /// # Errors
 /// The database does not answer.
@@ -123,9 +124,11 @@ async fn prompts(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
     let value = sqlx::query_scalar!(
         r#"-- own_data::prompts
         select coalesce(jsonb_agg(to_jsonb(prompts) - array['owner_id', 'offered_to', 'head', 'document'] || jsonb_build_object('versions',
+                   case when (select sum(size_bytes) from prompt_versions join prompts as own on own.id = prompt_id
+                              where own.owner_id = $1) > 16777216 then '"/api/v1/prompts/export"'::jsonb else
                    (select coalesce(jsonb_agg(jsonb_build_object('number', number, 'body', body, 'variables', variables,
                                'parameters', parameters, 'note', note, 'content_hash', encode(content_hash, 'hex'), 'created_at', created_at) order by number), '[]')
-                    from prompt_versions where prompt_id = prompts.id))
+                    from prompt_versions where prompt_id = prompts.id) end)
                    order by id), '[]') as "value!"
         from prompts where owner_id = $1"#,
         user_id

@@ -154,7 +154,7 @@ pub(super) async fn fetch(
 }
 
 /// A ranked prompt as it is read.
-#[derive(FromRow)]
+#[derive(FromRow, Serialize)]
 pub(super) struct RankedRow {
     pub(super) place: Option<String>,
     id: Uuid,

@@ -19,7 +19,7 @@ use self::{
     columns::{Column, Tried, load_tries, resolve_columns},
     summary::Summary,
 };
-use crate::{Error, Result, auth::CurrentUser, runs::RunReference, stats};
+use crate::{Error, Result, auth::CurrentUser, computing::Loaded, runs::RunReference, stats};
 
 /// The most columns of one table; their pairs grow with the square.
 const MAX_COLUMNS: usize = 30;
@@ -101,16 +101,16 @@ pub struct ComparedColumn {
     pub tries: Vec<RepeatedTries>,
 }
 
-/// Compares columns on the items that they share.
+/// Loads columns that are to be compared on the items that they share.
 ///
 /// # Errors
 /// [`Error::NotFound`] for a run that the viewer may not find; [`Error::Invalid`] for columns that do not exist, are too few
 /// or too many, belong to different benchmark versions, or mix real with simulated models.
-pub async fn compare_columns(
+pub async fn load_comparison(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     request: &CompareRequest,
-) -> Result<ComparisonTable> {
+) -> Result<Loaded<ComparisonTable>> {
     let smallest = request.smallest_difference;
     if !(smallest > 0.0 && smallest <= 1.0) {
         return Err(Error::invalid(
@@ -128,9 +128,7 @@ pub async fn compare_columns(
     }
     let tries = load_tries(conn, &columns).await?;
     // Minutes of arithmetic are possible; other requests must not wait for them.
-    tokio::task::spawn_blocking(move || tabulate(columns, &tries, smallest))
-        .await
-        .map_err(|_| Error::Internal("the comparison broke off".into()))?
+    Ok(Loaded::new(move || tabulate(columns, &tries, smallest)))
 }
 
 fn tabulate(columns: Vec<Column>, tries: &[Vec<Tried>], smallest: f64) -> Result<ComparisonTable> {

@@ -31,14 +31,14 @@ pub use self::audience::BoardKind;
 pub(crate) use self::blocks::ColumnKey;
 pub(crate) use self::board::only_simulated_in_public;
 pub use self::board::{BoardFilter, Leaderboard, read_leaderboard};
-pub use self::effects::{Effect, LeaderboardEffects, read_effects};
+pub use self::effects::{Effect, LeaderboardEffects, load_effects};
 pub use self::hidden::{BoardColumn, HideStandings, hide_standings};
 pub use self::history::{
-    Course, CoursePoint, DriftPoint, HistoryFilter, LeaderboardHistory, ModelDrift, read_history,
+    Course, CoursePoint, DriftPoint, HistoryFilter, LeaderboardHistory, ModelDrift, load_history,
 };
 pub(crate) use self::measure::measure_run;
 pub use self::overall::{
-    OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, read_overall,
+    OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, load_overall,
 };
 pub use self::refresh::{Shown, refresh_open_runs};
 pub(crate) use self::refresh::{forget_progress, lock_progress, update_standings};

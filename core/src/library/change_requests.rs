@@ -96,16 +96,46 @@ pub struct Decision {
     pub reason: String,
 }
 
+/// A change request that may be made: only [`NewChangeRequest::checked`] makes one.
+#[derive(Debug, Clone)]
+pub struct CheckedChangeRequest {
+    new: NewChangeRequest,
+    content_hash: Vec<u8>,
+}
+
+impl NewChangeRequest {
+    /// Checks what the request says, which takes rendering it once: nothing for whoever holds a connection.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every wrong field.
+    pub fn checked(self) -> Result<CheckedChangeRequest> {
+        if self.title.trim().is_empty() || self.title.chars().count() > 200 {
+            return Err(Error::invalid("title", "must have 1 to 200 characters"));
+        }
+        let version = self
+            .version
+            .checked()
+            .map_err(|error| error.below("version"))?;
+        Ok(CheckedChangeRequest {
+            content_hash: version.content_hash,
+            new: Self {
+                version: version.new,
+                ..self
+            },
+        })
+    }
+}
+
 /// Proposes a version for a prompt.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Conflict`] for an archived prompt or content that a version has already,
-/// [`Error::Invalid`] with every wrong field.
+/// [`Error::Invalid`] for a base that is not there.
 pub async fn create_change_request(
     conn: &mut PgConnection,
     author: &CurrentUser,
     prompt: &str,
-    new: NewChangeRequest,
+    CheckedChangeRequest { new, content_hash }: CheckedChangeRequest,
 ) -> Result<ChangeRequest> {
     let prompt = find_prompt(conn, Some(author), prompt).await?;
     if prompt.archived {
@@ -126,7 +156,6 @@ pub async fn create_change_request(
         Error::NotFound(what) => Error::invalid("base_version", format!("{what} was not found")),
         other => other,
     })?;
-    let content_hash = new.version.content_hash()?;
     let known = sqlx::query_scalar!(
         "-- change_requests::create_change_request (known)
         select number from prompt_versions where prompt_id = $1 and content_hash = $2",
@@ -225,7 +254,7 @@ pub async fn accept_change_request(
         parameters: request.parameters.0,
         body: request.body.0,
     };
-    let saved = versions::insert(&mut tx, prompt_id, author_id, &new).await?;
+    let saved = versions::insert(&mut tx, prompt_id, author_id, new.known_to_be_right()?).await?;
     decide(
         &mut tx,
         user,

@@ -91,7 +91,7 @@ pub async fn fork_prompt(
         parameters: new.parameters,
         body: new.body,
     };
-    versions::insert(&mut tx, id, user.id, &first).await?;
+    versions::insert(&mut tx, id, user.id, first.known_to_be_right()?).await?;
     let prompt = find_prompt(&mut tx, Some(user), &id.to_string()).await?;
     tx.commit().await?;
     Ok(prompt)

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The most bytes of JSON that the entries of a page have together; a page always has one entry, however large.
+pub const MAX_PAGE_BYTES: usize = 1024 * 1024;
+
 /// A page of a list, in the order of the list, newest first.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
@@ -12,13 +15,71 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
-impl<T> Page<T> {
-    /// Cuts a list that was read with one entry more than `limit` into a page.
+impl<T: Serialize> Page<T> {
+    /// Cuts a list that was read with one entry more than `limit` into a page, which ends earlier where its entries are
+    /// large.
     pub fn cut(mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Self {
         let limit = usize::try_from(limit).unwrap_or(0);
-        let more = items.len() > limit;
-        items.truncate(limit);
+        let keep = fitting(&items).min(limit);
+        let more = items.len() > keep;
+        items.truncate(keep);
         let next_cursor = if more { items.last().map(cursor) } else { None };
         Self { items, next_cursor }
+    }
+}
+
+/// How many entries, from the first, have at most [`MAX_PAGE_BYTES`] together; one at least, if there is one.
+pub fn fitting<T: Serialize>(entries: &[T]) -> usize {
+    let mut left = MAX_PAGE_BYTES;
+    let fit = |entry: &&T| {
+        left = left.saturating_sub(json_bytes(entry));
+        left > 0
+    };
+    entries
+        .iter()
+        .take_while(fit)
+        .count()
+        .max(entries.len().min(1))
+}
+
+/// The length of a value as JSON, without keeping the JSON.
+pub fn json_bytes(value: &impl Serialize) -> usize {
+    let mut counted = Counter(0);
+    // What does not serialise fails again, and is reported, where it is answered.
+    let _ = serde_json::to_writer(&mut counted, value);
+    counted.0
+}
+
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_at_its_limit_and_at_its_bytes_and_has_one_entry_at_least() {
+        let check = |lengths: &[usize], limit, expect: usize, more: bool| {
+            let entries: Vec<String> = lengths.iter().map(|length| "x".repeat(*length)).collect();
+            let page = Page::cut(entries, limit, |entry| entry.len().to_string());
+            let found = (page.items.len(), page.next_cursor.is_some());
+            assert_eq!(found, (expect, more), "{lengths:?} {limit}");
+        };
+        check(&[], 2, 0, false);
+        check(&[1, 2], 2, 2, false);
+        check(&[1, 2, 3], 2, 2, true);
+        check(&[400_000; 4], 4, 2, true);
+        check(&[9_000_000], 4, 1, false);
+        check(&[9_000_000, 1], 4, 1, true);
     }
 }

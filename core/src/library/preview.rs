@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{PromptVersion, lint::field_of};
+use super::{PromptVersion, json_bytes, lint::field_of};
 use crate::{Error, FieldError, Result, template::Message};
 
 /// What to render a prompt with.
@@ -29,14 +29,24 @@ pub struct Preview {
     pub messages: Vec<Message>,
 }
 
-/// Renders a version.
+/// The most bytes of an answer.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Renders a version. Nothing for whoever holds a connection: it may take a tenth of a second.
 ///
 /// # Errors
-/// [`Error::Unrenderable`] with the field at fault.
+/// [`Error::Unrenderable`] with the field at fault, [`Error::Invalid`] for more than an answer may hold.
 pub fn preview(version: &PromptVersion, variables: &Map<String, Value>) -> Result<Preview> {
+    let messages = render(version, variables)?;
+    if json_bytes(&messages) > MAX_BYTES {
+        let message = format!(
+            "make the rendered prompt larger than {MAX_BYTES} bytes, the most that a preview shows; use smaller values"
+        );
+        return Err(Error::invalid("variables", message));
+    }
     Ok(Preview {
         prompt: format!("{}@{}", version.prompt, version.number),
-        messages: render(version, variables)?,
+        messages,
     })
 }
 

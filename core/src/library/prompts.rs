@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    NewPromptVersion, Parameters, PromptVersion, Variable, Warning,
+    CheckedVersion, NewPromptVersion, Parameters, PromptVersion, Variable, Warning,
     fields::{Fields, check_slug, normalise_tags, slug_of},
     lint::lint,
     markdown::to_html,
@@ -160,6 +160,24 @@ impl NewPrompt {
         }
     }
 
+    /// Checks what the prompt says, which takes rendering it once: nothing for whoever holds a connection.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a wrong field or a template that does not compile.
+    pub fn checked(self) -> Result<CheckedPrompt> {
+        check(&self)?;
+        let version = NewPromptVersion {
+            body: self.body.clone(),
+            variables: self.variables.clone(),
+            parameters: self.parameters.clone(),
+            note: String::new(),
+        };
+        Ok(CheckedPrompt {
+            version: version.checked()?,
+            new: self,
+        })
+    }
+
     fn fields(&self) -> Fields<'_> {
         Fields {
             title: Some(&self.title),
@@ -172,30 +190,32 @@ impl NewPrompt {
     }
 }
 
+/// A prompt that may be added: only [`NewPrompt::checked`] makes one.
+#[derive(Debug, Clone)]
+pub struct CheckedPrompt {
+    new: NewPrompt,
+    version: CheckedVersion,
+}
+
 /// Adds a prompt with its first version.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a wrong field or a template that does not compile, [`Error::Conflict`] when the slug is taken.
+/// [`Error::Invalid`] for a category that is not known, [`Error::Conflict`] when the slug is taken.
 pub async fn create_prompt(
     conn: &mut PgConnection,
     owner: &CurrentUser,
-    new: NewPrompt,
+    CheckedPrompt { new, version }: CheckedPrompt,
 ) -> Result<(Prompt, PromptVersion)> {
     let mut tx = conn.begin().await?;
     let id = insert(&mut tx, owner, &new, None).await?;
-    let version = NewPromptVersion {
-        body: new.body,
-        variables: new.variables,
-        parameters: new.parameters,
-        note: String::new(),
-    };
-    let saved = versions::insert(&mut tx, id, owner.id, &version).await?;
+    let saved = versions::insert(&mut tx, id, owner.id, version).await?;
     let prompt = find_prompt(&mut tx, Some(owner), &id.to_string()).await?;
     tx.commit().await?;
     Ok((prompt, saved.version))
 }
 
-/// Adds a prompt, or a version to the prompt of the same slug and owner, or nothing when the newest version is equal.
+/// Adds a prompt, or a version to the prompt of the same slug and owner, or nothing when the newest version is equal. For
+/// prompts that come with the program: it checks them while it holds the connection.
 ///
 /// # Errors
 /// Those of [`create_prompt`].
@@ -206,7 +226,7 @@ pub async fn ensure_prompt(
 ) -> Result<PromptVersion> {
     let slug = check(&new)?;
     match find_own(conn, owner, &slug).await? {
-        None => Ok(create_prompt(conn, owner, new).await?.1),
+        None => Ok(create_prompt(conn, owner, new.checked()?).await?.1),
         Some(id) => {
             let version = NewPromptVersion {
                 body: new.body,
@@ -214,7 +234,8 @@ pub async fn ensure_prompt(
                 parameters: new.parameters,
                 note: String::new(),
             };
-            let saved = versions::add_version(conn, owner, &id.to_string(), version).await?;
+            let (id, version) = (id.to_string(), version.checked()?);
+            let saved = versions::add_version(conn, owner, &id, version).await?;
             Ok(saved.version)
         }
     }
@@ -274,25 +295,34 @@ pub(super) async fn find_prompt_or_hint(
     }
 }
 
-/// The prompt of a slug or id with its newest version.
+/// The prompt of a slug or id with its newest version; [`PromptDetail::of`] says more about the two.
 ///
 /// # Errors
 /// [`Error::NotFound`], also for a private prompt of somebody else.
-pub async fn find_prompt_detail(
+pub async fn find_newest(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     reference: &str,
-) -> Result<PromptDetail> {
+) -> Result<(Prompt, PromptVersion)> {
     let prompt = find_prompt_or_hint(conn, viewer, reference).await?;
     let version = versions::resolve_version(conn, viewer, &prompt.id.to_string()).await?;
-    // What was accepted under older rules is shown as it is.
-    let warnings = lint(&version.body, &version.variables).unwrap_or_default();
-    Ok(PromptDetail {
-        description_html: to_html(&prompt.description),
-        prompt,
-        version,
-        warnings,
-    })
+    Ok((prompt, version))
+}
+
+impl PromptDetail {
+    /// What is said about a prompt and its newest version, which takes rendering it once: nothing for whoever holds a
+    /// connection.
+    #[must_use]
+    pub fn of(prompt: Prompt, version: PromptVersion) -> Self {
+        // What was accepted under older rules is shown as it is.
+        let warnings = lint(&version.body, &version.variables).unwrap_or_default();
+        Self {
+            description_html: to_html(&prompt.description),
+            prompt,
+            version,
+            warnings,
+        }
+    }
 }
 
 /// Inserts the row of a prompt, without a version yet, and returns its id.

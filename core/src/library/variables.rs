@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::{FieldError, texts};
 
 /// The most variables of a version.
-const MAX_VARIABLES: usize = 100;
+pub(super) const MAX_VARIABLES: usize = 100;
 /// The largest default, as JSON, in bytes.
 const MAX_DEFAULT_BYTES: usize = 16 * 1024;
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Parameters, Variable, Warning, find_prompt,
+    Parameters, Variable, Warning, find_prompt, json_bytes,
     lint::lint,
     prompts::find_prompt_or_hint,
     variables::{check_parameters, defaults},
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
+    quotas::check_stored,
     template::{CompiledPrompt, PromptBody, TemplateError},
     texts::is_plain_text,
 };
@@ -76,6 +77,15 @@ pub struct NewPromptVersion {
     pub body: PromptBody,
 }
 
+/// A version that may be saved: checked, with its hash and what its author should look at. Only
+/// [`NewPromptVersion::checked`] makes one, so nothing is rendered where it is saved.
+#[derive(Debug, Clone)]
+pub struct CheckedVersion {
+    pub(super) new: NewPromptVersion,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) content_hash: Vec<u8>,
+}
+
 impl PromptVersion {
     /// The templates, ready to be rendered; variables with a default need not be given.
     ///
@@ -98,11 +108,28 @@ impl NewPromptVersion {
         }
     }
 
-    /// Checks what the version says.
+    /// Checks what the version says, which takes rendering it once: nothing for whoever holds a connection.
     ///
     /// # Errors
     /// [`Error::Invalid`] with every fault.
-    pub(super) fn check(&self) -> Result<Vec<Warning>> {
+    pub fn checked(self) -> Result<CheckedVersion> {
+        let warnings = self.check()?;
+        Ok(CheckedVersion {
+            warnings,
+            ..self.known_to_be_right()?
+        })
+    }
+
+    /// The same for what was checked when it was stored; without warnings.
+    pub(super) fn known_to_be_right(self) -> Result<CheckedVersion> {
+        Ok(CheckedVersion {
+            content_hash: self.content_hash()?,
+            warnings: Vec::new(),
+            new: self,
+        })
+    }
+
+    fn check(&self) -> Result<Vec<Warning>> {
         let mut wrong = check_parameters(&self.parameters);
         if self.note.len() > 2_000 || !is_plain_text(&self.note) {
             let message =
@@ -120,7 +147,7 @@ impl NewPromptVersion {
     }
 
     /// SHA-256 of what the version says. Versions without declarations keep the hash that they had before there were any.
-    pub(super) fn content_hash(&self) -> Result<Vec<u8>> {
+    fn content_hash(&self) -> Result<Vec<u8>> {
         let broken = |error| Error::Internal(format!("a prompt does not serialise: {error}"));
         let mut hasher = Sha256::new();
         hasher.update(serde_json::to_vec(&self.body).map_err(broken)?);
@@ -135,17 +162,16 @@ impl NewPromptVersion {
 /// Adds a version to a prompt. A version with the same content is returned instead of added again.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's prompt, [`Error::Invalid`] for a template that does
-/// not compile, [`Error::Conflict`] for an archived prompt.
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's prompt, [`Error::Conflict`] for an archived prompt.
 pub async fn add_version(
     conn: &mut PgConnection,
     author: &CurrentUser,
     prompt: &str,
-    new: NewPromptVersion,
+    new: CheckedVersion,
 ) -> Result<SavedVersion> {
     let mut tx = conn.begin().await?;
     let prompt_id = lock_own(&mut tx, author, prompt).await?;
-    let saved = insert(&mut tx, prompt_id, author.id, &new).await?;
+    let saved = insert(&mut tx, prompt_id, author.id, new).await?;
     tx.commit().await?;
     Ok(saved)
 }
@@ -255,15 +281,20 @@ pub(super) async fn insert(
     tx: &mut PgConnection,
     prompt_id: Uuid,
     author_id: i64,
-    new: &NewPromptVersion,
+    checked: CheckedVersion,
 ) -> Result<SavedVersion> {
-    let warnings = new.check()?;
-    let content_hash = new.content_hash()?;
-    sqlx::query!(
+    let CheckedVersion {
+        new,
+        warnings,
+        content_hash,
+    } = checked;
+    let size_bytes =
+        json_bytes(&new.body) + json_bytes(&new.variables) + json_bytes(&new.parameters);
+    let inserted = sqlx::query!(
         "-- versions::insert
-        insert into prompt_versions (id, prompt_id, number, body, variables, parameters, content_hash, note, author_id)
-        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8 from prompt_versions where prompt_id = $2
-        on conflict (prompt_id, content_hash) do update set withdrawn_at = null
+        insert into prompt_versions (id, prompt_id, number, body, variables, parameters, content_hash, note, author_id, size_bytes)
+        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9 from prompt_versions where prompt_id = $2
+        on conflict (prompt_id, content_hash) do update set withdrawn_at = null, size_bytes = excluded.size_bytes
         where prompt_versions.withdrawn_at is not null",
         Uuid::now_v7(),
         prompt_id,
@@ -272,10 +303,20 @@ pub(super) async fn insert(
         Json(&new.parameters) as _,
         content_hash,
         new.note,
-        author_id
+        author_id,
+        i64::try_from(size_bytes).unwrap_or(i64::MAX)
     )
     .execute(&mut *tx)
     .await?;
+    if inserted.rows_affected() > 0 {
+        let owner_id = sqlx::query_scalar!(
+            "-- versions::insert (owner)
+            select owner_id from prompts where id = $1",
+            prompt_id
+        );
+        let owner_id = owner_id.fetch_one(&mut *tx).await?;
+        check_stored(tx, owner_id).await?;
+    }
     let version = sqlx::query_as!(
         PromptVersion,
         r#"-- versions::insert

@@ -21,13 +21,15 @@ pub struct ProviderLimits {
     #[schema(minimum = 1)]
     pub requests_per_minute: Option<i32>,
     /// Tokens of prompts and answers in a minute.
-    #[schema(minimum = 1)]
+    #[serde(deserialize_with = "crate::bounds::optional_count")]
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_000_i64)]
     pub tokens_per_minute: Option<i64>,
     /// Calls that may run at once.
     #[schema(minimum = 1)]
     pub concurrent_calls: Option<i32>,
     /// Micro-dollars that calls may cost in a day of UTC. Calls of models whose price is unknown are not counted.
-    #[schema(minimum = 0)]
+    #[serde(deserialize_with = "crate::bounds::optional_microusd")]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub daily_microusd: Option<i64>,
 }
 

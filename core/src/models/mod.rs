@@ -5,6 +5,7 @@ mod keys;
 mod kinds;
 mod limits;
 mod litellm;
+mod parameter_costs;
 mod parameters;
 mod presets;
 mod price_lists;
@@ -23,6 +24,8 @@ pub use limits::{
     DeclaredLimits, LimitKey, LoadedLimits, ProviderLimits, list_limits, load_limits, update_limits,
 };
 pub use litellm::{PriceImport, RefusedPrice, import_litellm};
+pub(crate) use parameter_costs::refuse_parameters;
+pub use parameter_costs::{diverting, unknown_costs};
 pub use presets::{Preset, find_preset, operator_key_variable, presets};
 pub use price_lists::{CurrentPrice, PriceSource, list_prices, load_shipped_prices};
 pub use prices::{

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{ProviderKind, references::check_model_name};
-use crate::{Error, FieldError, Result};
+use crate::{Error, FieldError, Result, bounds::MAX_MICROUSD};
 
 /// The price of a model, in micro-dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -436,8 +436,9 @@ pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
             price.reasoning_microusd_per_mtok,
         ),
     ] {
-        if number.is_some_and(|number| number < 0) {
-            wrong.push(FieldError::new(path, "must be at least 0"));
+        if number.is_some_and(|number| !(0..=MAX_MICROUSD).contains(&number)) {
+            let message = format!("must be at least 0 and at most {MAX_MICROUSD}");
+            wrong.push(FieldError::new(path, message));
         }
     }
     // A budget's bound is computed as if nothing came from a cache.

@@ -9,6 +9,9 @@ use uuid::Uuid;
 use super::{ProviderKind, parameters::wrong_parameter};
 use crate::{Error, FieldError, Result, auth::CurrentUser, texts::check_line};
 
+/// The largest parameters of a model, in bytes of their JSON.
+const MAX_PARAMETERS_BYTES: usize = 16 * 1024;
+
 /// A model as a request names it: `"simulated:strong"`, or an object with parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
@@ -80,6 +83,11 @@ pub async fn find_or_create_model(
         ));
     };
     check_model_name(path, name)?;
+    let size = parameters.to_string().len();
+    if size > MAX_PARAMETERS_BYTES {
+        let message = format!("has {size} bytes of JSON, the most is {MAX_PARAMETERS_BYTES}");
+        return Err(Error::invalid(format!("{path}.parameters"), message));
+    }
     if let Some(message) = parameters.as_object().and_then(wrong_parameter) {
         return Err(Error::invalid(path, message));
     }
@@ -106,14 +114,21 @@ pub async fn find_or_create_model(
     .await?;
     let id = sqlx::query_scalar!(
         "-- references::find_or_create_model
-        select id from models where provider_id = $1 and name = $2 and parameters = $3",
+        select id from models
+        where provider_id = $1 and name = $2 and md5(parameters::text) = md5($3::jsonb::text) and parameters = $3",
         provider.id,
         name,
         parameters
     )
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(id)
+    // Two texts of one hash were made by somebody who wanted to see what happens.
+    id.ok_or_else(|| {
+        Error::invalid(
+            format!("{path}.parameters"),
+            "cannot be told apart from others that are known",
+        )
+    })
 }
 
 /// The models that the viewer may know of, by name: what the runs used that the viewer may find, with their parameters,

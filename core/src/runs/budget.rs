@@ -13,7 +13,7 @@ use super::{RunState, ShardLease, control, find_run};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    models::{Price, ProviderKind, Tokens, cost_microusd, dollars},
+    models::{Price, ProviderKind, Tokens, cost_microusd, dollars, refuse_parameters},
     template::MAX_OUTPUT_BYTES,
     webhooks::{WebhookEvent, announce_run},
 };
@@ -301,6 +301,42 @@ pub(super) async fn check_bounded(
                 "has no bound on the length of its answers, which a run with a budget needs; give the parameter `max_tokens` a number",
             ));
         }
+    }
+    Ok(())
+}
+
+/// Refuses parameters that only administrators may send: those that lead a call elsewhere, and under a budget those whose
+/// cost it does not know. An administrator may send them all; then the budget counts them as if they cost nothing more.
+pub(super) async fn check_parameters(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    model_ids: &[Uuid],
+    budgeted: bool,
+    wrong: &mut Vec<FieldError>,
+) -> Result<()> {
+    // Asked of the account: a schedule of an administrator acts as a user.
+    let models = sqlx::query!(
+        r#"-- budget::check_parameters
+        select ordinality - 1 as "index!", models.parameters as "parameters: Json<Map<String, Value>>",
+               providers.kind as "kind: ProviderKind"
+        from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
+        join models on models.id = asked.id
+        join providers on providers.id = models.provider_id
+        where not exists (select 1 from users where users.id = $2 and role = 'admin')
+        order by 1"#,
+        model_ids,
+        user.id
+    )
+    .fetch_all(tx)
+    .await?;
+    for model in models {
+        let path = format!("models[{}]", model.index);
+        wrong.extend(refuse_parameters(
+            &path,
+            model.kind,
+            &model.parameters,
+            budgeted,
+        ));
     }
     Ok(())
 }

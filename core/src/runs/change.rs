@@ -9,6 +9,7 @@ use super::{Run, budget::change_budget, control, find_run, visibility::set_visib
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
+    bounds,
 };
 
 /// What to change about a run; what is absent stays.
@@ -16,8 +17,11 @@ use crate::{
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateRun {
     /// The new budget in micro-dollars. It is not resumed by this.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0)]
+    #[serde(
+        deserialize_with = "bounds::optional_microusd",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub budget_microusd: Option<i64>,
     /// Who may see the run; not wider than its benchmark and its prompts. Boards follow, also for a run that has ended.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     ExtendRun, Run, RunShape, SubmitRun,
-    budget::check_bounded,
+    budget::{check_bounded, check_parameters},
     early,
     visibility::{Parts, load_parts},
 };
@@ -67,8 +67,12 @@ pub(super) async fn check(
     )
     .await?;
     let model_ids = check_models(tx, Vec::new(), &request.models, &mut wrong).await?;
-    if request.budget_microusd.is_some() && model_ids.len() == request.models.len() {
-        check_bounded(tx, &model_ids, &mut wrong).await?;
+    if model_ids.len() == request.models.len() {
+        let budgeted = request.budget_microusd.is_some();
+        check_parameters(tx, owner, &model_ids, budgeted, &mut wrong).await?;
+        if budgeted {
+            check_bounded(tx, &model_ids, &mut wrong).await?;
+        }
     }
     if request.stop_early {
         check_comparable(prompts.len(), model_ids.len(), &mut wrong);
@@ -169,8 +173,10 @@ pub(super) async fn check_run(
     .fetch_all(&mut *tx)
     .await?;
     let model_ids = check_models(tx, known, &request.models, &mut wrong).await?;
-    if run.budget_microusd.is_some() {
-        let new = model_ids.get(run.models.len()..).unwrap_or_default();
+    let new = model_ids.get(run.models.len()..).unwrap_or_default();
+    let budgeted = run.budget_microusd.is_some();
+    check_parameters(tx, user, new, budgeted, &mut wrong).await?;
+    if budgeted {
         check_bounded(tx, new, &mut wrong).await?;
     }
     for (path, count) in [("prompts", prompts.len()), ("models", model_ids.len())] {

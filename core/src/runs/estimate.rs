@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    SubmitRun,
+    RunShape, SubmitRun,
     budget::{asked_limits, image_limit, output_limit},
     check::check,
     early,
@@ -17,13 +17,17 @@ use super::{
 use crate::{
     Result,
     auth::CurrentUser,
-    benchmarks::list_items,
+    benchmarks::{StoredItem, list_items},
     library::PromptVersion,
-    models::{Price, ProviderKind, Tokens, cost_microusd},
+    models::{Price, ProviderKind, Tokens, cost_microusd, unknown_costs},
 };
 
-/// So many items are rendered to see how long a prompt is.
+/// So many items are rendered to see how long a prompt is, fewer for many prompts.
 const RENDERED_ITEMS: i64 = 50;
+/// So many renderings are made for all prompts together, one for each at least.
+const RENDERINGS: usize = 500;
+/// So many columns are looked up one by one; the others are estimated by their model.
+const LOOKED_UP: usize = 400;
 /// So many recorded evaluations speak for a column, the newest runs first.
 const WITNESSES: i64 = 2_000;
 /// Tokens of an image, as providers count most of them.
@@ -51,6 +55,10 @@ pub struct Estimate {
     pub seconds: Interval,
     /// Models whose price is unknown.
     pub unpriced: Vec<String>,
+    /// Parameters whose cost neither this estimate nor a budget knows, as `provider:name.parameter`. Under a budget only
+    /// administrators may send them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unbounded: Vec<String>,
     /// Where the numbers come from, for each prompt on each model.
     pub columns: Vec<EstimatedColumn>,
 }
@@ -91,37 +99,84 @@ pub enum Basis {
     RoughRule,
 }
 
-/// Estimates a run. The request is checked as if it were submitted.
+/// What an estimate is made of; [`Prospect::estimate`] makes it.
+pub struct Prospect {
+    prompts: Vec<PromptVersion>,
+    models: Vec<Model>,
+    items: Vec<StoredItem>,
+    /// What was recorded, prompt by prompt, for each model.
+    histories: Vec<Option<History>>,
+    shape: RunShape,
+    stop_early: bool,
+}
+
+/// Loads what an estimate of a run is made of. The request is checked as if it were submitted.
 ///
 /// # Errors
 /// Those of [`super::submit_run`].
-pub async fn estimate_run(
+pub async fn find_prospect(
     conn: &mut PgConnection,
     user: &CurrentUser,
     request: &SubmitRun,
-) -> Result<Estimate> {
+) -> Result<Prospect> {
     // Rolled back at the end: a model that is new is known only as long as it is asked about.
     let mut tx = conn.begin().await?;
     let checked = check(&mut tx, user, request).await?;
-    let each = i64::from(checked.shape.items) * i64::from(checked.shape.repeats);
-    let least = if request.stop_early {
-        (f64::from(early::LEAST_ITEMS) / f64::from(checked.shape.items)).min(1.0)
-    } else {
-        1.0
-    };
     let items = RENDERED_ITEMS.min(i64::from(checked.shape.items));
-    let items = list_items(&mut tx, checked.benchmark.id, 0, items).await?;
+    let mut items = list_items(&mut tx, checked.benchmark.id, 0, items).await?;
+    items.truncate((RENDERINGS / checked.prompts.len().max(1)).max(1));
     let models = load_models(&mut tx, &checked.model_ids).await?;
-    let mut total = Total::default();
+    let mut by_model = Vec::new();
+    for model in &models {
+        by_model.push(witnesses(&mut tx, user, None, model.id).await?);
+    }
+    let mut histories = Vec::new();
     for prompt in &checked.prompts {
-        let rendered = Rendered::of(prompt, &items);
-        for model in &models {
-            let history = witnesses(&mut tx, user, prompt.id, model.id).await?;
-            total.add(each, least, prompt, model, history, rendered);
+        for (model, by_model) in models.iter().zip(&by_model) {
+            let own = if histories.len() < LOOKED_UP {
+                witnesses(&mut tx, user, Some(prompt.id), model.id).await?
+            } else {
+                None
+            };
+            histories.push(own.or(*by_model));
         }
     }
     tx.rollback().await?;
-    Ok(total.estimate(checked.shape.evaluations(), request.stop_early))
+    Ok(Prospect {
+        prompts: checked.prompts,
+        models,
+        items,
+        histories,
+        shape: checked.shape,
+        stop_early: request.stop_early,
+    })
+}
+
+impl Prospect {
+    /// Estimates the run, which renders its prompts with some items: nothing for whoever holds a connection.
+    #[must_use]
+    pub fn estimate(&self) -> Estimate {
+        let each = i64::from(self.shape.items) * i64::from(self.shape.repeats);
+        let least = if self.stop_early {
+            (f64::from(early::LEAST_ITEMS) / f64::from(self.shape.items)).min(1.0)
+        } else {
+            1.0
+        };
+        let mut total = Total::default();
+        let mut histories = self.histories.iter();
+        for prompt in &self.prompts {
+            let rendered = Rendered::of(prompt, &self.items);
+            for model in &self.models {
+                let history = histories.next().copied().flatten();
+                total.add(each, least, prompt, model, history, rendered);
+            }
+        }
+        let unbounded = self.models.iter().flat_map(|model| &model.unbounded);
+        Estimate {
+            unbounded: unbounded.cloned().collect(),
+            ..total.estimate(self.shape.evaluations(), self.stop_early)
+        }
+    }
 }
 
 struct Model {
@@ -134,6 +189,8 @@ struct Model {
     output_limit: Option<i64>,
     /// The most tokens of one image.
     image_tokens: i64,
+    /// Parameters whose cost nobody knows.
+    unbounded: Vec<String>,
 }
 
 /// What was recorded for a column before.
@@ -287,6 +344,7 @@ impl Total {
             cost_microusd: self.unpriced.is_empty().then_some(self.cost),
             seconds: self.seconds.whole(),
             unpriced: self.unpriced,
+            unbounded: Vec::new(),
             columns: self.columns,
         }
     }
@@ -338,7 +396,7 @@ struct Rendered {
 }
 
 impl Rendered {
-    fn of(prompt: &PromptVersion, items: &[crate::benchmarks::StoredItem]) -> Self {
+    fn of(prompt: &PromptVersion, items: &[StoredItem]) -> Self {
         let Ok(compiled) = prompt.compile() else {
             return Self::default(); // Checking has refused it.
         };
@@ -399,6 +457,10 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
             asked_limit: output_limit.filter(|_| asks),
             output_limit,
             image_tokens: image_limit(row.kind, row.max_image_tokens),
+            unbounded: unknown_costs(row.kind, parameters)
+                .into_iter()
+                .map(|parameter| format!("{}.{parameter}", row.name))
+                .collect(),
             id: row.id,
             name: row.name,
             price: Price::of_row(
@@ -413,65 +475,64 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
     Ok(models.collect())
 }
 
-/// What the newest runs that the user may see say about a column; those with the same prompt version, if there are any.
+/// What the newest runs that the user may see say about a model, under this prompt version or any.
 async fn witnesses(
     tx: &mut PgConnection,
     user: &CurrentUser,
-    prompt_version_id: Uuid,
+    prompt_version_id: Option<Uuid>,
     model_id: Uuid,
 ) -> Result<Option<History>> {
-    for same_prompt in [true, false] {
-        let row = sqlx::query!(
-            r#"-- estimate::witnesses
-            with newest as (
-                select runs.id, run_models.position as model_position, finished_at - started_at as took, recorded,
-                       (select position from run_prompts where run_id = runs.id and prompt_version_id = $2) as prompt_position
-                from runs join run_models on run_models.run_id = runs.id
-                where run_models.model_id = $1
-                  and runs.deleted_at is null and (runs.owner_id = $3 or is_public_run(runs.id))
-                  and (not $4 or exists (select 1 from run_prompts
-                                         where run_id = runs.id and prompt_version_id = $2))
-                  and recorded > errors
-                order by runs.id desc
-                limit 3
-            ), witness as (
-                select attempts, input_tokens, output_tokens
-                from newest join evaluations on evaluations.run_id = newest.id
-                    and evaluations.model_position = newest.model_position
-                    and (not $4 or evaluations.prompt_position = newest.prompt_position)
-                where evaluations.state = 'scored' and input_tokens is not null and output_tokens is not null
-                limit $5
-            )
-            select count(*) as "count!", avg(attempts)::float8 as attempts,
-                   avg(input_tokens)::float8 as input, coalesce(stddev_samp(input_tokens), 0)::float8 as "input_deviation!",
-                   avg(output_tokens)::float8 as output, coalesce(stddev_samp(output_tokens), 0)::float8 as "output_deviation!",
-                   (select extract(epoch from sum(took)) / nullif(sum(recorded), 0) from newest where took is not null)::float8
-                       as seconds_each
-            from witness"#,
-            model_id,
-            prompt_version_id,
-            user.id,
-            same_prompt,
-            WITNESSES
+    let same_prompt = prompt_version_id.is_some();
+    let row = sqlx::query!(
+        r#"-- estimate::witnesses
+        with newest as (
+            select runs.id, run_models.position as model_position, finished_at - started_at as took, recorded,
+                   (select position from run_prompts where run_id = runs.id and prompt_version_id = $2) as prompt_position
+            from runs join run_models on run_models.run_id = runs.id
+            where run_models.model_id = $1
+              and runs.deleted_at is null and (runs.owner_id = $3 or is_public_run(runs.id))
+              and (not $4 or exists (select 1 from run_prompts
+                                     where run_id = runs.id and prompt_version_id = $2))
+              and recorded > errors
+            order by runs.id desc
+            limit 3
+        ), witness as (
+            select attempts, input_tokens, output_tokens
+            from newest join evaluations on evaluations.run_id = newest.id
+                and evaluations.model_position = newest.model_position
+                and (not $4 or evaluations.prompt_position = newest.prompt_position)
+            where evaluations.state = 'scored' and input_tokens is not null and output_tokens is not null
+            limit $5
         )
-        .fetch_one(&mut *tx)
-        .await?;
-        if let (Some(attempts), Some(input), Some(output)) = (row.attempts, row.input, row.output) {
-            return Ok(Some(History {
-                same_prompt,
-                count: row.count,
-                attempts,
-                input: Measured {
-                    mean: input,
-                    deviation: row.input_deviation,
-                },
-                output: Measured {
-                    mean: output,
-                    deviation: row.output_deviation,
-                },
-                seconds_each: row.seconds_each,
-            }));
-        }
+        select count(*) as "count!", avg(attempts)::float8 as attempts,
+               avg(input_tokens)::float8 as input, coalesce(stddev_samp(input_tokens), 0)::float8 as "input_deviation!",
+               avg(output_tokens)::float8 as output, coalesce(stddev_samp(output_tokens), 0)::float8 as "output_deviation!",
+               (select extract(epoch from sum(took)) / nullif(sum(recorded), 0) from newest where took is not null)::float8
+                   as seconds_each
+        from witness"#,
+        model_id,
+        prompt_version_id,
+        user.id,
+        same_prompt,
+        WITNESSES
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if let (Some(attempts), Some(input), Some(output)) = (row.attempts, row.input, row.output) {
+        return Ok(Some(History {
+            same_prompt,
+            count: row.count,
+            attempts,
+            input: Measured {
+                mean: input,
+                deviation: row.input_deviation,
+            },
+            output: Measured {
+                mean: output,
+                deviation: row.output_deviation,
+            },
+            seconds_each: row.seconds_each,
+        }));
     }
     Ok(None)
 }

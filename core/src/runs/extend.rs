@@ -18,6 +18,7 @@ use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
     models::{ModelRequest, ModelWithParameters},
+    quotas::count_run,
 };
 
 /// What a run grows by.
@@ -41,7 +42,8 @@ pub struct ExtendRun {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended or
-/// was cancelled, [`Error::Forbidden`] for one with a part that the user may no longer see, [`Error::Invalid`] with the path of each wrong field.
+/// was cancelled, [`Error::Forbidden`] for one with a part that the user may no longer see, [`Error::Invalid`] with the path
+/// of each wrong field, [`Error::QuotaExceeded`].
 pub async fn extend_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -106,7 +108,8 @@ pub async fn extend_run(
     .await?;
     // It is another question now: what was left out is asked, until the order is decided anew.
     early::unsettle(&mut tx, run_id).await?;
-    reopen(&mut tx, run_id, checked.shape).await?;
+    let missing = reopen(&mut tx, run_id, checked.shape).await?;
+    count_run(&mut tx, user, run_id, missing).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run extended");

@@ -34,6 +34,7 @@ pub(super) async fn insert(
         set recorded = recorded + $2, passed = passed + $3, errors = errors + $4, retries = retries + $5,
             input_tokens = input_tokens + $6, output_tokens = output_tokens + $7,
             cost_microusd = cost_microusd + $8, spend_microusd = spend_microusd + $9, unpriced = unpriced + $10,
+            output_bytes = output_bytes + $11,
             state = case when state = 'queued' then 'running' else state end,
             started_at = coalesce(started_at, now())
         where id = $1",
@@ -46,7 +47,8 @@ pub(super) async fn insert(
         total.output_tokens,
         total.cost_microusd,
         total.spend_microusd,
-        total.unpriced
+        total.unpriced,
+        total.output_bytes
     )
     .execute(&mut *tx)
     .await?;
@@ -107,6 +109,7 @@ struct Total {
     cost_microusd: i64,
     spend_microusd: i64,
     unpriced: i64,
+    output_bytes: i64,
 }
 
 impl Total {
@@ -122,6 +125,8 @@ impl Total {
             total.output_tokens += evaluation.output_tokens.map_or(0, i64::from);
             let is_unpriced = evaluation.cost_microusd.is_none() && evaluation.error_kind.is_none();
             total.unpriced += i64::from(is_unpriced);
+            let output_bytes = evaluation.output.as_ref().map_or(0, String::len);
+            total.output_bytes += i64::try_from(output_bytes).unwrap_or(i64::MAX);
             total.cost_microusd = total.cost_microusd.saturating_add(cost_microusd);
             if !evaluation.cached {
                 total.spend_microusd = total.spend_microusd.saturating_add(cost_microusd);

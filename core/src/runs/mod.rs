@@ -60,7 +60,7 @@ pub use columns::{ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, l
 pub use control::{pause_run, resume_run};
 pub use delete::delete_run;
 pub(crate) use erase::erase_private_runs;
-pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, estimate_run};
+pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, Prospect, find_prospect};
 pub use evaluations::{
     Evaluation, EvaluationFilter, EvaluationPage, EvaluationState, list_evaluations,
 };

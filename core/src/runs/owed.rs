@@ -78,12 +78,17 @@ pub async fn claim_owed_shard(
 }
 
 /// Which of these runs, on which one worker works with all that it has, should give one shard back, because another run
-/// is owed it. Nothing, when all is fair or nobody waits.
+/// is owed it. Nothing, when all is fair or nobody waits. `leaving` are the runs of shards that this worker hands back
+/// already, once for each: they count no more.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn run_to_give_way(conn: &mut PgConnection, held: &[Uuid]) -> Result<Option<Uuid>> {
-    let open = sqlx::query_as!(
+pub async fn run_to_give_way(
+    conn: &mut PgConnection,
+    held: &[Uuid],
+    leaving: &[Uuid],
+) -> Result<Option<Uuid>> {
+    let mut open = sqlx::query_as!(
         OpenRun,
         r#"-- owed::run_to_give_way
         with working as (
@@ -97,6 +102,11 @@ pub async fn run_to_give_way(conn: &mut PgConnection, held: &[Uuid]) -> Result<O
     )
     .fetch_all(conn)
     .await?;
+    for left in leaving {
+        if let Some(run) = open.iter_mut().find(|run| run.id == *left) {
+            run.working = (run.working - 1).max(0);
+        }
+    }
     Ok(gives_way(&open, held))
 }
 

@@ -78,7 +78,7 @@ pub async fn prune_run(conn: &mut PgConnection, older_than_days: i32) -> Result<
     // A run that was opened again meanwhile has new texts, and is not pruned as a whole.
     sqlx::query!(
         "-- prune::prune_run
-        update runs set pruned_at = now() where id = $1 and state in ('completed', 'cancelled', 'failed')",
+        update runs set pruned_at = now(), output_bytes = 0 where id = $1 and state in ('completed', 'cancelled', 'failed')",
         run.id
     )
     .execute(conn)

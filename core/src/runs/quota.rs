@@ -19,7 +19,7 @@ use crate::{
 /// `default_microusd` is the quota of users that are no administrators and have none of their own.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the run needs a budget, [`Error::Conflict`] when the quota is used up.
+/// [`Error::Invalid`] when the run needs a budget, [`Error::QuotaExceeded`] when the quota is used up.
 pub async fn check_quota(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -61,9 +61,9 @@ pub async fn check_quota(
     }
     let committed = sqlx::query_scalar!(
         r#"-- quota::check_quota
-        select coalesce(sum(case when finished_at is null
-                                 then coalesce(budget_microusd, spend_microusd + unaccounted_microusd)
-                                 else spend_microusd + unaccounted_microusd end), 0)::bigint as "committed!"
+        select least(coalesce(sum(case when finished_at is null
+                                       then coalesce(budget_microusd, spend_microusd + unaccounted_microusd)
+                                       else spend_microusd + unaccounted_microusd end), 0), 9e18)::bigint as "committed!"
         from runs
         where owner_id = $1 and (finished_at is null or finished_at > now() - interval '24 hours')
           and run_costs(id)"#,
@@ -72,7 +72,7 @@ pub async fn check_quota(
     .fetch_one(tx)
     .await?;
     if committed > quota {
-        return Err(Error::Conflict(format!(
+        return Err(Error::QuotaExceeded(format!(
             "you may spend {} in 24 hours, and with this run your runs could spend {}; lower its budget, wait, or ask an administrator for more",
             dollars(quota),
             dollars(committed)

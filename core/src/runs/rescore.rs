@@ -14,6 +14,7 @@ use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
     benchmarks::resolve_benchmark,
+    quotas::count_run,
     texts,
 };
 
@@ -38,7 +39,7 @@ pub struct RescoreRun {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Conflict`] when the run has not ended or was cancelled, [`Error::Invalid`] when the
-/// benchmark is not known, shares no item with the run, or the name is wrong.
+/// benchmark is not known, shares no item with the run, or the name is wrong, [`Error::QuotaExceeded`].
 pub async fn rescore_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -154,6 +155,7 @@ pub async fn rescore_run(
     .execute(&mut *tx)
     .await?;
     insert_shards(&mut tx, new_id, &ranges).await?;
+    count_run(&mut tx, user, new_id, planned).await?;
     let run = find_run(&mut tx, Some(user), new_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %new_id, run.answers_of = %run_id, run.planned = planned, "answers are scored again");

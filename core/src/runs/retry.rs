@@ -9,13 +9,13 @@ use super::{
     plan::{Cover, ShardRange},
     submit::insert_shards,
 };
-use crate::{Error, Result, auth::CurrentUser};
+use crate::{Error, Result, auth::CurrentUser, quotas::count_run};
 
 /// Forgets the evaluations of a run that ended in an error, and makes them anew. What was spent stays spent.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended, was
-/// cancelled, or has no errors.
+/// cancelled, or has no errors, [`Error::QuotaExceeded`].
 pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let mut tx = conn.begin().await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
@@ -51,11 +51,13 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
     .await?;
     let shape = load_work(&mut tx, run_id).await?.shape;
     // What was not asked since columns are settled is found missing too, and counted as skipped anew.
-    if reopen(&mut tx, run_id, shape).await? <= skipped {
+    let missing = reopen(&mut tx, run_id, shape).await?;
+    if missing <= skipped {
         return Err(Error::Conflict(
             "no evaluation of the run ended in an error".into(),
         ));
     }
+    count_run(&mut tx, user, run_id, missing - skipped).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run retried");

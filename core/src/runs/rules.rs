@@ -29,6 +29,15 @@ pub struct RunRules {
     /// own quota goes before it
     #[arg(long, env = "OPB_USER_DAILY_BUDGET", value_name = "DOLLARS", default_value = "0", value_parser = parse_dollars)]
     pub user_daily_budget: i64,
+    /// Evaluations on models that cost nothing that a user who is no administrator may ask for in 24 hours, unless the user has a quota
+    #[arg(long, env = "OPB_USER_FREE_EVALUATIONS", value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(i64).range(0..))]
+    pub user_free_evaluations: i64,
+    /// Runs that a user who is no administrator may have open at once, unless the user has a quota
+    #[arg(long, env = "OPB_USER_OPEN_RUNS", value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..))]
+    pub user_open_runs: i64,
+    /// Bytes of benchmarks, prompts and outputs that a user who is no administrator may store, unless the user has a quota
+    #[arg(long, env = "OPB_USER_STORED_BYTES", value_name = "BYTES", default_value_t = 1_073_741_824, value_parser = clap::value_parser!(i64).range(0..))]
+    pub user_stored_bytes: i64,
     /// Who may see prompts, benchmarks, collections and runs whose request does not say it
     #[arg(
         long,
@@ -38,6 +47,18 @@ pub struct RunRules {
         default_value = "private"
     )]
     pub default_visibility: Visibility,
+}
+
+impl RunRules {
+    /// What the settings say of quotas without money, as [`crate::quotas::set_default_quotas`] takes it.
+    #[must_use]
+    pub fn quotas(&self) -> (i64, i64, i64) {
+        (
+            self.user_free_evaluations,
+            self.user_open_runs,
+            self.user_stored_bytes,
+        )
+    }
 }
 
 /// Submits a run, unless a rule forbids it. After an error the caller rolls back.

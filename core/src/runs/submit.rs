@@ -16,9 +16,11 @@ use super::{
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
+    bounds,
     library::PromptVersion,
     models::{ModelRequest, check_keys},
     queue,
+    quotas::count_run,
 };
 
 /// A request for a run: a benchmark under every prompt on every model, so many times.
@@ -39,8 +41,12 @@ pub struct SubmitRun {
     #[schema(minimum = 1)]
     pub limit: Option<i32>,
     /// The most that the run may spend, in micro-dollars; at this point it pauses. No bound, when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0)]
+    #[serde(
+        default,
+        deserialize_with = "bounds::optional_microusd",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub budget_microusd: Option<i64>,
     /// -5 to 5: each step doubles the share of the workers that the run gets beside other runs. More than 0 is for
     /// administrators.
@@ -88,7 +94,8 @@ pub async fn submit_run(
 /// `default` is the visibility where the request says nothing; it is narrowed to that of the benchmark and the prompts.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the path of each wrong field, [`Error::Conflict`] when the key was used for another request.
+/// [`Error::Invalid`] with the path of each wrong field, [`Error::Conflict`] when the key was used for another request,
+/// [`Error::QuotaExceeded`].
 pub async fn submit_run_by_default(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -134,6 +141,7 @@ pub async fn submit_run_by_default(
     .await?;
     let ranges: Vec<ShardRange> = plan::shards(checked.shape.evaluations()).collect();
     insert_shards(&mut tx, run_id, &ranges).await?;
+    count_run(&mut tx, owner, run_id, checked.shape.evaluations()).await?;
     let run = find_run(&mut tx, Some(owner), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.planned = run.planned, "run submitted");

@@ -226,6 +226,11 @@ impl Scorer {
         ScoreResult { outcome }
     }
 
+    /// Whether what outputs are compared with is another for each item.
+    pub(crate) fn varies(&self) -> bool {
+        !matches!(self.wanted, Wanted::Fixed(_))
+    }
+
     /// Says whether outputs of an item can be judged at all: by what the item expects and the values of its variables.
     ///
     /// # Errors

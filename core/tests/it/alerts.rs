@@ -220,9 +220,14 @@ async fn a_prompt_that_got_worse_is_named() {
     let body = PromptBody::Text {
         text: "Worse: {{ question }}".into(),
     };
-    add_version(conn, &world.owner, "plain", NewPromptVersion::new(body))
-        .await
-        .unwrap();
+    add_version(
+        conn,
+        &world.owner,
+        "plain",
+        NewPromptVersion::new(body).checked().unwrap(),
+    )
+    .await
+    .unwrap();
     while world.firing(conn, &alert).await == 0 {
         world.run(conn, 0.60, 0).await;
         assert!(world.runs <= 16);

@@ -303,11 +303,16 @@ async fn answers_of_a_run_that_stopped_early_are_scored_again() {
     let owner = fixtures::library(conn, 400).await;
     let run = submit(conn, &owner, true).await;
     let (ended, asked) = work(conn, &owner, &run, apart).await;
-    publish_benchmark(conn, &owner, &{
-        let mut definition = fixtures::sums(400);
-        definition.description = "another version".into();
-        definition
-    })
+    publish_benchmark(
+        conn,
+        &owner,
+        &{
+            let mut definition = fixtures::sums(400);
+            definition.description = "another version".into();
+            definition.checked().unwrap()
+        },
+        Visibility::default(),
+    )
     .await
     .unwrap();
     let request = RescoreRun {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use opb_core::{
     models::{ModelPrice, update_price},
     runs::{
-        Basis, Interval, NewEvaluation, Settlement, SubmitRun, claim_shard, estimate_run,
+        Basis, Interval, NewEvaluation, Settlement, SubmitRun, claim_shard, find_prospect,
         load_work, record, submit_run,
     },
 };
@@ -33,7 +33,10 @@ async fn an_estimate_follows_what_was_recorded() {
         .await
         .unwrap();
     let request = fixtures::request(json!(["simulated:strong"]), 1);
-    let rough = estimate_run(conn, &owner, &request).await.unwrap();
+    let rough = find_prospect(conn, &owner, &request)
+        .await
+        .unwrap()
+        .estimate();
     assert_eq!(
         (rough.evaluations, rough.columns[0].basis),
         (200, Basis::RoughRule)
@@ -86,7 +89,10 @@ async fn an_estimate_follows_what_was_recorded() {
             .await
             .unwrap();
     }
-    let known = estimate_run(conn, &owner, &request).await.unwrap();
+    let known = find_prospect(conn, &owner, &request)
+        .await
+        .unwrap()
+        .estimate();
     let bases: Vec<Basis> = known.columns.iter().map(|column| column.basis).collect();
     assert_eq!(bases, [Basis::SamePromptAndModel, Basis::SameModel]);
     assert!(known.columns[0].witnesses >= 40);
@@ -107,7 +113,10 @@ async fn an_estimate_follows_what_was_recorded() {
     );
     assert_eq!(cost.expected, known.input_tokens.expected + output * 10);
 
-    let plain_only = estimate_run(conn, &owner, &plain).await.unwrap();
+    let plain_only = find_prospect(conn, &owner, &plain)
+        .await
+        .unwrap()
+        .estimate();
     let input = plain_only.input_tokens;
     assert!((1_050..=1_150).contains(&input.expected), "{input:?}");
     assert!(
@@ -126,8 +135,14 @@ async fn a_run_that_may_stop_early_may_take_less() {
         stop_early: true,
         ..whole.clone()
     };
-    let whole = estimate_run(conn, &owner, &whole).await.unwrap();
-    let early = estimate_run(conn, &owner, &early).await.unwrap();
+    let whole = find_prospect(conn, &owner, &whole)
+        .await
+        .unwrap()
+        .estimate();
+    let early = find_prospect(conn, &owner, &early)
+        .await
+        .unwrap()
+        .estimate();
     assert_eq!(whole.calls.low, 200);
     let expect = Interval {
         low: 32,

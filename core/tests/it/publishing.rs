@@ -2,7 +2,7 @@
 
 use opb_core::{
     Error,
-    auth::system_user,
+    auth::{Visibility, system_user},
     benchmarks::publish_benchmark,
     library::{NewPromptVersion, add_version, list_versions, resolve_version},
     template::PromptBody,
@@ -15,16 +15,31 @@ async fn the_same_content_is_the_same_version() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = system_user(conn).await.unwrap();
-    let first = publish_benchmark(conn, &owner, &fixtures::sums(10))
-        .await
-        .unwrap();
-    let again = publish_benchmark(conn, &owner, &fixtures::sums(10))
-        .await
-        .unwrap();
+    let first = publish_benchmark(
+        conn,
+        &owner,
+        &fixtures::sums(10).checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
+    let again = publish_benchmark(
+        conn,
+        &owner,
+        &fixtures::sums(10).checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!((first.id, again.number), (again.id, 1));
-    let longer = publish_benchmark(conn, &owner, &fixtures::sums(11))
-        .await
-        .unwrap();
+    let longer = publish_benchmark(
+        conn,
+        &owner,
+        &fixtures::sums(11).checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!((longer.number, longer.item_count), (2, 11));
 }
 
@@ -56,19 +71,29 @@ async fn versions_are_numbered_and_found_by_number_alias_and_latest() {
     let owner = fixtures::library(conn, 1).await;
     let new = |text: &str| NewPromptVersion::new(PromptBody::Text { text: text.into() });
     assert_eq!(
-        add_version(conn, &owner, "plain", new("Q: {{ question }}"))
-            .await
-            .unwrap()
-            .version
-            .number,
+        add_version(
+            conn,
+            &owner,
+            "plain",
+            new("Q: {{ question }}").checked().unwrap()
+        )
+        .await
+        .unwrap()
+        .version
+        .number,
         2
     );
     assert_eq!(
-        add_version(conn, &owner, "plain", new("{{ question }}"))
-            .await
-            .unwrap()
-            .version
-            .number,
+        add_version(
+            conn,
+            &owner,
+            "plain",
+            new("{{ question }}").checked().unwrap()
+        )
+        .await
+        .unwrap()
+        .version
+        .number,
         1,
         "known content"
     );
@@ -85,40 +110,34 @@ async fn versions_are_numbered_and_found_by_number_alias_and_latest() {
         let found = resolve_version(conn, None, unknown).await;
         assert!(matches!(found, Err(Error::NotFound(_))), "{unknown}");
     }
-    let refused = add_version(conn, &owner, "plain", new("{{ question")).await;
-    let Err(Error::Invalid(fields)) = refused else {
+    let Err(Error::Invalid(fields)) = new("{{ question").checked() else {
         panic!("a broken template was accepted")
     };
     assert_eq!(fields[0].path, "body.text");
 }
 
-#[tokio::test]
-async fn every_wrong_field_of_a_benchmark_is_named() {
-    let db = TestDatabase::new().await;
-    let conn = &mut db.pool.acquire().await.unwrap();
-    let owner = system_user(conn).await.unwrap();
-    let mut check = async |change: fn(&mut opb_core::benchmarks::Definition), expect: &[&str]| {
+#[test]
+fn every_wrong_field_of_a_benchmark_is_named() {
+    let check = |change: fn(&mut opb_core::benchmarks::Definition), expect: &[&str]| {
         let mut definition = fixtures::sums(3);
         change(&mut definition);
-        let Err(Error::Invalid(fields)) = publish_benchmark(conn, &owner, &definition).await else {
+        let Err(Error::Invalid(fields)) = definition.checked() else {
             panic!("accepted; expected {expect:?}");
         };
         let paths: Vec<&str> = fields.iter().map(|field| field.path.as_str()).collect();
         assert_eq!(paths, expect);
     };
-    check(|d| d.items.clear(), &["items"]).await;
-    check(|d| d.items[2].id = "sum-0".into(), &["items[2].id"]).await;
-    check(|d| d.items[1].id = String::new(), &["items[1].id"]).await;
-    check(|d| d.slug = "No Slug".into(), &["slug"]).await;
-    check(|d| d.title = " ".into(), &["title"]).await;
+    check(|d| d.items.clear(), &["items"]);
+    check(|d| d.items[2].id = "sum-0".into(), &["items[2].id"]);
+    check(|d| d.items[1].id = String::new(), &["items[1].id"]);
+    check(|d| d.slug = "No Slug".into(), &["slug"]);
+    check(|d| d.title = " ".into(), &["title"]);
     check(
         |d| d.items[0].expected = Some(json!({"a": ["\0"]})),
         &["items[0].expected"],
-    )
-    .await;
+    );
     check(
         |d| d.scorers = serde_json::from_value(json!([{"type": "regex", "value": "("}])).unwrap(),
         &["scorers[0]"],
-    )
-    .await;
+    );
 }

@@ -78,9 +78,14 @@ async fn a_tick_becomes_a_run_of_its_owner_once() {
         let body = PromptBody::Text {
             text: "New: {{ question }}".into(),
         };
-        add_version(conn, &owner, slug, NewPromptVersion::new(body))
-            .await
-            .unwrap();
+        add_version(
+            conn,
+            &owner,
+            slug,
+            NewPromptVersion::new(body).checked().unwrap(),
+        )
+        .await
+        .unwrap();
     }
     sleep_hours(conn, &schedule, 1).await;
     sqlx::query("delete from firings")

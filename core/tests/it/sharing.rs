@@ -65,7 +65,9 @@ async fn owners_are_owed_equal_shares_and_priorities_double_them() {
         let short = submit(conn, &other, priority).await;
         let [more, short_got] = claims(conn, 6, [long.id, short.id]).await;
         assert_eq!([6 + more, short_got], expect, "{priority}");
-        let way = run_to_give_way(conn, &[long.id, short.id]).await.unwrap();
+        let way = run_to_give_way(conn, &[long.id, short.id], &[])
+            .await
+            .unwrap();
         assert_eq!(way, long_gives_way.then_some(long.id), "{priority}");
     }
 }

@@ -40,9 +40,18 @@ pub(crate) struct Governors {
     known: Mutex<Known>,
 }
 
+/// Which governor: of a provider's model; where nothing is called, of one owner's runs, so that nobody waits for the
+/// answers that are simulated for others.
+#[derive(PartialEq, Eq, Hash)]
+struct GovernorKey {
+    provider_id: Uuid,
+    model: String,
+    owner_id: Option<i64>,
+}
+
 #[derive(Default)]
 struct Known {
-    governors: HashMap<(Uuid, String), Arc<Governor>>,
+    governors: HashMap<GovernorKey, Arc<Governor>>,
     providers: HashMap<Uuid, Arc<Shared>>,
     limits: HashMap<LimitKey, Arc<Limit>>,
 }
@@ -85,23 +94,29 @@ impl Governors {
         }
     }
 
-    /// The governor of a model.
-    pub(crate) fn of(&self, provider_id: Uuid, provider: &str, model: &str) -> Arc<Governor> {
+    /// The governor of a model; of the model for one owner, if there is one.
+    pub(crate) fn of(
+        &self,
+        provider_id: Uuid,
+        provider: &str,
+        model: &str,
+        owner_id: Option<i64>,
+    ) -> Arc<Governor> {
         let mut known = self.lock();
-        let key = (provider_id, model.to_owned());
+        let key = GovernorKey {
+            provider_id,
+            model: model.to_owned(),
+            owner_id,
+        };
         if let Some(governor) = known.governors.get(&key) {
             return Arc::clone(governor);
         }
-        let shared = known
-            .providers
-            .entry(provider_id)
-            .or_insert_with(|| Arc::new(Shared::new(self.settings.max)));
-        let governor = Arc::new(Governor::new(
-            provider,
-            model,
-            &self.settings,
-            Arc::clone(shared),
-        ));
+        let shared = || Arc::new(Shared::new(self.settings.max));
+        let shared = match owner_id {
+            Some(_) => shared(),
+            None => Arc::clone(known.providers.entry(provider_id).or_insert_with(shared)),
+        };
+        let governor = Arc::new(Governor::new(provider, model, &self.settings, shared));
         governor.declare(known.limits_of(provider_id, model));
         known.governors.insert(key, Arc::clone(&governor));
         governor
@@ -158,8 +173,8 @@ impl Governors {
             };
             known.limits.insert(key, limit);
         }
-        for ((provider_id, model), governor) in &known.governors {
-            governor.declare(known.limits_of(*provider_id, model));
+        for (key, governor) in &known.governors {
+            governor.declare(known.limits_of(key.provider_id, &key.model));
         }
     }
 

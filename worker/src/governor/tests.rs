@@ -35,7 +35,7 @@ fn unheard(max: u32) -> Arc<Governor> {
             .connect_lazy("postgres://127.0.0.1:1/none")
             .unwrap(),
     };
-    Governors::new(settings).of(Uuid::nil(), "test", "model")
+    Governors::new(settings).of(Uuid::nil(), "test", "model", None)
 }
 
 async fn acquire(governor: &Arc<Governor>) -> Permit {
@@ -154,8 +154,14 @@ async fn two_models_of_a_provider_have_bounds_of_their_own_and_one_in_all() {
             .unwrap(),
     };
     let governors = Governors::new(settings);
-    let [one, other] = ["one", "other"].map(|model| governors.of(Uuid::nil(), "test", model));
-    assert!(Arc::ptr_eq(&one, &governors.of(Uuid::nil(), "test", "one")));
+    let [one, other] = ["one", "other"].map(|model| governors.of(Uuid::nil(), "test", model, None));
+    assert!(Arc::ptr_eq(
+        &one,
+        &governors.of(Uuid::nil(), "test", "one", None)
+    ));
+    // Where nothing is called, owners do not wait for each other.
+    let [mine, theirs] = [1, 2].map(|owner| governors.of(Uuid::nil(), "test", "one", Some(owner)));
+    assert!(!Arc::ptr_eq(&mine, &theirs));
     acquire(&one).await.refused(None);
     assert!((bound(&one) - 8.0).abs() < 1e-9);
     assert!((bound(&other) - 16.0).abs() < 1e-9, "the other did nothing");

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures::{FutureExt as _, future::BoxFuture};
 use opb_core::template::Role;
 
-use super::{CallError, Completion, CompletionRequest, Provider};
+use super::{CallError, Completion, CompletionRequest, MAX_TOKENS, Provider};
 
 /// Answers with the question.
 pub(super) struct Echo;
@@ -25,15 +25,17 @@ impl Provider for Echo {
                 .rfind(move |message| message.role == role)
         };
         let text = said(Role::User).map_or("".into(), |message| message.content.shown());
+        let end = text.floor_char_boundary(MAX_TOKENS as usize * 4);
+        let cut = end < text.len();
         let bytes = request
             .messages
             .iter()
             .map(|message| message.content.shown().len());
         let completion = Completion {
-            finish_reason: Some("stop".to_owned()),
+            finish_reason: Some(if cut { "length" } else { "stop" }.to_owned()),
             input_tokens: Some(tokens(bytes.sum())),
-            output_tokens: Some(tokens(text.len())),
-            text: text.into_owned(),
+            output_tokens: Some(tokens(end)),
+            text: text[..end].to_owned(),
             latency: started.elapsed(),
             ..Completion::default()
         };

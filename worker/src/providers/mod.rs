@@ -41,6 +41,10 @@ use crate::WorkerSettings;
 pub(crate) use http::HttpClient;
 pub(crate) use rate_headers::{Announced, Left};
 
+/// The longest answer of a provider that nobody pays for, in tokens of four characters: an item may expect megabytes, and
+/// pretending to write them would take minutes.
+pub(crate) const MAX_TOKENS: u32 = 8_000;
+
 /// A model that can be asked.
 pub(crate) trait Provider: Send + Sync {
     /// Asks once. `attempt` counts the calls that were made for the same evaluation before.

@@ -10,7 +10,7 @@ use opb_core::runs::RunModel;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{CallError, CallErrorKind, Completion, CompletionRequest, Provider};
+use super::{CallError, CallErrorKind, Completion, CompletionRequest, MAX_TOKENS, Provider};
 use crate::{
     WorkerSettings,
     simulation::{self, Fault, FaultPlan, SimulatedModel, find_model, stable_hash},
@@ -21,8 +21,10 @@ pub(crate) struct Simulated {
     model: &'static SimulatedModel,
     faults: FaultPlan,
     waits: bool,
-    max_tokens: Option<u32>,
+    max_tokens: u32,
     silence: Duration,
+    /// As long as a real call may take.
+    call: Duration,
 }
 
 /// The parameters that the simulation understands.
@@ -68,8 +70,9 @@ impl Simulated {
                 seed: 0,
             },
             waits: parameters.latency,
-            max_tokens: parameters.max_tokens,
+            max_tokens: parameters.max_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS),
             silence: Duration::from_secs(settings.silence_timeout),
+            call: Duration::from_secs(settings.call_timeout),
         })
     }
 
@@ -102,11 +105,19 @@ impl Simulated {
                 item: Some(request.answer.item),
                 seed,
                 json: false,
-                max_tokens: self.max_tokens,
+                max_tokens: Some(self.max_tokens),
             },
         );
         let mut first_token_after = Duration::ZERO;
         if self.waits {
+            if reply.total > self.call {
+                tokio::time::sleep(self.call).await;
+                let message = format!(
+                    "the simulated answer did not end within {} s, the time limit of a call",
+                    self.call.as_secs()
+                );
+                return Err(CallError::new(CallErrorKind::Timeout, message));
+            }
             tokio::time::sleep(reply.first_token_after).await;
             first_token_after = started.elapsed();
             tokio::time::sleep(reply.total.saturating_sub(reply.first_token_after)).await;
@@ -162,4 +173,55 @@ impl Provider for Simulated {
 
 fn yes() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use opb_core::template::{Message, Role};
+
+    use super::*;
+    use crate::providers::AnswerHint;
+
+    async fn ask(call: Duration, waits: bool) -> Result<Completion, CallError> {
+        let simulated = Simulated {
+            model: find_model("strong").unwrap(),
+            faults: FaultPlan {
+                rate: 0.0,
+                kinds: Vec::new(),
+                seed: 0,
+            },
+            waits,
+            max_tokens: MAX_TOKENS,
+            silence: call,
+            call,
+        };
+        let messages = [Message {
+            role: Role::User,
+            content: "What?".into(),
+        }];
+        let expected = "A".repeat(2_000_000);
+        let answer = AnswerHint {
+            expected: Some(&expected),
+            item: "one",
+            seed: 1,
+        };
+        let request = CompletionRequest {
+            messages: &messages,
+            repeat: 0,
+            answer,
+        };
+        simulated.pretend(&request, 0).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_answer_is_cut_and_one_that_takes_too_long_is_given_up() {
+        let answer = ask(Duration::from_hours(1), true).await.unwrap();
+        assert_eq!(answer.finish_reason.as_deref(), Some("length"));
+        assert_eq!(answer.output_tokens, Some(8_000));
+        assert!(answer.text.len() <= 32_000);
+        let late = ask(Duration::from_secs(1), true).await.unwrap_err();
+        assert_eq!(late.kind, CallErrorKind::Timeout);
+        // An answer that nobody waits for is not late.
+        assert!(ask(Duration::from_secs(1), false).await.is_ok());
+    }
 }

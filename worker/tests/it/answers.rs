@@ -174,7 +174,14 @@ async fn a_run_is_scored_again_without_a_call() {
     definition.items[5]
         .vars
         .insert("question".into(), json!("What is 1 + 1?"));
-    publish_benchmark(conn, &owner, &definition).await.unwrap();
+    publish_benchmark(
+        conn,
+        &owner,
+        &definition.checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
     let rescore = |benchmark: &str| RescoreRun {
         benchmark: benchmark.into(),
         name: "by spaces".into(),
@@ -245,7 +252,14 @@ async fn a_run_is_scored_again_without_a_call() {
     for item in &mut strange.items {
         item.id.insert_str(0, "other-");
     }
-    publish_benchmark(conn, &owner, &strange).await.unwrap();
+    publish_benchmark(
+        conn,
+        &owner,
+        &strange.checked().unwrap(),
+        Visibility::Public,
+    )
+    .await
+    .unwrap();
     let error = rescore_run(
         conn,
         &owner,

@@ -122,3 +122,44 @@ async fn priorities_are_heeded_and_nothing_starves() {
         assert_counted_once(&db, run).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_never_end_keep_no_place_from_somebody_else() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 1).await;
+    let other = another(conn).await;
+    // No answer comes as long as the test lasts.
+    let books = stand_in::start(conn, Duration::from_hours(1), None).await;
+    let settings = [
+        "--shards",
+        "4",
+        "--silence-timeout",
+        "3600",
+        "--call-timeout",
+        "3600",
+        "--allow-outbound",
+        "127.0.0.1",
+    ];
+    let worker = RunningWorker::start(&db, &settings);
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        slow.push(submit(conn, &owner, 1, 0, None).await);
+    }
+    // Every place is taken: each shard has two calls.
+    while books.calls() < 8 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let request = SubmitRun {
+        limit: Some(1),
+        ..fixtures::request(json!(["simulated:strong"]), 1)
+    };
+    let quick = submit_run(conn, &other, &request, None).await.unwrap();
+    let quick = wait_for(&db, &other, quick.id, |run| run.state.has_ended()).await;
+    assert_eq!((quick.state, quick.recorded), (RunState::Completed, 2));
+    for run in slow {
+        let run = find_run(conn, Some(&owner), run.id).await.unwrap();
+        assert_eq!(run.recorded, 0, "{run:#?}");
+    }
+    worker.stop().await;
+}

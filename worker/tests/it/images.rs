@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use opb_core::{
-    auth::CurrentUser,
+    auth::{CurrentUser, Visibility},
     benchmarks::publish_benchmark,
     library::{NewPrompt, ensure_prompt},
     models::{ModelPrice, update_price},
-    runs::{RunState, SubmitRun, estimate_run, list_evaluations, submit_run},
+    runs::{RunState, SubmitRun, find_prospect, list_evaluations, submit_run},
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -38,7 +38,14 @@ async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
         };
         item.vars.insert("photo".into(), json!(url));
     }
-    publish_benchmark(conn, &owner, &photos).await.unwrap();
+    publish_benchmark(
+        conn,
+        &owner,
+        &photos.checked().unwrap(),
+        Visibility::default(),
+    )
+    .await
+    .unwrap();
     let body = json!({"kind": "chat", "messages": [{"role": "user", "content": [
         {"type": "text", "text": "{{ question }}"},
         {"type": "image", "url": "{{ photo }}"},
@@ -116,7 +123,10 @@ async fn an_image_is_bounded_in_what_it_can_cost() {
     let books = stand_in::start(conn, Duration::from_millis(5), None).await;
     let by_tokens = |tokens: i64| tokens * PRICE.input_microusd_per_mtok / 1_000_000;
     let high = async |conn: &mut PgConnection| {
-        let estimate = estimate_run(conn, &owner, &request(None)).await.unwrap();
+        let estimate = find_prospect(conn, &owner, &request(None))
+            .await
+            .unwrap()
+            .estimate();
         estimate.cost_microusd.unwrap().high
     };
     let by_kind = high(conn).await;

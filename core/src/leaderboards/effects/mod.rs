@@ -15,7 +15,7 @@ use super::{
     audience::Audience,
     standing::{Line, load_lines},
 };
-use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark};
+use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded};
 
 /// The most standings that are split; the arithmetic grows with their number and that of the items.
 const MOST_CELLS: usize = 2_000;
@@ -76,17 +76,17 @@ pub struct Effect {
     pub standings: i32,
 }
 
-/// Splits the standings of a board, or a selection of them.
+/// Loads the standings of a board, or a selection of them, that are to be split.
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is no such benchmark, [`Error::Invalid`] for a filter that makes no sense or lets too
 /// many standings through.
-pub async fn read_effects(
+pub async fn load_effects(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     benchmark: &str,
     filter: &BoardFilter,
-) -> Result<LeaderboardEffects> {
+) -> Result<Loaded<LeaderboardEffects>> {
     filter.check()?;
     let version = resolve_benchmark(conn, viewer, benchmark).await?;
     let audience = Audience::choose(conn, viewer, filter.board, Some(version.id)).await?;
@@ -114,9 +114,7 @@ pub async fn read_effects(
         prompts: Vec::new(),
         models: Vec::new(),
     };
-    tokio::task::spawn_blocking(move || split(empty, &lines, &scores))
-        .await
-        .map_err(|_| Error::Internal("the effects broke off".into()))
+    Ok(Loaded::new(move || Ok(split(empty, &lines, &scores))))
 }
 
 /// The item scores of the lines, in their order.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use self::drift::model_drifts;
 use super::{BoardFilter, BoardKind, CONFIDENCE, audience::Audience};
-use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark, stats};
+use crate::{Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded, stats};
 
 /// The most columns whose courses are shown at once: those with the newest points.
 const MOST_COURSES: i64 = 50;
@@ -156,16 +156,16 @@ pub struct HistoryFilter {
     pub model: Option<String>,
 }
 
-/// Reads the courses of a benchmark version's standings, of all columns or of those of a prompt, of a model, or of both.
+/// Loads the courses of a benchmark version's standings, of all columns or of those of a prompt, of a model, or of both.
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is no such benchmark.
-pub async fn read_history(
+pub async fn load_history(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     benchmark: &str,
     filter: &HistoryFilter,
-) -> Result<LeaderboardHistory> {
+) -> Result<Loaded<LeaderboardHistory>> {
     let version = resolve_benchmark(conn, viewer, benchmark).await?;
     let audience = Audience::choose(conn, viewer, filter.board, Some(version.id)).await?;
     let board_filter = BoardFilter {
@@ -177,7 +177,7 @@ pub async fn read_history(
         .await?;
     let rows = sqlx::query_as!(
         Row,
-        r#"-- history::read_history
+        r#"-- history::load_history
         with shown_runs as materialized (
             select id from public_runs(array(select run_id from standing_points where benchmark_version_id = $1 and simulated = $2)) as id
             where $9::bigint is null
@@ -236,13 +236,13 @@ pub async fn read_history(
         courses: Vec::new(),
         models: Vec::new(),
     };
-    tokio::task::spawn_blocking(move || LeaderboardHistory {
-        courses: courses(&rows),
-        models: model_drifts(&rows),
-        ..history
-    })
-    .await
-    .map_err(|_| Error::Internal("the history broke off".into()))
+    Ok(Loaded::new(move || {
+        Ok(LeaderboardHistory {
+            courses: courses(&rows),
+            models: model_drifts(&rows),
+            ..history
+        })
+    }))
 }
 
 /// The rows come course by course.

@@ -16,6 +16,7 @@ use super::{BoardKind, CONFIDENCE, audience::Audience};
 use crate::{
     Error, Result,
     auth::CurrentUser,
+    computing::Loaded,
     stats::{self, Measured},
 };
 
@@ -132,15 +133,15 @@ pub struct OverallEntry {
     pub scores: Vec<Option<f64>>,
 }
 
-/// Reads the order over the newest versions of all benchmarks that the viewer may find.
+/// Loads what the order is made of over the newest versions of all benchmarks that the viewer may find.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a filter that makes no sense or lets too many entries through.
-pub async fn read_overall(
+pub async fn load_overall(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     filter: &OverallFilter,
-) -> Result<OverallLeaderboard> {
+) -> Result<Loaded<OverallLeaderboard>> {
     let min_coverage = filter.min_coverage.unwrap_or(0.5);
     if !(0.0..=1.0).contains(&min_coverage) {
         return Err(Error::invalid("min_coverage", "must be between 0 and 1"));
@@ -157,9 +158,8 @@ pub async fn read_overall(
     };
     let cells = load_cells(conn, viewer, audience, simulated, filter).await?;
     let method = method(filter.by, min_coverage);
-    tokio::task::spawn_blocking(move || order(&cells, method, audience.kind(), simulated))
-        .await
-        .map_err(|_| Error::Internal("the order broke off".into()))?
+    let board = audience.kind();
+    Ok(Loaded::new(move || order(&cells, method, board, simulated)))
 }
 
 fn method(by: OverallBy, min_coverage: f64) -> OverallMethod {

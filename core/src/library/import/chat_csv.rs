@@ -2,7 +2,7 @@
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::{PortablePrompt, SourceRow, placeholders::convert};
+use super::{ParsedRow, PortablePrompt, placeholders::convert, require_room};
 use crate::{
     Error, FieldError, Result,
     library::{NewPromptVersion, Parameters},
@@ -30,8 +30,9 @@ struct Columns {
 /// Reads the file's text.
 ///
 /// # Errors
-/// [`Error::Invalid`] at `content` when the text is not such a file; the message names the line.
-pub(super) fn read(text: &str) -> Result<Vec<SourceRow>> {
+/// [`Error::Invalid`] at `content` when the text is not such a file; the message names the line. At `source` when it has
+/// too many rows.
+pub(super) fn read(text: &str, most: usize) -> Result<Vec<ParsedRow>> {
     let refuse = |message: String| Error::invalid("content", message);
     if text.contains('\0') {
         return Err(refuse("must not hold a NUL character".into()));
@@ -53,6 +54,7 @@ pub(super) fn read(text: &str) -> Result<Vec<SourceRow>> {
                 "line {line}: a record is larger than {MAX_RECORD_BYTES} bytes, or a field larger than {MAX_FIELD_BYTES}; is a quotation mark missing?"
             )));
         }
+        require_room(rows.len() + 1, most)?;
         rows.push(
             row(&columns, &record)
                 .map_err(|message| vec![FieldError::new("", format!("line {line}: {message}"))]),
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn quirks_of_the_real_file_are_understood() {
-        let rows = read(&format!("\u{FEFF}{SMALL}")).unwrap();
+        let rows = read(&format!("\u{FEFF}{SMALL}"), 10).unwrap();
         let rows: Vec<_> = rows.into_iter().map(Result::unwrap).collect();
         insta::assert_json_snapshot!(rows);
     }
@@ -166,7 +168,7 @@ mod tests {
     #[test]
     fn a_file_that_is_none_is_refused_with_its_line() {
         let check = |text: &str, expect: &str| {
-            let Err(Error::Invalid(wrong)) = read(text) else {
+            let Err(Error::Invalid(wrong)) = read(text, 10) else {
                 panic!("{text:.80} was accepted");
             };
             assert_eq!(wrong[0].path, "content");
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_wrong_row_harms_no_other() {
-        let rows = read("act,prompt\n ,b\na,b\n").unwrap();
+        let rows = read("act,prompt\n ,b\na,b\n", 10).unwrap();
         assert!(
             rows[0].as_ref().unwrap_err()[0]
                 .message

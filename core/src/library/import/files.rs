@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{PortablePrompt, SourceRow};
+use super::{ParsedRow, PortablePrompt, require_room};
 use crate::{
-    FieldError,
+    FieldError, Result as Outcome,
     auth::Visibility,
     library::{
         NewPrompt, NewPromptVersion, Parameters, PromptKind, Variable,
@@ -114,7 +114,10 @@ pub fn is_prompt_file(path: &str) -> bool {
 
 /// Reads the files of a folder, one row for each prompt with the path of the file that names it. Other files are left
 /// alone.
-pub(super) fn read(files: Vec<PromptFile>) -> Vec<(String, SourceRow)> {
+///
+/// # Errors
+/// There are files of too many prompts.
+pub(super) fn read(files: Vec<PromptFile>, most: usize) -> Outcome<Vec<(String, ParsedRow)>> {
     let mut rows = Vec::new();
     let mut prompts: BTreeMap<String, BTreeMap<usize, PromptFile>> = BTreeMap::new();
     for file in files {
@@ -129,6 +132,7 @@ pub(super) fn read(files: Vec<PromptFile>) -> Vec<(String, SourceRow)> {
                 yaml_prompt(slug, &file)
             };
             rows.push((file.path, row));
+            require_room(rows.len() + prompts.len(), most)?;
             continue;
         }
         let (slug, place) = match name.split_once('@') {
@@ -140,6 +144,7 @@ pub(super) fn read(files: Vec<PromptFile>) -> Vec<(String, SourceRow)> {
             .entry(slug_for(slug))
             .or_default()
             .insert(place, file);
+        require_room(rows.len() + prompts.len(), most)?;
     }
     rows.extend(prompts.into_iter().map(|(slug, files)| {
         let newest = files.last_key_value();
@@ -148,7 +153,7 @@ pub(super) fn read(files: Vec<PromptFile>) -> Vec<(String, SourceRow)> {
     }));
     rows.sort_by(|(a, _), (b, _)| a.cmp(b));
     refuse_doubles(&mut rows);
-    rows
+    Ok(rows)
 }
 
 /// The name without its extension, and the extension, of a file that holds a prompt.
@@ -181,7 +186,7 @@ fn text_prompt(slug: String, text: &str) -> PortablePrompt {
     })
 }
 
-fn yaml_prompt(slug: String, file: &PromptFile) -> SourceRow {
+fn yaml_prompt(slug: String, file: &PromptFile) -> ParsedRow {
     let new: NewPrompt = serde_saphyr::from_str(&file.text)
         .map_err(|error| vec![FieldError::new(shown(&file.path), yaml_error(&error))])?;
     Ok(PortablePrompt::of(NewPrompt {
@@ -191,7 +196,7 @@ fn yaml_prompt(slug: String, file: &PromptFile) -> SourceRow {
 }
 
 /// Two files with one slug would become versions of one prompt, in an order that nobody chose.
-fn refuse_doubles(rows: &mut [(String, SourceRow)]) {
+fn refuse_doubles(rows: &mut [(String, ParsedRow)]) {
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for (path, row) in rows {
         let slug = row.as_ref().ok().and_then(|prompt| prompt.slug.clone());
@@ -212,7 +217,7 @@ fn shown(path: &str) -> String {
     path.chars().take(100).collect()
 }
 
-fn read_prompt(slug: String, files: BTreeMap<usize, PromptFile>) -> SourceRow {
+fn read_prompt(slug: String, files: BTreeMap<usize, PromptFile>) -> ParsedRow {
     let mut versions = Vec::new();
     let mut about = None;
     for (place, file) in files {
@@ -504,7 +509,7 @@ mod tests {
     }
 
     fn round_trip(prompt: &PortablePrompt) {
-        let read = read(to_files(prompt));
+        let read = read(to_files(prompt), 10).unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].1.as_ref().unwrap(), prompt);
     }
@@ -602,7 +607,7 @@ mod tests {
                 path: path.into(),
                 text: text.into(),
             };
-            let rows = read(vec![file]);
+            let rows = read(vec![file], 10).unwrap();
             let wrong = rows[0].1.as_ref().unwrap_err();
             assert!(wrong[0].message.contains(expect), "{}", wrong[0].message);
         };
@@ -620,6 +625,6 @@ mod tests {
             path: "x/README.md".into(),
             text: "x".into(),
         };
-        assert!(read(vec![readme]).is_empty());
+        assert!(read(vec![readme], 10).unwrap().is_empty());
     }
 }

@@ -17,7 +17,8 @@ use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 
 use super::{
-    PromptChange, SetAlias, Warning, aliases, change_prompt, find_prompt, prompts, versions,
+    CheckedVersion, PromptChange, SetAlias, Warning, aliases, change_prompt, find_prompt, prompts,
+    versions,
 };
 use crate::{
     Error, FieldError, Result,
@@ -26,6 +27,10 @@ use crate::{
 
 /// The most prompts of one request.
 const MAX_ROWS: usize = 1_000;
+/// The most versions of all its prompts together.
+const MAX_VERSIONS: usize = 5_000;
+/// The most aliases of a prompt.
+const MAX_ALIASES: usize = 100;
 
 /// Where prompts come from. What an export answers is a source.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -110,62 +115,126 @@ pub enum ImportOutcome {
     Refused,
 }
 
-/// A row of a source: a prompt, or what is wrong with it.
-pub type SourceRow = Result<PortablePrompt, Vec<FieldError>>;
+/// What a row says: a prompt, or what is wrong with it.
+pub type ParsedRow = Result<PortablePrompt, Vec<FieldError>>;
 
-/// Reads a source; every prompt has a slug then.
+/// A row of a source that was read and checked.
+#[derive(Debug)]
+pub struct SourceRow {
+    slug: Option<String>,
+    prompt: Result<(PortablePrompt, Vec<CheckedVersion>)>,
+}
+
+/// Reads a source and checks every row, which renders each version once; every prompt has a slug then. Nothing for whoever
+/// holds a connection.
+///
+/// # Errors
+/// [`Error::Invalid`] when the source as a whole cannot be read, or has too many rows; what lies behind these is not
+/// looked at.
+pub fn read_source(source: ImportSource) -> Result<Vec<SourceRow>> {
+    let mut rows = parse(source, MAX_ROWS)?;
+    let versions = rows.iter().flatten().map(|prompt| prompt.versions.len());
+    if versions.sum::<usize>() > MAX_VERSIONS {
+        let message = format!("has more than {MAX_VERSIONS} versions; send fewer prompts at once");
+        return Err(Error::invalid("source", message));
+    }
+    portable::name(&mut rows);
+    Ok(rows.into_iter().map(checked).collect())
+}
+
+/// Reads a source of any size without checking what the prompts say, for whoever sends them on in parts; every prompt has
+/// a slug then.
 ///
 /// # Errors
 /// [`Error::Invalid`] when the source as a whole cannot be read.
-pub fn read_source(source: ImportSource) -> Result<Vec<SourceRow>> {
-    let mut rows = match source {
-        ImportSource::PromptsChatCsv { content } => chat_csv::read(&content)?,
-        ImportSource::Files { files } => read_prompt_files(files)
-            .into_iter()
-            .map(|(_, row)| row)
-            .collect(),
-        ImportSource::Json { prompts } => prompts.into_iter().map(portable::parse).collect(),
-    };
+pub fn parse_source(source: ImportSource) -> Result<Vec<ParsedRow>> {
+    let mut rows = parse(source, usize::MAX)?;
     portable::name(&mut rows);
     Ok(rows)
 }
 
 /// Reads the files of a folder: each prompt with the path of the file that names it, by path. Every prompt has a slug.
+/// A file that holds no prompt is a row that says so.
 #[must_use]
-pub fn read_prompt_files(files: Vec<PromptFile>) -> Vec<(String, SourceRow)> {
-    files::read(files)
+pub fn read_prompt_files(files: Vec<PromptFile>) -> Vec<(String, ParsedRow)> {
+    // Without a limit, every file becomes a row.
+    files::read(files, usize::MAX).unwrap_or_default()
+}
+
+fn parse(source: ImportSource, most: usize) -> Result<Vec<ParsedRow>> {
+    Ok(match source {
+        ImportSource::PromptsChatCsv { content } => chat_csv::read(&content, most)?,
+        ImportSource::Files { files } => files::read(files, most)?
+            .into_iter()
+            .map(|(_, row)| row)
+            .collect(),
+        ImportSource::Json { prompts } => {
+            require_room(prompts.len(), most)?;
+            prompts.into_iter().map(portable::parse).collect()
+        }
+    })
+}
+
+/// Refuses more rows than a request may have. Readers ask before each row.
+fn require_room(rows: usize, most: usize) -> Result<()> {
+    if rows <= most {
+        return Ok(());
+    }
+    let message = format!("has more than {most} prompts; send at most so many at once");
+    Err(Error::invalid("source", message))
+}
+
+fn checked(row: ParsedRow) -> SourceRow {
+    let slug = row.as_ref().ok().and_then(|prompt| prompt.slug.clone());
+    let check = |mut prompt: PortablePrompt| {
+        if prompt.aliases.len() > MAX_ALIASES {
+            let message = format!("must be at most {MAX_ALIASES}");
+            return Err(Error::invalid("aliases", message));
+        }
+        // The first version is what a new prompt is made of; it stays where it is.
+        let first = prompt.versions.first().cloned();
+        let versions = std::mem::take(&mut prompt.versions).into_iter().enumerate();
+        let versions = versions.map(|(at, version)| {
+            let checked = version.checked();
+            checked.map_err(|error| error.below(&format!("versions[{at}]")))
+        });
+        let versions = versions.collect::<Result<Vec<_>>>()?;
+        prompt.versions.extend(first);
+        Ok((prompt, versions))
+    };
+    SourceRow {
+        slug,
+        prompt: row.map_err(Error::Invalid).and_then(check),
+    }
 }
 
 /// Imports prompts of the caller.
 ///
 /// # Errors
-/// [`Error::Invalid`] for too many rows; the database does not answer. A wrong row is in the report.
+/// The database does not answer. A wrong row is in the report.
 pub async fn import_prompts(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     rows: Vec<SourceRow>,
     options: ImportOptions,
 ) -> Result<ImportReport> {
-    if rows.len() > MAX_ROWS {
-        let message = format!(
-            "has {} prompts; send at most {MAX_ROWS} at once",
-            rows.len()
-        );
-        return Err(Error::invalid("source", message));
-    }
     let mut report = ImportReport {
         dry_run: options.dry_run,
         ..ImportReport::default()
     };
     for (at, row) in rows.into_iter().enumerate() {
-        let slug = row.as_ref().ok().and_then(|prompt| prompt.slug.clone());
-        let done = match row {
+        let SourceRow { slug, prompt } = row;
+        let done = match prompt {
             Ok(prompt) => import_prompt(conn, owner, prompt, options).await,
-            Err(errors) => Err(Error::Invalid(errors)),
+            Err(error) => Err(error),
         };
         let (outcome, warnings, errors) = match done {
             Ok((outcome, warnings)) => (outcome, warnings, Vec::new()),
             Err(Error::Invalid(errors)) => (ImportOutcome::Refused, Vec::new(), errors),
+            Err(Error::QuotaExceeded(message)) => {
+                let errors = vec![FieldError::new("", message)];
+                (ImportOutcome::Refused, Vec::new(), errors)
+            }
             Err(Error::Conflict(message)) => {
                 let errors = vec![FieldError::new("slug", message)];
                 (ImportOutcome::Refused, Vec::new(), errors)
@@ -193,7 +262,7 @@ pub async fn import_prompts(
 async fn import_prompt(
     conn: &mut PgConnection,
     owner: &CurrentUser,
-    mut new: PortablePrompt,
+    (mut new, versions): (PortablePrompt, Vec<CheckedVersion>),
     options: ImportOptions,
 ) -> Result<(ImportOutcome, Vec<Warning>)> {
     new.visibility = options.visibility.or(new.visibility);
@@ -216,9 +285,8 @@ async fn import_prompt(
     let latest_before = known.as_ref().map_or(0, |known| known.latest_version);
     let mut numbers = Vec::new();
     let mut warnings = Vec::new();
-    for (at, version) in new.versions.iter().enumerate() {
-        let saved = versions::insert(&mut tx, id, owner.id, version).await;
-        let saved = saved.map_err(|error| error.below(&format!("versions[{at}]")))?;
+    for version in versions {
+        let saved = versions::insert(&mut tx, id, owner.id, version).await?;
         numbers.push(saved.version.number);
         warnings = saved.warnings;
     }

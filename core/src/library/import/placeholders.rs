@@ -3,7 +3,7 @@
 //! Everything else of the text is kept to the letter, also where it looks like Jinja: rendering the template with the
 //! placeholders as values gives the text back.
 
-use crate::library::Variable;
+use crate::library::{Variable, variables::MAX_VARIABLES};
 
 /// The longest placeholder, in bytes.
 const MAX_BYTES: usize = 400;
@@ -69,8 +69,11 @@ pub(super) fn pieces(text: &str) -> Vec<Result<&str, Placeholder<'_>>> {
 /// The placeholder that begins at a `${`, and where it ends.
 fn placeholder_at(text: &str, start: usize) -> Option<(Placeholder<'_>, usize)> {
     let inside = &text[start + 2..];
-    let end = inside.find(['}', '{', '\n', '\r'])?;
-    if end > MAX_BYTES || !inside[end..].starts_with('}') {
+    let end = inside
+        .char_indices()
+        .take_while(|(at, _)| *at <= MAX_BYTES)
+        .find_map(|(at, c)| matches!(c, '}' | '{' | '\n' | '\r').then_some(at))?;
+    if !inside[end..].starts_with('}') {
         return None;
     }
     let (name, default) = match inside[..end].split_once(':') {
@@ -110,6 +113,10 @@ impl Names {
     /// Declares the variable of a placeholder, unless one does already.
     /// A placeholder whose default differs from that of its namesake is a variable of its own.
     fn meet(&mut self, placeholder: &Placeholder<'_>) {
+        // One more than a version may have is enough for it to be refused; what comes after it costs no time.
+        if self.variables.len() > MAX_VARIABLES {
+            return;
+        }
         if let Some(at) = self.place(placeholder) {
             if let (None, Some(default)) = (&self.variables[at].default, placeholder.default) {
                 self.variables[at].default = Some(default.into());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::PromptSort;
-use crate::{Error, Result};
+use crate::{Error, Result, bounds::is_time};
 
 /// Where a page ends. It is opaque to clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,7 @@ pub(super) fn decode(cursor: &str) -> Result<SearchCursor> {
         {
             Err(bad_cursor())
         }
+        SearchCursor::Updated { at, .. } if !is_time(*at) => Err(bad_cursor()),
         _ => Ok(decoded),
     }
 }

@@ -28,7 +28,7 @@ use self::{
     ways::{Part, WALKED},
 };
 pub use self::{snippets::Fragment, ways::Estimates};
-use super::{Prompt, PromptKind, fields::normalise_tags, suggestions};
+use super::{Prompt, PromptKind, fields::normalise_tags, fitting, suggestions};
 use crate::{Error, FieldError, Result, auth::CurrentUser};
 
 /// The most entries of a page.
@@ -369,11 +369,15 @@ fn shorten(matches: &mut Vec<Match>, limit: i64) -> bool {
 }
 
 fn page(
-    found: Vec<Found>,
+    mut found: Vec<Found>,
     more: bool,
     corrected_query: Option<String>,
     place: impl Fn(&Found) -> Option<SearchCursor>,
 ) -> PromptPage {
+    let prompts: Vec<&Prompt> = found.iter().map(|found| &found.prompt).collect();
+    let keep = fitting(&prompts);
+    let more = more || keep < found.len();
+    found.truncate(keep);
     let next_cursor = if more {
         found.last().and_then(place).map(|place| encode(&place))
     } else {

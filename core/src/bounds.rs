@@ -1,0 +1,115 @@
+//! How large the numbers of a request may be: money and times have one range each, wherever they are given.
+//!
+//! What lies beyond would overflow a sum, or could not be stored or shown. The functions are for
+//! `#[serde(deserialize_with = …)]`, so that a field says its range where it is declared.
+
+use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
+use serde::{Deserialize as _, Deserializer, de::Error as _};
+
+/// The largest sum of money, in micro-dollars: a billion dollars. Nine thousand of them fit into one number.
+pub const MAX_MICROUSD: i64 = 1_000_000_000_000_000;
+/// The largest count of things that are counted by the million: evaluations, bytes.
+pub const MAX_COUNT: i64 = 1_000_000_000_000_000;
+/// The years that a time may lie in.
+const YEARS: std::ops::RangeInclusive<i32> = 1970..=2200;
+
+/// True for a time that can be stored, and shown as RFC 3339 says.
+#[must_use]
+pub fn is_time(time: DateTime<Utc>) -> bool {
+    YEARS.contains(&time.year())
+}
+
+/// A sum of money.
+///
+/// # Errors
+/// It is negative, or more than [`MAX_MICROUSD`].
+pub fn microusd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let microusd = i64::deserialize(deserializer)?;
+    if (0..=MAX_MICROUSD).contains(&microusd) {
+        return Ok(microusd);
+    }
+    Err(D::Error::custom(format!(
+        "must be at least 0 and at most {MAX_MICROUSD} micro-dollars"
+    )))
+}
+
+/// A sum of money, or null.
+///
+/// # Errors
+/// Those of [`microusd`].
+pub fn optional_microusd<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<i64>, D::Error> {
+    let given = Option::<i64>::deserialize(deserializer)?;
+    match given {
+        Some(sum) if !(0..=MAX_MICROUSD).contains(&sum) => Err(D::Error::custom(format!(
+            "must be at least 0 and at most {MAX_MICROUSD} micro-dollars"
+        ))),
+        other => Ok(other),
+    }
+}
+
+/// A count, or null.
+///
+/// # Errors
+/// It is negative, or more than [`MAX_COUNT`].
+pub fn optional_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let given = Option::<i64>::deserialize(deserializer)?;
+    match given {
+        Some(count) if !(0..=MAX_COUNT).contains(&count) => Err(D::Error::custom(format!(
+            "must be at least 0 and at most {MAX_COUNT}"
+        ))),
+        other => Ok(other),
+    }
+}
+
+/// A time, or null.
+///
+/// # Errors
+/// It is no time of the years 1970 to 2200.
+pub fn optional_time<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let given = Option::<DateTime<Utc>>::deserialize(deserializer)?;
+    match given {
+        Some(time) if !is_time(time) => Err(D::Error::custom(format!(
+            "must be a time from {} to {}, such as {}",
+            YEARS.start(),
+            YEARS.end(),
+            DateTime::UNIX_EPOCH.to_rfc3339_opts(SecondsFormat::Secs, true)
+        ))),
+        other => Ok(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_their_range_are_refused() {
+        let money = |value: Value, expect: bool| {
+            assert_eq!(microusd(&value).is_ok(), expect, "{value}");
+            assert_eq!(optional_microusd(&value).is_ok(), expect, "{value}");
+            assert_eq!(optional_count(&value).is_ok(), expect, "{value}");
+        };
+        money(json!(0), true);
+        money(json!(MAX_MICROUSD), true);
+        money(json!(MAX_MICROUSD + 1), false);
+        money(json!(i64::MAX), false);
+        money(json!(-1), false);
+        money(json!(i64::MIN), false);
+        let time = |text: &str, expect: bool| {
+            assert_eq!(optional_time(&json!(text)).is_ok(), expect, "{text}");
+        };
+        time("2026-11-30T00:00:00Z", true);
+        time("2200-12-31T23:59:59Z", true);
+        time("-262143-01-01T00:00:00Z", false);
+        time("+262142-01-01T00:00:00Z", false);
+        time("1969-12-31T23:59:59Z", false);
+        time("2201-01-01T00:00:00Z", false);
+        assert_eq!(optional_time(&Value::Null).unwrap(), None);
+    }
+}

@@ -1,0 +1,534 @@
+//! Which parameters of a model a budget knows the cost of, and which nobody but an administrator may send.
+//!
+//! A budget reserves the dearest answer that the length limit allows, at the model's price. Whatever makes a call cost
+//! more than that (answers that are thrown away, searches, audio, dearer tiers of service, another model) would break it,
+//! and a provider may add such a parameter any day. So there is no list of dear parameters but one, for each kind of
+//! provider, of those that are known to change nothing but the answer. docs/PROVIDERS.md says which.
+
+use serde_json::{Map, Value};
+
+use super::ProviderKind;
+use crate::FieldError;
+
+/// Parameters that lead a call elsewhere or carry a credential; some client or server library knows each of them. They
+/// are compared without regard to case, dashes and underscores.
+const DIVERTING: [&str; 24] = [
+    "apibase",
+    "apikey",
+    "apitype",
+    "apiversion",
+    "authorization",
+    "azureadtoken",
+    "azureendpoint",
+    "baseurl",
+    "credential",
+    "credentials",
+    "customllmprovider",
+    "defaultheaders",
+    "endpoint",
+    "extrabody",
+    "extraheaders",
+    "extraquery",
+    "headers",
+    "host",
+    "httpclient",
+    "organization",
+    "proxy",
+    "region",
+    "serverurl",
+    "url",
+];
+
+/// What a parameter may hold for its cost to be known.
+enum Rule {
+    /// Whatever it likes: its bytes are counted as tokens, and it changes the answer only.
+    Any,
+    /// An object with no other fields than these.
+    Object(&'static [(&'static str, Rule)]),
+    /// A list of these.
+    List(&'static Rule),
+    /// One of these words, or a list of them.
+    Words(&'static [&'static str]),
+    /// A function that the model may call, in the words of any API. Tools that the provider carries out itself cost extra.
+    Function,
+    /// Which function is to be called.
+    Choice,
+}
+
+use Rule::{Any, Choice, Function, List, Object, Words};
+
+/// The names of chat completions, which are moved to their place in every kind's API.
+const COMMON: &[(&str, Rule)] = &[
+    ("frequency_penalty", Any),
+    ("logprobs", Any),
+    ("max_completion_tokens", Any),
+    ("max_tokens", Any),
+    ("parallel_tool_calls", Any),
+    ("presence_penalty", Any),
+    ("reasoning_effort", Any),
+    ("response_format", Any),
+    ("seed", Any),
+    ("stop", Any),
+    ("stream", Any),
+    ("temperature", Any),
+    ("tool_choice", Choice),
+    ("tools", List(&Function)),
+    ("top_k", Any),
+    ("top_logprobs", Any),
+    ("top_p", Any),
+];
+
+const CHAT: &[(&str, Rule)] = &[
+    ("logit_bias", Any),
+    ("min_p", Any),
+    ("modalities", Words(&["text"])),
+    ("repetition_penalty", Any),
+    ("service_tier", Words(&["default"])),
+    ("store", Any),
+    ("user", Any),
+    ("verbosity", Any),
+];
+
+const RESPONSES: &[(&str, Rule)] = &[
+    (
+        "include",
+        Words(&[
+            "message.output_text.logprobs",
+            "reasoning.encrypted_content",
+        ]),
+    ),
+    ("max_output_tokens", Any),
+    (
+        "reasoning",
+        Object(&[("effort", Any), ("generate_summary", Any), ("summary", Any)]),
+    ),
+    ("service_tier", Words(&["default"])),
+    ("store", Any),
+    ("text", Object(&[("format", Any), ("verbosity", Any)])),
+    ("truncation", Any),
+    ("user", Any),
+];
+
+/// Thinking is a part of `max_tokens` here.
+const ANTHROPIC: &[(&str, Rule)] = &[
+    ("metadata", Object(&[("user_id", Any)])),
+    ("output_config", Object(&[("effort", Any), ("format", Any)])),
+    ("service_tier", Words(&["standard_only"])),
+    ("stop_sequences", Any),
+    (
+        "thinking",
+        Object(&[("budget_tokens", Any), ("display", Any), ("type", Any)]),
+    ),
+];
+
+/// Thoughts are a part of `maxOutputTokens` here.
+const GEMINI: &[(&str, Rule)] = &[
+    (
+        "generationConfig",
+        Object(&[
+            ("frequencyPenalty", Any),
+            ("logprobs", Any),
+            ("maxOutputTokens", Any),
+            ("presencePenalty", Any),
+            ("responseJsonSchema", Any),
+            ("responseLogprobs", Any),
+            ("responseMimeType", Any),
+            ("responseModalities", Words(&["TEXT"])),
+            ("responseSchema", Any),
+            ("seed", Any),
+            ("stopSequences", Any),
+            ("temperature", Any),
+            (
+                "thinkingConfig",
+                Object(&[
+                    ("includeThoughts", Any),
+                    ("thinkingBudget", Any),
+                    ("thinkingLevel", Any),
+                ]),
+            ),
+            ("topK", Any),
+            ("topP", Any),
+        ]),
+    ),
+    ("safetySettings", Any),
+    (
+        "toolConfig",
+        Object(&[(
+            "functionCallingConfig",
+            Object(&[("allowedFunctionNames", Any), ("mode", Any)]),
+        )]),
+    ),
+];
+
+const BEDROCK: &[(&str, Rule)] = &[
+    (
+        "inferenceConfig",
+        Object(&[
+            ("maxTokens", Any),
+            ("stopSequences", Any),
+            ("temperature", Any),
+            ("topP", Any),
+        ]),
+    ),
+    (
+        "outputConfig",
+        Object(&[("effort", Any), ("textFormat", Any)]),
+    ),
+    (
+        "toolConfig",
+        Object(&[("toolChoice", Choice), ("tools", List(&Function))]),
+    ),
+];
+
+/// The parameters whose cost a budget does not know, each by its path, such as `generationConfig.speechConfig`.
+#[must_use]
+pub fn unknown_costs(kind: ProviderKind, parameters: &Map<String, Value>) -> Vec<String> {
+    let own = match kind {
+        ProviderKind::Openai | ProviderKind::AzureOpenai => CHAT,
+        ProviderKind::OpenaiResponses => RESPONSES,
+        ProviderKind::Anthropic => ANTHROPIC,
+        ProviderKind::Gemini => GEMINI,
+        ProviderKind::Bedrock => BEDROCK,
+        // Its template takes what it knows, and only the common names say what they do.
+        ProviderKind::Http => &[],
+        // Nothing costs anything.
+        ProviderKind::Echo | ProviderKind::Simulated => return Vec::new(),
+    };
+    let mut unknown = Vec::new();
+    for (name, value) in parameters {
+        let rule = own.iter().chain(COMMON).find(|(known, _)| known == name);
+        match rule {
+            Some((_, rule)) => look(rule, name, value, &mut unknown),
+            None => unknown.push(name.clone()),
+        }
+    }
+    unknown
+}
+
+/// What only an administrator may send: parameters that lead a call elsewhere or carry a credential, by their names.
+#[must_use]
+pub fn diverting(parameters: &Map<String, Value>) -> Vec<&str> {
+    let plain = |name: &str| -> String {
+        let letters = name.chars().filter(|c| !matches!(c, '-' | '_' | '.' | ' '));
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    let leads_away = |name: &&str| {
+        let plain = plain(name);
+        DIVERTING.contains(&plain.as_str())
+            || plain.starts_with("aws")
+            || plain.starts_with("vertex")
+    };
+    parameters
+        .keys()
+        .map(String::as_str)
+        .filter(leads_away)
+        .collect()
+}
+
+/// The faults of a user's model at `path`: what nobody but an administrator may send, and under a budget also what has no
+/// known cost.
+pub(crate) fn refuse_parameters(
+    path: &str,
+    kind: ProviderKind,
+    parameters: &Map<String, Value>,
+    budgeted: bool,
+) -> Vec<FieldError> {
+    let at = |name: &str| {
+        let name: String = name.chars().take(100).collect();
+        format!("{path}.parameters.{name}")
+    };
+    let diverting = diverting(parameters);
+    let mut wrong: Vec<FieldError> = diverting
+        .iter()
+        .map(|name| {
+            let message = "may only be sent by administrators: it can lead a call elsewhere or carry a credential; leave it out";
+            FieldError::new(at(name), message)
+        })
+        .collect();
+    if budgeted {
+        let unknown = unknown_costs(kind, parameters);
+        let unknown = unknown
+            .iter()
+            .filter(|name| !diverting.contains(&name.as_str()));
+        wrong.extend(unknown.map(|name| {
+            let message = "may cost more than a budget knows, so only administrators may send it; leave it out";
+            FieldError::new(at(name), message)
+        }));
+    }
+    wrong.truncate(20);
+    wrong
+}
+
+fn look(rule: &Rule, path: &str, value: &Value, unknown: &mut Vec<String>) {
+    let known = match (rule, value) {
+        // An absent value asks for nothing.
+        (_, Value::Null) | (Any, _) => true,
+        (Object(fields), Value::Object(values)) => {
+            for (name, value) in values {
+                let path = format!("{path}.{name}");
+                match fields.iter().find(|(known, _)| known == name) {
+                    Some((_, rule)) => look(rule, &path, value, unknown),
+                    None => unknown.push(path),
+                }
+            }
+            true
+        }
+        (List(rule), Value::Array(values)) => {
+            for (at, value) in values.iter().enumerate() {
+                look(rule, &format!("{path}[{at}]"), value, unknown);
+            }
+            true
+        }
+        (Words(words), Value::String(word)) => words.contains(&word.as_str()),
+        (Words(words), Value::Array(values)) => values
+            .iter()
+            .all(|value| value.as_str().is_some_and(|word| words.contains(&word))),
+        (Function, value) => is_function(value),
+        (Choice, value) => is_choice(value),
+        _ => false,
+    };
+    if !known {
+        unknown.push(path.to_owned());
+    }
+}
+
+/// True for a function that the model may call and nobody carries out, in the words of any API.
+fn is_function(tool: &Value) -> bool {
+    let Some(fields) = tool.as_object() else {
+        return false;
+    };
+    let only = |object: &Map<String, Value>, names: &[&str]| {
+        object.keys().all(|name| names.contains(&name.as_str()))
+    };
+    let described = |function: &Value| {
+        let names = ["name", "description", "parameters", "strict"];
+        let fields = function.as_object();
+        fields.is_some_and(|fields| only(fields, &names) && is_name(fields.get("name")))
+    };
+    let kind = fields.get("type").and_then(Value::as_str);
+    // Chat completions.
+    if let Some(function) = fields.get("function") {
+        return only(fields, &["type", "function"])
+            && (kind == Some("function") || !fields.contains_key("type"))
+            && described(function);
+    }
+    // Gemini.
+    if let Some(Value::Array(functions)) = fields.get("functionDeclarations") {
+        let names = ["name", "description", "parameters", "parametersJsonSchema"];
+        let described = |function: &Value| {
+            let fields = function.as_object();
+            fields.is_some_and(|fields| only(fields, &names) && is_name(fields.get("name")))
+        };
+        return fields.len() == 1 && functions.iter().all(described);
+    }
+    // Bedrock.
+    if let Some(Value::Object(function)) = fields.get("toolSpec") {
+        let names = ["name", "description", "inputSchema", "strict"];
+        return fields.len() == 1 && only(function, &names) && is_name(function.get("name"));
+    }
+    // The responses API, and Anthropic's.
+    let names = [
+        "type",
+        "name",
+        "description",
+        "parameters",
+        "strict",
+        "input_schema",
+    ];
+    let own = match kind {
+        Some("function" | "custom") => true,
+        None => !fields.contains_key("type") && fields.contains_key("input_schema"),
+        Some(_) => false,
+    };
+    own && only(fields, &names) && is_name(fields.get("name"))
+}
+
+/// True for a name of a function; some servers give names with other characters a meaning of their own.
+fn is_name(name: Option<&Value>) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    name.and_then(Value::as_str)
+        .is_some_and(|name| !name.is_empty() && name.chars().all(plain))
+}
+
+/// True for a word, or for the choice of a function in the words of any API.
+fn is_choice(choice: &Value) -> bool {
+    match choice {
+        Value::String(_) => true,
+        Value::Object(fields) => {
+            let kinds = ["any", "auto", "function", "none", "tool"];
+            let names = [
+                "any",
+                "auto",
+                "disable_parallel_tool_use",
+                "function",
+                "name",
+                "tool",
+                "type",
+            ];
+            let kind = fields.get("type");
+            fields.keys().all(|name| names.contains(&name.as_str()))
+                && kind.is_none_or(|kind| kind.as_str().is_some_and(|kind| kinds.contains(&kind)))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_costs_more_than_a_budget_knows_is_found_wherever_it_is() {
+        use ProviderKind::{
+            Anthropic, AzureOpenai, Bedrock, Gemini, Http, Openai, OpenaiResponses, Simulated,
+        };
+        let check = |kind, parameters: Value, expect: &[&str]| {
+            let parameters = parameters.as_object().cloned().unwrap();
+            let found = unknown_costs(kind, &parameters);
+            assert_eq!(found, expect, "{kind:?} {parameters:?}");
+        };
+        let usual = json!({"temperature": 0, "max_tokens": 9, "stop": ["x"], "seed": 1, "top_p": 1, "reasoning_effort": "low",
+            "response_format": {"type": "json_object"}, "tool_choice": {"type": "function", "function": {"name": "a"}},
+            "tools": [{"type": "function", "function": {"name": "a", "parameters": {"type": "object"}}}]});
+        for kind in [
+            Openai,
+            AzureOpenai,
+            OpenaiResponses,
+            Anthropic,
+            Gemini,
+            Bedrock,
+            Http,
+        ] {
+            check(kind, usual.clone(), &[]);
+            for name in [
+                "best_of",
+                "n",
+                "web_search_options",
+                "extra_body",
+                "base_url",
+                "models",
+                "plugins",
+                "prediction",
+                "audio",
+                "provider",
+                "transforms",
+                "data_sources",
+                "background",
+                "mcp_servers",
+                "cachedContent",
+                "serviceTier",
+                "performanceConfig",
+                "additionalModelRequestFields",
+                "generation_config",
+                "speed",
+                "Max_Tokens",
+            ] {
+                check(kind, json!({name: 1}), &[name]);
+            }
+            for tool in [
+                json!({"type": "web_search"}),
+                json!({"type": "web_search_20250305", "name": "web_search"}),
+                json!({"type": "mcp", "server_url": "http://x"}),
+                json!({"googleSearch": {}}),
+                json!({"functionDeclarations": [], "googleSearch": {}}),
+                json!({"type": "builtin_function", "function": {"name": "$web_search"}}),
+                json!({"type": "function", "function": {"name": "$web_search"}}),
+                json!({"name": "a", "input_schema": {}, "cache_control": {"type": "ephemeral"}}),
+                json!({"cachePoint": {"type": "default"}}),
+                json!("web_search"),
+            ] {
+                let found = ["tools[1]"];
+                check(
+                    kind,
+                    json!({"tools": [{"function": {"name": "a"}}, tool]}),
+                    &found,
+                );
+            }
+            check(kind, json!({"tools": {"type": "web_search"}}), &["tools"]);
+            check(
+                kind,
+                json!({"tool_choice": {"type": "web_search_preview"}}),
+                &["tool_choice"],
+            );
+        }
+        check(
+            Openai,
+            json!({"service_tier": "priority"}),
+            &["service_tier"],
+        );
+        check(
+            Openai,
+            json!({"service_tier": "default", "modalities": ["text"]}),
+            &[],
+        );
+        check(
+            Openai,
+            json!({"modalities": ["text", "audio"]}),
+            &["modalities"],
+        );
+        check(
+            Openai,
+            json!({"reasoning": {"max_tokens": 1}, "thinking": {}}),
+            &["reasoning", "thinking"],
+        );
+        check(
+            OpenaiResponses,
+            json!({"reasoning": {"effort": "low"}, "include": ["web_search_call.results"]}),
+            &["include"],
+        );
+        check(
+            OpenaiResponses,
+            json!({"tools": [{"type": "function", "name": "a", "parameters": {}}]}),
+            &[],
+        );
+        check(
+            Anthropic,
+            json!({"thinking": {"type": "enabled", "budget_tokens": 9}, "service_tier": "auto"}),
+            &["service_tier"],
+        );
+        check(
+            Anthropic,
+            json!({"tools": [{"name": "a", "input_schema": {}}]}),
+            &[],
+        );
+        check(
+            Gemini,
+            json!({"generationConfig": {"temperature": 0, "candidateCount": 8, "responseModalities": ["TEXT", "AUDIO"]}}),
+            &[
+                "generationConfig.candidateCount",
+                "generationConfig.responseModalities",
+            ],
+        );
+        check(
+            Bedrock,
+            json!({"toolConfig": {"tools": [{"toolSpec": {"name": "a"}}], "x": 1}}),
+            &["toolConfig.x"],
+        );
+        check(Simulated, json!({"fault_rate": 1}), &[]);
+    }
+
+    #[test]
+    fn what_leads_a_call_elsewhere_is_known_by_any_spelling() {
+        let check = |name: &str, expect: bool| {
+            let parameters = Map::from_iter([(name.to_owned(), json!("x"))]);
+            assert_eq!(!diverting(&parameters).is_empty(), expect, "{name}");
+        };
+        for name in [
+            "base_url",
+            "baseURL",
+            "api_key",
+            "API-Key",
+            "extra_headers",
+            "aws_region_name",
+            "vertex_project",
+            "url",
+        ] {
+            check(name, true);
+        }
+        for name in ["temperature", "user", "region_of_interest", "stop"] {
+            check(name, false);
+        }
+    }
+}
