@@ -586,6 +586,7 @@ async fn m4_under_a_budget_only_parameters_of_known_cost_are_sent() {
         base_url: Some("http://127.0.0.1:1/v1".into()),
         settings: serde_json::Map::new(),
         credential: None,
+        free: Some(false),
     };
     let mut conn = server.database.pool.acquire().await.unwrap();
     let made =

@@ -69,19 +69,16 @@ pub async fn publish_benchmark(
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let number = match known {
-        Some(known) => {
-            if known.withdrawn {
-                restore_version(&mut tx, benchmark_id, known.number, *size_bytes).await?;
-            }
-            known.number
+    let number = if let Some(known) = known {
+        if known.withdrawn {
+            restore_version(&mut tx, benchmark_id, known.number, *size_bytes).await?;
         }
-        None => {
-            let content = (content_hash.as_slice(), *size_bytes);
-            let number = insert_version(&mut tx, benchmark_id, definition, content).await?;
-            check_stored(&mut tx, owner.id).await?;
-            number
-        }
+        known.number
+    } else {
+        let content = (content_hash.as_slice(), *size_bytes);
+        let number = insert_version(&mut tx, benchmark_id, definition, content).await?;
+        check_stored(&mut tx, owner.id).await?;
+        number
     };
     let reference = format!("{benchmark_id}@{number}");
     let version = resolve_benchmark(&mut tx, Some(owner), &reference).await?;

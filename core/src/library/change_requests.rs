@@ -109,9 +109,7 @@ impl NewChangeRequest {
     /// # Errors
     /// [`Error::Invalid`] with every wrong field.
     pub fn checked(self) -> Result<CheckedChangeRequest> {
-        if self.title.trim().is_empty() || self.title.chars().count() > 200 {
-            return Err(Error::invalid("title", "must have 1 to 200 characters"));
-        }
+        texts::check_line("title", &self.title, 1..=200)?;
         let version = self
             .version
             .checked()
@@ -144,10 +142,6 @@ pub async fn create_change_request(
             prompt.slug
         )));
     }
-    texts::check_line("title", &new.title, 1..=200)?;
-    new.version
-        .check()
-        .map_err(|error| error.below("version"))?;
     let wanted = new
         .base_version
         .map_or("latest".to_owned(), |n| n.to_string());

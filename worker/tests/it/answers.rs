@@ -40,7 +40,7 @@ async fn evaluations(db: &TestDatabase, run: &Run) -> Vec<Evaluation> {
     let conn = &mut db.pool.acquire().await.unwrap();
     list_evaluations(
         conn,
-        &run,
+        run,
         &opb_core::runs::EvaluationFilter::default(),
         None,
         1_000,

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use opb_core::{
     alerts::NewAlert,
     benchmarks::{PackHeader, parse_items},
-    library::{ImportSource, NewPrompt, PromptFile, read_source},
+    library::{ImportSource, NewPrompt, PromptFile, parse_source},
     scorers::{Scorer, ScorerSpec},
     template::{CompiledPrompt, PromptBody},
 };
@@ -79,7 +79,7 @@ fn read_file(block: &Block, path: &Path) -> Result<(), String> {
                 path,
                 text: text.clone(),
             }];
-            let rows = read_source(ImportSource::Files { files });
+            let rows = parse_source(ImportSource::Files { files });
             let rows = rows.map_err(|error| error.to_string())?;
             match rows.into_iter().find_map(Result::err) {
                 Some(errors) => Err(format!("{errors:?}")),

@@ -555,7 +555,7 @@ mod tests {
             path: path.into(),
             text: text.into(),
         };
-        let rows = read(vec![
+        let files = vec![
             file("terse.txt", "Answer: {{ question }}\n"),
             file("With Spaces.md", "Plain text.\n"),
             file("front.md", "---\ntitle: Front\n---\nText.\n"),
@@ -568,7 +568,8 @@ mod tests {
             file("terse.md", "Twice.\n"),
             file("photo.png", ""),
             file("README.md", "x"),
-        ]);
+        ];
+        let rows = read(files, 10).unwrap();
         let found: Vec<String> = rows
             .iter()
             .map(|(path, row)| match row {
