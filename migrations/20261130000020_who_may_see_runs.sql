@@ -24,12 +24,12 @@ comment on column prompt_versions.withdrawn_at is 'since when it takes no runs a
 
 create function refuse_update_of_version() returns trigger language plpgsql as $$
 begin
-    if to_jsonb(old) - 'withdrawn_at' is distinct from to_jsonb(new) - 'withdrawn_at' then
+    if to_jsonb(old) - array['withdrawn_at', 'size_bytes'] is distinct from to_jsonb(new) - array['withdrawn_at', 'size_bytes'] then
         raise exception '% rows never change', tg_table_name using errcode = 'restrict_violation';
     end if;
     return new;
 end $$;
-comment on function refuse_update_of_version is 'keeps versions immutable; they can only be withdrawn';
+comment on function refuse_update_of_version is 'keeps versions immutable; they can only be withdrawn and come back, with their size counted anew';
 drop trigger benchmark_versions_immutable on benchmark_versions;
 create trigger benchmark_versions_immutable before update on benchmark_versions
     for each row execute function refuse_update_of_version();
