@@ -258,7 +258,9 @@ async fn l1_l13_numbers_and_times_out_of_range_are_refused() {
         }
     }
     for _ in 0..2 {
-        let body = submit(json!({"budget_microusd": 1_000_000_000_000_000_i64}));
+        let bounded = json!({"model": "simulated:strong", "parameters": {"max_tokens": 10}});
+        let body =
+            submit(json!({"budget_microusd": 1_000_000_000_000_000_i64, "models": [bounded]}));
         server.post("/api/v1/runs", &token, &body).await.expect(202);
     }
     // Letters that do not compress: an entry of an index has at most 2,704 bytes.
@@ -558,7 +560,7 @@ async fn m2_free_work_and_storage_have_quotas() {
     let text = json!({"kind": "text", "text": "more than ten bytes"});
     refuse("/api/v1/prompts", json!({"title": "More", "body": text})).await;
     refuse("/api/v1/prompts/plain/versions", json!({"body": text})).await;
-    refuse("/api/v1/prompts/plain/fork", json!({"slug": "forked"})).await;
+    refuse("/api/v1/prompts/plain/forks", json!({"slug": "forked"})).await;
     let row = json!({"title": "More", "versions": [{"body": text}]});
     let import = json!({"source": {"format": "json", "prompts": [row]}});
     let report = server

@@ -145,7 +145,8 @@ async fn over_tls_the_cookie_is_secure_and_without_it_only_local() {
     let reply = next(&server, &plain, json!({})).await;
     reply.expect_problem(401, "unauthenticated", None);
 
-    let server = Server::start().await;
+    let server =
+        Server::start_with(|settings| settings.allow_hosts = vec!["bank.example.org".into()]).await;
     let request = server.request(Method::POST, PATH).json(&json!({}));
     let request = request.header("sec-fetch-site", "same-origin");
     let reply = send(request.header("host", "bank.example.org")).await;

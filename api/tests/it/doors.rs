@@ -65,6 +65,26 @@ async fn names_that_are_not_its_own_are_refused() {
     }
 }
 
+/// What sends no name is no browser, so no page led it here; a name in the request line counts like one in the head.
+#[tokio::test]
+async fn requests_without_a_name_are_answered() {
+    let server = Server::start().await;
+    let address = server.address.strip_prefix("http://").unwrap();
+    for (head, status) in [
+        ("GET /healthz HTTP/1.0\r\n\r\n", "200"),
+        ("GET /healthz HTTP/1.0\r\nhost: evil.example\r\n\r\n", "421"),
+        ("GET http://evil.example/healthz HTTP/1.0\r\n\r\n", "421"),
+        ("GET http://localhost/healthz HTTP/1.0\r\n\r\n", "200"),
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let begin = answer.get(..12).unwrap_or(&answer);
+        assert_eq!(begin, format!("HTTP/1.0 {status}"), "{head}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn at_other_addresses_any_name_does() {
     let server =

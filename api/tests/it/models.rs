@@ -376,8 +376,9 @@ async fn a_price_keeps_what_a_change_does_not_name() {
         .post("/api/v1/providers", &admin, &preset)
         .await
         .expect(201);
-    let mut conn = server.database.pool.acquire().await.unwrap();
-    load_shipped_prices(&mut conn).await.unwrap();
+    let mut tx = server.database.pool.begin().await.unwrap();
+    load_shipped_prices(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
     let change =
         async |body: Value| ask(&server, Method::PATCH, "openai/prices", &admin, &body).await;
     let name = "gpt-5-mini";
@@ -472,8 +473,14 @@ async fn a_check_says_what_is_at_an_address() {
     let server = local_server().await;
     let admin = server.admin().await;
     let user = server.user("ada").await;
-    let url = format!("{}/v1", server.address);
-    for (name, url) in [("itself", url.as_str()), ("dead", "http://127.0.0.1:1/v1")] {
+    let itself = format!("{}/v1", server.address);
+    let body = json!({"name": "itself", "kind": "openai", "base_url": itself});
+    let refused = server.post("/api/v1/providers", &admin, &body).await;
+    refused.expect_problem(422, "invalid", Some("base_url"));
+    // Another bank is no provider, either.
+    let other = Server::start().await;
+    let url = format!("{}/v1", other.address);
+    for (name, url) in [("other", url.as_str()), ("dead", "http://127.0.0.1:1/v1")] {
         let body = json!({"name": name, "kind": "openai", "base_url": url});
         server
             .post("/api/v1/providers", &admin, &body)
@@ -484,8 +491,14 @@ async fn a_check_says_what_is_at_an_address() {
     server
         .sql("insert into providers (id, name, kind, base_url) values (gen_random_uuid(), 'inside', 'openai', 'http://169.254.169.254/v1')")
         .await;
+    sqlx::query("insert into providers (id, name, kind, base_url) values (gen_random_uuid(), 'itself', 'openai', $1)")
+        .bind(&itself)
+        .execute(&server.database.pool)
+        .await
+        .unwrap();
     for (name, expect) in [
-        ("itself", "not_a_provider"),
+        ("itself", "not_allowed"),
+        ("other", "not_a_provider"),
         ("dead", "unreachable"),
         ("inside", "not_allowed"),
     ] {

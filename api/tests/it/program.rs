@@ -1,7 +1,9 @@
 //! The program itself: how it starts, refuses to start, and stops.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    fs::{OpenOptions, Permissions},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     process::{Child, Command, Stdio},
 };
 
@@ -48,10 +50,8 @@ async fn it_refuses_a_database_that_is_not_migrated() {
 #[tokio::test]
 async fn it_says_in_one_line_why_the_database_cannot_be_used() {
     let database = TestDatabase::new().await;
-    let port = url::Url::parse(database.url())
-        .unwrap()
-        .port()
-        .unwrap_or(5432);
+    let address = url::Url::parse(database.url()).unwrap();
+    let secret = format!(":{}@", address.password().unwrap_or("canary"));
     let say = |url: &str, format: &str| {
         let mut command = command(url);
         let ended = command
@@ -63,6 +63,7 @@ async fn it_says_in_one_line_why_the_database_cannot_be_used() {
         let text = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains("canary"), "{text}");
+        assert!(!text.contains(&secret), "{text}");
         text
     };
     let nowhere = "postgres://opb:canary@127.0.0.1:1/bank";
@@ -80,10 +81,13 @@ async fn it_says_in_one_line_why_the_database_cannot_be_used() {
             .contains("127.0.0.1:1"),
         "{line}"
     );
-    let no_name = say(
-        &format!("postgres://opb:canary@127.0.0.1:{port}/no_such"),
-        "text",
-    );
+    // The server may ask for the password before it looks for the database: this one is right.
+    let mut no_such = address.clone();
+    no_such.set_path("no_such");
+    if address.password().is_none() {
+        no_such.set_password(Some("canary")).unwrap();
+    }
+    let no_name = say(no_such.as_str(), "text");
     assert!(
         no_name.contains("`no_such`") && no_name.contains("no database of this name"),
         "{no_name}"
@@ -113,7 +117,7 @@ async fn it_says_what_holds_its_address() {
 
 #[test]
 fn it_refuses_keys_that_can_be_guessed() {
-    let check = |key: Option<&str>, file: Option<&str>, expect: &str| {
+    let check_file = |key: Option<&str>, file: Option<&str>, mode: u32, expect: &str| {
         let folder = std::env::temp_dir().join(format!("opb-key-{}", uuid::Uuid::new_v4()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_opb-api"));
         command
@@ -125,7 +129,13 @@ fn it_refuses_keys_that_can_be_guessed() {
             command.env("OPB_MASTER_KEY", key);
         }
         if let Some(text) = file {
-            std::fs::write(&folder, text).unwrap();
+            let mut private = OpenOptions::new();
+            private.write(true).create_new(true).mode(0o600);
+            let mut private = private.open(&folder).unwrap();
+            private.write_all(text.as_bytes()).unwrap();
+            private
+                .set_permissions(Permissions::from_mode(mode))
+                .unwrap();
             command.env("OPB_MASTER_KEY_FILE", &folder);
         }
         let ended = command.output().unwrap();
@@ -139,6 +149,9 @@ fn it_refuses_keys_that_can_be_guessed() {
             !text.contains("does not answer"),
             "it asks no database before: {text}"
         );
+    };
+    let check = |key: Option<&str>, file: Option<&str>, expect: &str| {
+        check_file(key, file, 0o600, expect);
     };
     let make = "openssl rand -base64 32";
     check(None, None, "OPB_MASTER_KEY");
@@ -167,6 +180,10 @@ fn it_refuses_keys_that_can_be_guessed() {
         Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         make,
     );
+    // A good key that others can read is as bad.
+    for mode in [0o640, 0o604, 0o666] {
+        check_file(None, Some(KEY), mode, "chmod 600");
+    }
 }
 
 /// Reads what a program logs until it serves; returns its port.

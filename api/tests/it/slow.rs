@@ -55,7 +55,7 @@ async fn a_body_has_to_come_in_time() {
             ("transfer-encoding: chunked", "1\r\n{\r\n"),
         ] {
             let head = format!(
-                "POST {path} HTTP/1.1\r\nhost: bank\r\nconnection: close\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
             );
             let (answer, took) = drip(&server, &head, byte, pause).await;
             assert!(answer.starts_with("HTTP/1.1 408 "), "{path}: {answer}");
@@ -68,7 +68,7 @@ async fn a_body_has_to_come_in_time() {
 async fn heads_have_to_come_in_time_and_idle_connections_end() {
     let server = Server::start().await;
     let pause = Duration::from_millis(500);
-    let request = "GET /healthz HTTP/1.1\r\nhost: bank\r\n\r\n";
+    let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let ((slow, _), (silent, _), (idle, took)) = tokio::join!(
         drip(&server, "GET /healthz HTTP/1.1\r\nx: ", "x", pause),
         drip(&server, "", "", pause),
@@ -85,7 +85,7 @@ async fn one_connection_too_many_waits_for_another_to_end() {
     let address = server.address.strip_prefix("http://").unwrap();
     let ask = async || {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = b"GET /healthz HTTP/1.1\r\nhost: bank\r\n\r\n";
+        let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
         stream.write_all(request).await.unwrap();
         stream
     };
@@ -112,7 +112,7 @@ async fn an_answer_that_nobody_reads_is_cut() {
     let deaf = TcpStream::connect(address).await.unwrap();
     let (unread, mut write) = deaf.into_split();
     let asking = async {
-        let request = b"GET /api/openapi.json HTTP/1.1\r\nhost: bank\r\n\r\n";
+        let request = b"GET /api/openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n";
         while write.write_all(request).await.is_ok() {}
     };
     let cut = timeout(Duration::from_secs(90), asking).await;
