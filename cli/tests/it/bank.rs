@@ -143,7 +143,7 @@ fn the_key_is_kept_while_it_opens_the_bank() {
     let _up = site.up(&[]);
     assert_ne!(key(), first);
     site.check(&["provider", "list"], 0);
-    let old = site.check(&["provider", "list", "--api-key", first.trim()], 1);
+    let old = site.check(&["provider", "list", "--api-key", first.trim()], 2);
     assert!(old.error().contains("invalid"), "{}", old.err);
 }
 
