@@ -149,7 +149,7 @@ async fn aliases_move_and_remember_it() {
         .await
         .expect(200);
     assert_eq!(
-        diff["rendered"][0],
+        diff["rendered"][0]["lines"][0],
         json!({"change": "removed", "from_line": 1, "text": "Q: Why"})
     );
     server

@@ -10,6 +10,7 @@ async fn a9_names_are_as_good_as_ids() {
     let server = Server::start().await;
     let ada = server.user("ada").await;
     let eve = server.user("eve").await;
+    server.prepare_run(&ada).await;
     let benchmark = json!({"slug": "triage", "title": "Triage", "scorers": [{"type": "equals"}],
         "items": [{"id": "1", "vars": {"question": "2+2"}, "expected": "4"}]});
     server
@@ -88,7 +89,8 @@ async fn a9_names_are_as_good_as_ids() {
         "{wrong}"
     );
     let gone = with_token(server.request(Method::DELETE, "/api/v1/alerts/dear"), &ada);
-    send(gone).await.expect(204);
+    let gone = send(gone).await;
+    assert_eq!(gone.status, 204, "{}", gone.text);
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ async fn the_document_is_sound() {
                 "verify", "start", "finish", "link", "suggest", "compare", "render", "set", "fork",
                 "offer", "accept", "decline", "withdraw", "save", "import", "export", "report",
                 "moderate", "pause", "resume", "retry", "extend", "rescore", "estimate", "silence",
-                "resolve", "test", "rotate", "replay",
+                "resolve", "test", "rotate", "replay", "check", "hide",
             ];
             assert!(verbs.contains(&verb), "{name}");
             names.push(name);
