@@ -393,7 +393,13 @@ impl PriceChange {
             max_output_tokens: self.max_output_tokens.unwrap_or(before.max_output_tokens),
             max_image_tokens: self.max_image_tokens.unwrap_or(before.max_image_tokens),
         };
-        let wrong = faults(&price);
+        let mut wrong = faults(&price);
+        if self.cached_input_microusd_per_mtok.is_none() {
+            let stayed = "cached_input_microusd_per_mtok";
+            for fault in wrong.iter_mut().filter(|fault| fault.path == stayed) {
+                fault.message.push_str("; change it too");
+            }
+        }
         if wrong.is_empty() {
             Ok(price)
         } else {
@@ -448,7 +454,7 @@ pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
     {
         wrong.push(FieldError::new(
             "cached_input_microusd_per_mtok",
-            "must be at most the price of other input tokens; change it too",
+            "must be at most the price of other input tokens",
         ));
     }
     if price.max_output_tokens.is_some_and(|tokens| tokens < 1) {

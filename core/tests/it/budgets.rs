@@ -245,12 +245,12 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
     assert!(matches!(submit(conn, None).await, Err(Error::Invalid(_))));
     assert!(matches!(
         submit(conn, Some(1_001)).await,
-        Err(Error::Conflict(_))
+        Err(Error::QuotaExceeded(_))
     ));
     let first = submit(conn, Some(600)).await.unwrap();
     assert!(matches!(
         submit(conn, Some(401)).await,
-        Err(Error::Conflict(_))
+        Err(Error::QuotaExceeded(_))
     ));
     add_spend(conn, first.id, 100).await.unwrap();
     opb_core::runs::cancel_run(conn, &owner, first.id)
@@ -258,7 +258,7 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
         .unwrap();
     let second = submit(conn, Some(900)).await.unwrap();
     assert!(
-        matches!(submit(conn, Some(1)).await, Err(Error::Conflict(_))),
+        matches!(submit(conn, Some(1)).await, Err(Error::QuotaExceeded(_))),
         "the hundred count"
     );
     sqlx::query("update runs set finished_at = now() - interval '25 hours' where id = $1")

@@ -52,6 +52,7 @@ async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
     ]}]});
     let prompt = NewPrompt {
         slug: Some("look".into()),
+        visibility: Some(Visibility::Public),
         ..NewPrompt::new("look", serde_json::from_value(body).unwrap())
     };
     ensure_prompt(conn, &owner, prompt).await.unwrap();
