@@ -236,7 +236,7 @@ async fn the_last_administrator_stays() {
 #[tokio::test]
 async fn the_older_list_of_users_has_an_end() {
     let server = Server::start().await;
-    let ada = server.user("ada").await;
+    let ada = admin(&server, "ada").await;
     server
         .sql("insert into users (username, email) select 'many-' || n, 'many-' || n || '@example.org' from generate_series(1, 1500) n")
         .await;

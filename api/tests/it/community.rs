@@ -75,13 +75,24 @@ async fn measure(
     let body = json!({"benchmark": benchmark, "prompts": prompts, "models": ["simulated:strong"], "repeats": 1});
     let run = server.post("/api/v1/runs", token, &body).await.expect(202);
     let id: Uuid = run["id"].as_str().unwrap().parse().unwrap();
+    measure_run(server, id, prompts.len(), does_pass).await;
+    id
+}
+
+/// The same with a run of so many prompts that there is.
+pub async fn measure_run(
+    server: &Server,
+    id: Uuid,
+    prompts: usize,
+    does_pass: impl Fn(usize, i64) -> bool,
+) {
     let mut conn = server.database.pool.acquire().await.unwrap();
     let shards: Vec<Uuid> = sqlx::query_scalar("select id from shards where run_id = $1")
         .bind(id)
         .fetch_all(&mut *conn)
         .await
         .unwrap();
-    let width = i64::try_from(prompts.len()).unwrap();
+    let width = i64::try_from(prompts).unwrap();
     for shard in shards {
         let lease = runs::claim_shard(&mut conn, shard, "test", Duration::from_mins(1))
             .await
@@ -117,7 +128,6 @@ async fn measure(
         runs::finish_shard(&mut conn, &lease, 0).await.unwrap();
     }
     runs::finish_run(&mut conn, id).await.unwrap();
-    id
 }
 
 /// Makes the simulated answers count as real ones: no test calls a model.

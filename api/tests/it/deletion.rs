@@ -79,19 +79,23 @@ async fn what_others_use_stays_and_what_is_private_goes() {
     for (path, body) in [
         ("/api/v1/prompts", private(prompt("unused"))),
         ("/api/v1/benchmarks", private(benchmark("unused-sums"))),
-        ("/api/v1/prompts", private(prompt("used"))),
+        ("/api/v1/prompts", prompt("used")),
     ] {
         server.post(path, &ada, &body).await.expect(201);
     }
-    // Two runs of Ada's that others see, one of which uses her private prompt, and one that they do not.
-    let mut public = run();
-    public["prompts"] = json!(["plain", "used"]);
-    let open = server.post("/api/v1/runs", &ada, &public).await.expect(202);
-    let hidden = server
-        .post("/api/v1/runs", &ada, &private(run()))
-        .await
-        .expect(202);
-    let bobs = server.post("/api/v1/runs", &bob, &run()).await.expect(202);
+    // A run of Ada's that others see, and one that they do not; and one of Bob's that rests on what she takes back.
+    let open = server.post("/api/v1/runs", &ada, &run()).await.expect(202);
+    let mut unseen = private(run());
+    unseen["prompts"] = json!(["plain", "unused"]);
+    let hidden = server.post("/api/v1/runs", &ada, &unseen).await.expect(202);
+    let mut both = run();
+    both["prompts"] = json!(["plain", "used"]);
+    let bobs = server.post("/api/v1/runs", &bob, &both).await.expect(202);
+    let take_back = server
+        .request(Method::PATCH, "/api/v1/prompts/used")
+        .bearer_auth(&ada)
+        .json(&json!({"visibility": "private"}));
+    assert_eq!(send(take_back).await.status, 200);
     assert_eq!(delete_me(&server, &ada, "correct horse").await.status, 204);
 
     let open = server
@@ -104,25 +108,24 @@ async fn what_others_use_stays_and_what_is_private_goes() {
     );
     let owner = field(&open, "owner");
     assert!(owner.starts_with("deleted-"), "{owner}");
-    assert_eq!(
-        open["prompts"],
-        json!(["plain@1", "used@1"]),
-        "it can be explained"
-    );
+    assert_eq!(open["prompts"], json!(["plain@1"]), "it can be explained");
     let hidden = format!("/api/v1/runs/{}", field(&hidden, "id"));
     server
         .get(&hidden, &server.admin().await)
         .await
         .expect_problem(404, "not_found", None);
-    let bobs = server
-        .get(&format!("/api/v1/runs/{}", field(&bobs, "id")), &bob)
-        .await
-        .expect(200);
-    assert_eq!(bobs["state"], "queued");
+    let path = format!("/api/v1/runs/{}", field(&bobs, "id"));
+    let bobs = server.get(&path, &bob).await.expect(200);
+    assert_eq!(
+        (&bobs["state"], &bobs["prompts"]),
+        (&json!("queued"), &json!(["plain@1", "(hidden)"]))
+    );
     let plain = server.get("/api/v1/prompts/plain", &bob).await.expect(200);
     assert_eq!(plain["owner"], owner);
     let admin = server.admin().await;
     server.get("/api/v1/prompts/used", &admin).await.expect(200);
+    let explained = server.get(&path, &admin).await.expect(200);
+    assert_eq!(explained["prompts"], json!(["plain@1", "used@1"]));
     server
         .get("/api/v1/prompts/used", &bob)
         .await

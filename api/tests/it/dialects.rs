@@ -354,7 +354,7 @@ async fn keys_are_held_to_their_scopes_in_the_dialects_too() {
             ("/api/auth/protected", "detail"),
         ] {
             let reply = server.get(path, &plain).await;
-            let body = json!({name: "the API key lacks the scope for this"});
+            let body = json!({name: "the API key lacks the scope `admin`"});
             expect(&reply, 403, &body);
             assert!(!reply.text.contains('@'), "{path}: {}", reply.text);
         }

@@ -7,39 +7,36 @@ use opb_core::auth::Visibility;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::server::{Reply, Server, benchmark, field, prompt, send, with_token};
+use crate::{
+    community::measure_run,
+    server::{Reply, Server, benchmark, field, prompt, send, with_token},
+};
 
 /// The words, from the narrowest to the widest.
 const WORDS: [&str; 3] = ["private", "unlisted", "public"];
+
+/// What runs are of that were deleted: shown to nobody.
+const GONE: &str = "gone";
+
+/// With what the names of runs begin.
+const NAMED: &str = "named by its owner:";
 
 /// The things of one owner, each kind with each word, and whose names and texts all hold `zebra` and their word.
 struct Things {
     /// Parameter in an address, word, and what it is called.
     names: Vec<(&'static str, &'static str, String)>,
+    /// Runs of another user, a part of which the owner has made private since.
+    foreign: Vec<String>,
 }
 
 impl Things {
-    async fn of(server: &Server, owner: &str) -> Self {
+    async fn of(server: &Server, owner: &str, other: &str) -> Self {
         let mut names = Vec::new();
         let mut prompts = Vec::new();
         for word in WORDS {
             let slug = format!("zebra-{word}-prompt");
-            let text = format!("{{{{ question }}}} zebra {word}");
-            let new = json!({"slug": slug, "title": format!("Zebra {word} prompt"), "visibility": word,
-                "description": format!("zebra {word}"), "tags": [format!("zebra-{word}")],
-                "body": {"kind": "text", "text": text}});
-            server
-                .post("/api/v1/prompts", owner, &new)
-                .await
-                .expect(201);
-            let mut sums = benchmark(&format!("zebra-{word}-sums"));
-            sums["title"] = json!(format!("Zebra {word} sums"));
-            sums["visibility"] = json!(word);
-            sums["items"][0]["expected"] = json!(format!("zebra {word}"));
-            server
-                .post("/api/v1/benchmarks", owner, &sums)
-                .await
-                .expect(201);
+            publish_prompt(server, owner, &slug, word, word).await;
+            publish_benchmark(server, owner, &format!("zebra-{word}-sums"), word, word).await;
             let path = format!("/api/v1/prompts/{slug}/comments");
             let comment = json!({"body": format!("zebra {word} comment")});
             let comment = server.post(&path, owner, &comment).await.expect(201);
@@ -74,12 +71,153 @@ impl Things {
             .request(Method::PUT, "/api/v1/me/profile")
             .json(&profile);
         assert_eq!(send(with_token(set, owner)).await.status, 200);
-        Self { names }
+        let mut things = Self {
+            names,
+            foreign: Vec::new(),
+        };
+        things.add_runs(server, owner).await;
+        things.narrow_runs(server, owner, other).await;
+        things
+    }
+
+    /// Runs of every benchmark with every prompt, each as wide as its parts and narrower.
+    async fn add_runs(&mut self, server: &Server, owner: &str) {
+        for (benchmark, benchmark_word) in WORDS.into_iter().enumerate() {
+            for (prompt, prompt_word) in WORDS.into_iter().enumerate() {
+                for word in &WORDS[..=benchmark.min(prompt)] {
+                    let run = Run {
+                        benchmark: &format!("zebra-{benchmark_word}-sums"),
+                        prompt: &format!("zebra-{prompt_word}-prompt"),
+                        word,
+                    };
+                    let id = run.measure(server, owner, word).await;
+                    self.names.push(("run", *word, id));
+                }
+            }
+        }
+    }
+
+    /// Public runs that are not any more, or parts of which are not.
+    async fn narrow_runs(&mut self, server: &Server, owner: &str, other: &str) {
+        let change = async |method: Method, path: &str| {
+            let request = server.request(method.clone(), path);
+            let request = match method {
+                Method::PATCH => request.json(&json!({"visibility": "private"})),
+                _ => request,
+            };
+            let reply = send(with_token(request, owner)).await;
+            assert!(reply.status < 300, "{path}: {}", reply.text);
+        };
+        let public = Run {
+            benchmark: "zebra-public-sums",
+            prompt: "zebra-public-prompt",
+            word: "public",
+        };
+        for (thing, method) in [
+            ("run", Method::PATCH),
+            ("run", Method::DELETE),
+            ("prompt", Method::PATCH),
+            ("prompt", Method::DELETE),
+            ("benchmark", Method::PATCH),
+            ("benchmark", Method::DELETE),
+        ] {
+            let slug = format!("zebra-private-{thing}-{}", method.as_str().to_lowercase());
+            let run = match thing {
+                "prompt" => {
+                    publish_prompt(server, owner, &slug, "private", "public").await;
+                    Run {
+                        prompt: &slug,
+                        ..public
+                    }
+                }
+                "benchmark" => {
+                    publish_benchmark(server, owner, &slug, "private", "public").await;
+                    Run {
+                        benchmark: &slug,
+                        ..public
+                    }
+                }
+                _ => public,
+            };
+            let is_gone = (thing, &method) == ("run", &Method::DELETE);
+            let word = if is_gone { GONE } else { "private" };
+            let id = run.measure(server, owner, word).await;
+            if thing == "run" {
+                change(method, &format!("/api/v1/runs/{id}")).await;
+                self.names.push(("run", word, id));
+                continue;
+            }
+            self.names.push(("run", word, id));
+            // What rests on a deleted benchmark stays readable for whoever measured it: see run_deletion.rs.
+            if (thing, &method) != ("benchmark", &Method::DELETE) {
+                let foreign = run.measure(server, other, "private").await;
+                self.foreign.push(foreign.clone());
+                self.names.push(("run", word, foreign));
+            }
+            if method == Method::PATCH {
+                let parameter = if thing == "prompt" {
+                    "prompt"
+                } else {
+                    "benchmark"
+                };
+                self.names.push((parameter, word, slug.clone()));
+            }
+            change(method, &format!("/api/v1/{thing}s/{slug}")).await;
+        }
     }
 }
 
-/// Every address of the API's document that can be read and names nothing but parts, with the word of what it names.
-fn addresses(things: &Things) -> Vec<(String, Option<&'static str>)> {
+/// A prompt whose texts all hold `zebra` and a word.
+async fn publish_prompt(server: &Server, owner: &str, slug: &str, word: &str, visibility: &str) {
+    let new = json!({"slug": slug, "title": format!("Zebra {word} prompt"), "visibility": visibility,
+        "description": format!("zebra {word}"), "tags": [format!("zebra-{word}")],
+        "body": {"kind": "text", "text": format!("{{{{ question }}}} zebra {word} {slug}")}});
+    server
+        .post("/api/v1/prompts", owner, &new)
+        .await
+        .expect(201);
+}
+
+/// A benchmark whose texts all hold `zebra` and a word.
+async fn publish_benchmark(server: &Server, owner: &str, slug: &str, word: &str, visibility: &str) {
+    let mut sums = benchmark(slug);
+    sums["title"] = json!(format!("Zebra {word} sums"));
+    sums["visibility"] = json!(visibility);
+    sums["items"][0]["expected"] = json!(format!("zebra {word} {slug}"));
+    server
+        .post("/api/v1/benchmarks", owner, &sums)
+        .await
+        .expect(201);
+}
+
+/// A run to be.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    benchmark: &'a str,
+    prompt: &'a str,
+    word: &'a str,
+}
+
+impl Run<'_> {
+    /// Measures, with a name and answers that hold `zebra` and a word. Returns the run's id.
+    async fn measure(self, server: &Server, token: &str, says: &str) -> String {
+        let new = json!({"benchmark": self.benchmark, "prompts": [self.prompt], "models": ["simulated:strong"],
+            "repeats": 1, "visibility": self.word, "name": format!("{NAMED} zebra {says} run")});
+        let run = server.post("/api/v1/runs", token, &new).await.expect(202);
+        let id = field(&run, "id");
+        measure_run(server, id.parse().unwrap(), 1, |_, _| true).await;
+        sqlx::query("update evaluations set output = $2 where run_id = $1::uuid")
+            .bind(&id)
+            .bind(format!("zebra {says} answer"))
+            .execute(&server.database.pool)
+            .await
+            .unwrap();
+        id
+    }
+}
+
+/// Every address of the API's document that can be read and names nothing but parts, with what it names and the word of it.
+fn addresses(things: &Things) -> Vec<(String, Option<(&'static str, &str)>)> {
     let document = serde_json::to_value(opb_api::document()).unwrap();
     let mut addresses = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -89,7 +227,10 @@ fn addresses(things: &Things) -> Vec<(String, Option<&'static str>)> {
         }
         let query = match path.as_str() {
             "/api/v1/prompts" | "/api/v1/prompts/suggest" => "?q=zebra",
+            "/api/v1/runs" => "?limit=100",
+            "/api/v1/leaderboards" => "?min_coverage=0",
             path if path.ends_with("/diff") => "?from=1",
+            path if path.ends_with("/evidence") => "?simulated=true",
             _ => "",
         };
         let path = path
@@ -100,31 +241,57 @@ fn addresses(things: &Things) -> Vec<(String, Option<&'static str>)> {
             Some(parameter) => {
                 for (_, word, name) in things.names.iter().filter(|thing| thing.0 == parameter) {
                     let path = path.replace(&format!("{{{parameter}}}"), name);
-                    addresses.push((format!("{path}{query}"), Some(*word)));
+                    addresses.push((format!("{path}{query}"), Some((*word, name.as_str()))));
                 }
             }
         }
     }
-    addresses.push(("/api/v1/prompts".into(), None));
-    addresses.push(("/api/v1/prompts?author=owner".into(), None));
-    addresses.push(("/api/v1/collections?owner=owner".into(), None));
+    for (_, word, name) in things.names.iter().filter(|thing| thing.0 == "benchmark") {
+        for board in ["public", "public&newest=true"] {
+            let path = format!("/api/v1/leaderboards/{name}?board={board}");
+            addresses.push((path, Some((*word, name.as_str()))));
+        }
+        addresses.push((format!("/api/v1/prompts?benchmark={name}"), None));
+    }
+    for path in [
+        "/api/v1/prompts",
+        "/api/v1/prompts?author=owner",
+        "/api/v1/prompts?sort=quality",
+        "/api/v1/collections?owner=owner",
+        "/api/v1/leaderboards?min_coverage=0&board=public",
+        "/api/v1/leaderboards/community?sort=quality",
+        "/api/v1/runs?owner=owner&limit=100",
+        "/api/v1/runs?owner=other&limit=100",
+    ] {
+        addresses.push((path.into(), None));
+    }
     addresses
 }
 
-/// The words of the things that an answer shows something of.
-fn shown(reply: &Reply) -> BTreeSet<&'static str> {
-    let text = reply.text.to_lowercase().replace('-', " ");
+/// The words of the things that an answer shows something of. A refusal may repeat what the address named.
+/// What a run's owner called it is no news to them.
+fn shown(reply: &Reply, named: Option<&str>, actor: &str) -> BTreeSet<&'static str> {
+    let mut text = match named {
+        Some(name) if reply.status >= 400 => reply.text.replace(name, "…"),
+        _ => reply.text.clone(),
+    };
+    if actor == "other" {
+        text = text.replace(&format!("{NAMED} zebra private"), "…");
+    }
+    let text = text.to_lowercase().replace('-', " ");
     let is_shown = |word: &&&str| text.contains(&format!("zebra {word}"));
-    WORDS.iter().filter(is_shown).copied().collect()
+    let words = WORDS.iter().chain([&GONE]);
+    words.filter(is_shown).copied().collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_more_visible_than_its_narrowest_part() {
     let server = Server::start().await;
     let owner = server.user("owner").await;
+    let other = server.user("other").await;
     let actors = [
         ("stranger", String::new()),
-        ("other", server.user("other").await),
+        ("other", other.clone()),
         ("owner", owner.clone()),
         ("moderator", server.user("molly").await),
         ("admin", server.user("adam").await),
@@ -135,28 +302,44 @@ async fn nothing_is_more_visible_than_its_narrowest_part() {
     server
         .sql("update users set role = 'admin' where username = 'adam'")
         .await;
-    let things = Things::of(&server, &owner).await;
+    server.prepare_run(&owner).await;
+    let things = Things::of(&server, &owner, &other).await;
     let addresses = addresses(&things);
     let mut wrong = String::new();
     let mut seen = BTreeSet::new();
+    let mut refused = 0;
     for (actor, token) in &actors {
-        for (path, word) in &addresses {
+        for (path, named) in &addresses {
             let reply = server.get(path, token).await;
             let may_see = |word: &str| match (word, *actor) {
+                (GONE, _) => false,
                 ("public", _) | (_, "owner") => true,
                 ("unlisted", actor) => actor != "stranger",
                 (_, actor) => actor == "admin",
             };
-            for shown in shown(&reply) {
+            for shown in shown(&reply, named.map(|(_, name)| name), actor) {
                 // What an address names may be shown to who may see it; anything else must be in lists for them.
-                let named = *word == Some(shown) && may_see(shown);
-                if !named && shown != "public" && *actor != "owner" {
+                let place = |word: &str| WORDS.iter().position(|known| *known == word);
+                let is_named = named.is_some_and(|(word, _)| {
+                    may_see(word) && may_see(shown) && place(word) <= place(shown)
+                });
+                let is_listed = shown == "public" || (*actor == "owner" && shown != GONE);
+                if !is_named && !is_listed {
                     let _ = writeln!(wrong, "{actor} sees something {shown}: {path}");
                 }
-                seen.insert((*actor, shown));
+                seen.insert((*actor, shown, path.split(['/', '?']).nth(3).unwrap()));
             }
-            if let Some(word) = word {
-                let expect = if may_see(word) { 200 } else { 404 };
+            if let Some((word, name)) = named {
+                // Whoever measured with what was taken away keeps the numbers.
+                let is_own = *actor == "other" && things.foreign.iter().any(|run| run == name);
+                let keeps = is_own && (path.ends_with(name) || path.ends_with("/events"));
+                let expect = match may_see(word) {
+                    true => 200,
+                    false if keeps => 200,
+                    false if is_own => 403,
+                    false => 404,
+                };
+                refused += usize::from(expect == 403);
                 if reply.status != expect {
                     let status = reply.status;
                     let _ = writeln!(wrong, "{actor} {path}: expected {expect}, got {status}");
@@ -173,10 +356,14 @@ async fn nothing_is_more_visible_than_its_narrowest_part() {
         ("admin", &WORDS[..]),
     ] {
         for word in words {
-            assert!(seen.contains(&(actor, word)), "{actor} {word}");
+            for kind in ["prompts", "benchmarks", "collections", "runs"] {
+                assert!(seen.contains(&(actor, word, kind)), "{actor} {word} {kind}");
+            }
         }
+        assert!(seen.contains(&(actor, "public", "leaderboards")), "{actor}");
     }
-    assert!(addresses.len() > 80, "{}", addresses.len());
+    assert!(refused >= 9, "{refused}");
+    assert!(addresses.len() > 250, "{}", addresses.len());
 }
 
 #[tokio::test]
@@ -499,7 +686,7 @@ async fn no_slug_hides_a_route() {
                     .await
             }
             // Ids that the bank itself gives, and what its operator names.
-            "run" | "comment" | "provider" => continue,
+            "run" | "comment" | "api_key" | "provider" => continue,
             other => panic!(
                 "`{word}` is a route where {other} may stand: reserve it, or say here why not"
             ),

@@ -63,19 +63,43 @@ async fn evidence_keeps_simulated_apart_and_grows_stale() {
 }
 
 #[tokio::test]
-async fn evidence_on_private_benchmarks_is_for_their_owner() {
+async fn evidence_is_public_or_none() {
     let server = Server::start().await;
     let ada = measured(&server).await;
+    let eve = server.user("eve").await;
     call_it_real(&server).await;
-    server
-        .sql("update benchmarks set visibility = 'private'")
-        .await;
-    assert!(evidence(&server, "").await.is_empty());
-    let own = server
-        .get("/api/v1/prompts/good/evidence", &ada)
-        .await
-        .expect(200);
-    assert_eq!(own["items"].as_array().unwrap().len(), 1);
+    let lines = async |token: &str| {
+        let page = server.get("/api/v1/prompts/good/evidence", token).await;
+        page.expect(200)["items"].as_array().unwrap().len()
+    };
+    // What was measured in private stands on one's own board, and proves nothing: not even to whoever measured it.
+    for (narrow, widen) in [
+        (
+            "update benchmarks set visibility = 'private'",
+            "update benchmarks set visibility = 'public'",
+        ),
+        (
+            "update runs set visibility = 'private'",
+            "update runs set visibility = 'public'",
+        ),
+        (
+            "update runs set visibility = 'unlisted'",
+            "update runs set visibility = 'public'",
+        ),
+        (
+            "update prompts set visibility = 'private' where slug = 'poor'",
+            "update prompts set visibility = 'public' where slug = 'poor'",
+        ),
+    ] {
+        for token in ["", &eve, &ada] {
+            assert_eq!(lines(token).await, 1, "before: {narrow}");
+        }
+        server.sql(narrow).await;
+        for token in ["", &eve, &ada] {
+            assert_eq!(lines(token).await, 0, "{narrow}");
+        }
+        server.sql(widen).await;
+    }
 }
 
 #[tokio::test]

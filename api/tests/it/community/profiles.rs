@@ -128,14 +128,11 @@ async fn reputation_and_badges_follow_from_what_is_public() {
         json!({"prompts": 3, "versions": 3, "benchmarks": 1, "runs": 0, "comments": 1, "collections": 0})
     );
 
-    measure(
-        &server,
-        &ada,
-        "sums",
-        &["good", "poor", "rival"],
-        |prompt, _| prompt == 0,
-    )
+    measure(&server, &ada, "sums", &["good", "poor"], |prompt, _| {
+        prompt == 0
+    })
     .await;
+    measure(&server, &bob, "sums", &["rival"], |_, _| false).await;
     assert_eq!(
         profile("ada").await["badges"],
         json!([]),
@@ -155,10 +152,31 @@ async fn reputation_and_badges_follow_from_what_is_public() {
         .sql("update prompts set visibility = 'private' where slug = 'rival'")
         .await;
     assert_eq!(profile("ada").await["badges"][0]["kind"], "measured");
-    server
-        .sql("update benchmarks set visibility = 'private'")
-        .await;
-    assert_eq!(profile("ada").await["badges"], json!([]));
+    // What not everybody may read earns nothing: a run with a prompt that was taken back, a private run, a private
+    // benchmark.
+    for (narrow, widen) in [
+        (
+            "update prompts set visibility = 'private' where slug = 'poor'",
+            "update prompts set visibility = 'public' where slug = 'poor'",
+        ),
+        (
+            "update runs set visibility = 'private'",
+            "update runs set visibility = 'public'",
+        ),
+        (
+            "update benchmarks set visibility = 'private'",
+            "update benchmarks set visibility = 'public'",
+        ),
+    ] {
+        server.sql(narrow).await;
+        assert_eq!(profile("ada").await["badges"], json!([]), "{narrow}");
+        server.sql(widen).await;
+        assert_eq!(
+            profile("ada").await["badges"][0]["kind"],
+            "measured",
+            "{widen}"
+        );
+    }
 }
 
 /// Lets Ada do one of each thing that a user can do, some of them to what is Bob's. Returns her API key.
