@@ -25,6 +25,7 @@ const STEPS: &[(&str, &str, u16)] = &[
     ("update_run", "run=@create_run", 409),
     ("extend_run", "run=@create_run", 202),
     ("rescore_run", "run=@create_run", 202),
+    ("hide_standings", "run=@create_run", 200),
     ("create_prompt", "", 201),
     ("create_prompt_version", "prompt=polite-translator", 201),
     ("import_prompts", "", 200),
@@ -64,6 +65,7 @@ const STEPS: &[(&str, &str, u16)] = &[
     ),
     ("offer_prompt", "prompt=polite-translator", 204),
     ("publish_benchmark", "", 201),
+    ("update_benchmark", "benchmark=city-landmarks", 200),
     ("create_provider", "", 201),
     ("update_provider", "name=gpu-server", 200),
     ("update_limits", "name=gpu-server", 200),
@@ -138,7 +140,11 @@ async fn every_example_of_the_document_works() {
                 site.check(&["admin", "create", "ada"], 0);
                 reader.register("grace").await;
             }
-            "create_run" | "extend_run" => reader.wait_for_run().await,
+            "create_run" => {
+                reader.wait_for_run(&reader.id_of("create_run")).await;
+                reader.run_in_public().await;
+            }
+            "extend_run" => reader.wait_for_run(&reader.id_of("create_run")).await,
             // The last administrator cannot leave.
             "change_password" => drop(site.check(&["admin", "create", "grace"], 0)),
             _ => {}
@@ -286,8 +292,17 @@ impl Reader {
         assert_eq!(status, 201, "{answer}");
     }
 
-    async fn wait_for_run(&self) {
-        let path = format!("/api/v1/runs/{}", self.id_of("create_run"));
+    /// Runs the example once more where all can see it: preferences are drawn from public runs only.
+    async fn run_in_public(&self) {
+        let (method, path, mut body) = self.operations["create_run"].clone();
+        body["visibility"] = json!("public");
+        let (status, run) = self.request(method, &path, body.to_string()).await;
+        assert_eq!(status, 202, "{run}");
+        self.wait_for_run(run["id"].as_str().unwrap()).await;
+    }
+
+    async fn wait_for_run(&self, id: &str) {
+        let path = format!("/api/v1/runs/{id}");
         for _ in 0..900 {
             let (_, run) = self.request(Method::GET, &path, String::new()).await;
             if run["state"] == "completed" {
