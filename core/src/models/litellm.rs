@@ -277,7 +277,11 @@ mod tests {
             row(&json!({"cache_read_input_token_cost": 2e-7})),
             "cached_input_microusd_per_mtok must be at most the price of other input tokens",
         );
-        check("a\0b", row(&json!({})), "model must be one line");
+        check(
+            "a\0b",
+            row(&json!({})),
+            "model must be one line without characters that control or are not seen; remove U+0000",
+        );
         check(
             &"m".repeat(300),
             row(&json!({})),
