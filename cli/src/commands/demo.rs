@@ -95,7 +95,7 @@ impl Demo {
             Some(shown) => finish(
                 &shown?,
                 json,
-                "The bank of this demonstration has stopped. To keep one serving: make up (or: opb up)\n\
+                "The demonstration's bank has stopped. To keep one serving: make up (or: opb up)\n\
                  API documentation, while it serves: http://127.0.0.1:8000/api/docs",
             ),
             None => Ok(Outcome::Interrupted),

@@ -9,6 +9,7 @@ use opb_core::{
 use super::{
     Report, SIMULATED,
     layout::{Cell, Column, Table},
+    leaderboard::points,
     parameters::Parameters,
 };
 use crate::text;
@@ -145,7 +146,6 @@ fn pair_row(pair: &Comparison) -> Vec<Cell> {
         Verdict::NoDifferenceShown => "no difference shown",
         Verdict::TooFewItems => "too few items",
     };
-    let points = |share: f64| format!("{:+.1}", share * 100.0);
     let interval = pair
         .interval
         .map(|interval| format!(" [{}, {}]", points(interval.low), points(interval.high)));

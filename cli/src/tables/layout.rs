@@ -164,6 +164,8 @@ impl From<&str> for Cell {
 pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
+    /// Headings, and what their cells mean.
+    explained: Vec<(&'static str, &'static str)>,
 }
 
 /// Which columns are shown, and how wide.
@@ -178,7 +180,13 @@ impl Table {
         Self {
             columns: columns.into(),
             rows: Vec::new(),
+            explained: Vec::new(),
         }
+    }
+
+    /// Says below the table what the cells of a column mean, where the column is shown.
+    pub fn explain(&mut self, heading: &'static str, meaning: &'static str) {
+        self.explained.push((heading, meaning));
     }
 
     /// Adds a row with a cell for each column.
@@ -211,6 +219,13 @@ impl Table {
             let note = format!("Not shown: {} (--wide shows all).", headings.join(", "));
             text.push('\n');
             text.push_str(&wrap(&note, screen.width));
+        }
+        for (heading, meaning) in &self.explained {
+            let mut shown = layout.shown.iter();
+            if shown.any(|(at, _)| self.columns[*at].heading == *heading) {
+                text.push('\n');
+                text.push_str(&wrap(meaning, screen.width));
+            }
         }
         text
     }

@@ -35,17 +35,18 @@ pub fn leaderboard(board: &Leaderboard) -> Report {
         return report;
     }
     let (ended, open) = parameters.own.split_at(board.standings.len());
-    report.table(standings(&board.standings, ended));
-    if board.standings.len() > 1 {
-        report.line(OVERLAPPING);
-    }
+    let mut table = standings(&board.standings, ended);
     let shows = |place: FrontierPlace| {
         let mut all = board.standings.iter();
         all.any(|standing| standing.frontier == place)
     };
     let has_mark = shows(FrontierPlace::On) || shows(FrontierPlace::Perhaps);
     if has_mark && (shows(FrontierPlace::Off) || shows(FrontierPlace::Perhaps)) {
-        report.line("Frontier: `*` no other entry is better on score, cost and latency at once; `(*)` not certain.");
+        table.explain("frontier", "Frontier: `*` no other entry is better on score, cost and latency at once; `(*)` not certain.");
+    }
+    report.table(table);
+    if board.standings.len() > 1 {
+        report.line(OVERLAPPING);
     }
     if board.standings.iter().any(|it| it.stopped_early) {
         report.line("`†` stopped early, when its place in its run was decided: the order is sure, the score is slightly biased.");
@@ -382,9 +383,13 @@ fn errors(errors: i64, evaluations: i64) -> Cell {
     }
 }
 
-/// A difference of scores in points: `+2.5`.
-fn points(difference: f64) -> String {
-    format!("{:+.1}", difference * 100.0)
+/// A difference of scores in points: `+2.5`. Nothing is `+0.0`, from whichever side it was rounded.
+pub fn points(difference: f64) -> String {
+    let points = format!("{:+.1}", difference * 100.0);
+    match points.as_str() {
+        "-0.0" => "+0.0".to_owned(),
+        _ => points,
+    }
 }
 
 fn count(number: usize) -> i64 {

@@ -2,7 +2,7 @@
 
 use opb_core::runs::{Run, RunState};
 
-use super::layout::{Column, Report, Table};
+use super::layout::{Column, Report, Screen, Table, wrap};
 use crate::{progress, text};
 
 /// The runs of a page.
@@ -82,5 +82,5 @@ pub fn run_summary(run: &Run) -> String {
         line.push_str("\nwaits: ");
         line.push_str(&text::plain(reason));
     }
-    line
+    wrap(&line, Screen::of_stdout().width)
 }

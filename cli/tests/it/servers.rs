@@ -122,7 +122,16 @@ fn a_provider_is_tried_when_it_is_added() {
     let bare = serve(|_| (404, "{}".to_owned()));
     add("bare", &bare, "answers at");
     site.check(&["provider", "check", "bare"], 0);
-    add("itself", &up.url, "an OpenPromptBank answers");
+    let neighbour = Site::new();
+    let other = neighbour.up(&[]);
+    add("other-bank", &other.url, "an OpenPromptBank answers");
+    let itself = ["provider", "add", "itself", "--base-url", &up.url];
+    let refused = site.check(&itself, 2);
+    assert!(
+        refused.error().contains("this server's own address"),
+        "{}",
+        refused.err
+    );
     let preset = site.check(&["provider", "add", "openrouter"], 0);
     assert!(
         preset.out.contains("no key is set: put OPENROUTER_API_KEY"),

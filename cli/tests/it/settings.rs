@@ -72,7 +72,7 @@ fn a_bad_setting_is_one_line_and_code_2() {
         &["leaderboard", "a", "--url", "nowhere"],
         "no address of a server",
     );
-    check(&["cancel", "7"], "RUN");
+    check(&["run", "cancel"], "<RUN>");
     check(
         &["--config", "/nowhere/opb.toml", "up"],
         "/nowhere/opb.toml",

@@ -280,7 +280,7 @@ async fn a_folder_of_an_older_opb_is_converted() {
              insert into kept (word, mood) values ('more', 'ill'); delete from kept where word = 'more';
              alter table kept add column if not exists n int; alter table apalis.jobs add column if not exists n int;
              alter sequence alone increment 2; create or replace view seen as select word from kept;
-             alter table part_1 add column if not exists n int;
+             alter table parts add column if not exists n int; alter table part_1 alter column id set default 1;
              create or replace function apalis.twice(x int) returns int language sql as 'select x + x';
              create table if not exists more (id int); create schema if not exists other",
         )
