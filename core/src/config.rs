@@ -584,11 +584,11 @@ mod tests {
         },
     }
 
+    /// Prompts, parameters, the limit and whether it is quick.
+    type Asked = (Vec<String>, Vec<String>, Option<i32>, bool);
+
     /// What `ask` is asked where the file says this.
-    fn ask(
-        file: &str,
-        words: &[&str],
-    ) -> Result<(Vec<String>, Vec<String>, Option<i32>, bool), String> {
+    fn ask(file: &str, words: &[&str]) -> Result<Asked, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("opb.toml");
         std::fs::write(&path, file).unwrap();

@@ -379,15 +379,17 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is called with literals")]
+    fn check(kind: ProviderKind, parameters: Value, expect: &[&str]) {
+        let parameters = parameters.as_object().cloned().unwrap();
+        let found = unknown_costs(kind, &parameters);
+        assert_eq!(found, expect, "{kind:?} {parameters:?}");
+    }
+
     #[test]
     fn what_costs_more_than_a_budget_knows_is_found_wherever_it_is() {
         use ProviderKind::{
-            Anthropic, AzureOpenai, Bedrock, Gemini, Http, Openai, OpenaiResponses, Simulated,
-        };
-        let check = |kind, parameters: Value, expect: &[&str]| {
-            let parameters = parameters.as_object().cloned().unwrap();
-            let found = unknown_costs(kind, &parameters);
-            assert_eq!(found, expect, "{kind:?} {parameters:?}");
+            Anthropic, AzureOpenai, Bedrock, Gemini, Http, Openai, OpenaiResponses,
         };
         let usual = json!({"temperature": 0, "max_tokens": 9, "stop": ["x"], "seed": 1, "top_p": 1, "reasoning_effort": "low",
             "response_format": {"type": "json_object"}, "tool_choice": {"type": "function", "function": {"name": "a"}},
@@ -453,6 +455,11 @@ mod tests {
                 &["tool_choice"],
             );
         }
+    }
+
+    #[test]
+    fn each_kind_has_fields_that_cost_more() {
+        use ProviderKind::{Anthropic, Bedrock, Gemini, Openai, OpenaiResponses, Simulated};
         check(
             Openai,
             json!({"service_tier": "priority"}),

@@ -44,6 +44,10 @@ impl RunState {
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of its own in the API, and they are independent"
+)]
 pub struct Run {
     /// The run's id.
     pub id: Uuid,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
-    benchmarks::resolve_benchmark,
+    benchmarks::{BenchmarkVersion, resolve_benchmark},
     quotas::count_run,
     texts,
 };
@@ -49,29 +49,8 @@ pub async fn rescore_run(
 ) -> Result<Run> {
     texts::check_line("name", &request.name, 0..=200)?;
     let mut tx = conn.begin().await?;
-    let source = find_readable_run(&mut tx, Some(user), run_id).await?;
-    require_ended(source.state)?;
-    if let Some(pruned_at) = source.pruned_at {
-        return Err(Error::Conflict(format!(
-            "the answers of the run were forgotten on {}; submit it again",
-            pruned_at.date_naive()
-        )));
-    }
-    let bound = if source.owner == user.username {
-        Visibility::Public
-    } else {
-        source.visibility
-    };
-    if request.visibility.is_some_and(|wanted| wanted > bound) {
-        let message = "must not be wider than that of the run: the answers are somebody else's";
-        return Err(Error::invalid("visibility", message));
-    }
-    let benchmark = match resolve_benchmark(&mut tx, Some(user), &request.benchmark).await {
-        Err(Error::NotFound(what)) => {
-            return Err(Error::invalid("benchmark", format!("{what} was not found")));
-        }
-        other => other?,
-    };
+    let source = find_source(&mut tx, user, run_id, request.visibility).await?;
+    let benchmark = find_benchmark(&mut tx, user, &request.benchmark).await?;
     let prompts = sqlx::query_scalar!(
         "-- rescore::rescore_run
         select prompt_version_id from run_prompts where run_id = $1",
@@ -79,10 +58,6 @@ pub async fn rescore_run(
     )
     .fetch_all(&mut *tx)
     .await?;
-    if is_withdrawn(&mut tx, benchmark.id).await? {
-        let message = "was withdrawn by its owner and takes no more runs";
-        return Err(Error::invalid("benchmark", message));
-    }
     let parts = load_parts(&mut tx, user, benchmark.id, &prompts).await?;
     let default = default.min(source.visibility);
     let visibility = parts.choose(request.visibility, default)?;
@@ -160,4 +135,50 @@ pub async fn rescore_run(
     tx.commit().await?;
     tracing::info!(run.id = %new_id, run.answers_of = %run_id, run.planned = planned, "answers are scored again");
     Ok(run)
+}
+
+/// The run with the answers: it has ended, has them still, and `wanted` shows them to nobody who may not see them.
+async fn find_source(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    wanted: Option<Visibility>,
+) -> Result<Run> {
+    let source = find_readable_run(conn, Some(user), run_id).await?;
+    require_ended(source.state)?;
+    if let Some(pruned_at) = source.pruned_at {
+        return Err(Error::Conflict(format!(
+            "the answers of the run were forgotten on {}; submit it again",
+            pruned_at.date_naive()
+        )));
+    }
+    let bound = if source.owner == user.username {
+        Visibility::Public
+    } else {
+        source.visibility
+    };
+    if wanted.is_some_and(|wanted| wanted > bound) {
+        let message = "must not be wider than that of the run: the answers are somebody else's";
+        return Err(Error::invalid("visibility", message));
+    }
+    Ok(source)
+}
+
+/// The benchmark version with the scorers.
+async fn find_benchmark(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    reference: &str,
+) -> Result<BenchmarkVersion> {
+    let benchmark = match resolve_benchmark(conn, Some(user), reference).await {
+        Err(Error::NotFound(what)) => {
+            return Err(Error::invalid("benchmark", format!("{what} was not found")));
+        }
+        other => other?,
+    };
+    if is_withdrawn(conn, benchmark.id).await? {
+        let message = "was withdrawn by its owner and takes no more runs";
+        return Err(Error::invalid("benchmark", message));
+    }
+    Ok(benchmark)
 }

@@ -3,17 +3,26 @@
 use std::time::Duration;
 
 use opb_core::{
+    auth::CurrentUser,
     models::{ModelPrice, update_price},
     runs::{
-        Basis, Interval, NewEvaluation, Settlement, SubmitRun, claim_shard, find_prospect,
-        load_work, record, submit_run,
+        Basis, Estimate, Interval, NewEvaluation, Settlement, SubmitRun, claim_shard,
+        find_prospect, load_work, record, submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(30);
+
+async fn estimate(conn: &mut PgConnection, owner: &CurrentUser, request: &SubmitRun) -> Estimate {
+    find_prospect(conn, owner, request)
+        .await
+        .unwrap()
+        .estimate()
+}
 
 #[tokio::test]
 async fn an_estimate_follows_what_was_recorded() {
@@ -33,10 +42,7 @@ async fn an_estimate_follows_what_was_recorded() {
         .await
         .unwrap();
     let request = fixtures::request(json!(["simulated:strong"]), 1);
-    let rough = find_prospect(conn, &owner, &request)
-        .await
-        .unwrap()
-        .estimate();
+    let rough = estimate(conn, &owner, &request).await;
     assert_eq!(
         (rough.evaluations, rough.columns[0].basis),
         (200, Basis::RoughRule)
@@ -89,10 +95,7 @@ async fn an_estimate_follows_what_was_recorded() {
             .await
             .unwrap();
     }
-    let known = find_prospect(conn, &owner, &request)
-        .await
-        .unwrap()
-        .estimate();
+    let known = estimate(conn, &owner, &request).await;
     let bases: Vec<Basis> = known.columns.iter().map(|column| column.basis).collect();
     assert_eq!(bases, [Basis::SamePromptAndModel, Basis::SameModel]);
     assert!(known.columns[0].witnesses >= 40);
@@ -113,10 +116,7 @@ async fn an_estimate_follows_what_was_recorded() {
     );
     assert_eq!(cost.expected, known.input_tokens.expected + output * 10);
 
-    let plain_only = find_prospect(conn, &owner, &plain)
-        .await
-        .unwrap()
-        .estimate();
+    let plain_only = estimate(conn, &owner, &plain).await;
     let input = plain_only.input_tokens;
     assert!((1_050..=1_150).contains(&input.expected), "{input:?}");
     assert!(
@@ -135,14 +135,8 @@ async fn a_run_that_may_stop_early_may_take_less() {
         stop_early: true,
         ..whole.clone()
     };
-    let whole = find_prospect(conn, &owner, &whole)
-        .await
-        .unwrap()
-        .estimate();
-    let early = find_prospect(conn, &owner, &early)
-        .await
-        .unwrap()
-        .estimate();
+    let whole = estimate(conn, &owner, &whole).await;
+    let early = estimate(conn, &owner, &early).await;
     assert_eq!(whole.calls.low, 200);
     let expect = Interval {
         low: 32,

@@ -127,7 +127,7 @@ pub(super) fn read(files: Vec<PromptFile>, most: usize) -> Outcome<Vec<(String, 
         if extension != "md" {
             let slug = slug_for(name);
             let row = if extension == "txt" {
-                Ok(text_prompt(slug, &file.text))
+                Ok(text_prompt(&slug, &file.text))
             } else {
                 yaml_prompt(slug, &file)
             };
@@ -175,13 +175,13 @@ fn slug_for(name: &str) -> String {
     }
 }
 
-fn text_prompt(slug: String, text: &str) -> PortablePrompt {
+fn text_prompt(slug: &str, text: &str) -> PortablePrompt {
     let text = text.strip_suffix('\n').unwrap_or(text);
     let body = PromptBody::Text {
         text: text.to_owned(),
     };
     PortablePrompt::of(NewPrompt {
-        slug: Some(slug.clone()),
+        slug: Some(slug.to_owned()),
         ..NewPrompt::new(slug.replace('-', " "), body)
     })
 }
@@ -564,7 +564,7 @@ mod tests {
                 "named.yml",
                 "slug: other\ntitle: Named\nbody: {kind: text, text: x}\n",
             ),
-            file("wrong.yaml", "titel: x\n"),
+            file("wrong.yaml", "heading: x\n"),
             file("terse.md", "Twice.\n"),
             file("photo.png", ""),
             file("README.md", "x"),
@@ -593,7 +593,7 @@ mod tests {
         );
         assert!(
             found[6].starts_with(
-                "wrong.yaml refused: wrong.yaml line 1, column 1: unknown field `titel`"
+                "wrong.yaml refused: wrong.yaml line 1, column 1: unknown field `heading`"
             ),
             "{}",
             found[6]
