@@ -203,7 +203,7 @@ impl Export {
                     piece.push('\n');
                 }
                 RunExportFormat::Csv => {
-                    line(&mut piece, cells(self.run.number, evaluation)?.into_iter())
+                    line(&mut piece, cells(self.run.number, evaluation)?.into_iter());
                 }
             }
         }

@@ -221,8 +221,8 @@ async fn h3_imports_stop_at_their_limit_while_they_read() {
     let last = report["rows"][999]["slug"].as_str().unwrap();
     assert!(last.ends_with("-999"), "{last}");
     // Placeholders with a default each were compared with each other, three times over.
-    let placeholders: String = (0..20_000).map(|at| format!("${{a:{at}}}")).collect();
-    let content = format!("act,prompt\na,\"{placeholders}\"\n");
+    let placeholders: Vec<String> = (0..20_000).map(|at| format!("${{a:{at}}}")).collect();
+    let content = format!("act,prompt\na,\"{}\"\n", placeholders.concat());
     let body =
         json!({"dry_run": true, "source": {"format": "prompts-chat-csv", "content": content}});
     let report = server

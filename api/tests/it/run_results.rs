@@ -405,7 +405,7 @@ async fn part_scores_are_summed_up_by_their_metric_and_weights() {
     let run = server.post("/api/v1/runs", &ada, &body).await.expect(202);
     for (item, [x, y, z]) in [(0, [1, 0, 1]), (1, [1, 1, 0])] {
         let line = |metric: Option<&str>, score: i32| json!({"scorer": "contains", "metric": metric, "outcome": "scored", "score": score, "pass": score == 1, "reason": ""});
-        let scores = json!([
+        let recorded = json!([
             line(Some("name"), x),
             line(Some("name"), y),
             line(Some("city"), z),
@@ -417,7 +417,7 @@ async fn part_scores_are_summed_up_by_their_metric_and_weights() {
         )
         .bind(id(&run))
         .bind(item)
-        .bind(scores)
+        .bind(recorded)
         .execute(&server.database.pool)
         .await
         .unwrap();

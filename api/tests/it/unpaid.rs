@@ -106,6 +106,13 @@ async fn an_item_that_cannot_be_scored_is_refused_with_its_id() {
     check(json!({"type": "is-json"}), absent.clone(), None).await;
     check(json!({"type": "equals"}), json!(""), None).await;
     check(json!({"type": "equals"}), json!(["2"]), None).await;
+}
+
+#[tokio::test]
+async fn scorers_are_checked_wherever_they_are() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let good = json!({"id": "good", "vars": {"question": "1+1", "unit": "2"}, "expected": "2"});
     let empty = benchmark(
         "sums",
         &json!([{"type": "contains", "value": ""}]),

@@ -13,6 +13,8 @@ use opb_core::{
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::{
     fairness::another,
@@ -149,6 +151,30 @@ async fn what_was_answered_is_not_asked_and_not_paid_again() {
     worker.stop().await;
 }
 
+fn rescore(benchmark: &str) -> RescoreRun {
+    RescoreRun {
+        benchmark: benchmark.into(),
+        name: "by spaces".into(),
+        visibility: None,
+    }
+}
+
+async fn check_refusals_of_benchmarks(conn: &mut PgConnection, owner: &CurrentUser, run: Uuid) {
+    let error = rescore_run(conn, owner, run, &rescore("nothing@1"), Visibility::Public).await;
+    assert!(error.is_err());
+    let mut strange = fixtures::sums(3);
+    strange.slug = "strange".into();
+    for item in &mut strange.items {
+        item.id.insert_str(0, "other-");
+    }
+    publish_benchmark(conn, owner, &strange.checked().unwrap(), Visibility::Public)
+        .await
+        .unwrap();
+    let error = rescore_run(conn, owner, run, &rescore("strange"), Visibility::Public).await;
+    let error = format!("{:?}", error.unwrap_err());
+    assert!(error.contains("items are the same when"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_scored_again_without_a_call() {
     let db = TestDatabase::new().await;
@@ -182,11 +208,6 @@ async fn a_run_is_scored_again_without_a_call() {
     )
     .await
     .unwrap();
-    let rescore = |benchmark: &str| RescoreRun {
-        benchmark: benchmark.into(),
-        name: "by spaces".into(),
-        visibility: None,
-    };
     let second = rescore_run(
         conn,
         &owner,
@@ -238,38 +259,7 @@ async fn a_run_is_scored_again_without_a_call() {
             .to_string()
             .contains("answers of the run")
     );
-    let error = rescore_run(
-        conn,
-        &owner,
-        first.id,
-        &rescore("nothing@1"),
-        Visibility::Public,
-    )
-    .await;
-    assert!(error.is_err());
-    let mut strange = fixtures::sums(3);
-    strange.slug = "strange".into();
-    for item in &mut strange.items {
-        item.id.insert_str(0, "other-");
-    }
-    publish_benchmark(
-        conn,
-        &owner,
-        &strange.checked().unwrap(),
-        Visibility::Public,
-    )
-    .await
-    .unwrap();
-    let error = rescore_run(
-        conn,
-        &owner,
-        first.id,
-        &rescore("strange"),
-        Visibility::Public,
-    )
-    .await;
-    let error = format!("{:?}", error.unwrap_err());
-    assert!(error.contains("items are the same when"), "{error}");
+    check_refusals_of_benchmarks(conn, &owner, first.id).await;
 
     // A retry looks for the answers once more, and calls nobody.
     retry_run(conn, &owner, second.id).await.unwrap();
