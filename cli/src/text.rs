@@ -67,7 +67,7 @@ pub fn dollars(microusd: i64) -> String {
             let rest = format!("{amount:06}");
             format!("{sign}$0.{}", rest.trim_end_matches('0'))
         }
-        100..1_000_000 if amount % 10_000 != 0 => {
+        100..1_000_000 if !amount.is_multiple_of(10_000) => {
             format!("{sign}$0.{:04}", ((amount + 50) / 100).min(9_999))
         }
         // Cents, rounded half up, without the detour over a float.

@@ -69,7 +69,7 @@ enum Cut {
     Never,
     /// `the beginning of it…`
     End,
-    /// `the begin…nd`: names often differ at their ends.
+    /// `the begin…end`: names often differ at their ends.
     Middle,
 }
 
@@ -503,7 +503,7 @@ pub fn cut_end(text: &str, width: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// `the begin…nd`, at most so wide.
+/// `the begin…end`, at most so wide.
 pub fn cut_middle(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();

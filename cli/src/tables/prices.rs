@@ -1,6 +1,6 @@
 //! What models cost.
 
-use opb_core::models::{CurrentPrice, PriceSource};
+use opb_core::models::{self, CurrentPrice, PriceSource};
 
 use super::{
     Report,
@@ -45,7 +45,5 @@ pub fn prices(prices: &[CurrentPrice]) -> Report {
 
 /// Dollars to the last micro-dollar: prices of single tokens are small.
 fn exact_dollars(microusd: i64) -> String {
-    let rest = format!("{:06}", microusd % 1_000_000);
-    let digits = rest.trim_end_matches('0').len().max(2);
-    format!("{}.{}", microusd / 1_000_000, &rest[..digits])
+    models::dollars(microusd).replace('$', "")
 }

@@ -76,14 +76,15 @@ fn table(found: &RunColumns, parameters: &Parameters) -> Table {
                     format!("{}/{}", text::count(measured.passed), text::count(scored)).into()
                 }
             },
-            match measured.evaluations == column.planned {
-                true => Cell::idle("all"),
-                false => format!(
+            if measured.evaluations == column.planned {
+                Cell::idle("all")
+            } else {
+                format!(
                     "{}/{}",
                     text::count(measured.evaluations),
                     text::count(column.planned)
                 )
-                .into(),
+                .into()
             },
             text::none_or_count(measured.errors),
             match (measured.cost_microusd, measured.evaluations) {
@@ -152,9 +153,10 @@ fn errors(found: &RunColumns) -> Option<String> {
             text::plain(&kind.item)
         );
         let message = paragraph(&kind.message, 4);
-        match kind.message.is_empty() {
-            true => format!("  {head}"),
-            false => format!("  {head}\n{message}"),
+        if kind.message.is_empty() {
+            format!("  {head}")
+        } else {
+            format!("  {head}\n{message}")
         }
     });
     let mut lines: Vec<String> = shown.collect();

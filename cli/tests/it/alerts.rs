@@ -11,18 +11,7 @@ async fn an_alert_fires_is_silenced_and_is_seen_to() {
     let site = Site::new();
     site.check(&["migrate", "--database-url", database.url()], 0);
     let _up = site.up(&["--database-url", database.url()]);
-    let schedule = [
-        "schedule",
-        "add",
-        "hourly",
-        "--cron=0 * * * *",
-        "--benchmark=first-steps",
-        "--prompt=number-only",
-        "--model=simulated:strong",
-        "--json",
-    ];
-    let schedule = site.check(&schedule, 0).json();
-    assert_eq!(schedule["name"], "hourly");
+    schedule_hourly(&site);
     assert_eq!(site.check(&["alert", "list"], 0).out, "no alerts yet\n");
 
     let add = |kind: &str, threshold: &str, code: i32| {
@@ -41,43 +30,7 @@ async fn an_alert_fires_is_silenced_and_is_seen_to() {
         unknown.contains("score-drop") && !unknown.contains("score_drop"),
         "{unknown}"
     );
-    let misspelt = site.check(
-        &[
-            "alert",
-            "add",
-            "slow",
-            "--schedule=hourl",
-            "--kind=cost",
-            "--threshold=1",
-        ],
-        2,
-    );
-    assert!(
-        misspelt.error().contains("did you mean `hourly`?"),
-        "{}",
-        misspelt.err
-    );
-    let dear = site.check(
-        &[
-            "alert",
-            "add",
-            "dear",
-            "--schedule=hourly",
-            "--kind=cost",
-            "--threshold=0.50",
-        ],
-        0,
-    );
-    assert!(
-        dear.out.contains("a run costs more than $0.50"),
-        "{}",
-        dear.out
-    );
-    let dear = site
-        .check(&["alert", "change", "dear", "--threshold=$2", "--json"], 0)
-        .json();
-    assert_eq!(dear["threshold"], 2_000_000.0);
-    site.check(&["alerts", "remove", "dear"], 0);
+    check_thresholds_of_money(&site);
     let alert = add("latency", "0", 0).json();
     assert_eq!(alert["schedule"], "hourly");
     let id = alert["id"].as_str().unwrap();
@@ -136,4 +89,59 @@ async fn an_alert_fires_is_silenced_and_is_seen_to() {
     let removed = site.check(&["alert", "remove", id], 0);
     assert_eq!(removed.out, format!("removed alert {id}\n"));
     site.check(&["alert", "show", id], 2);
+}
+
+fn schedule_hourly(site: &Site) {
+    let schedule = [
+        "schedule",
+        "add",
+        "hourly",
+        "--cron=0 * * * *",
+        "--benchmark=first-steps",
+        "--prompt=number-only",
+        "--model=simulated:strong",
+        "--json",
+    ];
+    let schedule = site.check(&schedule, 0).json();
+    assert_eq!(schedule["name"], "hourly");
+}
+
+fn check_thresholds_of_money(site: &Site) {
+    let misspelt = site.check(
+        &[
+            "alert",
+            "add",
+            "slow",
+            "--schedule=hourl",
+            "--kind=cost",
+            "--threshold=1",
+        ],
+        2,
+    );
+    assert!(
+        misspelt.error().contains("did you mean `hourly`?"),
+        "{}",
+        misspelt.err
+    );
+    let dear = site.check(
+        &[
+            "alert",
+            "add",
+            "dear",
+            "--schedule=hourly",
+            "--kind=cost",
+            "--threshold=0.50",
+        ],
+        0,
+    );
+    assert!(
+        dear.out.contains("a run costs more than $0.50"),
+        "{}",
+        dear.out
+    );
+    let dear = site
+        .check(&["alert", "change", "dear", "--threshold=$2", "--json"], 0)
+        .json();
+    assert_eq!(dear["threshold"], 2_000_000.0);
+    site.check(&["alerts", "remove", "dear"], 0);
 }

@@ -150,7 +150,10 @@ fn documents() -> Vec<String> {
     for folder in ["", "docs/", "docs/decisions/"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            if name.ends_with(".md") && name != "README.md" {
+            if name
+                .strip_suffix(".md")
+                .is_some_and(|stem| stem != "README")
+            {
                 names.insert(format!("{folder}{name}"));
             }
         }

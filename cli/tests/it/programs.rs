@@ -8,13 +8,13 @@ use crate::{faults::Simulated, site::Site};
 #[test]
 fn a15_an_error_is_json_where_json_is_asked_for() {
     let site = Site::new();
-    let unknown = site.check(&["runs", "--json", "--limt=3"], 2).problem();
+    let unknown = site.check(&["runs", "--json", "--limits=3"], 2).problem();
     assert_eq!(
         (&unknown["title"], &unknown["exit_code"]),
         (&"Bad usage".into(), &2.into())
     );
     assert!(
-        unknown["detail"].as_str().unwrap().contains("--limt"),
+        unknown["detail"].as_str().unwrap().contains("--limits"),
         "{unknown}"
     );
     let nowhere = ["runs", "--json", "--url=http://127.0.0.1:1"];

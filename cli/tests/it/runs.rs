@@ -303,7 +303,11 @@ fn a_run_shows_its_own_table_its_answers_and_its_reasons() {
         1,
     );
 
-    // Parameters tell the columns of one model apart.
+    check_columns_of_one_model(&site);
+}
+
+/// Parameters tell the columns of one model apart.
+fn check_columns_of_one_model(site: &Site) {
     let extend = [
         "run",
         "extend",

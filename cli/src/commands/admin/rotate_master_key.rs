@@ -24,6 +24,7 @@ use crate::{
     data_folder::DataFolder,
     outcome::{BadUsage, Outcome},
     postgres::Cluster,
+    text,
 };
 
 /// Replace the master key: seal every stored credential again, in one transaction
@@ -133,7 +134,7 @@ struct Resealed {
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
+    text::many(i64::try_from(count).unwrap_or(i64::MAX), one, many)
 }
 
 async fn reseal(
