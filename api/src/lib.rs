@@ -20,6 +20,7 @@ mod mail;
 mod middleware;
 mod oidc;
 mod openapi;
+mod page_file;
 mod paging;
 mod parameters;
 mod prober;
