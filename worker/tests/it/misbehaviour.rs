@@ -261,7 +261,13 @@ async fn check_recorded(
     let run = wait_for(db, owner, run.id, |run| run.state.has_ended()).await;
     let growth = peak_kib(&worker) - before;
 
-    assert_eq!(run.state, RunState::Completed, "{}", run.state_reason);
+    // A run without a single answer has failed.
+    let state = if expected.iter().any(|(_, errors)| errors.is_empty()) {
+        RunState::Completed
+    } else {
+        RunState::Failed
+    };
+    assert_eq!(run.state, state, "{}", run.state_reason);
     assert_eq!(run.recorded, EACH * i64::try_from(expected.len()).unwrap());
     assert_counted_once(db, &run).await;
     let evaluations = list_evaluations(
