@@ -18,11 +18,13 @@ use crate::{
 pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let mut tx = conn.begin().await?;
     find_run(&mut tx, Some(user), run_id).await?;
-    // Shards before runs: the order in which workers lock them too, so that the two cannot wait for each other.
+    // Shards before runs, and shards by their ids: the order in which workers lock them too, so that the two cannot wait
+    // for each other.
     sqlx::query!(
         "-- cancel::cancel_run
         update shards set state = 'dead', lease_until = null, reserved_microusd = 0
-        where run_id = $1 and state in ('available', 'running')",
+        where id in (select id from shards where run_id = $1 and state in ('available', 'running')
+                     order by id for update)",
         run_id
     )
     .execute(&mut *tx)

@@ -92,9 +92,12 @@ pub async fn renew_lease(
     let held = sqlx::query_as!(
         HeldLease,
         r#"-- lease::renew_lease
+        with locked as materialized (
+            select id from shards where id = any($1) order by id for update
+        )
         update shards
         set lease_until = now() + make_interval(secs => $3)
-        from unnest($1::uuid[], $2::bigint[]) as held (id, fence)
+        from locked join unnest($1::uuid[], $2::bigint[]) as held (id, fence) on held.id = locked.id
         where shards.id = held.id and shards.fence = held.fence and state = 'running'
         returning shards.id as shard_id,
                   (select runs.state = 'paused' from runs where runs.id = shards.run_id) as "paused!""#,

@@ -36,8 +36,8 @@ enum Answer {
     Say(&'static str),
     /// Bytes, and then the connection ends.
     SayAndEnd(&'static str),
-    /// The same bytes for ever.
-    Repeat(&'static str, &'static str),
+    /// A head, and the same bytes for ever: large pieces, since what counts is how much comes, and not in how many.
+    Repeat(&'static str, fn() -> String),
     /// One byte a second.
     Drip(&'static str),
     /// A body as long as this; its head says so.
@@ -62,7 +62,7 @@ const KINDS: [(&str, Answer, &[&str]); 25] = [
         "endless",
         Repeat(
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-            "10\r\n0123456789abcdef\r\n",
+            || format!("1000\r\n{}\r\n", "0123456789abcdef".repeat(256)),
         ),
         &["too_large"],
     ),
@@ -142,7 +142,10 @@ const KINDS: [(&str, Answer, &[&str]); 25] = [
         "endless-stream",
         Repeat(
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n",
-            "data: {\"choices\":[{\"delta\":{\"content\":\"and so on and so on and so on\"}}]}\n\n",
+            || {
+                let text = "and so on ".repeat(400);
+                format!("data: {}\n\n", json!({"choices": [{"delta": {"content": text}}]}))
+            },
         ),
         &["too_large"],
     ),
@@ -378,9 +381,9 @@ async fn say(stream: &mut (impl AsyncWrite + Unpin), answer: Answer) -> Option<b
         }
         Repeat(head, piece) => {
             stream.write_all(head.as_bytes()).await.ok()?;
-            let pieces = piece.repeat(100);
+            let piece = piece();
             loop {
-                stream.write_all(pieces.as_bytes()).await.ok()?;
+                stream.write_all(piece.as_bytes()).await.ok()?;
             }
         }
         Drip(text) => {
