@@ -73,7 +73,7 @@ pub struct WorkerSettings {
     /// Seconds after which the work of a worker that does not report is given to another
     #[arg(long, env = "OPB_LEASE", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=3600))]
     pub lease: u64,
-    /// Seconds that running calls get to finish when the worker is told to stop
+    /// Seconds that calls in flight get to finish after SIGTERM
     #[arg(long, env = "OPB_GRACE", value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub grace: u64,
     /// The operator's own credentials.
