@@ -144,7 +144,10 @@ const KINDS: [(&str, Answer, &[&str]); 25] = [
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n",
             || {
                 let text = "and so on ".repeat(400);
-                format!("data: {}\n\n", json!({"choices": [{"delta": {"content": text}}]}))
+                format!(
+                    "data: {}\n\n",
+                    json!({"choices": [{"delta": {"content": text}}]})
+                )
             },
         ),
         &["too_large"],
