@@ -99,6 +99,20 @@ pub async fn create_preference(
     if let Some(pair) = find_open(conn, user, version.id, simulated).await? {
         return Ok(pair);
     }
+    let mut tx = conn.begin().await?;
+    // One draw of a user at a time: what another one has drawn meanwhile is open, and not a pair that may not be shown.
+    sqlx::query_scalar!(
+        "-- preferences::create_preference
+        select id from users where id = $1 for no key update",
+        user.id
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(pair) = find_open(&mut tx, user, version.id, simulated).await? {
+        // Not left to the drop, which would keep the lock until the connection is used again.
+        tx.rollback().await?;
+        return Ok(pair);
+    }
     // What is open and was not found may not be shown any more.
     sqlx::query!(
         "-- preferences::create_preference
@@ -108,12 +122,12 @@ pub async fn create_preference(
         version.id,
         simulated
     )
-    .execute(&mut *conn)
+    .execute(&mut *tx)
     .await?;
-    draw(conn, user, version.id, simulated).await?;
-    find_open(conn, user, version.id, simulated)
-        .await?
-        .ok_or_else(|| Error::NotFound("an unjudged pair of answers on this benchmark".into()))
+    draw(&mut tx, user, version.id, simulated).await?;
+    let pair = find_open(&mut tx, user, version.id, simulated).await?;
+    tx.commit().await?;
+    pair.ok_or_else(|| Error::NotFound("an unjudged pair of answers on this benchmark".into()))
 }
 
 /// Records what the user prefers in a pair that was drawn for them. The same choice again changes nothing.
