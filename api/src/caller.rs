@@ -154,7 +154,7 @@ pub(crate) fn check_scope(parts: &Parts, caller: &Caller) -> Result<()> {
     Ok(())
 }
 
-/// Refuses whoever brings no credential, where the operator lets nobody read without a login.
+/// Refuses a request without a credential, where the operator has set that reading needs a login.
 fn check_stranger(state: &AppState) -> Result<()> {
     if state.reading_needs_login {
         let error = Error::Unauthenticated(
