@@ -254,17 +254,17 @@ fn a_bank_that_is_stopped_is_named_with_its_folder() {
 async fn a_database_that_cannot_be_used_is_named_with_the_reason() {
     let database = TestDatabase::new().await;
     let site = Site::new();
-    let port = url::Url::parse(database.url())
-        .unwrap()
-        .port()
-        .unwrap_or(5432);
+    // The password is asked before the database is looked for: that one is right here.
+    let mut missing = url::Url::parse(database.url()).unwrap();
+    missing.set_path("no_such");
+    let port = missing.port().unwrap_or(5432);
     for (url, expect) in [
         (
             "postgres://opb:canary@127.0.0.1:1/bank".to_owned(),
             "the database `bank` at 127.0.0.1:1 cannot be used: nothing listens there",
         ),
         (
-            format!("postgres://opb:canary@127.0.0.1:{port}/no_such"),
+            missing.to_string(),
             "there is no database of this name",
         ),
         (
