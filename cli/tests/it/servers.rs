@@ -263,10 +263,7 @@ async fn a_database_that_cannot_be_used_is_named_with_the_reason() {
             "postgres://opb:canary@127.0.0.1:1/bank".to_owned(),
             "the database `bank` at 127.0.0.1:1 cannot be used: nothing listens there",
         ),
-        (
-            missing.to_string(),
-            "there is no database of this name",
-        ),
+        (missing.to_string(), "there is no database of this name"),
         (
             format!("postgres://nobody_known:canary@127.0.0.1:{port}/postgres"),
             "cannot be used",
