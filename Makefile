@@ -115,7 +115,7 @@ fmt: ## Format the sources
 	cargo fmt
 
 .PHONY: sqlx
-sqlx: prepare ## Describe the checked queries anew (.sqlx) from the migrations
+sqlx: prepare ## Describe the schema (core/tests/it/schema.txt) and the checked queries (.sqlx) anew
 	scripts/sqlx-prepare
 
 .PHONY: reference

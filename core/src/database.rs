@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{
     Connection as _, Executor as _, PgConnection, PgPool,
+    migrate::MigrateError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -193,7 +194,7 @@ fn parse(url: &SecretString) -> anyhow::Result<PgConnectOptions> {
 /// Brings the schema of the queue and our own up to date. Safe to run from many processes at once.
 ///
 /// # Errors
-/// A migration fails, or the database is newer than this program.
+/// A migration fails, or another version of the program made the database.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     // The lock lives on a connection of its own: apalis migrates through the pool.
     let mut conn = PgConnection::connect_with(&pool.connect_options()).await?;
@@ -208,22 +209,34 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
         queue::migrate(pool).await?;
         // A statement that waits for a lock lets everybody else wait behind it: better to give up and be run again.
         conn.execute("set lock_timeout = '10s'").await?;
-        MIGRATIONS
-            .run(&mut conn)
-            .await
-            .context("the schema could not be migrated; run it again if a lock could not be had")
+        match MIGRATIONS.run(&mut conn).await {
+            Err(MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version)) => {
+                Err(made_by_another_version(version))
+            }
+            migrated => migrated.context(
+                "the schema could not be migrated; run it again if a lock could not be had",
+            ),
+        }
     }
     .await;
     conn.close().await?;
     migrated
 }
 
-/// True when every migration of this program is applied.
+/// Why a database with a migration that this program does not know, or knows otherwise, is left alone.
+fn made_by_another_version(migration: i64) -> anyhow::Error {
+    anyhow::anyhow!(
+        "the database was made by another version of OpenPromptBank, whose migration {migration} this program does not know; \
+         run that version or a newer one, or begin with an empty database: another data folder (--data) or another --database-url"
+    )
+}
+
+/// True when every migration of this program is applied; a newer program may have applied others since.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn is_migrated(conn: &mut PgConnection) -> crate::Result<bool> {
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
+    let ours: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
     let known = sqlx::query_scalar!(
         r#"-- database::is_migrated
         select to_regclass('public._sqlx_migrations') is not null as "known!""#
@@ -234,11 +247,15 @@ pub async fn is_migrated(conn: &mut PgConnection) -> crate::Result<bool> {
         return Ok(false);
     }
     // Not a checked query: the table belongs to sqlx and is not there while queries are checked.
-    let applied: Option<i64> =
-        sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
-            .fetch_one(conn)
-            .await?;
-    Ok(applied >= newest)
+    let missing: bool = sqlx::query_scalar(
+        "select exists (select from unnest($1::bigint[]) as ours (version)
+                        where not exists (select from _sqlx_migrations
+                                          where _sqlx_migrations.version = ours.version and success))",
+    )
+    .bind(&ours)
+    .fetch_one(conn)
+    .await?;
+    Ok(!missing)
 }
 
 /// Refuses a database whose schema is not the one of this program.

@@ -4,6 +4,8 @@
 pub mod collector;
 pub mod fixtures;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use secrecy::SecretString;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
@@ -55,12 +57,7 @@ impl TestDatabase {
 
 /// The name of the migrated template, which is made by whoever needs it first.
 async fn template(conn: &mut PgConnection, options: &PgConnectOptions) -> String {
-    let newest = opb_core::database::MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0);
-    let name = format!("template_{newest}");
+    let name = format!("template_{:016x}", schema_hash());
     conn.execute("select pg_advisory_lock(716253)")
         .await
         .expect("the template's lock is free some time");
@@ -77,6 +74,15 @@ async fn template(conn: &mut PgConnection, options: &PgConnectOptions) -> String
         .await
         .expect("the template's lock is given back");
     name
+}
+
+/// Differs where the migrations do, also when an old one was edited: a server may outlive many builds.
+fn schema_hash() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for migration in opb_core::database::MIGRATIONS.iter() {
+        (migration.version, &migration.checksum).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 async fn make_template(conn: &mut PgConnection, options: &PgConnectOptions, name: &str) {

@@ -13,8 +13,8 @@ use super::folder::{Folder, Login, create_password};
 use super::server::Server;
 use super::{Error, roles};
 
-/// The extensions that the queue's own migrations create.
-const EXTENSIONS: [&str; 2] = ["hstore", "pgcrypto"];
+/// The extensions that the migrations create: the queue's and our own.
+const EXTENSIONS: [&str; 3] = ["hstore", "pg_trgm", "pgcrypto"];
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -15,6 +15,7 @@ mod publishing;
 mod recording;
 mod reference;
 mod schedules;
+mod schema;
 mod sealing;
 mod sharing;
 mod submitting;
