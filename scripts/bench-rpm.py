@@ -21,7 +21,7 @@ from pathlib import Path
 os.chdir(Path(__file__).resolve().parent.parent)
 os.environ.setdefault("OPB_BIN_DIR", os.path.abspath("target/release"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from process_bank import BIN, SIMULATOR_KEY, Bank, new_master_key, psql, until  # noqa: E402
+from process_bank import BIN, SIMULATOR_KEY, Bank, new_master_key, psql, until
 
 RPM = int(os.environ.get("RPM", "600"))
 WORKERS = [int(count) for count in os.environ.get("WORKERS", "1 4 16").split()]
@@ -34,7 +34,7 @@ def main():
     database = os.environ.get("DATABASE_URL")
     if not database:
         # `opb postgres` starts a throw-away server and says where it is.
-        again = [os.path.join(BIN, "opb"), "postgres", "--", sys.executable, os.path.abspath(__file__)]
+        again = [os.path.join(BIN, "opb"), "postgres", "--durable", "--", sys.executable, os.path.abspath(__file__)]
         sys.exit(subprocess.run(again, check=False).returncode)
     lines = []
     for workers in WORKERS:

@@ -20,7 +20,7 @@ from pathlib import Path
 os.chdir(Path(__file__).resolve().parent.parent)
 os.environ.setdefault("OPB_BIN_DIR", os.path.abspath("target/release"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from process_bank import BIN, SIMULATOR_KEY, Bank, new_master_key, psql, until, write_questions  # noqa: E402
+from process_bank import BIN, SIMULATOR_KEY, Bank, new_master_key, psql, until, write_questions
 
 PARTS = os.environ.get("PARTS", "delay million").split()
 ITEMS = 1000
@@ -37,7 +37,7 @@ def main():
     server = os.environ.get("DATABASE_URL")
     if not server:
         # `opb postgres` starts a throw-away server and says where it is.
-        again = [os.path.join(BIN, "opb"), "postgres", "--", sys.executable, os.path.abspath(__file__)]
+        again = [os.path.join(BIN, "opb"), "postgres", "--durable", "--", sys.executable, os.path.abspath(__file__)]
         sys.exit(subprocess.run(again, check=False).returncode)
     broken = []
     if "delay" in PARTS:

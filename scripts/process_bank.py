@@ -65,8 +65,8 @@ def write_questions(folder, items):
         "slug: bench-engine\ntitle: Engine\nbody:\n  kind: text\n  text: |-\n"
         "    Answer with one word.\n\n    What is the code of item {{ number }}?\n")
     with open(folder / "items.jsonl", "w", encoding="utf-8") as lines:
-        for number in range(items):
-            lines.write(json.dumps({"id": str(number), "vars": {"number": number}, "expected": "blue"}) + "\n")
+        lines.writelines(
+            json.dumps({"id": str(number), "vars": {"number": number}, "expected": "blue"}) + "\n" for number in range(items))
 
 
 class Bank:
@@ -120,7 +120,7 @@ class Bank:
             self.start(name, program, OPB_LISTEN=f"127.0.0.1:{self.api_port}",
                        OPB_MONITOR_LISTEN=f"127.0.0.1:{port}", **settings)
         for name, port in self.monitors.items():
-            until(f"{name} is ready", lambda: self.alive(name) and self.health(port) == 0)
+            until(f"{name} is ready", lambda name=name, port=port: self.alive(name) and self.health(port) == 0)
 
     def alive(self, name):
         code = self.processes[name].poll()

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import threading
 import time
+import typing
 import urllib.parse
 import urllib.request
 
@@ -35,7 +36,7 @@ def get(url):
 class Receiver(http.server.BaseHTTPRequestHandler):
     """What Alertmanager sends alerts to, and the bank its webhooks' messages."""
 
-    received = collections.defaultdict(list)
+    received: typing.ClassVar = collections.defaultdict(list)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -99,7 +100,7 @@ class Monitoring:
 
     def __enter__(self):
         for port in (self.prometheus_port, self.alertmanager_port):
-            until(f"port {port} is ready", lambda: get(f"http://127.0.0.1:{port}/-/ready"))
+            until(f"port {port} is ready", lambda port=port: get(f"http://127.0.0.1:{port}/-/ready"))
         return self
 
     def __exit__(self, *_):
@@ -170,7 +171,7 @@ def check_what_repeats(bank, monitoring):
     for counted in ('opb_cache_lookups_total{outcome="miss"}', 'opb_cache_lookups_total{outcome="hit"}',
                     'opb_webhook_attempts_total{outcome="ok"}', 'opb_firings_total{state="submitted"}',
                     "opb_firing_delay_seconds_count"):
-        until(f"{counted} counts", lambda: monitoring.query(f"sum({counted}) > 0"))
+        until(f"{counted} counts", lambda counted=counted: monitoring.query(f"sum({counted}) > 0"))
     told = {message["type"] for message in Receiver.received["/webhook"]}
     assert told == {"run.finished"}, told
     print(f"repeated: a tick fired, a run found its answers kept, {len(Receiver.received['/webhook'])} messages to a webhook")
@@ -223,11 +224,11 @@ def check_panels(monitoring, reader):
                 if "rawSql" in target:
                     sql = target["rawSql"].replace("$benchmark", "first-steps")
                     sql = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 between now() - interval '1 hour' and now()", sql)
-                    until(f"{where} returns data: {sql}", lambda: psql(reader, sql), 30)
+                    until(f"{where} returns data: {sql}", lambda sql=sql: psql(reader, sql), 30)
                     asked["Postgres"] += 1
                 else:
                     query = target["expr"].replace("$__rate_interval", "30s").replace("$provider", ".*")
-                    until(f"{where} returns data: {query}", lambda: monitoring.query(query), 30)
+                    until(f"{where} returns data: {query}", lambda query=query: monitoring.query(query), 30)
                     asked["Prometheus"] += 1
     print(f"panels: {asked['Prometheus']} queries of Prometheus and {asked['Postgres']} of Postgres return data")
 

@@ -48,8 +48,8 @@ ignore_startup_parameters = extra_float_digits
     words = [os.environ["PGBOUNCER"], f"{folder}/pgbouncer.ini"]
     if os.geteuid() == 0:
         words = [words[0], "-u", "nobody", words[1]]
-    log = open(f"{folder}/log", "w", encoding="utf-8")
-    process = subprocess.Popen(words, stdout=log, stderr=log)
+    with open(f"{folder}/log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log)
     address = f"postgres://{user}@127.0.0.1:{listen}/bank"
     until("PgBouncer answers", lambda: process.poll() is None and subprocess.run(
         ["psql", "-X", "-q", "-d", address, "-c", "select 1"], check=False, capture_output=True).returncode == 0, 20)
@@ -105,7 +105,7 @@ def main():
                         for path in ("/api/v1/prompts?q=step", "/api/v1/prompts/suggest?q=st", "/api/v1/prompts",
                                      "/api/v1/leaderboards/first-steps?simulated=true", "/api/v1/runs", f"/api/v1/runs/{run}"):
                             bank.ask("GET", path)
-                except Exception as error:  # Every error is shown at the end.
+                except Exception as error:  # noqa: BLE001 # Every error is shown at the end.
                     errors.append(error)
 
             readers = [threading.Thread(target=read) for _ in range(10)]

@@ -47,7 +47,7 @@ def main():
         for name, program in (("opb-api", "opb-api"), ("opb-worker-1", "opb-worker")):
             port = bank.monitors[name]
             bank.start(name, program, OPB_LISTEN=f"127.0.0.1:{bank.api_port}", OPB_MONITOR_LISTEN=f"127.0.0.1:{port}")
-            until(f"{name} is ready", lambda: bank.health(port) == 0)
+            until(f"{name} is ready", lambda port=port: bank.health(port) == 0)
         # The worker has brought the simulated models; its leases would run out sixty times as fast.
         bank.processes["opb-worker-1"].kill()
         bank.become_administrator()

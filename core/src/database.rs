@@ -236,7 +236,10 @@ fn made_by_another_version(migration: i64) -> anyhow::Error {
 /// # Errors
 /// The database does not answer.
 pub async fn is_migrated(conn: &mut PgConnection) -> crate::Result<bool> {
-    let ours: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+    let ours: Vec<i64> = MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .collect();
     let known = sqlx::query_scalar!(
         r#"-- database::is_migrated
         select to_regclass('public._sqlx_migrations') is not null as "known!""#

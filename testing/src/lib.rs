@@ -1,4 +1,4 @@
-//! What the tests of several crates share: a migrated database for each test, on the server that `make test` started,
+//! What the tests of several crates share: a migrated database for each test, on the server that nextest started,
 //! and a collector of traces.
 
 pub mod collector;
@@ -22,10 +22,10 @@ impl TestDatabase {
     /// Makes a database by copying a template that is migrated once per server.
     ///
     /// # Panics
-    /// There is no server: the tests were not started by `make test`.
+    /// There is no server: the tests were started by something else than nextest.
     pub async fn new() -> Self {
         let server = std::env::var("OPB_TEST_DATABASE_URL").expect(
-            "OPB_TEST_DATABASE_URL names the server for tests; `make test` starts one and sets it",
+            "OPB_TEST_DATABASE_URL names the server for tests; `cargo nextest run` starts one and sets it",
         );
         let options: PgConnectOptions = server
             .parse()

@@ -20,9 +20,12 @@ use crate::{
 
 /// Run a command beside a throw-away Postgres, named by `DATABASE_URL` and `OPB_TEST_DATABASE_URL` (for developers)
 ///
-/// The exit code is the command's own. SIGINT and SIGTERM are passed on to it.
+/// Nobody keeps the data, so the server waits for no disk. The exit code is the command's own. SIGINT and SIGTERM are passed on to it.
 #[derive(Debug, Args)]
 pub struct WithPostgres {
+    /// Wait for the disk as the server of a bank does, to measure what a bank would take
+    #[arg(long)]
+    durable: bool,
     /// The command and its arguments, after `--`
     #[arg(value_name = "COMMAND", required = true, last = true)]
     command: Vec<OsString>,
@@ -42,8 +45,15 @@ impl WithPostgres {
         // The server of root runs as another user, who must pass through.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
         let data = folder.path().join("data");
+        let start = async {
+            if self.durable {
+                Cluster::start(&data).await
+            } else {
+                Cluster::start_scratch(&data).await
+            }
+        };
         let cluster = tokio::select! {
-            cluster = Cluster::start(&data) => cluster?,
+            cluster = start => cluster?,
             _ = interrupt.recv() => return Ok(Outcome::Interrupted),
             _ = terminate.recv() => return Ok(Outcome::Code(143)),
         };

@@ -2,7 +2,8 @@
 //!
 //! One folder holds everything: the server's data, its password, its log and a lock.
 //! The server listens on 127.0.0.1 only, on another free port at each start, and lives as long as its [`Cluster`].
-//! This module must never trade safety for speed: what the database has confirmed is on the disk.
+//! What the database has confirmed is on the disk: only [`Cluster::start_scratch`] trades that for speed, for data that
+//! nobody keeps.
 
 mod account;
 mod binaries;
@@ -28,7 +29,7 @@ use self::account::Account;
 use self::binaries::Binaries;
 pub use self::error::Error;
 use self::folder::Folder;
-use self::server::Server;
+use self::server::{Durability, Server};
 use crate::folder_lock::{FolderLock, Refusal};
 
 /// How often a start is tried again when something else was quicker to take the port.
@@ -56,6 +57,18 @@ impl Cluster {
     /// When the folder is in use or cannot be entered, when no fitting Postgres is found or can be downloaded,
     /// and when the server does not start; the last lines of its log are then part of the message.
     pub async fn start(data: &Path) -> Result<Self, Error> {
+        Self::start_with(data, Durability::Kept).await
+    }
+
+    /// Starts a server whose data goes with it: it waits for no disk, so a power cut leaves them unreadable.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn start_scratch(data: &Path) -> Result<Self, Error> {
+        Self::start_with(data, Durability::Scratch).await
+    }
+
+    async fn start_with(data: &Path, durability: Durability) -> Result<Self, Error> {
         let folder = Folder::create(data)?;
         let lock = take_lock(&folder)?;
         let account = Account::for_server_of(&folder)?;
@@ -64,7 +77,7 @@ impl Cluster {
         info!(postgres.version = %binaries.version, postgres.folder = %binaries.folder.display(), "found a Postgres server");
 
         prepare(folder.clone(), account.clone(), binaries.clone()).await?;
-        let server = start_server(&folder, &account, &binaries).await?;
+        let server = start_server(&folder, &account, &binaries, durability).await?;
         let database_url = folder.database_url(server.port)?;
         info!(postgres.port = server.port, postgres.data = %folder.cluster().display(), "the Postgres server is ready");
         Ok(Self {
@@ -197,11 +210,12 @@ async fn start_server(
     folder: &Folder,
     account: &Account,
     binaries: &Binaries,
+    durability: Durability,
 ) -> Result<Server, Error> {
     let mut attempt = 1;
     loop {
         let log_start = folder.log().size();
-        let server = Server::spawn(folder, account, binaries, free_port()?)?;
+        let server = Server::spawn(folder, account, binaries, durability, free_port()?)?;
         let Err(error) =
             readiness::prepare_database(&server, folder, account, SILENCE, log_start).await
         else {

@@ -11,14 +11,31 @@ use super::binaries::Binaries;
 use super::folder::Folder;
 use super::{Error, pidfile};
 
+/// Whether what the server confirms survives a power cut.
+#[derive(Debug, Clone, Copy)]
+pub enum Durability {
+    /// It does.
+    Kept,
+    /// It need not: the data are thrown away with the server.
+    Scratch,
+}
+
+impl Durability {
+    fn settings(self) -> [&'static str; 3] {
+        match self {
+            Self::Kept => ["fsync=on", "full_page_writes=on", "synchronous_commit=on"],
+            Self::Scratch => [
+                "fsync=off",
+                "full_page_writes=off",
+                "synchronous_commit=off",
+            ],
+        }
+    }
+}
+
 /// The settings of every server; on the command line they outrank any file in the data folder.
-///
-/// The first three are the promise that a confirmed result survives a power cut.
 /// The sizes fit a small machine that runs opb too.
-const SETTINGS: [&str; 18] = [
-    "fsync=on",
-    "full_page_writes=on",
-    "synchronous_commit=on",
+const SETTINGS: [&str; 15] = [
     "listen_addresses=127.0.0.1",
     // A socket's path may have about 100 bytes, and the data folder's name is not ours to choose.
     "unix_socket_directories=",
@@ -52,6 +69,7 @@ impl Server {
         folder: &Folder,
         account: &Account,
         binaries: &Binaries,
+        durability: Durability,
         port: u16,
     ) -> Result<Self, Error> {
         let program = binaries.program("postgres");
@@ -63,7 +81,13 @@ impl Server {
             .arg("-D")
             .arg(folder.cluster())
             .args(["-p", &port.to_string()]);
-        command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        let settings = durability.settings();
+        command.args(
+            settings
+                .iter()
+                .chain(&SETTINGS)
+                .flat_map(|setting| ["-c", setting]),
+        );
         command
             .stdout(log.try_clone().map_err(Error::io(what()))?)
             .stderr(log);

@@ -2,6 +2,8 @@
 
 use std::{fs, process::Stdio};
 
+use sqlx::Connection as _;
+
 use crate::site::{Site, signal, wait_for_end, wait_until};
 
 #[test]
@@ -32,4 +34,35 @@ fn signals_are_passed_on() {
     wait_until("the command", || fs::exists(&started).unwrap());
     signal("TERM", child.id());
     assert_eq!(wait_for_end(&mut child).code(), Some(9));
+}
+
+/// Tests write a lot, and nobody keeps what they write.
+#[tokio::test]
+async fn the_server_waits_for_no_disk() {
+    let site = Site::new();
+    let [address, asked] = ["address", "asked"].map(|name| site.path().join(name));
+    let script = format!(
+        r#"echo "$DATABASE_URL" >{0}.new && mv {0}.new {0}; for i in $(seq 600); do test -e {1} && exit; sleep 0.05; done"#,
+        address.display(),
+        asked.display()
+    );
+    let mut child = site
+        .command(&["postgres", "--", "sh", "-c", &script])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the command", || fs::exists(&address).unwrap());
+    let address = fs::read_to_string(&address).unwrap();
+    let mut conn = sqlx::PgConnection::connect(address.trim()).await.unwrap();
+    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+        let value: String = sqlx::query_scalar("select current_setting($1)")
+            .bind(setting)
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+        assert_eq!(value, "off", "{setting}");
+    }
+    conn.close().await.unwrap();
+    fs::write(&asked, "").unwrap();
+    assert_eq!(wait_for_end(&mut child).code(), Some(0));
 }

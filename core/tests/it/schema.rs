@@ -48,7 +48,8 @@ async fn a_database_of_another_version_is_left_alone() {
     let conn = &mut db.pool.acquire().await.unwrap();
     assert!(database::is_migrated(conn).await.unwrap());
     // What a newer program added keeps no older one from working.
-    let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+    let newer =
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
                  values (30000101000001, 'newer', true, '', 0)";
     sqlx::query(newer).execute(&mut **conn).await.unwrap();
     assert!(database::is_migrated(conn).await.unwrap());

@@ -10,7 +10,7 @@ use super::{Site, ask, server_pid, spawn_parent, tell, wait_for};
 use crate::postgres::account::{Account, is_root};
 use crate::postgres::binaries::Binaries;
 use crate::postgres::folder::create_password;
-use crate::postgres::server::Server;
+use crate::postgres::server::{Durability, Server};
 use crate::postgres::{Cluster, free_port};
 
 #[tokio::test]
@@ -232,7 +232,14 @@ async fn old_folder(site: &Site) {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    let server = Server::spawn(&folder, &account, &binaries, free_port().unwrap()).unwrap();
+    let server = Server::spawn(
+        &folder,
+        &account,
+        &binaries,
+        Durability::Kept,
+        free_port().unwrap(),
+    )
+    .unwrap();
     let bank = folder.bank().unwrap();
     let connect = async |database: &str| loop {
         match PgConnection::connect(bank.url(server.port, database).expose_secret()).await {

@@ -8,7 +8,7 @@ use std::process::Command;
 use super::Site;
 use crate::postgres::account::Account;
 use crate::postgres::binaries::{Binaries, find};
-use crate::postgres::server::Server;
+use crate::postgres::server::{Durability, Server};
 use crate::postgres::{Cluster, Error, SILENCE, mends_itself, readiness};
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_taken_port_is_worth_another_try() {
     let stranger = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = stranger.local_addr().unwrap().port();
     let log_start = folder.log().size();
-    let server = Server::spawn(&folder, &account, &binaries, port).unwrap();
+    let server = Server::spawn(&folder, &account, &binaries, Durability::Kept, port).unwrap();
     let result = readiness::prepare_database(&server, &folder, &account, SILENCE, log_start).await;
     let Err(Error::Start { log, .. }) = result else {
         panic!("{result:?}");
