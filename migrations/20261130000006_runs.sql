@@ -1,4 +1,4 @@
--- Runs, their shards and their evaluations: the tables are the truth, the queue only carries ids of shards.
+-- Runs, their shards and their evaluations: the tables are the truth, and the shards are the queue.
 create type run_state as enum ('queued', 'running', 'paused', 'finishing', 'completed', 'cancelled', 'failed');
 create type shard_state as enum ('available', 'running', 'done', 'dead');
 create type evaluation_state as enum ('scored', 'error');
@@ -31,7 +31,7 @@ create table runs (
     waiting_until timestamptz,
     item_count integer not null check (item_count >= 1),
     planned bigint not null check (planned >= 1),
-    shards_open integer not null check (shards_open >= 0),
+    shards_open integer check (shards_open >= 0),
     recorded bigint not null default 0,
     skipped bigint not null default 0 check (skipped >= 0),
     passed bigint not null default 0,
@@ -45,6 +45,7 @@ create table runs (
     cost_microusd bigint not null default 0,
     spend_microusd bigint not null default 0,
     reserved_microusd bigint not null default 0 check (reserved_microusd >= 0),
+    awaits_money boolean not null default false,
     unaccounted_microusd bigint not null default 0 check (unaccounted_microusd >= 0),
     input_tokens bigint not null default 0,
     output_tokens bigint not null default 0,
@@ -61,6 +62,7 @@ create table runs (
     constraint runs_counted_check check (recorded + skipped <= planned),
     constraint runs_budget_check
         check (budget_microusd is null or spend_microusd + unaccounted_microusd + reserved_microusd <= budget_microusd),
+    constraint runs_awaits_money_check check (not awaits_money or reserved_microusd > 0),
     constraint runs_finished_check check ((state in ('completed', 'cancelled', 'failed')) = (finished_at is not null)),
     constraint runs_deleted_check check (deleted_at is null or finished_at is not null)
 );
@@ -89,7 +91,7 @@ comment on column runs.request_hash is 'SHA-256 of the request that came with th
 comment on column runs.request_id is 'the request that submitted it, as the logs of the API have it; null when a schedule did';
 comment on column runs.waiting_reason is 'what its evaluations wait for, such as a provider that is down';
 comment on column runs.waiting_until is 'workers say it again before; after this moment waiting_reason means nothing';
-comment on column runs.shards_open is 'shards not yet done or dead; whoever brings it to zero enqueues the finishing';
+comment on column runs.shards_open is 'shards not yet done or dead; null until what the run lacks is cut into shards; whoever brings it to zero enqueues the finishing';
 comment on column runs.skipped is 'evaluations that are not asked any more, counted when their shard is done';
 comment on column runs.unpriced is 'recorded evaluations with an answer whose cost nobody knows, because the model has no price or the provider counted no tokens';
 comment on column runs.next_look is 'how many evaluations are recorded when the columns are compared next';
@@ -97,6 +99,7 @@ comment on column runs.settled is 'how many rows of settled_columns the run has;
 comment on column runs.cost_microusd is 'accepted cost: once per recorded evaluation';
 comment on column runs.spend_microusd is 'cost of every call, also of those whose result was dropped';
 comment on column runs.reserved_microusd is 'what the shards at work may still spend: the bounds of their calls';
+comment on column runs.awaits_money is 'a shard found no room in the budget, so none is claimed until money that others have reserved comes back; nobody waits when nobody holds money';
 comment on column runs.unaccounted_microusd is 'bounds of calls that may have been paid for without telling their cost, such as those of a killed worker';
 comment on column runs.output_bytes is 'bytes of all recorded outputs; 0 once they are pruned';
 comment on column runs.active_since is 'when the run was submitted, or last resumed, retried or extended: from here on its owner has waited';
@@ -136,22 +139,19 @@ create table shards (
     lease_until timestamptz,
     worker text,
     crashes integer not null default 0,
-    task_id text not null,
-    enqueued_at timestamptz not null default now(),
     reserved_microusd bigint not null default 0 check (reserved_microusd >= 0),
     check ((state = 'running') = (lease_until is not null))
 );
 create index shards_run_idx on shards (run_id);
 create index shards_lease_idx on shards (lease_until) where state = 'running';
-create index shards_available_idx on shards (enqueued_at) where state = 'available';
 -- A worker that is free takes the first waiting shard of the run that is owed most.
 create index shards_waiting_idx on shards (run_id, first_ordinal) where state = 'available';
 comment on index shards_waiting_idx is 'the waiting shards of each run, in order';
-comment on table shards is 'ranges of a run''s evaluations; the unit that the queue delivers';
+comment on table shards is 'ranges of a run''s evaluations; workers claim them by leases';
 comment on column shards.first_ordinal is 'ordinals number a run''s evaluations: item, then repeat, then prompt, then model';
+comment on column shards.available_at is 'from when on it can be claimed: since when it waits, or the end of a pause after a crash';
 comment on column shards.fence is 'counts claims; a write is accepted only with the number of the latest claim';
 comment on column shards.crashes is 'leases that ran out; counted apart from retries of single calls';
-comment on column shards.task_id is 'the queue row that last carried this shard';
 comment on column shards.reserved_microusd is 'the part of runs.reserved_microusd that this shard holds';
 
 -- No foreign key to runs: each recorded result would look its run up, a third of what Postgres does for it. The lock on

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use sqlx::{PgPool, postgres::PgListener};
+use sqlx::{PgConnection, PgPool, postgres::PgListener};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
+
+use crate::Result;
 
 /// One ring: which channel, and the text that came with it.
 #[derive(Debug, Clone)]
@@ -15,6 +17,22 @@ pub struct Ring {
     pub channel: String,
     /// The notification's payload.
     pub payload: String,
+}
+
+/// Rings when the caller's transaction commits; the same text on the same channel rings once.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn ring(conn: &mut PgConnection, channel: &str, text: &str) -> Result<()> {
+    sqlx::query!(
+        r#"-- doorbell::ring
+        select pg_notify($1, $2)::text as "rung""#,
+        channel,
+        text
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
 }
 
 /// Hands out receivers for the rings of a set of channels.

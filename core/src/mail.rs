@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use url::Url;
 use uuid::Uuid;
 
-use crate::{Error, Result, sealing::MasterKey};
+use crate::{Error, Result, doorbell, sealing::MasterKey};
 
 /// The Postgres channel that rings when a mail was written.
 pub const DOORBELL: &str = "opb_mail";
@@ -105,10 +105,7 @@ impl Outbox {
         )
         .execute(&mut *conn)
         .await?;
-        sqlx::query!(r#"select pg_notify($1, '')::text as "rung""#, DOORBELL)
-            .fetch_one(conn)
-            .await?;
-        Ok(())
+        doorbell::ring(conn, DOORBELL, "").await
     }
 }
 

@@ -1,105 +1,72 @@
-//! The queue: apalis on Postgres. Payloads are ids, the tables are the truth, and delivery is at least once.
+//! The queue: apalis on Postgres, for jobs that concern a whole run. Shards are claimed from their own table.
 //!
-//! This file must never decide what a task means: a shard is claimed by a lease in our own tables,
-//! so a task that comes twice, late or never changes no result.
+//! A job says what it is and of which run; what there is to do stands in our own tables. Delivery is at least once, so
+//! each job is safe to run twice, and housekeeping enqueues again what was lost.
 
 use anyhow::Context as _;
-use apalis_core::task::{builder::TaskBuilder, task_id::TaskId};
-use apalis_postgres::{PgTask, PostgresStorage, queries};
+use apalis_core::task::builder::TaskBuilder;
+use apalis_postgres::{PostgresStorage, queries};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-/// The queue of shards to execute.
-pub const SHARDS: &str = "opb-shards";
-/// The queue of runs whose last shard is done.
-pub const FINISHED_RUNS: &str = "opb-finished-runs";
-/// The channel on which Postgres tells that something was enqueued, or, with a run's id, that the run was recalled.
-pub const DOORBELL: &str = "opb_queue";
+use crate::{Result, doorbell};
 
-/// The payload of the queue of shards.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct ShardTask {
-    /// Which shard to claim.
-    pub shard_id: Uuid,
+/// The queue of jobs.
+pub const JOBS: &str = "opb-jobs";
+/// The channel on which Postgres tells that a job was enqueued.
+pub const DOORBELL: &str = "opb_jobs";
+
+/// A job, as its row in the queue holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub enum Job {
+    /// Cut what a large run lacks into shards: [`plan_run`](crate::runs::plan_run).
+    Plan {
+        /// The run.
+        run_id: Uuid,
+    },
+    /// End a run whose shards are all done: [`finish_run`](crate::runs::finish_run).
+    Finish {
+        /// The run.
+        run_id: Uuid,
+    },
+    /// Delete the texts of a run that ended long ago: [`prune_run`](crate::runs::prune_run).
+    Prune {
+        /// The run.
+        run_id: Uuid,
+    },
 }
 
-/// The payload of the queue of runs to finish.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct FinishTask {
-    /// Which run to finish.
-    pub run_id: Uuid,
-}
-
-/// Enqueues shards in the caller's transaction. Each task's id is the text that `shards.task_id` holds.
-///
-/// # Errors
-/// The queue's tables refuse the rows.
-pub async fn enqueue_shards(
-    conn: &mut PgConnection,
-    shards: &[(Uuid, String)],
-    delay_seconds: u64,
-) -> crate::Result<()> {
-    let tasks = shards.iter().map(|(shard_id, task_id)| {
-        let payload = ShardTask {
-            shard_id: *shard_id,
-        };
-        task(&payload, Some(task_id), delay_seconds)
-    });
-    push(conn, SHARDS, tasks.collect::<crate::Result<Vec<_>>>()?).await
-}
-
-/// Takes the waiting shards of a run out of the queue, so that no worker is woken for what it may not claim.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn withdraw_shards(conn: &mut PgConnection, run_id: Uuid) -> crate::Result<()> {
-    sqlx::query!(
-        "-- queue::withdraw_shards
-        delete from apalis.jobs
-        using shards
-        where jobs.id = shards.task_id and jobs.status = 'Pending'
-          and shards.run_id = $1 and shards.state = 'available'",
-        run_id
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Tells the workers that a run was paused or has ended, so that they look after their leases at once.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn recall(conn: &mut PgConnection, run_id: Uuid) -> crate::Result<()> {
-    sqlx::query!(
-        r#"-- queue::recall
-        select pg_notify($1, $2)::text as "rung""#,
-        DOORBELL,
-        run_id.to_string()
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(())
-}
-
-/// Enqueues the finishing of a run in the caller's transaction.
+/// Enqueues a job in the caller's transaction.
 ///
 /// # Errors
 /// The queue's tables refuse the row.
-pub async fn enqueue_finish(conn: &mut PgConnection, run_id: Uuid) -> crate::Result<()> {
-    push(
-        conn,
-        FINISHED_RUNS,
-        vec![task(&FinishTask { run_id }, None, 0)?],
-    )
-    .await
+pub async fn enqueue(conn: &mut PgConnection, job: Job) -> Result<()> {
+    let payload = serde_json::to_vec(&job)
+        .map_err(|error| crate::Error::Internal(format!("a job does not serialise: {error}")))?;
+    queries::push_tasks(&mut *conn, JOBS, vec![TaskBuilder::new(payload).build()]).await?;
+    doorbell::ring(conn, DOORBELL, "").await
 }
 
-/// A new id for a queue row.
-#[must_use]
-pub fn new_task_id() -> String {
-    TaskId::from_string(ulid::Ulid::generate()).to_string()
+/// True while the job waits or is being worked on.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn is_enqueued(conn: &mut PgConnection, job: Job) -> Result<bool> {
+    let payload = serde_json::to_value(job)
+        .map_err(|error| crate::Error::Internal(format!("a job does not serialise: {error}")))?;
+    let is_enqueued = sqlx::query_scalar!(
+        r#"-- queue::is_enqueued
+        select exists (select 1 from apalis.jobs
+                       where job_type = $1 and status in ('Pending', 'Queued', 'Running')
+                         and convert_from(job, 'UTF8')::jsonb = $2) as "is_enqueued!""#,
+        JOBS,
+        payload
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(is_enqueued)
 }
 
 /// Creates the queue's tables and adapts them: see the comments on each statement.
@@ -123,19 +90,18 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deletes the rows of tasks that are over, and forgets lanes that have been silent for a day.
-/// Returns how many tasks were deleted.
+/// Deletes the rows of jobs that are over, and forgets workers that have been silent for a day.
+/// Returns how many jobs were deleted.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn delete_finished(conn: &mut PgConnection) -> crate::Result<u64> {
+pub async fn delete_finished(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(
         "-- queue::delete_finished
         delete from apalis.jobs
-        where job_type in ($1, $2)
+        where job_type = $1
           and (status in ('Done', 'Killed') or (status = 'Failed' and attempts >= max_attempts))",
-        SHARDS,
-        FINISHED_RUNS
+        JOBS
     )
     .execute(&mut *conn)
     .await?;
@@ -150,11 +116,11 @@ pub async fn delete_finished(conn: &mut PgConnection) -> crate::Result<u64> {
     Ok(deleted.rows_affected())
 }
 
-/// Gives back what a worker that ended still holds, and forgets the worker. Returns how many tasks were held.
+/// Gives back the jobs that a worker still holds which ended. Returns how many those were.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn give_back(conn: &mut PgConnection, worker_name: &str) -> crate::Result<u64> {
+pub async fn give_back(conn: &mut PgConnection, worker_name: &str) -> Result<u64> {
     let given = sqlx::query!(
         "-- queue::give_back
         update apalis.jobs
@@ -166,7 +132,7 @@ pub async fn give_back(conn: &mut PgConnection, worker_name: &str) -> crate::Res
     .await?
     .rows_affected();
     if given > 0 {
-        ring(conn).await?;
+        doorbell::ring(conn, DOORBELL, "").await?;
     }
     Ok(given)
 }
@@ -175,39 +141,13 @@ pub async fn give_back(conn: &mut PgConnection, worker_name: &str) -> crate::Res
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn beat(conn: &mut PgConnection, worker_names: &[String]) -> crate::Result<()> {
+pub async fn beat(conn: &mut PgConnection, worker_name: &str) -> Result<()> {
     sqlx::query!(
         "-- queue::beat
-        update apalis.workers set last_seen = now() where id = any($1)",
-        worker_names
+        update apalis.workers set last_seen = now() where id = $1",
+        worker_name
     )
     .execute(conn)
     .await?;
     Ok(())
-}
-
-async fn push(conn: &mut PgConnection, queue: &str, tasks: Vec<PgTask>) -> crate::Result<()> {
-    queries::push_tasks(conn, queue, tasks).await?;
-    ring(conn).await
-}
-
-async fn ring(conn: &mut PgConnection) -> crate::Result<()> {
-    sqlx::query!(r#"select pg_notify($1, '')::text as "rung""#, DOORBELL)
-        .fetch_one(conn)
-        .await?;
-    Ok(())
-}
-
-fn task(
-    payload: &impl Serialize,
-    task_id: Option<&str>,
-    delay_seconds: u64,
-) -> crate::Result<PgTask> {
-    let payload = serde_json::to_vec(payload)
-        .map_err(|error| crate::Error::Internal(format!("a task does not serialise: {error}")))?;
-    let mut builder = TaskBuilder::new(payload).run_in_seconds(delay_seconds);
-    if let Some(task_id) = task_id {
-        builder = builder.task_id(TaskId::from_string(task_id));
-    }
-    Ok(builder.build())
 }

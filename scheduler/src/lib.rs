@@ -1,7 +1,7 @@
 //! The scheduler: what happens because time passes. Any number of schedulers may run against one database.
 //!
 //! Every second it settles what schedules have due and shows ended runs to their alerts; every few seconds it does
-//! housekeeping: leases that ran out, queue rows that got lost, runs that nobody finished. It also reads the backlog, for
+//! housekeeping: leases that ran out, jobs that got lost, texts that have had their time. It also reads the backlog, for
 //! the metrics. Beside it, the standings of open runs are kept up to date.
 //! Every step is safe to run twice and at once, so no scheduler has to be the leader, and the database's clock decides.
 
@@ -151,8 +151,7 @@ async fn keep_house(pool: &PgPool, settings: &SchedulerSettings) -> opb_core::Re
         }
     }
     if let Some(days) = settings.keep_texts_days {
-        // One run a round; there are many rounds.
-        runs::prune_run(&mut conn, days).await?;
+        runs::enqueue_pruning(&mut conn, days).await?;
     }
     runs::read_backlog(&mut conn).await?.publish();
     Ok(())

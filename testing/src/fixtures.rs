@@ -1,15 +1,17 @@
 //! Ready-made users, benchmarks, prompts and runs.
 
+use std::time::Duration;
+
 use opb_core::{
     auth::{CurrentUser, Visibility, system_user},
     benchmarks::{Definition, Item, publish_benchmark},
     library::{NewPrompt, ensure_prompt},
     models::{ModelRequest, Price, ProviderKind, ensure_provider, set_price},
-    runs::{Run, SubmitRun, finish_run, submit_run},
+    runs::{Run, ShardLease, SubmitRun, claim_shard, finish_run, submit_run},
     template::PromptBody,
 };
 use serde_json::{Map, json};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 /// The slug of the benchmark that [`library`] makes.
@@ -120,6 +122,27 @@ pub async fn submit(
     submit_run(conn, owner, &request(models, repeats), None)
         .await
         .expect("the run is accepted")
+}
+
+/// Claims this shard as a worker does, which takes the first that waits: the others are held back meanwhile. None when the
+/// shard cannot be claimed.
+///
+/// # Panics
+/// The database does not answer.
+pub async fn claim(conn: &mut PgConnection, shard: Uuid) -> Option<ShardLease> {
+    let mut tx = conn.begin().await.expect("a transaction begins");
+    put_off_others(&mut tx, shard, 1).await;
+    let lease = claim_shard(&mut tx, "test", Duration::from_mins(1)).await;
+    put_off_others(&mut tx, shard, -1).await;
+    tx.commit().await.expect("the transaction ends");
+    lease.expect("the database answers")
+}
+
+async fn put_off_others(tx: &mut PgConnection, shard: Uuid, days: i32) {
+    let others = "update shards set available_at = available_at + make_interval(days => $2)
+                  where id <> $1 and state = 'available'";
+    let others = sqlx::query(others).bind(shard).bind(days).execute(tx).await;
+    others.expect("the other shards wait");
 }
 
 /// Makes a run that of an hourly schedule: of the hour `tick` after a time 30 days ago.

@@ -8,10 +8,9 @@ use std::{
 };
 
 use opb_core::{
-    doorbell::{Doorbell, Ring},
-    runs::{HeldLease, ShardLease, renew_lease},
+    doorbell::{Doorbell, rung},
+    runs::{HeldLease, RECALL_DOORBELL, ShardLease, renew_lease},
 };
-use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -143,7 +142,7 @@ pub(crate) async fn renew_for_ever(
     let mut rings = doorbell.subscribe();
     loop {
         // A time-out and a ring say the same: look after the leases.
-        let wait = tokio::time::timeout(interval, recalled(&mut rings));
+        let wait = tokio::time::timeout(interval, rung(&mut rings, RECALL_DOORBELL));
         if stop.run_until_cancelled(wait).await.is_none() {
             return;
         }
@@ -159,18 +158,6 @@ pub(crate) async fn renew_for_ever(
             Ok(kept) => worker.leases.heed(&leases, &kept),
             // Nothing is lost yet: the next round tries again, and the fence guards what is written.
             Err(error) => tracing::warn!(%error, "leases could not be renewed"),
-        }
-    }
-}
-
-/// Waits until some run was paused or has ended.
-async fn recalled(rings: &mut Receiver<Ring>) {
-    loop {
-        match rings.recv().await {
-            // The bell of the queue rings without a text.
-            Ok(ring) if ring.payload.is_empty() => {}
-            Ok(_) | Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

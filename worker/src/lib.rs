@@ -1,14 +1,15 @@
-//! The worker: takes shards from the queue, calls models, scores their answers and records the results.
+//! The worker: claims shards, calls models, scores their answers and records the results; and does the jobs of runs.
 //!
-//! One evaluation's way: `lanes` receives a shard's id, `shard` claims it and records its results in batches,
+//! One evaluation's way: `claims` takes a shard, `shard` works on it and records its results in batches,
 //! `evaluate` renders, calls and scores one evaluation, `call` retries (nobody else does), `governor` bounds how many
 //! calls run at once and whose is next, `limits` keeps what administrators declare, `providers` speak to the models. No connection to Postgres is held while a model is called.
 
 mod answers;
 mod call;
+mod claims;
 mod evaluate;
 mod governor;
-mod lanes;
+mod jobs;
 mod leases;
 mod limits;
 mod lookout;
@@ -18,7 +19,6 @@ mod purse;
 mod shard;
 pub mod simulation;
 mod traces;
-mod wakeups;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -32,6 +32,7 @@ use opb_core::{
     outbound::OutboundPolicy,
     processes::{ProcessKind, Pulse},
     queue,
+    runs::{RECALL_DOORBELL, WORKERS_DOORBELL},
     sealing::MasterKey,
 };
 use sqlx::{Connection as _, PgConnection, PgPool};
@@ -40,6 +41,7 @@ use uuid::Uuid;
 
 use crate::{
     governor::{GovernorSettings, Governors},
+    jobs::Jobs,
     leases::Leases,
     prepared::PreparedRuns,
     providers::HttpClient,
@@ -52,7 +54,7 @@ pub struct WorkerSettings {
     /// Maximum number of concurrent model calls of this process
     #[arg(long, env = "OPB_CONCURRENCY", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub concurrency: u32,
-    /// Maximum number of shards that this process works on, in steps of four
+    /// Maximum number of shards that this process works on
     #[arg(long, env = "OPB_SHARDS", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub shards: u32,
     /// Maximum number of attempts at one model call; waiting for a rate limit is not an attempt
@@ -99,7 +101,7 @@ pub(crate) struct Worker {
     governors: Governors,
     leases: Leases,
     /// The work on shards; also of those that have given their place away.
-    carried_out: TaskTracker,
+    under_way: TaskTracker,
     runs: PreparedRuns,
     /// Cancelled when the worker shall take no new work.
     stop: CancellationToken,
@@ -110,14 +112,15 @@ pub(crate) struct Worker {
 impl Worker {
     /// How many shards it works on at once.
     pub(crate) fn capacity(&self) -> usize {
-        lanes::count(&self.settings) * lanes::TASKS_PER_LANE
+        usize::try_from(self.settings.shards).unwrap_or(usize::MAX)
     }
 }
 
 /// Runs a worker until `stop` is cancelled. Calls that are running then get the grace time; what they leave undone is
 /// handed back.
 ///
-/// `pool` serves the worker's own statements, `queue_pool` those of the queue.
+/// `pool` serves the worker's own statements, `queue_pool` the doorbell and the delivery of jobs; three connections are
+/// enough for that.
 ///
 /// # Errors
 /// The database cannot be used at all. Passing trouble is waited out.
@@ -139,7 +142,7 @@ pub async fn run(
             pool: pool.clone(),
         }),
         leases: Leases::default(),
-        carried_out: TaskTracker::new(),
+        under_way: TaskTracker::new(),
         runs: PreparedRuns::new(HashMap::new()),
         pool,
         master_key,
@@ -153,7 +156,8 @@ pub async fn run(
     );
     let tasks = TaskTracker::new();
     let beats = CancellationToken::new();
-    let doorbell = Doorbell::listen(queue_pool.clone(), &[queue::DOORBELL], beats.clone());
+    let bells = &[WORKERS_DOORBELL, RECALL_DOORBELL, queue::DOORBELL];
+    let doorbell = Doorbell::listen(queue_pool.clone(), bells, beats.clone());
     tasks.spawn(leases::renew_for_ever(
         Arc::clone(&worker),
         doorbell.clone(),
@@ -164,15 +168,21 @@ pub async fn run(
     let pulse = Pulse::new(ProcessKind::Worker, env!("CARGO_PKG_VERSION"), variables);
     tasks.spawn(pulse.beat_for_ever(worker.pool.clone(), beats.clone()));
     tasks.spawn(limits::heed_for_ever(Arc::clone(&worker), beats.clone()));
-    let lanes = TaskTracker::new();
-    lanes::spawn(&lanes, &worker, &queue_pool, &doorbell);
-    lanes.close();
+    let takers = TaskTracker::new();
+    takers.spawn(jobs::serve_for_ever(Jobs {
+        queue: queue_pool,
+        pool: worker.pool.clone(),
+        doorbell: doorbell.clone(),
+        stop: stop.clone(),
+    }));
+    takers.spawn(claims::claim_for_ever(Arc::clone(&worker), doorbell));
+    takers.close();
     stop.cancelled().await;
     let grace = Duration::from_secs(worker.settings.grace);
     let idle = async || {
-        lanes.wait().await;
-        worker.carried_out.close();
-        worker.carried_out.wait().await;
+        takers.wait().await;
+        worker.under_way.close();
+        worker.under_way.wait().await;
     };
     if tokio::time::timeout(grace, idle()).await.is_err() {
         tracing::warn!("the grace time is over, handing back what is not finished");

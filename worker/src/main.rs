@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Takes shards from the queue, calls models, scores and records.
+/// Claims shards of runs, calls models, scores and records.
 #[derive(Debug, Parser)]
 #[command(name = "opb-worker", version, about)]
 struct Program {
@@ -55,8 +55,7 @@ async fn run(program: Program) -> anyhow::Result<()> {
 
 async fn serve(program: Program) -> anyhow::Result<()> {
     let master_key = Arc::new(program.secrets.load()?);
-    // A third of the connections, at least two, belong to the queue.
-    let queue_connections = (program.database.database_connections / 3).max(2);
+    let queue_connections = 3;
     let connections = program
         .database
         .database_connections

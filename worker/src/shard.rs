@@ -1,18 +1,15 @@
-//! One shard: claim it, evaluate what is not recorded yet, record in batches, finish it.
+//! One claimed shard: evaluate what is not recorded yet, record in batches, finish it or hand it back.
 
 use std::{collections::HashMap, collections::HashSet, sync::Arc, time::Duration};
 
 use opb_core::{
     metrics::METRICS,
     runs::{
-        EvaluationKey, NewEvaluation, Recorded, Reserved, ShardLease, add_spend, claim_owed_shard,
-        finish_shard, record, record_last, recorded_keys, release_shard, reserve,
+        EvaluationKey, NewEvaluation, Recorded, Reserved, ShardLease, add_spend, finish_shard,
+        record, record_last, recorded_keys, release_shard, reserve,
     },
 };
-use tokio::{
-    task::{AbortHandle, JoinSet},
-    time::Instant,
-};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -35,9 +32,6 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// How long recording is tried again while the database is away; the lease is lost by then, so the work is not.
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
-
-/// Seconds after which a shard is tried again that found no money.
-const NO_MONEY_PAUSE: u32 = 1;
 
 /// How the work on a shard ended.
 enum Ended {
@@ -66,84 +60,22 @@ impl Ended {
     }
 }
 
-/// Works on the shard that is owed most, if one waits. Which shard the queue's task names does not matter. Returns when
-/// the shard is done or handed back, or has given its place to another.
+/// Works on a claimed shard until it is done or handed back. `leaves` is cancelled when it gives its place to another; the
+/// calls in flight end all the same.
 ///
 /// # Errors
-/// The database does not answer. The shard comes back when its lease runs out.
-pub(crate) async fn execute(worker: Arc<Worker>) -> anyhow::Result<()> {
-    if worker.stop.is_cancelled() {
-        return Ok(()); // The task comes back: housekeeping sees a shard that waits without a queue row.
-    }
-    let claimed = {
-        let mut conn = worker.pool.acquire().await?;
-        let name = std::process::id().to_string();
-        claim_owed_shard(&mut conn, &name, worker.settings.lease_duration()).await?
-    };
-    let Some(lease) = claimed else {
-        return Ok(()); // Others have them all: tasks may come twice.
-    };
-    let leaves = CancellationToken::new();
-    let carried_out = carry_out(Arc::clone(&worker), lease, leaves.clone());
-    let mut carried_out = worker.carried_out.spawn(carried_out);
-    let abort = AbortOnDrop(Some(carried_out.abort_handle()));
-    tokio::select! {
-        ended = &mut carried_out => ended?,
-        // What is under way ends by itself, beside the shard that gets the place.
-        () = leaves.cancelled() => {
-            abort.disarm();
-            Ok(())
-        }
-    }
-}
-
-/// Stops a task that nobody waits for any more.
-struct AbortOnDrop(Option<AbortHandle>);
-
-impl AbortOnDrop {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
-}
-
-/// Works on a claimed shard until it is done or handed back.
-async fn carry_out(
-    worker: Arc<Worker>,
-    lease: ShardLease,
-    leaves: CancellationToken,
-) -> anyhow::Result<()> {
-    let left = carry_out_until_it_ends(&worker, lease, leaves.clone()).await;
-    match left {
-        // Nobody waits for it: what went wrong is said here, and housekeeping finds the shard.
-        Err(error) if leaves.is_cancelled() => {
-            tracing::error!(shard.id = %lease.shard_id, error = format!("{error:#}"), "the shard {} was left", lease.shard_id);
-            Ok(())
-        }
-        other => other,
-    }
-}
-
-async fn carry_out_until_it_ends(
+/// The database does not answer, or the shard cannot be worked on. It comes back when its lease runs out.
+pub(crate) async fn carry_out(
     worker: &Arc<Worker>,
     lease: ShardLease,
     leaves: CancellationToken,
 ) -> anyhow::Result<()> {
-    METRICS.shards_running.inc();
     let guard = worker.leases.hold(lease, &worker.stop, leaves);
     let trace = ShardTrace::begin(&lease);
     let ended = trace.around(work(worker, &guard, &trace)).await;
     trace.end(ended.as_ref().ok().map(|(ended, _)| ended.word()));
-    METRICS.shards_running.dec();
     let (ended, skipped) = ended?;
-    let (delay_seconds, unaccounted_microusd) = match ended {
+    let unaccounted_microusd = match ended {
         Ended::Complete => {
             let mut conn = worker.pool.acquire().await?;
             finish_shard(&mut conn, &lease, skipped).await?;
@@ -156,11 +88,11 @@ async fn carry_out_until_it_ends(
         }
         Ended::Stopped {
             unaccounted_microusd,
-        } => (0, unaccounted_microusd),
-        Ended::NoMoney => (NO_MONEY_PAUSE, 0),
+        } => unaccounted_microusd,
+        Ended::NoMoney => 0,
     };
     let mut conn = worker.pool.acquire().await?;
-    release_shard(&mut conn, &lease, delay_seconds, unaccounted_microusd).await?;
+    release_shard(&mut conn, &lease, unaccounted_microusd).await?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use opb_core::runs::{self, NewEvaluation, RunShape, Settlement};
+use opb_testing::fixtures;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -48,8 +49,8 @@ pub async fn measure(
         .await
         .unwrap();
     for shard in shards {
-        let lease = runs::claim_shard(&mut conn, shard, "test", Duration::from_mins(1));
-        let lease = lease.await.unwrap().unwrap();
+        let lease = fixtures::claim(&mut conn, shard);
+        let lease = lease.await.unwrap();
         let first = lease.range.first_ordinal;
         let answers = (first..first + i64::from(lease.range.size)).map(|ordinal| {
             let key = shape.key(ordinal);

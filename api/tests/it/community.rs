@@ -8,9 +8,8 @@ mod preferences;
 mod profiles;
 mod votes;
 
-use std::time::Duration;
-
 use opb_core::runs::{self, EvaluationKey, NewEvaluation, Recorded, Settlement};
+use opb_testing::fixtures;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -94,10 +93,7 @@ pub async fn measure_run(
         .unwrap();
     let width = i64::try_from(prompts).unwrap();
     for shard in shards {
-        let lease = runs::claim_shard(&mut conn, shard, "test", Duration::from_mins(1))
-            .await
-            .unwrap()
-            .unwrap();
+        let lease = fixtures::claim(&mut conn, shard).await.unwrap();
         let range = lease.range;
         let batch: Vec<NewEvaluation> = (range.first_ordinal
             ..range.first_ordinal + i64::from(range.size))

@@ -14,7 +14,7 @@ use super::{
     write,
 };
 use crate::{
-    Result,
+    Result, doorbell,
     runs::{RunShape, RunState},
 };
 
@@ -141,10 +141,10 @@ pub async fn refresh_open_runs(conn: &mut PgConnection, shown: &mut Shown) -> Re
     .execute(&mut *conn)
     .await?;
     let open = sqlx::query!(
-        "-- refresh::refresh_open_runs
-        select id, shards_open from runs
-        where finished_at is null and state in ('running', 'paused')
-        order by id"
+        r#"-- refresh::refresh_open_runs
+        select id, shards_open as "shards_open!" from runs
+        where finished_at is null and state in ('running', 'paused') and shards_open is not null
+        order by id"#
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -237,14 +237,7 @@ async fn lag(tx: &mut PgConnection, run_id: Uuid) -> Result<Lag> {
 
 /// Tells whoever keeps answers that a board has changed.
 pub(super) async fn tell(tx: &mut PgConnection, benchmark_version_id: Uuid) -> Result<()> {
-    sqlx::query!(
-        r#"select pg_notify($1, $2)::text as "rung""#,
-        DOORBELL,
-        benchmark_version_id.to_string()
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(())
+    doorbell::ring(tx, DOORBELL, &benchmark_version_id.to_string()).await
 }
 
 async fn load_run(tx: &mut PgConnection, run_id: Uuid) -> Result<MeasuredRun> {

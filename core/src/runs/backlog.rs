@@ -7,11 +7,12 @@ use crate::{Result, metrics::METRICS};
 /// What waits and runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Backlog {
-    /// Shards that no worker has, and that one could take: those of paused runs do not wait for workers.
+    /// Shards that no worker has, and that one could take: those of paused runs, and of runs that wait for money, do not
+    /// wait for workers.
     pub shards_available: i64,
     /// Shards that a worker has.
     pub shards_running: i64,
-    /// Seconds since the oldest shard that a worker could take was enqueued; 0 when there is none.
+    /// Seconds since which the oldest shard that a worker could take has waited; 0 when there is none.
     pub oldest_shard_seconds: f64,
     /// Runs of which nothing has begun.
     pub runs_queued: i64,
@@ -42,11 +43,10 @@ pub async fn read_backlog(conn: &mut PgConnection) -> Result<Backlog> {
                pg_database_size(current_database()) as "database_bytes!",
                coalesce(oldest_transaction_seconds, 0) as "oldest_transaction_seconds!"
         from (select count(*) as shards_available,
-                     extract(epoch from now() - min(enqueued_at) filter (where available_at <= now()))::float8
+                     extract(epoch from now() - min(greatest(available_at, active_since)) filter (where available_at <= now()))::float8
                          as oldest_shard_seconds
-              from shards
-              where state = 'available'
-                and run_id not in (select id from runs where finished_at is null and state = 'paused')) as waiting,
+              from shards join runs on runs.id = run_id
+              where shards.state = 'available' and runs.state in ('queued', 'running') and not awaits_money) as waiting,
              (select count(*) as shards_running from shards where state = 'running') as working,
              (select count(*) filter (where state = 'queued') as runs_queued,
                      count(*) filter (where state = 'running') as runs_running,

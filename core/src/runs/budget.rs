@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{RunState, ShardLease, control, find_run};
+use super::{RunState, ShardLease, bells::wake_workers, control, find_run};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
@@ -28,7 +28,8 @@ pub const ANTHROPIC_MAX_TOKENS: i64 = 4096;
 pub enum Reserved {
     /// The first so many calls may be made, at least one.
     Calls(usize),
-    /// Not even the first fits now, or the run is paused: the shard is to be handed back.
+    /// Not even the first fits now, or the run is paused: the shard is to be handed back. It can be claimed again once
+    /// money comes back that others have reserved, or the budget is raised.
     Nothing,
     /// The lease was lost.
     Fenced,
@@ -167,7 +168,16 @@ pub async fn reserve(
     let left = budget - run.spend_microusd - run.unaccounted_microusd - run.reserved_microusd;
     let (calls, sum) = afford(bounds_microusd, left);
     if calls == 0 {
-        if run.reserved_microusd == 0 {
+        if run.reserved_microusd > 0 {
+            sqlx::query!(
+                "-- budget::reserve
+                update runs set awaits_money = true where id = $1",
+                lease.run_id
+            )
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await?;
+        } else {
             let reason = used_up(budget, run.spend_microusd, run.unaccounted_microusd);
             control::pause(&mut tx, lease.run_id, &reason).await?;
             announce_run(&mut tx, lease.run_id, WebhookEvent::BudgetExhausted).await?;
@@ -220,16 +230,17 @@ pub(super) async fn change_budget(
     }
     sqlx::query!(
         "-- budget::change_budget
-        update runs set budget_microusd = $2 where id = $1",
+        update runs set budget_microusd = $2, awaits_money = false where id = $1",
         run_id,
         budget_microusd
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    wake_workers(tx).await
 }
 
-/// Moves what a shard held. The caller has locked the shard; `reserved` is what it held until now.
+/// Moves what a shard held. The caller has locked the shard; `reserved` is what it held until now. Shards that wait for
+/// money can be claimed again.
 pub(super) async fn settle(
     tx: &mut PgConnection,
     run_id: Uuid,
@@ -251,17 +262,23 @@ pub(super) async fn settle(
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!(
+    let awaited = sqlx::query_scalar!(
         "-- budget::settle
         update runs
-        set reserved_microusd = reserved_microusd - $2, unaccounted_microusd = unaccounted_microusd + $3
-        where id = $1",
+        set reserved_microusd = reserved_microusd - $2, unaccounted_microusd = unaccounted_microusd + $3,
+            awaits_money = false
+        from (select awaits_money from runs where id = $1 for update) as before
+        where id = $1
+        returning before.awaits_money",
         run_id,
         freed,
         settlement.unaccounted_microusd.clamp(0, freed)
     )
-    .execute(tx)
+    .fetch_one(&mut *tx)
     .await?;
+    if awaited {
+        wake_workers(tx).await?;
+    }
     Ok(())
 }
 

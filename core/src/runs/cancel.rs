@@ -3,11 +3,14 @@
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{Run, RunState, control::tell, find_run};
+use super::{
+    Run, RunState,
+    bells::{recall, tell},
+    find_run,
+};
 use crate::{
     Error, Result,
     auth::{CurrentUser, can_change},
-    queue,
     webhooks::{WebhookEvent, announce_run},
 };
 
@@ -50,14 +53,14 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
         "-- cancel::cancel_run
         update runs
         set state = 'cancelled', state_reason = 'cancelled by ' || $2, shards_open = 0, finished_at = now(),
-            reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd
+            reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd, awaits_money = false
         where id = $1",
         run_id,
         user.username
     )
     .execute(&mut *tx)
     .await?;
-    queue::recall(&mut tx, run_id).await?;
+    recall(&mut tx, run_id).await?;
     tell(&mut tx, run_id).await?;
     announce_run(&mut tx, run_id, WebhookEvent::RunFinished).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;

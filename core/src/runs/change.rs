@@ -5,7 +5,9 @@ use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Run, budget::change_budget, control, find_run, visibility::set_visibility};
+use super::{
+    Run, bells::tell, budget::change_budget, control, find_run, visibility::set_visibility,
+};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
@@ -53,7 +55,7 @@ pub async fn update_run(
     if let Some(visibility) = change.visibility {
         set_visibility(&mut tx, user, run_id, visibility).await?;
     }
-    control::tell(&mut tx, run_id).await?;
+    tell(&mut tx, run_id).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     Ok(run)

@@ -1,16 +1,18 @@
 //! Pausing and resuming: a paused run starts no new call and loses nothing.
 //!
-//! Calls that run when a run is paused are let finish and are recorded. Shards of a paused run cannot be claimed and
-//! have no queue rows; resuming enqueues them all.
+//! Calls that run when a run is paused are let finish and are recorded. Shards of a paused run cannot be claimed.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{DOORBELL, Run, RunState, find_run};
+use super::{
+    Run, RunState,
+    bells::{recall, tell, wake_workers},
+    find_run,
+};
 use crate::{
     Error, Result,
     auth::{CurrentUser, can_change},
-    queue,
 };
 
 /// Pauses a run that is queued or running.
@@ -43,10 +45,6 @@ pub async fn pause_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run is not paused.
 pub async fn resume_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let mut tx = conn.begin().await?;
-    find_run(&mut tx, Some(user), run_id).await?;
-    // Shards before runs, as everywhere. A shard that somebody else holds or hands back at this very moment is not
-    // among them: housekeeping finds that it waits without a queue row.
-    enqueue_available(&mut tx, run_id).await?;
     if lock_run(&mut tx, user, run_id).await? != RunState::Paused {
         return Err(Error::Conflict("the run is not paused".into()));
     }
@@ -54,12 +52,13 @@ pub async fn resume_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
         "-- control::resume_run
         update runs
         set state = case when started_at is null then 'queued' else 'running' end::run_state, state_reason = '',
-            active_since = now()
+            awaits_money = false, active_since = now()
         where id = $1",
         run_id
     )
     .execute(&mut *tx)
     .await?;
+    wake_workers(&mut tx).await?;
     tell(&mut tx, run_id).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
@@ -87,7 +86,7 @@ pub(super) async fn lock_run(
     Ok(row.state)
 }
 
-/// Pauses a run that the caller has locked, takes its shards out of the queue and tells its workers.
+/// Pauses a run that the caller has locked, and tells its workers.
 pub(super) async fn pause(tx: &mut PgConnection, run_id: Uuid, reason: &str) -> Result<()> {
     sqlx::query!(
         "-- control::pause
@@ -97,45 +96,6 @@ pub(super) async fn pause(tx: &mut PgConnection, run_id: Uuid, reason: &str) -> 
     )
     .execute(&mut *tx)
     .await?;
-    queue::withdraw_shards(tx, run_id).await?;
-    queue::recall(tx, run_id).await?;
+    recall(tx, run_id).await?;
     tell(tx, run_id).await
-}
-
-/// Tells whoever follows a run that it moved.
-pub(super) async fn tell(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
-    sqlx::query!(
-        r#"select pg_notify($1, $2)::text as "rung""#,
-        DOORBELL,
-        run_id.to_string()
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(())
-}
-
-/// Enqueues every shard of a run that waits to be claimed.
-async fn enqueue_available(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
-    let ids = sqlx::query_scalar!(
-        "-- control::enqueue_available
-        select id from shards where run_id = $1 and state = 'available' order by first_ordinal
-        for update skip locked",
-        run_id
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    let tasks: Vec<(Uuid, String)> = ids.iter().map(|id| (*id, queue::new_task_id())).collect();
-    let task_ids: Vec<String> = tasks.iter().map(|(_, task_id)| task_id.clone()).collect();
-    sqlx::query!(
-        "-- control::enqueue_available
-        update shards
-        set task_id = task.id, enqueued_at = now(), available_at = least(available_at, now())
-        from unnest($1::uuid[], $2::text[]) as task (shard_id, id)
-        where shards.id = task.shard_id",
-        &ids,
-        &task_ids
-    )
-    .execute(&mut *tx)
-    .await?;
-    queue::enqueue_shards(tx, &tasks, 0).await
 }

@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::control;
+use super::{bells::tell, control};
 use crate::{
     Error, Result,
     auth::{AuditEvent, CurrentUser, note_deed},
@@ -46,7 +46,7 @@ pub async fn delete_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     .execute(&mut *tx)
     .await?;
     note_deed(&mut tx, AuditEvent::RunDeleted, user, &run_id.to_string()).await?;
-    control::tell(&mut tx, run_id).await?;
+    tell(&mut tx, run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, "run deleted");
     Ok(())

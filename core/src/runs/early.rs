@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{RunShape, RunState, control::tell, extend::shape};
+use super::{RunShape, RunState, bells::tell, extend::shape};
 use crate::{Error, Result, models::dollars, stats};
 
 /// The most columns of a run that stops early: every two of them are compared.

@@ -28,7 +28,8 @@ pub async fn erase_private_runs(tx: &mut PgConnection, owner_id: i64) -> Result<
         with ended as (
             update runs
             set state = 'cancelled', state_reason = 'its owner was deleted', shards_open = 0, finished_at = now(),
-                reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd
+                reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd,
+                awaits_money = false
             where owner_id = $1 and state in ('queued', 'running', 'paused')
             returning id
         )

@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{RunState, columns, control::tell, early};
+use super::{RunState, bells::tell, columns, early};
 use crate::{
     Result, leaderboards,
     webhooks::{WebhookEvent, announce_run},

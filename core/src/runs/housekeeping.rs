@@ -9,11 +9,19 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange, budget::settle,
-    control::tell, delete::erase_deleted_runs, insert::insert, lease::close_shard, load_work,
-    recorded_keys,
+    EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange,
+    bells::{tell, wake_workers},
+    budget::settle,
+    delete::erase_deleted_runs,
+    insert::insert,
+    lease::close_shard,
+    load_work, recorded_keys,
 };
-use crate::{Result, auth, benchmarks, library, mail, processes, queue, schedules, webhooks};
+use crate::{
+    Result, auth, benchmarks, library, mail, processes,
+    queue::{self, Job},
+    schedules, webhooks,
+};
 
 /// After so many crashes a shard is cut into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
@@ -31,10 +39,10 @@ pub struct Mended {
     pub split_shards: u64,
     /// Evaluations that were given up.
     pub poisoned_evaluations: u64,
-    /// Shards and runs whose queue row was missing.
+    /// Jobs of runs that were missing in the queue.
     pub requeued: u64,
-    /// Queue rows of finished tasks that were deleted.
-    pub deleted_tasks: u64,
+    /// Jobs that are over and were deleted.
+    pub deleted_jobs: u64,
     /// Sessions, throttles and audit entries that have had their time.
     pub deleted_account_rows: u64,
     /// Mails that ended long enough ago.
@@ -52,9 +60,8 @@ pub struct Mended {
 pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     let mut mended = Mended::default();
     rescue_expired_leases(conn, &mut mended).await?;
-    mended.requeued += requeue_lost_shards(conn).await?;
-    mended.requeued += requeue_lost_finishes(conn).await?;
-    mended.deleted_tasks = queue::delete_finished(conn).await?;
+    mended.requeued = enqueue_lost_jobs(conn).await?;
+    mended.deleted_jobs = queue::delete_finished(conn).await?;
     mended.deleted_account_rows = auth::delete_expired(conn).await?;
     mended.deleted_mails = mail::delete_old(conn).await?;
     mended.deleted_deliveries = webhooks::delete_old(conn).await?;
@@ -109,9 +116,19 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
             mended.poisoned_evaluations += give_up(&mut tx, shard).await?;
         } else {
             // The pause grows with the crashes: a worker that dies of a shard shall not die in a tight loop.
-            let pause = u32::try_from(shard.crashes - 1).unwrap_or(0) * 2;
-            requeue(&mut tx, shard.run_id, shard.id, pause).await?;
+            let pause_seconds = f64::from(shard.crashes - 1) * 2.0;
+            sqlx::query!(
+                "-- housekeeping::rescue_expired_leases (pause)
+                update shards set available_at = now() + make_interval(secs => $2) where id = $1",
+                shard.id,
+                pause_seconds
+            )
+            .execute(&mut *tx)
+            .await?;
         }
+    }
+    if !expired.is_empty() {
+        wake_workers(&mut tx).await?;
     }
     tx.commit().await?;
     Ok(())
@@ -120,20 +137,13 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
 /// Replaces a shard by one shard for each of its evaluations that is not recorded.
 async fn split(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<()> {
     let ordinals = missing_ordinals(tx, shard).await?;
-    let tasks: Vec<(Uuid, String)> = ordinals
-        .iter()
-        .map(|_| (Uuid::now_v7(), queue::new_task_id()))
-        .collect();
-    let ids: Vec<Uuid> = tasks.iter().map(|(id, _)| *id).collect();
-    let task_ids: Vec<String> = tasks.iter().map(|(_, task_id)| task_id.clone()).collect();
+    let ids: Vec<Uuid> = ordinals.iter().map(|_| Uuid::now_v7()).collect();
     sqlx::query!(
         "-- housekeeping::split
-        insert into shards (id, run_id, task_id, first_ordinal, size)
-        select id, $1, task_id, ordinal, 1
-        from unnest($2::uuid[], $3::text[], $4::bigint[]) as part (id, task_id, ordinal)",
+        insert into shards (id, run_id, first_ordinal, size)
+        select id, $1, ordinal, 1 from unnest($2::uuid[], $3::bigint[]) as part (id, ordinal)",
         shard.run_id,
         &ids,
-        &task_ids,
         &ordinals
     )
     .execute(&mut *tx)
@@ -146,7 +156,6 @@ async fn split(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<()> {
     )
     .execute(&mut *tx)
     .await?;
-    enqueue(tx, shard.run_id, &tasks, 1).await?;
     end(tx, shard, false, 0).await
 }
 
@@ -212,104 +221,43 @@ async fn missing_ordinals(tx: &mut PgConnection, shard: &ExpiredShard) -> Result
         .collect())
 }
 
-async fn requeue(
-    tx: &mut PgConnection,
-    run_id: Uuid,
-    shard_id: Uuid,
-    delay_seconds: u32,
-) -> Result<()> {
-    let task_id = queue::new_task_id();
-    sqlx::query!(
-        "-- housekeeping::requeue
-        update shards
-        set task_id = $2, enqueued_at = now(), available_at = now() + make_interval(secs => $3)
-        where id = $1",
-        shard_id,
-        task_id,
-        // Half a second earlier than the queue, whose clock knows whole seconds only.
-        f64::from(delay_seconds) - 0.5
-    )
-    .execute(&mut *tx)
-    .await?;
-    enqueue(tx, run_id, &[(shard_id, task_id)], delay_seconds).await
-}
-
-/// Enqueues shards, unless their run is paused: resuming it enqueues all that wait.
-async fn enqueue(
-    tx: &mut PgConnection,
-    run_id: Uuid,
-    tasks: &[(Uuid, String)],
-    delay_seconds: u32,
-) -> Result<()> {
-    let paused = sqlx::query_scalar!(
-        r#"-- housekeeping::enqueue
-        select state = 'paused' as "paused!" from runs where id = $1"#,
-        run_id
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    if paused {
-        return Ok(());
-    }
-    queue::enqueue_shards(tx, tasks, delay_seconds.into()).await
-}
-
-/// Shards that wait while no queue row is on its way to a worker. Those of a paused run wait for its owner.
-///
-/// A queue row is the right to look for work, not for one shard, so as many are missing as there are more shards than
-/// rows; those that lack their own come first.
-async fn requeue_lost_shards(conn: &mut PgConnection) -> Result<u64> {
+/// Enqueues jobs of runs that nobody works on: those that are not cut into shards, those that wait to be finished, and
+/// those whose last shard was closed by nobody. Returns how many.
+async fn enqueue_lost_jobs(conn: &mut PgConnection) -> Result<u64> {
     let mut tx = conn.begin().await?;
-    let lost = sqlx::query!(
-        "-- housekeeping::requeue_lost_shards
-        select shards.id, shards.run_id
-        from shards join runs on runs.id = shards.run_id
-        where shards.state = 'available' and enqueued_at < now() - interval '10 seconds'
-          and runs.state in ('queued', 'running')
-          and not exists (select 1 from apalis.jobs
-                          where jobs.id = shards.task_id and jobs.status in ('Pending', 'Queued'))
-        order by enqueued_at
-        limit (select least($1, greatest(0,
-                   (select count(*) from shards join runs on runs.id = shards.run_id
-                    where shards.state = 'available' and runs.state in ('queued', 'running'))
-                   - (select count(*) from apalis.jobs
-                      where job_type = $2 and status in ('Pending', 'Queued')))))
-        for update of shards skip locked",
-        ROUND,
-        queue::SHARDS
+    let runs = sqlx::query!(
+        r#"-- housekeeping::enqueue_lost_jobs
+        select id, shards_open is null as "uncut!", state = 'finishing' as "finishing!"
+        from runs
+        where finished_at is null and (shards_open is null or shards_open = 0)
+        for update skip locked"#
     )
     .fetch_all(&mut *tx)
     .await?;
-    for shard in &lost {
-        requeue(&mut tx, shard.run_id, shard.id, 0).await?;
+    let mut enqueued = 0;
+    for run in runs {
+        let run_id = run.id;
+        let job = if run.uncut {
+            Job::Plan { run_id }
+        } else {
+            Job::Finish { run_id }
+        };
+        if queue::is_enqueued(&mut tx, job).await? {
+            continue;
+        }
+        if !run.uncut && !run.finishing {
+            sqlx::query!(
+                "-- housekeeping::enqueue_lost_jobs
+                update runs set state = 'finishing' where id = $1",
+                run_id
+            )
+            .execute(&mut *tx)
+            .await?;
+            tell(&mut tx, run_id).await?;
+        }
+        queue::enqueue(&mut tx, job).await?;
+        enqueued += 1;
     }
     tx.commit().await?;
-    Ok(lost.len() as u64)
-}
-
-/// Runs that wait to be finished while no queue row is on its way, or whose last shard was closed by nobody.
-async fn requeue_lost_finishes(conn: &mut PgConnection) -> Result<u64> {
-    let mut tx = conn.begin().await?;
-    let lost = sqlx::query_scalar!(
-        "-- housekeeping::requeue_lost_finishes
-        update runs set state = 'finishing'
-        where id in (
-            select id from runs
-            where finished_at is null
-              and (state = 'finishing' or (state in ('queued', 'running', 'paused') and shards_open = 0))
-              and not exists (select 1 from apalis.jobs
-                              where job_type = $1 and status in ('Pending', 'Queued', 'Running')
-                                and convert_from(job, 'UTF8')::jsonb ->> 'run_id' = runs.id::text)
-            for update skip locked)
-        returning id",
-        queue::FINISHED_RUNS
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    for run_id in &lost {
-        queue::enqueue_finish(&mut tx, *run_id).await?;
-        tell(&mut tx, *run_id).await?;
-    }
-    tx.commit().await?;
-    Ok(lost.len() as u64)
+    Ok(enqueued)
 }

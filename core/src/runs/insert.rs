@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{NewEvaluation, control::tell};
+use super::{NewEvaluation, bells::tell};
 use crate::{Result, copy::CopyRows};
 
 /// Every column but the time, in the order of [`rows`].

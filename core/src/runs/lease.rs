@@ -8,8 +8,11 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{Settlement, ShardRange, budget::settle, early};
-use crate::{Result, queue};
+use super::{Settlement, ShardRange, bells::wake_workers, budget::settle, early};
+use crate::{
+    Result,
+    queue::{self, Job},
+};
 
 /// A claimed shard. Whoever holds it may record results with its fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,46 +38,6 @@ pub struct HeldLease {
     pub shard_id: Uuid,
     /// True when the shard's run is paused: no new call may begin, and the shard is to be handed back.
     pub paused: bool,
-}
-
-/// Claims one shard, if it is available and its run is not paused; workers claim what is owed
-/// ([`claim_owed_shard`](super::claim_owed_shard)). Nothing to claim is no error: somebody else has it,
-/// it is done, or it is enqueued again when its run is resumed.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn claim_shard(
-    conn: &mut PgConnection,
-    shard_id: Uuid,
-    worker: &str,
-    lease: Duration,
-) -> Result<Option<ShardLease>> {
-    let claimed = sqlx::query!(
-        r#"-- lease::claim_shard
-        update shards
-        set state = 'running', fence = fence + 1, lease_until = now() + make_interval(secs => $3), worker = $2
-        where id = $1 and state = 'available' and available_at <= now()
-          and exists (select 1 from runs where runs.id = shards.run_id and runs.state in ('queued', 'running'))
-        returning run_id, fence, first_ordinal, size,
-                  (select planned from runs where runs.id = shards.run_id) as "planned!",
-                  (select settled from runs where runs.id = shards.run_id) as "settled!""#,
-        shard_id,
-        worker,
-        lease.as_secs_f64()
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(claimed.map(|row| ShardLease {
-        shard_id,
-        run_id: row.run_id,
-        fence: row.fence,
-        range: ShardRange {
-            first_ordinal: row.first_ordinal,
-            size: row.size,
-        },
-        planned: row.planned,
-        settled: row.settled,
-    }))
 }
 
 /// Prolongs leases. Returns those that are still held, and says whose runs are paused; the others are lost and their
@@ -161,53 +124,36 @@ pub(super) async fn finish(
 }
 
 /// Hands a shard back unfinished, because the worker stops, the run is paused or no money is left for it now.
-/// It counts as no crash, and can be claimed again after `delay_seconds`. Of what it had reserved,
-/// `unaccounted_microusd` may have been paid for. A shard of a paused run is not enqueued: resuming the run does that.
+/// It counts as no crash, and can be claimed again at once. Of what it had reserved, `unaccounted_microusd` may have been
+/// paid for.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn release_shard(
     conn: &mut PgConnection,
     lease: &ShardLease,
-    delay_seconds: u32,
     unaccounted_microusd: i64,
 ) -> Result<()> {
     let mut tx = conn.begin().await?;
-    let task_id = queue::new_task_id();
-    let released = sqlx::query!(
-        r#"-- lease::release_shard
-        update shards
-        set state = 'available', lease_until = null, task_id = $3, enqueued_at = now(),
-            available_at = now() + make_interval(secs => $4)
+    let reserved = sqlx::query_scalar!(
+        "-- lease::release_shard
+        update shards set state = 'available', lease_until = null, available_at = now()
         where id = $1 and fence = $2 and state = 'running'
-        returning reserved_microusd, (select runs.state = 'paused' from runs where runs.id = shards.run_id) as "paused!""#,
+        returning reserved_microusd",
         lease.shard_id,
-        lease.fence,
-        task_id,
-        // Half a second earlier than the queue, whose clock knows whole seconds only.
-        f64::from(delay_seconds) - 0.5
+        lease.fence
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(released) = released else {
+    let Some(reserved) = reserved else {
         return Ok(());
     };
     let settlement = Settlement {
         keep_microusd: 0,
         unaccounted_microusd,
     };
-    settle(
-        &mut tx,
-        lease.run_id,
-        lease.shard_id,
-        released.reserved_microusd,
-        settlement,
-    )
-    .await?;
-    if !released.paused {
-        let task = (lease.shard_id, task_id);
-        queue::enqueue_shards(&mut tx, &[task], delay_seconds.into()).await?;
-    }
+    settle(&mut tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
+    wake_workers(&mut tx).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -222,7 +168,7 @@ pub(super) async fn close_shard(tx: &mut PgConnection, run_id: Uuid, skipped: i6
             state = case when shards_open = 1 then 'finishing' else state end,
             state_reason = case when shards_open = 1 then '' else state_reason end
         where id = $1 and state in ('queued', 'running', 'paused')
-        returning shards_open, stop_early and recorded >= next_look as "look_is_due!""#,
+        returning shards_open as "shards_open!", stop_early and recorded >= next_look as "look_is_due!""#,
         run_id,
         skipped
     )
@@ -232,7 +178,7 @@ pub(super) async fn close_shard(tx: &mut PgConnection, run_id: Uuid, skipped: i6
         return Ok(false);
     };
     if closed.shards_open == 0 {
-        queue::enqueue_finish(tx, run_id).await?;
+        queue::enqueue(tx, Job::Finish { run_id }).await?;
     }
     Ok(closed.look_is_due && closed.shards_open > 0)
 }

@@ -1,7 +1,7 @@
 //! Runs: from the request to the last recorded evaluation.
 //!
-//! In the order of their life: `check` knows what a request may ask for, `submit` inserts it, `plan` cuts into shards, `owed` chooses whose shard is next,
-//! `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
+//! In the order of their life: `check` knows what a request may ask for, `submit` inserts it, `plan` and `cut` make shards
+//! of it, `fair_share` chooses whose shard is next, `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
 //! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
 //! and resumes, `budget` and `quota` keep it from spending too much, `early` from asking what changes nothing, and `cancel` ends it;
 //! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
@@ -13,24 +13,26 @@
 
 mod answers;
 mod backlog;
+mod bells;
 mod budget;
 mod cancel;
 mod change;
 mod check;
 mod columns;
 mod control;
+mod cut;
 mod delete;
 mod early;
 mod erase;
 mod estimate;
 mod evaluations;
 mod extend;
+mod fair_share;
 mod finish;
 mod housekeeping;
 mod insert;
 mod lease;
 mod logprobs;
-mod owed;
 mod plan;
 mod prune;
 mod quota;
@@ -45,11 +47,9 @@ mod visibility;
 mod waiting;
 mod work;
 
-/// The channel on which Postgres tells that a run moved; the payload is the run's id.
-pub const DOORBELL: &str = "opb_runs";
-
 pub use answers::{Answer, AnswerKey, answers_of, kept_answers};
 pub use backlog::{Backlog, read_backlog};
+pub use bells::{DOORBELL, RECALL_DOORBELL, WORKERS_DOORBELL};
 pub use budget::{
     ANTHROPIC_MAX_TOKENS, Reserved, Settlement, cost_bound_microusd, image_limit, output_limit,
     reserve,
@@ -58,6 +58,7 @@ pub use cancel::cancel_run;
 pub use change::{UpdateRun, update_run};
 pub use columns::{ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, list_run_columns};
 pub use control::{pause_run, resume_run};
+pub use cut::plan_run;
 pub use delete::delete_run;
 pub(crate) use erase::erase_private_runs;
 pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, Prospect, find_prospect};
@@ -65,13 +66,13 @@ pub use evaluations::{
     Evaluation, EvaluationFilter, EvaluationPage, EvaluationState, list_evaluations,
 };
 pub use extend::{ExtendRun, extend_run};
+pub use fair_share::{claim_shard, run_to_give_way};
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
-pub use lease::{HeldLease, ShardLease, claim_shard, finish_shard, release_shard, renew_lease};
+pub use lease::{HeldLease, ShardLease, finish_shard, release_shard, renew_lease};
 pub use logprobs::{Alternative, Logprobs, TokenLogprob};
-pub use owed::{claim_owed_shard, run_to_give_way};
-pub use plan::{EvaluationKey, RunShape, ShardRange, shards};
-pub use prune::{Prunable, prunable, prune_run};
+pub use plan::{EvaluationKey, RunShape, ShardRange};
+pub use prune::{Prunable, enqueue_pruning, next_prunable, prunable, prune_run};
 pub use quota::{check_quota, set_quota};
 pub use read::{Run, RunState, find_readable_run, find_run, list_runs};
 pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record, record_last};

@@ -35,11 +35,13 @@ pub struct ShardRange {
     pub size: i32,
 }
 
-/// The largest shard: a million evaluations become 2,000 queue rows. Claiming and finishing one costs Postgres some
+/// The largest shard: a million evaluations become 2,000 shards. Claiming and finishing one costs Postgres some
 /// milliseconds, which so many evaluations share.
 const MAX_SHARD_SIZE: i64 = 500;
-/// A small run is still cut into about this many shards, so that every lane of every worker has some.
+/// A small run is still cut into about this many shards, so that every worker has some.
 const AIMED_SHARDS: i64 = 64;
+/// A run of so many evaluations, about 64 shards, is cut in the request that submits it; a larger one by a job.
+pub(super) const CUT_AT_ONCE: i64 = AIMED_SHARDS * MAX_SHARD_SIZE;
 
 impl RunShape {
     /// How many evaluations the run has.
@@ -75,20 +77,7 @@ impl RunShape {
     }
 }
 
-/// Cuts so many evaluations into shards of nearly equal size, in order and without gaps.
-pub fn shards(evaluations: i64) -> impl Iterator<Item = ShardRange> {
-    let size = evaluations
-        .div_euclid(AIMED_SHARDS)
-        .clamp(1, MAX_SHARD_SIZE);
-    (0..evaluations)
-        .step_by(usize::try_from(size).unwrap_or(1))
-        .map(move |first_ordinal| ShardRange {
-            first_ordinal,
-            size: i32::try_from(size.min(evaluations - first_ordinal)).unwrap_or(1),
-        })
-}
-
-/// Cuts ordinals into shards that hold them all and little else. A shard may hold ordinals that are recorded already;
+/// Cuts ordinals into shards of nearly equal size that hold them all and little else. A shard may hold ordinals that are recorded already;
 /// whoever works on it leaves them out.
 pub struct Cover {
     ranges: Vec<ShardRange>,
@@ -153,7 +142,7 @@ mod tests {
             let shape = RunShape { items, repeats, prompts, models };
             let mut next = 0;
             let mut keys = HashSet::new();
-            for shard in shards(shape.evaluations()) {
+            for shard in cover(0..shape.evaluations()) {
                 prop_assert_eq!(shard.first_ordinal, next);
                 next += i64::from(shard.size);
                 for ordinal in shard.first_ordinal..next {
@@ -167,9 +156,12 @@ mod tests {
         }
     }
 
-    fn cover(ordinals: impl ExactSizeIterator<Item = i64>) -> Vec<ShardRange> {
+    fn cover(ordinals: impl Iterator<Item = i64>) -> Vec<ShardRange> {
+        let ordinals: Vec<i64> = ordinals.collect();
         let mut cover = Cover::of_about(i64::try_from(ordinals.len()).unwrap());
-        ordinals.for_each(|ordinal| cover.add(ordinal));
+        for ordinal in ordinals {
+            cover.add(ordinal);
+        }
         cover.into_ranges()
     }
 
@@ -201,18 +193,16 @@ mod tests {
             ranges.iter().map(|range| range.size).collect()
         };
         assert_eq!(sizes(&[]), [] as [i32; 0]);
-        assert_eq!(sizes(&[5, 6, 900]), [1, 1, 1], "every lane has some");
+        assert_eq!(sizes(&[5, 6, 900]), [1, 1, 1], "every worker has some");
         let every_tenth: Vec<i64> = (0..100_000).map(|number| number * 10).collect();
         assert_eq!(sizes(&every_tenth).len(), 2_000, "fifty in five hundred");
-        let all: Vec<i64> = (0..1_000_000).collect();
-        assert_eq!(sizes(&all).len(), 2_000, "as many as a new run has");
     }
 
     #[test]
     fn shards_are_neither_too_many_nor_too_large() {
         let check = |evaluations: i64, expect: usize| {
             assert_eq!(
-                shards(evaluations).count(),
+                cover(0..evaluations).len(),
                 expect,
                 "{evaluations} evaluations"
             );
@@ -221,6 +211,7 @@ mod tests {
         check(60, 60);
         check(540, 68);
         check(5_000, 65);
+        check(CUT_AT_ONCE, 64);
         check(1_000_000, 2_000);
     }
 }

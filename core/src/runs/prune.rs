@@ -5,7 +5,10 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::Result;
+use crate::{
+    Result,
+    queue::{self, Job},
+};
 
 /// How many items one statement prunes, so that its transaction stays short.
 const ITEMS: i32 = 1_000;
@@ -43,32 +46,62 @@ pub async fn prunable(conn: &mut PgConnection, older_than_days: i32) -> Result<P
     Ok(found)
 }
 
-/// Forgets the texts of the oldest run that ended more than so many days ago. Returns the run; nothing when none is left.
-/// Interrupted, it goes on with the same run the next time.
+/// The run that ended first of those that ended more than so many days ago and still have their texts.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn prune_run(conn: &mut PgConnection, older_than_days: i32) -> Result<Option<Uuid>> {
-    let run = sqlx::query!(
-        "-- prune::prune_run
-        select id, item_count from runs
+pub async fn next_prunable(conn: &mut PgConnection, older_than_days: i32) -> Result<Option<Uuid>> {
+    let run_id = sqlx::query_scalar!(
+        "-- prune::next_prunable
+        select id from runs
         where finished_at < now() - make_interval(days => $1) and pruned_at is null
           and state in ('completed', 'cancelled', 'failed')
         order by finished_at limit 1",
         older_than_days
     )
+    .fetch_optional(conn)
+    .await?;
+    Ok(run_id)
+}
+
+/// Enqueues the pruning of the [`next_prunable`] run, unless that is enqueued already: one run after the other.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn enqueue_pruning(conn: &mut PgConnection, older_than_days: i32) -> Result<()> {
+    let Some(run_id) = next_prunable(conn, older_than_days).await? else {
+        return Ok(());
+    };
+    let job = Job::Prune { run_id };
+    if !queue::is_enqueued(conn, job).await? {
+        queue::enqueue(conn, job).await?;
+    }
+    Ok(())
+}
+
+/// Forgets the texts of a run that has ended. Interrupted, it goes on the next time.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn prune_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    let item_count = sqlx::query_scalar!(
+        "-- prune::prune_run
+        select item_count from runs
+        where id = $1 and pruned_at is null and state in ('completed', 'cancelled', 'failed')",
+        run_id
+    )
     .fetch_optional(&mut *conn)
     .await?;
-    let Some(run) = run else {
-        return Ok(None);
+    let Some(item_count) = item_count else {
+        return Ok(());
     };
-    for first in (0..run.item_count).step_by(usize::try_from(ITEMS).unwrap_or(1)) {
+    for first in (0..item_count).step_by(usize::try_from(ITEMS).unwrap_or(1)) {
         sqlx::query!(
             "-- prune::prune_run
             update evaluations set output = null, scores = null, logprobs = null, answer_key = null
             where run_id = $1 and item_position >= $2 and item_position < $3
               and (output is not null or scores is not null or logprobs is not null)",
-            run.id,
+            run_id,
             first,
             first.saturating_add(ITEMS)
         )
@@ -79,10 +112,10 @@ pub async fn prune_run(conn: &mut PgConnection, older_than_days: i32) -> Result<
     sqlx::query!(
         "-- prune::prune_run
         update runs set pruned_at = now(), output_bytes = 0 where id = $1 and state in ('completed', 'cancelled', 'failed')",
-        run.id
+        run_id
     )
     .execute(conn)
     .await?;
-    tracing::info!(run.id = %run.id, "the texts of a run were forgotten");
-    Ok(Some(run.id))
+    tracing::info!(run.id = %run_id, "the texts of a run were forgotten");
+    Ok(())
 }

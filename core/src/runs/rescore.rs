@@ -6,9 +6,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, ShardRange, check::MAX_EVALUATIONS, check::is_withdrawn, extend::shape,
-    find_readable_run, find_run, plan, retry::require_ended, submit::insert_shards,
-    visibility::load_parts,
+    Run, RunShape, check::MAX_EVALUATIONS, check::is_withdrawn, cut::cut, extend::shape,
+    find_readable_run, find_run, retry::require_ended, visibility::load_parts,
 };
 use crate::{
     Error, Result,
@@ -70,15 +69,14 @@ pub async fn rescore_run(
         let message = format!("makes {planned} evaluations, the most is {MAX_EVALUATIONS}");
         return Err(Error::invalid("benchmark", message));
     }
-    let ranges: Vec<ShardRange> = plan::shards(planned).collect();
     let new_id = Uuid::now_v7();
     let inserted = sqlx::query!(
         "-- rescore::rescore_run
         insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
-                          planned, shards_open, cache, answers_of, settled)
-        select $1, $2, $3, $4, seed, repeats, $5, $6, $7, $8, false, coalesce(answers_of, id), settled
+                          planned, cache, answers_of, settled)
+        select $1, $2, $3, $4, seed, repeats, $5, $6, $7, false, coalesce(answers_of, id), settled
         from runs
-        where id = $9
+        where id = $8
           and exists (select from items as asked
                       join items as answered on answered.key = asked.key and answered.vars = asked.vars
                       where asked.benchmark_version_id = $4 and answered.benchmark_version_id = runs.benchmark_version_id)",
@@ -89,7 +87,6 @@ pub async fn rescore_run(
         shape.items,
         visibility as Visibility,
         planned,
-        i32::try_from(ranges.len()).unwrap_or(i32::MAX),
         run_id
     )
     .execute(&mut *tx)
@@ -129,7 +126,7 @@ pub async fn rescore_run(
     )
     .execute(&mut *tx)
     .await?;
-    insert_shards(&mut tx, new_id, &ranges).await?;
+    cut(&mut tx, new_id, shape).await?;
     count_run(&mut tx, user, new_id, planned).await?;
     let run = find_run(&mut tx, Some(user), new_id).await?;
     tx.commit().await?;

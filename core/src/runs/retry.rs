@@ -1,13 +1,11 @@
 //! Retrying: the evaluations of an ended run that ended in an error are made anew, and nothing else is.
 
-use futures::TryStreamExt as _;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, RunState, columns, control, find_readable_run, find_run, load_work,
-    plan::{Cover, ShardRange},
-    submit::insert_shards,
+    Run, RunShape, RunState, bells::tell, columns, control, cut::cut, extend::shape,
+    find_readable_run, find_run,
 };
 use crate::{Error, Result, auth::CurrentUser, quotas::count_run};
 
@@ -49,7 +47,7 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
     )
     .fetch_one(&mut *tx)
     .await?;
-    let shape = load_work(&mut tx, run_id).await?.shape;
+    let shape = shape(&mut tx, run_id).await?;
     // What was not asked since columns are settled is found missing too, and counted as skipped anew.
     let missing = reopen(&mut tx, run_id, shape).await?;
     if missing <= skipped {
@@ -77,67 +75,20 @@ pub(super) fn require_ended(state: RunState) -> Result<()> {
 
 /// Queues a run again for the evaluations of its shape that are not recorded. Returns how many those are.
 pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<i64> {
-    let (missing, ranges) = missing(tx, run_id, shape).await?;
-    if missing == 0 {
-        return Ok(0);
-    }
-    sqlx::query!(
+    let recorded = sqlx::query_scalar!(
         "-- retry::reopen
         update runs
-        set state = 'queued', state_reason = '', finished_at = null, pruned_at = null, planned = $2, shards_open = $3,
+        set state = 'queued', state_reason = '', finished_at = null, pruned_at = null, planned = $2, shards_open = null,
             skipped = 0, next_look = 0, active_since = now()
-        where id = $1",
+        where id = $1
+        returning recorded",
         run_id,
-        shape.evaluations(),
-        i32::try_from(ranges.len()).unwrap_or(i32::MAX)
-    )
-    .execute(&mut *tx)
-    .await?;
-    columns::forget(tx, run_id).await?;
-    insert_shards(tx, run_id, &ranges).await?;
-    control::tell(tx, run_id).await?;
-    Ok(missing)
-}
-
-/// How many evaluations of the shape are not recorded, and shards that hold them.
-async fn missing(
-    tx: &mut PgConnection,
-    run_id: Uuid,
-    shape: RunShape,
-) -> Result<(i64, Vec<ShardRange>)> {
-    let recorded = sqlx::query_scalar!(
-        "-- retry::recorded
-        select recorded from runs where id = $1",
-        run_id
+        shape.evaluations()
     )
     .fetch_one(&mut *tx)
     .await?;
-    let mut cover = Cover::of_about(shape.evaluations() - recorded);
-    let mut missing = 0;
-    // Ordinals that follow each other and are not recorded: from `first` to the one before `next`. There may be millions
-    // of such gaps, so they are not collected.
-    let mut gaps = sqlx::query!(
-        r#"-- retry::missing
-        with taken as (
-            select ((item_position::bigint * $2 + repeat) * $3 + prompt_position) * $4 + model_position as ordinal
-            from evaluations
-            where run_id = $1
-            union all
-            select $5
-        ), neighbours as (
-            select coalesce(lag(ordinal) over (order by ordinal), -1) + 1 as first, ordinal as next from taken
-        )
-        select first as "first!", next as "next!" from neighbours where first < next order by first"#,
-        run_id,
-        i64::from(shape.repeats),
-        i64::from(shape.prompts),
-        i64::from(shape.models),
-        shape.evaluations()
-    )
-    .fetch(tx);
-    while let Some(gap) = gaps.try_next().await? {
-        missing += gap.next - gap.first;
-        (gap.first..gap.next).for_each(|ordinal| cover.add(ordinal));
-    }
-    Ok((missing, cover.into_ranges()))
+    columns::forget(tx, run_id).await?;
+    cut(tx, run_id, shape).await?;
+    tell(tx, run_id).await?;
+    Ok(shape.evaluations() - recorded)
 }

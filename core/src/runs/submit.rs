@@ -1,6 +1,6 @@
-//! Submitting: a request that was checked is planned, inserted and enqueued in one transaction.
+//! Submitting: a request that was checked is inserted and cut into shards, or the cutting enqueued, in one transaction.
 //!
-//! It writes shards, never evaluations: the time it takes does not grow with the number of evaluations.
+//! It writes a few shards, never evaluations: the time it takes does not grow with the number of evaluations.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -9,9 +9,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Run, ShardRange,
+    Run,
     check::{Checked, check},
-    find_run, plan,
+    cut::cut,
+    find_run,
 };
 use crate::{
     Error, Result,
@@ -19,7 +20,6 @@ use crate::{
     bounds,
     library::PromptVersion,
     models::{ModelRequest, check_keys},
-    queue,
     quotas::count_run,
 };
 
@@ -76,7 +76,7 @@ pub struct SubmitRun {
     pub visibility: Option<Visibility>,
 }
 
-/// Checks, plans and enqueues a run, which is private unless the request says otherwise.
+/// Checks and inserts a run, which is private unless the request says otherwise.
 ///
 /// # Errors
 /// Those of [`submit_run_by_default`].
@@ -90,7 +90,7 @@ pub async fn submit_run(
     submit_run_by_default(conn, owner, request, idempotency_key, default).await
 }
 
-/// Checks, plans and enqueues a run. The same idempotency key with the same request returns the first run again.
+/// Checks and inserts a run. The same idempotency key with the same request returns the first run again.
 /// `default` is the visibility where the request says nothing; it is narrowed to that of the benchmark and the prompts.
 ///
 /// # Errors
@@ -139,8 +139,7 @@ pub async fn submit_run_by_default(
         (0, &checked.model_ids),
     )
     .await?;
-    let ranges: Vec<ShardRange> = plan::shards(checked.shape.evaluations()).collect();
-    insert_shards(&mut tx, run_id, &ranges).await?;
+    cut(&mut tx, run_id, checked.shape).await?;
     count_run(&mut tx, owner, run_id, checked.shape.evaluations()).await?;
     let run = find_run(&mut tx, Some(owner), run_id).await?;
     tx.commit().await?;
@@ -217,13 +216,11 @@ async fn insert_run(
     idempotency_key: Option<&str>,
     request_hash: &[u8],
 ) -> Result<()> {
-    let evaluations = checked.shape.evaluations();
-    let shards = i32::try_from(plan::shards(evaluations).count()).unwrap_or(i32::MAX);
     sqlx::query!(
         "-- submit::insert_run
         insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
-                          planned, shards_open, idempotency_key, request_hash, budget_microusd, priority, cache, stop_early)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+                          planned, idempotency_key, request_hash, budget_microusd, priority, cache, stop_early)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         run_id,
         owner.id,
         request.name,
@@ -232,8 +229,7 @@ async fn insert_run(
         checked.shape.repeats,
         checked.shape.items,
         visibility as Visibility,
-        evaluations,
-        shards,
+        checked.shape.evaluations(),
         idempotency_key,
         idempotency_key.map(|_| request_hash),
         request.budget_microusd,
@@ -275,36 +271,6 @@ pub(super) async fn insert_columns(
     .execute(tx)
     .await?;
     Ok(())
-}
-
-/// Inserts shards and enqueues them.
-pub(super) async fn insert_shards(
-    tx: &mut PgConnection,
-    run_id: Uuid,
-    ranges: &[ShardRange],
-) -> Result<()> {
-    let tasks: Vec<(Uuid, String)> = ranges
-        .iter()
-        .map(|_| (Uuid::now_v7(), queue::new_task_id()))
-        .collect();
-    let ids: Vec<Uuid> = tasks.iter().map(|(id, _)| *id).collect();
-    let task_ids: Vec<String> = tasks.iter().map(|(_, task_id)| task_id.clone()).collect();
-    let firsts: Vec<i64> = ranges.iter().map(|range| range.first_ordinal).collect();
-    let sizes: Vec<i32> = ranges.iter().map(|range| range.size).collect();
-    sqlx::query!(
-        "-- submit::insert_shards
-        insert into shards (id, run_id, task_id, first_ordinal, size)
-        select id, $1, task_id, first_ordinal, size
-        from unnest($2::uuid[], $3::text[], $4::bigint[], $5::int[]) as shard (id, task_id, first_ordinal, size)",
-        run_id,
-        &ids,
-        &task_ids,
-        &firsts,
-        &sizes
-    )
-    .execute(&mut *tx)
-    .await?;
-    queue::enqueue_shards(tx, &tasks, 0).await
 }
 
 fn hash(request: &SubmitRun) -> Result<Vec<u8>> {

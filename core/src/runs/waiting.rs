@@ -6,7 +6,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::control::tell;
+use super::bells::tell;
 use crate::Result;
 
 /// Says what runs wait for, and tells whoever follows them. Safe to say by many workers at once.

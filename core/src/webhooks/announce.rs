@@ -8,6 +8,7 @@ use super::{DOORBELL, WebhookEvent, outbox::ATTEMPTS};
 use crate::{
     Result,
     auth::{CurrentUser, UserRole},
+    doorbell,
     runs::{Run, find_run},
 };
 
@@ -84,10 +85,7 @@ pub(super) async fn post(
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!(r#"select pg_notify($1, '')::text as "rung""#, DOORBELL)
-        .fetch_one(tx)
-        .await?;
-    Ok(())
+    doorbell::ring(tx, DOORBELL, "").await
 }
 
 async fn subscribers(

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
+    doorbell,
     library::Page,
     nearest::{Named, pick},
     outbound::OutboundPolicy,
@@ -335,13 +336,7 @@ async fn send_now(tx: &mut PgConnection, delivery_id: Uuid) -> Result<()> {
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!(
-        r#"select pg_notify($1, '')::text as "rung""#,
-        super::DOORBELL
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(())
+    doorbell::ring(tx, super::DOORBELL, "").await
 }
 
 /// The test message of a webhook that has not arrived yet.

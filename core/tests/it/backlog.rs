@@ -1,10 +1,8 @@
 //! What operators see of the work that waits.
 
-use std::time::Duration;
-
 use opb_core::{
     metrics::METRICS,
-    runs::{Backlog, claim_shard, read_backlog},
+    runs::{Backlog, read_backlog},
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -25,17 +23,18 @@ async fn the_backlog_counts_what_waits_and_runs() {
 
     let owner = fixtures::library(conn, 70).await;
     let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    sqlx::query("update runs set active_since = now() - interval '1 hour'")
+        .execute(&mut **conn)
+        .await
+        .unwrap();
     let shards: Vec<Uuid> = sqlx::query_scalar(
-        "update shards set enqueued_at = now() - interval '1 minute' where run_id = $1 returning id",
+        "update shards set available_at = now() - interval '1 minute' where run_id = $1 returning id",
     )
     .bind(run.id)
     .fetch_all(&mut **conn)
     .await
     .unwrap();
-    claim_shard(conn, shards[0], "worker", Duration::from_secs(30))
-        .await
-        .unwrap()
-        .unwrap();
+    fixtures::claim(conn, shards[0]).await.unwrap();
     let backlog = read_backlog(conn).await.unwrap();
     let waiting = i64::try_from(shards.len()).unwrap() - 1;
     assert_eq!(

@@ -1,7 +1,5 @@
 //! Standings: summed up while a run goes on, complete when it ends.
 
-use std::time::Duration;
-
 use opb_core::{
     auth::CurrentUser,
     leaderboards::{
@@ -9,8 +7,8 @@ use opb_core::{
         read_leaderboard, refresh_open_runs,
     },
     runs::{
-        NewEvaluation, Recorded, Run, RunShape, Settlement, ShardLease, cancel_run, claim_shard,
-        finish_run, finish_shard, record,
+        NewEvaluation, Recorded, Run, RunShape, Settlement, ShardLease, cancel_run, finish_run,
+        finish_shard, record,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -18,7 +16,6 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-const LEASE: Duration = Duration::from_mins(1);
 const ITEMS: i32 = 60;
 const SHAPE: RunShape = RunShape {
     items: ITEMS,
@@ -70,10 +67,7 @@ fn answer(ordinal: i64) -> NewEvaluation {
 
 /// Claims a shard and records it as a worker would.
 async fn work(conn: &mut PgConnection, shard: Uuid) -> ShardLease {
-    let lease = claim_shard(conn, shard, "test", LEASE)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = fixtures::claim(conn, shard).await.unwrap();
     let first = lease.range.first_ordinal;
     let ordinals = first..first + i64::from(lease.range.size);
     let batch: Vec<NewEvaluation> = ordinals.map(answer).collect();

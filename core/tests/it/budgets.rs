@@ -1,22 +1,18 @@
 //! Budgets: who is refused, and where the money goes.
 
-use std::time::Duration;
-
 use opb_core::{
     Error,
     models::{ModelPrice, update_price},
     runs::{
         NewEvaluation, Recorded, Reserved, RunState, Settlement, SubmitRun, UpdateRun, add_spend,
-        check_quota, claim_shard, find_run, load_work, mend, record, release_shard, reserve,
-        set_quota, submit_run, update_run,
+        check_quota, find_run, load_work, mend, record, release_shard, reserve, set_quota,
+        submit_run, update_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use uuid::Uuid;
-
-const LEASE: Duration = Duration::from_secs(30);
 
 fn request(model: &Value, budget_microusd: Option<i64>) -> SubmitRun {
     SubmitRun {
@@ -97,12 +93,7 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
         .unwrap();
     let mut leases = Vec::new();
     for shard in &shards[..3] {
-        leases.push(
-            claim_shard(conn, *shard, "w", LEASE)
-                .await
-                .unwrap()
-                .unwrap(),
-        );
+        leases.push(fixtures::claim(conn, *shard).await.unwrap());
     }
     let [first, second, third] = leases[..] else {
         panic!("three leases")
@@ -119,6 +110,10 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
         reserve(conn, &third, &[1]).await.unwrap(),
         Reserved::Nothing,
         "others hold all of it"
+    );
+    assert!(
+        fixtures::claim(conn, shards[3]).await.is_none(),
+        "as long as nothing of it comes back"
     );
     let now = async |conn: &mut sqlx::PgConnection| {
         let run = find_run(conn, Some(&owner), run.id).await.unwrap();
@@ -153,6 +148,10 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
             "recording twice settles once"
         );
     }
+    assert!(
+        fixtures::claim(conn, shards[3]).await.is_some(),
+        "some of it came back"
+    );
     sqlx::query("update shards set lease_until = now() - interval '1 second' where id = $1")
         .bind(second.shard_id)
         .execute(&mut **conn)
@@ -174,7 +173,7 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
         reserve(conn, &third, &[60, 60]).await.unwrap(),
         Reserved::Calls(1)
     );
-    release_shard(conn, &third, 1, 10).await.unwrap();
+    release_shard(conn, &third, 10).await.unwrap();
     assert_eq!(now(conn).await, (RunState::Running, (450, 0, 460)));
 
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Runs that stop early: columns whose place is decided are not asked any more, and every evaluation is accounted for.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use opb_core::{
     Error,
@@ -9,8 +9,8 @@ use opb_core::{
     leaderboards::{BoardFilter, Leaderboard, read_leaderboard},
     runs::{
         EvaluationKey, ExtendRun, NewEvaluation, RescoreRun, Run, RunState, Settlement, SubmitRun,
-        answers_of, claim_shard, extend_run, find_run, finish_run, finish_shard, load_work, mend,
-        record, recorded_keys, rescore_run, retry_run, submit_run,
+        answers_of, extend_run, find_run, finish_run, finish_shard, load_work, mend, record,
+        recorded_keys, rescore_run, retry_run, submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -18,7 +18,6 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-const LEASE: Duration = Duration::from_mins(1);
 const COST: i64 = 10_000;
 
 /// Whether the model's answer passes.
@@ -88,10 +87,7 @@ async fn work_with_failures(
     .unwrap();
     let mut asked = HashSet::new();
     for shard in shards {
-        let lease = claim_shard(conn, shard, "test", LEASE)
-            .await
-            .unwrap()
-            .unwrap();
+        let lease = fixtures::claim(conn, shard).await.unwrap();
         let work = load_work(conn, run.id).await.unwrap();
         assert!(work.is_ready_for(&lease));
         let recorded = recorded_keys(conn, &work, &lease).await.unwrap();
@@ -333,10 +329,7 @@ async fn answers_of_a_run_that_stopped_early_are_scored_again() {
             .unwrap();
     let mut known = HashSet::new();
     for shard in shards {
-        let lease = claim_shard(conn, shard, "test", LEASE)
-            .await
-            .unwrap()
-            .unwrap();
+        let lease = fixtures::claim(conn, shard).await.unwrap();
         let work = load_work(conn, again.id).await.unwrap();
         let answers = answers_of(conn, &work, &lease, run.id).await.unwrap();
         assert!(work.keys(&lease).all(|key| work.leaves_out(key)));

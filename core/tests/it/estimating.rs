@@ -1,21 +1,17 @@
 //! Estimates: nothing is written, and what was recorded is believed.
 
-use std::time::Duration;
-
 use opb_core::{
     auth::CurrentUser,
     models::{ModelPrice, update_price},
     runs::{
-        Basis, Estimate, Interval, NewEvaluation, Settlement, SubmitRun, claim_shard,
-        find_prospect, load_work, record, submit_run,
+        Basis, Estimate, Interval, NewEvaluation, Settlement, SubmitRun, find_prospect, load_work,
+        record, submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
-
-const LEASE: Duration = Duration::from_secs(30);
 
 async fn estimate(conn: &mut PgConnection, owner: &CurrentUser, request: &SubmitRun) -> Estimate {
     find_prospect(conn, owner, request)
@@ -77,10 +73,7 @@ async fn an_estimate_follows_what_was_recorded() {
         .unwrap();
     let work = load_work(conn, run.id).await.unwrap();
     for shard in &shards[..40] {
-        let lease = claim_shard(conn, *shard, "w", LEASE)
-            .await
-            .unwrap()
-            .unwrap();
+        let lease = fixtures::claim(conn, *shard).await.unwrap();
         let batch: Vec<NewEvaluation> = work
             .keys(&lease)
             .map(|key| NewEvaluation {

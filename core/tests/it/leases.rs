@@ -59,14 +59,19 @@ async fn expire(conn: &mut PgConnection, lease: &ShardLease) {
 #[tokio::test]
 async fn only_one_of_many_claims_a_shard() {
     let db = TestDatabase::new().await;
-    let (_, _, shards) = run_with_shards(&mut db.pool.acquire().await.unwrap()).await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let (_, _, shards) = run_with_shards(conn).await;
+    sqlx::query("update shards set state = 'done' where id <> $1")
+        .bind(shards[0])
+        .execute(&mut **conn)
+        .await
+        .unwrap();
     let claims = (0..20).map(|number| {
-        let (pool, shard) = (db.pool.clone(), shards[0]);
+        let pool = db.pool.clone();
         async move {
             let mut conn = pool.acquire().await.unwrap();
-            claim_shard(&mut conn, shard, &format!("worker {number}"), LEASE)
-                .await
-                .unwrap()
+            let name = format!("worker {number}");
+            claim_shard(&mut conn, &name, LEASE).await.unwrap()
         }
     });
     let claimed = futures::future::join_all(claims).await;
@@ -78,10 +83,7 @@ async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let (owner, run_id, shards) = run_with_shards(conn).await;
-    let lease = claim_shard(conn, shards[0], "one", LEASE)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = fixtures::claim(conn, shards[0]).await.unwrap();
     let batch = results(conn, &lease).await;
     let count = i64::try_from(batch.len()).unwrap();
     for kept in [batch.len(), 0] {
@@ -111,10 +113,7 @@ async fn results_are_kept_once_however_often_they_come() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let (owner, run_id, shards) = run_with_shards(conn).await;
-    let lease = claim_shard(conn, shards[0], "w", LEASE)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = fixtures::claim(conn, shards[0]).await.unwrap();
     let batch = results(conn, &lease).await;
     let mut more = batch.clone();
     more.push(NewEvaluation {
@@ -147,10 +146,7 @@ async fn a_late_worker_writes_nothing() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let (owner, run_id, shards) = run_with_shards(conn).await;
-    let late = claim_shard(conn, shards[0], "late", LEASE)
-        .await
-        .unwrap()
-        .unwrap();
+    let late = fixtures::claim(conn, shards[0]).await.unwrap();
     let batch = results(conn, &late).await;
     expire(conn, &late).await;
     assert_eq!(mend(conn).await.unwrap().expired_leases, 1);
@@ -161,10 +157,7 @@ async fn a_late_worker_writes_nothing() {
         Recorded::Fenced,
         "rescued, not claimed yet"
     );
-    let next = claim_shard(conn, shards[0], "next", LEASE)
-        .await
-        .unwrap()
-        .unwrap();
+    let next = fixtures::claim(conn, shards[0]).await.unwrap();
     assert_eq!(
         record(conn, &late, &batch, Settlement::default())
             .await
@@ -206,16 +199,10 @@ async fn a_released_shard_can_be_claimed_at_once_and_counts_no_crash() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let (_, _, shards) = run_with_shards(conn).await;
-    let lease = claim_shard(conn, shards[0], "w", LEASE)
-        .await
-        .unwrap()
-        .unwrap();
-    release_shard(conn, &lease, 0, 0).await.unwrap();
-    release_shard(conn, &lease, 0, 0).await.unwrap();
-    let again = claim_shard(conn, shards[0], "w", LEASE)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = fixtures::claim(conn, shards[0]).await.unwrap();
+    release_shard(conn, &lease, 0).await.unwrap();
+    release_shard(conn, &lease, 0).await.unwrap();
+    let again = fixtures::claim(conn, shards[0]).await.unwrap();
     assert!(again.fence > lease.fence);
     let crashes: i32 = sqlx::query_scalar("select crashes from shards where id = $1")
         .bind(shards[0])
@@ -230,10 +217,7 @@ async fn a_cancelled_run_takes_no_more_results() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let (owner, run_id, shards) = run_with_shards(conn).await;
-    let lease = claim_shard(conn, shards[0], "w", LEASE)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = fixtures::claim(conn, shards[0]).await.unwrap();
     let batch = results(conn, &lease).await;
     let run = cancel_run(conn, &owner, run_id).await.unwrap();
     assert_eq!(run.state, RunState::Cancelled);
@@ -247,12 +231,7 @@ async fn a_cancelled_run_takes_no_more_results() {
         renew_lease(conn, &[lease], LEASE).await.unwrap().is_empty(),
         "the worker learns of it"
     );
-    assert!(
-        claim_shard(conn, shards[1], "w", LEASE)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(fixtures::claim(conn, shards[1]).await.is_none());
     assert!(
         cancel_run(conn, &owner, run_id).await.is_err(),
         "it has ended"
@@ -266,31 +245,16 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
     let (owner, run_id, shards) = run_with_shards(conn).await;
     let mut leases = Vec::new();
     for shard in &shards[1..] {
-        leases.push(
-            claim_shard(conn, *shard, "w", LEASE)
-                .await
-                .unwrap()
-                .unwrap(),
-        );
+        leases.push(fixtures::claim(conn, *shard).await.unwrap());
     }
     let (released, held) = leases.split_last().unwrap();
     pause_run(conn, &owner, run_id).await.unwrap();
-    assert!(
-        claim_shard(conn, shards[0], "w", LEASE)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(fixtures::claim(conn, shards[0]).await.is_none());
     let renewed = renew_lease(conn, &leases, LEASE).await.unwrap();
     assert_eq!(renewed.len(), leases.len());
     assert!(renewed.iter().all(|held| held.paused));
-    let waiting = async |conn: &mut PgConnection| -> i64 {
-        let sql = "select count(*) from apalis.jobs join shards on shards.task_id = jobs.id
-                   where jobs.status = 'Pending' and shards.state = 'available'";
-        sqlx::query_scalar(sql).fetch_one(conn).await.unwrap()
-    };
-    release_shard(conn, released, 0, 0).await.unwrap();
-    assert_eq!(waiting(conn).await, 0, "nothing of it is in the queue");
+    release_shard(conn, released, 0).await.unwrap();
+    assert!(fixtures::claim(conn, released.shard_id).await.is_none());
     for lease in held {
         let batch = results(conn, lease).await;
         record(conn, lease, &batch, Settlement::default())
@@ -300,10 +264,9 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
     }
     let run = resume_run(conn, &owner, run_id).await.unwrap();
     assert_eq!((run.state, run.recorded), (RunState::Running, 4));
-    assert_eq!(waiting(conn).await, 2, "what waited is enqueued");
     let mut last = Vec::new();
     for shard in [shards[0], shards[5]] {
-        last.push(claim_shard(conn, shard, "w", LEASE).await.unwrap().unwrap());
+        last.push(fixtures::claim(conn, shard).await.unwrap());
     }
     pause_run(conn, &owner, run_id).await.unwrap();
     for lease in &last {

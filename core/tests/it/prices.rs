@@ -1,7 +1,5 @@
 //! Prices: which of several is in force, and what becomes of a file of them.
 
-use std::time::Duration;
-
 use opb_core::{
     Error,
     models::{
@@ -11,8 +9,8 @@ use opb_core::{
     },
     outbound::OutboundPolicy,
     runs::{
-        EvaluationFilter, NewEvaluation, Settlement, claim_shard, list_evaluations, load_work,
-        record, submit_run,
+        EvaluationFilter, NewEvaluation, Settlement, list_evaluations, load_work, record,
+        submit_run,
     },
     sealing::MasterKey,
 };
@@ -233,8 +231,8 @@ async fn tokens_of_the_cache_and_of_reasoning_are_kept_apart() {
         .fetch_one(&mut **conn)
         .await
         .unwrap();
-    let lease = claim_shard(conn, shard, "w", Duration::from_secs(30));
-    let lease = lease.await.unwrap().unwrap();
+    let lease = fixtures::claim(conn, shard);
+    let lease = lease.await.unwrap();
     let work = load_work(conn, run.id).await.unwrap();
     let key = work.keys(&lease).next().unwrap();
     let evaluation = NewEvaluation {

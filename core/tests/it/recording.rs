@@ -1,9 +1,7 @@
 //! What is recorded is what was found out, column by column.
 
-use std::time::Duration;
-
 use opb_core::runs::{
-    Logprobs, NewEvaluation, Recorded, ScoredLine, Settlement, claim_shard, load_work, record,
+    Logprobs, NewEvaluation, Recorded, ScoredLine, Settlement, load_work, record,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::{Value, json};
@@ -12,10 +10,7 @@ use uuid::Uuid;
 
 /// Records `evaluation` as that of the shard, and returns the row that became of it.
 async fn row_of(conn: &mut PgConnection, shard: Uuid, evaluation: NewEvaluation) -> Value {
-    let lease = claim_shard(conn, shard, "test", Duration::from_mins(1))
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = fixtures::claim(conn, shard).await.unwrap();
     let work = load_work(conn, lease.run_id).await.unwrap();
     let key = work.keys(&lease).next().unwrap();
     let evaluation = NewEvaluation { key, ..evaluation };

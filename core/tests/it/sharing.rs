@@ -6,8 +6,8 @@ use opb_core::{
     Error,
     auth::{CurrentUser, UserRole},
     runs::{
-        Run, SubmitRun, claim_owed_shard, find_run, finish_shard, mend, pause_run, report_waiting,
-        resume_run, run_to_give_way, submit_run,
+        Run, SubmitRun, claim_shard, find_run, finish_shard, pause_run, report_waiting, resume_run,
+        run_to_give_way, submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -43,7 +43,7 @@ async fn submit(conn: &mut PgConnection, owner: &CurrentUser, priority: i16) -> 
 async fn claims(conn: &mut PgConnection, count: usize, runs: [Uuid; 2]) -> [usize; 2] {
     let mut got = [0; 2];
     for _ in 0..count {
-        let lease = claim_owed_shard(conn, "w", LEASE).await.unwrap().unwrap();
+        let lease = claim_shard(conn, "w", LEASE).await.unwrap().unwrap();
         let index = runs.iter().position(|run| *run == lease.run_id).unwrap();
         got[index] += 1;
     }
@@ -86,14 +86,14 @@ async fn paused_runs_are_passed_over_and_everything_is_claimed_once() {
         let pool = db.pool.clone();
         async move {
             let mut conn = pool.acquire().await.unwrap();
-            claim_owed_shard(&mut conn, "w", LEASE).await.unwrap()
+            claim_shard(&mut conn, "w", LEASE).await.unwrap()
         }
     });
     let claimed = futures::future::join_all(claimed).await;
     let leases: Vec<_> = claimed.into_iter().flatten().collect();
     // Whoever finds all waiting shards locked by others goes away empty; the next round takes the rest.
     let mut shards: Vec<Uuid> = leases.iter().map(|lease| lease.shard_id).collect();
-    while let Some(lease) = claim_owed_shard(conn, "w", LEASE).await.unwrap() {
+    while let Some(lease) = claim_shard(conn, "w", LEASE).await.unwrap() {
         shards.push(lease.shard_id);
     }
     shards.sort_unstable();
@@ -102,40 +102,6 @@ async fn paused_runs_are_passed_over_and_everything_is_claimed_once() {
     for lease in &leases {
         assert!(finish_shard(conn, lease, 0).await.unwrap());
     }
-}
-
-#[tokio::test]
-async fn queue_rows_are_counted_and_not_compared() {
-    let db = TestDatabase::new().await;
-    let conn = &mut db.pool.acquire().await.unwrap();
-    let owner = fixtures::library(conn, 10).await;
-    let run = submit(conn, &owner, 0).await;
-    claims(conn, 5, [run.id, run.id]).await;
-    // The five rows that were used up named other shards than those that were claimed.
-    let lose = async |conn: &mut PgConnection, count: i64| {
-        sqlx::query(
-            "delete from apalis.jobs where id in
-             (select jobs.id from apalis.jobs join shards on shards.task_id = jobs.id
-              where shards.state = 'available' limit $1)",
-        )
-        .bind(count)
-        .execute(&mut *conn)
-        .await
-        .unwrap();
-        sqlx::query("update shards set enqueued_at = now() - interval '1 hour'")
-            .execute(&mut *conn)
-            .await
-            .unwrap();
-    };
-    lose(conn, 5).await;
-    assert_eq!(
-        mend(conn).await.unwrap().requeued,
-        0,
-        "15 rows for 15 shards"
-    );
-    lose(conn, 3).await;
-    assert_eq!(mend(conn).await.unwrap().requeued, 3);
-    assert_eq!(mend(conn).await.unwrap().requeued, 0);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use opb_core::{
     leaderboards::{BoardFilter, Leaderboard, read_leaderboard},
     runs::{
         Evaluation, ExtendRun, RescoreRun, Run, RunState, SubmitRun, extend_run, list_evaluations,
-        prunable, prune_run, rescore_run, retry_run, submit_run,
+        next_prunable, prunable, prune_run, rescore_run, retry_run, submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -290,8 +290,11 @@ async fn texts_of_old_runs_are_forgotten_and_nothing_else() {
     let found = prunable(conn, 10).await.unwrap();
     assert_eq!((found.runs, found.evaluations), (1, 20));
     assert!(found.bytes > 20 * 50, "{found:?}");
-    assert_eq!(prune_run(conn, 10).await.unwrap(), Some(runs[0].id));
-    assert_eq!(prune_run(conn, 10).await.unwrap(), None);
+    assert_eq!(next_prunable(conn, 10).await.unwrap(), Some(runs[0].id));
+    for _ in 0..2 {
+        prune_run(conn, runs[0].id).await.unwrap();
+        assert_eq!(next_prunable(conn, 10).await.unwrap(), None);
+    }
     assert_eq!(prunable(conn, 10).await.unwrap().runs, 0);
     for old in evaluations(&db, &runs[0]).await {
         assert!(old.output.is_none() && old.scores.is_none() && old.score.is_some());

@@ -185,3 +185,39 @@ async fn a_budget_that_suffices_is_given_back() {
     );
     assert_eq!(books.calls(), 60);
 }
+
+/// Nothing but money that comes back makes this run go on: others are at work all the time, and none of them ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_money_goes_on_by_itself_while_others_wait_for_their_provider() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 40).await;
+    let books = stand_in::start(conn, Duration::ZERO, None).await;
+    books.refuse();
+    let plain = |models, limit, budget_microusd| SubmitRun {
+        prompts: vec!["plain".into()],
+        limit,
+        budget_microusd,
+        ..fixtures::request(models, 1)
+    };
+    for _ in 0..6 {
+        let waiting = plain(json!(["counted:any"]), Some(1), None);
+        submit_run(conn, &owner, &waiting, None).await.unwrap();
+    }
+    let worker = RunningWorker::start(&db, &["--allow-outbound", "127.0.0.1"]);
+    let at_work = async || -> i64 {
+        let sql = "select count(*) from shards where state = 'running'";
+        sqlx::query_scalar(sql).fetch_one(&db.pool).await.unwrap()
+    };
+    while at_work().await < 6 || books.calls() == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Three calls fit at once.
+    let quick = json!([{"model": "simulated:strong", "parameters": {"max_tokens": 1000, "latency": false}}]);
+    let quick = plain(quick, None, Some(60_000));
+    let quick = submit_run(conn, &owner, &quick, None).await.unwrap();
+    let quick = wait_for(&db, &owner, quick.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!((quick.state, quick.recorded), (RunState::Completed, 40));
+    assert_counted_once(&db, &quick).await;
+}

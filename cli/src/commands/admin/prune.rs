@@ -3,7 +3,7 @@
 use clap::Args;
 use opb_core::{
     config::LogSettings,
-    runs::{Prunable, prunable, prune_run},
+    runs::{Prunable, next_prunable, prunable, prune_run},
 };
 use serde_json::json;
 
@@ -58,7 +58,11 @@ impl Prune {
     async fn prune(&self, database: &Database) -> anyhow::Result<Prunable> {
         let mut conn = database.pool.acquire().await?;
         let found = prunable(&mut conn, self.older_than).await?;
-        while !self.dry_run && prune_run(&mut conn, self.older_than).await?.is_some() {}
+        while !self.dry_run
+            && let Some(run_id) = next_prunable(&mut conn, self.older_than).await?
+        {
+            prune_run(&mut conn, run_id).await?;
+        }
         Ok(found)
     }
 }

@@ -1,0 +1,115 @@
+//! Cutting: what a run lacks becomes shards. A small run is cut in the request that submits it, a large one by a job, so
+//! that the request takes the same time whatever the run's size.
+
+use futures::TryStreamExt as _;
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::{
+    RunShape, RunState, ShardRange,
+    bells::{tell, wake_workers},
+    extend::shape,
+    plan::{CUT_AT_ONCE, Cover},
+};
+use crate::{
+    Result,
+    queue::{self, Job},
+};
+
+/// Cuts a run into shards, now or by a job. The caller has just inserted or opened it: it has no open shard, and
+/// `shards_open` is null.
+pub(super) async fn cut(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<()> {
+    if shape.evaluations() > CUT_AT_ONCE {
+        return queue::enqueue(tx, Job::Plan { run_id }).await;
+    }
+    insert_shards(tx, run_id, shape).await
+}
+
+/// Cuts a run into shards that is not cut yet. Safe to call again; a run that is cut, or has ended, is left alone.
+///
+/// # Errors
+/// The database does not answer; nothing is cut then, and housekeeping enqueues the job again.
+pub async fn plan_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    let state = sqlx::query_scalar!(
+        r#"-- cut::plan_run
+        select state as "state: RunState" from runs where id = $1 and shards_open is null for update"#,
+        run_id
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if state.is_none_or(RunState::has_ended) {
+        return Ok(());
+    }
+    let shape = shape(&mut tx, run_id).await?;
+    insert_shards(&mut tx, run_id, shape).await?;
+    tell(&mut tx, run_id).await?;
+    tx.commit().await?;
+    tracing::info!(run.id = %run_id, "the run {run_id} is cut into shards");
+    Ok(())
+}
+
+async fn insert_shards(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<()> {
+    let ranges = missing(tx, run_id, shape).await?;
+    let ids: Vec<Uuid> = ranges.iter().map(|_| Uuid::now_v7()).collect();
+    let firsts: Vec<i64> = ranges.iter().map(|range| range.first_ordinal).collect();
+    let sizes: Vec<i32> = ranges.iter().map(|range| range.size).collect();
+    sqlx::query!(
+        "-- cut::insert_shards
+        insert into shards (id, run_id, first_ordinal, size)
+        select id, $1, first_ordinal, size
+        from unnest($2::uuid[], $3::bigint[], $4::int[]) as shard (id, first_ordinal, size)",
+        run_id,
+        &ids,
+        &firsts,
+        &sizes
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "-- cut::insert_shards
+        update runs set shards_open = $2 where id = $1",
+        run_id,
+        i32::try_from(ranges.len()).unwrap_or(i32::MAX)
+    )
+    .execute(&mut *tx)
+    .await?;
+    wake_workers(tx).await
+}
+
+/// Shards that hold the evaluations of the shape that are not recorded.
+async fn missing(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<Vec<ShardRange>> {
+    let recorded = sqlx::query_scalar!(
+        "-- cut::recorded
+        select recorded from runs where id = $1",
+        run_id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let mut cover = Cover::of_about(shape.evaluations() - recorded);
+    // Ordinals that follow each other and are not recorded: from `first` to the one before `next`. There may be millions
+    // of such gaps, so they are not collected.
+    let mut gaps = sqlx::query!(
+        r#"-- cut::missing
+        with taken as (
+            select ((item_position::bigint * $2 + repeat) * $3 + prompt_position) * $4 + model_position as ordinal
+            from evaluations
+            where run_id = $1
+            union all
+            select $5
+        ), neighbours as (
+            select coalesce(lag(ordinal) over (order by ordinal), -1) + 1 as first, ordinal as next from taken
+        )
+        select first as "first!", next as "next!" from neighbours where first < next order by first"#,
+        run_id,
+        i64::from(shape.repeats),
+        i64::from(shape.prompts),
+        i64::from(shape.models),
+        shape.evaluations()
+    )
+    .fetch(tx);
+    while let Some(gap) = gaps.try_next().await? {
+        (gap.first..gap.next).for_each(|ordinal| cover.add(ordinal));
+    }
+    Ok(cover.into_ranges())
+}

@@ -1,0 +1,228 @@
+//! Fair share: which shard a free worker claims, and which run gives one back.
+//!
+//! What is shared are the shards that are being worked on. The owner who has the fewest of them, for the weight of the
+//! owner's runs, is owed the next; among the runs of one owner it is the same again. A run's weight is 2 to the power of
+//! its priority, so a low priority is a small share and never none (max-min fairness).
+
+use std::{collections::HashMap, time::Duration};
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{ShardLease, ShardRange};
+use crate::Result;
+
+/// Claims the first waiting shard of the run that is owed most. Nothing, when no shard waits, or others claim all of them
+/// at this moment. Runs that are paused, or wait for money that others have reserved, are passed over.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn claim_shard(
+    conn: &mut PgConnection,
+    worker: &str,
+    lease: Duration,
+) -> Result<Option<ShardLease>> {
+    let claimed = sqlx::query!(
+        r#"-- fair_share::claim_shard
+        with working as (
+            select run_id, owner_id, count(*) as shards
+            from shards join runs on runs.id = run_id
+            where shards.state = 'running'
+            group by run_id, owner_id
+        ), open as (
+            select id, priority, owner_id, max(priority) over (partition by owner_id) as owner_priority
+            from runs
+            where state in ('queued', 'running') and not awaits_money
+        ), waiting as (
+            select id
+            from open
+            where exists (select 1 from shards
+                          where run_id = open.id and state = 'available' and available_at <= now())
+            order by coalesce((select sum(shards) from working where working.owner_id = open.owner_id), 0) / power(2, owner_priority),
+                     coalesce((select shards from working where run_id = open.id), 0) / power(2, priority),
+                     id
+        ), chosen as (
+            select shard.id
+            from waiting
+            cross join lateral (select id from shards
+                                where run_id = waiting.id and state = 'available' and available_at <= now()
+                                order by first_ordinal
+                                limit 1
+                                for update skip locked) as shard
+            limit 1
+        )
+        update shards
+        set state = 'running', fence = fence + 1, lease_until = now() + make_interval(secs => $2), worker = $1
+        from chosen
+        where shards.id = chosen.id
+        returning shards.id, run_id, fence, first_ordinal, size,
+                  (select planned from runs where runs.id = shards.run_id) as "planned!",
+                  (select settled from runs where runs.id = shards.run_id) as "settled!""#,
+        worker,
+        lease.as_secs_f64()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(claimed.map(|row| ShardLease {
+        shard_id: row.id,
+        run_id: row.run_id,
+        fence: row.fence,
+        range: ShardRange {
+            first_ordinal: row.first_ordinal,
+            size: row.size,
+        },
+        planned: row.planned,
+        settled: row.settled,
+    }))
+}
+
+/// Which of these runs, on which one worker works with all that it has, should give one shard back, because another run
+/// is owed it. Nothing, when all is fair or nobody waits. `leaving` are the runs of shards that this worker hands back
+/// already, once for each: they count no more.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn run_to_give_way(
+    conn: &mut PgConnection,
+    held: &[Uuid],
+    leaving: &[Uuid],
+) -> Result<Option<Uuid>> {
+    let mut open = sqlx::query_as!(
+        OpenRun,
+        r#"-- fair_share::run_to_give_way
+        with working as (
+            select run_id, count(*) as shards from shards where state = 'running' group by run_id
+        )
+        select id, owner_id, priority, coalesce(shards, 0) as "working!",
+               not awaits_money
+               and exists (select 1 from shards
+                           where run_id = runs.id and state = 'available' and available_at <= now()) as "waits!"
+        from runs left join working on run_id = id
+        where state in ('queued', 'running')"#
+    )
+    .fetch_all(conn)
+    .await?;
+    for left in leaving {
+        if let Some(run) = open.iter_mut().find(|run| run.id == *left) {
+            run.working = (run.working - 1).max(0);
+        }
+    }
+    Ok(gives_way(&open, held))
+}
+
+/// A run that has not ended.
+#[derive(Debug, Clone, Copy)]
+struct OpenRun {
+    id: Uuid,
+    owner_id: i64,
+    priority: i16,
+    /// Shards that are being worked on.
+    working: i64,
+    /// True when a shard could be claimed.
+    waits: bool,
+}
+
+/// A run gives way when moving one of its shards' places to the run that is owed most leaves it with no less than that
+/// one has then: so nothing is moved to and fro.
+fn gives_way(open: &[OpenRun], held: &[Uuid]) -> Option<Uuid> {
+    let mut owners: HashMap<i64, (i64, i16)> = HashMap::new();
+    for run in open {
+        let (working, priority) = owners.entry(run.owner_id).or_insert((0, run.priority));
+        *working += run.working;
+        *priority = run.priority.max(*priority);
+    }
+    // Shares with `more` places than now: of the owner, and of the run.
+    let shares = |run: &OpenRun, more: i64| {
+        let (working, priority) = owners[&run.owner_id];
+        (
+            share(working + more, priority),
+            share(run.working + more, run.priority),
+        )
+    };
+    let order = |one: (f64, f64), other: (f64, f64)| {
+        one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1))
+    };
+    let owed = open
+        .iter()
+        .filter(|run| run.waits)
+        .min_by(|one, other| order(shares(one, 0), shares(other, 0)).then(one.id.cmp(&other.id)))?;
+    let gives = |run: &&OpenRun| {
+        let (without, with) = (shares(run, -1), shares(owed, 1));
+        if run.owner_id == owed.owner_id {
+            without.1 >= with.1
+        } else {
+            without.0 >= with.0
+        }
+    };
+    open.iter()
+        .filter(|run| run.working > 0 && held.contains(&run.id))
+        .filter(gives)
+        .max_by(|one, other| order(shares(one, 0), shares(other, 0)))
+        .map(|run| run.id)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shards are few")]
+fn share(working: i64, priority: i16) -> f64 {
+    working as f64 / f64::from(priority).exp2()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(number: u128, owner_id: i64, priority: i16, working: i64, waits: bool) -> OpenRun {
+        OpenRun {
+            id: Uuid::from_u128(number),
+            owner_id,
+            priority,
+            working,
+            waits,
+        }
+    }
+
+    #[test]
+    fn the_larger_share_gives_way_to_the_smaller() {
+        let check = |open: &[OpenRun], expect: Option<u128>| {
+            let held: Vec<Uuid> = open.iter().map(|run| run.id).collect();
+            assert_eq!(
+                gives_way(open, &held),
+                expect.map(Uuid::from_u128),
+                "{open:?}"
+            );
+        };
+        check(&[], None);
+        check(&[run(1, 1, 0, 16, true)], None);
+        check(&[run(1, 1, 0, 16, true), run(2, 2, 0, 0, false)], None);
+        check(&[run(1, 1, 0, 16, true), run(2, 2, 0, 0, true)], Some(1));
+        check(&[run(1, 1, 0, 9, true), run(2, 2, 0, 7, true)], Some(1));
+        check(&[run(1, 1, 0, 8, true), run(2, 2, 0, 7, true)], None);
+        check(&[run(1, 1, 0, 1, true), run(2, 2, 0, 0, true)], None);
+        // Owners are equal, however many runs they have.
+        check(
+            &[
+                run(1, 1, 0, 4, true),
+                run(2, 1, 0, 4, true),
+                run(3, 2, 0, 8, true),
+            ],
+            None,
+        );
+        check(
+            &[
+                run(1, 1, 0, 6, true),
+                run(2, 1, 0, 6, true),
+                run(3, 2, 0, 4, true),
+            ],
+            Some(2),
+        );
+        // Runs of one owner, too.
+        check(&[run(1, 1, 0, 16, true), run(2, 1, 0, 0, true)], Some(1));
+        // Twice the share for each step of priority.
+        check(&[run(1, 1, 0, 8, true), run(2, 2, 1, 8, true)], Some(1));
+        check(&[run(1, 1, 0, 5, true), run(2, 2, 1, 11, true)], None);
+        check(&[run(1, 1, 0, 0, true), run(2, 2, 5, 16, true)], None);
+        check(&[run(1, 1, 0, 0, true), run(2, 2, 3, 16, true)], Some(2));
+        // Only what this worker holds can be given.
+        let open = [run(1, 1, 0, 16, true), run(2, 2, 0, 0, true)];
+        assert_eq!(gives_way(&open, &[Uuid::from_u128(2)]), None);
+    }
+}
