@@ -158,6 +158,10 @@ bench-engine: opb ## Measure the engine beside a bare client: evaluations a seco
 bench-scale: build ## Measure 1,000 calls of 200 ms at once, 1, 2 and 4 workers, and a run of 1,000,000 evaluations
 	python3 scripts/bench-scale.py
 
+.PHONY: bench-workers
+bench-workers: build ## Measure one run of 200,000 evaluations by 1, 4, 8 and 16 workers, and how long they wait for locks
+	python3 scripts/bench-workers.py
+
 .PHONY: bench-rpm
 bench-rpm: build ## Measure how 1, 4 and 16 workers use a limit of 600 requests a minute, and how often they are refused
 	python3 scripts/bench-rpm.py
