@@ -79,6 +79,8 @@ create table api_keys (
 );
 create unique index api_keys_secret_hash_key on api_keys (secret_hash);
 create index api_keys_user_id_idx on api_keys (user_id);
+-- A revoked key leaves its name to the next one.
+create unique index api_keys_user_id_name_key on api_keys (user_id, name) where revoked_at is null;
 comment on table api_keys is 'long-lived secrets for programs; shown once, stored as a hash';
 comment on column api_keys.prefix is 'the first characters of the key, so that its owner can tell keys apart';
 comment on column api_keys.secret_hash is 'SHA-256 of the key; the key has 256 random bits, so a slow hash would add nothing';

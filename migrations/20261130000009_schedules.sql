@@ -22,6 +22,7 @@ create table schedules (
     check (paused_at is null or next_at is null)
 );
 create index schedules_owner_id_idx on schedules (owner_id, id desc);
+create unique index schedules_owner_id_name_key on schedules (owner_id, name);
 create index schedules_next_at_idx on schedules (next_at) where next_at is not null;
 comment on table schedules is 'recurring runs: what to submit, and when';
 comment on column schedules.cron is 'five fields: minute, hour, day of the month, month, day of the week';
@@ -66,6 +67,7 @@ create table alerts (
     updated_at timestamptz not null default now()
 );
 create index alerts_owner_id_idx on alerts (owner_id, id desc);
+create unique index alerts_owner_id_name_key on alerts (owner_id, name);
 create index alerts_schedule_id_idx on alerts (schedule_id);
 comment on table alerts is 'rules on the runs of a schedule';
 comment on column alerts.threshold is 'score_drop: the smallest drop that matters, as a share; cost: micro-dollars of a run; latency: milliseconds at the 95th percentile; failure_rate and budget: a share';

@@ -51,6 +51,7 @@ create table webhooks (
     check ((failures = 0) = (failing_since is null))
 );
 create index webhooks_owner_id_idx on webhooks (owner_id, id desc);
+create unique index webhooks_owner_id_name_key on webhooks (owner_id, name);
 comment on table webhooks is 'addresses that are told what happens to the things of their owner';
 comment on column webhooks.host is 'scheme and host of the address, which people see; the rest of it can be a secret';
 comment on column webhooks.sealed_url is 'sealed with the master key: whoever knows an address such as one of Slack''s may write there';

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use axum::{
     body::BodyDataStream,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, FromRequestParts as _, Request},
     http::{
         HeaderMap, StatusCode,
-        header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
+        header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
     },
 };
 use futures::StreamExt as _;
@@ -17,6 +17,7 @@ use serde_json::{Value, error::Category};
 
 use crate::{
     AppState,
+    caller::Turn,
     problem::{Refusal, Result},
 };
 
@@ -43,6 +44,16 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
                 "the body must be JSON, with the header `content-type: application/json`",
             ));
         }
+        if is_encoded(request.headers()) {
+            return Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_content_encoding",
+                "the body must not be compressed; send it without the header `content-encoding`",
+            ));
+        }
+        let (mut parts, body) = request.into_parts();
+        let Ok(Turn(asker)) = Turn::from_request_parts(&mut parts, state).await;
+        let request = Request::from_parts(parts, body);
         // Half of the request's time: the other half is for the answer.
         let body = read(request, state.body_limit_bytes);
         let body = tokio::time::timeout(state.request_timeout / 2, body).await;
@@ -55,7 +66,11 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
         };
         let body = body?;
         if body.len() > LARGE {
-            return state.computing.run(move || parse(&body)).await?.map(Self);
+            return state
+                .computing
+                .run(asker, move || parse(&body))
+                .await?
+                .map(Self);
         }
         parse(&body).map(Self)
     }
@@ -72,6 +87,12 @@ fn is_json(headers: &HeaderMap) -> bool {
         .trim()
         .to_ascii_lowercase();
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+/// True if the body is something else than the bytes of its JSON.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 async fn read(request: Request, limit_bytes: u64) -> Result<Vec<u8>> {

@@ -2,6 +2,8 @@
 //!
 //! Here, and nowhere else, an API key is held to its scopes: a route that is not in the list needs the scope `admin`.
 
+use std::convert::Infallible;
+
 use axum::{
     extract::{FromRequestParts, MatchedPath},
     http::{Method, StatusCode, header::AUTHORIZATION, request::Parts},
@@ -9,12 +11,14 @@ use axum::{
 use opb_core::{
     Error,
     auth::{self, AccessToken, ApiKeyScope, Caller, Credential, CurrentUser},
+    computing::Asker,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use crate::{
     AppState,
+    client::Client,
     problem::{Refusal, Result},
 };
 
@@ -93,9 +97,30 @@ impl FromRequestParts<AppState> for Viewer {
         };
         let caller = authenticate(state, credential).await?;
         check_scope(parts, &caller)?;
+        parts.extensions.insert(UserId(caller.user.id));
         Ok(Self(Some(caller.user)))
     }
 }
+
+/// For whom a request computes: the user whom an argument before this one has authenticated, otherwise the address that
+/// the request came from.
+pub(crate) struct Turn(pub(crate) Asker);
+
+impl FromRequestParts<AppState> for Turn {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
+        if let Some(UserId(id)) = parts.extensions.get() {
+            return Ok(Self(Asker::User(*id)));
+        }
+        let Client(origin) = Client::from_request_parts(parts, state).await?;
+        Ok(Self(Asker::at(origin.address)))
+    }
+}
+
+/// The user whom a request was found to come from.
+#[derive(Debug, Clone, Copy)]
+struct UserId(i64);
 
 impl FromRequestParts<AppState> for LoggedIn {
     type Rejection = Refusal;
@@ -108,6 +133,7 @@ impl FromRequestParts<AppState> for LoggedIn {
                 Error::Forbidden("an API key cannot do this; send the access token of a login");
             return Err(Refusal::from(error).with_code("login_needed"));
         };
+        parts.extensions.insert(UserId(caller.user.id));
         Ok(Self {
             user: caller.user,
             session_id,
@@ -144,7 +170,12 @@ pub(crate) fn check_scope(parts: &Parts, caller: &Caller) -> Result<()> {
         && let Some(needed) = scope_of(parts)
         && !scopes.iter().any(|scope| scope.covers(needed))
     {
-        let message = format!("the API key lacks the scope `{needed}`");
+        let message = if needed == ApiKeyScope::Admin {
+            // Whoever typed `opb login` knows of no key.
+            "this needs the access token of a login, or an administrator's API key with the scope `admin`; the key that `opb login` makes for other users has no such right".to_owned()
+        } else {
+            format!("the API key lacks the scope `{needed}`")
+        };
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "scope_missing",

@@ -1,7 +1,7 @@
 //! The courier: takes messages for webhooks from the outbox and posts them, signed as Standard Webhooks asks.
 //!
-//! Each webhook has one message on its way at a time, and many webhooks have theirs at once; an answer's body is never
-//! read. Addresses are guarded like every address that somebody has set. It logs neither address nor message.
+//! Each webhook has one message on its way at a time, each owner a few, and many owners have theirs at once; an answer's
+//! body is never read. Addresses are guarded like every address that somebody has set. It logs neither address nor message.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -116,12 +116,19 @@ impl Courier {
         let mut rings = doorbell.subscribe();
         let courier = Arc::new(self);
         let mut under_way = JoinSet::new();
+        // The owner of each message that is on its way.
+        let mut owners: Vec<i64> = Vec::new();
         while !stop.is_cancelled() {
-            match courier.take(LANES - under_way.len()).await {
+            match courier.take(&owners, LANES - under_way.len()).await {
                 Ok(due) => {
                     for delivery in due {
                         let courier = Arc::clone(&courier);
-                        under_way.spawn(async move { courier.attempt(delivery).await });
+                        let owner_id = delivery.owner_id;
+                        owners.push(owner_id);
+                        under_way.spawn(async move {
+                            courier.attempt(delivery).await;
+                            owner_id
+                        });
                     }
                 }
                 Err(error) => {
@@ -132,20 +139,24 @@ impl Courier {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = rung(&mut rings, webhooks::DOORBELL) => {}
-                Some(_) = under_way.join_next() => {}
+                Some(ended) = under_way.join_next() => match ended {
+                    Ok(owner_id) => leave(&mut owners, owner_id),
+                    // Whose it was is not told: all places are given back, and too many may be taken for a moment.
+                    Err(_) => owners.clear(),
+                },
                 () = tokio::time::sleep(POLL) => {}
             }
         }
         while under_way.join_next().await.is_some() {}
     }
 
-    async fn take(&self, room: usize) -> opb_core::Result<Vec<DueDelivery>> {
+    async fn take(&self, under_way: &[i64], room: usize) -> opb_core::Result<Vec<DueDelivery>> {
         if room == 0 {
             return Ok(Vec::new());
         }
         let mut conn = self.pool.acquire().await?;
         let limit = i64::try_from(room).unwrap_or(i64::MAX);
-        webhooks::take_due(&mut conn, &self.master_key, limit).await
+        webhooks::take_due(&mut conn, &self.master_key, under_way, limit).await
     }
 
     async fn attempt(&self, delivery: DueDelivery) {
@@ -234,6 +245,13 @@ impl Courier {
             Some(status) => Answer::Status(status.as_u16()),
             None => Answer::Nothing,
         }
+    }
+}
+
+/// Gives a place of an owner back.
+fn leave(owners: &mut Vec<i64>, owner_id: i64) {
+    if let Some(place) = owners.iter().position(|owner| *owner == owner_id) {
+        owners.swap_remove(place);
     }
 }
 

@@ -17,6 +17,7 @@ Exit codes:
        the server refuses
   3    the run ended, but failed or was cancelled
   4    the run is paused, by a user or because its budget is used up
+  5    the run completed, but a column scored less than --fail-under asks for
   130  interrupted by Ctrl-C; a run that was submitted goes on
 
 With --json, an error is one JSON object on standard error: title, detail, status (of the server's
@@ -36,6 +37,8 @@ pub enum Outcome {
     RunFailed,
     /// The run that was waited for is paused.
     RunPaused,
+    /// The run that was waited for completed, and a column scored less than --fail-under asks for.
+    ScoredUnder,
     /// The user did not wait for the end.
     Interrupted,
     /// Another program ran, and ended with this code.
@@ -66,6 +69,7 @@ pub fn exit_code(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
         Ok(Outcome::Faulty) => ExitCode::from(1),
         Ok(Outcome::RunFailed) => ExitCode::from(3),
         Ok(Outcome::RunPaused) => ExitCode::from(4),
+        Ok(Outcome::ScoredUnder) => ExitCode::from(5),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Ok(Outcome::Code(code)) => ExitCode::from(code),
         // The reader of our output has had enough, as `head` has.

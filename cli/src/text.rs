@@ -5,11 +5,32 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use opb_core::runs::Run;
+use opb_core::{auth::Visibility, benchmarks::Deletion, runs::Run};
 
 pub use opb_core::models::parse_dollars;
 
 use crate::tables::layout::Cell;
+
+/// Who may see something.
+pub fn visibility(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Private => "private: its owner and administrators see it",
+        Visibility::Unlisted => "unlisted: logged-in users who know its address see it",
+        Visibility::Public => "public: everybody sees it",
+    }
+}
+
+/// What became of a thing that was deleted.
+pub fn deleted(what: &str, deletion: Deletion) -> String {
+    let what = plain(what);
+    if deletion.withdrawn {
+        format!(
+            "withdrew {what}: runs rest on it; it takes no more, and goes with the last of them"
+        )
+    } else {
+        format!("deleted {what}")
+    }
+}
 
 /// The text without control characters, escape sequences and marks that change the direction of writing.
 pub fn plain(text: &str) -> String {

@@ -3,8 +3,13 @@
 //! What lies beyond would overflow a sum, or could not be stored or shown. The functions are for
 //! `#[serde(deserialize_with = …)]`, so that a field says its range where it is declared.
 
+use std::{fmt, marker::PhantomData};
+
 use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
-use serde::{Deserialize as _, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// The largest sum of money, in micro-dollars: a billion dollars. Nine thousand of them fit into one number.
 pub const MAX_MICROUSD: i64 = 1_000_000_000_000_000;
@@ -80,6 +85,30 @@ pub fn optional_time<'de, D: Deserializer<'de>>(
         ))),
         other => Ok(other),
     }
+}
+
+/// An object whose fields may all be absent. Without this a list would do, whose entries are taken for the fields.
+///
+/// # Errors
+/// It is something else, or a field is wrong.
+pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(Object(PhantomData))
 }
 
 #[cfg(test)]

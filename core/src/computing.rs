@@ -2,22 +2,61 @@
 //! threads that serve connections, a few pieces at a time, and never by somebody who holds a connection to Postgres.
 //!
 //! A piece of work cannot be stopped from outside, so it must be bounded by itself; its turn lasts until it ends, also
-//! when whoever asked for it has gone.
+//! when the caller who asked for it has gone. Each caller has one turn at a time: many requests of one user wait behind
+//! each other, never in front of another user's.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Error, Result};
 
 /// How long somebody waits for a turn before being told to come back later.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// For whom something is computed. Each has one turn at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// The user of this id.
+    User(i64),
+    /// A caller without a login, by the network that the request came from.
+    Network(IpAddr),
+}
+
+impl Asker {
+    /// A caller without a login. Who has one IPv6 address has the other 2⁶⁴ of its network too.
+    #[must_use]
+    pub fn at(address: IpAddr) -> Self {
+        Self::Network(match address.to_canonical() {
+            IpAddr::V4(v4) => v4.into(),
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        })
+    }
+}
+
 /// The turns of a process. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Computing {
     turns: Arc<Semaphore>,
+    own_turns: OwnTurns,
     patience: Duration,
+}
+
+/// The turns of those who have one, or wait for one.
+#[derive(Debug, Clone, Default)]
+struct OwnTurns(Arc<Mutex<HashMap<Asker, Arc<Semaphore>>>>);
+
+/// A turn of an asker; the last one to leave takes the asker off the list.
+struct OwnTurn {
+    of: OwnTurns,
+    asker: Asker,
+    turn: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Computing {
@@ -26,31 +65,73 @@ impl Computing {
     pub fn new(at_once: usize) -> Self {
         Self {
             turns: Arc::new(Semaphore::new(at_once.max(1))),
+            own_turns: OwnTurns::default(),
             patience: PATIENCE,
         }
     }
 
-    /// Does a piece of work when it is its turn. The future must be awaited without a connection in hand: whoever waits
-    /// here with one keeps it from others.
+    /// Does a piece of work when it is the asker's turn. The future must be awaited without a connection in hand: a task
+    /// that waits here with one keeps it from others.
     ///
     /// # Errors
     /// [`Error::Busy`] when no turn came in time, [`Error::Internal`] when the work panicked.
     pub async fn run<T: Send + 'static>(
         &self,
+        asker: Asker,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let turn = Arc::clone(&self.turns).acquire_owned();
-        let turn = tokio::time::timeout(self.patience, turn).await;
-        let Ok(Ok(turn)) = turn else {
+        let turns = tokio::time::timeout(self.patience, self.turns_of(asker)).await;
+        let Ok(Some(turns)) = turns else {
             return Err(Error::Busy);
         };
         let worked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _turns = turns;
             work()
         });
         worked
             .await
             .map_err(|error| Error::Internal(format!("a computation ended early: {error}")))
+    }
+
+    /// A turn of the process and, before that, the asker's own: what waits for its own turn takes no other's.
+    async fn turns_of(&self, asker: Asker) -> Option<(OwnedSemaphorePermit, OwnTurn)> {
+        let own = self.own_turns.acquire(asker).await?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        Some((turn, own))
+    }
+}
+
+impl OwnTurns {
+    async fn acquire(&self, asker: Asker) -> Option<OwnTurn> {
+        let turn = {
+            let mut turns = self.lock();
+            let turn = turns.entry(asker);
+            Arc::clone(turn.or_insert_with(|| Arc::new(Semaphore::new(1))))
+        };
+        // Made before the wait, so that a request that is given up leaves the list, too.
+        let mut own = OwnTurn {
+            of: self.clone(),
+            asker,
+            turn,
+            permit: None,
+        };
+        own.permit = Some(Arc::clone(&own.turn).acquire_owned().await.ok()?);
+        Some(own)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Asker, Arc<Semaphore>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OwnTurn {
+    fn drop(&mut self) {
+        let mut turns = self.of.lock();
+        drop(self.permit.take());
+        // The list's and this one: nobody else has it or waits for it. Under the lock nobody can begin to.
+        if Arc::strong_count(&self.turn) == 2 {
+            turns.remove(&self.asker);
+        }
     }
 }
 
@@ -79,8 +160,8 @@ impl Computing {
     ///
     /// # Errors
     /// Those of [`Self::run`] and of the computation.
-    pub async fn finish<T: Send + 'static>(&self, loaded: Loaded<T>) -> Result<T> {
-        self.run(|| loaded.compute()).await?
+    pub async fn finish<T: Send + 'static>(&self, asker: Asker, loaded: Loaded<T>) -> Result<T> {
+        self.run(asker, || loaded.compute()).await?
     }
 }
 
@@ -93,30 +174,73 @@ impl Default for Computing {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{pin::Pin, sync::mpsc};
 
     use super::*;
 
-    #[tokio::test]
-    async fn an_abandoned_turn_lasts_until_its_work_ends() {
-        let computing = Computing::new(1);
-        let hasty = Computing {
-            patience: Duration::ZERO,
-            ..computing.clone()
-        };
+    /// Work that has begun and ends when it is told to.
+    struct Long {
+        end: mpsc::Sender<()>,
+        work: Pin<Box<dyn Future<Output = Result<()>> + Send>>,
+    }
+
+    async fn begin(computing: &Computing, asker: Asker) -> Long {
         let (end, ended) = mpsc::channel::<()>();
         let (begun, begins) = tokio::sync::oneshot::channel();
-        let mut work = Box::pin(computing.run(move || {
-            let _ = begun.send(());
-            let _ = ended.recv();
-        }));
+        let computing = computing.clone();
+        let mut work: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+            let work = move || {
+                let _ = begun.send(());
+                let _ = ended.recv();
+            };
+            computing.run(asker, work).await
+        });
         tokio::select! {
             _ = &mut work => panic!("the work ends when it is told to"),
             begun = begins => begun.unwrap(),
         }
+        Long { end, work }
+    }
+
+    fn hasty(computing: &Computing) -> Computing {
+        Computing {
+            patience: Duration::ZERO,
+            ..computing.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_turn_lasts_until_its_work_ends() {
+        let computing = Computing::new(1);
+        let Long { end, work } = begin(&computing, Asker::User(1)).await;
         drop(work);
-        assert!(matches!(hasty.run(|| ()).await, Err(Error::Busy)));
+        let hasty = hasty(&computing);
+        let second = hasty.run(Asker::User(2), || ()).await;
+        assert!(matches!(second, Err(Error::Busy)));
         end.send(()).unwrap();
-        assert_eq!(computing.run(|| 7).await.unwrap(), 7);
+        assert_eq!(computing.run(Asker::User(2), || 7).await.unwrap(), 7);
+    }
+
+    #[test]
+    fn a_stranger_is_known_by_the_network() {
+        let at = |address: &str| Asker::at(address.parse().unwrap());
+        assert_eq!(at("2001:db8:1:2:3:4:5:6"), at("2001:db8:1:2::9"));
+        assert_ne!(at("2001:db8:1:2::9"), at("2001:db8:1:3::9"));
+        assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
+        assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
+    }
+
+    #[tokio::test]
+    async fn many_requests_of_one_user_wait_behind_each_other_and_leave_the_others_their_turn() {
+        let computing = Computing::new(2);
+        let Long { end, work } = begin(&computing, Asker::User(1)).await;
+        let hasty = hasty(&computing);
+        let second = hasty.run(Asker::User(1), || ()).await;
+        assert!(matches!(second, Err(Error::Busy)));
+        assert_eq!(hasty.run(Asker::User(2), || 7).await.unwrap(), 7);
+        end.send(()).unwrap();
+        work.await.unwrap();
+        assert_eq!(computing.run(Asker::User(1), || 8).await.unwrap(), 8);
+        assert!(computing.own_turns.lock().is_empty());
     }
 }

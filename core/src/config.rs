@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, ValueEnum,
-    error::ErrorKind,
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
@@ -302,7 +302,10 @@ pub fn try_parse<T: CommandFactory + FromArgMatches>(
     words: Vec<OsString>,
 ) -> Result<T, clap::Error> {
     let command = with_file_defaults(T::command(), &words)?;
-    let matches: ArgMatches = command.try_get_matches_from(words)?;
+    let matches: ArgMatches = command
+        .clone()
+        .try_get_matches_from(&words)
+        .map_err(|error| name_variable(error, &command, &words))?;
     T::from_arg_matches(&matches)
 }
 
@@ -351,6 +354,47 @@ pub fn explain(error: &clap::Error) -> String {
         first
     } else {
         format!("{first} ({})", rest.join(", "))
+    }
+}
+
+/// The same error with the name of the environment variable in the option's place, if the wrong value came from there.
+fn name_variable(error: clap::Error, command: &Command, words: &[OsString]) -> clap::Error {
+    let (Some(ContextValue::String(shown)), Some(ContextValue::String(value))) = (
+        error.get(ContextKind::InvalidArg),
+        error.get(ContextKind::InvalidValue),
+    ) else {
+        return error;
+    };
+    let mut words_of = shown.trim_start_matches('-').split([' ', '=', '[']);
+    let long = words_of.next().unwrap_or_default();
+    let is_given = words.iter().filter_map(|word| word.to_str()).any(|word| {
+        let name = word.strip_prefix("--");
+        name.is_some_and(|name| name.split('=').next() == Some(long))
+    });
+    let variable = variable_of(command, long).filter(|variable| {
+        let set = std::env::var(variable);
+        !is_given && set.is_ok_and(|set| set.split(',').any(|part| part == value.as_str()))
+    });
+    let Some(variable) = variable else {
+        return error;
+    };
+    let text = explain(&error);
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let text = text.replace(
+        &format!("'{shown}'"),
+        &format!("the environment variable {variable}"),
+    );
+    clap::Error::raw(error.kind(), text)
+}
+
+/// The environment variable of an option, in whichever command has it.
+fn variable_of(command: &Command, long: &str) -> Option<String> {
+    let own = option(command, long).and_then(Arg::get_env);
+    match own.and_then(|variable| variable.to_str()) {
+        Some(variable) => Some(variable.to_owned()),
+        None => command
+            .get_subcommands()
+            .find_map(|sub| variable_of(sub, long)),
     }
 }
 

@@ -98,6 +98,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// A conflict that says which name is taken, if the request broke the unique constraint on names; otherwise the same
+    /// error.
+    pub(crate) fn for_name(error: sqlx::Error, constraint: &str, what: &str, name: &str) -> Self {
+        let error = Self::from(error);
+        if error.violates(constraint) {
+            return Self::Conflict(format!(
+                "there is {what} called `{name}` already; take another name"
+            ));
+        }
+        error
+    }
+}
+
 impl FieldError {
     /// A field error at a path.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {

@@ -21,7 +21,7 @@ pub struct Quotas {
     pub free_evaluations: Option<i64>,
     /// Runs that have not ended.
     pub open_runs: Option<i64>,
-    /// Bytes of benchmarks, prompts and outputs.
+    /// Bytes of everything that the user has written or had recorded: benchmarks, prompts and outputs above all.
     pub stored_bytes: Option<i64>,
 }
 
@@ -42,7 +42,7 @@ pub struct Usage {
     pub free_evaluations: Used,
     /// Runs that have not ended.
     pub open_runs: Used,
-    /// Bytes of benchmarks, prompts and outputs.
+    /// Bytes of everything that the user has written or had recorded: benchmarks, prompts and outputs above all.
     pub stored_bytes: Used,
 }
 
@@ -189,6 +189,23 @@ pub(crate) async fn count_run(
     refuse_more(quotas.stored_bytes, taken.stored_bytes, stored_message)
 }
 
+/// Makes transactions of one user that count the same things wait for each other: of two at once, each would otherwise find
+/// room for itself.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn lock_count(tx: &mut PgConnection, things: &str, user_id: i64) -> Result<()> {
+    sqlx::query_scalar!(
+        r#"-- quotas::lock_count
+        select pg_advisory_xact_lock(hashtextextended($1, $2)) is null as "locked""#,
+        things,
+        user_id
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(())
+}
+
 /// Refuses the caller's transaction when the user stores too much by what it has inserted.
 ///
 /// # Errors
@@ -200,6 +217,22 @@ pub(crate) async fn check_stored(tx: &mut PgConnection, user_id: i64) -> Result<
     }
     let taken = taken(tx, user_id).await?;
     refuse_more(quotas.stored_bytes, taken.stored_bytes, stored_message)
+}
+
+/// Why nothing more of a user's may be recorded, if they store more than they may. Runs that have begun ask here.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn find_overfull(conn: &mut PgConnection, user_id: i64) -> Result<Option<String>> {
+    let Some(allowed) = read_quotas(conn, user_id).await?.stored_bytes else {
+        return Ok(None);
+    };
+    let taken = taken(conn, user_id).await?.stored_bytes;
+    Ok((taken > allowed).then(|| {
+        format!(
+            "the quota of {allowed} stored bytes is used up: {taken}; delete what is not needed, or ask an administrator for more, and resume"
+        )
+    }))
 }
 
 fn stored_message(allowed: i64, taken: i64) -> String {
@@ -240,7 +273,18 @@ async fn taken(conn: &mut PgConnection, user_id: i64) -> Result<Taken> {
                  join benchmarks on benchmarks.id = benchmark_id where owner_id = $1)
                 + (select coalesce(sum(size_bytes), 0) from prompt_versions
                    join prompts on prompts.id = prompt_id where owner_id = $1)
-                + (select coalesce(sum(output_bytes), 0) from runs where owner_id = $1 and deleted_at is null))::bigint as "stored_bytes!""#,
+                + (select coalesce(sum(octet_length(description)), 0) from prompts where owner_id = $1)
+                + (select coalesce(sum(output_bytes), 0) from runs where owner_id = $1 and deleted_at is null)
+                + (select coalesce(sum(pg_column_size(models.parameters)), 0) from run_models
+                   join runs on runs.id = run_id join models on models.id = model_id
+                   where owner_id = $1 and deleted_at is null and models.parameters <> '{}')
+                + (select coalesce(sum(pg_column_size(body) + pg_column_size(variables) + pg_column_size(parameters)), 0)
+                   from change_requests where author_id = $1)
+                + (select coalesce(sum(octet_length(text)), 0) from change_request_comments where author_id = $1)
+                + (select coalesce(sum(octet_length(body)), 0) from comments where author_id = $1)
+                + (select coalesce(sum(pg_column_size(request)), 0) from schedules where owner_id = $1)
+                + (select coalesce(sum(pg_column_size(data)), 0) from webhook_deliveries
+                   join webhooks on webhooks.id = webhook_id where owner_id = $1))::bigint as "stored_bytes!""#,
         user_id
     )
     .fetch_one(conn)

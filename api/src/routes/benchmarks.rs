@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, Viewer},
+    caller::{Authenticated, Turn, Viewer},
     paging::{PageQuery, check_limit},
     parameters::{Path, Path2, Query},
     problem::{Refusal, Result},
@@ -97,9 +97,10 @@ async fn list_benchmarks(
 async fn publish_benchmark(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Json(body): Json<Definition>,
 ) -> Result<impl IntoResponse> {
-    let checked = state.checking.run(move || body.checked()).await??;
+    let checked = state.checking.run(asker, move || body.checked()).await??;
     let mut conn = state.conn().await?;
     let default_visibility = state.rules.default_visibility;
     let version =

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, Viewer},
+    caller::{Authenticated, Turn, Viewer},
     paging::PageQuery,
     parameters::{Path, Query},
     problem::Result,
@@ -95,16 +95,18 @@ async fn list_change_requests(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The change request", body = ChangeRequest, headers(("location" = String, description = "Its address"))),
-        (status = 409, description = "The prompt is archived, or a version says this already", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The prompt is archived, or a version says this already", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Faster than people read", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_change_request(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<NewChangeRequest>,
 ) -> Result<impl IntoResponse> {
-    let checked = state.computing.run(move || body.checked()).await??;
+    let checked = state.computing.run(asker, move || body.checked()).await??;
     let mut conn = state.conn().await?;
     let request = library::create_change_request(&mut conn, &user, &prompt, checked).await?;
     let address = format!("/api/v1/change-requests/{}", request.id);
@@ -217,13 +219,16 @@ async fn withdraw_change_request(
 async fn list_change_request_comments(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<ChangeRequestComment>>> {
     let (after, limit) = query.by_id()?;
-    let mut conn = state.conn().await?;
-    let page =
-        library::list_change_request_comments(&mut conn, viewer.as_ref(), id, after, limit).await?;
+    let loaded = {
+        let mut conn = state.conn().await?;
+        library::list_change_request_comments(&mut conn, viewer.as_ref(), id, after, limit).await?
+    };
+    let page = state.computing.finish(asker, loaded).await?;
     Ok(Answer(page))
 }
 
@@ -235,15 +240,22 @@ async fn list_change_request_comments(
     params(("change_request" = Uuid, Path, description = "Id")),
     request_body = NewChangeRequestComment,
     security(("bearer" = [])),
-    responses((status = 201, description = "The comment", body = ChangeRequestComment))
+    responses(
+        (status = 201, description = "The comment", body = ChangeRequestComment),
+        (status = 429, description = "Faster than people write", body = crate::Problem, content_type = "application/problem+json")
+    )
 )]
 async fn create_change_request_comment(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Json(body): Json<NewChangeRequestComment>,
 ) -> Result<(StatusCode, Answer<ChangeRequestComment>)> {
-    let mut conn = state.conn().await?;
-    let comment = library::add_change_request_comment(&mut conn, &user, id, &body).await?;
+    let loaded = {
+        let mut conn = state.conn().await?;
+        library::add_change_request_comment(&mut conn, &user, id, &body).await?
+    };
+    let comment = state.computing.finish(asker, loaded).await?;
     Ok((StatusCode::CREATED, Answer(comment)))
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, Viewer},
+    caller::{Authenticated, Turn, Viewer},
     paging::PageQuery,
     parameters::{Path, Query},
     problem::Result,
@@ -49,12 +49,16 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn list_comments(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(prompt): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<Comment>>> {
     let (before, limit) = query.by_id()?;
-    let mut conn = state.conn().await?;
-    let page = community::list_comments(&mut conn, viewer.as_ref(), &prompt, before, limit).await?;
+    let loaded = {
+        let mut conn = state.conn().await?;
+        community::list_comments(&mut conn, viewer.as_ref(), &prompt, before, limit).await?
+    };
+    let page = state.computing.finish(asker, loaded).await?;
     Ok(Answer(page))
 }
 
@@ -74,11 +78,15 @@ async fn list_comments(
 async fn create_comment(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<NewComment>,
 ) -> Result<(StatusCode, Answer<Comment>)> {
-    let mut conn = state.conn().await?;
-    let comment = community::create_comment(&mut conn, &user, &prompt, body).await?;
+    let loaded = {
+        let mut conn = state.conn().await?;
+        community::create_comment(&mut conn, &user, &prompt, body).await?
+    };
+    let comment = state.computing.finish(asker, loaded).await?;
     Ok((StatusCode::CREATED, Answer(comment)))
 }
 
@@ -98,11 +106,15 @@ async fn create_comment(
 async fn update_comment(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Json(body): Json<UpdateComment>,
 ) -> Result<Answer<Comment>> {
-    let mut conn = state.conn().await?;
-    let comment = community::update_comment(&mut conn, &user, id, &body.body).await?;
+    let loaded = {
+        let mut conn = state.conn().await?;
+        community::update_comment(&mut conn, &user, id, &body.body).await?
+    };
+    let comment = state.computing.finish(asker, loaded).await?;
     Ok(Answer(comment))
 }
 
@@ -140,12 +152,16 @@ async fn delete_comment(
 async fn list_replies(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<Comment>>> {
     let (after, limit) = query.by_id()?;
-    let mut conn = state.conn().await?;
-    let page = community::list_replies(&mut conn, viewer.as_ref(), id, after, limit).await?;
+    let loaded = {
+        let mut conn = state.conn().await?;
+        community::list_replies(&mut conn, viewer.as_ref(), id, after, limit).await?
+    };
+    let page = state.computing.finish(asker, loaded).await?;
     Ok(Answer(page))
 }
 
@@ -190,11 +206,15 @@ async fn report_comment(
 async fn moderate_comment(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Json(body): Json<Moderation>,
 ) -> Result<Answer<Comment>> {
-    let mut conn = state.conn().await?;
-    let comment = community::moderate_comment(&mut conn, &user, id, &body).await?;
+    let loaded = {
+        let mut conn = state.conn().await?;
+        community::moderate_comment(&mut conn, &user, id, &body).await?
+    };
+    let comment = state.computing.finish(asker, loaded).await?;
     Ok(Answer(comment))
 }
 

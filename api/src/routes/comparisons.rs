@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     AppState,
     body::Json,
-    caller::Viewer,
+    caller::{Turn, Viewer},
     paging::{bad_cursor, check_limit},
     problem::Result,
 };
@@ -36,13 +36,14 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn compare_columns(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Json(body): Json<CompareRequest>,
 ) -> Result<Answer<ComparisonTable>> {
     let loaded = {
         let mut conn = state.conn().await?;
         comparisons::load_comparison(&mut conn, viewer.as_ref(), &body).await?
     };
-    Ok(Answer(state.statistics.finish(loaded).await?))
+    Ok(Answer(state.statistics.finish(asker, loaded).await?))
 }
 
 /// The items that one of two columns passes and the other fails, in the order of the items.

@@ -18,7 +18,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{AppState, body::Json, caller::Authenticated, parameters::Query, problem::Result};
+use crate::{
+    AppState,
+    body::Json,
+    caller::{Authenticated, Turn},
+    parameters::Query,
+    problem::Result,
+};
 
 /// How many prompts are read at once: an export of any length needs the memory of this many.
 const BATCH: i64 = 50;
@@ -78,10 +84,11 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn import_prompts(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Json(body): Json<ImportRequest>,
 ) -> Result<Answer<ImportReport>> {
     let reading = move || library::read_source(body.source);
-    let rows = state.checking.run(reading).await??;
+    let rows = state.checking.run(asker, reading).await??;
     let options = ImportOptions {
         dry_run: body.dry_run,
         visibility: body.visibility,

@@ -3,6 +3,7 @@
 use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
     auth::CurrentUser,
+    computing::Asker,
     leaderboards::{
         self, BoardColumn, BoardFilter, HideStandings, HistoryFilter, Leaderboard,
         LeaderboardEffects, LeaderboardHistory, OverallFilter, OverallLeaderboard,
@@ -14,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, Viewer},
+    caller::{Authenticated, Turn, Viewer},
     etag::Tagged,
     parameters::{Path, Query},
     problem::Result,
@@ -53,10 +54,11 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn get_overall_leaderboard(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Query(filter): Query<OverallFilter>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    answer(state, viewer, Question::Overall(filter), &headers).await
+    answer(state, (viewer, asker), Question::Overall(filter), &headers).await
 }
 
 /// The standings of a benchmark version, best first, and what open runs have reached so far.
@@ -74,12 +76,13 @@ async fn get_overall_leaderboard(
 async fn get_leaderboard(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(benchmark): Path<String>,
     Query(filter): Query<BoardFilter>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let question = Question::Board(benchmark, filter);
-    answer(state, viewer, question, &headers).await
+    answer(state, (viewer, asker), question, &headers).await
 }
 
 /// The standings by prompt with the models averaged, and by model with the prompts averaged: the two effects split.
@@ -97,12 +100,13 @@ async fn get_leaderboard(
 async fn get_leaderboard_effects(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(benchmark): Path<String>,
     Query(filter): Query<BoardFilter>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let question = Question::Effects(benchmark, filter);
-    answer(state, viewer, question, &headers).await
+    answer(state, (viewer, asker), question, &headers).await
 }
 
 /// The courses of a benchmark version's standings over time, their steps, and models that drift.
@@ -120,12 +124,13 @@ async fn get_leaderboard_effects(
 async fn get_leaderboard_history(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(benchmark): Path<String>,
     Query(query): Query<HistoryFilter>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let question = Question::History(benchmark, query);
-    answer(state, viewer, question, &headers).await
+    answer(state, (viewer, asker), question, &headers).await
 }
 
 /// Hides standings of a run from boards, or shows them again. Its owner hides them from every board; moderators and
@@ -158,18 +163,18 @@ async fn hide_standings(
 /// Whoever brings no credential gets the answer that everybody gets, which may be kept; others see what is theirs.
 async fn answer(
     state: AppState,
-    viewer: Option<CurrentUser>,
+    (viewer, asker): (Option<CurrentUser>, Asker),
     question: Question,
     headers: &HeaderMap,
 ) -> Result<Response> {
     let tagged = if let Some(viewer) = viewer {
-        Box::pin(read(&state, Some(&viewer), &question)).await?
+        Box::pin(read(&state, Some(&viewer), asker, &question)).await?
     } else {
         let answers = state.answers.clone();
         let name = format!("{question:?}");
         let make = move || {
             let (state, question) = (state.clone(), question.clone());
-            async move { read(&state, None, &question).await }
+            async move { read(&state, None, asker, &question).await }
         };
         Box::pin(answers.get(name, make)).await?
     };
@@ -179,6 +184,7 @@ async fn answer(
 async fn read(
     state: &AppState,
     viewer: Option<&CurrentUser>,
+    asker: Asker,
     question: &Question,
 ) -> Result<Tagged> {
     let mut conn = state.conn_for(viewer).await?;
@@ -186,7 +192,7 @@ async fn read(
         Question::Overall(filter) => {
             let loaded = leaderboards::load_overall(&mut conn, viewer, filter).await?;
             drop(conn);
-            Tagged::json(&state.statistics.finish(loaded).await?)
+            Tagged::json(&state.statistics.finish(asker, loaded).await?)
         }
         Question::Board(benchmark, filter) => {
             let board = leaderboards::read_leaderboard(&mut conn, viewer, benchmark, filter);
@@ -195,12 +201,12 @@ async fn read(
         Question::Effects(benchmark, filter) => {
             let loaded = leaderboards::load_effects(&mut conn, viewer, benchmark, filter).await?;
             drop(conn);
-            Tagged::json(&state.statistics.finish(loaded).await?)
+            Tagged::json(&state.statistics.finish(asker, loaded).await?)
         }
         Question::History(benchmark, filter) => {
             let loaded = leaderboards::load_history(&mut conn, viewer, benchmark, filter).await?;
             drop(conn);
-            Tagged::json(&state.statistics.finish(loaded).await?)
+            Tagged::json(&state.statistics.finish(asker, loaded).await?)
         }
     }
 }

@@ -357,7 +357,8 @@ async fn list_models(
     Viewer(viewer): Viewer,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<Model>>> {
+    let (after, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
-    let models = models::list_models(&mut conn, viewer.as_ref()).await?;
-    Ok(Answer(query.cut(models, |model| model.id.to_string())?))
+    let page = models::list_models(&mut conn, viewer.as_ref(), after, limit).await?;
+    Ok(Answer(page))
 }

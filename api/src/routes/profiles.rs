@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, LoggedIn, Viewer},
+    caller::{Authenticated, LoggedIn, Turn, Viewer},
     parameters::Path,
     problem::Result,
 };
@@ -36,10 +36,14 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn get_profile(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(username): Path<String>,
 ) -> Result<Answer<Profile>> {
-    let mut conn = state.conn_for(viewer.as_ref()).await?;
-    let profile = community::find_profile(&mut conn, viewer.as_ref(), &username).await?;
+    let loaded = {
+        let mut conn = state.conn_for(viewer.as_ref()).await?;
+        community::find_profile(&mut conn, viewer.as_ref(), &username).await?
+    };
+    let profile = state.computing.finish(asker, loaded).await?;
     Ok(Answer(profile))
 }
 

@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, Viewer},
+    caller::{Authenticated, Turn, Viewer},
     parameters::{Path, Query},
     problem::Result,
 };
@@ -99,11 +99,12 @@ async fn suggest_prompts(
 async fn create_prompt(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Json(mut body): Json<NewPrompt>,
 ) -> Result<impl IntoResponse> {
     body.visibility
         .get_or_insert(state.rules.default_visibility);
-    let checked = state.computing.run(move || body.checked()).await??;
+    let checked = state.computing.run(asker, move || body.checked()).await??;
     let (prompt, version) = {
         let mut conn = state.conn().await?;
         library::create_prompt(&mut conn, &user, checked).await?
@@ -111,7 +112,7 @@ async fn create_prompt(
     let address = format!("/api/v1/prompts/{}", prompt.slug);
     let detail = state
         .computing
-        .run(|| PromptDetail::of(prompt, version))
+        .run(asker, || PromptDetail::of(prompt, version))
         .await?;
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(detail)))
 }
@@ -128,6 +129,7 @@ async fn create_prompt(
 async fn get_prompt(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(prompt): Path<String>,
 ) -> Result<Answer<PromptDetail>> {
     let (prompt, version) = {
@@ -135,7 +137,7 @@ async fn get_prompt(
         library::find_newest(&mut conn, viewer.as_ref(), &prompt).await?
     };
     let describing = || PromptDetail::of(prompt, version);
-    Ok(Answer(state.computing.run(describing).await?))
+    Ok(Answer(state.computing.run(asker, describing).await?))
 }
 
 /// Changes what a prompt says about itself, and archives it or takes it out of the archive.
@@ -155,6 +157,7 @@ async fn get_prompt(
 async fn update_prompt(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<PromptChange>,
 ) -> Result<Answer<PromptDetail>> {
@@ -164,7 +167,7 @@ async fn update_prompt(
         library::find_newest(&mut conn, Some(&user), &prompt.id.to_string()).await?
     };
     let describing = || PromptDetail::of(prompt, version);
-    Ok(Answer(state.computing.run(describing).await?))
+    Ok(Answer(state.computing.run(asker, describing).await?))
 }
 
 /// Deletes a prompt for everybody. Results that used it keep the versions that they point at.

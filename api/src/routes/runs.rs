@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, Viewer},
+    caller::{Authenticated, Turn, Viewer},
     etag, middleware,
     paging::PageQuery,
     parameters::{Path, Query},
@@ -95,6 +95,7 @@ async fn create_run(
 async fn estimate_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Json(body): Json<SubmitRun>,
 ) -> Result<Answer<Estimate>> {
     let prospect = {
@@ -102,7 +103,7 @@ async fn estimate_run(
         runs::find_prospect(&mut conn, &user, &body).await?
     };
     let estimating = move || prospect.estimate();
-    Ok(Answer(state.checking.run(estimating).await?))
+    Ok(Answer(state.checking.run(asker, estimating).await?))
 }
 
 /// A run. Poll it with `if-none-match`, or follow its events.

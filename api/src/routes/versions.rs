@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, Viewer},
+    caller::{Authenticated, Turn, Viewer},
     paging::PageQuery,
     parameters::{Path, Path2, Query},
     problem::Result,
@@ -73,11 +73,10 @@ async fn list_prompt_versions(
     Path(prompt): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<PromptVersion>>> {
+    let (below, limit) = query.by_number()?;
     let mut conn = state.conn().await?;
-    let versions = library::list_versions(&mut conn, viewer.as_ref(), &prompt).await?;
-    Ok(Answer(
-        query.cut(versions, |version| version.number.to_string())?,
-    ))
+    let page = library::list_versions(&mut conn, viewer.as_ref(), &prompt, below, limit).await?;
+    Ok(Answer(page))
 }
 
 /// Adds a version to a prompt. Content that a version has already adds nothing, and answers with that version.
@@ -97,10 +96,11 @@ async fn list_prompt_versions(
 async fn create_prompt_version(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<NewPromptVersion>,
 ) -> Result<(StatusCode, Answer<SavedVersion>)> {
-    let checked = state.computing.run(move || body.checked()).await??;
+    let checked = state.computing.run(asker, move || body.checked()).await??;
     let mut conn = state.conn().await?;
     let version = library::add_version(&mut conn, &user, &prompt, checked).await?;
     Ok((StatusCode::CREATED, Answer(version)))
@@ -168,6 +168,7 @@ async fn delete_prompt_version(
 async fn compare_prompt_versions(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(prompt): Path<String>,
     Query(query): Query<DiffQuery>,
 ) -> Result<Answer<VersionDiff>> {
@@ -176,7 +177,10 @@ async fn compare_prompt_versions(
         let wanted = (query.from.as_str(), query.to.as_str());
         library::find_sides(&mut conn, viewer.as_ref(), &prompt, wanted).await?
     };
-    let diff = state.computing.run(move || sides.compare(None)).await??;
+    let diff = state
+        .computing
+        .run(asker, move || sides.compare(None))
+        .await??;
     Ok(Answer(diff))
 }
 
@@ -194,6 +198,7 @@ async fn compare_prompt_versions(
 async fn compare_rendered_versions(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<DiffRequest>,
 ) -> Result<Answer<VersionDiff>> {
@@ -203,7 +208,7 @@ async fn compare_rendered_versions(
         library::find_sides(&mut conn, viewer.as_ref(), &prompt, wanted).await?
     };
     let comparing = move || sides.compare(Some(&body.variables));
-    let diff = state.computing.run(comparing).await??;
+    let diff = state.computing.run(asker, comparing).await??;
     Ok(Answer(diff))
 }
 
@@ -220,6 +225,7 @@ async fn compare_rendered_versions(
 async fn render_prompt(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<PreviewRequest>,
 ) -> Result<Answer<Preview>> {
@@ -230,7 +236,7 @@ async fn render_prompt(
         library::resolve_version(&mut conn, viewer.as_ref(), &reference).await?
     };
     let rendering = move || library::preview(&version, &body.variables);
-    Ok(Answer(state.computing.run(rendering).await??))
+    Ok(Answer(state.computing.run(asker, rendering).await??))
 }
 
 /// A slug or id, without a version of its own.

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::server::{Server, benchmark, field, prompt, run, send, with_token};
 
 async fn make(server: &Server, token: &str, scopes: &[&str]) -> Value {
-    let body = json!({"name": "laptop", "scopes": scopes});
+    let name = format!("laptop {}", uuid::Uuid::now_v7());
+    let body = json!({"name": name, "scopes": scopes});
     server
         .post("/api/v1/api-keys", token, &body)
         .await

@@ -9,7 +9,7 @@ use opb_core::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::server::{Server, benchmark, master_key, run, send, with_token};
+use crate::server::{Server, benchmark, master_key, prompt, run, send, with_token};
 
 /// The most bytes that an answer has whose parts are bounded: a page, with what stands around its entries.
 const MOST_BYTES: usize = 1024 * 1024 + 64 * 1024;
@@ -46,6 +46,7 @@ fn h2_nothing_is_rendered_compared_or_checked_while_a_connection_is_held() {
     let computes = [
         ".checked()",
         "lint(",
+        "to_html(",
         "preview(",
         "render(",
         ".compile(",
@@ -230,12 +231,137 @@ async fn h3_imports_stop_at_their_limit_while_they_read() {
         .await
         .expect(200);
     assert_eq!(report["refused"], 1);
-    // Regular expressions of items are compiled when they are published.
-    let mut patterns = benchmark("patterns");
-    let item = |at: usize| json!({"id": at.to_string(), "vars": {}, "scorers": [{"type": "regex", "value": format!("a{at}")}]});
-    patterns["items"] = (0..20_000).map(item).collect();
-    let reply = server.post("/api/v1/benchmarks", &token, &patterns).await;
-    reply.expect_problem(422, "invalid", Some("items[5000].scorers"));
+}
+
+#[tokio::test]
+async fn bodies_that_are_compressed_are_refused() {
+    let server = Server::start().await;
+    let token = server.user("ada").await;
+    for (encoding, status) in [("gzip", 415), ("identity, br", 415), ("identity", 201)] {
+        let request = with_token(server.request(Method::POST, "/api/v1/prompts"), &token);
+        let request = request.header("content-encoding", encoding);
+        let reply = send(request.json(&prompt(&format!("p{status}")))).await;
+        assert_eq!(reply.status, status, "{encoding}: {}", reply.text);
+    }
+}
+
+#[tokio::test]
+async fn markdown_makes_no_more_html_than_its_bound() {
+    let server = Server::start().await;
+    let token = server.user("ada").await;
+    // Ten thousand characters were a table of 18 MB.
+    let wide = format!(
+        "{}|\n{}|\n{}",
+        "|a".repeat(1_900),
+        "|-".repeat(1_900),
+        "a\n".repeat(900)
+    );
+    let prompt = json!({"slug": "wide", "title": "Wide", "description": wide, "visibility": "public", "body": {"kind": "text", "text": "a"}});
+    let reply = server.post("/api/v1/prompts", &token, &prompt).await;
+    reply.expect(201);
+    assert!(reply.text.len() < 300_000, "{}", reply.text.len());
+    for _ in 0..3 {
+        let reply = server
+            .post(
+                "/api/v1/prompts/wide/comments",
+                &token,
+                &json!({"body": wide}),
+            )
+            .await;
+        reply.expect(201);
+        assert!(reply.text.len() < 300_000, "{}", reply.text.len());
+    }
+    let reply = server.get("/api/v1/prompts/wide/comments", "").await;
+    reply.expect(200);
+    assert!(reply.text.len() <= MOST_BYTES, "{}", reply.text.len());
+}
+
+#[tokio::test]
+async fn counts_hold_for_requests_that_come_at_once() {
+    let server = Server::start().await;
+    let token = server.user("ada").await;
+    // Two below each bound, then five at once.
+    let at_once = async |path: &str, most: usize, body: &dyn Fn(usize) -> Value| {
+        for number in 0..most - 2 {
+            server.post(path, &token, &body(number)).await.expect(201);
+        }
+        let bodies: Vec<Value> = (most..most + 5).map(body).collect();
+        let posts = bodies.iter().map(|body| server.post(path, &token, body));
+        let made = futures::future::join_all(posts).await;
+        let made = made.iter().filter(|reply| reply.status == 201).count();
+        assert_eq!(made, 2, "{path}");
+    };
+    at_once(
+        "/api/v1/saved-searches",
+        100,
+        &|number| json!({"name": format!("{number}"), "query": {"q": "a"}}),
+    )
+    .await;
+    at_once(
+        "/api/v1/api-keys",
+        100,
+        &|number| json!({"name": format!("{number}"), "scopes": ["runs:read"]}),
+    )
+    .await;
+    at_once("/api/v1/webhooks", 20, &|number| {
+        json!({"name": format!("{number}"), "url": "https://example.org/", "events": ["run.finished"]})
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_owner_has_one_thing_of_a_name() {
+    let server = Server::start().await;
+    let token = server.user("ada").await;
+    server.prepare_run(&token).await;
+    let schedule = |name: &str| json!({"name": name, "cron": "0 3 * * *", "request": run()});
+    let hook = |name: &str| json!({"name": name, "url": "https://example.org/", "events": ["run.finished"]});
+    let alert = |name: &str| json!({"name": name, "schedule": "nightly", "kind": "failure_rate", "threshold": 0.5});
+    let key = |name: &str| json!({"name": name, "scopes": ["runs:read"]});
+    let things: [(&str, &dyn Fn(&str) -> Value); 4] = [
+        ("schedules", &schedule),
+        ("webhooks", &hook),
+        ("alerts", &alert),
+        ("api-keys", &key),
+    ];
+    for (things, body) in things {
+        let path = format!("/api/v1/{things}");
+        server
+            .post(&path, &token, &body("nightly"))
+            .await
+            .expect(201);
+        let again = server.post(&path, &token, &body("nightly")).await;
+        again.expect_problem(409, "conflict", None);
+        assert!(
+            again.text.contains("called `nightly` already"),
+            "{}",
+            again.text
+        );
+        let made = server.post(&path, &token, &body("other")).await.expect(201);
+        if things != "api-keys" {
+            let id = made["id"]
+                .as_str()
+                .or(made["webhook"]["id"].as_str())
+                .unwrap();
+            let request = server.request(Method::PATCH, &format!("{path}/{id}"));
+            let renamed = send(with_token(request, &token).json(&json!({"name": "nightly"}))).await;
+            renamed.expect_problem(409, "conflict", None);
+        }
+    }
+    // Another owner may take any name.
+    let other = server.user("bob").await;
+    server
+        .post("/api/v1/webhooks", &other, &hook("nightly"))
+        .await
+        .expect(201);
+    // A revoked key leaves its name to the next one, and so does one that has expired.
+    server
+        .sql("update api_keys set expires_at = now() - interval '1 day' where name = 'other'")
+        .await;
+    server
+        .post("/api/v1/api-keys", &token, &key("other"))
+        .await
+        .expect(201);
 }
 
 #[tokio::test]
@@ -575,6 +701,21 @@ async fn m2_free_work_and_storage_have_quotas() {
     // Nothing stays of what was refused.
     let found = server.get("/api/v1/benchmarks/more", &token).await;
     found.expect_problem(404, "not_found", None);
+    // Runs that have begun stop, and go on only when there is room.
+    quota(json!({"stored_bytes": 1})).await;
+    let mut conn = server.database.pool.acquire().await.unwrap();
+    let mended = opb_core::runs::mend(&mut conn).await.unwrap();
+    assert_eq!(mended.paused_runs, 2, "{mended:?}");
+    drop(conn);
+    let last = server.get("/api/v1/runs/last", &token).await.expect(200);
+    assert_eq!(last["state"], "paused", "{last}");
+    let reason = last["state_reason"].as_str().unwrap();
+    assert!(reason.contains("the quota of 1 stored bytes"), "{reason}");
+    let resume = "/api/v1/runs/last/resume";
+    let refused = server.post(resume, &token, &json!(null)).await;
+    refused.expect_problem(409, "quota_exceeded", None);
+    quota(json!({})).await;
+    server.post(resume, &token, &json!(null)).await.expect(200);
 }
 
 #[tokio::test]

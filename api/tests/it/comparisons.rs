@@ -127,6 +127,14 @@ async fn what_cannot_be_compared_is_refused_by_field() {
         "1 columns",
     )
     .await;
+    // Before any of them is looked up.
+    let missing = json!({"run": uuid::Uuid::nil()});
+    check(
+        json!({"columns": vec![missing; 31]}),
+        "columns",
+        "31 columns",
+    )
+    .await;
     // A column that is named twice is one column.
     check(
         json!({"columns": [column("plain"), column("plain@1")]}),

@@ -392,6 +392,15 @@ async fn searches_are_saved_for_their_user() {
         .post(path, &ada, &json!({"name": "x", "query": {"sort": "best"}}))
         .await
         .expect_problem(422, "invalid", Some("query.sort"));
+    server
+        .post(path, &ada, &json!({"name": "x", "query": [null, null]}))
+        .await
+        .expect_problem(422, "invalid", Some("query"));
+    let long = json!({"name": "x", "query": {"category": "c".repeat(5_000)}});
+    server
+        .post(path, &ada, &long)
+        .await
+        .expect_problem(422, "invalid", Some("query"));
     let one = format!("{path}/{}", field(&first, "id"));
     let delete = async |token: &str| {
         send(with_token(
@@ -403,4 +412,26 @@ async fn searches_are_saved_for_their_user() {
     delete(&bob).await.expect_problem(404, "not_found", None);
     assert_eq!(delete(&ada).await.status, 204);
     assert_eq!(server.get(path, &ada).await.expect(200)["items"], json!([]));
+}
+
+#[tokio::test]
+async fn dashes_find_what_one_dash_finds() {
+    let server = Server::start().await;
+    let token = server.user("ada").await;
+    some_prompts(&server, &token).await;
+    for dashes in ["-".repeat(50), "- ".repeat(50), "-!".repeat(50)] {
+        for (q, same) in [
+            (dashes.clone(), "-"),
+            (format!("{dashes}terminal"), "-terminal"),
+        ] {
+            let path = |q: &str| {
+                let url = reqwest::Url::parse_with_params("http://a/api/v1/prompts", [("q", q)]);
+                let url = url.unwrap();
+                format!("{}?{}", url.path(), url.query().unwrap())
+            };
+            let found = server.get(&path(&q), &token).await.expect(200);
+            let expect = server.get(&path(same), &token).await.expect(200);
+            assert_eq!(found["items"], expect["items"], "{q}");
+        }
+    }
 }

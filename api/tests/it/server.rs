@@ -132,7 +132,7 @@ impl Server {
     pub async fn admin(&self) -> String {
         let mut conn = self.database.pool.acquire().await.unwrap();
         let admin = auth::system_user(&mut conn).await.unwrap();
-        let key = auth::create_api_key(&mut conn, admin.id, "test")
+        let key = auth::create_api_key(&mut conn, admin.id, &uuid::Uuid::now_v7().to_string())
             .await
             .unwrap();
         key.expose_secret().to_owned()

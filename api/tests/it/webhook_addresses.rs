@@ -24,7 +24,8 @@ fn like_a_bank(webhooks: &'static str) -> impl FnOnce(&mut ApiSettings) {
 }
 
 async fn create(server: &Server, token: &str, url: &str) -> crate::server::Reply {
-    let body = json!({"name": "mine", "url": url, "events": ["run.finished"]});
+    let name = uuid::Uuid::now_v7().to_string();
+    let body = json!({"name": name, "url": url, "events": ["run.finished"]});
     server.post("/api/v1/webhooks", token, &body).await
 }
 

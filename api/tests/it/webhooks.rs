@@ -15,7 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::server::{Server, run, send, with_token};
+use crate::server::{Server, field, run, send, with_token};
 
 /// What a receiver got: the path, the headers and the body.
 #[derive(Debug, Clone)]
@@ -126,7 +126,7 @@ async fn administrator(server: &Server) -> String {
 }
 
 async fn webhook(server: &Server, token: &str, url: &str, format: &str) -> Value {
-    let body = json!({"name": "mine", "url": url, "format": format, "events": ["run.finished"]});
+    let body = json!({"name": format!("{format} {url}"), "url": url, "format": format, "events": ["run.finished"]});
     server
         .post("/api/v1/webhooks", token, &body)
         .await
@@ -446,7 +446,7 @@ async fn addresses_inside_are_refused_when_saved_and_when_called() {
         (format!("http://localhost:{port}/ok"), "may not call"),
     ] {
         let new = opb_core::webhooks::NewWebhook {
-            name: "inside".into(),
+            name: format!("inside {url}"),
             url: url.into(),
             format: opb_core::webhooks::WebhookFormat::Standard,
             events: vec![opb_core::webhooks::WebhookEvent::RunFinished],
@@ -476,4 +476,39 @@ async fn addresses_inside_are_refused_when_saved_and_when_called() {
         );
     }
     assert_eq!(receiver.received.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn receivers_that_hang_keep_nobody_waiting_but_their_owner() {
+    let receiver = Receiver::start().await;
+    let server = Server::start_with(|settings| {
+        allows_this_machine(settings);
+        settings.webhooks.webhook_timeout_seconds = 30;
+    })
+    .await;
+    let bob = server.user("bob").await;
+    let ada = administrator(&server).await;
+    server.prepare_run(&ada).await;
+    for number in 0..8 {
+        let url = format!("{}/hangs?{number}", receiver.address);
+        webhook(&server, &ada, &url, "standard").await;
+    }
+    let hook = webhook(
+        &server,
+        &bob,
+        &format!("{}/ok", receiver.address),
+        "standard",
+    )
+    .await;
+    end_a_run(&server, &ada).await;
+    let hanging = || (0..8).filter(|number| receiver.count(&format!("/hangs?{number}")) > 0);
+    let patience = Instant::now() + Duration::from_secs(20);
+    while hanging().count() < 4 {
+        assert!(Instant::now() < patience, "the first four are told");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let path = format!("/api/v1/webhooks/{}/test", field(&hook, "id"));
+    server.post(&path, &bob, &json!(null)).await.expect(202);
+    delivery(&server, &bob, &hook, |it| it["state"] == "delivered").await;
+    assert_eq!(hanging().count(), 4, "an owner has four places");
 }

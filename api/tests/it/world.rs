@@ -197,7 +197,7 @@ impl<'a> World<'a> {
     /// The id of a key of the owner's that may read only, and the key.
     async fn key(&self) -> (String, String) {
         let new = NewApiKey {
-            name: "reads".into(),
+            name: format!("reads {}", Uuid::now_v7()),
             scopes: vec![ApiKeyScope::PromptsRead, ApiKeyScope::RunsRead],
             expires_at: None,
         };
@@ -354,7 +354,7 @@ impl<'a> World<'a> {
 
     async fn schedule(&self) -> Uuid {
         let new = schedules::NewSchedule {
-            name: "nightly".into(),
+            name: format!("nightly {}", Uuid::now_v7()),
             cron: "0 2 * * *".into(),
             time_zone: "UTC".into(),
             request: SubmitRun {
@@ -373,7 +373,7 @@ impl<'a> World<'a> {
 
     async fn alert(&self) -> String {
         let new = alerts::NewAlert {
-            name: "drift".into(),
+            name: format!("drift {}", Uuid::now_v7()),
             schedule: self.schedule().await.to_string(),
             kind: alerts::AlertKind::ScoreDrop,
             threshold: 0.02,
@@ -387,7 +387,7 @@ impl<'a> World<'a> {
 
     async fn webhook(&self) -> String {
         let new = webhooks::NewWebhook {
-            name: "mine".into(),
+            name: format!("mine {}", Uuid::now_v7()),
             url: "https://hooks.example.org/secret".into(),
             format: webhooks::WebhookFormat::Standard,
             events: vec![webhooks::WebhookEvent::RunFinished],
@@ -422,7 +422,7 @@ impl<'a> World<'a> {
         };
         let mut conn = self.conn().await;
         let made = community::create_comment(&mut conn, &self.owner, &prompt, new).await;
-        made.unwrap().id.to_string()
+        made.unwrap().compute().unwrap().id.to_string()
     }
 
     async fn collection(&self, visibility: Visibility) -> String {

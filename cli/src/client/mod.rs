@@ -210,6 +210,16 @@ impl Client {
         self.send(request).await.map(|_| ())
     }
 
+    /// Removes the resource of a path, and says what became of it.
+    ///
+    /// # Errors
+    /// Those of [`Client::post`].
+    pub async fn delete_saying<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let request = self.request(Method::DELETE, path).timeout(TIMEOUT);
+        let response = self.send(request).await?;
+        self.read(path, response).await
+    }
+
     /// Posts nothing and expects nothing: asks for something to be done.
     ///
     /// # Errors

@@ -1,19 +1,23 @@
 //! `opb benchmark`: the benchmarks that there are.
 
 use clap::{Args, Subcommand};
-use opb_core::{benchmarks::Benchmark, library::Page};
+use opb_core::{
+    auth::Visibility,
+    benchmarks::{Benchmark, BenchmarkChange, Deletion},
+    library::Page,
+};
 
 use super::{import::Import, print, print_json};
 use crate::{
     client::{ClientSettings, segment},
     outcome::Outcome,
-    tables,
+    tables, text,
 };
 
 /// The REST resource.
 const PATH: &str = "/api/v1/benchmarks";
 
-/// List, show and import benchmarks
+/// List, show, import, change and delete benchmarks
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub struct BenchmarkCommand {
@@ -26,6 +30,8 @@ enum Action {
     List(ListBenchmarks),
     Show(ShowBenchmark),
     Import(Import),
+    SetVisibility(SetVisibility),
+    Delete(DeleteBenchmark),
 }
 
 /// List benchmarks, newest first
@@ -48,12 +54,39 @@ struct ShowBenchmark {
     client: ClientSettings,
 }
 
+/// Set who may see a benchmark; runs of it are never more visible
+#[derive(Debug, Args)]
+struct SetVisibility {
+    /// The benchmark's slug
+    #[arg(value_name = "BENCHMARK")]
+    benchmark: String,
+    /// Who may see it
+    #[arg(value_name = "WHO", value_enum)]
+    visibility: Visibility,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// Delete a benchmark with all its versions, or one of its versions
+///
+/// A version that runs rest on is withdrawn: it takes no more runs, and only the owners of those runs can read it.
+#[derive(Debug, Args)]
+struct DeleteBenchmark {
+    /// The benchmark: `slug`, or `slug@2` for one of its versions
+    #[arg(value_name = "BENCHMARK")]
+    benchmark: String,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
 impl BenchmarkCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
             Action::List(command) => command.execute(json).await,
             Action::Show(command) => command.execute(json).await,
             Action::Import(command) => command.execute(json).await,
+            Action::SetVisibility(command) => command.execute(json).await,
+            Action::Delete(command) => command.execute(json).await,
         }
     }
 }
@@ -81,6 +114,42 @@ impl ShowBenchmark {
             print_json(&benchmark)?;
         } else {
             print(&tables::benchmark(&benchmark))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl SetVisibility {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let path = format!("{PATH}/{}", segment(&self.benchmark));
+        let change = BenchmarkChange {
+            visibility: Some(self.visibility),
+            ..BenchmarkChange::default()
+        };
+        let benchmark: Benchmark = self.client.connect()?.patch(&path, &change).await?;
+        if json {
+            print_json(&benchmark)?;
+        } else {
+            let visibility = text::visibility(benchmark.visibility);
+            print(&format!("{} is {visibility}", text::plain(&benchmark.slug)))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl DeleteBenchmark {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let path = match self.benchmark.split_once('@') {
+            Some((slug, number)) => {
+                format!("{PATH}/{}/versions/{}", segment(slug), segment(number))
+            }
+            None => format!("{PATH}/{}", segment(&self.benchmark)),
+        };
+        let deletion: Deletion = self.client.connect()?.delete_saying(&path).await?;
+        if json {
+            print_json(&deletion)?;
+        } else {
+            print(&text::deleted(&self.benchmark, deletion))?;
         }
         Ok(Outcome::Done)
     }

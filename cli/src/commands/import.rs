@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use opb_core::{
     auth::Visibility,
-    benchmarks::BenchmarkVersion,
+    benchmarks::{Benchmark, BenchmarkVersion},
     library::{NewPromptVersion, PortablePrompt, Prompt, PromptChange, PromptVersion},
 };
 use serde_json::json;
@@ -54,6 +54,8 @@ impl Import {
             .context("the items are missing")?;
         definition.visibility = self.visibility.or(definition.visibility);
         let benchmark: BenchmarkVersion = client.post("/api/v1/benchmarks", &definition).await?;
+        let address = format!("/api/v1/benchmarks/{}", segment(&benchmark.benchmark));
+        let newest = client.get::<Benchmark>(&address).await?.latest_version;
         let mut prompts = Vec::new();
         for (file, mut prompt) in prompts_folder.prompts {
             prompt.visibility = self.visibility.or(prompt.visibility);
@@ -67,12 +69,14 @@ impl Import {
             print_json(&shown)?;
             return Ok(Outcome::Done);
         }
-        print(&format!(
-            "benchmark {}@{} with {}",
-            text::plain(&benchmark.benchmark),
-            benchmark.number,
-            text::counted(benchmark.item_count, "item")
-        ))?;
+        let name = format!("{}@{}", text::plain(&benchmark.benchmark), benchmark.number);
+        let items = text::counted(benchmark.item_count, "item");
+        print(&format!("benchmark {name} with {items}"))?;
+        if newest > benchmark.number {
+            print(&format!(
+                "this is an older version, the newest is {newest}: measure it with --benchmark {name}"
+            ))?;
+        }
         if !ignored.is_empty() {
             print(&format!(
                 "ignored in prompts/: {}",
@@ -112,9 +116,18 @@ async fn import_prompt(client: &Client, prompt: PortablePrompt) -> anyhow::Resul
             .await?;
         newest = format!("{}@{}", version.prompt, version.number);
     }
-    if let (0, Some(visibility)) = (known, visibility) {
+    if known == 0 {
+        // What the file does not say stays as it is.
+        let said = |text: String| Some(text).filter(|text| !text.is_empty());
         let change = PromptChange {
-            visibility: Some(visibility),
+            title: said(first.title),
+            description: said(first.description),
+            category: first.category.map(Some),
+            tags: Some(first.tags).filter(|tags| !tags.is_empty()),
+            language: first.language.map(Some),
+            licence: first.licence.map(Some),
+            attribution: said(first.attribution),
+            visibility,
             ..PromptChange::default()
         };
         let _: Prompt = client.patch(&address, &change).await?;

@@ -39,17 +39,18 @@ enum Action {
 /// Scopes: prompts:read, prompts:write, runs:read, runs:write, admin. Writing includes reading the same things.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  opb key create nightly-ci --scope runs:write --scope prompts:read --expires-days 90"
+    after_help = "Examples:\n  opb key create laptop\n  opb key create nightly-ci --scope runs:write --scope prompts:read --expires-days 90"
 )]
 struct CreateKey {
     /// What you call it
     #[arg(value_name = "NAME")]
     name: String,
-    /// What it may be used for; may be repeated
+    /// What it may be used for; may be repeated. Without it, runs:write and prompts:write: all but administration
     #[arg(
         long = "scope",
         value_name = "SCOPE",
-        required = true,
+        default_values = ["prompts:write", "runs:write"],
+        hide_default_value = true,
         value_delimiter = ','
     )]
     scopes: Vec<ApiKeyScope>,

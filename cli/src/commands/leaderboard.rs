@@ -1,30 +1,75 @@
 //! `opb leaderboard`: the standings of a benchmark, split or over time, and the overall ranking.
 
 use chrono::{DateTime, Utc};
-use clap::{Args, ValueEnum};
-use opb_core::leaderboards::{
-    BoardFilter, BoardKind, HistoryFilter, Leaderboard, LeaderboardEffects, LeaderboardHistory,
-    OverallBy, OverallFilter, OverallLeaderboard,
+use clap::{Args, Subcommand, ValueEnum};
+use opb_core::{
+    leaderboards::{
+        BoardColumn, BoardFilter, BoardKind, HideStandings, HistoryFilter, Leaderboard,
+        LeaderboardEffects, LeaderboardHistory, OverallBy, OverallFilter, OverallLeaderboard,
+    },
+    models::model_label,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{print, print_json, run::parse_parameter};
+use super::{
+    print, print_json,
+    run::{RunName, parse_parameter},
+};
 use crate::{
     client::{Client, ClientSettings, segment},
     outcome::{BadUsage, Outcome},
     tables, text,
 };
 
-/// Print the leaderboard of a benchmark, or the overall ranking of all benchmarks
+/// Print the leaderboard of a benchmark, or the overall ranking of all benchmarks; or hide standings
 ///
 /// Each line is a standing: a prompt on a model, with the score that it last reached.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    override_usage = "opb leaderboard [BENCHMARK] [OPTIONS]\n       opb leaderboard <COMMAND>"
+)]
+pub struct LeaderboardCommand {
+    #[command(subcommand)]
+    command: Option<LeaderboardSubcommand>,
+    #[command(flatten)]
+    show: ShowLeaderboard,
+}
+
+#[derive(Debug, Subcommand)]
+enum LeaderboardSubcommand {
+    /// Hide standings of a run from boards; ranks are then those without them
+    Hide(ChooseStandings),
+    /// Show standings of a run again that were hidden
+    Show(ChooseStandings),
+}
+
+/// Standings of a run.
+///
+/// The owner of a run hides them from every board; moderators and administrators hide those of others from the public board.
+#[derive(Debug, Args)]
+struct ChooseStandings {
+    /// The run: its number, its id or the end of its id, or `last`
+    #[arg(value_name = "RUN")]
+    run: RunName,
+    /// Only those of this prompt: `slug` or `slug@2`
+    #[arg(long, short, value_name = "SLUG")]
+    prompt: Option<String>,
+    /// Only those of this model: `provider:name`
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<String>,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// What of a board is shown.
 #[derive(Debug, Args)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
 )]
-pub struct ShowLeaderboard {
+struct ShowLeaderboard {
     /// The benchmark: `slug`, or `slug@2` for one of its versions; without it, all benchmarks count
     #[arg(value_name = "BENCHMARK")]
     benchmark: Option<String>,
@@ -122,8 +167,49 @@ enum Averaged {
     Model,
 }
 
-impl ShowLeaderboard {
+impl LeaderboardCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        match self.command {
+            None => self.show.execute(json).await,
+            Some(LeaderboardSubcommand::Hide(chosen)) => chosen.set_hidden(true, json).await,
+            Some(LeaderboardSubcommand::Show(chosen)) => chosen.set_hidden(false, json).await,
+        }
+    }
+}
+
+impl ChooseStandings {
+    async fn set_hidden(self, hidden: bool, json: bool) -> anyhow::Result<Outcome> {
+        let path = format!("{}/standings", self.run.path());
+        let body = HideStandings {
+            hidden,
+            prompt: self.prompt,
+            model: self.model,
+        };
+        let columns: Vec<BoardColumn> = self.client.connect()?.patch(&path, &body).await?;
+        if json {
+            print_json(&columns)?;
+            return Ok(Outcome::Done);
+        }
+        for column in &columns {
+            let state = match (column.hidden_by_owner, column.hidden_by_moderator) {
+                (false, false) => "shown",
+                (true, false) => "hidden by its owner",
+                (false, true) => "hidden by a moderator",
+                (true, true) => "hidden by its owner and by a moderator",
+            };
+            let model = model_label(&column.model, &column.parameters);
+            print(&format!(
+                "{} on {}: {state}",
+                text::plain(&column.prompt),
+                text::plain(&model)
+            ))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl ShowLeaderboard {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
         let simulated = (self.simulated || self.real).then_some(self.simulated);
         let board = self.board.map(BoardKind::from);

@@ -5,7 +5,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::Args;
 use opb_api::routes::{
     api_keys::{CreateApiKey, CreatedApiKey},
@@ -156,7 +156,11 @@ impl AccountOptions {
             .into_iter()
             .filter(|scope| is_admin || *scope != ApiKeyScope::Admin);
         let new = CreateApiKey {
-            name: "opb login".to_owned(),
+            // Each login has a key of its own, and each key a name.
+            name: format!(
+                "opb login {}",
+                Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+            ),
             scopes: scopes.collect(),
             expires_at: Some(Utc::now() + KEY_LIFETIME),
         };

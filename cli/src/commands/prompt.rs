@@ -10,9 +10,11 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use opb_core::{
     auth::Visibility,
+    benchmarks::Deletion,
     library::{
         ImportOutcome, ImportReport, ImportSource, ImportedRow, ParsedRow, PortablePrompt,
-        PromptDetail, PromptPage, PromptVersion, parse_source, read_prompt_files, to_files,
+        PromptChange, PromptDetail, PromptPage, PromptVersion, parse_source, read_prompt_files,
+        to_files,
     },
 };
 use serde_json::json;
@@ -30,7 +32,7 @@ const BATCH: usize = 100;
 /// unless they are larger than this together.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// List, show, import and export prompts
+/// List, show, import, export, change and delete prompts
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub struct PromptCommand {
@@ -44,6 +46,8 @@ enum Action {
     Show(ShowPrompt),
     Import(ImportPrompts),
     Export(ExportPrompts),
+    SetVisibility(SetVisibility),
+    Delete(DeletePrompt),
 }
 
 /// List prompts, or search for words
@@ -101,6 +105,31 @@ struct ExportPrompts {
     client: ClientSettings,
 }
 
+/// Set who may see a prompt; runs with it are never more visible
+#[derive(Debug, Args)]
+struct SetVisibility {
+    /// The prompt's slug
+    #[arg(value_name = "PROMPT")]
+    prompt: String,
+    /// Who may see it
+    #[arg(value_name = "WHO", value_enum)]
+    visibility: Visibility,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// Delete a prompt with all its versions, or one of its older versions
+///
+/// A version that runs rest on is withdrawn: it takes no more runs, and only the owners of those runs can read it.
+#[derive(Debug, Args)]
+struct DeletePrompt {
+    /// The prompt: `slug`, or `slug@2` for one of its versions
+    #[arg(value_name = "PROMPT")]
+    prompt: String,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
 impl PromptCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
@@ -108,6 +137,8 @@ impl PromptCommand {
             Action::Show(command) => command.execute(json).await,
             Action::Import(command) => command.execute(json).await,
             Action::Export(command) => command.execute(json).await,
+            Action::SetVisibility(command) => command.execute(json).await,
+            Action::Delete(command) => command.execute(json).await,
         }
     }
 }
@@ -148,6 +179,49 @@ impl ShowPrompt {
             print_json(&detail)?;
         } else {
             print(&tables::prompt(&detail.prompt.title, &detail.version))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl SetVisibility {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let path = format!("/api/v1/prompts/{}", segment(&self.prompt));
+        let change = PromptChange {
+            visibility: Some(self.visibility),
+            ..PromptChange::default()
+        };
+        let detail: PromptDetail = self.client.connect()?.patch(&path, &change).await?;
+        if json {
+            print_json(&detail)?;
+        } else {
+            let visibility = text::visibility(detail.prompt.visibility);
+            let slug = text::plain(&detail.prompt.slug);
+            print(&format!("{slug} is {visibility}"))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl DeletePrompt {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let client = self.client.connect()?;
+        let deletion = match self.prompt.split_once('@') {
+            Some((slug, number)) => {
+                let (slug, number) = (segment(slug), segment(number));
+                let path = format!("/api/v1/prompts/{slug}/versions/{number}");
+                client.delete_saying::<Deletion>(&path).await?
+            }
+            None => {
+                let path = format!("/api/v1/prompts/{}", segment(&self.prompt));
+                client.delete(&path).await?;
+                Deletion { withdrawn: false }
+            }
+        };
+        if json {
+            print_json(&deletion)?;
+        } else {
+            print(&text::deleted(&self.prompt, deletion))?;
         }
         Ok(Outcome::Done)
     }

@@ -3,9 +3,11 @@
 pub mod control;
 mod end;
 mod export;
+mod junit;
 pub mod list;
 mod name;
 mod show;
+mod visibility;
 
 use clap::{Args, Subcommand};
 use opb_core::{
@@ -24,7 +26,7 @@ use crate::{
     tables, text,
 };
 
-pub use end::follow_to_end;
+pub use end::{Gate, follow_to_end};
 pub use name::RunName;
 
 /// Run a benchmark with prompts on models and print the result; or list, show and control runs
@@ -36,7 +38,7 @@ pub use name::RunName;
     Examples:\n  opb run --benchmark first-steps --prompt step-by-step --prompt number-only --model simulated:strong\n  \
     opb run show last --failed\n  opb run watch 128\n\n\
     Exit codes: 0 completed, 1 something went wrong, 2 bad usage, 3 the run failed or was cancelled,\n\
-    4 the run is paused, 130 interrupted by Ctrl-C (the run goes on)."
+    4 the run is paused, 5 a column scored less than --fail-under, 130 interrupted by Ctrl-C (the run goes on)."
 )]
 pub struct RunCommand {
     #[command(subcommand)]
@@ -59,6 +61,7 @@ enum RunSubcommand {
     Retry(control::RetryRun),
     Extend(control::ExtendCommand),
     Rescore(control::RescoreCommand),
+    SetVisibility(visibility::SetVisibility),
     Delete(control::DeleteRun),
 }
 
@@ -73,6 +76,8 @@ struct StartRun {
     /// Return as soon as the run is submitted
     #[arg(long)]
     no_wait: bool,
+    #[command(flatten)]
+    gate: Gate,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -162,6 +167,7 @@ impl RunCommand {
             Some(RunSubcommand::Retry(command)) => command.execute(json).await,
             Some(RunSubcommand::Extend(command)) => command.execute(json).await,
             Some(RunSubcommand::Rescore(command)) => command.execute(json).await,
+            Some(RunSubcommand::SetVisibility(command)) => command.execute(json).await,
             Some(RunSubcommand::Delete(command)) => command.execute(json).await,
         }
     }
@@ -182,7 +188,8 @@ impl StartRun {
         }
         let run = submit(&client, &request).await?;
         if !self.no_wait {
-            return follow_to_end(&client, &run, json).await;
+            let outcome = follow_to_end(&client, &run, json).await?;
+            return self.gate.check(&client, &run, outcome).await;
         }
         if json {
             print_json(&run)?;

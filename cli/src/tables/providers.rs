@@ -59,11 +59,7 @@ pub fn limits(declared: &[DeclaredLimits]) -> Report {
     ]);
     let number = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), text::count);
     let money = |money: Option<i64>| money.map_or_else(|| "-".to_owned(), text::dollars);
-    for DeclaredLimits {
-        limits,
-        spent_today_microusd,
-    } in declared
-    {
+    for limits in declared {
         let is_counted = limits.daily_microusd.is_some();
         let model = limits.model.as_deref();
         table.add_row([
@@ -74,7 +70,7 @@ pub fn limits(declared: &[DeclaredLimits]) -> Report {
             number(limits.tokens_per_minute).into(),
             number(limits.concurrent_calls.map(i64::from)).into(),
             money(limits.daily_microusd).into(),
-            money(is_counted.then_some(*spent_today_microusd)).into(),
+            money(is_counted.then_some(limits.spent_today_microusd)).into(),
         ]);
     }
     table.into()

@@ -35,6 +35,35 @@ fn a_pack_is_imported_again_without_harm() {
     prompt("Add: {{ question }}");
     assert_eq!(import(), "benchmark sums@1 with 1 item\nprompt ask@2\n");
 
+    // A title that changes, and a file that is as it was: both are heard.
+    let items = |expected: u8| {
+        let line = format!(
+            "{{\"id\": \"a\", \"vars\": {{\"question\": \"2+2\"}}, \"expected\": {expected}}}\n"
+        );
+        fs::write(pack.join("sums.jsonl"), line).unwrap();
+    };
+    let header = pack.join("benchmark.toml");
+    let titled = fs::read_to_string(&header)
+        .unwrap()
+        .replace("'Sums'", "'Small sums'");
+    fs::write(&header, titled).unwrap();
+    items(5);
+    assert_eq!(import(), "benchmark sums@2 with 1 item\nprompt ask@2\n");
+    items(4);
+    let reverted = import();
+    assert!(
+        reverted.starts_with("benchmark sums@1 with 1 item\n"),
+        "{reverted}"
+    );
+    assert!(
+        reverted.contains("the newest is 2: measure it with --benchmark sums@1"),
+        "{reverted}"
+    );
+    let shown = site
+        .check(&["benchmark", "show", "sums", "--json"], 0)
+        .json();
+    assert_eq!(shown["title"], "Small sums");
+
     // Nobody asked to show them; then somebody does, and a later import without a word changes nothing.
     let words = || {
         let export = site.path().join("export.json");
@@ -357,4 +386,119 @@ fn bare_run_says_what_it_lacks_and_its_subcommands_need_no_benchmark() {
     );
     let top = site.check(&["--help"], 0).out;
     assert!(!top.contains("rescore"), "earlier names are hidden: {top}");
+}
+
+#[test]
+fn a_run_is_gated_reported_narrowed_hidden_and_deleted() {
+    let site = Site::new();
+    let _up = site.up(&[]);
+    let run = |gate: &str, code| {
+        let words = [
+            "run",
+            "--benchmark=first-steps",
+            "--prompt=number-only",
+            "--model=simulated:weak",
+            gate,
+        ];
+        site.check(&words, code)
+    };
+    run("--fail-under=0", 0);
+    let under = run("--fail-under=1", 5);
+    assert!(
+        under
+            .err
+            .contains("under 1: number-only@1 on simulated:weak: 0."),
+        "{}",
+        under.err
+    );
+    run("--fail-under=2", 2);
+
+    let report = site
+        .check(&["run", "export", "last", "--format=junit"], 0)
+        .out;
+    let table = site.check(&["run", "show", "last", "--json"], 0).json();
+    let column = &table["columns"][0];
+    let counts = format!(
+        "tests=\"{}\" failures=\"{}\" errors=\"{}\"",
+        column["evaluations"], column["failed"], column["errors"]
+    );
+    assert!(report.contains(&counts), "{counts}: {report}");
+    assert_eq!(
+        report.matches("<testcase ").count() as u64,
+        column["evaluations"].as_u64().unwrap()
+    );
+    assert_eq!(
+        report.matches("<failure ").count() as u64,
+        column["failed"].as_u64().unwrap()
+    );
+
+    // A pipe stays a pipe, and a link a link.
+    let (pipe, link) = (site.path().join("pipe"), site.path().join("link"));
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let reading = pipe.clone();
+    let reader = std::thread::spawn(move || fs::read_to_string(reading).unwrap());
+    site.check(&["run", "export", "last", "-o", pipe.to_str().unwrap()], 0);
+    assert_eq!(
+        reader.join().unwrap().lines().count() as u64,
+        column["evaluations"].as_u64().unwrap()
+    );
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(
+        &fs::metadata(&pipe).unwrap().file_type()
+    ));
+    fs::write(site.path().join("answers"), "").unwrap();
+    std::os::unix::fs::symlink("answers", &link).unwrap();
+    site.check(&["run", "export", "last", "-o", link.to_str().unwrap()], 0);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(
+        !fs::read_to_string(site.path().join("answers"))
+            .unwrap()
+            .is_empty()
+    );
+
+    let said = site
+        .check(&["run", "set-visibility", "last", "private"], 0)
+        .out;
+    assert!(said.contains("is private"), "{said}");
+    let said = site.check(&["leaderboard", "hide", "last"], 0).out;
+    assert!(
+        said.contains("number-only@1 on simulated:weak: hidden"),
+        "{said}"
+    );
+    let said = site.check(&["leaderboard", "show", "last"], 0).out;
+    assert!(
+        said.contains("number-only@1 on simulated:weak: shown"),
+        "{said}"
+    );
+
+    let pack = site.path().join("mine");
+    fs::create_dir_all(pack.join("prompts")).unwrap();
+    fs::write(pack.join("benchmark.toml"), "slug = 'mine'\ntitle = 'Mine'\nscorers = [{ type = 'numeric' }]\n[items]\nfile = 'mine.jsonl'\n").unwrap();
+    fs::write(
+        pack.join("mine.jsonl"),
+        "{\"id\": \"a\", \"vars\": {\"question\": \"2+2\"}, \"expected\": 4}\n",
+    )
+    .unwrap();
+    fs::write(
+        pack.join("prompts/ask.yaml"),
+        "slug: ask\ntitle: Ask\nbody: {kind: text, text: '{{ question }}'}\n",
+    )
+    .unwrap();
+    site.check(&["import", pack.to_str().unwrap()], 0);
+    for thing in ["benchmark", "prompt"] {
+        let name = if thing == "benchmark" { "mine" } else { "ask" };
+        let said = site
+            .check(&[thing, "set-visibility", name, "unlisted"], 0)
+            .out;
+        assert!(said.contains(&format!("{name} is unlisted")), "{said}");
+        let said = site.check(&[thing, "delete", name], 0).out;
+        assert_eq!(said, format!("deleted {name}\n"));
+        site.check(&[thing, "show", name], 2);
+    }
+    site.check(&["run", "delete", "last"], 0);
 }

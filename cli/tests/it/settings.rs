@@ -101,7 +101,11 @@ fn a_setting_comes_from_the_environment_and_the_file_too() {
         .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(text.contains("everywhere"), "{text}");
+    assert!(
+        text.contains("'everywhere' for the environment variable OPB_LISTEN"),
+        "{text}"
+    );
+    assert!(!text.contains("--listen"), "{text}");
 
     let file = site.path().join("opb.toml");
     std::fs::write(&file, "listen = 'from-the-file'\n").unwrap();

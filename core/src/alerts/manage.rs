@@ -13,6 +13,7 @@ use crate::{
     auth::CurrentUser,
     library::Page,
     nearest::{Named, pick},
+    quotas::lock_count,
     schedules, texts,
 };
 
@@ -22,7 +23,7 @@ const MOST: i64 = 200;
 /// Makes an alert of the caller on one of their schedules. It begins with the next run that ends.
 ///
 /// # Errors
-/// [`Error::Invalid`]; [`Error::Conflict`] when the caller has too many.
+/// [`Error::Invalid`]; [`Error::Conflict`] when the caller has too many, or one of this name.
 pub async fn create_alert(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -47,6 +48,7 @@ pub async fn create_alert(
         return Err(Error::Invalid(wrong));
     };
     let id = Uuid::now_v7();
+    lock_count(&mut tx, "alerts", user.id).await?;
     sqlx::query!(
         "-- manage::create_alert
         insert into alerts (id, owner_id, schedule_id, name, kind, threshold, false_alarm_runs, mail)
@@ -61,7 +63,8 @@ pub async fn create_alert(
         new.mail
     )
     .execute(&mut *tx)
-    .await?;
+    .await
+    .map_err(|error| taken(error, &new.name))?;
     let count = sqlx::query_scalar!(
         r#"-- manage::create_alert (count)
         select count(*) as "count!" from alerts where owner_id = $1"#,
@@ -122,7 +125,8 @@ pub async fn update_alert(
         change.mail
     )
     .execute(&mut *tx)
-    .await?;
+    .await
+    .map_err(|error| taken(error, &name))?;
     let alert = find_alert(&mut tx, user, id).await?;
     tx.commit().await?;
     Ok(alert)
@@ -357,4 +361,8 @@ fn check(name: &str, kind: AlertKind, threshold: f64, false_alarm_runs: i32) -> 
 
 fn not_found(id: Uuid) -> Error {
     Error::NotFound(format!("the alert `{id}`"))
+}
+
+fn taken(error: sqlx::Error, name: &str) -> Error {
+    Error::for_name(error, "alerts_owner_id_name_key", "an alert", name)
 }

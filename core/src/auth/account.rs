@@ -11,8 +11,12 @@ use super::{
     login::confirm,
     names::{check_new_user, explain_taken, normalise},
     sessions::revoke,
+    throttle::{self, Bucket},
 };
 use crate::{Error, Result};
+
+/// So many changes to a name that is taken are refused before further changes have to wait.
+const FREE_REFUSALS: u32 = 10;
 
 /// What a user changes about their own account; what is absent stays.
 pub struct ProfileChange {
@@ -85,6 +89,8 @@ pub async fn change_profile(
         return Err(Error::Invalid(wrong));
     }
     let mut conn = accounts.pool.acquire().await?;
+    let bucket = Bucket::change_of(user.id);
+    throttle::check(&mut conn, &[&bucket]).await?;
     if !email.eq_ignore_ascii_case(&account.email) && accounts.outbox.is_some() {
         // Both addresses get a mail, and the new one can be anybody's.
         count_mail_to_new_address(&mut conn, user.id).await?;
@@ -108,6 +114,7 @@ pub async fn change_profile(
         Ok(changed) => changed,
         Err(error) => {
             tx.rollback().await?;
+            throttle::count(&mut conn, &bucket, FREE_REFUSALS).await?;
             let names = (username.as_str(), email.as_str());
             return Err(explain_taken(&mut conn, error.into(), Some(user.id), names).await);
         }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{AuditEvent, Caller, Credential, CurrentUser, Origin, UserRole, audit::record};
-use crate::{Error, FieldError, Result, texts};
+use crate::{Error, FieldError, Result, quotas::lock_count, texts};
 
 /// What every key begins with.
 pub(super) const PREFIX: &str = "opb_";
@@ -154,7 +154,7 @@ pub async fn create_api_key(
 ///
 /// # Errors
 /// [`Error::Invalid`] for a bad name, no scope or a time in the past; [`Error::Forbidden`] for the scope `admin` without
-/// the role; [`Error::Conflict`] when the user has too many keys.
+/// the role; [`Error::Conflict`] when the user has too many keys, or one of this name.
 pub async fn create_scoped_api_key(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -170,6 +170,8 @@ pub async fn create_scoped_api_key(
         ));
     }
     let mut tx = conn.begin().await?;
+    lock_count(&mut tx, "api_keys", user.id).await?;
+    free_name(&mut tx, user.id, &new.name).await?;
     if count_keys(&mut tx, user.id).await? >= MAX_KEYS {
         let message = format!("you have {MAX_KEYS} keys; revoke one first");
         return Err(Error::Conflict(message));
@@ -362,8 +364,23 @@ async fn insert(
         new.expires_at
     )
     .fetch_one(conn)
-    .await?;
+    .await
+    .map_err(|error| Error::for_name(error, "api_keys_user_id_name_key", "an API key", &new.name))?;
     Ok((key, secret.into()))
+}
+
+/// An expired key leaves its name to the next one.
+async fn free_name(tx: &mut PgConnection, user_id: i64, name: &str) -> Result<()> {
+    sqlx::query!(
+        "-- api_keys::free_name
+        update api_keys set revoked_at = expires_at
+        where user_id = $1 and name = $2 and revoked_at is null and expires_at <= now()",
+        user_id,
+        name
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 async fn count_keys(conn: &mut PgConnection, user_id: i64) -> Result<i64> {

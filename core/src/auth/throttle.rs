@@ -62,6 +62,11 @@ impl Bucket {
         Self(format!("verification:user:{user_id}"))
     }
 
+    /// Refused changes of the names of an account: each tells which names others have.
+    pub(super) fn change_of(user_id: i64) -> Self {
+        Self(format!("change:user:{user_id}"))
+    }
+
     /// Registrations from an address.
     pub(super) fn registration_from(address: IpAddr) -> Self {
         Self(format!("registration:address:{}", network(address)))

@@ -10,7 +10,7 @@ use crate::{
     Error, FieldError, Result,
     auth::Visibility,
     library::check_slug,
-    scorers::{Scorer, ScorerKind, ScorerSpec},
+    scorers::{Effort, Scorer, ScorerKind, ScorerSpec},
     texts::{check_line, is_plain_text},
 };
 
@@ -18,9 +18,9 @@ use crate::{
 const MAX_ITEMS: usize = 100_000;
 /// The most scorers of a benchmark, or of one item.
 const MAX_SCORERS: usize = 100;
-/// How many different regular expressions the items' own scorers may have together. Compiling one takes up to some
-/// milliseconds however short it is, so this bounds how long a benchmark takes to check.
-const MAX_PATTERNS: usize = 5_000;
+/// The steps that a benchmark may take to check: rendering its scorers' templates for every item, and compiling their
+/// regular expressions. It takes two seconds or so; a hundred thousand items with a small template each need a twentieth.
+const MAX_STEPS: u64 = 20_000_000;
 /// The most wrong fields that one answer lists.
 const MAX_ERRORS: usize = 20;
 
@@ -78,6 +78,10 @@ impl Definition {
     /// # Errors
     /// [`Error::Invalid`] with the path of each wrong field.
     pub(super) fn check(&self) -> Result<()> {
+        self.check_within(MAX_STEPS)
+    }
+
+    fn check_within(&self, max_steps: u64) -> Result<()> {
         check_slug(&self.slug)?;
         let mut wrong = Vec::new();
         check_texts(Some(&self.title), Some(&self.description), &mut wrong);
@@ -91,11 +95,17 @@ impl Definition {
             ));
         }
         let mut patterns = HashMap::new();
-        let scorers = check_scorers(&self.scorers, "scorers", &mut patterns, &mut wrong);
+        let effort = Effort::within(max_steps);
+        let scorers = check_scorers(
+            &self.scorers,
+            "scorers",
+            (&mut patterns, &effort),
+            &mut wrong,
+        );
         if self.source.values().any(holds_nul) {
             wrong.push(FieldError::new("source", "must not hold a NUL character"));
         }
-        self.check_items(&scorers, &mut patterns, &mut wrong);
+        self.check_items(&scorers, (&mut patterns, &effort), &mut wrong);
         wrong.truncate(MAX_ERRORS);
         if wrong.is_empty() {
             Ok(())
@@ -107,7 +117,7 @@ impl Definition {
     fn check_items<'a>(
         &'a self,
         scorers: &[Scorer],
-        patterns: &mut KnownPatterns<'a>,
+        (patterns, effort): (&mut KnownPatterns<'a>, &Effort),
         wrong: &mut Vec<FieldError>,
     ) {
         let mut seen = HashSet::new();
@@ -119,10 +129,7 @@ impl Definition {
             if let Err(error) = check_line(at("id"), &item.id, 1..=200) {
                 wrong.push(error);
             } else if !seen.insert(item.id.as_str()) {
-                let message = format!(
-                    "the id `{}` is used more than once",
-                    item.id.chars().take(80).collect::<String>()
-                );
+                let message = format!("the id `{}` is used more than once", shown(&item.id));
                 wrong.push(FieldError::new(at("id"), message));
             }
             if item
@@ -147,17 +154,28 @@ impl Definition {
             let own = item
                 .scorers
                 .as_ref()
-                .map(|specs| check_scorers(specs, &at("scorers"), patterns, wrong));
-            if patterns.len() > MAX_PATTERNS {
-                return;
-            }
+                .map(|specs| check_scorers(specs, &at("scorers"), (patterns, effort), wrong));
             let scorers = own.as_deref().unwrap_or(scorers);
             // What cannot be stored is named already.
             let storable = !item.expected.as_ref().is_some_and(holds_nul);
-            if storable
-                && let Some(message) = fault(&item.id, item.expected.as_ref(), &item.vars, scorers)
-            {
+            let found = storable.then(|| {
+                fault(
+                    &item.id,
+                    (item.expected.as_ref(), &item.vars),
+                    scorers,
+                    effort,
+                )
+            });
+            if let Some(message) = found.flatten() {
                 wrong.push(FieldError::new(at("expected"), message));
+            }
+            if effort.is_used_up() {
+                let message = format!(
+                    "up to the item `{}` the benchmark takes more steps to check than a benchmark may; let its scorers' templates and regular expressions do less, or publish it in parts",
+                    shown(&item.id)
+                );
+                wrong.push(FieldError::new(format!("items[{position}]"), message));
+                return;
             }
         }
     }
@@ -182,11 +200,11 @@ pub(super) fn check_texts(
 type KnownPatterns<'a> = HashMap<&'a str, bool>;
 
 /// The scorers that compile, but for those with a regular expression that is among `patterns` and the same for every item:
-/// they are neither compiled again nor ever at fault. Stops at the first that is one too many.
+/// they are neither compiled again nor ever at fault. Counts what it takes.
 fn check_scorers<'a>(
     scorers: &'a [ScorerSpec],
     path: &str,
-    patterns: &mut KnownPatterns<'a>,
+    (patterns, effort): (&mut KnownPatterns<'a>, &Effort),
     wrong: &mut Vec<FieldError>,
 ) -> Vec<Scorer> {
     let mut compiled = Vec::with_capacity(scorers.len());
@@ -199,22 +217,14 @@ fn check_scorers<'a>(
         let pattern = spec.value.as_ref().and_then(Value::as_str);
         let pattern = pattern.filter(|_| spec.kind.kind() == ScorerKind::Regex);
         let known = pattern.and_then(|pattern| patterns.get(pattern).copied());
-        if pattern.is_some() && known.is_none() && patterns.len() >= MAX_PATTERNS {
-            patterns.extend(pattern.map(|pattern| (pattern, false)));
-            let message = format!(
-                "the items have more than {MAX_PATTERNS} regular expressions of their own; write each into `expected` and use one scorer of the benchmark"
-            );
-            wrong.push(FieldError::new(path, message));
-            return compiled;
-        }
         let checked = if known == Some(false) {
             let rest = ScorerSpec {
                 value: None,
                 ..spec.clone()
             };
-            Scorer::compile(&rest).map(|_| None)
+            Scorer::compile_counting(&rest, effort).map(|_| None)
         } else {
-            Scorer::compile(spec).map(Some)
+            Scorer::compile_counting(spec, effort).map(Some)
         };
         if let Some(pattern) = pattern.filter(|_| known.is_none()) {
             let varies = matches!(&checked, Ok(Some(scorer)) if scorer.varies());
@@ -227,6 +237,9 @@ fn check_scorers<'a>(
                 error.to_string(),
             )),
         }
+        if effort.is_used_up() {
+            return compiled;
+        }
     }
     compiled
 }
@@ -234,19 +247,29 @@ fn check_scorers<'a>(
 /// Why no output of an item can be judged by one of its scorers, if that is so.
 pub(super) fn fault(
     id: &str,
-    expected: Option<&Value>,
-    vars: &Map<String, Value>,
+    (expected, vars): (Option<&Value>, &Map<String, Value>),
     scorers: &[Scorer],
+    effort: &Effort,
 ) -> Option<String> {
-    let mut faults = scorers.iter().filter_map(|scorer| {
-        let fault = scorer.check_item(expected, vars).err()?;
-        Some(format!(
-            "of the item `{}`, under the scorer `{}`: {fault}",
-            id.chars().take(80).collect::<String>(),
-            scorer.name()
-        ))
-    });
-    faults.next()
+    for scorer in scorers {
+        if let Err(fault) = scorer.check_item(expected, vars, effort) {
+            let name = scorer.name();
+            return Some(format!(
+                "of the item `{}`, under the scorer `{name}`: {fault}",
+                shown(id)
+            ));
+        }
+        // The caller says so, with the item.
+        if effort.is_used_up() {
+            return None;
+        }
+    }
+    None
+}
+
+/// An id as far as a message shows it.
+fn shown(id: &str) -> String {
+    id.chars().take(80).collect()
 }
 
 /// Postgres stores no NUL characters.
@@ -258,5 +281,62 @@ fn holds_nul(value: &Value) -> bool {
             .iter()
             .any(|(name, value)| name.contains('\0') || holds_nul(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn definition(scorer: Value, items: usize, item: impl Fn(usize) -> Value) -> Definition {
+        let items: Vec<Value> = (0..items).map(item).collect();
+        let definition =
+            json!({"slug": "heavy", "title": "Heavy", "scorers": [scorer], "items": items});
+        serde_json::from_value(definition).unwrap()
+    }
+
+    #[test]
+    fn a_check_ends_after_so_many_steps_and_names_the_item() {
+        let expecting = |expected: &'static str| move |at: usize| json!({"id": format!("item {at}"), "expected": format!("{expected}{at}")});
+        let own = |at: usize| json!({"id": format!("item {at}"), "scorers": [{"type": "regex", "value": format!("a{at}")}]});
+        let is_json = || json!({"type": "is-json"});
+        let large = json!({"type": "regex"});
+        let loops = "{% for i in range(5000) %}{{ expected }}{% endfor %}";
+        let template = json!({"type": "equals", "value": loops});
+        // A large pattern or a long rendering an item, or a small pattern of each item's own.
+        for (few, many) in [
+            (
+                definition(large.clone(), 2, expecting(r"\w{9}")),
+                definition(large, 100, expecting(r"\w{9}")),
+            ),
+            (
+                definition(template.clone(), 10, expecting("")),
+                definition(template, 100, expecting("")),
+            ),
+            (
+                definition(is_json(), 100, own),
+                definition(is_json(), 1_000, own),
+            ),
+        ] {
+            few.check_within(1_000_000).unwrap();
+            let Err(Error::Invalid(wrong)) = many.check_within(1_000_000) else {
+                panic!("it takes more steps than that");
+            };
+            let number = wrong[0]
+                .path
+                .trim_start_matches("items[")
+                .trim_end_matches(']');
+            let number: usize = number.parse().unwrap();
+            assert!(
+                number < many.items.len() - 1 && wrong.len() == 1,
+                "{wrong:?}"
+            );
+            assert!(
+                wrong[0].message.contains(&format!("`item {number}`")),
+                "{wrong:?}"
+            );
+        }
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::definition::fault;
 use crate::{
     Result,
-    scorers::{Scorer, ScorerSpec},
+    scorers::{Effort, Scorer, ScorerSpec},
 };
 
 /// The rules that items are checked by when a version is published. Goes up with each new rule: items of older versions are
@@ -65,9 +65,9 @@ pub async fn faulty_item(
             Err(message) => Some(format!("of the item `{}`: {message}", item.key)),
             Ok(own) => fault(
                 &item.key,
-                item.expected.as_ref(),
-                &item.vars,
+                (item.expected.as_ref(), &item.vars),
                 own.as_deref().unwrap_or(&scorers),
+                &Effort::default(),
             ),
         };
     }

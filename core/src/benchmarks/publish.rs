@@ -8,6 +8,7 @@ use super::{BenchmarkVersion, Definition, ITEM_RULES, Item, resolve_benchmark};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
+    library::json_bytes,
     quotas::check_stored,
 };
 
@@ -92,11 +93,12 @@ async fn find_or_create(
     definition: &Definition,
     default_visibility: Visibility,
 ) -> Result<Uuid> {
-    // The update of an existing row changes nothing; it takes the lock that gives versions their order.
+    // The update of an existing row says what the definition says, and takes the lock that gives versions their order.
     let found = sqlx::query_scalar!(
         "-- publish::find_or_create
         insert into benchmarks (id, slug, title, description, visibility, owner_id) values ($1, $2, $3, $4, $5, $6)
-        on conflict (slug, owner_id) do update set slug = excluded.slug
+        on conflict (slug, owner_id) do update
+        set title = excluded.title, description = coalesce(nullif(excluded.description, ''), benchmarks.description)
         returning id",
         Uuid::now_v7(),
         definition.slug,
@@ -218,11 +220,12 @@ async fn insert_items(
     Ok(())
 }
 
-/// SHA-256 over the scorers and all items in order, each as one line of JSON, and how many bytes that is.
+/// SHA-256 over the scorers and all items in order, each as one line of JSON, and how many bytes the
+/// definition takes.
 fn content_hash(definition: &Definition) -> Result<(Vec<u8>, i64)> {
     let broken = |error| Error::Internal(format!("a benchmark does not serialise: {error}"));
     let mut hash = Sha256::new();
-    let mut size = 0;
+    let mut size = json_bytes(&definition.source) + definition.description.len();
     let scorers = serde_json::to_vec(&definition.scorers).map_err(broken)?;
     size += scorers.len();
     hash.update(scorers);

@@ -15,6 +15,7 @@ use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, Visibility, can_change},
     library::{Page, find_prompt},
+    quotas::lock_count,
     texts::check_line,
 };
 
@@ -185,6 +186,8 @@ pub async fn create_collection(
     check_line("title", &new.title, 1..=200)?;
     check_length("description", &new.description, 0..=10_000)?;
     let id = Uuid::now_v7();
+    let mut tx = conn.begin().await?;
+    lock_count(&mut tx, "collections", owner.id).await?;
     let inserted = sqlx::query!(
         "-- collections::create_collection
         insert into collections (id, owner_id, title, description, visibility)
@@ -197,14 +200,16 @@ pub async fn create_collection(
         new.visibility.unwrap_or_default() as Visibility,
         MOST_COLLECTIONS
     )
-    .execute(&mut *conn)
+    .execute(&mut *tx)
     .await?;
     if inserted.rows_affected() == 0 {
         return Err(Error::Conflict(format!(
             "you have {MOST_COLLECTIONS} collections already; delete one first"
         )));
     }
-    find_collection(conn, Some(owner), id).await
+    let collection = find_collection(&mut tx, Some(owner), id).await?;
+    tx.commit().await?;
+    Ok(collection)
 }
 
 /// Changes a collection's title, description or visibility.

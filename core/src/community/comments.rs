@@ -10,7 +10,9 @@ use super::text::check_length;
 use crate::{
     Error, Result,
     auth::CurrentUser,
+    computing::Loaded,
     library::{Page, find_prompt, to_html},
+    quotas::lock_count,
 };
 
 /// How many comments a user may write in a minute.
@@ -62,6 +64,11 @@ impl Comment {
         self.html = self.body.as_deref().map(to_html);
         self
     }
+
+    /// The comment, with its HTML left to be made.
+    pub(super) fn loaded(self) -> Loaded<Self> {
+        Loaded::new(|| Ok(self.rendered()))
+    }
 }
 
 /// A page of the comments on a prompt, newest first. Their answers are a list of their own.
@@ -74,7 +81,7 @@ pub async fn list_comments(
     prompt: &str,
     before: Option<Uuid>,
     limit: i64,
-) -> Result<Page<Comment>> {
+) -> Result<Loaded<Page<Comment>>> {
     let prompt = find_prompt(conn, viewer, prompt).await?;
     let mut query = select("comments::list_comments", viewer);
     query
@@ -101,7 +108,7 @@ pub async fn list_replies(
     comment_id: Uuid,
     after: Option<Uuid>,
     limit: i64,
-) -> Result<Page<Comment>> {
+) -> Result<Loaded<Page<Comment>>> {
     find_comment(conn, viewer, comment_id).await?;
     let mut query = select("comments::list_replies", viewer);
     query
@@ -123,7 +130,7 @@ pub async fn create_comment(
     author: &CurrentUser,
     prompt: &str,
     new: NewComment,
-) -> Result<Comment> {
+) -> Result<Loaded<Comment>> {
     let prompt = find_prompt(conn, Some(author), prompt).await?;
     check_length("body", &new.body, 1..=10_000)?;
     let mut tx = conn.begin().await?;
@@ -145,7 +152,7 @@ pub async fn create_comment(
     .await?;
     let comment = find_comment(&mut tx, Some(author), id).await?;
     tx.commit().await?;
-    Ok(comment)
+    Ok(comment.loaded())
 }
 
 /// Changes the text of the caller's own comment. Not even a moderator puts words into somebody's mouth.
@@ -157,7 +164,7 @@ pub async fn update_comment(
     user: &CurrentUser,
     comment_id: Uuid,
     body: &str,
-) -> Result<Comment> {
+) -> Result<Loaded<Comment>> {
     find_comment(conn, Some(user), comment_id).await?;
     check_length("body", body, 1..=10_000)?;
     let changed = sqlx::query!(
@@ -173,7 +180,7 @@ pub async fn update_comment(
     if changed.rows_affected() == 0 {
         return Err(Error::Forbidden("only its author can change a comment"));
     }
-    find_comment(conn, Some(user), comment_id).await
+    Ok(find_comment(conn, Some(user), comment_id).await?.loaded())
 }
 
 /// Deletes the caller's own comment: its text is gone, its place stays while it has answers.
@@ -203,7 +210,7 @@ pub async fn delete_comment(
     Ok(())
 }
 
-/// The comment of an id, if the viewer may read its prompt and it was not deleted.
+/// The comment of an id without its HTML, if the viewer may read its prompt and it was not deleted.
 pub(super) async fn find_comment(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -223,9 +230,7 @@ pub(super) async fn find_comment(
         .push_bind(viewer.is_some_and(CurrentUser::is_admin))
         .push(")");
     let comment: Option<Comment> = query.build_query_as().fetch_optional(conn).await?;
-    comment
-        .map(Comment::rendered)
-        .ok_or_else(|| Error::NotFound(format!("the comment `{comment_id}`")))
+    comment.ok_or_else(|| Error::NotFound(format!("the comment `{comment_id}`")))
 }
 
 /// The head of a query for comments as the viewer sees them.
@@ -258,12 +263,14 @@ async fn fetch(
     conn: &mut PgConnection,
     mut query: QueryBuilder<Postgres>,
     limit: i64,
-) -> Result<Page<Comment>> {
+) -> Result<Loaded<Page<Comment>>> {
     query.push(" limit ").push_bind(limit + 1);
     let comments: Vec<Comment> = query.build_query_as().fetch_all(conn).await?;
-    let comments = comments.into_iter().map(Comment::rendered).collect();
-    Ok(Page::cut(comments, limit, |comment: &Comment| {
-        comment.id.to_string()
+    Ok(Loaded::new(move || {
+        let comments = comments.into_iter().map(Comment::rendered).collect();
+        Ok(Page::cut(comments, limit, |comment: &Comment| {
+            comment.id.to_string()
+        }))
     }))
 }
 
@@ -292,13 +299,7 @@ async fn check_parent(tx: &mut PgConnection, prompt_id: Uuid, parent_id: Uuid) -
 
 /// Refuses whoever writes faster than people do. The lock makes parallel requests of one user count each other.
 async fn slow_down(tx: &mut PgConnection, author: &CurrentUser) -> Result<()> {
-    sqlx::query_scalar!(
-        r#"-- comments::slow_down
-        select pg_advisory_xact_lock(hashtextextended('comments', $1)) is null as "locked""#,
-        author.id
-    )
-    .fetch_one(&mut *tx)
-    .await?;
+    lock_count(tx, "comments", author.id).await?;
     let written = sqlx::query!(
         r#"-- comments::slow_down
         select count(*) as "hour!", count(*) filter (where created_at > now() - interval '1 minute') as "minute!"

@@ -10,7 +10,9 @@ use super::{
     comments::{Comment, find_comment},
     text::check_length,
 };
-use crate::{Error, Result, auth::CurrentUser, library::Page};
+use crate::{
+    Error, Result, auth::CurrentUser, computing::Loaded, library::Page, quotas::lock_count,
+};
 
 /// How many reports a user may make in an hour.
 const REPORTS_PER_HOUR: i64 = 30;
@@ -159,7 +161,7 @@ pub async fn moderate_comment(
     moderator: &CurrentUser,
     comment_id: Uuid,
     decision: &Moderation,
-) -> Result<Comment> {
+) -> Result<Loaded<Comment>> {
     find_comment(conn, Some(moderator), comment_id).await?;
     check_moderator(moderator)?;
     if decision.hidden {
@@ -195,7 +197,7 @@ pub async fn moderate_comment(
         user.id = moderator.id,
         "a comment was moderated"
     );
-    Ok(comment)
+    Ok(comment.loaded())
 }
 
 fn check_moderator(user: &CurrentUser) -> Result<()> {
@@ -206,13 +208,7 @@ fn check_moderator(user: &CurrentUser) -> Result<()> {
 }
 
 async fn slow_down(tx: &mut PgConnection, user: &CurrentUser) -> Result<()> {
-    sqlx::query_scalar!(
-        r#"-- moderation::slow_down
-        select pg_advisory_xact_lock(hashtextextended('reports', $1)) is null as "locked""#,
-        user.id
-    )
-    .fetch_one(&mut *tx)
-    .await?;
+    lock_count(tx, "reports", user.id).await?;
     let made = sqlx::query_scalar!(
         r#"-- moderation::slow_down
         select count(*) as "made!" from comment_reports

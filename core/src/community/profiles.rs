@@ -12,7 +12,9 @@ use super::{
     badges::{Badge, list_badges},
     text::check_length,
 };
-use crate::{Error, Result, auth::CurrentUser, library::to_html, texts::check_line};
+use crate::{
+    Error, Result, auth::CurrentUser, computing::Loaded, library::to_html, texts::check_line,
+};
 
 /// A vote for a prompt gives its owner so much reputation.
 const PER_UP: i32 = 10;
@@ -99,7 +101,7 @@ pub async fn find_profile(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     username: &str,
-) -> Result<Profile> {
+) -> Result<Loaded<Profile>> {
     let shown = find_shown(conn, viewer, username).await?;
     let user = sqlx::query!(
         r#"-- profiles::find_profile
@@ -123,18 +125,19 @@ pub async fn find_profile(
         reputation = Some(count_reputation(conn, shown.user_id).await? + PER_BADGE * badge_count);
         badges = Some(earned);
     }
-    Ok(Profile {
+    let profile = Profile {
         avatar: Avatar::of(&display_name, &user.username),
         username: user.username,
         display_name,
-        bio_html: to_html(user.bio.as_deref().unwrap_or_default()),
+        bio_html: String::new(),
         bio: user.bio.unwrap_or_default(),
         joined_at: user.created_at,
         contributions,
         reputation,
         badges,
         shows_favourites: shown.favourites,
-    })
+    };
+    Ok(Loaded::new(|| Ok(profile.rendered())))
 }
 
 /// What the user says about themselves, with the settings.
@@ -184,6 +187,13 @@ pub async fn update_profile_settings(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+impl Profile {
+    fn rendered(mut self) -> Self {
+        self.bio_html = to_html(&self.bio);
+        self
+    }
 }
 
 impl Default for ProfileSettings {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::ColumnChoice;
+use super::{ColumnChoice, MAX_COLUMNS};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
@@ -46,7 +46,8 @@ pub(super) struct Tried {
     pub(super) latencies_ms: Vec<i32>,
 }
 
-/// The columns that the choices name, in their order; a column that is named twice comes once.
+/// The columns that the choices name, in their order; a column that is named twice comes once. Stops once there are more
+/// than a comparison takes.
 pub(super) async fn resolve_columns(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -55,6 +56,9 @@ pub(super) async fn resolve_columns(
     let mut columns: Vec<Column> = Vec::new();
     let mut errors = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
+        if columns.len() > MAX_COLUMNS {
+            break;
+        }
         let path = format!("columns[{index}]");
         // Says whether the viewer may read the run, and every part of it.
         let run = resolve_run(conn, viewer, &choice.run)

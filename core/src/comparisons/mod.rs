@@ -118,13 +118,19 @@ pub async fn load_comparison(
             "must be above 0 and at most 1",
         ));
     }
+    let refuse_number = |count: String| {
+        let message = format!("name {count} columns; a comparison takes 2 to {MAX_COLUMNS}");
+        Error::invalid("columns", message)
+    };
+    // Each choice is looked up by itself.
+    if request.columns.len() > MAX_COLUMNS {
+        return Err(refuse_number(request.columns.len().to_string()));
+    }
     let columns = resolve_columns(conn, viewer, &request.columns).await?;
-    if !(2..=MAX_COLUMNS).contains(&columns.len()) {
-        let message = format!(
-            "name {} columns; a comparison takes 2 to {MAX_COLUMNS}",
-            columns.len()
-        );
-        return Err(Error::invalid("columns", message));
+    match columns.len() {
+        2..=MAX_COLUMNS => {}
+        more if more > MAX_COLUMNS => return Err(refuse_number(format!("at least {more}"))),
+        few => return Err(refuse_number(few.to_string())),
     }
     let tries = load_tries(conn, &columns).await?;
     // Minutes of arithmetic are possible; other requests must not wait for them.

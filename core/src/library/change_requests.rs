@@ -12,7 +12,16 @@ use super::{
     NewPromptVersion, Page, Parameters, SavedVersion, Variable, find_prompt, resolve_version,
     versions,
 };
-use crate::{Error, Result, auth::CurrentUser, template::PromptBody, texts};
+use crate::{
+    Error, Result,
+    auth::CurrentUser,
+    quotas::{check_stored, lock_count},
+    template::PromptBody,
+    texts,
+};
+
+/// How many change requests a user may make in an hour, of all prompts.
+const PER_HOUR: i64 = 60;
 
 /// A version that somebody proposes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -128,7 +137,7 @@ impl NewChangeRequest {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Conflict`] for an archived prompt or content that a version has already,
-/// [`Error::Invalid`] for a base that is not there.
+/// [`Error::Invalid`] for a base that is not there, [`Error::TooManyAttempts`], [`Error::QuotaExceeded`].
 pub async fn create_change_request(
     conn: &mut PgConnection,
     author: &CurrentUser,
@@ -164,6 +173,8 @@ pub async fn create_change_request(
         )));
     }
     let id = Uuid::now_v7();
+    let mut tx = conn.begin().await?;
+    slow_down(&mut tx, author).await?;
     sqlx::query!(
         "-- change_requests::create_change_request
         insert into change_requests (id, prompt_id, author_id, base_version_id, title, note, body, variables, parameters)
@@ -178,9 +189,12 @@ pub async fn create_change_request(
         Json(&new.version.variables) as _,
         Json(&new.version.parameters) as _
     )
-    .execute(&mut *conn)
+    .execute(&mut *tx)
     .await?;
-    find_change_request(conn, Some(author), id).await
+    let request = find_change_request(&mut tx, Some(author), id).await?;
+    check_stored(&mut tx, author.id).await?;
+    tx.commit().await?;
+    Ok(request)
 }
 
 /// A change request of a prompt that the viewer may see.
@@ -419,4 +433,23 @@ fn check_reason(decision: &Decision) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a user who proposes faster than people read.
+async fn slow_down(tx: &mut PgConnection, author: &CurrentUser) -> Result<()> {
+    lock_count(tx, "change_requests", author.id).await?;
+    let made = sqlx::query_scalar!(
+        r#"-- change_requests::slow_down
+        select count(*) as "made!" from change_requests
+        where author_id = $1 and created_at > now() - interval '1 hour'"#,
+        author.id
+    )
+    .fetch_one(tx)
+    .await?;
+    if made < PER_HOUR {
+        return Ok(());
+    }
+    Err(Error::TooManyAttempts {
+        retry_after_seconds: 600,
+    })
 }

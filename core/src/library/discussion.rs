@@ -2,12 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Page, find_change_request, markdown::to_html};
-use crate::{Error, Result, auth::CurrentUser, texts};
+use crate::{Error, Result, auth::CurrentUser, computing::Loaded, quotas::lock_count, texts};
+
+/// How many comments on change requests a user may write in an hour.
+const PER_HOUR: i64 = 60;
 
 /// What somebody says about a change request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -35,13 +38,13 @@ pub struct NewChangeRequestComment {
 /// Adds a comment to a change request that the caller may see, decided or not.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Invalid`].
+/// [`Error::NotFound`], [`Error::Invalid`], [`Error::TooManyAttempts`].
 pub async fn add_change_request_comment(
     conn: &mut PgConnection,
     author: &CurrentUser,
     change_request_id: Uuid,
     new: &NewChangeRequestComment,
-) -> Result<ChangeRequestComment> {
+) -> Result<Loaded<ChangeRequestComment>> {
     find_change_request(conn, Some(author), change_request_id).await?;
     let is_long = new.text.chars().count() > 10_000;
     if new.text.trim().is_empty() || is_long || !texts::is_plain_text(&new.text) {
@@ -50,6 +53,8 @@ pub async fn add_change_request_comment(
             "must have 1 to 10,000 characters, and no control characters but line breaks and tabs",
         ));
     }
+    let mut tx = conn.begin().await?;
+    slow_down(&mut tx, author).await?;
     let id = Uuid::now_v7();
     let created_at = sqlx::query_scalar!(
         "-- discussion::add_change_request_comment
@@ -61,15 +66,17 @@ pub async fn add_change_request_comment(
         author.id,
         new.text
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *tx)
     .await?;
-    Ok(ChangeRequestComment {
+    tx.commit().await?;
+    let comment = ChangeRequestComment {
         id,
         author: author.username.clone(),
         text: new.text.clone(),
-        html: to_html(&new.text),
+        html: String::new(),
         created_at,
-    })
+    };
+    Ok(Loaded::new(|| Ok(comment.rendered())))
 }
 
 /// A page of the comments on a change request, oldest first.
@@ -82,30 +89,54 @@ pub async fn list_change_request_comments(
     change_request_id: Uuid,
     after: Option<Uuid>,
     limit: i64,
-) -> Result<Page<ChangeRequestComment>> {
+) -> Result<Loaded<Page<ChangeRequestComment>>> {
     find_change_request(conn, viewer, change_request_id).await?;
-    let rows = sqlx::query!(
-        "-- discussion::list_change_request_comments
-        select change_request_comments.id, users.username as author, text, change_request_comments.created_at
+    let comments = sqlx::query_as!(
+        ChangeRequestComment,
+        r#"-- discussion::list_change_request_comments
+        select change_request_comments.id, users.username as author, text, '' as "html!",
+               change_request_comments.created_at
         from change_request_comments join users on users.id = author_id
         where change_request_id = $1 and ($2::uuid is null or change_request_comments.id > $2)
         order by change_request_comments.id
-        limit $3",
+        limit $3"#,
         change_request_id,
         after,
         limit + 1
     )
     .fetch_all(conn)
     .await?;
-    let comments = rows
-        .into_iter()
-        .map(|row| ChangeRequestComment {
-            html: to_html(&row.text),
-            id: row.id,
-            author: row.author,
-            text: row.text,
-            created_at: row.created_at,
-        })
-        .collect();
-    Ok(Page::cut(comments, limit, |comment| comment.id.to_string()))
+    Ok(Loaded::new(move || {
+        let comments = comments.into_iter().map(ChangeRequestComment::rendered);
+        Ok(Page::cut(
+            comments.collect(),
+            limit,
+            |comment: &ChangeRequestComment| comment.id.to_string(),
+        ))
+    }))
+}
+
+impl ChangeRequestComment {
+    fn rendered(mut self) -> Self {
+        self.html = to_html(&self.text);
+        self
+    }
+}
+
+async fn slow_down(tx: &mut PgConnection, author: &CurrentUser) -> Result<()> {
+    lock_count(tx, "change_request_comments", author.id).await?;
+    let written = sqlx::query_scalar!(
+        r#"-- discussion::slow_down
+        select count(*) as "written!" from change_request_comments
+        where author_id = $1 and created_at > now() - interval '1 hour'"#,
+        author.id
+    )
+    .fetch_one(tx)
+    .await?;
+    if written < PER_HOUR {
+        return Ok(());
+    }
+    Err(Error::TooManyAttempts {
+        retry_after_seconds: 600,
+    })
 }

@@ -2,18 +2,53 @@
 //!
 //! Nothing of the source becomes a tag: raw HTML is shown as the text it is, links lead to the web or to a mailbox,
 //! and pictures are links, so that reading a description never calls a foreign host.
+//! A few characters of a table or a list can become thousands of bytes, so the HTML has a bound.
+
+use std::fmt;
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 use url::Url;
 
-/// Renders Markdown.
+/// The most bytes of HTML for a byte of Markdown. A list of one-letter words makes 9, a table of such cells 12.
+const MOST_PER_BYTE: usize = 16;
+
+/// Renders Markdown, which takes some milliseconds: nothing for whoever holds a connection. What would become more than
+/// 16 bytes of HTML a byte is shown as the text it is.
 #[must_use]
 pub fn to_html(markdown: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     let events = Parser::new_ext(markdown, options).map(inert);
+    let mut out = Bounded {
+        html: String::with_capacity(markdown.len() * 3 / 2),
+        most: (markdown.len() + 64) * MOST_PER_BYTE,
+    };
+    if html::write_html_fmt(&mut out, events).is_ok() {
+        return out.html;
+    }
     let mut out = String::with_capacity(markdown.len() * 3 / 2);
-    html::push_html(&mut out, events);
+    let text = [
+        Event::Start(Tag::Paragraph),
+        Event::Text(markdown.into()),
+        Event::End(TagEnd::Paragraph),
+    ];
+    html::push_html(&mut out, text.into_iter());
     out
+}
+
+/// HTML that ends with an error where it grows too long.
+struct Bounded {
+    html: String,
+    most: usize,
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        if self.html.len() + part.len() > self.most {
+            return Err(fmt::Error);
+        }
+        self.html.push_str(part);
+        Ok(())
+    }
 }
 
 fn inert(event: Event<'_>) -> Event<'_> {
@@ -63,6 +98,34 @@ mod tests {
             ),
         ] {
             assert_eq!(to_html(markdown), html);
+        }
+    }
+
+    #[test]
+    fn html_is_bounded_whatever_the_markdown() {
+        let wide = format!(
+            "{}|\n{}|\n{}",
+            "|a".repeat(2_000),
+            "|-".repeat(2_000),
+            "a\n".repeat(900)
+        );
+        for (markdown, shows_all) in [
+            (wide, false),
+            ("> ".repeat(5_000), true),
+            ("- ".repeat(5_000), true),
+            ("- a\n".repeat(2_500), true),
+            ("*a*".repeat(3_000), true),
+            ("<a>".repeat(3_000), true),
+            (format!("|a|b|\n|-|-|\n{}", "|a|b|\n".repeat(1_500)), true),
+        ] {
+            let html = to_html(&markdown);
+            assert!(
+                html.len() <= (markdown.len() + 64) * MOST_PER_BYTE,
+                "{}",
+                html.len()
+            );
+            let start: String = markdown.chars().take(20).collect();
+            assert_eq!(!html.starts_with("<p>|a|a|a"), shows_all, "{start}");
         }
     }
 

@@ -6,11 +6,13 @@ use sqlx::{Connection as _, PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::PromptQuery;
-use crate::{Error, Result, auth::CurrentUser, texts};
+use super::{PromptQuery, page::json_bytes};
+use crate::{Error, Result, auth::CurrentUser, quotas::lock_count, texts};
 
 /// The most saved searches of a user.
 const MOST: i64 = 100;
+/// The most bytes of a saved search as JSON.
+const MOST_BYTES: usize = 4 * 1024;
 
 /// A search by name.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -32,7 +34,8 @@ pub struct SavedSearch {
 pub struct NewSavedSearch {
     /// 1 to 100 characters; a search of the same name is replaced.
     pub name: String,
-    /// The parameters of `GET /api/v1/prompts`; cursor and limit are not kept.
+    /// The parameters of `GET /api/v1/prompts`, at most 4 KiB; cursor and limit are not kept.
+    #[serde(deserialize_with = "crate::bounds::object")]
     pub query: PromptQuery,
 }
 
@@ -47,7 +50,13 @@ pub async fn save_search(
 ) -> Result<SavedSearch> {
     texts::check_line("name", &new.name, 1..=100)?;
     let query = new.query.without_page();
+    let query = query.map_err(|error| error.below("query"))?;
+    if json_bytes(&query) > MOST_BYTES {
+        let message = format!("must have at most {MOST_BYTES} bytes as JSON");
+        return Err(Error::invalid("query", message));
+    }
     let mut tx = conn.begin().await?;
+    lock_count(&mut tx, "saved_searches", user.id).await?;
     let saved = sqlx::query_as!(
         SavedSearch,
         r#"-- saved_searches::save_search

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Parameters, Variable, Warning, find_prompt, json_bytes,
+    Page, Parameters, Variable, Warning, find_prompt, json_bytes,
     lint::lint,
     prompts::find_prompt_or_hint,
     variables::{check_parameters, defaults},
@@ -176,7 +176,7 @@ pub async fn add_version(
     Ok(saved)
 }
 
-/// The versions of a prompt, newest first.
+/// A page of the versions of a prompt, newest first, below one of them.
 ///
 /// # Errors
 /// [`Error::NotFound`].
@@ -184,7 +184,9 @@ pub async fn list_versions(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     prompt: &str,
-) -> Result<Vec<PromptVersion>> {
+    below: Option<i64>,
+    limit: i64,
+) -> Result<Page<PromptVersion>> {
     let prompt = find_prompt(conn, viewer, prompt).await?;
     let versions = sqlx::query_as!(
         PromptVersion,
@@ -193,14 +195,19 @@ pub async fn list_versions(
                variables as "variables: Json<Vec<Variable>>", parameters as "parameters: Json<Parameters>", note,
                users.username as author, encode(content_hash, 'hex') as "content_hash!", prompt_versions.created_at
         from prompt_versions join users on users.id = author_id
-        where prompt_id = $1 and withdrawn_at is null
-        order by number desc"#,
+        where prompt_id = $1 and withdrawn_at is null and ($3::bigint is null or number < $3)
+        order by number desc
+        limit $4"#,
         prompt.id,
-        prompt.slug
+        prompt.slug,
+        below,
+        limit + 1
     )
     .fetch_all(conn)
     .await?;
-    Ok(versions)
+    Ok(Page::cut(versions, limit, |version| {
+        version.number.to_string()
+    }))
 }
 
 /// The version that `slug`, `slug@3` or `slug@alias` names; without a version, the newest.

@@ -33,12 +33,20 @@ pub struct ProviderLimits {
     pub daily_microusd: Option<i64>,
 }
 
-/// Limits as a provider's page shows them.
+/// Limits as a provider's page shows them. What is null has no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeclaredLimits {
-    /// What is declared.
-    #[serde(flatten)]
-    pub limits: ProviderLimits,
+    /// The name after the colon; absent for all models of the provider together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Calls that may begin in a minute.
+    pub requests_per_minute: Option<i32>,
+    /// Tokens of prompts and answers in a minute.
+    pub tokens_per_minute: Option<i64>,
+    /// Calls that may run at once.
+    pub concurrent_calls: Option<i32>,
+    /// Micro-dollars that calls may cost in a day of UTC. Calls of models whose price is unknown are not counted.
+    pub daily_microusd: Option<i64>,
     /// Micro-dollars that are spent today, or given to workers to spend; only under a limit of dollars.
     pub spent_today_microusd: i64,
 }
@@ -129,13 +137,11 @@ pub async fn list_limits(conn: &mut PgConnection, provider: &str) -> Result<Vec<
     .fetch_all(conn)
     .await?;
     let declared = rows.into_iter().map(|row| DeclaredLimits {
-        limits: ProviderLimits {
-            model: row.model,
-            requests_per_minute: row.requests_per_minute,
-            tokens_per_minute: row.tokens_per_minute,
-            concurrent_calls: row.concurrent_calls,
-            daily_microusd: row.daily_microusd,
-        },
+        model: row.model,
+        requests_per_minute: row.requests_per_minute,
+        tokens_per_minute: row.tokens_per_minute,
+        concurrent_calls: row.concurrent_calls,
+        daily_microusd: row.daily_microusd,
         spent_today_microusd: row.spent_today,
     });
     Ok(declared.collect())

@@ -39,6 +39,7 @@ pub use providers::{
     AskableProvider, NewProvider, Provider, create_provider, ensure_provider, find_provider,
     list_providers,
 };
+pub(crate) use references::check_parameters_together;
 pub use references::{
     Model, ModelRequest, ModelWithParameters, find_or_create_model, is_model, list_models,
     model_label,

@@ -7,10 +7,17 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{ProviderKind, parameters::wrong_parameter};
-use crate::{Error, FieldError, Result, auth::CurrentUser, texts::check_line};
+use crate::{
+    Error, FieldError, Result,
+    auth::CurrentUser,
+    library::{Page, json_bytes},
+    texts::check_line,
+};
 
 /// The largest parameters of a model, in bytes of their JSON.
 const MAX_PARAMETERS_BYTES: usize = 16 * 1024;
+/// The largest parameters of the models of a request together, in bytes of their JSON.
+const MAX_PARAMETERS_TOGETHER_BYTES: usize = 64 * 1024;
 
 /// A model as a request names it: `"simulated:strong"`, or an object with parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -131,7 +138,7 @@ pub async fn find_or_create_model(
     })
 }
 
-/// The models that the viewer may know of, by name: what the runs used that the viewer may find, with their parameters,
+/// A page of the models that the viewer may know of, by name: what the runs used that the viewer may find, with their parameters,
 /// and what has a price, without any. Administrators see all. So nobody learns from here what others ask in private, and
 /// nobody can write into the list of somebody else.
 ///
@@ -140,7 +147,9 @@ pub async fn find_or_create_model(
 pub async fn list_models(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
-) -> Result<Vec<Model>> {
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Page<Model>> {
     let models = sqlx::query_as!(
         Model,
         r#"-- references::list_models
@@ -153,18 +162,40 @@ pub async fn list_models(
         from models
         join providers on providers.id = models.provider_id
         left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
-        where $2
-           or (models.parameters = '{}' and prices.model_name is not null)
-           or exists (select from run_models join runs on runs.id = run_id
-                      where model_id = models.id and runs.deleted_at is null
-                        and (runs.owner_id = $1 or (runs.visibility = 'public' and is_public_run(runs.id))))
-        order by 2, models.id"#,
+        where ($3::uuid is null
+               or (providers.name || ':' || models.name, models.id)
+                  > (select of.name || ':' || last.name, last.id
+                     from models as last join providers as of on of.id = last.provider_id where last.id = $3))
+          and ($2
+               or (models.parameters = '{}' and prices.model_name is not null)
+               or exists (select from run_models join runs on runs.id = run_id
+                          where model_id = models.id and runs.deleted_at is null
+                            and (runs.owner_id = $1 or (runs.visibility = 'public' and is_public_run(runs.id)))))
+        order by 2, models.id
+        limit $4"#,
         viewer.map(|user| user.id),
-        viewer.is_some_and(CurrentUser::is_admin)
+        viewer.is_some_and(CurrentUser::is_admin),
+        after,
+        limit + 1
     )
     .fetch_all(conn)
     .await?;
-    Ok(models)
+    Ok(Page::cut(models, limit, |model| model.id.to_string()))
+}
+
+/// Checks that the parameters of a request's models are not too large together.
+pub(crate) fn check_parameters_together(models: &[ModelRequest]) -> Result<(), FieldError> {
+    let bytes: usize = models
+        .iter()
+        .map(|model| json_bytes(&model.parts().1))
+        .sum();
+    if bytes <= MAX_PARAMETERS_TOGETHER_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "have parameters of {bytes} bytes together, the most is {MAX_PARAMETERS_TOGETHER_BYTES}"
+    );
+    Err(FieldError::new("models", message))
 }
 
 /// Checks the name of a model. It becomes a part of addresses, of which `.` and `..` would take parts away.

@@ -14,7 +14,7 @@ use crate::{
     auth::CurrentUser,
     benchmarks::{BenchmarkVersion, faulty_item, resolve_benchmark},
     library::{PromptVersion, resolve_version},
-    models::{ModelRequest, find_or_create_model, model_label},
+    models::{ModelRequest, check_parameters_together, find_or_create_model, model_label},
     texts,
 };
 
@@ -172,6 +172,7 @@ pub(super) async fn check_run(
     )
     .fetch_all(&mut *tx)
     .await?;
+    wrong.extend(check_parameters_together(&request.models).err());
     let model_ids = check_models(tx, known, &request.models, &mut wrong).await?;
     let new = model_ids.get(run.models.len()..).unwrap_or_default();
     let budgeted = run.budget_microusd.is_some();
@@ -316,6 +317,7 @@ fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {
         wrong.push(FieldError::new("budget_microusd", "must be at least 0"));
     }
     wrong.extend(texts::check_line("name", &request.name, 0..=200).err());
+    wrong.extend(check_parameters_together(&request.models).err());
     for (path, count) in [
         ("prompts", request.prompts.len()),
         ("models", request.models.len()),

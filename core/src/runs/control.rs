@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Error, Result,
     auth::{CurrentUser, can_change},
+    quotas::check_stored,
 };
 
 /// Pauses a run that is queued or running.
@@ -42,7 +43,8 @@ pub async fn pause_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
 /// Lets a paused run go on.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run is not paused.
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run is not paused,
+/// [`Error::QuotaExceeded`] when the caller stores more than they may.
 pub async fn resume_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let mut tx = conn.begin().await?;
     if lock_run(&mut tx, user, run_id).await? != RunState::Paused {
@@ -58,6 +60,8 @@ pub async fn resume_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     )
     .execute(&mut *tx)
     .await?;
+    // What it records would find no room, and the run be paused again.
+    check_stored(&mut tx, user.id).await?;
     wake_workers(&mut tx).await?;
     tell(&mut tx, run_id).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;

@@ -15,7 +15,9 @@ use super::{
     delete::erase_deleted_runs,
     insert::insert,
     lease::close_shard,
-    load_work, recorded_keys,
+    load_work,
+    overfull::pause_overfull,
+    recorded_keys,
 };
 use crate::{
     Result, auth, benchmarks, library, mail, processes,
@@ -41,6 +43,8 @@ pub struct Mended {
     pub poisoned_evaluations: u64,
     /// Jobs of runs that were missing in the queue.
     pub requeued: u64,
+    /// Runs whose owner has no room for what they would record.
+    pub paused_runs: u64,
     /// Jobs that are over and were deleted.
     pub deleted_jobs: u64,
     /// Sessions, throttles and audit entries that have had their time.
@@ -61,6 +65,7 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     let mut mended = Mended::default();
     rescue_expired_leases(conn, &mut mended).await?;
     mended.requeued = enqueue_lost_jobs(conn).await?;
+    mended.paused_runs = pause_overfull(conn).await?;
     mended.deleted_jobs = queue::delete_finished(conn).await?;
     mended.deleted_account_rows = auth::delete_expired(conn).await?;
     mended.deleted_mails = mail::delete_old(conn).await?;

@@ -33,6 +33,7 @@ mod housekeeping;
 mod insert;
 mod lease;
 mod logprobs;
+mod overfull;
 mod plan;
 mod prune;
 mod quota;

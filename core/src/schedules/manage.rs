@@ -13,6 +13,7 @@ use crate::{
     auth::{CurrentUser, UserRole},
     library::Page,
     nearest::{Named, pick},
+    quotas::{check_stored, lock_count},
     runs::{self, RunRules, SubmitRun},
     texts,
 };
@@ -23,7 +24,7 @@ const MOST: i64 = 100;
 /// Makes a schedule of the caller. Its first tick is the first one after now.
 ///
 /// # Errors
-/// [`Error::Invalid`], also when its run would be refused now; [`Error::Conflict`] when the caller has too many.
+/// [`Error::Invalid`], also when its run would be refused now; [`Error::Conflict`] when the caller has too many, or one of this name.
 pub async fn create_schedule(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -32,6 +33,7 @@ pub async fn create_schedule(
     let mut tx = conn.begin().await?;
     check(&mut tx, user.id, &user.username, new).await?;
     let id = Uuid::now_v7();
+    lock_count(&mut tx, "schedules", user.id).await?;
     sqlx::query!(
         "-- manage::create_schedule
         insert into schedules (id, owner_id, name, cron, time_zone, request, catch_up, catch_up_limit, jitter_seconds)
@@ -47,7 +49,8 @@ pub async fn create_schedule(
         new.jitter_seconds
     )
     .execute(&mut *tx)
-    .await?;
+    .await
+    .map_err(|error| taken(error, &new.name))?;
     let count = sqlx::query_scalar!(
         r#"-- manage::create_schedule (count)
         select count(*) as "count!" from schedules where owner_id = $1"#,
@@ -60,6 +63,7 @@ pub async fn create_schedule(
             "you have {MOST} schedules; delete one first"
         )));
     }
+    check_stored(&mut tx, user.id).await?;
     let schedule = plan_next(&mut tx, user, id).await?;
     tx.commit().await?;
     Ok(schedule)
@@ -120,7 +124,8 @@ pub async fn update_schedule(
         new_times
     )
     .execute(&mut *tx)
-    .await?;
+    .await
+    .map_err(|error| taken(error, &new.name))?;
     let schedule = plan_next(&mut tx, user, id).await?;
     tx.commit().await?;
     Ok(schedule)
@@ -448,4 +453,8 @@ async fn select_schedules(
 
 fn not_found(id: Uuid) -> Error {
     Error::NotFound(format!("the schedule `{id}`"))
+}
+
+fn taken(error: sqlx::Error, name: &str) -> Error {
+    Error::for_name(error, "schedules_owner_id_name_key", "a schedule", name)
 }

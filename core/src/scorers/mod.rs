@@ -6,6 +6,7 @@
 //! score for ever. An error is never turned into a pass, not even by `not-`.
 
 mod combine;
+mod effort;
 mod number;
 mod patterns;
 mod spec;
@@ -23,6 +24,7 @@ use utoipa::ToSchema;
 use crate::template::{CompiledText, TemplateError};
 
 pub use self::combine::{Combined, combine};
+pub(crate) use self::effort::Effort;
 pub use self::number::last_number;
 use self::patterns::Patterns;
 pub use self::spec::{ScorerKind, ScorerSpec, ScorerType};
@@ -31,6 +33,8 @@ pub use self::spec::{ScorerKind, ScorerSpec, ScorerType};
 pub const MAX_PATTERN_CHARS: usize = 1_000;
 /// The memory that a compiled regular expression may take, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 1024 * 1024;
+/// The most that a scorer counts among others.
+pub const MAX_WEIGHT: f64 = 1_000.0;
 /// The part of an output that regular expressions see (its start) and numbers are looked for in (its end), in bytes.
 pub const MAX_SEARCHED_BYTES: usize = 256 * 1024;
 
@@ -136,6 +140,17 @@ impl Scorer {
     /// # Errors
     /// A bad regular expression or template, or a field that does not fit the scorer.
     pub fn compile(spec: &ScorerSpec) -> Result<Self, ScorerError> {
+        Self::compile_counting(spec, &Effort::default())
+    }
+
+    /// Does the same, and counts what it takes.
+    ///
+    /// # Errors
+    /// Those of [`Self::compile`].
+    pub(crate) fn compile_counting(
+        spec: &ScorerSpec,
+        effort: &Effort,
+    ) -> Result<Self, ScorerError> {
         let field = |field, problem: &str| {
             Err(ScorerError::Field {
                 field,
@@ -143,8 +158,11 @@ impl Scorer {
             })
         };
         let kind = spec.kind.kind();
-        if !spec.weight.is_finite() || spec.weight < 0.0 {
-            return field("weight", "must be a number that is not negative");
+        if !(0.0..=MAX_WEIGHT).contains(&spec.weight) {
+            return field(
+                "weight",
+                "must be from 0 to 1000; 0 reports without counting",
+            );
         }
         match spec.tolerance {
             Some(_) if kind != ScorerKind::Numeric => {
@@ -173,11 +191,12 @@ impl Scorer {
                         kind,
                         &Value::String(constant.to_owned()),
                         &patterns,
+                        effort,
                     )?),
                     None => Wanted::Template(template),
                 }
             }
-            (Some(value), _) => Wanted::Fixed(prepare(kind, value, &patterns)?),
+            (Some(value), _) => Wanted::Fixed(prepare(kind, value, &patterns, effort)?),
         };
         Ok(Self {
             kind,
@@ -232,18 +251,20 @@ impl Scorer {
     }
 
     /// Says whether outputs of an item can be judged at all: by what the item expects and the values of its variables.
+    /// Counts what it takes to find out.
     ///
     /// # Errors
     /// Why they cannot be, in a sentence. Each of its evaluations would end with it, after it was paid.
-    pub fn check_item(
+    pub(crate) fn check_item(
         &self,
         expected: Option<&Value>,
         vars: &Map<String, Value>,
+        effort: &Effort,
     ) -> Result<(), String> {
         match &self.wanted {
             Wanted::Fixed(_) => Ok(()),
             _ => self
-                .prepare_for(expected, vars)
+                .prepare_for(expected, vars, effort)
                 .map(|_| ())
                 .map_err(Cow::into_owned),
         }
@@ -254,25 +275,29 @@ impl Scorer {
         &self,
         expected: Option<&Value>,
         vars: &Map<String, Value>,
+        effort: &Effort,
     ) -> Result<Prepared, Cow<'static, str>> {
         let expected = expected.filter(|value| !value.is_null());
         if let Wanted::Template(template) = &self.wanted {
-            let text = template
-                .render(vars, expected.map(|expected| ("expected", expected)))
+            let expected = expected.map(|expected| ("expected", expected));
+            let (rendered, steps) = template.render_counting(vars, expected);
+            effort.add(steps);
+            let text = rendered
                 .map_err(|error| format!("the scorer's value cannot be rendered: {error}"))?;
-            let prepared = prepare(self.kind, &Value::String(text), &self.patterns);
+            let prepared = prepare(self.kind, &Value::String(text), &self.patterns, effort);
             return prepared.map_err(|error| error.to_string().into());
         }
         let expected = expected.ok_or(
             "the scorer has no value and the item has no expected value; give one of them",
         )?;
-        prepare(self.kind, expected, &self.patterns).map_err(|error| {
+        prepare(self.kind, expected, &self.patterns, effort).map_err(|error| {
             format!("the item's expected value does not fit the scorer: {error}").into()
         })
     }
 
     /// Whether the output is as the scorer's plain form wants it, and why.
     fn judge(&self, input: &ScoreInput) -> Result<(bool, Cow<'static, str>), Cow<'static, str>> {
+        let output = spoken(input.output);
         let prepared;
         let wanted = match &self.wanted {
             Wanted::Fixed(fixed) => fixed,
@@ -283,18 +308,18 @@ impl Scorer {
                     && !expected.is_empty()
                     && matches!(self.kind, ScorerKind::Equals | ScorerKind::Contains)
                 {
-                    return Ok(self.compare_text(input.output, expected));
+                    return Ok(self.compare_text(output, expected));
                 }
-                prepared = self.prepare_for(input.expected, input.vars)?;
+                prepared = self.prepare_for(input.expected, input.vars, &Effort::default())?;
                 &prepared
             }
         };
         Ok(match wanted {
-            Prepared::Nothing => is_json(input.output),
-            Prepared::Text(text) => self.compare_text(input.output, text),
-            Prepared::Json(json) => equals_json(input.output, json),
-            Prepared::Pattern(pattern) => matches_pattern(input.output, pattern),
-            Prepared::Number(number) => number::equals(input.output, *number, self.tolerance),
+            Prepared::Nothing => is_json(output),
+            Prepared::Text(text) => self.compare_text(output, text),
+            Prepared::Json(json) => equals_json(output, json),
+            Prepared::Pattern(pattern) => matches_pattern(output, pattern),
+            Prepared::Number(number) => number::equals(output, *number, self.tolerance),
         })
     }
 
@@ -327,8 +352,24 @@ impl Scorer {
     }
 }
 
+/// What was said after the thoughts that some servers leave in the answer, between `<think>` and `</think>` at its start.
+/// Thoughts that were cut off have no answer after them.
+fn spoken(output: &str) -> &str {
+    let Some(thoughts) = output.trim_start().strip_prefix("<think>") else {
+        return output;
+    };
+    let answer = thoughts.split_once("</think>");
+    answer.map_or("", |(_, answer)| answer.trim_start())
+}
+
 /// Brings a value into the form that a scorer compares with.
-fn prepare(kind: ScorerKind, value: &Value, patterns: &Patterns) -> Result<Prepared, ScorerError> {
+fn prepare(
+    kind: ScorerKind,
+    value: &Value,
+    patterns: &Patterns,
+    effort: &Effort,
+) -> Result<Prepared, ScorerError> {
+    effort.add(1);
     match (kind, value) {
         (ScorerKind::Equals, Value::Array(_) | Value::Object(_)) => {
             Ok(Prepared::Json(value.clone()))
@@ -359,7 +400,7 @@ fn prepare(kind: ScorerKind, value: &Value, patterns: &Patterns) -> Result<Prepa
                 });
             }
             match kind {
-                ScorerKind::Regex => patterns.compile(text).map(Prepared::Pattern),
+                ScorerKind::Regex => patterns.compile(text, effort).map(Prepared::Pattern),
                 ScorerKind::Icontains => Ok(Prepared::Text(text.to_lowercase())),
                 _ => Ok(Prepared::Text(text)),
             }

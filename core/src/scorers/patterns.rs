@@ -10,7 +10,10 @@ use std::{
 
 use regex::{Regex, RegexBuilder};
 
-use super::{MAX_PATTERN_BYTES, MAX_PATTERN_CHARS, ScorerError};
+use super::{
+    MAX_PATTERN_BYTES, MAX_PATTERN_CHARS, ScorerError,
+    effort::{Effort, PATTERN_SIZES},
+};
 
 /// So many are kept; then all are forgotten, and those in use come back. One takes some ten kilobytes, and never more
 /// than [`MAX_PATTERN_BYTES`] and its scratch space.
@@ -25,12 +28,12 @@ impl Patterns {
     ///
     /// # Errors
     /// It is no regular expression, or too large a one.
-    pub(super) fn compile(&self, text: String) -> Result<Arc<Regex>, ScorerError> {
+    pub(super) fn compile(&self, text: String, effort: &Effort) -> Result<Arc<Regex>, ScorerError> {
         if let Some(regex) = self.lock().get(&text) {
             return Ok(Arc::clone(regex));
         }
         // Not under the lock: others go on meanwhile, and compiling twice harms nobody.
-        let regex = Arc::new(compile(&text)?);
+        let regex = Arc::new(compile(&text, effort)?);
         let mut kept = self.lock();
         if kept.len() >= KEPT {
             kept.clear();
@@ -44,24 +47,33 @@ impl Patterns {
     }
 }
 
-fn compile(text: &str) -> Result<Regex, ScorerError> {
+/// Tries the smallest size first: what is small costs little, and how large a pattern becomes is known only afterwards.
+fn compile(text: &str, effort: &Effort) -> Result<Regex, ScorerError> {
     if text.chars().count() > MAX_PATTERN_CHARS {
         return Err(ScorerError::Pattern(format!(
             "it is longer than {MAX_PATTERN_CHARS} characters"
         )));
     }
-    let built = RegexBuilder::new(text)
-        .size_limit(MAX_PATTERN_BYTES)
-        .dfa_size_limit(MAX_PATTERN_BYTES)
-        .build();
-    built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => {
-            ScorerError::Pattern("it is too complex; use smaller repetitions".to_owned())
+    effort.add_pattern(text.len());
+    for (size_bytes, steps) in PATTERN_SIZES {
+        effort.add(steps);
+        let built = RegexBuilder::new(text)
+            .size_limit(size_bytes)
+            .dfa_size_limit(MAX_PATTERN_BYTES)
+            .build();
+        match built {
+            Ok(regex) => return Ok(regex),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(error) => {
+                return Err(ScorerError::Pattern(format!(
+                    "{error}; look-around and back-references are not available"
+                )));
+            }
         }
-        error => ScorerError::Pattern(format!(
-            "{error}; look-around and back-references are not available"
-        )),
-    })
+    }
+    Err(ScorerError::Pattern(
+        "it is too complex; use smaller repetitions".to_owned(),
+    ))
 }
 
 #[cfg(test)]
@@ -71,12 +83,32 @@ mod tests {
     #[test]
     fn a_pattern_is_compiled_once_and_the_number_is_bounded() {
         let patterns = Patterns::default();
-        let first = patterns.compile("a+".into()).unwrap();
-        assert!(Arc::ptr_eq(&first, &patterns.compile("a+".into()).unwrap()));
+        let effort = Effort::default();
+        let compile = |text: String| patterns.compile(text, &effort);
+        let first = compile("a+".into()).unwrap();
+        let steps = effort.steps();
+        assert!(Arc::ptr_eq(&first, &compile("a+".into()).unwrap()));
+        assert_eq!(effort.steps(), steps);
         for number in 0..3 * KEPT {
-            patterns.compile(format!("a{{{}}}", number % 900)).unwrap();
+            compile(format!("a{{{}}}", number % 900)).unwrap();
             assert!(patterns.lock().len() <= KEPT);
         }
-        assert!(patterns.compile("(".into()).is_err());
+        assert!(compile("(".into()).is_err());
+    }
+
+    #[test]
+    fn a_larger_pattern_takes_more_steps() {
+        let steps = |text: &str| {
+            let effort = Effort::default();
+            let compiled = Patterns::default().compile(text.to_owned(), &effort);
+            (compiled.is_ok(), effort.steps())
+        };
+        let (small, large) = (steps("^the answer is [0-9]+$"), steps(r"\w{10}"));
+        assert!(
+            small.0 && large.0 && large.1 >= 10 * small.1,
+            "{small:?} {large:?}"
+        );
+        let refused = steps(r"\w{1000}");
+        assert!(!refused.0 && refused.1 >= large.1, "{refused:?}");
     }
 }

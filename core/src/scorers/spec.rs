@@ -15,7 +15,7 @@ pub struct ScorerSpec {
     /// A string may be a template over the item's variables and `expected`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
-    /// How much the scorer counts among others; 0 reports without counting.
+    /// How much the scorer counts among others, 0 to 1000; 0 reports without counting.
     #[serde(default = "one")]
     #[schema(default = 1.0)]
     pub weight: f64,

@@ -384,3 +384,25 @@ proptest! {
         prop_assert_eq!(last_number(&format!("{text} {number}.")), Some(number));
     }
 }
+
+#[test]
+fn thoughts_are_no_part_of_the_answer() {
+    check("equals", &json!("4"), "<think>5? No.</think>\n\n4", true);
+    check("contains", &json!("5"), "<think>5? No.</think>\n\n4", false);
+    check("contains", &json!("5"), "\n<think>Perhaps 5, or", false);
+    check(
+        "equals",
+        &json!("a <think>b</think>"),
+        "a <think>b</think>",
+        true,
+    );
+    check("is-json", &Value::Null, "<think></think>{}", true);
+}
+
+#[test]
+fn weights_are_from_0_to_1000() {
+    for (weight, is_right) in [(0.0, true), (1000.0, true), (-0.1, false), (1000.1, false)] {
+        let spec = json!({"type": "is-json", "weight": weight});
+        assert_eq!(compile(&spec).is_ok(), is_right, "{weight}");
+    }
+}

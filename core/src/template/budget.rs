@@ -77,6 +77,13 @@ impl Budget {
         }
     }
 
+    /// What was spent, in steps; 64 bytes count as one.
+    pub(super) fn spent_steps(&self) -> u64 {
+        let steps = MAX_STEPS - self.steps.get();
+        let work_bytes = MAX_WORK_BYTES - self.work_bytes.get();
+        u64::from(steps) + work_bytes as u64 / 64
+    }
+
     /// Pays for one statement or expression.
     pub(super) fn step(&self) -> Result<(), Fault> {
         let left = self.steps.get().checked_sub(1);

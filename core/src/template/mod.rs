@@ -361,6 +361,17 @@ impl CompiledText {
         self.render_within(variables, &Map::new(), extra, &Budget::new())
     }
 
+    /// Renders likewise, and says how many steps that took.
+    pub(crate) fn render_counting(
+        &self,
+        variables: &Map<String, Value>,
+        extra: Option<(&str, &Value)>,
+    ) -> (Result<String, TemplateError>, u64) {
+        let budget = Budget::new();
+        let rendered = self.render_within(variables, &Map::new(), extra, &budget);
+        (rendered, budget.spent_steps())
+    }
+
     fn render_within(
         &self,
         variables: &Map<String, Value>,

@@ -20,6 +20,7 @@ use crate::{
     library::Page,
     nearest::{Named, pick},
     outbound::OutboundPolicy,
+    quotas::lock_count,
     sealing::MasterKey,
     texts::check_line,
 };
@@ -33,7 +34,7 @@ const TRIES_A_MINUTE: i32 = 10;
 ///
 /// # Errors
 /// [`Error::Invalid`], also for an address that this installation may not connect to; [`Error::Conflict`] when the caller
-/// has too many.
+/// has too many, or one of this name.
 pub async fn create_webhook(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -49,6 +50,7 @@ pub async fn create_webhook(
     let id = Uuid::now_v7();
     let secret = new_secret();
     let mut tx = conn.begin().await?;
+    lock_count(&mut tx, "webhooks", user.id).await?;
     sqlx::query!(
         "-- manage::create_webhook
         insert into webhooks (id, owner_id, name, host, sealed_url, sealed_secret, format, events)
@@ -63,7 +65,8 @@ pub async fn create_webhook(
         &new.events as &[WebhookEvent]
     )
     .execute(&mut *tx)
-    .await?;
+    .await
+    .map_err(|error| taken(error, &new.name))?;
     let count = sqlx::query_scalar!(
         r#"-- manage::create_webhook (count)
         select count(*) as "count!" from webhooks where owner_id = $1"#,
@@ -125,7 +128,8 @@ pub async fn update_webhook(
         moved
     )
     .execute(&mut *tx)
-    .await?;
+    .await
+    .map_err(|error| taken(error, change.name.as_deref().unwrap_or_default()))?;
     if change.enabled == Some(false) {
         give_up(&mut tx, id).await?;
     }
@@ -542,4 +546,8 @@ fn shown(url: &Url) -> String {
 
 fn not_found(id: Uuid) -> Error {
     Error::NotFound(format!("the webhook `{id}`"))
+}
+
+fn taken(error: sqlx::Error, name: &str) -> Error {
+    Error::for_name(error, "webhooks_owner_id_name_key", "a webhook", name)
 }

@@ -1,7 +1,7 @@
 //! The outbox: who is to be told next, and how it went.
 //!
-//! A webhook gets one message at a time, and a receiver that cannot be reached is given a rest that grows. So a receiver
-//! that hangs keeps nobody waiting but itself.
+//! A webhook gets one message at a time, and a receiver that cannot be reached is given a rest that grows. An owner has a
+//! few places among the messages that are on their way. So receivers that hang keep nobody waiting but their owner.
 
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct DueDelivery {
     pub webhook_id: Uuid,
     /// Counts from 1.
     pub attempt: i32,
+    /// Who owns the webhook.
+    pub owner_id: i64,
     /// True if the owner is an administrator, who may name addresses that others may not.
     pub by_admin: bool,
     /// Where to; an error when it opens with no key of ours.
@@ -70,7 +72,11 @@ pub enum Answer {
     Undelivered,
 }
 
-/// Takes the oldest due message of each webhook that is free, and sets the time of its next attempt.
+/// How many messages of one owner a process has on their way at a time.
+const PLACES_OF_AN_OWNER: i64 = 4;
+
+/// Takes the oldest due message of each webhook that is free, as far as its owner has a place, and sets the time of its
+/// next attempt. `under_way` names the owner of each message that the caller has on its way. Owners take turns.
 /// So an attempt that never ends, because the process died, is repeated by itself.
 ///
 /// # Errors
@@ -78,25 +84,36 @@ pub enum Answer {
 pub async fn take_due(
     conn: &mut PgConnection,
     master_key: &MasterKey,
+    under_way: &[i64],
     limit: i64,
 ) -> Result<Vec<DueDelivery>> {
     let rows = sqlx::query!(
         r#"-- outbox::take_due
-        with turn as (
+        with taken as (
+            select owner_id, count(*) as places from unnest($5::bigint[]) as owner_id group by owner_id
+        ), waiting as (
+            select webhooks.id, busy_until,
+                   coalesce(places, 0) + row_number() over (partition by owner_id order by busy_until, webhooks.id) as place
+            from webhooks left join taken using (owner_id)
+            where disabled_at is null and busy_until <= now()
+              and exists (select from webhook_deliveries
+                          where webhook_id = webhooks.id and state = 'waiting' and next_attempt_at <= now())
+        ), next as (
+            select id from waiting where place <= $6 order by place, busy_until, id limit $1
+        ), turn as (
             select webhooks.id, due.id as delivery_id
             from webhooks
+            join next using (id)
             cross join lateral (select id from webhook_deliveries
                                 where webhook_id = webhooks.id and state = 'waiting' and next_attempt_at <= now()
                                 order by next_attempt_at, id limit 1) due
             where disabled_at is null and busy_until <= now()
-            order by busy_until
-            limit $1
             for update of webhooks skip locked
         ), busy as (
             update webhooks set busy_until = now() + $2 * interval '1 second'
             from turn
             where webhooks.id = turn.id
-            returning webhooks.id, sealed_url, sealed_secret, format,
+            returning webhooks.id, sealed_url, sealed_secret, format, owner_id,
                       (select role = 'admin' from users where users.id = owner_id) as by_admin
         )
         update webhook_deliveries
@@ -106,12 +123,14 @@ pub async fn take_due(
         from turn
         join busy on busy.id = turn.id
         where webhook_deliveries.id = turn.delivery_id
-        returning webhook_deliveries.id, webhook_id, attempts, by_admin as "by_admin!", sealed_url, sealed_secret,
+        returning webhook_deliveries.id, webhook_id, attempts, owner_id, by_admin as "by_admin!", sealed_url, sealed_secret,
                   format as "format: WebhookFormat", event as "event: WebhookEvent", summary, data, created_at"#,
         limit,
         f64::from(TURN_SECONDS),
         &PAUSES,
-        ATTEMPTS
+        ATTEMPTS,
+        under_way,
+        PLACES_OF_AN_OWNER
     )
     .fetch_all(conn)
     .await?;
@@ -121,6 +140,7 @@ pub async fn take_due(
         id: row.id,
         webhook_id: row.webhook_id,
         attempt: row.attempts,
+        owner_id: row.owner_id,
         by_admin: row.by_admin,
         format: row.format,
         event: row.event,

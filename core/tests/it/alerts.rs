@@ -57,7 +57,7 @@ impl World {
 
     async fn alert(&self, conn: &mut PgConnection, kind: AlertKind, threshold: f64) -> Alert {
         let new = NewAlert {
-            name: format!("{kind:?}"),
+            name: format!("{kind:?} {threshold}"),
             schedule: self.schedule.id.to_string(),
             kind,
             threshold,

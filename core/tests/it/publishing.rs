@@ -97,7 +97,8 @@ async fn versions_are_numbered_and_found_by_number_alias_and_latest() {
         1,
         "known content"
     );
-    assert_eq!(list_versions(conn, None, "plain").await.unwrap().len(), 2);
+    let versions = list_versions(conn, None, "plain", None, 10).await.unwrap();
+    assert_eq!(versions.items.len(), 2);
     assert_eq!(
         resolve_version(conn, None, "plain").await.unwrap().number,
         2

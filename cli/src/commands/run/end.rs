@@ -1,6 +1,10 @@
 //! Following a run to its end, and what is said then: its own table, its errors, and where it stands.
 
-use opb_core::runs::{Run, RunColumns, RunState};
+use clap::Args;
+use opb_core::{
+    models::model_label,
+    runs::{Run, RunColumns, RunState},
+};
 use serde_json::Value;
 
 use super::{follow, leaderboard_of, print, print_json};
@@ -27,6 +31,54 @@ pub async fn follow_to_end(client: &Client, run: &Run, json: bool) -> anyhow::Re
         RunState::Paused => Outcome::RunPaused,
         _ => Outcome::RunFailed,
     })
+}
+
+/// A gate for continuous integration.
+#[derive(Debug, Args)]
+pub struct Gate {
+    /// End with exit code 5 when a column (a prompt on a model) scores less than this, 0 to 1, or has no score
+    #[arg(long, env = "OPB_FAIL_UNDER", value_name = "SCORE", value_parser = parse_share)]
+    pub fail_under: Option<f64>,
+}
+
+impl Gate {
+    /// How a run ends that was followed to its end: one that completed may have scored too little.
+    pub async fn check(
+        &self,
+        client: &Client,
+        run: &Run,
+        outcome: Outcome,
+    ) -> anyhow::Result<Outcome> {
+        let (Some(least), Outcome::Done) = (self.fail_under, outcome) else {
+            return Ok(outcome);
+        };
+        let columns = columns_of(client, run).await?.columns;
+        let under = columns.iter().filter(|column| {
+            let score = column.measured.score;
+            score.is_none_or(|score| score < least)
+        });
+        let mut outcome = Outcome::Done;
+        for column in under {
+            let score = column
+                .measured
+                .score
+                .map_or_else(|| "no score".to_owned(), |score| format!("{score:.3}"));
+            eprintln!(
+                "under {least}: {} on {}: {score}",
+                text::plain(&column.prompt),
+                text::plain(&model_label(&column.model, &column.parameters))
+            );
+            outcome = Outcome::ScoredUnder;
+        }
+        Ok(outcome)
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "expected a number from 0 to 1, such as 0.8".to_owned())
 }
 
 /// Prints what a run found so far, and how to go on.

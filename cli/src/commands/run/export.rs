@@ -1,7 +1,7 @@
 //! `opb run export`: the evaluations of a run as a file, of any length.
 
 use std::{
-    io::Write as _,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use opb_core::runs::Run;
 use serde_json::json;
 
 use super::{
-    RunName, print_json,
+    RunName, junit, print_json,
     show::{FilterOptions, with_query},
 };
 use crate::{
@@ -44,6 +44,8 @@ enum ExportFormat {
     Jsonl,
     /// A table for spreadsheets.
     Csv,
+    /// A JUnit report, as continuous integration shows it: an evaluation is a test case.
+    Junit,
 }
 
 impl ExportRun {
@@ -51,19 +53,22 @@ impl ExportRun {
         let client = self.client.connect()?;
         let run: Run = client.get(&self.run.path()).await?;
         let format = match self.format {
-            ExportFormat::Jsonl => "jsonl",
+            ExportFormat::Jsonl | ExportFormat::Junit => "jsonl",
             ExportFormat::Csv => "csv",
         };
         let mut parameters = vec![("format", format.to_owned())];
         parameters.extend(self.filter.query());
         let path = with_query(&format!("/api/v1/runs/{}/export", run.id), &parameters);
+        let source = Source {
+            client: &client,
+            path: &path,
+            junit: (self.format == ExportFormat::Junit).then_some(&run),
+        };
         let Some(file) = &self.output else {
-            client
-                .download(&path, &mut std::io::stdout().lock())
-                .await?;
+            source.write(&mut std::io::stdout().lock()).await?;
             return Ok(Outcome::Done);
         };
-        write_file(&client, &path, file).await?;
+        write_file(&source, file).await?;
         if json {
             print_json(&json!({"run": run.id, "number": run.number, "file": file}))?;
         } else {
@@ -73,20 +78,50 @@ impl ExportRun {
     }
 }
 
-/// Writes beside the file and puts it in place when it is whole.
-async fn write_file(client: &Client, path: &str, file: &Path) -> anyhow::Result<()> {
-    let folder = match file.parent() {
+/// What is written.
+struct Source<'a> {
+    client: &'a Client,
+    path: &'a str,
+    /// The run, if it becomes a JUnit report.
+    junit: Option<&'a Run>,
+}
+
+impl Source<'_> {
+    async fn write(&self, out: &mut impl Write) -> anyhow::Result<()> {
+        let Some(run) = self.junit else {
+            return self.client.download(self.path, out).await;
+        };
+        // A report begins with how many test cases failed.
+        let mut lines = tempfile::tempfile().context("no temporary file can be made")?;
+        self.client.download(self.path, &mut lines).await?;
+        junit::write(run, &mut lines, out)
+    }
+}
+
+/// Writes beside the file and puts it in place when it is whole. What is no plain file (a device, a pipe) stays what it is
+/// and is written into.
+async fn write_file(source: &Source<'_>, file: &Path) -> anyhow::Result<()> {
+    let wrong = || format!("{} cannot be written", file.display());
+    // Through a link: what it leads to counts, and is kept a link.
+    let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    if std::fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
+        let mut out = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&target)
+            .with_context(wrong)?;
+        return source.write(&mut out).await;
+    }
+    let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let wrong = || format!("{} cannot be written", file.display());
     // Made like any other file, and not for its owner's eyes only as temporary files are.
     let mut temporary = tempfile::Builder::new()
         .prefix(".opb-export-")
         .make_in(folder, |path| std::fs::File::create_new(path))
         .with_context(wrong)?;
-    client.download(path, &mut temporary).await?;
+    source.write(&mut temporary).await?;
     temporary.flush().with_context(wrong)?;
-    temporary.persist(file).with_context(wrong)?;
+    temporary.persist(&target).with_context(wrong)?;
     Ok(())
 }

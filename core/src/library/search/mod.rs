@@ -24,7 +24,7 @@ use self::{
     found::Found,
     snippets::snippet,
     statements::{ALL_RANKED, Match, list_in_order, list_matches, rank_all, rank_newest},
-    wanted::Wanted,
+    wanted::{Wanted, with_single_dashes},
     ways::{Part, WALKED},
 };
 pub use self::{snippets::Fragment, ways::Estimates};
@@ -176,7 +176,7 @@ pub async fn list_prompts(
     match &cursor {
         // The words that were searched for stay those that the first page was found with.
         Some(SearchCursor::Ranked { q, .. } | SearchCursor::Rest { q, .. }) => {
-            wanted.words = Some(q.clone());
+            wanted.words = Some(with_single_dashes(q));
         }
         Some(_) => return Err(bad_cursor()),
         None => {}
@@ -327,11 +327,12 @@ impl PromptQuery {
             .map_err(|wrong| Error::Invalid(vec![FieldError::new("tag", wrong.message)]))
     }
 
-    /// The same search from its first page.
-    pub(super) fn without_page(mut self) -> Self {
+    /// The same search from its first page, if everything is as it should be.
+    pub(super) fn without_page(mut self) -> Result<Self> {
         self.cursor = None;
         self.limit = None;
-        self
+        self.check()?;
+        Ok(self)
     }
 }
 

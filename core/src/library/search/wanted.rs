@@ -5,6 +5,18 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 use super::PromptQuery;
 use crate::{Result, auth::CurrentUser, library::PromptKind};
 
+/// What somebody typed, for Postgres, which refuses a query in which dashes pile up: of the dashes between two words only
+/// the first stays. Together they mean what one means.
+pub(super) fn with_single_dashes(words: &str) -> String {
+    let mut after_dash = false;
+    let keep = |letter: &char| {
+        let repeated = *letter == '-' && after_dash;
+        after_dash = !letter.is_alphanumeric() && (after_dash || *letter == '-');
+        !repeated
+    };
+    words.chars().filter(keep).collect()
+}
+
 /// What is looked for, with every name resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Wanted {
@@ -32,7 +44,7 @@ impl Wanted {
         query: &PromptQuery,
     ) -> Result<Option<Self>> {
         let mut wanted = Self {
-            words: query.words().map(str::to_owned),
+            words: query.words().map(with_single_dashes),
             viewer_id: viewer.map(|user| user.id),
             categories: None,
             tags: query.tags()?,
@@ -259,4 +271,19 @@ pub(super) enum Query {
     Known,
     /// It expects few of any words, so that one plan serves them all.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dashes_do_not_pile_up() {
+        let check = |words: &str, expect: &str| assert_eq!(with_single_dashes(words), expect);
+        check("", "");
+        check("a-b -c", "a-b -c");
+        check(&"-".repeat(50), "-");
+        check("a -- b - \"-c", "a - b - \"c");
+        check("-(-!-😀-ü - é", "-(!😀ü - é");
+    }
 }
