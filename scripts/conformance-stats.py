@@ -1,4 +1,4 @@
-"""Compares the statistics of `core/src/stats` with scipy, statsmodels, ruptures, paretoset and choix.
+"""Compares the statistics of `stats/src` with scipy, statsmodels, ruptures, paretoset and choix.
 
 Every check draws data sets from a seed, asks the Rust program one JSON line each, computes the same by an
 independent implementation, and keeps the largest difference, relative to the size of the expected number where that

@@ -28,11 +28,11 @@ pub mod queue;
 pub mod quotas;
 pub mod runs;
 pub mod schedules;
-pub mod scorers;
 pub mod sealing;
-pub mod stats;
-pub mod template;
 mod texts;
 pub mod webhooks;
 
 pub use error::{Error, FieldError, Result};
+pub use opb_scorers as scorers;
+pub use opb_stats as stats;
+pub use opb_template as template;

@@ -4,9 +4,7 @@
 
 use std::io::{BufRead as _, Write as _};
 
-use opb_conformance::stats::{
-    self, ConfidenceSequence, Estimate, Interval, Offer, Preference, Unit,
-};
+use opb_stats::{self as stats, ConfidenceSequence, Estimate, Interval, Offer, Preference, Unit};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

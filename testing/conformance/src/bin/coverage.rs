@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use opb_conformance::stats::{
+use opb_stats::{
     ConfidenceSequence, Interval, Unit, Verdict, bootstrap_interval, change_points, clustered_mean,
     compare, detectable_difference, drifts, mean_interval, paired_difference, quantile_interval,
     ratio_of_means, settled, sign_flip_p, wilson,

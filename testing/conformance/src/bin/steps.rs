@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use opb_conformance::stats::{ConfidenceSequence, Direction, LEARNING_RUNS, find_step};
+use opb_stats::{ConfidenceSequence, Direction, LEARNING_RUNS, find_step};
 use rand::{RngExt as _, SeedableRng as _, rngs::Xoshiro256PlusPlus};
 
 type Chance = Xoshiro256PlusPlus;

@@ -1,0 +1,485 @@
+//! Scorers: promptfoo's assertions by the same names, with the same meaning and defaults.
+//!
+//! A [`ScorerSpec`] is what a benchmark says, a [`Scorer`] is that compiled once, and
+//! [`Scorer::score`] judges one output. [`combine`] makes one score of several.
+//! Nothing here calls a model, reads a clock or draws by chance: the same output gets the same
+//! score for ever. An error is never turned into a pass, not even by `not-`.
+
+mod combine;
+mod effort;
+mod number;
+mod patterns;
+mod spec;
+
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, sync::Arc};
+
+use regex::Regex;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use opb_template::{CompiledText, TemplateError};
+
+pub use self::combine::{Combined, combine};
+pub use self::effort::Effort;
+pub use self::number::last_number;
+use self::patterns::Patterns;
+pub use self::spec::{ScorerKind, ScorerSpec, ScorerType};
+
+/// The longest regular expression, in characters.
+pub const MAX_PATTERN_CHARS: usize = 1_000;
+/// The memory that a compiled regular expression may take, in bytes.
+pub const MAX_PATTERN_BYTES: usize = 1024 * 1024;
+/// The most that a scorer counts among others.
+pub const MAX_WEIGHT: f64 = 1_000.0;
+/// The part of an output that regular expressions see (its start) and numbers are looked for in (its end), in bytes.
+pub const MAX_SEARCHED_BYTES: usize = 256 * 1024;
+
+/// Why a scorer cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScorerError {
+    /// The value's template is at fault.
+    #[error("the value is not a valid template: {0}")]
+    Template(TemplateError),
+    /// The value is not a regular expression, or too large a one.
+    #[error("the value is not a usable regular expression: {0}")]
+    Pattern(String),
+    /// A field does not fit the scorer.
+    #[error("{field} {problem}")]
+    Field {
+        /// The field's name.
+        field: &'static str,
+        /// What is wrong and how to mend it.
+        problem: String,
+    },
+}
+
+/// What a scorer looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct ScoreInput<'a> {
+    /// The model's output.
+    pub output: &'a str,
+    /// The item's expected value.
+    pub expected: Option<&'a Value>,
+    /// The item's variables.
+    pub vars: &'a Map<String, Value>,
+}
+
+/// What a scorer found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreResult {
+    /// The finding.
+    pub outcome: Outcome,
+}
+
+/// The three ways in which a scorer ends.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The output was judged.
+    Scored {
+        /// From 0 to 1.
+        score: f64,
+        /// Whether the output passes.
+        pass: bool,
+        /// Why, in a sentence.
+        reason: Cow<'static, str>,
+    },
+    /// The scorer says nothing about this item; it does not count.
+    NotApplicable {
+        /// Why, in a sentence.
+        reason: Cow<'static, str>,
+    },
+    /// The scorer could not judge; the evaluation is in error.
+    Error {
+        /// Why, in a sentence.
+        reason: Cow<'static, str>,
+    },
+}
+
+/// A compiled scorer; it can be used from any thread.
+#[derive(Debug)]
+pub struct Scorer {
+    kind: ScorerKind,
+    name: String,
+    negated: bool,
+    weight: f64,
+    metric: Option<String>,
+    tolerance: Option<f64>,
+    wanted: Wanted,
+    patterns: Patterns,
+}
+
+/// Where the value to compare with comes from, prepared as far as can be.
+#[derive(Debug)]
+enum Wanted {
+    /// The item's expected value.
+    Expected,
+    /// The same for every item.
+    Fixed(Prepared),
+    /// Rendered for every item.
+    Template(CompiledText),
+}
+
+/// A value in the form that the scorer compares with.
+#[derive(Debug)]
+enum Prepared {
+    Nothing,
+    Text(String),
+    Json(Value),
+    Pattern(Arc<Regex>),
+    Number(f64),
+}
+
+impl Scorer {
+    /// Checks a specification and prepares it.
+    ///
+    /// # Errors
+    /// A bad regular expression or template, or a field that does not fit the scorer.
+    pub fn compile(spec: &ScorerSpec) -> Result<Self, ScorerError> {
+        Self::compile_counting(spec, &Effort::default())
+    }
+
+    /// Does the same, and counts what it takes.
+    ///
+    /// # Errors
+    /// Those of [`Self::compile`].
+    pub fn compile_counting(spec: &ScorerSpec, effort: &Effort) -> Result<Self, ScorerError> {
+        let field = |field, problem: &str| {
+            Err(ScorerError::Field {
+                field,
+                problem: problem.to_owned(),
+            })
+        };
+        let kind = spec.kind.kind();
+        if !(0.0..=MAX_WEIGHT).contains(&spec.weight) {
+            return field(
+                "weight",
+                "must be from 0 to 1000; 0 reports without counting",
+            );
+        }
+        match spec.tolerance {
+            Some(_) if kind != ScorerKind::Numeric => {
+                return field("tolerance", "is only for the scorer `numeric`; remove it");
+            }
+            Some(tolerance) if !tolerance.is_finite() || tolerance < 0.0 => {
+                return field("tolerance", "must be a number that is not negative");
+            }
+            _ => {}
+        }
+        let patterns = Patterns::default();
+        let wanted = match (&spec.value, kind) {
+            (None, ScorerKind::IsJson) => Wanted::Fixed(Prepared::Nothing),
+            (Some(_), ScorerKind::IsJson) => {
+                return field(
+                    "value",
+                    "must be absent: checking against a JSON schema is not supported yet",
+                );
+            }
+            (None, _) => Wanted::Expected,
+            (Some(Value::String(text)), _) => {
+                let template =
+                    CompiledText::compile(text, "value").map_err(ScorerError::Template)?;
+                match template.as_constant() {
+                    Some(constant) => Wanted::Fixed(prepare(
+                        kind,
+                        &Value::String(constant.to_owned()),
+                        &patterns,
+                        effort,
+                    )?),
+                    None => Wanted::Template(template),
+                }
+            }
+            (Some(value), _) => Wanted::Fixed(prepare(kind, value, &patterns, effort)?),
+        };
+        Ok(Self {
+            kind,
+            name: spec.kind.name(),
+            negated: spec.kind.is_negated(),
+            weight: spec.weight,
+            metric: spec.metric.clone(),
+            tolerance: spec.tolerance,
+            wanted,
+            patterns,
+        })
+    }
+
+    /// The scorer's type, as a benchmark writes it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How much the scorer counts among others.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        self.weight
+    }
+
+    /// The metric that the score is reported under.
+    #[must_use]
+    pub fn metric(&self) -> Option<&str> {
+        self.metric.as_deref()
+    }
+
+    /// Judges one output.
+    #[must_use]
+    pub fn score(&self, input: &ScoreInput) -> ScoreResult {
+        let outcome = match self.judge(input) {
+            Ok((found, reason)) => {
+                let pass = found != self.negated;
+                Outcome::Scored {
+                    score: f64::from(u8::from(pass)),
+                    pass,
+                    reason,
+                }
+            }
+            Err(reason) => Outcome::Error { reason },
+        };
+        ScoreResult { outcome }
+    }
+
+    /// Whether what outputs are compared with is another for each item.
+    #[must_use]
+    pub fn varies(&self) -> bool {
+        !matches!(self.wanted, Wanted::Fixed(_))
+    }
+
+    /// Says whether outputs of an item can be judged at all: by what the item expects and the values of its variables.
+    /// Counts what it takes to find out.
+    ///
+    /// # Errors
+    /// Why they cannot be, in a sentence. Each of its evaluations would end with it, after it was paid.
+    pub fn check_item(
+        &self,
+        expected: Option<&Value>,
+        vars: &Map<String, Value>,
+        effort: &Effort,
+    ) -> Result<(), String> {
+        match &self.wanted {
+            Wanted::Fixed(_) => Ok(()),
+            _ => self
+                .prepare_for(expected, vars, effort)
+                .map(|_| ())
+                .map_err(Cow::into_owned),
+        }
+    }
+
+    /// What the outputs of an item are compared with, where the item has a say in it.
+    fn prepare_for(
+        &self,
+        expected: Option<&Value>,
+        vars: &Map<String, Value>,
+        effort: &Effort,
+    ) -> Result<Prepared, Cow<'static, str>> {
+        let expected = expected.filter(|value| !value.is_null());
+        if let Wanted::Template(template) = &self.wanted {
+            let expected = expected.map(|expected| ("expected", expected));
+            let (rendered, steps) = template.render_counting(vars, expected);
+            effort.add(steps);
+            let text = rendered
+                .map_err(|error| format!("the scorer's value cannot be rendered: {error}"))?;
+            let prepared = prepare(self.kind, &Value::String(text), &self.patterns, effort);
+            return prepared.map_err(|error| error.to_string().into());
+        }
+        let expected = expected.ok_or(
+            "the scorer has no value and the item has no expected value; give one of them",
+        )?;
+        prepare(self.kind, expected, &self.patterns, effort).map_err(|error| {
+            format!("the item's expected value does not fit the scorer: {error}").into()
+        })
+    }
+
+    /// Whether the output is as the scorer's plain form wants it, and why.
+    fn judge(&self, input: &ScoreInput) -> Result<(bool, Cow<'static, str>), Cow<'static, str>> {
+        let output = spoken(input.output);
+        let prepared;
+        let wanted = match &self.wanted {
+            Wanted::Fixed(fixed) => fixed,
+            Wanted::Expected | Wanted::Template(_) => {
+                // Not copied: what is long is so for every evaluation of the item.
+                if let (Wanted::Expected, Some(Value::String(expected))) =
+                    (&self.wanted, input.expected)
+                    && !expected.is_empty()
+                    && matches!(self.kind, ScorerKind::Equals | ScorerKind::Contains)
+                {
+                    return Ok(self.compare_text(output, expected));
+                }
+                prepared = self.prepare_for(input.expected, input.vars, &Effort::default())?;
+                &prepared
+            }
+        };
+        Ok(match wanted {
+            Prepared::Nothing => is_json(output),
+            Prepared::Text(text) => self.compare_text(output, text),
+            Prepared::Json(json) => equals_json(output, json),
+            Prepared::Pattern(pattern) => matches_pattern(output, pattern),
+            Prepared::Number(number) => number::equals(output, *number, self.tolerance),
+        })
+    }
+
+    fn compare_text(&self, output: &str, wanted: &str) -> (bool, Cow<'static, str>) {
+        let (found, yes, no) = match self.kind {
+            ScorerKind::Contains => (
+                output.contains(wanted),
+                "the output contains the value",
+                "the output does not contain",
+            ),
+            ScorerKind::Icontains => (
+                contains_lowercase(output, wanted),
+                "the output contains the value, case aside",
+                "the output does not contain, case aside,",
+            ),
+            _ => (
+                output == wanted,
+                "the output equals the value",
+                "the output does not equal",
+            ),
+        };
+        (
+            found,
+            if found {
+                Cow::Borrowed(yes)
+            } else {
+                Cow::Owned(format!("{no} \"{}\"", excerpt(wanted)))
+            },
+        )
+    }
+}
+
+/// What was said after the thoughts that some servers leave in the answer, between `<think>` and `</think>` at its start.
+/// Thoughts that were cut off have no answer after them.
+fn spoken(output: &str) -> &str {
+    let Some(thoughts) = output.trim_start().strip_prefix("<think>") else {
+        return output;
+    };
+    let answer = thoughts.split_once("</think>");
+    answer.map_or("", |(_, answer)| answer.trim_start())
+}
+
+/// Brings a value into the form that a scorer compares with.
+fn prepare(
+    kind: ScorerKind,
+    value: &Value,
+    patterns: &Patterns,
+    effort: &Effort,
+) -> Result<Prepared, ScorerError> {
+    effort.add(1);
+    match (kind, value) {
+        (ScorerKind::Equals, Value::Array(_) | Value::Object(_)) => {
+            Ok(Prepared::Json(value.clone()))
+        }
+        (ScorerKind::Numeric, _) => {
+            number::of(value)
+                .map(Prepared::Number)
+                .ok_or_else(|| ScorerError::Field {
+                    field: "value",
+                    problem: "must be a number, or a string that is one, such as \"1,234.5\""
+                        .to_owned(),
+                })
+        }
+        (_, Value::Array(_) | Value::Object(_) | Value::Null) => Err(ScorerError::Field {
+            field: "value",
+            problem: "must be a string or a number".to_owned(),
+        }),
+        _ => {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            // Every text contains nothing at all, and matches a pattern of nothing.
+            if text.is_empty() && kind != ScorerKind::Equals {
+                return Err(ScorerError::Field {
+                    field: "value",
+                    problem: "must not be empty: every output would pass, or none".to_owned(),
+                });
+            }
+            match kind {
+                ScorerKind::Regex => patterns.compile(text, effort).map(Prepared::Pattern),
+                ScorerKind::Icontains => Ok(Prepared::Text(text.to_lowercase())),
+                _ => Ok(Prepared::Text(text)),
+            }
+        }
+    }
+}
+
+fn is_json(output: &str) -> (bool, Cow<'static, str>) {
+    match serde_json::from_str::<serde::de::IgnoredAny>(output) {
+        Ok(_) => (true, Cow::Borrowed("the output is JSON")),
+        Err(error) => (
+            false,
+            Cow::Owned(format!("the output is not JSON: {error}")),
+        ),
+    }
+}
+
+fn equals_json(output: &str, wanted: &Value) -> (bool, Cow<'static, str>) {
+    match serde_json::from_str::<Value>(output) {
+        Ok(found) if same_json(&found, wanted) => {
+            (true, Cow::Borrowed("the output equals the value as JSON"))
+        }
+        Ok(_) => (
+            false,
+            Cow::Borrowed("the output is JSON but does not equal the value"),
+        ),
+        Err(error) => (
+            false,
+            Cow::Owned(format!("the output is not JSON: {error}")),
+        ),
+    }
+}
+
+/// Deep equality in which `1` and `1.0` are the same number, as in JavaScript.
+fn same_json(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_json(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| same_json(a, b)))
+        }
+        _ => a == b,
+    }
+}
+
+fn matches_pattern(output: &str, pattern: &Regex) -> (bool, Cow<'static, str>) {
+    let searched = &output[..output.floor_char_boundary(MAX_SEARCHED_BYTES)];
+    if pattern.is_match(searched) {
+        (true, Cow::Borrowed("the output matches the pattern"))
+    } else {
+        (
+            false,
+            Cow::Owned(format!(
+                "the output does not match \"{}\"",
+                excerpt(pattern.as_str())
+            )),
+        )
+    }
+}
+
+/// Both sides in lower case; `wanted` already is.
+fn contains_lowercase(output: &str, wanted: &str) -> bool {
+    if output.is_ascii() {
+        output.to_ascii_lowercase().contains(wanted)
+    } else {
+        output.to_lowercase().contains(wanted)
+    }
+}
+
+/// The start of a long text, for reasons.
+fn excerpt(text: &str) -> Cow<'_, str> {
+    const SHOWN_BYTES: usize = 200;
+    if text.len() <= SHOWN_BYTES {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!(
+        "{}…",
+        &text[..text.floor_char_boundary(SHOWN_BYTES)]
+    ))
+}

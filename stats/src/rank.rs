@@ -1,0 +1,121 @@
+//! Ranks as ranges: what the data can and cannot tell apart.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::benjamini_hochberg;
+use crate::paired::Shared;
+
+/// One entry to be ranked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankEntry {
+    /// The score that entries are ordered by, higher is better.
+    pub score: f64,
+    /// The score of each item, in the same order for all entries; nothing where an item has none.
+    pub item_scores: Vec<Option<f32>>,
+}
+
+/// Where an entry may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rank {
+    /// The best rank that is possible: 1 + the number of entries surely better.
+    pub rank_low: usize,
+    /// The worst rank that is possible: the number of entries − those surely worse.
+    pub rank_high: usize,
+    /// The tie group, from 1 for the best; its members cannot be told apart from its best.
+    pub tie_group: usize,
+}
+
+/// Which entries are surely better than which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdicts {
+    count: usize,
+    surely_better: Vec<bool>,
+}
+
+impl Verdicts {
+    /// True when the first entry is surely better than the second.
+    #[must_use]
+    pub fn says(&self, better: usize, worse: usize) -> bool {
+        self.surely_better[better * self.count + worse]
+    }
+}
+
+/// Compares every entry with every other one; of the entries before `newcomers`, none with another of these.
+///
+/// An entry is surely better than another if it is better on the items that both have a score for
+/// and the paired test ([`paired_difference`](crate::paired_difference)), adjusted over all
+/// compared pairs by [`benjamini_hochberg`], gives p below `alpha`.
+#[must_use]
+pub fn verdicts(entries: &[RankEntry], newcomers: usize, alpha: f64) -> Verdicts {
+    let count = entries.len();
+    let mut pairs = Vec::new();
+    for (i, a) in entries.iter().enumerate() {
+        for (j, b) in entries.iter().enumerate().skip(newcomers.max(i + 1)) {
+            let shared = Shared::of(&a.item_scores, &b.item_scores);
+            let (better, worse) = if shared.moments.mean > 0.0 {
+                (i, j)
+            } else {
+                (j, i)
+            };
+            pairs.push((better, worse, shared.p_value()));
+        }
+    }
+    let p_values: Vec<f64> = pairs.iter().map(|(.., p)| *p).collect();
+    let mut surely_better = vec![false; count * count];
+    for ((better, worse, _), p) in pairs.iter().zip(benjamini_hochberg(&p_values)) {
+        if p < alpha {
+            surely_better[better * count + worse] = true;
+        }
+    }
+    Verdicts {
+        count,
+        surely_better,
+    }
+}
+
+/// Ranks entries, in the order given, by their [`verdicts`] and [`place`].
+#[must_use]
+pub fn rank(entries: &[RankEntry], alpha: f64) -> Vec<Rank> {
+    let verdicts = verdicts(entries, 0, alpha);
+    let scores: Vec<f64> = entries.iter().map(|entry| entry.score).collect();
+    place(&scores, |better, worse| verdicts.says(better, worse))
+}
+
+/// Gives entries their ranges of ranks and their groups, in the order given, by what is known of each pair.
+///
+/// The range of ranks follows Mogstad, Romano, Shaikh & Wilhelm (2024), "Inference for ranks", Review of Economic
+/// Studies 91. It may be asked for any selection of the entries that were compared.
+///
+/// Tie groups walk down the entries by score: an entry belongs to the current group as long as
+/// the group's first, best entry is not surely better; otherwise it begins the next group.
+/// "Cannot be told apart" is not transitive, so members of two neighbouring groups may also overlap;
+/// the ranges say so.
+#[must_use]
+pub fn place(scores: &[f64], surely_better: impl Fn(usize, usize) -> bool) -> Vec<Rank> {
+    let count = scores.len();
+    let rank_of = |at| Rank {
+        rank_low: 1 + (0..count).filter(|other| surely_better(*other, at)).count(),
+        rank_high: count - (0..count).filter(|other| surely_better(at, *other)).count(),
+        tie_group: 0,
+    };
+    let mut ranks: Vec<Rank> = (0..count).map(rank_of).collect();
+    let mut order: Vec<usize> = (0..count).collect();
+    // Best first; a score that is not a number comes last.
+    let key = |at: usize| {
+        if scores[at].is_nan() {
+            f64::NEG_INFINITY
+        } else {
+            scores[at]
+        }
+    };
+    order.sort_by(|&i, &j| key(j).total_cmp(&key(i)));
+    let (mut group, mut best) = (0, None);
+    for at in order {
+        if best.is_none_or(|best: usize| surely_better(best, at)) {
+            (group, best) = (group + 1, Some(at));
+        }
+        ranks[at].tie_group = group;
+    }
+    ranks
+}
