@@ -224,7 +224,7 @@ impl LogSettings {
         // The libraries' own chatter at `info` hides ours; whoever wants it can name the module.
         // Spans for export are no lines; while nobody exports them, nobody asks for them, and they cost nothing.
         let filter = EnvFilter::try_new(format!(
-            "{EXPORTED_SPANS}=off,apalis=warn,apalis_core=warn,sqlx=warn,sqlx::postgres::notice=error,{}",
+            "{EXPORTED_SPANS}=off,apalis=warn,apalis_core=warn,sqlx=warn,sqlx::pool::acquire=error,sqlx::postgres::notice=error,{}",
             self.log
         ))
         .map_err(|error| anyhow::anyhow!("--log: {error}"))?;

@@ -72,7 +72,7 @@ impl Mailbox {
                 came.await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(20), found).await;
+        let waited = tokio::time::timeout(Duration::from_secs(100), found).await;
         waited.unwrap_or_else(|_| panic!("no mail with `{text}` came: {:?}", self.mails()))
     }
 

@@ -54,7 +54,7 @@ pub async fn until(server: &Server, query: &'static str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(20), asked).await;
+    let waited = tokio::time::timeout(Duration::from_secs(100), asked).await;
     assert!(waited.is_ok(), "{query}");
 }
 

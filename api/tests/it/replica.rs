@@ -164,6 +164,6 @@ async fn a_replica_is_used_as_soon_as_it_has_the_schema() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let used = tokio::time::timeout(Duration::from_secs(20), used).await;
+    let used = tokio::time::timeout(Duration::from_secs(100), used).await;
     used.expect("it is looked at again");
 }
