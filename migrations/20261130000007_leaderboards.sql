@@ -7,29 +7,21 @@ create table run_summaries (
     first_item integer not null,
     prompt_position smallint not null,
     model_position smallint not null,
-    evaluations bigint not null,
-    errors bigint not null,
-    scored bigint not null,
-    passed bigint not null,
-    full_or_nothing boolean not null,
+    sums jsonb not null,
     item_scores real[] not null,
     item_passes integer[] not null,
     item_costs bigint[] not null,
-    priced bigint not null,
-    cost_microusd bigint not null,
     latencies_ms integer[] not null,
     latency_counts integer[] not null,
     first_tokens_ms integer[] not null,
     first_token_counts integer[] not null,
-    output_tokens bigint not null,
-    output_ms bigint not null,
     primary key (run_id, first_item, prompt_position, model_position)
 );
 comment on table run_summaries is 'an open run, summed up by columns and blocks of items whose evaluations are all recorded; computed from evaluations alone and gone when the run ends';
 comment on column run_summaries.item_scores is 'mean score of each item of the block, null where nothing was scored';
 comment on column run_summaries.item_costs is 'micro-dollars of all evaluations of each item, null when one is unknown';
 comment on column run_summaries.latencies_ms is 'the latencies that occurred; latency_counts says how often each did';
-comment on column run_summaries.output_ms is 'latency of the evaluations whose output tokens are known';
+comment on column run_summaries.sums is 'what is only added up, as core/src/leaderboards/summary.rs names it';
 
 create table provisional_standings (
     run_id uuid not null references runs on delete cascade,
@@ -37,31 +29,15 @@ create table provisional_standings (
     prompt_version_id uuid not null references prompt_versions on delete cascade,
     model_id uuid not null references models on delete cascade,
     simulated boolean not null,
-    items integer not null,
     evaluations bigint not null,
     errors bigint not null,
-    score double precision not null,
-    score_low double precision not null,
-    score_high double precision not null,
-    pass_rate double precision,
-    interval_method text not null,
     item_scores real[] not null,
+    figures jsonb not null,
     worse_than bigint[] not null default '{}',
     better_than bigint[] not null default '{}',
-    cost_per_1000_microusd bigint,
-    cost_per_1000_low_microusd bigint,
-    cost_per_1000_high_microusd bigint,
-    cost_per_pass_microusd double precision,
-    cost_per_pass_low_microusd double precision,
-    cost_per_pass_high_microusd double precision,
-    latency_p50_ms double precision,
-    latency_p50_low_ms double precision,
-    latency_p50_high_ms double precision,
-    latency_p95_ms double precision,
-    latency_p95_low_ms double precision,
-    latency_p95_high_ms double precision,
-    first_token_p50_ms double precision,
-    output_tokens_per_second double precision,
+    score double precision not null generated always as ((figures ->> 'score')::float8) stored,
+    cost_per_1000_microusd bigint generated always as ((figures ->> 'cost_per_1000_microusd')::bigint) stored,
+    latency_p95_ms double precision generated always as ((figures ->> 'latency_p95_ms')::float8) stored,
     updated_at timestamptz not null default now(),
     primary key (run_id, prompt_version_id, model_id)
 );
@@ -80,30 +56,12 @@ create table standing_points (
     model_id uuid not null references models on delete cascade,
     measured_at timestamptz not null default now(),
     simulated boolean not null,
-    items integer not null,
     evaluations bigint not null,
     errors bigint not null,
-    score double precision not null,
-    score_low double precision not null,
-    score_high double precision not null,
-    pass_rate double precision,
-    interval_method text not null,
     item_scores real[] not null,
+    figures jsonb not null,
     stopped_early boolean not null,
-    cost_per_1000_microusd bigint,
-    cost_per_1000_low_microusd bigint,
-    cost_per_1000_high_microusd bigint,
-    cost_per_pass_microusd double precision,
-    cost_per_pass_low_microusd double precision,
-    cost_per_pass_high_microusd double precision,
-    latency_p50_ms double precision,
-    latency_p50_low_ms double precision,
-    latency_p50_high_ms double precision,
-    latency_p95_ms double precision,
-    latency_p95_low_ms double precision,
-    latency_p95_high_ms double precision,
-    first_token_p50_ms double precision,
-    output_tokens_per_second double precision,
+    items integer not null generated always as ((figures ->> 'items')::integer) stored,
     primary key (run_id, prompt_version_id, model_id)
 );
 create index standing_points_board_idx on standing_points (benchmark_version_id, prompt_version_id, model_id, measured_at);
@@ -121,34 +79,21 @@ create table standings (
     audience_id bigint references users on delete cascade,
     run_id uuid not null references runs on delete cascade,
     simulated boolean not null,
-    items integer not null,
     evaluations bigint not null,
     errors bigint not null,
-    score double precision not null,
-    score_low double precision not null,
-    score_high double precision not null,
-    pass_rate double precision,
-    interval_method text not null,
     item_scores real[] not null,
+    figures jsonb not null,
     stopped_early boolean not null default false,
     worse_than bigint[] not null default '{}',
     rank_low integer not null,
     rank_high integer not null,
     tie_group integer not null,
-    cost_per_1000_microusd bigint,
-    cost_per_1000_low_microusd bigint,
-    cost_per_1000_high_microusd bigint,
-    cost_per_pass_microusd double precision,
-    cost_per_pass_low_microusd double precision,
-    cost_per_pass_high_microusd double precision,
-    latency_p50_ms double precision,
-    latency_p50_low_ms double precision,
-    latency_p50_high_ms double precision,
-    latency_p95_ms double precision,
-    latency_p95_low_ms double precision,
-    latency_p95_high_ms double precision,
-    first_token_p50_ms double precision,
-    output_tokens_per_second double precision,
+    items integer not null generated always as ((figures ->> 'items')::integer) stored,
+    score double precision not null generated always as ((figures ->> 'score')::float8) stored,
+    score_low double precision not null generated always as ((figures ->> 'score_low')::float8) stored,
+    score_high double precision not null generated always as ((figures ->> 'score_high')::float8) stored,
+    cost_per_1000_microusd bigint generated always as ((figures ->> 'cost_per_1000_microusd')::bigint) stored,
+    latency_p95_ms double precision generated always as ((figures ->> 'latency_p95_ms')::float8) stored,
     runs integer not null check (runs >= 1),
     trend double precision,
     trend_low double precision,
@@ -166,11 +111,9 @@ comment on column standings.id is 'what worse_than names';
 comment on column standings.audience_id is 'whose board it is: null for the public one, made of runs that everybody may read; else the user of whose runs it is made. Boards are ranked among themselves';
 comment on column standings.simulated is 'simulated results are ranked apart from real ones';
 comment on column standings.item_scores is 'mean score by item position, null where nothing was scored; comparisons are paired on it';
+comment on column standings.figures is 'the figures of the column, as core/src/leaderboards/figures.rs names them; what statements filter or sort by is generated from it';
 comment on column standings.stopped_early is 'true when not every evaluation of the column was asked, because its place was decided';
 comment on column standings.worse_than is 'ids of the standings of the same board that are surely better; ranks within any selection are read off it';
-comment on column standings.cost_per_pass_microusd is 'what one passed evaluation costs, failed ones paid along; null when a cost is unknown or nothing passed';
-comment on column standings.cost_per_pass_high_microusd is 'null when too few passed to bound it';
-comment on column standings.latency_p95_high_ms is 'null when too few calls were slow to bound it';
 comment on column standings.runs is 'completed runs of this prompt version on this model that count for the board';
 comment on column standings.trend is 'by how much the score lies above that of the run before, on the items of both; null when there was none';
 comment on column standings.updated_at is 'when the run that it shows was measured';

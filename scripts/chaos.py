@@ -36,7 +36,7 @@ from evaluations where run_id = '{run}'
 """
 STANDINGS = """
 select count(*), md5(string_agg(concat_ws('|', prompts.slug, models.name, items, evaluations, errors, score, score_low,
-           score_high, pass_rate, item_scores::text, rank_low, rank_high, tie_group, cost_per_1000_microusd), e'\\n'
+           score_high, figures ->> 'pass_rate', item_scores::text, rank_low, rank_high, tie_group, cost_per_1000_microusd), e'\\n'
            order by prompts.slug, models.name))
 from standings join prompt_versions on prompt_versions.id = prompt_version_id
      join prompts on prompts.id = prompt_versions.prompt_id join models on models.id = model_id

@@ -93,9 +93,10 @@ fn row(standing: &Standing, parameters: &str, frontier_differs: bool) -> Vec<Cel
         FrontierPlace::Perhaps => "(*)",
         FrontierPlace::Off => "",
     };
-    let score = text::score(standing.score, standing.score_low, standing.score_high);
+    let figures = &standing.figures;
+    let score = text::score(figures.score, figures.score_low, figures.score_high);
     let early = if standing.stopped_early { " †" } else { "" };
-    let per_pass = standing.cost_per_pass_microusd;
+    let per_pass = figures.cost_per_pass_microusd;
     vec![
         text::rank(standing.rank_low, standing.rank_high).into(),
         place.into(),
@@ -104,10 +105,10 @@ fn row(standing: &Standing, parameters: &str, frontier_differs: bool) -> Vec<Cel
         parameters.into(),
         format!("{score}{early}").into(),
         standing.trend.map_or_else(none, points).into(),
-        money(standing.cost_per_1000_microusd),
+        money(figures.cost_per_1000_microusd),
         per_pass.map_or_else(none, text::small_dollars).into(),
-        text::millis(standing.latency_p50_ms).into(),
-        text::millis(standing.latency_p95_ms).into(),
+        text::millis(figures.latency_p50_ms).into(),
+        text::millis(figures.latency_p95_ms).into(),
         errors(standing.errors, standing.evaluations),
     ]
 }
@@ -219,10 +220,15 @@ fn course_table(course: &Course) -> Table {
     for point in &course.points {
         table.add_row([
             text::time(point.measured_at).into(),
-            text::score(point.score, point.score_low, point.score_high).into(),
+            text::score(
+                point.figures.score,
+                point.figures.score_low,
+                point.figures.score_high,
+            )
+            .into(),
             if point.change { "new level" } else { "" }.into(),
-            money(point.cost_per_1000_microusd),
-            text::millis(point.latency_p95_ms).into(),
+            money(point.figures.cost_per_1000_microusd),
+            text::millis(point.figures.latency_p95_ms).into(),
             errors(point.errors, point.evaluations),
             point.run_id.to_string().into(),
         ]);

@@ -56,19 +56,23 @@ fn table(found: &RunColumns, parameters: &Parameters) -> Table {
         Column::new("settled").optional(1),
     ]);
     let mut columns: Vec<(usize, &RunColumn)> = found.columns.iter().enumerate().collect();
-    let score = |column: &RunColumn| column.measured.score.unwrap_or(-1.0);
+    let score = |column: &RunColumn| {
+        let figures = column.measured.figures.as_ref();
+        figures.map_or(-1.0, |figures| figures.score)
+    };
     columns.sort_by(|(_, a), (_, b)| score(b).total_cmp(&score(a)));
     for (index, column) in columns {
         let measured = &column.measured;
+        let figures = measured.figures.as_ref();
         let own = parameters.own.get(index).cloned().unwrap_or_default();
         let scored = measured.passed + measured.failed;
         table.add_row([
             text::plain(&column.prompt).into(),
             text::plain(&column.model).into(),
             own.into(),
-            match (measured.score, measured.score_low, measured.score_high) {
-                (Some(score), Some(low), Some(high)) => text::score(score, low, high).into(),
-                _ => Cell::from("-"),
+            match figures {
+                Some(it) => text::score(it.score, it.score_low, it.score_high).into(),
+                None => Cell::from("-"),
             },
             match scored {
                 0 => "-".into(),
@@ -92,9 +96,9 @@ fn table(found: &RunColumns, parameters: &Parameters) -> Table {
                 (Some(cost), _) => text::dollars(cost).into(),
                 (None, _) => "unknown".into(),
             },
-            dollars(measured.cost_per_pass_microusd).into(),
-            text::millis(measured.latency_p50_ms).into(),
-            text::millis(measured.latency_p95_ms).into(),
+            dollars(figures.and_then(|it| it.cost_per_pass_microusd)).into(),
+            text::millis(figures.and_then(|it| it.latency_p50_ms)).into(),
+            text::millis(figures.and_then(|it| it.latency_p95_ms)).into(),
             if column.settled { "settled" } else { "" }.into(),
         ]);
     }

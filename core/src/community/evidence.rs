@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{Result, auth::CurrentUser, library::find_prompt};
+use crate::{Result, auth::CurrentUser, leaderboards::Figures, library::find_prompt};
 
 /// A standing of a version of the prompt.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -30,30 +30,17 @@ pub struct Evidence {
     pub parameters: serde_json::Value,
     /// True when the answers are simulated; the two kinds are never in one list.
     pub simulated: bool,
-    /// Mean of the scored evaluations, 0 to 1.
-    pub score: f64,
-    /// Lower end of the score's 95 % interval.
-    pub score_low: f64,
-    /// Upper end of the score's interval.
-    pub score_high: f64,
-    /// How the interval was computed: `wilson`, `student` or `clustered`.
-    pub interval_method: String,
     /// The best rank that the evidence allows on its leaderboard.
     pub rank_low: i32,
     /// The worst rank that the evidence allows.
     pub rank_high: i32,
-    /// Items with at least one score.
-    pub items: i32,
     /// Evaluations, errors included.
     pub evaluations: i64,
     /// Evaluations that ended in an error.
     pub errors: i64,
-    /// Micro-dollars for 1,000 evaluations, if the price is known.
-    pub cost_per_1000_microusd: Option<i64>,
-    /// Median latency in milliseconds.
-    pub latency_p50_ms: Option<f64>,
-    /// 95th percentile of the latency in milliseconds.
-    pub latency_p95_ms: Option<f64>,
+    /// What was measured.
+    #[serde(flatten)]
+    pub figures: Figures,
     /// The run that measured it.
     pub run_id: Uuid,
     /// When it was computed.
@@ -85,15 +72,14 @@ pub async fn list_evidence(
     filter: &EvidenceFilter,
 ) -> Result<Vec<Evidence>> {
     let prompt = find_prompt(conn, viewer, prompt).await?;
-    let evidence = sqlx::query_as!(
-        Evidence,
+    let rows = sqlx::query!(
         r#"-- evidence::list_evidence
         select $2 || '@' || prompt_versions.number as "prompt!", prompt_versions.number as version,
                benchmarks.slug || '@' || benchmark_versions.number as "benchmark!", benchmarks.title as benchmark_title,
                benchmark_versions.number < newest.number as "stale!",
                providers.name || ':' || models.name as "model!", models.id as model_id, models.parameters, simulated,
-               score, score_low, score_high, interval_method, rank_low, rank_high, items, evaluations, errors,
-               cost_per_1000_microusd, latency_p50_ms, latency_p95_ms, run_id, standings.updated_at as measured_at
+               figures as "figures: Json<Figures>", rank_low, rank_high, evaluations, errors, run_id,
+               standings.updated_at as measured_at
         from prompt_versions
         join standings on standings.prompt_version_id = prompt_versions.id
         join benchmark_versions on benchmark_versions.id = standings.benchmark_version_id
@@ -118,5 +104,23 @@ pub async fn list_evidence(
     )
     .fetch_all(conn)
     .await?;
-    Ok(evidence)
+    let evidence = rows.into_iter().map(|row| Evidence {
+        prompt: row.prompt,
+        version: row.version,
+        benchmark: row.benchmark,
+        benchmark_title: row.benchmark_title,
+        stale: row.stale,
+        model: row.model,
+        model_id: row.model_id,
+        parameters: row.parameters,
+        simulated: row.simulated,
+        rank_low: row.rank_low,
+        rank_high: row.rank_high,
+        evaluations: row.evaluations,
+        errors: row.errors,
+        figures: row.figures.0,
+        run_id: row.run_id,
+        measured_at: row.measured_at,
+    });
+    Ok(evidence.collect())
 }

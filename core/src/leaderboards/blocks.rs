@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt as _;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::summary::{Counted, Histogram, Summary};
+use super::summary::{Counted, Histogram, Summary, Sums};
 use crate::{Result, runs::RunShape};
 
 /// A run is cut into about this many blocks.
@@ -196,31 +196,22 @@ impl Blocks {
         let (first_tokens, first_token_counts) = summary.first_tokens.parts();
         sqlx::query!(
             "-- blocks::keep
-            insert into run_summaries (run_id, first_item, prompt_position, model_position, evaluations, errors, scored,
-                passed, full_or_nothing, item_scores, item_passes, item_costs, priced, cost_microusd, latencies_ms,
-                latency_counts, first_tokens_ms, first_token_counts, output_tokens, output_ms)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+            insert into run_summaries (run_id, first_item, prompt_position, model_position, sums, item_scores, item_passes,
+                item_costs, latencies_ms, latency_counts, first_tokens_ms, first_token_counts)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
             on conflict do nothing",
             self.run_id,
             summary.first_item,
             prompt_position,
             model_position,
-            summary.evaluations,
-            summary.errors,
-            summary.scored,
-            summary.passed,
-            !summary.graded,
+            Json(summary.sums) as _,
             &summary.item_scores as _,
             &summary.item_passes,
             &summary.item_costs as _,
-            summary.priced,
-            summary.cost_microusd,
             &latencies,
             &latency_counts,
             &first_tokens,
-            &first_token_counts,
-            summary.output_tokens,
-            summary.output_ms
+            &first_token_counts
         )
         .execute(conn)
         .await?;
@@ -232,10 +223,10 @@ impl Blocks {
         let mut columns: BTreeMap<ColumnKey, Summary> = BTreeMap::new();
         let mut rows = sqlx::query!(
             r#"-- blocks::load_kept
-            select first_item, prompt_position, model_position, evaluations, errors, scored, passed, full_or_nothing,
+            select first_item, prompt_position, model_position, sums as "sums: Json<Sums>",
                    item_scores as "item_scores: Vec<Option<f32>>", item_passes,
-                   item_costs as "item_costs: Vec<Option<i64>>", priced, cost_microusd, latencies_ms, latency_counts,
-                   first_tokens_ms, first_token_counts, output_tokens, output_ms
+                   item_costs as "item_costs: Vec<Option<i64>>", latencies_ms, latency_counts, first_tokens_ms,
+                   first_token_counts
             from run_summaries
             where run_id = $1"#,
             self.run_id
@@ -245,20 +236,12 @@ impl Blocks {
             let column = (row.prompt_position, row.model_position);
             let summary = Summary {
                 first_item: row.first_item,
-                evaluations: row.evaluations,
-                errors: row.errors,
-                scored: row.scored,
-                passed: row.passed,
-                graded: !row.full_or_nothing,
+                sums: row.sums.0,
                 item_scores: row.item_scores,
                 item_passes: row.item_passes,
                 item_costs: row.item_costs,
-                priced: row.priced,
-                cost_microusd: row.cost_microusd,
                 latencies: Histogram::of(&row.latencies_ms, &row.latency_counts),
                 first_tokens: Histogram::of(&row.first_tokens_ms, &row.first_token_counts),
-                output_tokens: row.output_tokens,
-                output_ms: row.output_ms,
             };
             columns.entry(column).or_default().take_in(&summary);
         }

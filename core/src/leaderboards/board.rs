@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    BoardKind, CONFIDENCE,
+    BoardKind, CONFIDENCE, Figures,
     audience::Audience,
     standing::{Line, Standing, load_lines},
 };
@@ -228,9 +228,15 @@ fn place_finals(lines: &mut [Line]) {
             }
         }
     }
-    let scores: Vec<f64> = lines.iter().map(|line| line.standing.score).collect();
+    let scores: Vec<f64> = lines
+        .iter()
+        .map(|line| line.standing.figures.score)
+        .collect();
     let ranks = stats::place(&scores, |i, j| better[i * count + j]);
-    let offers: Vec<Offer> = lines.iter().map(|line| offer(&line.standing)).collect();
+    let offers: Vec<Offer> = lines
+        .iter()
+        .map(|line| offer(&line.standing.figures))
+        .collect();
     let places = stats::frontier(&offers);
     for ((line, rank), place) in lines.iter_mut().zip(ranks).zip(places) {
         line.standing.set_rank(rank);
@@ -243,7 +249,7 @@ fn place_provisional(finals: &[Line], lines: &mut [Line]) {
     let offers = finals
         .iter()
         .chain(&*lines)
-        .map(|line| offer(&line.standing));
+        .map(|line| offer(&line.standing.figures));
     let places = stats::frontier(&offers.collect::<Vec<_>>());
     for (line, place) in lines.iter_mut().zip(&places[finals.len()..]) {
         let column = (line.prompt_version_id, line.model_id);
@@ -270,9 +276,9 @@ fn place_provisional(finals: &[Line], lines: &mut [Line]) {
     }
 }
 
-/// What a standing offers for its price and its time.
+/// What a column offers for its price and its time.
 #[expect(clippy::cast_precision_loss, reason = "money is far below 2⁵³")]
-fn offer(standing: &Standing) -> Offer {
+fn offer(figures: &Figures) -> Offer {
     let estimate = |value: f64, low: Option<f64>, high: Option<f64>| Estimate {
         value,
         interval: Interval {
@@ -282,22 +288,22 @@ fn offer(standing: &Standing) -> Offer {
     };
     Offer {
         quality: estimate(
-            standing.score,
-            Some(standing.score_low),
-            Some(standing.score_high),
+            figures.score,
+            Some(figures.score_low),
+            Some(figures.score_high),
         ),
-        cost: standing.cost_per_1000_microusd.map(|cost| {
+        cost: figures.cost_per_1000_microusd.map(|cost| {
             estimate(
                 cost as f64,
-                standing.cost_per_1000_low_microusd.map(|low| low as f64),
-                standing.cost_per_1000_high_microusd.map(|high| high as f64),
+                figures.cost_per_1000_low_microusd.map(|low| low as f64),
+                figures.cost_per_1000_high_microusd.map(|high| high as f64),
             )
         }),
-        latency: standing.latency_p50_ms.map(|latency| {
+        latency: figures.latency_p50_ms.map(|latency| {
             estimate(
                 latency,
-                standing.latency_p50_low_ms,
-                standing.latency_p50_high_ms,
+                figures.latency_p50_low_ms,
+                figures.latency_p50_high_ms,
             )
         }),
     }

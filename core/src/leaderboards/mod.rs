@@ -3,7 +3,7 @@
 //! A standing is one prompt version on one model. Its score is the mean of the scored evaluations; evaluations that
 //! ended in an error are counted beside it, because a provider's failure says nothing about the quality of a prompt.
 //!
-//! `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, and `write` keeps what was found.
+//! `figures` lists what is said of a column, `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, and `write` keeps what was found.
 //! `audience` says whose board is meant, `renew` makes a board of what was found, `ranking` compares its lines, and
 //! `hidden` keeps columns off it; `measure` sums a run up for its own table. `board` reads one benchmark's standings, `effects` splits them into what the prompt does and
 //! what the model does, `overall` reads across benchmarks, and `history` reads the courses over time.
@@ -13,6 +13,7 @@ mod audience;
 mod blocks;
 mod board;
 mod effects;
+mod figures;
 mod hidden;
 mod history;
 mod measure;
@@ -32,6 +33,7 @@ pub(crate) use self::blocks::ColumnKey;
 pub(crate) use self::board::only_simulated_in_public;
 pub use self::board::{BoardFilter, Leaderboard, read_leaderboard};
 pub use self::effects::{Effect, LeaderboardEffects, load_effects};
+pub use self::figures::Figures;
 pub use self::hidden::{BoardColumn, HideStandings, hide_standings};
 pub use self::history::{
     Course, CoursePoint, DriftPoint, HistoryFilter, LeaderboardHistory, ModelDrift, load_history,

@@ -217,7 +217,7 @@ enum Lag {
 async fn lag(tx: &mut PgConnection, run_id: Uuid) -> Result<Lag> {
     let lag = sqlx::query!(
         r#"-- refresh::lag
-        select coalesce((select sum(evaluations) from run_summaries where run_id = $1), 0)::float8 as "reached!",
+        select coalesce((select sum((sums -> 'evaluations')::bigint) from run_summaries where run_id = $1), 0)::float8 as "reached!",
                coalesce(sum(evaluations), 0)::float8 as "shown!",
                coalesce(extract(epoch from now() - max(updated_at)), 0)::float8 as "age_seconds!"
         from provisional_standings

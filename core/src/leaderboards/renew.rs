@@ -199,37 +199,15 @@ async fn choose_lines(
                               where chosen.prompt_version_id = standings.prompt_version_id
                                 and chosen.model_id = standings.model_id)
         )
-        insert into standings (audience_id, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, items,
-            evaluations, errors, score, score_low, score_high, pass_rate, interval_method, item_scores,
-            rank_low, rank_high, tie_group, runs, stopped_early,
-            cost_per_1000_microusd, cost_per_1000_low_microusd, cost_per_1000_high_microusd,
-            cost_per_pass_microusd, cost_per_pass_low_microusd, cost_per_pass_high_microusd,
-            latency_p50_ms, latency_p50_low_ms, latency_p50_high_ms, latency_p95_ms, latency_p95_low_ms,
-            latency_p95_high_ms, first_token_p50_ms, output_tokens_per_second, updated_at)
-        select $3, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, items,
-            evaluations, errors, score, score_low, score_high, pass_rate, interval_method, item_scores,
-            0, 0, 0, 1, stopped_early,
-            cost_per_1000_microusd, cost_per_1000_low_microusd, cost_per_1000_high_microusd,
-            cost_per_pass_microusd, cost_per_pass_low_microusd, cost_per_pass_high_microusd,
-            latency_p50_ms, latency_p50_low_ms, latency_p50_high_ms, latency_p95_ms, latency_p95_low_ms,
-            latency_p95_high_ms, first_token_p50_ms, output_tokens_per_second, measured_at
+        insert into standings (audience_id, benchmark_version_id, prompt_version_id, model_id, run_id, simulated,
+            evaluations, errors, item_scores, figures, rank_low, rank_high, tie_group, runs, stopped_early, updated_at)
+        select $3, benchmark_version_id, prompt_version_id, model_id, run_id, simulated,
+            evaluations, errors, item_scores, figures, 0, 0, 0, 1, stopped_early, measured_at
         from chosen
         on conflict on constraint standings_column_key do update
-        set run_id = excluded.run_id, items = excluded.items, evaluations = excluded.evaluations, errors = excluded.errors,
-            score = excluded.score, score_low = excluded.score_low, score_high = excluded.score_high,
-            pass_rate = excluded.pass_rate, interval_method = excluded.interval_method,
-            item_scores = excluded.item_scores, stopped_early = excluded.stopped_early,
-            cost_per_1000_microusd = excluded.cost_per_1000_microusd,
-            cost_per_1000_low_microusd = excluded.cost_per_1000_low_microusd,
-            cost_per_1000_high_microusd = excluded.cost_per_1000_high_microusd,
-            cost_per_pass_microusd = excluded.cost_per_pass_microusd,
-            cost_per_pass_low_microusd = excluded.cost_per_pass_low_microusd,
-            cost_per_pass_high_microusd = excluded.cost_per_pass_high_microusd,
-            latency_p50_ms = excluded.latency_p50_ms, latency_p50_low_ms = excluded.latency_p50_low_ms,
-            latency_p50_high_ms = excluded.latency_p50_high_ms, latency_p95_ms = excluded.latency_p95_ms,
-            latency_p95_low_ms = excluded.latency_p95_low_ms, latency_p95_high_ms = excluded.latency_p95_high_ms,
-            first_token_p50_ms = excluded.first_token_p50_ms,
-            output_tokens_per_second = excluded.output_tokens_per_second, updated_at = excluded.updated_at
+        set run_id = excluded.run_id, evaluations = excluded.evaluations, errors = excluded.errors,
+            item_scores = excluded.item_scores, figures = excluded.figures, stopped_early = excluded.stopped_early,
+            updated_at = excluded.updated_at
         where (standings.run_id, standings.updated_at) is distinct from (excluded.run_id, excluded.updated_at)",
         board.benchmark_version_id,
         board.simulated,

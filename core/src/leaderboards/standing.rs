@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{BoardFilter, audience::Audience};
+use super::{BoardFilter, Figures, audience::Audience};
 use crate::{
     Result,
     auth::CurrentUser,
@@ -36,18 +36,6 @@ pub struct Standing {
     pub simulated: bool,
     /// True when an administrator or a moderator measured it.
     pub verified: bool,
-    /// Mean of the scored evaluations, 0 to 1.
-    pub score: f64,
-    /// Lower bound of the score's interval.
-    pub score_low: f64,
-    /// Upper bound of the score's interval.
-    pub score_high: f64,
-    /// How the interval was computed: `wilson`, `student` or `clustered`.
-    pub interval_method: String,
-    /// Share of the scored evaluations that passed.
-    pub pass_rate: Option<f64>,
-    /// Items with at least one score.
-    pub items: i32,
     /// Evaluations, errors included.
     pub evaluations: i64,
     /// Evaluations that ended in an error.
@@ -64,34 +52,9 @@ pub struct Standing {
     pub trend_low: Option<f64>,
     /// Upper bound of the trend's interval.
     pub trend_high: Option<f64>,
-    /// Micro-dollars for 1,000 evaluations, if the price is known.
-    pub cost_per_1000_microusd: Option<i64>,
-    /// Lower bound of that cost's interval: with other items of the same kind it would differ.
-    pub cost_per_1000_low_microusd: Option<i64>,
-    /// Upper bound of that cost's interval.
-    pub cost_per_1000_high_microusd: Option<i64>,
-    /// Micro-dollars for one passed evaluation, the failed ones paid along.
-    pub cost_per_pass_microusd: Option<f64>,
-    /// Lower bound of the cost per pass.
-    pub cost_per_pass_low_microusd: Option<f64>,
-    /// Upper bound of the cost per pass; absent when too few passed to bound it.
-    pub cost_per_pass_high_microusd: Option<f64>,
-    /// Median latency in milliseconds.
-    pub latency_p50_ms: Option<f64>,
-    /// Lower bound of the median's interval.
-    pub latency_p50_low_ms: Option<f64>,
-    /// Upper bound of the median's interval.
-    pub latency_p50_high_ms: Option<f64>,
-    /// 95th percentile of the latency in milliseconds.
-    pub latency_p95_ms: Option<f64>,
-    /// Lower bound of the 95th percentile's interval.
-    pub latency_p95_low_ms: Option<f64>,
-    /// Upper bound of the 95th percentile's interval; absent when too few calls were slow to bound it.
-    pub latency_p95_high_ms: Option<f64>,
-    /// Median time to the first piece of text in milliseconds.
-    pub first_token_p50_ms: Option<f64>,
-    /// Output tokens per second of latency.
-    pub output_tokens_per_second: Option<f64>,
+    /// What was measured.
+    #[serde(flatten)]
+    pub figures: Figures,
     /// The run that it comes from.
     pub run_id: Uuid,
     /// When it was computed.
@@ -139,25 +102,15 @@ pub(super) async fn load_lines(
             union
             select categories.slug from categories join wanted_categories on categories.parent = wanted_categories.slug
         ), lines as (
-            select id, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, items, evaluations, errors,
-                   score, score_low, score_high, pass_rate, interval_method, worse_than, '{}'::bigint[] as better_than,
-                   stopped_early, runs, trend, trend_low, trend_high,
-                   cost_per_1000_microusd, cost_per_1000_low_microusd, cost_per_1000_high_microusd,
-                   cost_per_pass_microusd, cost_per_pass_low_microusd, cost_per_pass_high_microusd,
-                   latency_p50_ms, latency_p50_low_ms, latency_p50_high_ms,
-                   latency_p95_ms, latency_p95_low_ms, latency_p95_high_ms,
-                   first_token_p50_ms, output_tokens_per_second, updated_at
+            select id, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, evaluations, errors,
+                   figures, score, cost_per_1000_microusd, latency_p95_ms, worse_than, '{}'::bigint[] as better_than,
+                   stopped_early, runs, trend, trend_low, trend_high, updated_at
             from standings
             where benchmark_version_id = $1 and simulated = $2 and audience_id is not distinct from $11
             union all
-            select null, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, items, evaluations, errors,
-                   score, score_low, score_high, pass_rate, interval_method, worse_than, better_than,
-                   false, 0, null, null, null,
-                   cost_per_1000_microusd, cost_per_1000_low_microusd, cost_per_1000_high_microusd,
-                   cost_per_pass_microusd, cost_per_pass_low_microusd, cost_per_pass_high_microusd,
-                   latency_p50_ms, latency_p50_low_ms, latency_p50_high_ms,
-                   latency_p95_ms, latency_p95_low_ms, latency_p95_high_ms,
-                   first_token_p50_ms, output_tokens_per_second, updated_at
+            select null, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, evaluations, errors,
+                   figures, score, cost_per_1000_microusd, latency_p95_ms, worse_than, better_than,
+                   false, 0, null, null, null, updated_at
             from provisional_standings
             where benchmark_version_id = $1 and simulated = $2
         ), shown_runs as materialized (
@@ -172,14 +125,9 @@ pub(super) async fn load_lines(
                case when is_seen then prompts.slug || '@' || prompt_versions.number else '(hidden)' end as "prompt!",
                providers.name || ':' || models.name as "model!", models.parameters,
                simulated as "simulated!", users.role in ('admin', 'moderator') and not simulated as "verified!",
-               score as "score!", score_low as "score_low!", score_high as "score_high!",
-               interval_method as "interval_method!", pass_rate, items as "items!", evaluations as "evaluations!",
-               lines.errors as "errors!", stopped_early as "stopped_early!", lines.runs as "runs!", trend, trend_low, trend_high,
-               cost_per_1000_microusd, cost_per_1000_low_microusd, cost_per_1000_high_microusd,
-               cost_per_pass_microusd, cost_per_pass_low_microusd, cost_per_pass_high_microusd,
-               latency_p50_ms, latency_p50_low_ms, latency_p50_high_ms,
-               latency_p95_ms, latency_p95_low_ms, latency_p95_high_ms,
-               first_token_p50_ms, output_tokens_per_second, run_id as "run_id!", lines.updated_at as "updated_at!"
+               evaluations as "evaluations!", lines.errors as "errors!", figures as "figures!: Json<Figures>",
+               stopped_early as "stopped_early!", lines.runs as "runs!", trend, trend_low, trend_high,
+               run_id as "run_id!", lines.updated_at as "updated_at!"
         from lines
         join prompt_versions on prompt_versions.id = prompt_version_id
         join prompts on prompts.id = prompt_id
@@ -243,12 +191,6 @@ pub(super) async fn load_lines(
             parameters: row.parameters,
             simulated: row.simulated,
             verified: row.verified,
-            score: row.score,
-            score_low: row.score_low,
-            score_high: row.score_high,
-            interval_method: row.interval_method,
-            pass_rate: row.pass_rate,
-            items: row.items,
             evaluations: row.evaluations,
             errors: row.errors,
             stopped_early: row.stopped_early,
@@ -256,20 +198,7 @@ pub(super) async fn load_lines(
             trend: row.trend,
             trend_low: row.trend_low,
             trend_high: row.trend_high,
-            cost_per_1000_microusd: row.cost_per_1000_microusd,
-            cost_per_1000_low_microusd: row.cost_per_1000_low_microusd,
-            cost_per_1000_high_microusd: row.cost_per_1000_high_microusd,
-            cost_per_pass_microusd: row.cost_per_pass_microusd,
-            cost_per_pass_low_microusd: row.cost_per_pass_low_microusd,
-            cost_per_pass_high_microusd: row.cost_per_pass_high_microusd,
-            latency_p50_ms: row.latency_p50_ms,
-            latency_p50_low_ms: row.latency_p50_low_ms,
-            latency_p50_high_ms: row.latency_p50_high_ms,
-            latency_p95_ms: row.latency_p95_ms,
-            latency_p95_low_ms: row.latency_p95_low_ms,
-            latency_p95_high_ms: row.latency_p95_high_ms,
-            first_token_p50_ms: row.first_token_p50_ms,
-            output_tokens_per_second: row.output_tokens_per_second,
+            figures: row.figures.0,
             run_id: row.run_id,
             updated_at: row.updated_at,
         },

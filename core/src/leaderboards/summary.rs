@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::CONFIDENCE;
-use crate::stats::{self, Interval, QuantileInterval, Unit};
+use serde::{Deserialize, Serialize};
+
+use super::{CONFIDENCE, Figures};
+use crate::stats::{self, Interval, Unit};
 
 /// Instead of the passes of an item that lies between parts that are summed up.
 const NOT_SUMMED_UP: i32 = -1;
@@ -31,41 +33,43 @@ pub(super) struct Counted {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Summary {
     pub(super) first_item: i32,
+    pub(super) sums: Sums,
+    pub(super) item_scores: Vec<Option<f32>>,
+    pub(super) item_passes: Vec<i32>,
+    /// Nothing where the cost of an answer is unknown; a failed call of unknown cost counts as free.
+    pub(super) item_costs: Vec<Option<i64>>,
+    pub(super) latencies: Histogram,
+    pub(super) first_tokens: Histogram,
+}
+
+/// What is only added up. Stored as JSON under these names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sums {
     pub(super) evaluations: i64,
     pub(super) errors: i64,
     pub(super) scored: i64,
     pub(super) passed: i64,
     /// Was any score neither 0 nor 1?
     pub(super) graded: bool,
-    pub(super) item_scores: Vec<Option<f32>>,
-    pub(super) item_passes: Vec<i32>,
-    /// Nothing where the cost of an answer is unknown; a failed call of unknown cost counts as free.
-    pub(super) item_costs: Vec<Option<i64>>,
     pub(super) priced: i64,
     pub(super) cost_microusd: i64,
-    pub(super) latencies: Histogram,
-    pub(super) first_tokens: Histogram,
     pub(super) output_tokens: i64,
     /// Latency of the evaluations whose output tokens are known.
     pub(super) output_ms: i64,
 }
 
-/// What a standing tells of a column.
-#[derive(Debug, Clone)]
-pub(super) struct Figures {
-    pub(super) items: usize,
-    pub(super) score: f64,
-    pub(super) interval: Interval,
-    pub(super) interval_method: &'static str,
-    pub(super) pass_rate: Option<f64>,
-    pub(super) cost_per_1000_microusd: Option<i64>,
-    pub(super) cost_per_1000_interval: Option<(i64, i64)>,
-    pub(super) cost_per_pass: Option<stats::Ratio>,
-    /// The median and the 95th percentile.
-    pub(super) latency_ms: [Option<f64>; 2],
-    pub(super) latency_intervals: [QuantileInterval; 2],
-    pub(super) first_token_p50_ms: Option<f64>,
-    pub(super) output_tokens_per_second: Option<f64>,
+impl Sums {
+    fn take_in(&mut self, other: &Self) {
+        self.evaluations += other.evaluations;
+        self.errors += other.errors;
+        self.scored += other.scored;
+        self.passed += other.passed;
+        self.graded |= other.graded;
+        self.priced += other.priced;
+        self.cost_microusd += other.cost_microusd;
+        self.output_tokens += other.output_tokens;
+        self.output_ms += other.output_ms;
+    }
 }
 
 impl Summary {
@@ -110,20 +114,21 @@ impl Summary {
 
     #[expect(clippy::float_cmp, reason = "0 and 1 are looked for exactly")]
     fn count(&mut self, slot: usize, evaluation: &Counted) {
-        self.evaluations += 1;
-        self.errors += i64::from(evaluation.failed);
+        let sums = &mut self.sums;
+        sums.evaluations += 1;
+        sums.errors += i64::from(evaluation.failed);
         if let Some(score) = evaluation.score {
-            self.scored += 1;
-            self.graded |= score != 0.0 && score != 1.0;
+            sums.scored += 1;
+            sums.graded |= score != 0.0 && score != 1.0;
         }
         if evaluation.passed == Some(true) {
-            self.passed += 1;
+            sums.passed += 1;
             self.item_passes[slot] += 1;
         }
         match (evaluation.cost_microusd, self.item_costs[slot]) {
             (Some(cost), known) => {
-                self.priced += 1;
-                self.cost_microusd += cost;
+                sums.priced += 1;
+                sums.cost_microusd += cost;
                 self.item_costs[slot] = known.map(|known| known + cost);
             }
             (None, _) if evaluation.failed => {}
@@ -136,8 +141,8 @@ impl Summary {
             self.first_tokens.add(first_token_ms, 1);
         }
         if let (Some(tokens), Some(ms)) = (evaluation.output_tokens, evaluation.latency_ms) {
-            self.output_tokens += i64::from(tokens);
-            self.output_ms += i64::from(ms);
+            sums.output_tokens += i64::from(tokens);
+            sums.output_ms += i64::from(ms);
         }
     }
 
@@ -153,17 +158,9 @@ impl Summary {
         self.item_scores[begin..end].copy_from_slice(&part.item_scores);
         self.item_passes[begin..end].copy_from_slice(&part.item_passes);
         self.item_costs[begin..end].copy_from_slice(&part.item_costs);
-        self.evaluations += part.evaluations;
-        self.errors += part.errors;
-        self.scored += part.scored;
-        self.passed += part.passed;
-        self.graded |= part.graded;
-        self.priced += part.priced;
-        self.cost_microusd += part.cost_microusd;
+        self.sums.take_in(&part.sums);
         self.latencies.take_in(&part.latencies);
         self.first_tokens.take_in(&part.first_tokens);
-        self.output_tokens += part.output_tokens;
-        self.output_ms += part.output_ms;
     }
 
     /// The figures of the column; nothing when nothing was scored.
@@ -174,34 +171,48 @@ impl Summary {
         if values.is_empty() {
             return None;
         }
-        let (interval, interval_method) = score_interval(&values, repeats, self.graded);
+        let sums = &self.sums;
+        let (interval, interval_method) = score_interval(&values, repeats, sums.graded);
         let latencies = self.latencies.values();
-        let latency = stats::quantiles(&latencies, [0.5, 0.95]);
+        let [p50, p95] =
+            stats::quantiles(&latencies, [0.5, 0.95]).map_or([None; 2], |found| found.map(Some));
+        let [around_p50, around_p95] =
+            [0.5, 0.95].map(|share| stats::quantile_interval(&latencies, share, CONFIDENCE));
         let first_token = stats::quantiles(&self.first_tokens.values(), [0.5]);
-        let per_second = self.output_tokens as f64 * 1000.0 / self.output_ms as f64;
+        let per_second = sums.output_tokens as f64 * 1000.0 / sums.output_ms as f64;
+        let cost = self.cost_interval();
+        let pass = self.cost_per_pass();
+        let around_pass = pass.and_then(|pass| pass.interval);
         Some(Figures {
-            items: values.len(),
+            items: i32::try_from(values.len()).unwrap_or(i32::MAX),
             // Not the running mean: that of passes and failures is exact so, and equals are equal.
             score: values.iter().sum::<f64>() / values.len() as f64,
-            interval,
-            interval_method,
-            pass_rate: (self.scored > 0).then(|| self.passed as f64 / self.scored as f64),
-            cost_per_1000_microusd: (self.priced > 0)
-                .then(|| round(self.cost_microusd as f64 * 1000.0 / self.priced as f64)),
-            cost_per_1000_interval: self.cost_interval(),
-            cost_per_pass: self.cost_per_pass(),
-            latency_ms: latency.map_or([None; 2], |found| found.map(Some)),
-            latency_intervals: [0.5, 0.95]
-                .map(|share| stats::quantile_interval(&latencies, share, CONFIDENCE)),
+            score_low: interval.low,
+            score_high: interval.high,
+            interval_method: interval_method.to_owned(),
+            pass_rate: (sums.scored > 0).then(|| sums.passed as f64 / sums.scored as f64),
+            cost_per_1000_microusd: (sums.priced > 0)
+                .then(|| round(sums.cost_microusd as f64 * 1000.0 / sums.priced as f64)),
+            cost_per_1000_low_microusd: cost.map(|(low, _)| low),
+            cost_per_1000_high_microusd: cost.map(|(_, high)| high),
+            cost_per_pass_microusd: pass.map(|pass| pass.value),
+            cost_per_pass_low_microusd: around_pass.map(|interval| interval.low),
+            cost_per_pass_high_microusd: around_pass.map(|interval| interval.high),
+            latency_p50_ms: p50,
+            latency_p50_low_ms: around_p50.low,
+            latency_p50_high_ms: around_p50.high,
+            latency_p95_ms: p95,
+            latency_p95_low_ms: around_p95.low,
+            latency_p95_high_ms: around_p95.high,
             first_token_p50_ms: first_token.map(|[median]| median),
-            output_tokens_per_second: (self.output_ms > 0).then_some(per_second),
+            output_tokens_per_second: (sums.output_ms > 0).then_some(per_second),
         })
     }
 
     /// What all evaluations cost together; nothing when the cost of an answer is unknown.
     pub(super) fn total_cost_microusd(&self) -> Option<i64> {
         let known = self.paid_items().all(|(cost, _)| cost.is_some());
-        known.then_some(self.cost_microusd)
+        known.then_some(self.sums.cost_microusd)
     }
 
     /// The cost and the passes of each item that is summed up.
@@ -219,11 +230,11 @@ impl Summary {
             .paid_items()
             .map(|(cost, _)| Some(cost? as f64))
             .collect::<Option<_>>()?;
-        if costs.len() < 2 || self.priced == 0 {
+        if costs.len() < 2 || self.sums.priced == 0 {
             return None;
         }
         let interval = stats::mean_interval(&costs, CONFIDENCE).within(0.0, f64::MAX);
-        let scale = costs.len() as f64 * 1000.0 / self.priced as f64;
+        let scale = costs.len() as f64 * 1000.0 / self.sums.priced as f64;
         Some((round(interval.low * scale), round(interval.high * scale)))
     }
 
@@ -236,7 +247,7 @@ impl Summary {
             })
         };
         let units: Vec<Unit> = self.paid_items().map(unit).collect::<Option<_>>()?;
-        if self.priced == 0 {
+        if self.sums.priced == 0 {
             return None;
         }
         let ratio = stats::ratio_of_means(&units, CONFIDENCE)?;

@@ -1,5 +1,6 @@
 //! Summaries as tables of evaluations and figures.
 
+use super::Figures;
 use super::standing::family_pattern;
 use super::summary::{Counted, Histogram, Summary};
 
@@ -53,13 +54,14 @@ fn parts_in_any_order_make_the_whole() {
         }
         assert_eq!(sum.item_scores, whole.item_scores);
         assert_eq!(sum.latencies, whole.latencies);
-        let numbers = |it: &Summary| (it.evaluations, it.errors, it.passed, it.cost_microusd);
-        assert_eq!(numbers(&sum), numbers(&whole));
+        assert_eq!(sum.sums, whole.sums);
         let (sum, whole) = (sum.figures(2).unwrap(), whole.figures(2).unwrap());
-        assert_eq!((sum.score, sum.interval), (whole.score, whole.interval));
-        assert_eq!(sum.latency_ms, whole.latency_ms);
+        let score = |it: &Figures| (it.score, it.score_low, it.score_high);
+        assert_eq!(score(&sum), score(&whole));
+        let latency = |it: &Figures| (it.latency_p50_ms, it.latency_p95_ms);
+        assert_eq!(latency(&sum), latency(&whole));
         assert_eq!(sum.interval_method, "clustered");
-        let cost = |it: &super::summary::Figures| it.cost_per_pass.unwrap().value;
+        let cost = |it: &Figures| it.cost_per_pass_microusd.unwrap();
         assert!((cost(&sum) - cost(&whole)).abs() < 1e-9);
         parts.rotate_left(1);
     }
@@ -69,10 +71,11 @@ fn parts_in_any_order_make_the_whole() {
 fn an_unknown_cost_is_not_free() {
     let mut all = evaluations();
     let known = Summary::of(0, 40, all.iter().copied()).figures(2).unwrap();
-    assert!(known.cost_per_pass.is_some() && known.cost_per_1000_interval.is_some());
+    assert!(known.cost_per_pass_microusd.is_some() && known.cost_per_1000_low_microusd.is_some());
     all.iter_mut().find(|it| !it.failed).unwrap().cost_microusd = None;
     let unknown = Summary::of(0, 40, all.iter().copied()).figures(2).unwrap();
-    assert!(unknown.cost_per_pass.is_none() && unknown.cost_per_1000_interval.is_none());
+    assert!(unknown.cost_per_pass_microusd.is_none());
+    assert!(unknown.cost_per_1000_low_microusd.is_none());
     assert!(
         unknown.cost_per_1000_microusd.is_some(),
         "a mean over those that are known"
@@ -91,7 +94,7 @@ fn what_was_not_scored_has_no_figures() {
         ..Counted::default()
     };
     let summary = Summary::of(0, 3, std::iter::repeat_n(failed, 3));
-    assert_eq!((summary.evaluations, summary.errors), (3, 3));
+    assert_eq!((summary.sums.evaluations, summary.sums.errors), (3, 3));
     assert!(summary.figures(1).is_none());
     assert!(Summary::default().figures(1).is_none());
 }
@@ -106,9 +109,9 @@ fn the_method_follows_the_scores() {
     assert_eq!(method(&[0.0, 1.0, 1.0], 1).interval_method, "wilson");
     assert_eq!(method(&[0.0, 0.5, 1.0], 1).interval_method, "student");
     assert_eq!(method(&[0.0, 1.0], 3).interval_method, "clustered");
-    let single = method(&[1.0], 3).interval;
+    let single = method(&[1.0], 3);
     assert_eq!(
-        (single.low, single.high),
+        (single.score_low, single.score_high),
         (0.0, 1.0),
         "one item has no spread"
     );
@@ -120,7 +123,10 @@ fn a_histogram_goes_through_its_parts() {
     let (values, counts) = summary.latencies.parts();
     assert_eq!(Histogram::of(&values, &counts), summary.latencies);
     let calls: i32 = counts.iter().sum();
-    assert_eq!(i64::from(calls), summary.evaluations - summary.errors);
+    assert_eq!(
+        i64::from(calls),
+        summary.sums.evaluations - summary.sums.errors
+    );
 }
 
 #[test]

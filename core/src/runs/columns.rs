@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Run, RunState, extend::shape};
 use crate::{
     Error, Result,
-    leaderboards::{self, CONFIDENCE, ColumnKey},
+    leaderboards::{self, CONFIDENCE, ColumnKey, Figures},
     stats::{self, Interval},
 };
 
@@ -76,34 +76,11 @@ pub struct MeasuredColumn {
     pub failed: i64,
     /// Evaluations that ended in an error.
     pub errors: i64,
-    /// Items with at least one score.
-    pub items: i64,
-    /// Mean score of the items, 0 to 1; absent while nothing is scored.
-    pub score: Option<f64>,
-    /// Lower bound of the score's interval.
-    pub score_low: Option<f64>,
-    /// Upper bound of the score's interval.
-    pub score_high: Option<f64>,
-    /// How the interval was computed.
-    pub interval_method: Option<String>,
-    /// Share of the scored evaluations that passed.
-    pub pass_rate: Option<f64>,
     /// Micro-dollars of the recorded evaluations; absent when a price is unknown.
     pub cost_microusd: Option<i64>,
-    /// Micro-dollars for one passed evaluation, the failed ones paid along.
-    pub cost_per_pass_microusd: Option<f64>,
-    /// Lower bound of the cost per pass.
-    pub cost_per_pass_low_microusd: Option<f64>,
-    /// Upper bound of the cost per pass; absent when too few passed to bound it.
-    pub cost_per_pass_high_microusd: Option<f64>,
-    /// Median latency in milliseconds.
-    pub latency_p50_ms: Option<f64>,
-    /// 95th percentile of the latency in milliseconds.
-    pub latency_p95_ms: Option<f64>,
-    /// Median time to the first piece of text in milliseconds.
-    pub first_token_p50_ms: Option<f64>,
-    /// Output tokens per second of latency.
-    pub output_tokens_per_second: Option<f64>,
+    /// The figures that boards show, too; absent while nothing is scored.
+    #[serde(flatten)]
+    pub figures: Option<Figures>,
     /// Part scores, by the name that scorers give as `metric`. While the run goes on, of its first 100,000 evaluations.
     pub part_scores: Vec<PartScore>,
     /// Its errors, the most frequent kind first.

@@ -194,7 +194,8 @@ async fn an_open_shard_keeps_its_items_out() {
     for line in &found.provisional {
         assert_eq!(line.evaluations, complete_items * 2, "{}", line.model);
         assert_eq!((line.rank_low, line.rank_high, line.runs), (1, 1, 0));
-        assert!(line.score_low <= line.score && line.score <= line.score_high);
+        let figures = &line.figures;
+        assert!(figures.score_low <= figures.score && figures.score <= figures.score_high);
     }
     assert!(
         found.simulated,

@@ -178,11 +178,11 @@ async fn a_run_whose_order_is_decided_ends() {
     let evaluations: i64 = early.standings.iter().map(|line| line.evaluations).sum();
     assert_eq!(evaluations, run.recorded);
     let line = &early.standings[0];
-    assert_eq!(i64::from(line.items), line.evaluations);
+    assert_eq!(i64::from(line.figures.items), line.evaluations);
     assert_eq!(
         (
-            line.cost_per_1000_low_microusd,
-            line.cost_per_1000_high_microusd
+            line.figures.cost_per_1000_low_microusd,
+            line.figures.cost_per_1000_high_microusd
         ),
         (Some(1_000 * COST), Some(1_000 * COST)),
         "what was not asked says nothing about costs"

@@ -41,13 +41,17 @@ async fn a_run_ends_on_a_leaderboard() {
         ("simulated:strong", "simulated:weak")
     );
     assert_eq!(
-        (best.items, best.evaluations, best.interval_method.as_str()),
+        (
+            best.figures.items,
+            best.evaluations,
+            best.figures.interval_method.as_str()
+        ),
         (60, 120, "clustered")
     );
     assert!(
-        best.score_low <= best.score
-            && best.score <= best.score_high
-            && best.score_low > worst.score_high
+        best.figures.score_low <= best.figures.score
+            && best.figures.score <= best.figures.score_high
+            && best.figures.score_low > worst.figures.score_high
     );
     assert_eq!((best.rank_low, worst.rank_high), (1, 4));
     let only_real = BoardFilter {

@@ -3,7 +3,7 @@
 use clap::Args;
 use opb_core::{
     models::model_label,
-    runs::{Run, RunColumns, RunState},
+    runs::{Run, RunColumn, RunColumns, RunState},
 };
 use serde_json::Value;
 
@@ -53,16 +53,17 @@ impl Gate {
             return Ok(outcome);
         };
         let columns = columns_of(client, run).await?.columns;
-        let under = columns.iter().filter(|column| {
-            let score = column.measured.score;
-            score.is_none_or(|score| score < least)
-        });
+        let score = |column: &RunColumn| {
+            let figures = column.measured.figures.as_ref();
+            figures.map(|figures| figures.score)
+        };
+        let under = columns
+            .iter()
+            .filter(|column| score(column).is_none_or(|score| score < least));
         let mut outcome = Outcome::Done;
         for column in under {
-            let score = column
-                .measured
-                .score
-                .map_or_else(|| "no score".to_owned(), |score| format!("{score:.3}"));
+            let score =
+                score(column).map_or_else(|| "no score".to_owned(), |score| format!("{score:.3}"));
             eprintln!(
                 "under {least}: {} on {}: {score}",
                 text::plain(&column.prompt),

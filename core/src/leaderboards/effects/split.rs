@@ -82,7 +82,7 @@ pub(super) fn split(
         .iter()
         .map(|row| {
             row.iter()
-                .map(|line| line.map(|line| lines[line].standing.score))
+                .map(|line| line.map(|line| lines[line].standing.figures.score))
                 .collect()
         })
         .collect();

@@ -4,12 +4,12 @@ mod drift;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use self::drift::model_drifts;
-use super::{BoardFilter, BoardKind, CONFIDENCE, audience::Audience};
+use super::{BoardFilter, BoardKind, CONFIDENCE, Figures, audience::Audience};
 use crate::{Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded, stats};
 
 /// The most columns whose courses are shown at once: those with the newest points.
@@ -57,26 +57,15 @@ pub struct CoursePoint {
     pub run_id: Uuid,
     /// When it ended.
     pub measured_at: DateTime<Utc>,
-    /// Mean of the scored evaluations, 0 to 1.
-    pub score: f64,
-    /// Lower bound of the score's interval.
-    pub score_low: f64,
-    /// Upper bound of the score's interval.
-    pub score_high: f64,
     /// True when the course took a step here: with this point another level begins.
     pub change: bool,
-    /// Items with at least one score.
-    pub items: i32,
     /// Evaluations, errors included.
     pub evaluations: i64,
     /// Evaluations that ended in an error.
     pub errors: i64,
-    /// Micro-dollars for 1,000 evaluations, if the price was known.
-    pub cost_per_1000_microusd: Option<i64>,
-    /// Median latency in milliseconds.
-    pub latency_p50_ms: Option<f64>,
-    /// 95th percentile of the latency in milliseconds.
-    pub latency_p95_ms: Option<f64>,
+    /// What was measured.
+    #[serde(flatten)]
+    pub figures: Figures,
 }
 
 /// Whether a model still answers as it did first.
@@ -124,15 +113,9 @@ struct Row {
     model_id: Uuid,
     model: String,
     parameters: serde_json::Value,
-    items: i32,
     evaluations: i64,
     errors: i64,
-    score: f64,
-    score_low: f64,
-    score_high: f64,
-    cost_per_1000_microusd: Option<i64>,
-    latency_p50_ms: Option<f64>,
-    latency_p95_ms: Option<f64>,
+    figures: Json<Figures>,
     item_scores: Vec<Option<f32>>,
 }
 
@@ -210,8 +193,7 @@ pub async fn load_history(
             select prompt_version_id, model_id from points where age = 1 order by measured_at desc, prompt, model limit $7
         )
         select run_id, measured_at, prompt_version_id, prompt as "prompt!", model_id, model as "model!",
-               parameters as "parameters!", items, evaluations, errors, score, score_low, score_high,
-               cost_per_1000_microusd, latency_p50_ms, latency_p95_ms, item_scores as "item_scores: Vec<Option<f32>>"
+               parameters as "parameters!", evaluations, errors, figures as "figures: Json<Figures>", item_scores as "item_scores: Vec<Option<f32>>"
         from points
         join shown using (prompt_version_id, model_id)
         where age <= $8
@@ -253,25 +235,19 @@ fn courses(rows: &[Row]) -> Vec<Course> {
 }
 
 fn course(rows: &[Row]) -> Course {
-    let scores: Vec<f64> = rows.iter().map(|row| row.score).collect();
+    let scores: Vec<f64> = rows.iter().map(|row| row.figures.score).collect();
     let errors: Vec<f64> = rows
         .iter()
-        .map(|row| (row.score_high - row.score_low) / (2.0 * Z))
+        .map(|row| (row.figures.score_high - row.figures.score_low) / (2.0 * Z))
         .collect();
     let changes = stats::change_points(&scores, Some(&errors));
     let point = |(at, row): (usize, &Row)| CoursePoint {
         run_id: row.run_id,
         measured_at: row.measured_at,
-        score: row.score,
-        score_low: row.score_low,
-        score_high: row.score_high,
         change: changes.contains(&at),
-        items: row.items,
         evaluations: row.evaluations,
         errors: row.errors,
-        cost_per_1000_microusd: row.cost_per_1000_microusd,
-        latency_p50_ms: row.latency_p50_ms,
-        latency_p95_ms: row.latency_p95_ms,
+        figures: row.figures.0.clone(),
     };
     Course {
         prompt: rows[0].prompt.clone(),
