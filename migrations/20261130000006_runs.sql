@@ -18,6 +18,7 @@ create table runs (
     priority smallint not null default 0 check (priority between -5 and 5),
     cache boolean not null default true,
     answers_of uuid,
+    foreign_answers boolean not null default false check (not foreign_answers or visibility = 'private'),
     stop_early boolean not null default false,
     budget_microusd bigint check (budget_microusd >= 0),
     idempotency_key text,
@@ -85,6 +86,7 @@ comment on column runs.visibility is 'what its owner wished; whoever reads a run
 comment on column runs.priority is 'each step doubles the share of the workers that the run gets';
 comment on column runs.cache is 'may answers of earlier runs be taken, and those of this one be kept for later ones?';
 comment on column runs.answers_of is 'the run whose answers this one scores, without calling a model; null for a run that asks';
+comment on column runs.foreign_answers is 'true when these answers are another user''s, or were: then nobody else may see the run';
 comment on column runs.stop_early is 'are columns whose place among the others is decided not asked any more?';
 comment on column runs.budget_microusd is 'the most that the run may spend; null for no bound';
 comment on column runs.request_hash is 'SHA-256 of the request that came with the idempotency key';

@@ -11,7 +11,7 @@ use axum::{
     },
 };
 use futures::StreamExt as _;
-use opb_core::FieldError;
+use opb_core::{FieldError, texts::path_of_nul};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category};
 
@@ -238,27 +238,5 @@ fn find_nul(body: &[u8]) -> Option<String> {
     }
     // What does not parse is refused with its own reason later.
     let value: Value = serde_json::from_slice(body).ok()?;
-    path_of_nul(&value, "")
-}
-
-fn path_of_nul(value: &Value, path: &str) -> Option<String> {
-    match value {
-        Value::String(text) => text.contains('\0').then(|| path.to_owned()),
-        Value::Array(values) => values
-            .iter()
-            .enumerate()
-            .find_map(|(index, value)| path_of_nul(value, &format!("{path}[{index}]"))),
-        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
-            if name.contains('\0') {
-                return Some(path.to_owned());
-            }
-            let inner = if path.is_empty() {
-                name.clone()
-            } else {
-                format!("{path}.{name}")
-            };
-            path_of_nul(value, &inner)
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => None,
-    }
+    path_of_nul(&value)
 }

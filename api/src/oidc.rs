@@ -44,6 +44,12 @@ const METADATA_PAUSE: Duration = Duration::from_secs(10);
 const TOKEN_AGE: TimeDelta = TimeDelta::minutes(10);
 /// By how much the clocks of provider and server may differ.
 const LEEWAY: TimeDelta = TimeDelta::minutes(1);
+/// The longest name of a user at their provider, in characters (OpenID Connect Core, section 2: 255).
+const MAX_SUBJECT: usize = 255;
+/// The longest email address, in characters.
+const MAX_EMAIL: usize = 254;
+/// So many characters of the name that a user wishes for are looked at.
+const MAX_WISH: usize = 64;
 /// How ID tokens may be signed: with a key of the provider that nobody else has.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
@@ -248,7 +254,7 @@ impl Provider {
             subject: claims.subject().to_string(),
             email: claims.email().map(|email| email.to_string()),
             email_verified: claims.email_verified().unwrap_or(false),
-            name: claims.preferred_username().map(|name| name.to_string()),
+            name: claims.preferred_username().map(|name| wish(name)),
             may_register: false,
         };
         if identity.email.is_none() {
@@ -315,13 +321,13 @@ impl Provider {
 
     /// Refuses what cannot be kept, and addresses of other domains than the operator allows.
     fn require_fitting(&self, identity: &ConfirmedIdentity) -> Result<(), Fault> {
-        let texts = [
-            Some(&identity.subject),
-            identity.email.as_ref(),
-            identity.name.as_ref(),
-        ];
-        let mut texts = texts.into_iter().flatten();
-        if texts.any(|text| text.contains('\0')) || identity.subject.is_empty() {
+        let fits = |text: &str, longest: usize| {
+            !text.is_empty() && text.chars().count() <= longest && !text.contains('\0')
+        };
+        let email = identity.email.as_deref();
+        if !fits(&identity.subject, MAX_SUBJECT)
+            || email.is_some_and(|email| !fits(email, MAX_EMAIL))
+        {
             return Err(self.note(Fault::NotConfirmed, "a claim cannot be kept"));
         }
         let allowed = &self.settings.allowed_email_domains;
@@ -399,4 +405,10 @@ fn is_fresh(issued_at: DateTime<Utc>) -> Result<(), String> {
         return Err("the token is too old or from the future".into());
     }
     Ok(())
+}
+
+/// What a user likes to be called: a wish, so what does not fit is left out of it.
+fn wish(name: &str) -> String {
+    let plain = name.chars().filter(|character| !character.is_control());
+    plain.take(MAX_WISH).collect()
 }

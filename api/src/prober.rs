@@ -397,11 +397,13 @@ fn reason(status: StatusCode, body: &[u8], secret: Option<&SecretString>) -> Str
     let Some(text) = text.or_else(|| status.canonical_reason().map(str::to_owned)) else {
         return String::new();
     };
+    // Cleaned first: what is taken out afterwards would put the halves of a key together.
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
     let text = match secret.map(SecretString::expose_secret) {
         Some(secret) if !secret.is_empty() => text.replace(secret, "[removed]"),
         _ => text,
     };
-    let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    let text: String = text.chars().take(200).collect();
     format!(" ({})", text.trim_end_matches(['.', ' ']))
 }
 

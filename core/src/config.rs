@@ -4,6 +4,7 @@
 //! so `--help` shows what is in force.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     io::IsTerminal as _,
     path::{Path, PathBuf},
@@ -302,11 +303,37 @@ pub fn try_parse<T: CommandFactory + FromArgMatches>(
     words: Vec<OsString>,
 ) -> Result<T, clap::Error> {
     let command = with_file_defaults(T::command(), &words)?;
-    let matches: ArgMatches = command
-        .clone()
-        .try_get_matches_from(&words)
-        .map_err(|error| name_variable(error, &command, &words))?;
-    T::from_arg_matches(&matches)
+    let matches = command.clone().try_get_matches_from(&words);
+    let parsed = matches.and_then(|matches: ArgMatches| T::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let secrets = secret_options(&command);
+        name_variable(error, &secrets, &command, &words)
+    })
+}
+
+/// The options whose values are never shown: those whose values from the environment help hides.
+fn secret_options(command: &Command) -> BTreeSet<String> {
+    let own = command.get_arguments();
+    let own = own.filter(|arg| arg.is_hide_env_values_set());
+    let own = own.filter_map(|arg| arg.get_long().map(|long| format!("--{long}")));
+    let below = command.get_subcommands().flat_map(secret_options);
+    own.chain(below).collect()
+}
+
+/// An error that does not repeat the wrong value of a secret.
+fn without_secret(mut error: clap::Error, secrets: &BTreeSet<String>) -> clap::Error {
+    let is_secret = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) => {
+            let name = arg.split([' ', '=']).next().unwrap_or_default();
+            secrets.contains(name)
+        }
+        _ => false,
+    };
+    if is_secret && error.get(ContextKind::InvalidValue).is_some() {
+        let hidden = ContextValue::String("[hidden]".to_owned());
+        error.insert(ContextKind::InvalidValue, hidden);
+    }
+    error
 }
 
 /// How a program ends that serves: an error is one line on standard error, in the form of the log.
@@ -358,12 +385,17 @@ pub fn explain(error: &clap::Error) -> String {
 }
 
 /// The same error with the name of the environment variable in the option's place, if the wrong value came from there.
-fn name_variable(error: clap::Error, command: &Command, words: &[OsString]) -> clap::Error {
+fn name_variable(
+    error: clap::Error,
+    secrets: &BTreeSet<String>,
+    command: &Command,
+    words: &[OsString],
+) -> clap::Error {
     let (Some(ContextValue::String(shown)), Some(ContextValue::String(value))) = (
         error.get(ContextKind::InvalidArg),
         error.get(ContextKind::InvalidValue),
     ) else {
-        return error;
+        return without_secret(error, secrets);
     };
     let mut words_of = shown.trim_start_matches('-').split([' ', '=', '[']);
     let long = words_of.next().unwrap_or_default();
@@ -376,15 +408,16 @@ fn name_variable(error: clap::Error, command: &Command, words: &[OsString]) -> c
         !is_given && set.is_ok_and(|set| set.split(',').any(|part| part == value.as_str()))
     });
     let Some(variable) = variable else {
-        return error;
+        return without_secret(error, secrets);
     };
-    let text = explain(&error);
+    let (shown, kind) = (shown.clone(), error.kind());
+    let text = explain(&without_secret(error, secrets));
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let text = text.replace(
         &format!("'{shown}'"),
         &format!("the environment variable {variable}"),
     );
-    clap::Error::raw(error.kind(), text)
+    clap::Error::raw(kind, text)
 }
 
 /// The environment variable of an option, in whichever command has it.
@@ -502,9 +535,13 @@ fn apply(mut command: Command, key: &str, values: &Values) -> Command {
     }
     let arg = option(&command, key).map(|arg| (arg.get_id().clone(), is_list(arg)));
     match (arg, values) {
-        (Some((id, _)), Values::One(text)) => {
-            command.mut_arg(id, |arg| arg.default_value(text.clone()).required(false))
-        }
+        (Some((id, _)), Values::One(text)) => command.mut_arg(id, |arg| {
+            // Help is pasted into tickets: what the environment may not show, the file may not either.
+            let is_secret = arg.is_hide_env_values_set();
+            arg.default_value(text.clone())
+                .hide_default_value(is_secret)
+                .required(false)
+        }),
         (Some((id, true)), Values::List(list)) if !list.is_empty() => {
             command.mut_arg(id, |arg| arg.default_values(list.clone()).required(false))
         }
@@ -583,6 +620,27 @@ mod tests {
             .map(OsString::from)
             .collect();
         try_parse(words).map_err(|error| explain(&error))
+    }
+
+    #[test]
+    fn neither_help_nor_errors_show_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("opb.toml");
+        std::fs::write(&path, "database-url = 'postgres://ada:SECRET@host/x'\n").unwrap();
+        let path = path.to_str().unwrap();
+        let help = parse(&["--config", path, "--help"]).unwrap_err();
+        assert!(!help.contains("SECRET"), "{help}");
+        let mut command = Program::command();
+        let mut error = clap::Error::new(ErrorKind::ValueValidation).with_cmd(&command);
+        let text = |text: &str| ContextValue::String(text.to_owned());
+        error.insert(ContextKind::InvalidArg, text("--database-url <URL>"));
+        error.insert(ContextKind::InvalidValue, text("SECRET"));
+        command.build();
+        let error = without_secret(error, &secret_options(&command)).to_string();
+        assert!(
+            error.contains("--database-url") && !error.contains("SECRET"),
+            "{error}"
+        );
     }
 
     #[test]

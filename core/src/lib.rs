@@ -29,7 +29,7 @@ pub mod quotas;
 pub mod runs;
 pub mod schedules;
 pub mod sealing;
-mod texts;
+pub mod texts;
 pub mod webhooks;
 
 pub use error::{Error, FieldError, Result};

@@ -5,6 +5,8 @@
 
 use std::ops::RangeInclusive;
 
+use serde_json::Value;
+
 use crate::FieldError;
 
 /// What is wrong with a text of one line: a name, a title. It has as many characters as `allowed`, and where there must be
@@ -71,9 +73,68 @@ fn is_unseen(c: char) -> bool {
     )
 }
 
+/// Where a value holds a NUL character, which Postgres cannot store: the path of the text, or of the object with such a
+/// name.
+#[must_use]
+pub fn path_of_nul(value: &Value) -> Option<String> {
+    let mut steps = steps_to_nul(value)?;
+    let mut path = String::new();
+    while let Some(step) = steps.pop() {
+        match step {
+            Step::Index(index) => path.push_str(&format!("[{index}]")),
+            Step::Field(name) if path.is_empty() => path.push_str(name),
+            Step::Field(name) => path.extend([".", name]),
+        }
+    }
+    Some(path)
+}
+
+/// A step from a value to one inside it.
+enum Step<'v> {
+    Index(usize),
+    Field(&'v str),
+}
+
+/// The way to the first NUL character, last step first. Nothing is made before one is found, so that looking takes no
+/// longer than reading the value once.
+fn steps_to_nul(value: &Value) -> Option<Vec<Step<'_>>> {
+    let within = |step, value| {
+        let mut steps = steps_to_nul(value)?;
+        steps.push(step);
+        Some(steps)
+    };
+    match value {
+        Value::String(text) => text.contains('\0').then(Vec::new),
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .find_map(|(index, value)| within(Step::Index(index), value)),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            if name.contains('\0') {
+                return Some(Vec::new());
+            }
+            within(Step::Field(name), value)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nul_is_found_where_it_is() {
+        let value = serde_json::json!({"a": ["x", {"b": "y\0"}], "c": 1});
+        assert_eq!(path_of_nul(&value).as_deref(), Some("a[1].b"));
+        let named = serde_json::json!({"a": {"x\0": 1}});
+        assert_eq!(path_of_nul(&named).as_deref(), Some("a"));
+        assert_eq!(path_of_nul(&serde_json::json!("\0")).as_deref(), Some(""));
+        assert_eq!(path_of_nul(&serde_json::json!({"a": "b"})), None);
+        // A path that was made anew for each element took hours for this one.
+        let long = serde_json::json!({"k".repeat(1_000_000): vec![0; 1_000_000], "last": "\0"});
+        assert_eq!(path_of_nul(&long).as_deref(), Some("last"));
+    }
 
     #[test]
     fn a_name_is_one_line_that_is_seen() {

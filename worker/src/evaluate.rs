@@ -170,17 +170,9 @@ async fn ask(
 /// What is kept of a completion.
 fn answer(completion: Completion, price: Option<Price>) -> Answer {
     let cost_microusd = price.and_then(|price| completion.cost_microusd(price));
-    // Neither Postgres nor a person can do anything with NUL characters, and a model may say them.
-    let output = if completion.text.contains('\0') {
-        completion.text.replace('\0', "\u{fffd}")
-    } else {
-        completion.text
-    };
     Answer {
-        output,
-        finish_reason: completion
-            .finish_reason
-            .map(|reason| reason.replace('\0', "")),
+        output: completion.text,
+        finish_reason: completion.finish_reason,
         latency_ms: Some(milliseconds(completion.latency)),
         first_token_ms: completion.first_token_after.map(milliseconds),
         input_tokens: completion.input_tokens,

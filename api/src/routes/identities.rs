@@ -12,7 +12,7 @@ use axum::{
 use chrono::Utc;
 use opb_core::{
     Error,
-    auth::{self, Identity},
+    auth::{self, Identity, Origin},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,7 @@ async fn start_oidc_login(
 )]
 async fn finish_oidc_login(
     State(state): State<AppState>,
+    Client(origin): Client,
     Path(name): Path<String>,
     headers: HeaderMap,
     Query(query): Query<OidcReturn>,
@@ -142,7 +143,7 @@ async fn finish_oidc_login(
     let provider = find(&state, &name)?;
     let secure = state.is_secure();
     let progress = oidc::read(&headers, &state.master_key, secure);
-    match take_back(&state, provider, query, progress).await {
+    match take_back(&state, provider, query, progress, &origin).await {
         Ok(Ok((code, progress))) => {
             let cookie = oidc::write(&progress, &state.master_key, secure);
             send_back(&state, &format!("code={}", code.expose_secret()), cookie)
@@ -265,6 +266,7 @@ async fn take_back(
     provider: &Provider,
     query: OidcReturn,
     progress: Option<Progress>,
+    origin: &Origin,
 ) -> Result<Result<(SecretString, Progress), Fault>, Error> {
     let Some(Progress::Started {
         provider: started_at,
@@ -288,9 +290,16 @@ async fn take_back(
         code,
         issuer: query.iss,
     };
+    auth::may_ask_provider(&state.accounts, origin).await?;
     let mut confirmed = match provider.finish(returned, nonce, verifier).await {
         Ok(confirmed) => confirmed,
-        Err(fault) => return Ok(Err(fault)),
+        Err(fault) => {
+            // The cookie of one begun login would do for any number of codes.
+            if matches!(fault, Fault::NotConfirmed) {
+                auth::count_unconfirmed_login(&state.accounts, origin).await?;
+            }
+            return Ok(Err(fault));
+        }
     };
     confirmed.may_register =
         provider.creates_users() && state.accounts.registration == Registration::Open;

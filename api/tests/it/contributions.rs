@@ -1,8 +1,9 @@
 //! What people do with prompts of others: forks and change requests.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::server::{Server, field, prompt};
+use crate::server::{Server, field, prompt, send, with_token};
 
 #[tokio::test]
 async fn a_fork_remembers_where_it_came_from() {
@@ -223,4 +224,34 @@ async fn two_owners_accept_one_change_once() {
     let mut statuses = [answers.0.status, answers.1.status, answers.2.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409, 409]);
+}
+
+/// A bound that is asked when a thing is made is asked when it is changed, too.
+#[tokio::test]
+async fn a_fork_is_never_wider_than_somebody_elses_prompt() {
+    let server = Server::start().await;
+    let (ada, bob) = (server.user("ada").await, server.user("bob").await);
+    let mut hidden = prompt("hidden");
+    hidden["visibility"] = json!("unlisted");
+    let origin = server.post("/api/v1/prompts", &ada, &hidden).await;
+    let origin = field(&origin.expect(201), "id");
+    let fork = json!({"slug": "mine", "visibility": "private"});
+    let forks = format!("/api/v1/prompts/{origin}/forks");
+    server.post(&forks, &bob, &fork).await.expect(201);
+    let change = async |visibility: &str| {
+        let body = json!({"visibility": visibility});
+        let request = server.request(Method::PATCH, "/api/v1/prompts/mine");
+        send(with_token(request, &bob).json(&body)).await
+    };
+    change("public")
+        .await
+        .expect_problem(422, "invalid", Some("visibility"));
+    change("unlisted").await.expect(200);
+    let request = server.request(Method::DELETE, &format!("/api/v1/prompts/{origin}"));
+    let deleted = send(with_token(request, &ada)).await;
+    assert_eq!(deleted.status, 204, "{}", deleted.text);
+    change("private").await.expect(200);
+    change("unlisted")
+        .await
+        .expect_problem(422, "invalid", Some("visibility"));
 }

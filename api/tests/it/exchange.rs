@@ -276,3 +276,28 @@ async fn prompts_with_images_are_shown_found_and_come_back_to_the_byte() {
         .expect_problem(422, "invalid", Some("body.messages[1].content[2].url"));
     round_trip(&server, &ada).await;
 }
+
+/// YAML has an escape of its own for a character that Postgres cannot store.
+#[tokio::test]
+async fn a_nul_in_one_file_refuses_that_file_alone() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let wrong = "title: n\nbody: {kind: text, text: \"x\\0y\"}";
+    let files = json!([
+        {"path": "a-good.md", "text": "good"},
+        {"path": "bad.yaml", "text": wrong},
+        {"path": "z-good.md", "text": "good"},
+    ]);
+    let body = json!({"source": {"format": "files", "files": files}});
+    let report = server.post("/api/v1/prompts/import", &ada, &body).await;
+    let report = report.expect(200);
+    assert_eq!(
+        (&report["created"], &report["refused"]),
+        (&json!(2), &json!(1))
+    );
+    let error = &report["rows"][1]["errors"][0];
+    assert_eq!(
+        error["message"], "must not hold a NUL character",
+        "{report}"
+    );
+}

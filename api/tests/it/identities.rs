@@ -241,10 +241,14 @@ async fn an_address_can_come_with_the_user_info() {
 async fn taken_and_strange_names_get_another_one() {
     let site = Site::start().await;
     site.server.user("ada").await;
+    let long = "a".repeat(300);
     for (subject, name, expect) in [
         ("s1", "ada", "ada-"),
         ("s2", "admin", "admin-"),
         ("s3", "<я>", "s3"),
+        ("s4", "Deleted-User", "s4"),
+        ("s5", long.as_str(), "aaaa"),
+        ("s6", "a\0da", "ada"),
     ] {
         site.provider.script(|script| {
             script.subject = subject.into();
@@ -254,6 +258,50 @@ async fn taken_and_strange_names_get_another_one() {
         let username = field(&session["user"], "username");
         assert!(username.starts_with(expect), "{name}: {username}");
     }
+}
+
+#[tokio::test]
+async fn claims_that_cannot_be_kept_end_the_login() {
+    let site = Site::start().await;
+    for (subject, email) in [
+        ("s".repeat(5_000), "long@example.org".to_owned()),
+        ("nul\0".to_owned(), "nul@example.org".to_owned()),
+        (
+            "s7".to_owned(),
+            format!("{}@example.org", "e".repeat(5_000)),
+        ),
+    ] {
+        site.provider.script(|script| {
+            script.subject = subject;
+            script.claims = json!({"email": email, "email_verified": true});
+        });
+        assert_eq!(site.ends().await, "error=login_not_confirmed");
+    }
+}
+
+/// One begun login would do for any number of codes, and each makes the bank ask with its own credential.
+#[tokio::test]
+async fn a_provider_is_not_asked_as_often_as_a_stranger_likes() {
+    let site = Site::start_with("", |settings| settings.login_failures_per_address = 5).await;
+    let mut browser = Browser::default();
+    let mut back = site.log_in_there(&mut browser).await;
+    let state = back.query_pairs().find(|(name, _)| name == "state");
+    let state = state.unwrap().1.into_owned();
+    let cookie = browser.cookie.clone();
+    let before = site.provider.requests.load(Ordering::SeqCst);
+    let mut statuses = Vec::new();
+    for guess in 0..20 {
+        back.query_pairs_mut()
+            .clear()
+            .append_pair("code", &format!("bad{guess}"))
+            .append_pair("state", &state);
+        let path = format!("{}?{}", back.path(), back.query().unwrap());
+        let request = site.server.request(Method::GET, &path);
+        statuses.push(send(request.header(COOKIE, &cookie)).await.status);
+    }
+    let asked = site.provider.requests.load(Ordering::SeqCst) - before;
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert!(asked < 10, "{asked}");
 }
 
 #[tokio::test]

@@ -67,6 +67,24 @@ pub async fn audited(server: &Server) -> Vec<String> {
     items.map(|entry| field(entry, "event")).collect()
 }
 
+/// Whoever reads an older mail must not undo what its reader did about it.
+#[tokio::test]
+async fn a_changed_password_makes_older_links_useless() {
+    let mailbox = Mailbox::open().await;
+    let server = Server::start_with(send_to(mailbox.port)).await;
+    let session = field(&server.register("ada").await, "access_token");
+    assert_eq!(ask(&server, "ada@example.org").await.status, 202);
+    let token = token(&mailbox.wait_for("Choose a new password").await);
+    let body = json!({"current_password": "correct horse", "new_password": NEW});
+    let changed = server.post("/api/v1/me/password", &session, &body).await;
+    assert_eq!(changed.status, 204, "{}", changed.text);
+    mailbox.wait_for("Your password was changed").await;
+    confirm(&server, &token, "another battery 8")
+        .await
+        .expect_problem(422, "invalid", Some("token"));
+    assert_eq!(login(&server, NEW).await, 200);
+}
+
 #[tokio::test]
 async fn a_reset_link_arrives_and_works_once() {
     let mailbox = Mailbox::open().await;

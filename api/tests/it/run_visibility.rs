@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     boards::{measure, prepared, publish},
-    server::{Reply, Server, prompt, send, with_token},
+    server::{Reply, Server, field, prompt, send, with_token},
 };
 
 pub async fn patch(server: &Server, path: &str, token: &str, body: &Value) -> Reply {
@@ -272,5 +272,16 @@ async fn extending_a_run_by_a_narrower_prompt_and_scoring_it_wider_are_refused()
     let silent = server
         .post(&rescore, &ada, &json!({"benchmark": "herd"}))
         .await;
-    assert_eq!(silent.expect(202)["visibility"], "unlisted");
+    let scored = silent.expect(202);
+    assert_eq!(scored["visibility"], "private");
+    // Neither now nor later: the answers are Bob's.
+    let scored = format!("/api/v1/runs/{}", field(&scored, "id"));
+    for wider in ["unlisted", "public"] {
+        patch(&server, &scored, &ada, &json!({"visibility": wider}))
+            .await
+            .expect_problem(422, "invalid", Some("visibility"));
+    }
+    // Ada's run has not ended, and holds up nothing of Bob's.
+    let deleted = delete(&server, &format!("/api/v1/runs/{of_others}"), &bob).await;
+    assert_eq!(deleted.status, 204, "{}", deleted.text);
 }

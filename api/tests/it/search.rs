@@ -435,3 +435,17 @@ async fn dashes_find_what_one_dash_finds() {
         }
     }
 }
+
+/// The database's parser takes the square of the time for words joined by underscores: half a minute for this text, which
+/// is longer than a request may take.
+#[tokio::test]
+async fn words_joined_by_underscores_are_found_and_cost_nothing() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let text = format!("start_of_text{}_quokka_end", "_a".repeat(30_000));
+    server
+        .post("/api/v1/prompts", &ada, &titled("joined", "Joined", &text))
+        .await
+        .expect(201);
+    assert_eq!(slugs(&server, "", "q=quokka").await, ["joined"]);
+}

@@ -68,12 +68,35 @@ async fn a_first_proof_of_an_address_ends_what_others_prepared() {
         .expect(201);
     let key = field(&key, "key");
     server.sql("insert into identities (id, user_id, provider, issuer, subject) select gen_random_uuid(), id, 'op', 'i', 's' from users where username = 'ada'").await;
+    // Ways out, too.
+    let spy = json!({"name": "spy", "url": "https://example.org/", "events": ["run.finished"]});
+    server
+        .post("/api/v1/webhooks", &thief, &spy)
+        .await
+        .expect(201);
+    server.prepare_run(&thief).await;
+    let run = json!({"benchmark": "sums", "prompts": ["plain"], "models": ["simulated:strong"]});
+    let schedule = json!({"name": "spender", "cron": "0 * * * *", "request": run});
+    server
+        .post("/api/v1/schedules", &thief, &schedule)
+        .await
+        .expect(201);
     assert!(server.knows(&key).await);
     ask(&server, "ada@example.org").await;
     let link = token(&mailbox.wait_for("Choose a new password").await);
     assert_eq!(confirm(&server, &link, NEW).await.status, 204);
     assert!(!server.knows(&key).await && !server.knows(&thief).await);
     until(&server, "select count(*) = 0 from identities").await;
+    until(
+        &server,
+        "select bool_and(disabled_at is not null) from webhooks",
+    )
+    .await;
+    until(
+        &server,
+        "select bool_and(paused_at is not null and next_at is null) from schedules",
+    )
+    .await;
     // From now on the address is Ada's, and a reset leaves her keys alone.
     let body = json!({"username": "ada", "password": NEW});
     let ada = server
@@ -107,6 +130,24 @@ async fn a_first_proof_of_an_address_ends_what_others_prepared() {
         .unwrap();
     assert_eq!(confirm(&server, &fresh, NEW).await.status, 204);
     assert!(server.knows(&key).await);
+}
+
+/// Opening the link of the first mail proves an address, and gives whoever opened the account no way back.
+#[tokio::test]
+async fn what_was_added_before_a_proof_goes_with_a_later_reset() {
+    let mailbox = Mailbox::open().await;
+    let server = Server::start_with(send_to(mailbox.port)).await;
+    let thief = field(&server.register("ada").await, "access_token");
+    let body = json!({"name": "way back", "scopes": ["runs:read"]});
+    let key = server.post("/api/v1/api-keys", &thief, &body).await;
+    let key = field(&key.expect(201), "key");
+    let link = token(&mailbox.wait_for("Is this your email address?").await);
+    assert_eq!(verify(&server, &link).await.status, 204);
+    assert!(server.knows(&key).await, "a proof alone takes nothing away");
+    ask(&server, "ada@example.org").await;
+    let link = token(&mailbox.wait_for("Choose a new password").await);
+    assert_eq!(confirm(&server, &link, NEW).await.status, 204);
+    assert!(!server.knows(&key).await);
 }
 
 #[tokio::test]

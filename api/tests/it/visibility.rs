@@ -751,4 +751,14 @@ async fn no_slug_hides_a_route() {
         .post("/api/v1/benchmarks", &ada, &benchmark("community"))
         .await;
     board.expect_problem(422, "invalid", Some("slug"));
+    // A slug that is an id would stand at the address of another thing.
+    let id = "01a22b3c-4d5e-7f60-8123-456789abcdef";
+    for slug in [id, &id.replace('-', "")] {
+        let text = server.post("/api/v1/prompts", &ada, &prompt(slug)).await;
+        text.expect_problem(422, "invalid", Some("slug"));
+        let board = server
+            .post("/api/v1/benchmarks", &ada, &benchmark(slug))
+            .await;
+        board.expect_problem(422, "invalid", Some("slug"));
+    }
 }

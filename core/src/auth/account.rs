@@ -8,8 +8,10 @@ use super::{
     Accounts, AuditEvent, CurrentUser, Origin, User, UserRole,
     audit::record,
     email_verification::{count_mail_to_new_address, follow_change_of_email},
+    letters::Reader,
     login::confirm,
     names::{check_new_user, explain_taken, normalise},
+    one_time_tokens::{self, Purpose},
     sessions::revoke,
     throttle::{self, Bucket},
 };
@@ -28,7 +30,8 @@ pub struct ProfileChange {
     pub email: Option<String>,
 }
 
-/// Changes the caller's password and ends all their other sessions.
+/// Changes the caller's password, ends all their other sessions, makes links for a new password useless, and tells the user
+/// by mail.
 ///
 /// # Errors
 /// [`Error::Invalid`] when the current password is wrong or the new one breaks a rule; [`Error::TooManyAttempts`].
@@ -39,12 +42,14 @@ pub async fn change_password(
     (current, new): (SecretString, SecretString),
     origin: &Origin,
 ) -> Result<()> {
-    let account = confirm(accounts, user, current, origin).await?;
+    let proved = confirm(accounts, user, current, origin).await?;
+    let account = &proved.account;
     let turn = accounts.passwords.turn().await?;
-    let known = vec![account.username, account.email];
+    let known = vec![account.username.clone(), account.email.clone()];
     let hash = turn.hash("new_password", new, known).await?;
     let mut conn = accounts.pool.acquire().await?;
     let mut tx = conn.begin().await?;
+    proved.require(&mut tx).await?;
     sqlx::query!(
         "-- account::change_password
         update users set password_hash = $2 where id = $1",
@@ -54,6 +59,16 @@ pub async fn change_password(
     .execute(&mut *tx)
     .await?;
     revoke(&mut tx, user.id, None, Some(session_id)).await?;
+    // Whoever reads an older mail must not undo the answer to it.
+    one_time_tokens::forget(&mut tx, Purpose::PasswordReset, user.id).await?;
+    if let Some(outbox) = &accounts.outbox {
+        let reader = Reader {
+            username: &account.username,
+            email: &account.email,
+            bank: &outbox.public_url,
+        };
+        outbox.post(&mut tx, reader.password_changed()).await?;
+    }
     record(
         &mut tx,
         AuditEvent::PasswordChanged,
@@ -77,10 +92,11 @@ pub async fn change_profile(
     change: ProfileChange,
     origin: &Origin,
 ) -> Result<User> {
-    let account = confirm(accounts, user, change.current_password, origin).await?;
+    let proved = confirm(accounts, user, change.current_password, origin).await?;
+    let account = &proved.account;
     let username = change
         .username
-        .map_or(account.username, |text| normalise(&text));
+        .map_or_else(|| account.username.clone(), |text| normalise(&text));
     let email = change
         .email
         .map_or_else(|| account.email.clone(), |text| normalise(&text));
@@ -96,6 +112,7 @@ pub async fn change_profile(
         count_mail_to_new_address(&mut conn, user.id).await?;
     }
     let mut tx = conn.begin().await?;
+    proved.require(&mut tx).await?;
     let changed = sqlx::query_as!(
         User,
         r#"-- account::change_profile

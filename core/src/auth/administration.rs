@@ -12,6 +12,7 @@ use super::{
     AuditEvent, CurrentUser, Origin, PasswordHasher, User, UserRole,
     audit::record,
     names::{check_new_user, explain_taken, normalise},
+    one_time_tokens::{self, Purpose},
     sessions::revoke,
 };
 use crate::{Error, Result, library::Page};
@@ -117,6 +118,7 @@ pub async fn change_account(
         let event = if after.disabled_at.is_some() {
             // Enabling lets the user log in again; it does not bring old sessions back.
             revoke(&mut tx, after.id, None, None).await?;
+            one_time_tokens::forget(&mut tx, Purpose::PasswordReset, after.id).await?;
             AuditEvent::UserDisabled
         } else {
             AuditEvent::UserEnabled

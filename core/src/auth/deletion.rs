@@ -32,9 +32,10 @@ pub async fn delete_me(
     password: SecretString,
     origin: &Origin,
 ) -> Result<()> {
-    confirm(accounts, user, password, origin).await?;
+    let proved = confirm(accounts, user, password, origin).await?;
     let mut conn = accounts.pool.acquire().await?;
     let mut tx = conn.begin().await?;
+    proved.require(&mut tx).await?;
     let account = lock_account(&mut tx, &user.username).await?;
     if account.id != user.id {
         // The name changed hands between the look and the lock.

@@ -15,9 +15,11 @@ use uuid::Uuid;
 use super::{
     Accounts, AuditEvent, CurrentUser, Origin, Tokens, UserRole,
     audit::record,
+    deletion::DELETED,
     names::{EMAIL_TAKEN, check_new_user},
     one_time_tokens::{hash_secret, random_secret},
     sessions::open_session,
+    throttle::{self, Bucket},
     users::{User, find_user},
 };
 use crate::{Error, FieldError, Result};
@@ -63,6 +65,26 @@ pub struct Identity {
     pub last_login_at: Option<DateTime<Utc>>,
     /// When it was linked to the account.
     pub created_at: DateTime<Utc>,
+}
+
+/// Refuses a client whose logins at providers have failed too often: each one makes the server ask a provider, with the
+/// server's own credential.
+///
+/// # Errors
+/// [`Error::TooManyAttempts`].
+pub async fn may_ask_provider(accounts: &Accounts, origin: &Origin) -> Result<()> {
+    let mut conn = accounts.pool.acquire().await?;
+    throttle::check(&mut conn, &[&Bucket::login_from(origin.address)]).await
+}
+
+/// Counts a login that a provider did not confirm.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn count_unconfirmed_login(accounts: &Accounts, origin: &Origin) -> Result<()> {
+    let mut conn = accounts.pool.acquire().await?;
+    let free = accounts.limits.login_failures_per_address;
+    throttle::count(&mut conn, &Bucket::login_from(origin.address), free).await
 }
 
 /// Keeps a confirmed login until its client comes for it, and returns the code that it comes with.
@@ -447,7 +469,7 @@ fn plain_name(wished: &str, email: &str) -> String {
     };
     [plain(wished), plain(local)]
         .into_iter()
-        .find(|name| name.len() >= 3)
+        .find(|name| name.len() >= 3 && !name.to_ascii_lowercase().starts_with(DELETED))
         .unwrap_or_else(|| "user".into())
 }
 

@@ -37,8 +37,7 @@ impl Reader<'_> {
 
     /// The password was changed.
     pub(super) fn password_changed(&self) -> Mail {
-        let body = "your password was changed with a link that was sent to you or that an operator gave you.\n\
-             All sessions have ended; log in with the new password.\n\n\
+        let body = "your password was changed, and other sessions have ended; log in with the new password.\n\n\
              If it was not you, ask for a new password at once, and tell the operator.";
         self.write(
             MailKind::PasswordChanged,

@@ -12,6 +12,9 @@ use super::{
 };
 use crate::{Error, Result};
 
+/// How often a password is verified when the account's changes meanwhile.
+const TRIES: usize = 2;
+
 /// Checks a username or email address and a password, and opens a session.
 /// Unknown users and wrong passwords get one answer, equally late.
 ///
@@ -24,39 +27,64 @@ pub async fn login(
     origin: &Origin,
 ) -> Result<(User, Tokens)> {
     let login = normalise(login).replace('\0', "");
-    let row = find_login(accounts, &login).await?;
-    let bucket = match &row {
-        Some((user, _)) => Bucket::login_of_user(user.id),
-        None => Bucket::login_of_stranger(&login),
-    };
-    let (user, hash) = row.unzip();
-    // What a stranger typed is not kept: people type passwords into the wrong field.
-    let name = user.as_ref().map(|user| user.username.as_str());
-    let user_id = user.as_ref().map(|user| user.id);
-    let attempt = Attempt {
-        accounts,
-        bucket,
-        address: Some(Bucket::login_from(origin.address)),
-        user_id,
-        name,
-        origin,
-    };
-    attempt.verify(password, hash.flatten()).await?;
-    let user = user.ok_or(WRONG_LOGIN)?;
-    let mut conn = accounts.pool.acquire().await?;
-    let mut tx = conn.begin().await?;
-    let tokens = open_session(&mut tx, &accounts.tokens, user.id, origin).await?;
-    record(
-        &mut tx,
-        AuditEvent::LoggedIn,
-        Some(user.id),
-        Some(&user.username),
-        None,
-        Some(origin),
-    )
-    .await?;
-    tx.commit().await?;
-    Ok((user, tokens))
+    for _ in 0..TRIES {
+        let row = find_login(accounts, &login).await?;
+        let bucket = match &row {
+            Some((user, _)) => Bucket::login_of_user(user.id),
+            None => Bucket::login_of_stranger(&login),
+        };
+        let (user, hash) = row.unzip();
+        // What a stranger typed is not kept: people type passwords into the wrong field.
+        let name = user.as_ref().map(|user| user.username.as_str());
+        let user_id = user.as_ref().map(|user| user.id);
+        let attempt = Attempt {
+            accounts,
+            bucket,
+            address: Some(Bucket::login_from(origin.address)),
+            user_id,
+            name,
+            origin,
+        };
+        let hash = attempt.verify(password.clone(), hash.flatten()).await?;
+        let user = user.ok_or(WRONG_LOGIN)?;
+        let mut conn = accounts.pool.acquire().await?;
+        let mut tx = conn.begin().await?;
+        if !is_still_the_password(&mut tx, user.id, &hash).await? {
+            tx.rollback().await?;
+            continue;
+        }
+        let tokens = open_session(&mut tx, &accounts.tokens, user.id, origin).await?;
+        record(
+            &mut tx,
+            AuditEvent::LoggedIn,
+            Some(user.id),
+            Some(&user.username),
+            None,
+            Some(origin),
+        )
+        .await?;
+        tx.commit().await?;
+        return Ok((user, tokens));
+    }
+    Err(WRONG_LOGIN)
+}
+
+/// A caller who has proved to know the account's password.
+pub(super) struct Proved {
+    pub(super) account: User,
+    hash: String,
+}
+
+impl Proved {
+    /// Asks again, in the transaction that changes what the proof was for: verifying takes its time, and the password may
+    /// have been changed or reset meanwhile, to lock the caller out. The user's row is locked from here on.
+    pub(super) async fn require(&self, tx: &mut PgConnection) -> Result<()> {
+        if is_still_the_password(tx, self.account.id, &self.hash).await? {
+            Ok(())
+        } else {
+            Err(wrong_password())
+        }
+    }
 }
 
 /// Lets the caller prove that they know the account's password.
@@ -65,7 +93,7 @@ pub(super) async fn confirm(
     user: &CurrentUser,
     password: SecretString,
     origin: &Origin,
-) -> Result<User> {
+) -> Result<Proved> {
     let (account, hash) = find_login(accounts, &user.username)
         .await?
         .ok_or(Error::UserGone)?;
@@ -79,10 +107,33 @@ pub(super) async fn confirm(
     };
     match attempt.verify(password, hash).await {
         // The caller is known; it is the field that is wrong.
-        Err(Error::Unauthenticated(_)) => Err(Error::invalid("current_password", "is wrong")),
+        Err(Error::Unauthenticated(_)) => Err(wrong_password()),
         Err(error) => Err(error),
-        Ok(()) => Ok(account),
+        Ok(hash) => Ok(Proved { account, hash }),
     }
+}
+
+fn wrong_password() -> Error {
+    Error::invalid("current_password", "is wrong")
+}
+
+/// Whether the enabled user's password is still the one that was verified; nobody changes it until the transaction ends.
+async fn is_still_the_password(
+    tx: &mut PgConnection,
+    user_id: i64,
+    verified_hash: &str,
+) -> Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"-- login::is_still_the_password
+        select true as "found!" from users
+        where id = $1 and password_hash = $2 and disabled_at is null
+        for update"#,
+        user_id,
+        verified_hash
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(found.is_some())
 }
 
 /// Guessing at one account: throttled, equally slow for nobody and somebody, and written to the audit log.
@@ -97,7 +148,8 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<()> {
+    /// Returns the hash that is stored for the password now.
+    async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<String> {
         let Self {
             accounts, origin, ..
         } = self;
@@ -108,12 +160,16 @@ impl Attempt<'_> {
         };
         // Asked again: of a thousand guesses at once, all but the few that have their turn now find the lock.
         throttle::check(&mut *accounts.pool.acquire().await?, &buckets).await?;
-        let found = turn.verify(password, hash).await?;
+        let found = turn.verify(password, hash.clone()).await?;
         let mut conn = accounts.pool.acquire().await?;
         let conn = &mut *conn;
-        match found {
-            Match::Yes => {}
-            Match::YesAndRehashed(hash) => store_hash(conn, self.user_id, &hash).await?,
+        let hash = hash.unwrap_or_default();
+        let hash = match found {
+            Match::Yes => hash,
+            Match::YesAndRehashed(rehashed) => {
+                store_hash(conn, self.user_id, &hash, &rehashed).await?;
+                rehashed
+            }
             Match::No => {
                 throttle::count(
                     conn,
@@ -136,8 +192,9 @@ impl Attempt<'_> {
                 .await?;
                 return Err(WRONG_LOGIN);
             }
-        }
-        throttle::forget(conn, &self.bucket).await
+        };
+        throttle::forget(conn, &self.bucket).await?;
+        Ok(hash)
     }
 }
 
@@ -165,11 +222,18 @@ async fn find_login(accounts: &Accounts, login: &str) -> Result<Option<(User, Op
     }))
 }
 
-async fn store_hash(conn: &mut PgConnection, user_id: Option<i64>, hash: &str) -> Result<()> {
+/// Stores the same password's newer hash, unless it is another password's turn meanwhile.
+async fn store_hash(
+    conn: &mut PgConnection,
+    user_id: Option<i64>,
+    old_hash: &str,
+    hash: &str,
+) -> Result<()> {
     sqlx::query!(
         "-- login::store_hash
-        update users set password_hash = $2 where id = $1",
+        update users set password_hash = $3 where id = $1 and password_hash = $2",
         user_id,
+        old_hash,
         hash
     )
     .execute(conn)

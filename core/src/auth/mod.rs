@@ -41,8 +41,8 @@ pub use email_verification::{
     VERIFICATION_LIFETIME, request_email_verification, require_verified_email, verify_email,
 };
 pub use identities::{
-    ConfirmedIdentity, Identity, collect_login, delete_identity, keep_login, link_identity,
-    list_identities,
+    ConfirmedIdentity, Identity, collect_login, count_unconfirmed_login, delete_identity,
+    keep_login, link_identity, list_identities, may_ask_provider,
 };
 pub use invitations::{
     Invitation, NewInvitation, accept_first_admin, create_invitation, invite_first_admin,

@@ -29,8 +29,6 @@ pub(super) struct Found {
     pub(super) email: String,
     /// True if the token was sent to that address, so whoever has it reads that mail.
     pub(super) was_mailed: bool,
-    /// True if the user has shown before that the address is theirs.
-    pub(super) is_verified: bool,
 }
 
 /// Makes a token. `email` is where it will be sent.
@@ -64,8 +62,7 @@ pub(super) async fn find(conn: &mut PgConnection, purpose: Purpose, token: &str)
         Found,
         r#"-- one_time_tokens::find
         select one_time_tokens.id, users.id as user_id, users.username, users.email,
-               one_time_tokens.email is not null as "was_mailed!",
-               users.email_verified_at is not null as "is_verified!"
+               one_time_tokens.email is not null as "was_mailed!"
         from one_time_tokens join users on users.id = one_time_tokens.user_id
         where secret_hash = $1 and purpose = $2 and expires_at > now() and users.disabled_at is null
           and (one_time_tokens.email is null or lower(one_time_tokens.email) = lower(users.email))"#,
@@ -89,10 +86,15 @@ pub(super) async fn use_up(conn: &mut PgConnection, purpose: Purpose, token: &Fo
     if used.rows_affected() == 0 {
         return Err(refusal());
     }
+    forget(conn, purpose, token.user_id).await
+}
+
+/// Makes every token of a user for this purpose useless: what it was asked for has happened otherwise, or must not happen.
+pub(super) async fn forget(conn: &mut PgConnection, purpose: Purpose, user_id: i64) -> Result<()> {
     sqlx::query!(
-        "-- one_time_tokens::use_up (others)
+        "-- one_time_tokens::forget
         delete from one_time_tokens where user_id = $1 and purpose = $2",
-        token.user_id,
+        user_id,
         purpose as Purpose
     )
     .execute(conn)

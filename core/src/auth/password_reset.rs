@@ -53,8 +53,8 @@ pub async fn request_password_reset(
 
 /// Sets the password of whoever has a token, and ends all sessions of its user.
 ///
-/// If the token was mailed, the address is the user's from now on. If that was not known before, somebody else may have
-/// opened the account with it: then API keys and identities that were added before are removed, too.
+/// If the token was mailed, the address is the user's from now on, if that was not known before. Whoever opened the account
+/// may have been somebody else: what was added before that was known stops, API keys, identities, webhooks and schedules.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a token that is wrong, expired or used, and for a password that breaks a rule: the token stays good
@@ -74,8 +74,8 @@ pub async fn reset_password(
     one_time_tokens::use_up(&mut tx, Purpose::PasswordReset, &found).await?;
     store(&mut tx, &found, &hash).await?;
     revoke(&mut tx, found.user_id, None, None).await?;
-    if found.was_mailed && !found.is_verified {
-        remove_other_ways_in(&mut tx, found.user_id).await?;
+    if found.was_mailed {
+        remove_what_came_before_the_proof(&mut tx, found.user_id).await?;
     }
     throttle::forget(&mut tx, &Bucket::login_of_user(found.user_id)).await?;
     record(
@@ -227,17 +227,42 @@ async fn store(conn: &mut PgConnection, found: &Found, hash: &str) -> Result<()>
     Ok(())
 }
 
-async fn remove_other_ways_in(conn: &mut PgConnection, user_id: i64) -> Result<()> {
+/// Removes what was added before the address was shown to be the user's: somebody else may have opened the account with it.
+/// Ways in go (identities, API keys), and so does what sends data out or spends (webhooks, schedules).
+async fn remove_what_came_before_the_proof(conn: &mut PgConnection, user_id: i64) -> Result<()> {
     sqlx::query!(
-        "-- password_reset::remove_other_ways_in (identities)
-        delete from identities where user_id = $1",
+        "-- password_reset::remove_what_came_before_the_proof (identities)
+        delete from identities using users
+        where users.id = $1 and user_id = users.id and identities.created_at < users.email_verified_at",
         user_id
     )
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
-        "-- password_reset::remove_other_ways_in (API keys)
-        update api_keys set revoked_at = now() where user_id = $1 and revoked_at is null",
+        "-- password_reset::remove_what_came_before_the_proof (API keys)
+        update api_keys set revoked_at = now() from users
+        where users.id = $1 and user_id = users.id and revoked_at is null
+          and api_keys.created_at < users.email_verified_at",
+        user_id
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "-- password_reset::remove_what_came_before_the_proof (webhooks)
+        update webhooks
+        set disabled_at = now(), disabled_reason = 'made before your email address was shown to be yours'
+        from users
+        where users.id = $1 and owner_id = users.id and webhooks.disabled_at is null
+          and webhooks.created_at < users.email_verified_at",
+        user_id
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "-- password_reset::remove_what_came_before_the_proof (schedules)
+        update schedules set paused_at = now(), next_at = null from users
+        where users.id = $1 and owner_id = users.id and paused_at is null
+          and schedules.created_at < users.email_verified_at",
         user_id
     )
     .execute(conn)

@@ -1,5 +1,7 @@
 //! What the fields of a prompt may hold. Pure: every check collects what is wrong instead of stopping at the first.
 
+use uuid::Uuid;
+
 use crate::{
     Error, FieldError, Result,
     texts::{check_line, is_plain_text},
@@ -90,13 +92,17 @@ pub(super) fn normalise_tags(tags: &[String]) -> Result<Vec<String>, FieldError>
     Ok(normal)
 }
 
-/// Refuses what is not a slug, and what an address uses for something else.
+/// Refuses what is not a slug, and what an address uses for something else: a word of a route, or an id.
 ///
 /// # Errors
 /// [`Error::Invalid`] at `slug`.
 pub(crate) fn check_slug(slug: &str) -> Result<()> {
     if RESERVED.contains(&slug) {
         return Err(Error::invalid("slug", "is reserved; take another one"));
+    }
+    if Uuid::try_parse(slug).is_ok() {
+        let message = "looks like an id, which would be another thing's address; take another one";
+        return Err(Error::invalid("slug", message));
     }
     if is_slug(slug) {
         return Ok(());

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{
     Prompt,
@@ -96,6 +97,12 @@ pub async fn change_prompt(
     let mut tx = conn.begin().await?;
     let found = own(&mut tx, user, prompt).await?;
     let id = found.id;
+    if let Some(wanted) = change
+        .visibility
+        .filter(|wanted| *wanted > found.visibility)
+    {
+        require_wide_origin(&mut tx, user, id, wanted).await?;
+    }
     sqlx::query!(
         "-- prompt_changes::change_prompt
         update prompts
@@ -130,6 +137,34 @@ pub async fn change_prompt(
     let changed = find_prompt(&mut tx, Some(user), &id.to_string()).await?;
     tx.commit().await?;
     Ok(changed)
+}
+
+/// Refuses to show the fork of somebody else's prompt to more people than may see that prompt, as making it does.
+async fn require_wide_origin(
+    tx: &mut PgConnection,
+    user: &CurrentUser,
+    fork: Uuid,
+    wanted: Visibility,
+) -> Result<()> {
+    let is_narrower = sqlx::query_scalar!(
+        r#"-- prompt_changes::require_wide_origin
+        select exists (select from prompts forks
+                       join prompt_versions on prompt_versions.id = forks.forked_from
+                       join prompts on prompts.id = prompt_versions.prompt_id
+                       where forks.id = $1 and prompts.owner_id <> $2
+                         and (prompts.visibility < $3 or prompts.deleted_at is not null)) as "is_narrower!""#,
+        fork,
+        user.id,
+        wanted as Visibility
+    )
+    .fetch_one(tx)
+    .await?;
+    if is_narrower {
+        let message =
+            "must not be wider than that of the prompt it is a fork of, which is somebody else's";
+        return Err(Error::invalid("visibility", message));
+    }
+    Ok(())
 }
 
 /// Deletes a prompt for everybody. Versions that results point at stay where the results find them, and the slug

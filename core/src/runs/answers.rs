@@ -92,7 +92,7 @@ pub async fn kept_answers(
 }
 
 /// The answers of another run with the same prompts and models to the items of a shard. An item is the same when its
-/// own id and its variables are.
+/// own id and its variables are. None when the run was deleted, or its owner no longer shows it to the one who asks.
 ///
 /// # Errors
 /// The database does not answer.
@@ -109,15 +109,19 @@ pub async fn answers_of(
                latency_ms, first_token_ms, evaluations.input_tokens, cached_input_tokens, evaluations.output_tokens,
                reasoning_tokens, evaluations.cost_microusd, logprobs as "logprobs: Json<Logprobs>"
         from items as asked
-        join runs on runs.id = $1
+        join runs on runs.id = $1 and runs.deleted_at is null
+        join runs as asking on asking.id = $5
+        join users as asker on asker.id = asking.owner_id
         join items as answered on answered.benchmark_version_id = runs.benchmark_version_id
              and answered.key = asked.key and answered.vars = asked.vars
         join evaluations on run_id = runs.id and item_position = answered.position
-        where asked.benchmark_version_id = $2 and asked.position between $3 and $4 and output is not null"#,
+        where asked.benchmark_version_id = $2 and asked.position between $3 and $4 and output is not null
+          and (runs.owner_id = asker.id or can_see_run(runs.id, asker.id, asker.role = 'admin'))"#,
         source_run,
         work.benchmark_version_id,
         first,
-        last
+        last,
+        lease.run_id
     )
     .fetch_all(conn)
     .await?;

@@ -18,7 +18,7 @@ const BATCHES: usize = 20;
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when it has not ended, or while
-/// another run scores its answers.
+/// another run of its owner scores its answers. Those of other users get no answers from then on.
 pub async fn delete_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<()> {
     let mut tx = conn.begin().await?;
     if !control::lock_run(&mut tx, user, run_id).await?.has_ended() {
@@ -28,7 +28,8 @@ pub async fn delete_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     }
     let is_scored = sqlx::query_scalar!(
         r#"-- delete::delete_run
-        select exists (select from runs where answers_of = $1 and finished_at is null) as "is_scored!""#,
+        select exists (select from runs
+                       where answers_of = $1 and finished_at is null and not foreign_answers) as "is_scored!""#,
         run_id
     )
     .fetch_one(&mut *tx)

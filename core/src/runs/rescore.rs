@@ -6,8 +6,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, check::MAX_EVALUATIONS, check::is_withdrawn, cut::cut, extend::shape,
-    find_readable_run, find_run, retry::require_ended, visibility::load_parts,
+    Run, RunShape,
+    check::MAX_EVALUATIONS,
+    check::is_withdrawn,
+    cut::cut,
+    extend::shape,
+    find_readable_run, find_run,
+    retry::require_ended,
+    visibility::{foreign_answers, load_parts},
 };
 use crate::{
     Error, Result,
@@ -27,8 +33,8 @@ pub struct RescoreRun {
     /// A name to recognise the new run by.
     #[serde(default)]
     pub name: String,
-    /// Who may see the new run, not wider than the benchmark and the prompts, nor than the old run if that is somebody
-    /// else's. When absent, the server's default, or narrower if one of these is.
+    /// Who may see the new run, not wider than the benchmark and the prompts; private, now and later, if the answers are
+    /// somebody else's. When absent, the server's default, or narrower if one of these is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
 }
@@ -48,7 +54,7 @@ pub async fn rescore_run(
 ) -> Result<Run> {
     texts::check_line("name", &request.name, 0..=200)?;
     let mut tx = conn.begin().await?;
-    let source = find_source(&mut tx, user, run_id, request.visibility).await?;
+    let source = find_source(&mut tx, user, run_id).await?;
     let benchmark = find_benchmark(&mut tx, user, &request.benchmark).await?;
     let prompts = sqlx::query_scalar!(
         "-- rescore::rescore_run
@@ -58,7 +64,19 @@ pub async fn rescore_run(
     .fetch_all(&mut *tx)
     .await?;
     let parts = load_parts(&mut tx, user, benchmark.id, &prompts).await?;
-    let default = default.min(source.visibility);
+    let is_foreign = holds_answers_of_others(&mut tx, user, run_id).await?;
+    if is_foreign
+        && request
+            .visibility
+            .is_some_and(|wanted| wanted > Visibility::Private)
+    {
+        return Err(foreign_answers());
+    }
+    let default = if is_foreign {
+        Visibility::Private
+    } else {
+        default.min(source.visibility)
+    };
     let visibility = parts.choose(request.visibility, default)?;
     let shape = RunShape {
         items: benchmark.item_count,
@@ -73,8 +91,8 @@ pub async fn rescore_run(
     let inserted = sqlx::query!(
         "-- rescore::rescore_run
         insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
-                          planned, cache, answers_of, settled)
-        select $1, $2, $3, $4, seed, repeats, $5, $6, $7, false, coalesce(answers_of, id), settled
+                          planned, cache, answers_of, foreign_answers, settled)
+        select $1, $2, $3, $4, seed, repeats, $5, $6, $7, false, id, $9, settled
         from runs
         where id = $8
           and exists (select from items as asked
@@ -87,7 +105,8 @@ pub async fn rescore_run(
         shape.items,
         visibility as Visibility,
         planned,
-        run_id
+        run_id,
+        is_foreign
     )
     .execute(&mut *tx)
     .await?;
@@ -134,13 +153,8 @@ pub async fn rescore_run(
     Ok(run)
 }
 
-/// The run with the answers: it has ended, has them still, and `wanted` shows them to nobody who may not see them.
-async fn find_source(
-    conn: &mut PgConnection,
-    user: &CurrentUser,
-    run_id: Uuid,
-    wanted: Option<Visibility>,
-) -> Result<Run> {
+/// The run with the answers: it has ended, and has them still.
+async fn find_source(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let source = find_readable_run(conn, Some(user), run_id).await?;
     require_ended(source.state)?;
     if let Some(pruned_at) = source.pruned_at {
@@ -149,16 +163,24 @@ async fn find_source(
             pruned_at.date_naive()
         )));
     }
-    let bound = if source.owner == user.username {
-        Visibility::Public
-    } else {
-        source.visibility
-    };
-    if wanted.is_some_and(|wanted| wanted > bound) {
-        let message = "must not be wider than that of the run: the answers are somebody else's";
-        return Err(Error::invalid("visibility", message));
-    }
     Ok(source)
+}
+
+/// Whether the answers of a run are somebody else's: the run is, or has scored those of another user again.
+async fn holds_answers_of_others(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+) -> Result<bool> {
+    let is_foreign = sqlx::query_scalar!(
+        r#"-- rescore::holds_answers_of_others
+        select foreign_answers or owner_id <> $2 as "is_foreign!" from runs where id = $1"#,
+        run_id,
+        user.id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(is_foreign)
 }
 
 /// The benchmark version with the scorers.

@@ -138,6 +138,16 @@ pub(super) async fn set_visibility(
     visibility: Visibility,
 ) -> Result<()> {
     load_parts_of(tx, user, run_id).await?.allow(visibility)?;
+    let is_foreign = sqlx::query_scalar!(
+        "-- visibility::set_visibility
+        select foreign_answers from runs where id = $1",
+        run_id
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if is_foreign && visibility > Visibility::Private {
+        return Err(foreign_answers());
+    }
     sqlx::query!(
         "-- visibility::set_visibility
         update runs set visibility = $2 where id = $1",
@@ -147,6 +157,13 @@ pub(super) async fn set_visibility(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Why a run that scores somebody else's answers stays private: they may be narrowed or deleted at any time, and nothing of
+/// them shall be left for others then.
+pub(super) fn foreign_answers() -> Error {
+    let message = "must be `private`: the answers are those of somebody else's run";
+    Error::invalid("visibility", message)
 }
 
 /// As in JSON.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{CallError, CallErrorKind, Completion, logprobs::Collected};
+use super::{CallError, CallErrorKind, Completion, http::redact, logprobs::Collected};
 
 /// More tokens than any call has: a count beyond is nonsense and treated as missing.
 const MAX_TOKENS: i64 = 100_000_000;
@@ -13,6 +13,8 @@ const MAX_TOKENS: i64 = 100_000_000;
 const MAX_TOOL_CALLS: usize = 128;
 /// How much of what a provider says about an error is kept, in characters.
 const MAX_ERROR_CHARS: usize = 500;
+/// How much of a provider's word for why the model stopped is kept, in characters.
+const MAX_REASON_CHARS: usize = 64;
 
 /// An answer while it is read.
 pub(super) struct Answer {
@@ -74,8 +76,9 @@ impl Answer {
 
     /// How long its texts are so far, in bytes.
     pub(super) fn text_bytes(&self) -> usize {
-        let arguments = self.tool_calls.iter().map(|call| call.arguments.len());
-        self.text.len() + arguments.sum::<usize>()
+        let calls = self.tool_calls.iter();
+        let calls = calls.map(|call| call.name.len() + call.arguments.len());
+        self.text.len() + calls.sum::<usize>()
     }
 
     /// How many tools were called so far.
@@ -136,6 +139,11 @@ impl Answer {
             }
             self.text.push_str(&Value::Array(calls).to_string());
         }
+        // Neither Postgres nor a person can do anything with NUL characters, and a model may say them. Cleaned before
+        // credentials are looked for: what is taken out afterwards would put the halves of one together.
+        if self.text.contains('\0') {
+            self.text = self.text.replace('\0', "\u{fffd}");
+        }
         let usage = self.usage;
         Completion {
             text: self.text,
@@ -143,6 +151,8 @@ impl Answer {
                 Some("refusal".to_owned())
             } else {
                 self.finish_reason
+                    .as_deref()
+                    .map(|said| plain(said, MAX_REASON_CHARS))
             },
             input_tokens: sane(usage.input),
             cached_input_tokens: sane(usage.cached_input),
@@ -190,12 +200,16 @@ pub(super) fn reported(error: &Value) -> CallError {
         _ => CallErrorKind::Server,
     };
     let said = text("message").unwrap_or("no reason given");
-    let said: String = said
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_ERROR_CHARS)
-        .collect();
+    let said = plain(&redact(said), MAX_ERROR_CHARS);
     CallError::new(kind, format!("the provider reports an error: {said}"))
+}
+
+/// The beginning of a text, without control characters.
+fn plain(text: &str, longest: usize) -> String {
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(longest)
+        .collect()
 }
 
 fn sane(tokens: Option<i64>) -> Option<i32> {
@@ -241,6 +255,27 @@ mod tests {
             tools("", &[(0, "add", "{\"a\"")]),
             r#"[{"arguments":"{\"a\"","name":"add"}]"#
         );
+    }
+
+    #[test]
+    fn what_is_kept_has_a_length_and_no_nul() {
+        let mut answer = Answer::new(Instant::now());
+        answer.say("a\0b");
+        answer.call_tool(0, "name", "{}").unwrap();
+        assert_eq!(answer.text_bytes(), 3 + 4 + 2);
+        answer.finish_reason = Some(format!("st\0op{}", "x".repeat(1_000_000)));
+        let kept = answer.complete(true);
+        assert!(kept.text.starts_with("a\u{fffd}b\n"), "{}", kept.text);
+        let reason = kept.finish_reason.unwrap();
+        assert!(reason.starts_with("stopx"), "{reason}");
+        assert_eq!(reason.chars().count(), MAX_REASON_CHARS);
+    }
+
+    #[test]
+    fn errors_inside_answers_lose_what_looks_like_a_key() {
+        let error = json!({"message": "bad sk-abcdefgh12345678 here", "type": "x"});
+        let message = reported(&error).message;
+        assert_eq!(message, "the provider reports an error: bad [removed] here");
     }
 
     #[test]

@@ -34,6 +34,17 @@ struct Aws {
     region: String,
 }
 
+/// A shorter credential keeps nothing secret: servers of one's own take any, such as `none`, `x` or `EMPTY`, and answers
+/// that hold such a word by themselves must not lose it.
+const MIN_SECRET_CHARS: usize = 8;
+
+/// The credentials that must never come back to anybody.
+fn secrets(credentials: impl IntoIterator<Item = SecretString>) -> Vec<SecretString> {
+    let long =
+        |credential: &SecretString| credential.expose_secret().chars().count() >= MIN_SECRET_CHARS;
+    credentials.into_iter().filter(long).collect()
+}
+
 impl Auth {
     /// `Authorization: Bearer …`, if there is a credential.
     ///
@@ -61,7 +72,7 @@ impl Auth {
         let text = format!("{prefix}{}", credential.expose_secret());
         Ok(Self {
             way: Way::Header(name, sensitive(&text)?),
-            secrets: vec![credential],
+            secrets: secrets([credential]),
         })
     }
 
@@ -83,10 +94,10 @@ impl Auth {
             session_token: parts.next().map(SecretString::from),
             region: region.to_owned(),
         };
-        let secrets = [Some(aws.secret_key.clone()), aws.session_token.clone()];
+        let parts = [Some(aws.secret_key.clone()), aws.session_token.clone()];
         Ok(Self {
             way: Way::Aws(Box::new(aws)),
-            secrets: secrets.into_iter().flatten().collect(),
+            secrets: secrets(parts.into_iter().flatten()),
         })
     }
 
@@ -195,6 +206,15 @@ mod tests {
              Signature=ce0f60400d99686c3274e411fc28498f17edda131bbe578ef7e33c33aef9bc98"
         );
         assert!(headers.iter().all(|(_, value)| value.is_sensitive()));
+    }
+
+    /// Answers may hold such a word by themselves.
+    #[test]
+    fn a_placeholder_is_no_secret() {
+        for (credential, kept) in [("none", 0), ("EMPTY", 0), ("4", 0), ("sk-12345", 1)] {
+            let auth = Auth::bearer(Some(credential.into())).unwrap();
+            assert_eq!(auth.secrets().len(), kept, "{credential}");
+        }
     }
 
     #[test]

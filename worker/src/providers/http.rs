@@ -2,6 +2,7 @@
 //! away from every address that the policy for outbound connections forbids.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -398,18 +399,50 @@ fn error_message(body: &[u8], secrets: &[SecretString]) -> String {
     }
 }
 
-/// A text without the credential: a provider that repeats it must not show it to whoever reads the run.
+/// A text without the credential: a provider that repeats it must not show it to whoever reads the run. Control characters
+/// within it do not hide it, since terminals do not show them.
 pub(super) fn without(mut text: String, secrets: &[SecretString]) -> String {
     for secret in secrets.iter().map(SecretString::expose_secret) {
-        if !secret.is_empty() && text.contains(secret) {
-            text = text.replace(secret, "[removed]");
+        while let Some(range) = place_of(&text, secret) {
+            text.replace_range(range, "[removed]");
         }
     }
     text
 }
 
+/// Where a text says the secret, with any control characters within.
+fn place_of(text: &str, secret: &str) -> Option<Range<usize>> {
+    if secret.is_empty() {
+        return None;
+    }
+    if let Some(start) = text.find(secret) {
+        return Some(start..start + secret.len());
+    }
+    if !text.contains(char::is_control) {
+        return None;
+    }
+    let seen = text.char_indices().filter(|(_, it)| !it.is_control());
+    let (mut plain, mut places) = (String::new(), Vec::new());
+    for (at, character) in seen {
+        plain.push(character);
+        places.resize(plain.len(), at);
+    }
+    let start = plain.find(secret)?;
+    let last = start
+        + secret
+            .chars()
+            .next_back()
+            .map_or(0, |last| secret.len() - last.len_utf8());
+    let end = places[last]
+        + text[places[last]..]
+            .chars()
+            .next()
+            .map_or(0, char::len_utf8);
+    Some(places[start]..end)
+}
+
 /// Some providers repeat the key that they refuse.
-fn redact(text: &str) -> String {
+pub(super) fn redact(text: &str) -> String {
     let secret = |word: &str| {
         let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         word.starts_with("sk-")
@@ -486,6 +519,17 @@ mod tests {
         };
         let (answer, ()) = tokio::join!(client.read(response), turn_ends);
         assert_eq!(answer.unwrap().len(), size);
+    }
+
+    #[test]
+    fn control_characters_hide_no_key() {
+        let secrets = ["kéy-of-many-words".into()];
+        for said in ["kéy-of-many-words", "k\u{1}éy-of\0-many-word\u{7f}s"] {
+            let text = format!("a\nü {said} {said}é\u{1}");
+            let kept = without(text, &secrets);
+            assert_eq!(kept, "a\nü [removed] [removed]é\u{1}", "{said:?}");
+        }
+        assert_eq!(without("k\u{1}éy".to_owned(), &secrets), "k\u{1}éy");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, Visibility},
+    texts::path_of_nul,
 };
 
 /// The most prompts of one request.
@@ -190,6 +191,12 @@ fn checked(row: ParsedRow) -> SourceRow {
         if prompt.aliases.len() > MAX_ALIASES {
             let message = format!("must be at most {MAX_ALIASES}");
             return Err(Error::invalid("aliases", message));
+        }
+        // Files and tables bring such a character past the check of the request.
+        let written =
+            serde_json::to_value(&prompt).map_err(|error| Error::Internal(error.to_string()))?;
+        if let Some(path) = path_of_nul(&written) {
+            return Err(Error::invalid(path, "must not hold a NUL character"));
         }
         // The first version is what a new prompt is made of; it stays where it is.
         let first = prompt.versions.first().cloned();
