@@ -19,23 +19,16 @@ pub(crate) struct Named {
 /// The one that has the name, of those that have it or nearly have it, the most similar first.
 ///
 /// # Errors
-/// [`Error::NotFound`] with the nearest name; [`Error::Invalid`] at `kind` when several have the name.
+/// [`Error::NotFound`] with the nearest name.
 pub(crate) fn pick(found: &[Named], kind: &str, name: &str) -> Result<Uuid> {
-    let mut exact = found.iter().filter(|named| named.name == name);
-    match (exact.next(), exact.next()) {
-        (Some(one), None) => Ok(one.id),
-        (Some(_), Some(_)) => Err(Error::invalid(
-            kind,
-            format!("several have the name `{name}`; give the id instead"),
-        )),
-        (None, _) => {
-            let nearest = found.first().map(|named| named.name.as_str());
-            Err(Error::NotFound(format!(
-                "the {kind} `{name}`{}",
-                hint(nearest)
-            )))
-        }
+    if let Some(exact) = found.iter().find(|named| named.name == name) {
+        return Ok(exact.id);
     }
+    let nearest = found.first().map(|named| named.name.as_str());
+    Err(Error::NotFound(format!(
+        "the {kind} `{name}`{}",
+        hint(nearest)
+    )))
 }
 
 /// ` (did you mean …?)` for the slug of a prompt, or nothing.
@@ -112,10 +105,5 @@ mod tests {
         };
         check(&found, "nihtly", "did you mean `nightly`?");
         check(&[], "nihtly", "the schedule `nihtly` was not found");
-        check(
-            &[named(1, "a"), named(2, "a")],
-            "a",
-            "schedule: several have the name `a`",
-        );
     }
 }

@@ -216,7 +216,7 @@ pub async fn delete_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid)
 /// The id that a reference means: the id itself, or the name of one of the caller's alerts.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a name that no alert of the caller has, [`Error::Invalid`] for one that several have.
+/// [`Error::NotFound`] for a name that no alert of the caller has.
 pub async fn name_alert(
     conn: &mut PgConnection,
     user: &CurrentUser,

@@ -207,7 +207,7 @@ pub async fn delete_schedule(conn: &mut PgConnection, user: &CurrentUser, id: Uu
 /// The id that a reference means: the id itself, or the name of one of the caller's schedules.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a name that no schedule of the caller has, [`Error::Invalid`] for one that several have.
+/// [`Error::NotFound`] for a name that no schedule of the caller has.
 pub async fn name_schedule(
     conn: &mut PgConnection,
     user: &CurrentUser,

@@ -186,7 +186,7 @@ pub async fn delete_webhook(conn: &mut PgConnection, user: &CurrentUser, id: Uui
 /// The id that a reference means: the id itself, or the name of one of the caller's webhooks.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a name that no webhook of the caller has, [`Error::Invalid`] for one that several have.
+/// [`Error::NotFound`] for a name that no webhook of the caller has.
 pub async fn name_webhook(
     conn: &mut PgConnection,
     user: &CurrentUser,
