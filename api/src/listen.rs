@@ -21,7 +21,7 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Says whether an address can be listened on, before anything slow begins. It is not kept.
 ///
 /// # Errors
-/// Those of [`listen`].
+/// The address cannot be listened on; the message says why.
 pub fn check_address(address: SocketAddr) -> anyhow::Result<()> {
     std::net::TcpListener::bind(address)
         .map(drop)

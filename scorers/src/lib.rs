@@ -1,7 +1,7 @@
 //! Scorers: promptfoo's assertions by the same names, with the same meaning and defaults.
 //!
 //! A [`ScorerSpec`] is what a benchmark says, a [`Scorer`] is that compiled once, and
-//! [`Scorer::score`] judges one output. [`combine`] makes one score of several.
+//! [`Scorer::score`] judges one output. [`combine()`] makes one score of several.
 //! Nothing here calls a model, reads a clock or draws by chance: the same output gets the same
 //! score for ever. An error is never turned into a pass, not even by `not-`.
 

@@ -51,7 +51,7 @@ impl Folder {
         })
     }
 
-    /// The file of the folder's [`Lock`](super::lock::Lock).
+    /// The file of the folder's [`FolderLock`](crate::folder_lock::FolderLock).
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("opb.lock")
     }

@@ -142,7 +142,7 @@ pub struct HistoryFilter {
 /// Loads the courses of a benchmark version's standings, of all columns or of those of a prompt, of a model, or of both.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such benchmark.
+/// [`crate::Error::NotFound`] when there is no such benchmark.
 pub async fn load_history(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,

@@ -2,7 +2,7 @@
 //!
 //! Prompts that have the words in title, tags or description come first, the best before the others; then follow, newest
 //! first, those that have them in the text only.
-//! Where very many have them in title, tags or description, only the newest [`statements::RANKED`] of those are
+//! Where very many have them in title, tags or description, only the newest hundred of those are
 //! ranked, so that a word that half of the library has costs no more than a rare one.
 //! Every match is on exactly one page, and each page is read through an index.
 //!
