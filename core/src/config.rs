@@ -268,7 +268,8 @@ pub const EXPORTED_SPANS: &str = "opb_traces";
 /// A bad setting ends the program with one line and exit code 2.
 #[must_use]
 pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
-    match try_parse(std::env::args_os().collect()) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    match try_parse(&words) {
         Ok(settings) => settings,
         Err(error) if is_help(&error) => error.exit(),
         Err(error) => {
@@ -299,15 +300,13 @@ pub fn is_help(error: &clap::Error) -> bool {
 ///
 /// # Errors
 /// What clap found wrong.
-pub fn try_parse<T: CommandFactory + FromArgMatches>(
-    words: Vec<OsString>,
-) -> Result<T, clap::Error> {
-    let command = with_file_defaults(T::command(), &words)?;
-    let matches = command.clone().try_get_matches_from(&words);
+pub fn try_parse<T: CommandFactory + FromArgMatches>(words: &[OsString]) -> Result<T, clap::Error> {
+    let command = with_file_defaults(T::command(), words)?;
+    let matches = command.clone().try_get_matches_from(words);
     let parsed = matches.and_then(|matches: ArgMatches| T::from_arg_matches(&matches));
     parsed.map_err(|error| {
         let secrets = secret_options(&command);
-        name_variable(error, &secrets, &command, &words)
+        name_variable(error, &secrets, &command, words)
     })
 }
 
@@ -615,11 +614,11 @@ mod tests {
     }
 
     fn parse(words: &[&str]) -> Result<Program, String> {
-        let words = std::iter::once("program")
+        let words: Vec<OsString> = std::iter::once("program")
             .chain(words.iter().copied())
             .map(OsString::from)
             .collect();
-        try_parse(words).map_err(|error| explain(&error))
+        try_parse(&words).map_err(|error| explain(&error))
     }
 
     #[test]
@@ -694,11 +693,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("opb.toml");
         std::fs::write(&path, file).unwrap();
-        let words = ["opb", "--config", path.to_str().unwrap()]
+        let words: Vec<OsString> = ["opb", "--config", path.to_str().unwrap()]
             .into_iter()
-            .chain(words.iter().copied());
-        let parsed: Nested =
-            try_parse(words.map(OsString::from).collect()).map_err(|error| explain(&error))?;
+            .chain(words.iter().copied())
+            .map(OsString::from)
+            .collect();
+        let parsed: Nested = try_parse(&words).map_err(|error| explain(&error))?;
         match parsed.command {
             Action::Ask {
                 prompts,
