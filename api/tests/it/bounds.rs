@@ -311,6 +311,8 @@ async fn counts_hold_for_requests_that_come_at_once() {
 
 #[tokio::test]
 async fn an_owner_has_one_thing_of_a_name() {
+    type Named<'a> = &'a dyn Fn(&str) -> Value;
+
     let server = Server::start().await;
     let token = server.user("ada").await;
     server.prepare_run(&token).await;
@@ -318,7 +320,7 @@ async fn an_owner_has_one_thing_of_a_name() {
     let hook = |name: &str| json!({"name": name, "url": "https://example.org/", "events": ["run.finished"]});
     let alert = |name: &str| json!({"name": name, "schedule": "nightly", "kind": "failure_rate", "threshold": 0.5});
     let key = |name: &str| json!({"name": name, "scopes": ["runs:read"]});
-    let things: [(&str, &dyn Fn(&str) -> Value); 4] = [
+    let things: [(&str, Named); 4] = [
         ("schedules", &schedule),
         ("webhooks", &hook),
         ("alerts", &alert),

@@ -58,7 +58,7 @@ enum Command {
     Up(Box<up::Up>),
     Demo(Box<demo::Demo>),
     Run(Box<run::RunCommand>),
-    Leaderboard(leaderboard::LeaderboardCommand),
+    Leaderboard(Box<leaderboard::LeaderboardCommand>),
     Compare(compare::CompareColumns),
     #[command(alias = "benchmarks")]
     Benchmark(benchmark::BenchmarkCommand),

@@ -206,17 +206,14 @@ impl SetVisibility {
 impl DeletePrompt {
     async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
-        let deletion = match self.prompt.split_once('@') {
-            Some((slug, number)) => {
-                let (slug, number) = (segment(slug), segment(number));
-                let path = format!("/api/v1/prompts/{slug}/versions/{number}");
-                client.delete_saying::<Deletion>(&path).await?
-            }
-            None => {
-                let path = format!("/api/v1/prompts/{}", segment(&self.prompt));
-                client.delete(&path).await?;
-                Deletion { withdrawn: false }
-            }
+        let deletion = if let Some((slug, number)) = self.prompt.split_once('@') {
+            let (slug, number) = (segment(slug), segment(number));
+            let path = format!("/api/v1/prompts/{slug}/versions/{number}");
+            client.delete_saying::<Deletion>(&path).await?
+        } else {
+            let path = format!("/api/v1/prompts/{}", segment(&self.prompt));
+            client.delete(&path).await?;
+            Deletion { withdrawn: false }
         };
         if json {
             print_json(&deletion)?;

@@ -432,34 +432,7 @@ fn a_run_is_gated_reported_narrowed_hidden_and_deleted() {
         column["failed"].as_u64().unwrap()
     );
 
-    // A pipe stays a pipe, and a link a link.
-    let (pipe, link) = (site.path().join("pipe"), site.path().join("link"));
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
-    let reading = pipe.clone();
-    let reader = std::thread::spawn(move || fs::read_to_string(reading).unwrap());
-    site.check(&["run", "export", "last", "-o", pipe.to_str().unwrap()], 0);
-    assert_eq!(
-        reader.join().unwrap().lines().count() as u64,
-        column["evaluations"].as_u64().unwrap()
-    );
-    assert!(std::os::unix::fs::FileTypeExt::is_fifo(
-        &fs::metadata(&pipe).unwrap().file_type()
-    ));
-    fs::write(site.path().join("answers"), "").unwrap();
-    std::os::unix::fs::symlink("answers", &link).unwrap();
-    site.check(&["run", "export", "last", "-o", link.to_str().unwrap()], 0);
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert!(
-        !fs::read_to_string(site.path().join("answers"))
-            .unwrap()
-            .is_empty()
-    );
+    exported_into_a_pipe_and_through_a_link(&site, column["evaluations"].as_u64().unwrap());
 
     let said = site
         .check(&["run", "set-visibility", "last", "private"], 0)
@@ -501,4 +474,32 @@ fn a_run_is_gated_reported_narrowed_hidden_and_deleted() {
         site.check(&[thing, "show", name], 2);
     }
     site.check(&["run", "delete", "last"], 0);
+}
+
+/// A pipe stays a pipe, and a link a link.
+fn exported_into_a_pipe_and_through_a_link(site: &Site, evaluations: u64) {
+    let (pipe, link) = (site.path().join("pipe"), site.path().join("link"));
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let reading = pipe.clone();
+    let reader = std::thread::spawn(move || fs::read_to_string(reading).unwrap());
+    site.check(&["run", "export", "last", "-o", pipe.to_str().unwrap()], 0);
+    assert_eq!(reader.join().unwrap().lines().count() as u64, evaluations);
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(
+        &fs::metadata(&pipe).unwrap().file_type()
+    ));
+    fs::write(site.path().join("answers"), "").unwrap();
+    std::os::unix::fs::symlink("answers", &link).unwrap();
+    site.check(&["run", "export", "last", "-o", link.to_str().unwrap()], 0);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(
+        !fs::read_to_string(site.path().join("answers"))
+            .unwrap()
+            .is_empty()
+    );
 }
