@@ -42,10 +42,15 @@ end $$;
 comment on function refuse_update is 'keeps rows immutable, whatever the code above does';
 
 create function refuse_update_of_version() returns trigger language plpgsql as $$
+declare
+    changing text[] := array['withdrawn_at', 'size_bytes'];
 begin
-    if to_jsonb(old) - array['withdrawn_at', 'size_bytes'] is distinct from to_jsonb(new) - array['withdrawn_at', 'size_bytes'] then
+    if new.content_hash is null then
+        changing := changing || text 'content_hash';
+    end if;
+    if to_jsonb(old) - changing is distinct from to_jsonb(new) - changing then
         raise exception '% rows never change', tg_table_name using errcode = 'restrict_violation';
     end if;
     return new;
 end $$;
-comment on function refuse_update_of_version is 'keeps versions immutable; they can only be withdrawn and come back, with their size counted anew';
+comment on function refuse_update_of_version is 'keeps versions immutable; they can only be withdrawn and come back, with their size counted anew, and lose their hash when they are erased';

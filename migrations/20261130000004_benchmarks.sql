@@ -24,24 +24,30 @@ comment on column benchmarks.deleted_at is 'since when it is in no list and take
 create table benchmark_versions (
     id uuid primary key,
     benchmark_id uuid not null references benchmarks on delete cascade,
-    number integer not null check (number >= 1),
+    number integer check (number >= 1),
     scorers jsonb not null,
     source jsonb not null default '{}',
-    item_count integer not null check (item_count >= 1),
+    item_count integer not null check (item_count >= 0),
     item_rules smallint not null default 0,
-    content_hash bytea not null,
+    variables text[] not null default '{}',
+    content_hash bytea,
     size_bytes bigint not null default 0,
     withdrawn_at timestamptz,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    constraint benchmark_versions_published_check
+        check (number is null or (item_count >= 1 and (content_hash is not null or withdrawn_at is not null)))
 );
 create unique index benchmark_versions_number_key on benchmark_versions (benchmark_id, number);
 create unique index benchmark_versions_content_key on benchmark_versions (benchmark_id, content_hash);
 create index benchmark_versions_withdrawn_idx on benchmark_versions (withdrawn_at) where withdrawn_at is not null;
-comment on table benchmark_versions is 'an immutable, content-hashed state of a benchmark';
+comment on table benchmark_versions is 'an immutable, content-hashed state of a benchmark, or one that is being imported';
+comment on column benchmark_versions.number is 'counts from 1; null while an import is under way, which nobody but its owner knows of';
 comment on column benchmark_versions.scorers is 'scorers that apply to every item without scorers of its own';
 comment on column benchmark_versions.source is 'where the items come from: name, licence, address';
 comment on column benchmark_versions.item_rules is 'the rules that every item was checked by when the version was published, as a number that grows with each new rule; a run checks the items of versions of older rules itself';
-comment on column benchmark_versions.content_hash is 'SHA-256 over the scorers and all items in order';
+comment on column benchmark_versions.variables is 'variables that every item has, so that a run need not look at the items; others are looked for in the items';
+comment on column benchmark_versions.content_hash is
+    'SHA-256 over the hash of the scorers and the hashes of all items in order, each of one line of JSON; of an import, what its client has announced; null once its items are being erased, so that the same content becomes a new version';
 comment on column benchmark_versions.size_bytes is 'bytes of scorers and items as JSON';
 comment on column benchmark_versions.withdrawn_at is 'since when it takes no runs and is read only by those whose runs rest on it; erased once none does';
 
@@ -53,14 +59,43 @@ create table items (
     expected jsonb,
     metadata jsonb not null default '{}',
     scorers jsonb,
+    size_bytes integer not null generated always as (
+        octet_length(vars::text) + coalesce(octet_length(expected::text), 0) + octet_length(metadata::text)
+        + coalesce(octet_length(scorers::text), 0)) stored,
     primary key (benchmark_version_id, position)
 );
 create unique index items_key_key on items (benchmark_version_id, key);
 comment on table items is 'test cases; position counts from 0 and is part of the natural key of an evaluation';
 comment on column items.key is 'the item''s own id in the file that it came from';
 comment on column items.scorers is 'replaces the scorers of the benchmark for this item';
+comment on column items.size_bytes is 'bytes of its values as text; whoever reads items reads so many bytes at a time';
+
+-- Large benchmarks come in parts, and their items lie in `items` from the beginning.
+create table imports (
+    benchmark_version_id uuid primary key references benchmark_versions on delete cascade,
+    title text not null,
+    description text not null,
+    visibility visibility,
+    changed_at timestamptz not null default now()
+);
+comment on table imports is 'benchmark versions that are being sent part by part; a row ends when its version is published';
+comment on column imports.title is 'that of the benchmark once it is published; so is the description, unless it is empty';
+comment on column imports.visibility is 'who may see the benchmark once it is published; null for as it is';
+comment on column imports.changed_at is 'when it was begun or the newest part came; one that nobody goes on with is given up';
+
+create table import_parts (
+    benchmark_version_id uuid not null references imports on delete cascade,
+    number integer not null check (number >= 1),
+    content_hash bytea not null,
+    item_hashes bytea not null,
+    primary key (benchmark_version_id, number)
+);
+comment on table import_parts is 'what has come of an import; the items themselves lie in items, where they stay';
+comment on column import_parts.number is 'counts from 1; parts come in order';
+comment on column import_parts.content_hash is 'SHA-256 over item_hashes: a part that comes again is recognised by it';
+comment on column import_parts.item_hashes is 'the SHA-256 of each item in order, 32 bytes each, for the hash of the whole version';
 
 create trigger benchmark_versions_immutable before update on benchmark_versions
-    for each row execute function refuse_update_of_version();
+    for each row when (old.number is not null) execute function refuse_update_of_version();
 create trigger items_immutable before update on items
     for each row execute function refuse_update();

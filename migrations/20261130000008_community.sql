@@ -131,8 +131,8 @@ begin
     return null;
 end $$;
 comment on function refresh_quality_of_benchmark is 'its argument is the column that holds the benchmark''s id';
-create trigger benchmark_versions_refresh_quality after insert on benchmark_versions
-    for each row execute function refresh_quality_of_benchmark('benchmark_id');
+create trigger benchmark_versions_refresh_quality after insert or update of number on benchmark_versions
+    for each row when (new.number is not null) execute function refresh_quality_of_benchmark('benchmark_id');
 create trigger benchmarks_refresh_quality after update of visibility on benchmarks
     for each row execute function refresh_quality_of_benchmark('id');
 

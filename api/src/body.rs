@@ -1,4 +1,4 @@
-//! Request bodies: JSON, bounded, and refused with the path of what is wrong.
+//! Request bodies: JSON or lines of it, bounded, and refused with the path of what is wrong.
 
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// The body of a request.
 pub(crate) struct Json<T>(pub(crate) T);
 
+/// The body of a request that is JSON Lines, not parsed yet.
+pub(crate) struct JsonLines(pub(crate) Vec<u8>);
+
 /// Bodies of more bytes are parsed away from the threads that serve connections.
 const LARGE: usize = 64 * 1024;
 
@@ -37,34 +40,15 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self> {
-        if !is_json(request.headers()) {
-            return Err(Refusal::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "the body must be JSON, with the header `content-type: application/json`",
-            ));
-        }
-        if is_encoded(request.headers()) {
-            return Err(Refusal::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_content_encoding",
-                "the body must not be compressed; send it without the header `content-encoding`",
-            ));
+        let kind = media_type(request.headers());
+        if kind != "application/json"
+            && !(kind.starts_with("application/") && kind.ends_with("+json"))
+        {
+            return Err(unsupported("JSON", "application/json"));
         }
         let (mut parts, body) = request.into_parts();
         let Ok(Turn(asker)) = Turn::from_request_parts(&mut parts, state).await;
-        let request = Request::from_parts(parts, body);
-        // Half of the request's time: the other half is for the answer.
-        let body = read(request, state.body_limit_bytes);
-        let body = tokio::time::timeout(state.request_timeout / 2, body).await;
-        let Ok(body) = body else {
-            return Err(Refusal::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "slow_body",
-                "the body did not come in time",
-            ));
-        };
-        let body = body?;
+        let body = receive(Request::from_parts(parts, body), state).await?;
         if body.len() > LARGE {
             return state
                 .computing
@@ -76,17 +60,53 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(|value| value.to_str()) else {
-        return false;
-    };
-    let kind = text
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+impl FromRequest<AppState> for JsonLines {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self> {
+        let kind = media_type(request.headers());
+        if !["application/x-ndjson", "application/jsonl"].contains(&kind.as_str()) {
+            return Err(unsupported("JSON Lines", "application/x-ndjson"));
+        }
+        receive(request, state).await.map(Self)
+    }
+}
+
+/// The media type that a client names, without its parameters.
+fn media_type(headers: &HeaderMap) -> String {
+    let text = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let kind = text.and_then(|text| text.split(';').next());
+    kind.unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn unsupported(what: &str, media_type: &str) -> Refusal {
+    Refusal::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        format!("the body must be {what}, with the header `content-type: {media_type}`"),
+    )
+}
+
+/// Receives a body in half of the request's time: the other half is for the answer.
+async fn receive(request: Request, state: &AppState) -> Result<Vec<u8>> {
+    if is_encoded(request.headers()) {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_content_encoding",
+            "the body must not be compressed; send it without the header `content-encoding`",
+        ));
+    }
+    let body = read(request, state.body_limit_bytes);
+    let body = tokio::time::timeout(state.request_timeout / 2, body).await;
+    body.unwrap_or_else(|_| {
+        Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow_body",
+            "the body did not come in time",
+        ))
+    })
 }
 
 /// True if the body is something else than the bytes of its JSON.

@@ -108,6 +108,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::categories::routes())
         .merge(routes::saved_searches::routes())
         .merge(routes::benchmarks::routes())
+        .merge(routes::imports::routes())
         .merge(routes::models::routes())
         .merge(routes::prices::routes())
         .merge(routes::limits::routes())

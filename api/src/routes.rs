@@ -20,6 +20,7 @@ pub(crate) mod evidence;
 pub(crate) mod exchange;
 pub(crate) mod favourites;
 pub mod identities;
+pub mod imports;
 pub mod invitations;
 pub(crate) mod leaderboards;
 pub(crate) mod limits;

@@ -34,6 +34,25 @@ pub fn read_named(path: &Path, most_bytes: u64) -> anyhow::Result<String> {
     read_bounded(file, most_bytes).with_context(what)
 }
 
+/// Opens a file that the user has named, to be read more than once. What can be read only once, such as a pipe, is copied
+/// into a file without a name first.
+///
+/// # Errors
+/// It cannot be read, or is larger than `most_bytes`.
+pub fn open_named(path: &Path, most_bytes: u64) -> anyhow::Result<File> {
+    let what = || format!("{} cannot be read", path.display());
+    let file = File::open(path).with_context(what)?;
+    let metadata = file.metadata().with_context(what)?;
+    if metadata.is_file() {
+        check_size(metadata.len(), most_bytes).with_context(what)?;
+        return Ok(file);
+    }
+    let mut copy = tempfile::tempfile().context("no file can be made for what is read")?;
+    let copied = std::io::copy(&mut file.take(most_bytes + 1), &mut copy).with_context(what)?;
+    check_size(copied, most_bytes).with_context(what)?;
+    Ok(copy)
+}
+
 /// A folder that a stranger may have written.
 pub struct ForeignFolder {
     folder: OwnedFd,
@@ -102,6 +121,18 @@ impl ForeignFolder {
     /// # Errors
     /// The name leads out of the folder, the file is a link or no plain file, larger than `most_bytes`, or no text.
     pub fn read(&self, name: &str, most_bytes: u64) -> anyhow::Result<Option<String>> {
+        let Some(file) = self.open_file(name, most_bytes)? else {
+            return Ok(None);
+        };
+        let what = || format!("{} cannot be read", self.path.join(name).display());
+        read_bounded(file, most_bytes).with_context(what).map(Some)
+    }
+
+    /// Opens a file below the folder, as [`Self::read`] does. `None` where there is none.
+    ///
+    /// # Errors
+    /// The name leads out of the folder, the file is a link or no plain file, or larger than `most_bytes`.
+    pub fn open_file(&self, name: &str, most_bytes: u64) -> anyhow::Result<Option<File>> {
         let shown = self.path.join(name);
         let parts: Option<Vec<&str>> = Path::new(name)
             .components()
@@ -138,7 +169,8 @@ impl ForeignFolder {
             "{} is no plain file, and nothing else is read there",
             shown.display()
         );
-        read_bounded(file, most_bytes).with_context(what).map(Some)
+        check_size(metadata.len(), most_bytes).with_context(what)?;
+        Ok(Some(file))
     }
 
     fn open_inside(&self, name: &str, more: OFlags) -> Result<OwnedFd, Errno> {
@@ -165,12 +197,17 @@ fn refusal(error: Errno, path: &Path) -> anyhow::Error {
 fn read_bounded(file: impl Read, most_bytes: u64) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     file.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    check_size(bytes.len() as u64, most_bytes)?;
+    String::from_utf8(bytes).context("it is not text in UTF-8")
+}
+
+fn check_size(bytes: u64, most_bytes: u64) -> anyhow::Result<()> {
     ensure!(
-        bytes.len() as u64 <= most_bytes,
+        bytes <= most_bytes,
         "it is larger than {} MiB",
         most_bytes >> 20
     );
-    String::from_utf8(bytes).context("it is not text in UTF-8")
+    Ok(())
 }
 
 #[cfg(test)]
@@ -246,7 +283,14 @@ mod tests {
         let (site, _) = site();
         let link = site.path().join("folder/link");
         assert_eq!(read_named(&link, 100).unwrap(), "a secret");
-        let endless = read_named(Path::new("/dev/zero"), 100).unwrap_err();
-        assert!(format!("{endless:#}").contains("larger"), "{endless:#}");
+        let zero = Path::new("/dev/zero");
+        for endless in [
+            read_named(zero, 100).unwrap_err(),
+            open_named(zero, 100).unwrap_err(),
+            open_named(&site.path().join("folder/large"), 100).unwrap_err(),
+        ] {
+            assert!(format!("{endless:#}").contains("larger"), "{endless:#}");
+        }
+        open_named(&link, 100).unwrap();
     }
 }

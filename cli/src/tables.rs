@@ -25,7 +25,7 @@ pub use estimate::estimate;
 pub use keys::keys;
 pub use layout::Report;
 pub use leaderboard::{effects, history, leaderboard, overall};
-pub use library::{benchmark, benchmarks, models, prompt, prompts};
+pub use library::{benchmark, benchmarks, imports, models, prompt, prompts};
 pub use prices::prices;
 pub use providers::{limits, presets, providers};
 pub use run::{evaluation, run_columns};

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::Result;
+use crate::{Result, auth::CurrentUser};
 
 /// How often a process says that it lives.
 const BEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -121,8 +121,9 @@ impl Pulse {
 /// The workers and schedulers that live, oldest first; a thousand at most.
 ///
 /// # Errors
-/// The database does not answer.
-pub async fn list_processes(conn: &mut PgConnection) -> Result<Vec<Process>> {
+/// [`Error::Forbidden`] for everybody but administrators; the database does not answer.
+pub async fn list_processes(conn: &mut PgConnection, user: &CurrentUser) -> Result<Vec<Process>> {
+    user.require_admin("only administrators can see processes")?;
     let processes = sqlx::query_as!(
         Process,
         r#"-- processes::list_processes

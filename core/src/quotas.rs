@@ -72,12 +72,14 @@ pub async fn set_default_quotas(
 /// Sets a user's own quotas; what is absent is as for everybody.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such user, [`Error::Invalid`] for a negative number.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such user, [`Error::Invalid`] for a negative number.
 pub async fn set_user_quotas(
     conn: &mut PgConnection,
+    user: &CurrentUser,
     username: &str,
     quotas: &Quotas,
 ) -> Result<()> {
+    user.require_admin("only administrators can set quotas")?;
     for (path, quota) in [
         ("free_evaluations", quotas.free_evaluations),
         ("open_runs", quotas.open_runs),

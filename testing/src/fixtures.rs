@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opb_core::{
-    auth::{CurrentUser, Visibility, system_user},
+    auth::{CurrentUser, UserRole, Visibility, system_user},
     benchmarks::{Definition, Item, publish_benchmark},
     library::{NewPrompt, ensure_prompt},
     models::{ModelRequest, Price, ProviderKind, ensure_provider, set_price},
@@ -53,6 +53,16 @@ pub async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
             .expect("the price is set");
     }
     owner
+}
+
+/// Somebody who may do what only administrators can, and owns nothing.
+#[must_use]
+pub fn administrator() -> CurrentUser {
+    CurrentUser {
+        id: 0,
+        username: "administrator".into(),
+        role: UserRole::Admin,
+    }
 }
 
 /// A benchmark of sums.

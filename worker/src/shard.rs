@@ -1,6 +1,10 @@
 //! One claimed shard: evaluate what is not recorded yet, record in batches, finish it or hand it back.
 
-use std::{collections::HashMap, collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use opb_core::{
     metrics::METRICS,
@@ -122,28 +126,35 @@ async fn work(
 ) -> anyhow::Result<(Ended, i64)> {
     let run = prepare(worker, &guard.lease).await?;
     trace.of_request(run.work.request_id);
-    let (mut open, skipped) = load(worker, &run, &guard.lease).await?;
+    let (mut left, mut skipped) = find_left(worker, &run, &guard.lease).await?;
     let mut unrecorded = Unrecorded::default();
-    while !open.is_empty() {
-        let calls = if run.work.budgeted {
-            let bounds: Vec<i64> = open.iter().map(|open| open.bound_microusd).collect();
-            let mut conn = worker.pool.acquire().await?;
-            match reserve(&mut conn, &guard.lease, &bounds).await? {
-                Reserved::Calls(calls) => {
-                    unrecorded.purse.put(&bounds[..calls]);
-                    calls
+    // Items may be large: those of a shard are loaded some megabytes at a time, nearly always all at once.
+    while !left.is_empty() {
+        let taken = left.len();
+        let mut open = load(worker, &run, &guard.lease, &mut left).await?;
+        skipped += i64::try_from(taken - left.len() - open.len())?;
+        while !open.is_empty() {
+            let calls = if run.work.budgeted {
+                let bounds: Vec<i64> = open.iter().map(|open| open.bound_microusd).collect();
+                let mut conn = worker.pool.acquire().await?;
+                match reserve(&mut conn, &guard.lease, &bounds).await? {
+                    Reserved::Calls(calls) => {
+                        unrecorded.purse.put(&bounds[..calls]);
+                        calls
+                    }
+                    Reserved::Nothing => return Ok((Ended::NoMoney, skipped)),
+                    Reserved::Fenced => return Ok((Ended::Lost, skipped)),
                 }
-                Reserved::Nothing => return Ok((Ended::NoMoney, skipped)),
-                Reserved::Fenced => return Ok((Ended::Lost, skipped)),
+            } else {
+                open.len()
+            };
+            let last = (calls == open.len() && left.is_empty()).then_some(skipped);
+            let calls = open.drain(..calls);
+            let ended =
+                evaluate_all(worker, guard, trace, &run, calls, last, &mut unrecorded).await?;
+            if !matches!(ended, Ended::Complete) {
+                return Ok((ended, skipped));
             }
-        } else {
-            open.len()
-        };
-        let last = (calls == open.len()).then_some(skipped);
-        let calls = open.drain(..calls);
-        let ended = evaluate_all(worker, guard, trace, &run, calls, last, &mut unrecorded).await?;
-        if !matches!(ended, Ended::Complete) {
-            return Ok((ended, skipped));
         }
     }
     Ok((Ended::Complete, skipped))
@@ -229,49 +240,68 @@ fn stopped(unrecorded: &Unrecorded) -> Ended {
     }
 }
 
-/// The evaluations of a shard that are to be done, and how many others are neither recorded nor asked any more. Answers
-/// that are scored again need no asking.
+/// The evaluations of a shard that are neither recorded nor left out, in order, and how many are left out. Answers that are
+/// scored again need no asking, so none of those is left out before they are looked up.
+async fn find_left(
+    worker: &Worker,
+    run: &PreparedRun,
+    lease: &ShardLease,
+) -> anyhow::Result<(VecDeque<EvaluationKey>, i64)> {
+    let recorded: HashSet<EvaluationKey> = {
+        let mut conn = worker.pool.acquire().await?;
+        let recorded = recorded_keys(&mut conn, &run.work, lease).await?;
+        recorded.into_iter().collect()
+    };
+    let scored_again = run.work.answers_of.is_some();
+    let mut skipped = 0;
+    let mut left = VecDeque::new();
+    for key in run.work.keys(lease) {
+        if recorded.contains(&key) {
+            continue;
+        }
+        if scored_again || !run.work.leaves_out(key) {
+            left.push_back(key);
+        } else {
+            skipped += 1;
+        }
+    }
+    Ok((left, skipped))
+}
+
+/// Takes from those that are left as many as their items are read at once, and makes them ready. Fewer come back when some
+/// need no asking and have no answer.
 async fn load(
     worker: &Worker,
     run: &PreparedRun,
     lease: &ShardLease,
-) -> anyhow::Result<(Vec<Open>, i64)> {
-    let mut conn = worker.pool.acquire().await?;
-    let recorded: HashSet<EvaluationKey> = recorded_keys(&mut conn, &run.work, lease)
-        .await?
-        .into_iter()
-        .collect();
-    let missing = run.work.keys(lease).filter(|key| !recorded.contains(key));
-    let missing: Vec<EvaluationKey> = missing.collect();
-    let asked = |key: &EvaluationKey| !run.work.leaves_out(*key);
-    let scored_again = run.work.answers_of.is_some();
-    let left: Vec<EvaluationKey> = missing
-        .iter()
-        .copied()
-        .filter(|key| scored_again || asked(key))
-        .collect();
-    let items = if left.is_empty() {
-        Vec::new()
-    } else {
-        run.work.items(&mut conn, lease).await?
+    left: &mut VecDeque<EvaluationKey>,
+) -> anyhow::Result<Vec<Open>> {
+    let Some(first) = left.front().map(|key| key.item) else {
+        return Ok(Vec::new());
     };
-    drop(conn);
+    let items = {
+        let mut conn = worker.pool.acquire().await?;
+        run.work.items(&mut conn, lease, first).await?
+    };
     let mut by_position = HashMap::new();
     for item in items {
         by_position.insert(item.position, Arc::new(PreparedItem::new(item)?));
     }
-    let left = left
-        .into_iter()
-        .map(|key| match by_position.get(&key.item) {
-            Some(item) => Ok((key, Arc::clone(item))),
-            None => anyhow::bail!("the item at position {} is missing", key.item),
-        });
-    let left = left.collect::<anyhow::Result<Vec<_>>>()?;
-    let known = look_up(worker, run, lease, &left).await?;
-    let open: Vec<Open> = left
+    let mut taken = Vec::new();
+    while let Some(key) = left.front().copied()
+        && let Some(item) = by_position.get(&key.item)
+    {
+        left.pop_front();
+        taken.push((key, Arc::clone(item)));
+    }
+    if taken.is_empty() {
+        anyhow::bail!("the item at position {first} is missing");
+    }
+    let known = look_up(worker, run, lease, &taken).await?;
+    let open = taken
         .into_iter()
         .zip(known)
-        .filter(|((key, _), known)| known.answer.is_some() || asked(key))
+        .filter(|((key, _), known)| known.answer.is_some() || !run.work.leaves_out(*key))
         .map(|((key, item), known)| Open {
             bound_microusd: if run.work.budgeted && known.answer.is_none() {
                 bound_microusd(run, &item, key)
@@ -281,10 +311,8 @@ async fn load(
             key,
             item,
             known,
-        })
-        .collect();
-    let skipped = i64::try_from(missing.len() - open.len())?;
-    Ok((open, skipped))
+        });
+    Ok(open.collect())
 }
 
 /// Records a batch and empties it; with `finish` the shard is done then, and so many of it are not asked. Tries again while the database is away. False

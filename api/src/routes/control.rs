@@ -227,18 +227,15 @@ async fn update_quota(
     Path(username): Path<String>,
     Json(body): Json<UserQuota>,
 ) -> Result<Answer<UserQuota>> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can set quotas").into());
-    }
     let mut conn = state.conn().await?;
     let mut tx = conn.begin().await.map_err(Error::Database)?;
-    runs::set_quota(&mut tx, &username, body.daily_budget_microusd).await?;
+    runs::set_quota(&mut tx, &user, &username, body.daily_budget_microusd).await?;
     let quotas = Quotas {
         free_evaluations: body.free_evaluations,
         open_runs: body.open_runs,
         stored_bytes: body.stored_bytes,
     };
-    set_user_quotas(&mut tx, &username, &quotas).await?;
+    set_user_quotas(&mut tx, &user, &username, &quotas).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok(Answer(body))
 }

@@ -1,10 +1,7 @@
 //! Limits of providers: the most that all workers together may ask of them.
 
 use axum::{Json as Answer, extract::State};
-use opb_core::{
-    Error,
-    models::{self, DeclaredLimits, ProviderLimits},
-};
+use opb_core::models::{self, DeclaredLimits, ProviderLimits};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{AppState, body::Json, caller::Authenticated, parameters::Path, problem::Result};
@@ -30,11 +27,8 @@ async fn list_limits(
     Authenticated(user): Authenticated,
     Path(name): Path<String>,
 ) -> Result<Answer<Vec<DeclaredLimits>>> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can see limits").into());
-    }
     let mut conn = state.conn().await?;
-    Ok(Answer(models::list_limits(&mut conn, &name).await?))
+    Ok(Answer(models::list_limits(&mut conn, &user, &name).await?))
 }
 
 /// Declares the limits of a provider, or of one of its models, in the place of those it had. For administrators.
@@ -59,10 +53,7 @@ async fn update_limits(
     Path(name): Path<String>,
     Json(body): Json<ProviderLimits>,
 ) -> Result<Answer<Vec<DeclaredLimits>>> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can set limits").into());
-    }
     let mut conn = state.conn().await?;
-    models::update_limits(&mut conn, &name, &body).await?;
-    Ok(Answer(models::list_limits(&mut conn, &name).await?))
+    models::update_limits(&mut conn, &user, &name, &body).await?;
+    Ok(Answer(models::list_limits(&mut conn, &user, &name).await?))
 }

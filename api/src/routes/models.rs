@@ -195,13 +195,10 @@ async fn create_provider(
     Authenticated(user): Authenticated,
     Json(body): Json<CreateProvider>,
 ) -> Result<(StatusCode, Answer<Provider>)> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can add providers").into());
-    }
     let new = body.resolve()?;
     let mut conn = state.conn().await?;
     let provider =
-        models::create_provider(&mut conn, &state.master_key, &state.outbound, new).await?;
+        models::create_provider(&mut conn, &user, &state.master_key, &state.outbound, new).await?;
     Ok((StatusCode::CREATED, Answer(provider)))
 }
 
@@ -226,9 +223,6 @@ async fn update_provider(
     Path(name): Path<String>,
     Json(body): Json<UpdateProvider>,
 ) -> Result<Answer<Provider>> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can change providers").into());
-    }
     let change = ProviderChange {
         base_url: body.base_url,
         settings: body.settings,
@@ -236,8 +230,15 @@ async fn update_provider(
         free: body.free,
     };
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let provider =
-        models::update_provider(&mut tx, &state.master_key, &state.outbound, &name, change).await?;
+    let provider = models::update_provider(
+        &mut tx,
+        &user,
+        &state.master_key,
+        &state.outbound,
+        &name,
+        change,
+    )
+    .await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok(Answer(provider))
 }
@@ -260,11 +261,8 @@ async fn delete_provider(
     Authenticated(user): Authenticated,
     Path(name): Path<String>,
 ) -> Result<StatusCode> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can remove providers").into());
-    }
     let mut conn = state.conn().await?;
-    models::delete_provider(&mut conn, &name).await?;
+    models::delete_provider(&mut conn, &user, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

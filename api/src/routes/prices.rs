@@ -2,7 +2,6 @@
 
 use axum::{Json as Answer, extract::State};
 use opb_core::{
-    Error,
     library::Page,
     models::{self, CurrentPrice, ModelPrice, PriceChange, PriceImport},
 };
@@ -63,11 +62,8 @@ async fn update_price(
     Path(name): Path<String>,
     Json(body): Json<PriceChange>,
 ) -> Result<Answer<ModelPrice>> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can set prices").into());
-    }
     let mut conn = state.conn().await?;
-    let price = models::update_price(&mut conn, &name, &body).await?;
+    let price = models::update_price(&mut conn, &user, &name, &body).await?;
     Ok(Answer(price))
 }
 
@@ -112,9 +108,8 @@ async fn import_prices(
     Authenticated(user): Authenticated,
     Json(file): Json<Map<String, Value>>,
 ) -> Result<Answer<PriceImport>> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can import prices").into());
-    }
     let mut conn = state.conn().await?;
-    Ok(Answer(models::import_litellm(&mut conn, &file).await?))
+    Ok(Answer(
+        models::import_litellm(&mut conn, &user, &file).await?,
+    ))
 }

@@ -2,7 +2,6 @@
 
 use axum::{Json as Answer, extract::State};
 use opb_core::{
-    Error,
     library::Page,
     processes::{self, Process},
 };
@@ -33,11 +32,8 @@ async fn list_processes(
     Authenticated(user): Authenticated,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<Process>>> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can see processes").into());
-    }
     let mut conn = state.conn().await?;
-    let processes = processes::list_processes(&mut conn).await?;
+    let processes = processes::list_processes(&mut conn, &user).await?;
     Ok(Answer(
         query.cut(processes, |process| process.id.to_string())?,
     ))

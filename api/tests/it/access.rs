@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use reqwest::Method;
+use reqwest::{
+    Method,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -110,14 +113,21 @@ async fn ask(
     path.push_str(&fill(row.query, world, random, &mut names).await);
     let body = fill(row.body, world, random, &mut names).await;
     let mut request = with_token(server.request(operation.method.clone(), &path), credential);
-    for (name, value) in &row.headers {
-        request = request.header(*name, *value);
-    }
     if !body.is_empty() {
         let body: Value = serde_json::from_str(&body)
             .unwrap_or_else(|error| panic!("access.txt:{}: {error}: {body}", row.line));
         request = request.json(&body);
     }
+    // What a row says of its body goes before what is usual.
+    let headers: HeaderMap = row
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let name: HeaderName = name.parse().unwrap();
+            (name, HeaderValue::from_str(value).unwrap())
+        })
+        .collect();
+    request = request.headers(headers);
     let response = request.send().await.unwrap();
     let headers = response.headers().clone();
     let kind = headers.get("content-type");

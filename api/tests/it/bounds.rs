@@ -734,8 +734,14 @@ async fn m4_under_a_budget_only_parameters_of_known_cost_are_sent() {
         free: Some(false),
     };
     let mut conn = server.database.pool.acquire().await.unwrap();
-    let made =
-        models::create_provider(&mut conn, &master_key(), &OutboundPolicy::local(), provider).await;
+    let made = models::create_provider(
+        &mut conn,
+        &opb_testing::fixtures::administrator(),
+        &master_key(),
+        &OutboundPolicy::local(),
+        provider,
+    )
+    .await;
     models::set_price(&mut conn, made.unwrap().id, "any", Price::new(1, 1))
         .await
         .unwrap();

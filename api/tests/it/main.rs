@@ -25,6 +25,7 @@ mod events;
 mod exchange;
 mod headers;
 mod identities;
+mod imports;
 mod inert;
 mod invalid;
 mod invitations;

@@ -146,6 +146,8 @@ impl<'a> World<'a> {
             "public_collection" => self.collection(Visibility::Public).await,
             "private_collection" => self.collection(Visibility::Private).await,
             "unlisted_collection" => self.collection(Visibility::Unlisted).await,
+            "import" => self.import(false).await,
+            "complete_import" => self.import(true).await,
             "judged_benchmark" => self.judged_benchmark().await,
             "preference" => self.preference().await,
             "schedule" | "private_schedule" => self.schedule().await.to_string(),
@@ -314,6 +316,37 @@ impl<'a> World<'a> {
         let made = benchmarks::publish_benchmark(&mut conn, &self.owner, &checked, default);
         made.await.unwrap();
         slug
+    }
+
+    /// An import of two items, which have come or not.
+    async fn import(&self, complete: bool) -> String {
+        let sums = fixtures::sums(2);
+        let new = benchmarks::NewImport {
+            slug: fresh(),
+            title: sums.title,
+            description: sums.description,
+            source: sums.source,
+            visibility: sums.visibility,
+            scorers: sums.scorers,
+            content_hash: None,
+        };
+        let mut conn = self.conn().await;
+        let new = new.checked().unwrap();
+        let default = Visibility::default();
+        let begun = benchmarks::begin_import(&mut conn, &self.owner, &new, default).await;
+        let benchmarks::Begun::New(import) = begun.unwrap() else {
+            panic!("nothing was announced")
+        };
+        if complete {
+            let lines = sums.items.iter();
+            let lines = lines.map(|item| serde_json::to_string(item).unwrap() + "\n");
+            let lines: String = lines.collect();
+            let part = benchmarks::CheckedPart::parse(lines.as_bytes(), &[], 0).unwrap();
+            benchmarks::add_part(&mut conn, &self.owner, import.id, 1, &part)
+                .await
+                .unwrap();
+        }
+        import.id.to_string()
     }
 
     async fn run(&self, visibility: Visibility) -> String {

@@ -176,6 +176,37 @@ impl Client {
         self.change(Method::PUT, path, body).await
     }
 
+    /// Puts lines of JSON to a path that takes them twice without harm; again when the connection breaks or the server is
+    /// busy.
+    ///
+    /// # Errors
+    /// Those of [`Client::post`], after some attempts.
+    pub async fn put_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        lines: Vec<u8>,
+    ) -> anyhow::Result<T> {
+        let lines = bytes::Bytes::from(lines);
+        let mut attempt = 1;
+        loop {
+            let request = self.request(Method::PUT, path).timeout(TIMEOUT);
+            let request = request
+                .header(reqwest::header::CONTENT_TYPE, "application/x-ndjson")
+                .body(lines.clone());
+            let sent = async {
+                let response = self.send(request).await?;
+                self.read(path, response).await
+            };
+            match sent.await {
+                Err(error) if attempt < ATTEMPTS && !is_final(&error) => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    attempt += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
     async fn change<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -358,6 +389,12 @@ impl Client {
         };
         Err(refused.into())
     }
+}
+
+/// True when the server has refused, and would again.
+fn is_final(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<Refused>();
+    refused.is_some_and(Refused::is_final)
 }
 
 /// True for an answer of this media type.

@@ -1,13 +1,15 @@
 //! `opb benchmark`: the benchmarks that there are.
 
 use clap::{Args, Subcommand};
+use opb_api::routes::imports::Imports;
 use opb_core::{
     auth::Visibility,
     benchmarks::{Benchmark, BenchmarkChange, Deletion},
     library::Page,
 };
+use uuid::Uuid;
 
-use super::{import::Import, print, print_json};
+use super::{import::Import, print, print_json, print_removed};
 use crate::{
     client::{ClientSettings, segment},
     outcome::Outcome,
@@ -32,6 +34,8 @@ enum Action {
     Import(Import),
     SetVisibility(SetVisibility),
     Delete(DeleteBenchmark),
+    Imports(ListImports),
+    Abandon(AbandonImport),
 }
 
 /// List benchmarks, newest first
@@ -79,6 +83,26 @@ struct DeleteBenchmark {
     client: ClientSettings,
 }
 
+/// List your imports that were interrupted
+///
+/// What has come of them counts as stored. Giving the same `opb import` again goes on with one; after a week without that
+/// it is given up.
+#[derive(Debug, Args)]
+struct ListImports {
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
+/// Give up an import that was interrupted; what has come of it is erased
+#[derive(Debug, Args)]
+struct AbandonImport {
+    /// The import's id, from `opb benchmark imports`
+    #[arg(value_name = "IMPORT")]
+    import: Uuid,
+    #[command(flatten)]
+    client: ClientSettings,
+}
+
 impl BenchmarkCommand {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         match self.action {
@@ -87,6 +111,8 @@ impl BenchmarkCommand {
             Action::Import(command) => command.execute(json).await,
             Action::SetVisibility(command) => command.execute(json).await,
             Action::Delete(command) => command.execute(json).await,
+            Action::Imports(command) => command.execute(json).await,
+            Action::Abandon(command) => command.execute(json).await,
         }
     }
 }
@@ -137,6 +163,20 @@ impl SetVisibility {
     }
 }
 
+impl ListImports {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let found: Imports = self.client.connect()?.get("/api/v1/imports").await?;
+        if json {
+            print_json(&found.imports)?;
+        } else if found.imports.is_empty() {
+            print("no import was interrupted")?;
+        } else {
+            print(&tables::imports(&found.imports))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
 impl DeleteBenchmark {
     async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let path = match self.benchmark.split_once('@') {
@@ -151,6 +191,16 @@ impl DeleteBenchmark {
         } else {
             print(&text::deleted(&self.benchmark, deletion))?;
         }
+        Ok(Outcome::Done)
+    }
+}
+
+impl AbandonImport {
+    async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
+        let import = self.import.to_string();
+        let path = format!("/api/v1/imports/{import}");
+        self.client.connect()?.delete(&path).await?;
+        print_removed("import", &import, json)?;
         Ok(Outcome::Done)
     }
 }

@@ -1,12 +1,15 @@
 //! `opb import`: brings a benchmark pack to the server, over REST.
 
+mod progress;
+mod send;
+
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
 use opb_core::{
     auth::Visibility,
-    benchmarks::{Benchmark, BenchmarkVersion},
+    benchmarks::Benchmark,
     library::{NewPromptVersion, PortablePrompt, Prompt, PromptChange, PromptVersion},
 };
 use serde_json::json;
@@ -22,6 +25,8 @@ use crate::{
 ///
 /// The folder holds `benchmark.yaml` (or `.yml`, `.toml`), the items in JSON Lines, and prompts in `prompts/`: `.md` with or
 /// without front matter, `.txt`, `.yaml`. A prompt without a slug takes the name of its file.
+///
+/// A large benchmark is sent in parts; give the command again to go on after an interruption.
 #[derive(Debug, Args)]
 pub struct Import {
     /// The folder
@@ -48,12 +53,7 @@ impl Import {
         let refuse = |error: anyhow::Error| BadUsage(format!("{error:#}"));
         let pack = packs::read_folder(&self.folder, self.items.as_deref()).map_err(refuse)?;
         let prompts_folder = packs::read_pack_prompts(&self.folder).map_err(refuse)?;
-        let mut definition = pack
-            .definition(self.limit)
-            .map_err(refuse)?
-            .context("the items are missing")?;
-        definition.visibility = self.visibility.or(definition.visibility);
-        let benchmark: BenchmarkVersion = client.post("/api/v1/benchmarks", &definition).await?;
+        let benchmark = send::send(&client, &pack, self.limit, self.visibility, json).await?;
         let address = format!("/api/v1/benchmarks/{}", segment(&benchmark.benchmark));
         let newest = client.get::<Benchmark>(&address).await?.latest_version;
         let mut prompts = Vec::new();

@@ -1,25 +1,55 @@
 //! Packs in a folder of the user.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{BufReader, Seek as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use opb_core::{
-    benchmarks::PackHeader,
+    benchmarks::{Item, PackHeader, read_items},
     library::{PortablePrompt, PromptFile, is_prompt_file, read_prompt_files},
 };
 
-use super::{HEADER_NAMES, Pack};
+use super::HEADER_NAMES;
 use crate::{
-    files::{ForeignFolder, MAX_ITEMS_BYTES, MAX_TEXT_BYTES, read_named},
+    files::{ForeignFolder, MAX_ITEMS_BYTES, MAX_TEXT_BYTES, open_named},
     outcome::BadUsage,
 };
 
-/// Reads the pack of a folder; `items` names a file of items elsewhere. The folder may come from a stranger: nothing
+/// A pack of a folder. Its items may be many, and stay in their file until they are read.
+#[derive(Debug)]
+pub struct FolderPack {
+    /// Everything about the benchmark but its items.
+    pub header: PackHeader,
+    items: File,
+}
+
+impl FolderPack {
+    /// Reads the items from the first on, at most `limit` of them, one at a time.
+    ///
+    /// # Errors
+    /// The file cannot be read. An item is an error when it does not parse; it names the line.
+    pub fn items(
+        &self,
+        limit: Option<usize>,
+    ) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Item>>> {
+        let what = || format!("the items of `{}`", self.header.slug);
+        let mut file = &self.items;
+        file.rewind().with_context(what)?;
+        let items = read_items(BufReader::new(file), self.header.items.fields.as_ref());
+        let items = items.take(limit.unwrap_or(usize::MAX));
+        Ok(items.map(move |item| item.with_context(what)))
+    }
+}
+
+/// Opens the pack of a folder; `items` names a file of items elsewhere. The folder may come from a stranger: nothing
 /// outside is read that the user has not named.
 ///
 /// # Errors
-/// There is no header or no items file, or a file does not parse; the message names the file.
-pub fn read_folder(path: &Path, items: Option<&Path>) -> anyhow::Result<Pack> {
+/// There is no header or no items file, or the header does not parse; the message names the file.
+pub fn read_folder(path: &Path, items: Option<&Path>) -> anyhow::Result<FolderPack> {
     if !path.is_dir() {
         bail!("there is no folder {}", path.display());
     }
@@ -34,10 +64,10 @@ pub fn read_folder(path: &Path, items: Option<&Path>) -> anyhow::Result<Pack> {
         .map(|url| format!("; it can be had from {url}"))
         .unwrap_or_default();
     let read = match items {
-        Some(named) if named.exists() => Some(read_named(named, MAX_ITEMS_BYTES)?),
+        Some(named) if named.exists() => Some(open_named(named, MAX_ITEMS_BYTES)?),
         Some(_) => None,
         None => folder
-            .read(&header.items.file, MAX_ITEMS_BYTES)
+            .open_file(&header.items.file, MAX_ITEMS_BYTES)
             .context("name the file of the items with --items, if you trust it")?,
     };
     let Some(read) = read else {
@@ -47,11 +77,9 @@ pub fn read_folder(path: &Path, items: Option<&Path>) -> anyhow::Result<Pack> {
             missing.display()
         );
     };
-    Ok(Pack {
-        items: Some(read),
-        // They are read by themselves, since they may be files of several formats.
-        prompts: Vec::new(),
+    Ok(FolderPack {
         header,
+        items: read,
     })
 }
 
@@ -143,7 +171,9 @@ mod tests {
         .unwrap();
         fs::create_dir(folder.path().join("prompts")).unwrap();
         let pack = read_folder(folder.path(), None).unwrap();
-        assert_eq!(pack.definition(None).unwrap().unwrap().items.len(), 1);
+        for _ in 0..2 {
+            assert_eq!(pack.items(None).unwrap().count(), 1, "again from the first");
+        }
         fs::write(folder.path().join("prompts/terse.txt"), "{{ question }}\n").unwrap();
         fs::write(folder.path().join("prompts/logo.png"), "").unwrap();
         let prompts = read_pack_prompts(folder.path()).unwrap();

@@ -12,12 +12,12 @@ use opb_core::{
 };
 
 pub use built_in::{FIRST_BENCHMARK, built_in_packs, load_built_in};
-pub use folder::{read_folder, read_pack_prompts, read_prompt_folder};
+pub use folder::{FolderPack, read_folder, read_pack_prompts, read_prompt_folder};
 
 /// The names that a pack's header may have.
 const HEADER_NAMES: [&str; 3] = ["benchmark.yaml", "benchmark.yml", "benchmark.toml"];
 
-/// A pack, parsed.
+/// A pack of the program, parsed.
 #[derive(Debug)]
 pub struct Pack {
     /// Everything about the benchmark but its items.
@@ -35,7 +35,7 @@ impl Pack {
             return Ok(None);
         };
         let source = &self.header.items;
-        let items = parse_items(text, source.fields.as_ref(), limit)
+        let items = parse_items(text.as_bytes(), source.fields.as_ref(), limit)
             .with_context(|| format!("the items of `{}`", self.header.slug))?;
         Ok(Some(self.header.clone().with_items(items)))
     }

@@ -1,7 +1,7 @@
 //! What there is to run: benchmarks, prompts and models.
 
 use opb_core::{
-    benchmarks::Benchmark,
+    benchmarks::{Benchmark, Import},
     library::{PromptPage, PromptVersion},
     models::Model,
     template::PromptBody,
@@ -58,6 +58,32 @@ pub fn benchmark(benchmark: &Benchmark) -> Report {
         report.line(text::plain_lines(&benchmark.description));
     }
     report
+}
+
+/// Imports that were interrupted, one a line.
+pub fn imports(imports: &[Import]) -> Report {
+    let mut table = Table::new([
+        Column::new("import"),
+        Column::name("benchmark", 10),
+        Column::right("items").optional(1),
+        Column::right("MB"),
+        Column::new("ends").optional(2),
+    ]);
+    for import in imports {
+        table.add_row([
+            import.id.to_string().into(),
+            text::plain(&import.benchmark).into(),
+            text::count(import.item_count.into()).into(),
+            format!("{:.1}", megabytes(import.size_bytes)).into(),
+            text::time(import.expires_at).into(),
+        ]);
+    }
+    table.into()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn megabytes(bytes: i64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 /// Prompts, one a line.

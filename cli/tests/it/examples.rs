@@ -66,6 +66,9 @@ const STEPS: &[(&str, &str, u16)] = &[
     ("offer_prompt", "prompt=polite-translator", 204),
     ("publish_benchmark", "", 201),
     ("update_benchmark", "benchmark=city-landmarks", 200),
+    ("create_import", "", 201),
+    ("set_import_part", "import=@create_import number=1", 200),
+    ("publish_import", "import=@create_import", 201),
     ("create_provider", "", 201),
     ("update_provider", "name=gpu-server", 200),
     ("update_limits", "name=gpu-server", 200),
@@ -232,7 +235,10 @@ impl Reader {
             };
             path = path.replace(&format!("{{{parameter}}}"), &value);
         }
-        let mut body = example.to_string();
+        // A text is sent as it is, JSON as JSON.
+        let mut body = example
+            .as_str()
+            .map_or_else(|| example.to_string(), str::to_owned);
         for (placeholder, value) in [
             (RUN, self.id_of("create_run")),
             (SCHEDULE, self.id_of("create_schedule")),
@@ -266,9 +272,15 @@ impl Reader {
         if !(self.token.is_empty() || self.open.contains(path)) {
             request = request.bearer_auth(&self.token);
         }
+        // Lines of JSON are no JSON.
+        let kind = if body.is_empty() || serde_json::from_str::<Value>(&body).is_ok() {
+            "application/json"
+        } else {
+            "application/x-ndjson"
+        };
         let request = request
             .header("origin", &self.url)
-            .header("content-type", "application/json")
+            .header("content-type", kind)
             .body(body);
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
@@ -281,7 +293,10 @@ impl Reader {
 
     fn id_of(&self, operation: &str) -> String {
         let answer = self.answers.get(operation);
-        let id = answer.and_then(|answer| answer["id"].as_str());
+        let id = answer.and_then(|answer| {
+            let begun = &answer["import"];
+            answer["id"].as_str().or(begun["id"].as_str())
+        });
         id.unwrap_or_default().to_owned()
     }
 

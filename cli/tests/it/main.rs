@@ -13,6 +13,7 @@ mod doors;
 mod examples;
 mod faults;
 mod image;
+mod imports;
 mod leaks;
 mod logins;
 mod postgres;

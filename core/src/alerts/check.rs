@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Result,
-    runs::RunState,
+    runs::{PauseReason, RunState},
     stats::{Direction, Step, find_step},
     webhooks::{Message, WebhookEvent, announce},
 };
@@ -143,7 +143,7 @@ fn budget(rule: &Rule, run: &WatchedRun) -> Option<Finding> {
         1.0
     };
     // The next call did not fit, whatever the share that is spent.
-    let used_up = run.state == RunState::Paused && run.state_reason.starts_with("the budget of");
+    let used_up = run.state == RunState::Paused && run.paused_for == Some(PauseReason::Budget);
     if run.state == RunState::Paused && !used_up && value < rule.threshold {
         return None;
     }

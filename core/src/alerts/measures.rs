@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{Error, Result, runs::RunState};
+use crate::{
+    Error, Result,
+    runs::{PauseReason, RunState},
+};
 
 /// So many runs of a schedule make the course that is watched.
 const COURSE_RUNS: i64 = 60;
@@ -15,7 +18,7 @@ pub(super) struct WatchedRun {
     pub(super) schedule_id: Uuid,
     pub(super) due_at: DateTime<Utc>,
     pub(super) state: RunState,
-    pub(super) state_reason: String,
+    pub(super) paused_for: Option<PauseReason>,
     /// `slug@number`.
     pub(super) benchmark: String,
     pub(super) benchmark_version_id: Uuid,
@@ -63,7 +66,8 @@ pub(super) async fn take_run(tx: &mut PgConnection) -> Result<Option<WatchedRun>
     let run = sqlx::query_as!(
         WatchedRun,
         r#"-- measures::take_run
-        select runs.id, schedule_id, due_at, runs.state as "state: RunState", state_reason,
+        select runs.id, schedule_id, due_at, runs.state as "state: RunState",
+               paused_for as "paused_for: PauseReason",
                case when can_see_part(benchmarks.visibility, benchmarks.owner_id, false,
                                       benchmarks.deleted_at is not null or benchmark_versions.withdrawn_at is not null,
                                       runs.owner_id, runs.owner_id, users.role = 'admin')

@@ -58,7 +58,7 @@ pub async fn list_accounts(
     before: Option<i64>,
     limit: i64,
 ) -> Result<Page<Account>> {
-    require_admin(user)?;
+    user.require_admin("only administrators look after accounts")?;
     let accounts = sqlx::query_as!(
         Account,
         r#"-- administration::list_accounts
@@ -87,7 +87,7 @@ pub async fn change_account(
     change: AccountChange,
     origin: &Origin,
 ) -> Result<Account> {
-    require_admin(user)?;
+    user.require_admin("only administrators look after accounts")?;
     let mut tx = conn.begin().await?;
     let before = lock_account(&mut tx, username).await?;
     let after = sqlx::query_as!(
@@ -277,13 +277,6 @@ pub(super) async fn require_other_admin(tx: &mut PgConnection, before: &Account)
         return Err(Error::Conflict(message.into()));
     }
     Ok(())
-}
-
-pub(super) fn require_admin(user: &CurrentUser) -> Result<()> {
-    if user.is_admin() {
-        return Ok(());
-    }
-    Err(Error::Forbidden("only administrators look after accounts"))
 }
 
 async fn record_operator(tx: &mut PgConnection, event: AuditEvent, user: &User) -> Result<()> {

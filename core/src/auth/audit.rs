@@ -161,6 +161,37 @@ pub(super) async fn record(
     Ok(())
 }
 
+/// Takes a user who is being deleted out of the lines: where their name or address stands, also as that of somebody who
+/// tried to log in or did something to others, the name of the deleted user does.
+pub(super) async fn forget_names(
+    conn: &mut PgConnection,
+    user_id: i64,
+    (username, email): (&str, &str),
+    deleted: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "-- audit::forget_names
+        update audit_log set username = $4
+        where user_id = $1 or lower(username) in (lower($2), lower($3))",
+        user_id,
+        username,
+        email,
+        deleted
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        r"-- audit::forget_names
+        update audit_log set subject = left(subject, -char_length($1)) || $2
+        where subject = 'by ' || $1 or right(subject, char_length($1) + 5) = ', by ' || $1",
+        username,
+        deleted
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Deletes lines that were kept long enough.
 pub(super) async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(

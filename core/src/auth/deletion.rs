@@ -12,8 +12,8 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::{
     Accounts, AuditEvent, CurrentUser, Origin,
-    administration::{Account, lock_account, require_admin, require_other_admin},
-    audit::record,
+    administration::{Account, lock_account, require_other_admin},
+    audit::{forget_names, record},
     login::confirm,
 };
 use crate::{Error, Result, benchmarks, library, runs};
@@ -57,7 +57,7 @@ pub async fn delete_user(
     username: &str,
     origin: &Origin,
 ) -> Result<()> {
-    require_admin(user)?;
+    user.require_admin("only administrators look after accounts")?;
     let mut tx = conn.begin().await?;
     let account = lock_account(&mut tx, username).await?;
     let by = format!("by {}", user.username);
@@ -90,11 +90,14 @@ async fn delete(
     runs::erase_private_runs(tx, account.id).await?;
     library::erase_private_prompts(tx, account.id).await?;
     benchmarks::erase_private_benchmarks(tx, account.id).await?;
+    let name = format!("{DELETED}{}", account.id);
+    let names = (account.username.as_str(), account.email.as_str());
+    forget_names(tx, account.id, names, &name).await?;
     record(
         tx,
         AuditEvent::UserDeleted,
         Some(account.id),
-        Some(&account.username),
+        Some(&name),
         by,
         Some(origin),
     )

@@ -71,7 +71,7 @@ pub async fn create_invitation(
     new: NewInvitation,
     origin: &Origin,
 ) -> Result<(Invitation, SecretString)> {
-    require_admin(user)?;
+    user.require_admin("only administrators handle invitations")?;
     check(&new)?;
     let secret = generate();
     let expires_at = new.expires_at.unwrap_or_else(|| Utc::now() + LIFETIME);
@@ -108,7 +108,7 @@ pub async fn list_invitations(
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Page<Invitation>> {
-    require_admin(user)?;
+    user.require_admin("only administrators handle invitations")?;
     let invitations = sqlx::query_as!(
         Invitation,
         r#"-- invitations::list_invitations
@@ -139,7 +139,7 @@ pub async fn revoke_invitation(
     id: Uuid,
     origin: &Origin,
 ) -> Result<()> {
-    require_admin(user)?;
+    user.require_admin("only administrators handle invitations")?;
     let mut tx = conn.begin().await?;
     let revoked = sqlx::query!(
         "-- invitations::revoke_invitation
@@ -305,13 +305,6 @@ async fn record_change(
         Some(origin),
     )
     .await
-}
-
-fn require_admin(user: &CurrentUser) -> Result<()> {
-    if user.is_admin() {
-        return Ok(());
-    }
-    Err(Error::Forbidden("only administrators handle invitations"))
 }
 
 fn check(new: &NewInvitation) -> Result<()> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 
-use super::{Benchmark, definition::check_texts, find_benchmark, publish::explain};
+use super::{Benchmark, check::check_texts, find_benchmark, publish::explain};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility, can_change},

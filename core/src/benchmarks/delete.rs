@@ -19,6 +19,8 @@ use crate::{
 const ITEMS: i64 = 10_000;
 /// How many such statements one round makes.
 const BATCHES: usize = 20;
+/// How many benchmarks without versions one round erases.
+const EMPTY: i64 = 1_000;
 
 /// What became of a thing that was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,7 +79,7 @@ pub async fn delete_benchmark_version(
     let version = sqlx::query!(
         r#"-- delete::delete_benchmark_version
         select id, (select count(*) from benchmark_versions
-                    where benchmark_id = $1 and withdrawn_at is null) as "versions!",
+                    where benchmark_id = $1 and number is not null and withdrawn_at is null) as "versions!",
                exists (select from runs where benchmark_version_id = benchmark_versions.id and deleted_at is null)
                    as "withdrawn!"
         from benchmark_versions
@@ -130,25 +132,14 @@ async fn own(tx: &mut PgConnection, user: &CurrentUser, benchmark: &str) -> Resu
     Ok(found.id)
 }
 
-/// Erases withdrawn versions that no run rests on, and deleted benchmarks without versions: a bounded part of it. Safe to
-/// stop anywhere and to call at once by several.
+/// Erases withdrawn versions that no run rests on, imports that were given up, and benchmarks without versions: a bounded
+/// part of it. Safe to stop anywhere and to call at once by several.
 ///
 /// # Errors
 /// The database does not answer; what was erased so far stays erased.
 pub(crate) async fn erase_deleted(conn: &mut PgConnection) -> Result<()> {
     for _ in 0..BATCHES {
-        let version_id = sqlx::query_scalar!(
-            "-- delete::erase_deleted
-            select benchmark_versions.id
-            from benchmark_versions
-            join benchmarks on benchmarks.id = benchmark_id
-            where (benchmarks.deleted_at is not null or withdrawn_at is not null)
-              and not exists (select from runs where benchmark_version_id = benchmark_versions.id)
-            limit 1"
-        )
-        .fetch_optional(&mut *conn)
-        .await?;
-        let Some(version_id) = version_id else {
+        let Some(version_id) = begin_erasing(conn).await? else {
             break;
         };
         let erased = sqlx::query!(
@@ -171,13 +162,71 @@ pub(crate) async fn erase_deleted(conn: &mut PgConnection) -> Result<()> {
             .await?;
         }
     }
-    sqlx::query!(
-        "-- delete::erase_deleted
-        delete from benchmarks
-        where deleted_at is not null
-          and not exists (select from benchmark_versions where benchmark_id = benchmarks.id)"
+    erase_empty(conn).await
+}
+
+/// Chooses a version to erase. From here on it has no hash, so that it does not come back half erased when its content is
+/// published again.
+async fn begin_erasing(conn: &mut PgConnection) -> Result<Option<Uuid>> {
+    let mut tx = conn.begin().await?;
+    let version_id = sqlx::query_scalar!(
+        "-- delete::begin_erasing
+        select benchmark_versions.id
+        from benchmark_versions
+        join benchmarks on benchmarks.id = benchmark_id
+        where (benchmarks.deleted_at is not null or withdrawn_at is not null)
+          and not exists (select from runs where benchmark_version_id = benchmark_versions.id)
+        limit 1
+        for update of benchmark_versions skip locked"
     )
-    .execute(conn)
+    .fetch_optional(&mut *tx)
     .await?;
+    let Some(version_id) = version_id else {
+        return Ok(None);
+    };
+    // It may have come back in the moment before it was locked.
+    let erasing = sqlx::query_scalar!(
+        "-- delete::begin_erasing
+        update benchmark_versions
+        set content_hash = null, withdrawn_at = coalesce(withdrawn_at, now())
+        from benchmarks
+        where benchmark_versions.id = $1 and benchmarks.id = benchmark_id
+          and (benchmarks.deleted_at is not null or withdrawn_at is not null)
+          and not exists (select from runs where benchmark_version_id = $1)
+        returning benchmark_versions.id",
+        version_id
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(erasing)
+}
+
+/// Erases benchmarks whose last version was erased, or whose only import was given up.
+async fn erase_empty(conn: &mut PgConnection) -> Result<()> {
+    let mut tx = conn.begin().await?;
+    // Locked first, so that the next statement sees the versions that others gave them before.
+    let empty = sqlx::query_scalar!(
+        "-- delete::erase_empty
+        select id from benchmarks
+        where not exists (select from benchmark_versions where benchmark_id = benchmarks.id)
+        limit $1
+        for update skip locked",
+        EMPTY
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    if empty.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "-- delete::erase_empty
+        delete from benchmarks
+        where id = any($1) and not exists (select from benchmark_versions where benchmark_id = benchmarks.id)",
+        &empty
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::definition::fault;
+use super::check::fault;
 use crate::{
     Result,
     scorers::{Effort, Scorer, ScorerSpec},

@@ -2,7 +2,10 @@
 //!
 //! This file parses text. Reading folders is the command line's business.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, Read as _},
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
@@ -16,6 +19,8 @@ use crate::{
     scorers::ScorerSpec,
 };
 
+/// The longest line of a file of items. An item may be much shorter than its line, of which some fields are taken.
+const MAX_LINE_BYTES: u64 = 16 << 20;
 /// What `source` may say.
 const SOURCE_KEYS: [&str; 10] = [
     "name",
@@ -139,21 +144,61 @@ impl PackHeader {
 /// # Errors
 /// A line is not JSON, or lacks a field; the error names the line.
 pub fn parse_items(
-    text: &str,
+    text: &[u8],
     fields: Option<&FieldMap>,
     limit: Option<usize>,
 ) -> anyhow::Result<Vec<Item>> {
-    let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
-    let lines = lines.filter(|(_, line)| !line.trim().is_empty());
-    lines
+    read_items(text, fields)
         .take(limit.unwrap_or(usize::MAX))
-        .map(|(index, line)| {
-            parse_item(index + 1, line, fields).with_context(|| format!("line {}", index + 1))
-        })
         .collect()
 }
 
+/// Reads items in JSON Lines, a line at a time. Empty lines are skipped.
+///
+/// An item is an error when it cannot be read, its line is not JSON or longer than 16 MiB, or lacks a field; the error
+/// names the line.
+pub fn read_items(
+    mut lines: impl BufRead,
+    fields: Option<&FieldMap>,
+) -> impl Iterator<Item = anyhow::Result<Item>> {
+    let mut number = 0;
+    let mut line = Vec::new();
+    std::iter::from_fn(move || {
+        loop {
+            line.clear();
+            number += 1;
+            let item = match next_line(&mut lines, &mut line) {
+                Ok(None) => return None,
+                Ok(Some("")) => continue,
+                Ok(Some(line)) => parse_item(number, line, fields),
+                Err(error) => Err(error),
+            };
+            return Some(item.with_context(|| format!("line {number}")));
+        }
+    })
+}
+
+/// The next line, without what does not count; nothing after the last.
+fn next_line<'a>(
+    lines: &mut impl BufRead,
+    line: &'a mut Vec<u8>,
+) -> anyhow::Result<Option<&'a str>> {
+    let mut bounded = lines.take(MAX_LINE_BYTES + 1);
+    if bounded.read_until(b'\n', line).context("cannot be read")? == 0 {
+        return Ok(None);
+    }
+    if line.len() as u64 > MAX_LINE_BYTES {
+        bail!("is longer than {} MiB", MAX_LINE_BYTES >> 20);
+    }
+    let line = std::str::from_utf8(line).context("is not text in UTF-8")?;
+    Ok(Some(line.trim_start_matches('\u{feff}').trim()))
+}
+
 fn parse_item(number: usize, line: &str, fields: Option<&FieldMap>) -> anyhow::Result<Item> {
+    // serde would take a list for an item, field by field.
+    if !line.starts_with('{') {
+        bail!("is not a JSON object");
+    }
     let Some(fields) = fields else {
         return serde_json::from_str(line)
             .map_err(|error| anyhow!("is not an item: {}", json_line_error(&error)));
@@ -258,7 +303,7 @@ mod tests {
         };
         let line = r#"{"question":"What is 2+2?","answer":"2+2=<<2+2=4>>4\n#### 4"}"#;
         let items = parse_items(
-            &format!("\u{feff}{line}\n\n{line}\n{line}\n"),
+            format!("\u{feff}{line}\n\n{line}\n{line}\n").as_bytes(),
             Some(&fields),
             Some(2),
         )
@@ -272,10 +317,16 @@ mod tests {
     #[test]
     fn names_the_line_that_is_wrong() {
         let check = |text: &str, expect: &str| {
-            let error = format!("{:#}", parse_items(text, None, None).unwrap_err());
+            let error = format!(
+                "{:#}",
+                parse_items(text.as_bytes(), None, None).unwrap_err()
+            );
             assert!(error.contains(expect), "{error}");
         };
         check("{\"id\":\"a\"}\nnot json", "line 2");
         check("{\"id\":\"a\",\"expect\":1}", "expect");
+        check("[\"a\", {}]", "line 1: is not a JSON object");
+        let long = format!("\n{{\"id\": \"{}\"}}", "a".repeat(17 << 20));
+        check(&long, "line 2: is longer than 16 MiB");
     }
 }

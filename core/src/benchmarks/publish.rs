@@ -1,10 +1,12 @@
 //! Publishing: a definition becomes an immutable, numbered version.
 
-use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{BenchmarkVersion, Definition, ITEM_RULES, Item, resolve_benchmark};
+use super::{
+    BenchmarkVersion, Content, Definition, ITEM_RULES, Item, Measure, check::check_definition,
+    resolve_benchmark,
+};
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
@@ -14,14 +16,15 @@ use crate::{
 
 /// How many items one statement inserts: large enough to be fast, small enough to keep the statement's arrays small.
 const ITEMS_PER_INSERT: usize = 5_000;
+/// How many bytes of items one statement inserts, or one item: Postgres holds each statement in memory several times.
+const BYTES_PER_INSERT: usize = 1 << 20;
 
-/// A definition that may be published, with its hash: only [`Definition::checked`] makes one, so nothing is checked or
-/// hashed where it is published.
+/// A definition that may be published, measured: only [`Definition::checked`] makes one, so nothing is checked or hashed
+/// where it is published.
 #[derive(Debug, Clone)]
 pub struct CheckedDefinition {
     definition: Definition,
-    content_hash: Vec<u8>,
-    size_bytes: i64,
+    content: Content,
 }
 
 impl Definition {
@@ -31,11 +34,13 @@ impl Definition {
     /// # Errors
     /// [`Error::Invalid`] with the path of each wrong field.
     pub fn checked(self) -> Result<CheckedDefinition> {
-        self.check()?;
-        let (content_hash, size_bytes) = content_hash(&self)?;
+        check_definition(&self, false)?;
+        let mut measure = Measure::of(&self)?;
+        for item in &self.items {
+            measure.add(item)?;
+        }
         Ok(CheckedDefinition {
-            content_hash,
-            size_bytes,
+            content: measure.finish(),
             definition: self,
         })
     }
@@ -55,31 +60,26 @@ pub async fn publish_benchmark(
 ) -> Result<BenchmarkVersion> {
     let CheckedDefinition {
         definition,
-        content_hash,
-        size_bytes,
+        content,
     } = checked;
     let mut tx = conn.begin().await?;
     let benchmark_id = find_or_create(&mut tx, owner, definition, default_visibility).await?;
-    // A version that was withdrawn comes back when its content is published again.
-    let known = sqlx::query!(
-        r#"-- publish::publish_benchmark
-        select number, withdrawn_at is not null as "withdrawn!"
-        from benchmark_versions where benchmark_id = $1 and content_hash = $2"#,
+    let texts = (definition.title.as_str(), definition.description.as_str());
+    set_header(
+        &mut tx,
         benchmark_id,
-        content_hash.as_slice()
+        &definition.slug,
+        texts,
+        definition.visibility,
     )
-    .fetch_optional(&mut *tx)
     .await?;
-    let number = if let Some(known) = known {
-        if known.withdrawn {
-            restore_version(&mut tx, benchmark_id, known.number, *size_bytes).await?;
+    let number = match find_published(&mut tx, benchmark_id, &content.hash).await? {
+        Some(number) => number,
+        None => {
+            let number = insert_version(&mut tx, benchmark_id, definition, content).await?;
+            check_stored(&mut tx, owner.id).await?;
+            number
         }
-        known.number
-    } else {
-        let content = (content_hash.as_slice(), *size_bytes);
-        let number = insert_version(&mut tx, benchmark_id, definition, content).await?;
-        check_stored(&mut tx, owner.id).await?;
-        number
     };
     let reference = format!("{benchmark_id}@{number}");
     let version = resolve_benchmark(&mut tx, Some(owner), &reference).await?;
@@ -87,18 +87,25 @@ pub async fn publish_benchmark(
     Ok(version)
 }
 
-async fn find_or_create(
+/// The benchmark of the owner with this slug, made if need be; what it says of itself is set until its first version is
+/// published. The update takes the lock that gives versions their order.
+pub(super) async fn find_or_create(
     tx: &mut PgConnection,
     owner: &CurrentUser,
     definition: &Definition,
     default_visibility: Visibility,
 ) -> Result<Uuid> {
-    // The update of an existing row says what the definition says, and takes the lock that gives versions their order.
     let found = sqlx::query_scalar!(
         "-- publish::find_or_create
-        insert into benchmarks (id, slug, title, description, visibility, owner_id) values ($1, $2, $3, $4, $5, $6)
+        insert into benchmarks as known (id, slug, title, description, visibility, owner_id)
+        values ($1, $2, $3, $4, $5, $6)
         on conflict (slug, owner_id) do update
-        set title = excluded.title, description = coalesce(nullif(excluded.description, ''), benchmarks.description)
+        set (title, description, visibility) = (
+            select case when is_known then known.title else excluded.title end,
+                   case when is_known then known.description else excluded.description end,
+                   case when is_known then known.visibility else excluded.visibility end
+            from (select exists (select from benchmark_versions
+                                 where benchmark_id = known.id and number is not null) as is_known) as it)
         returning id",
         Uuid::now_v7(),
         definition.slug,
@@ -109,19 +116,71 @@ async fn find_or_create(
     )
     .fetch_one(&mut *tx)
     .await;
-    let id = found.map_err(|error| explain(error.into(), &definition.slug))?;
-    if let Some(visibility) = definition.visibility {
+    found.map_err(|error| explain(error.into(), &definition.slug))
+}
+
+/// Sets what a benchmark says of itself, and who may see it if that is said.
+pub(super) async fn set_header(
+    tx: &mut PgConnection,
+    benchmark_id: Uuid,
+    slug: &str,
+    (title, description): (&str, &str),
+    visibility: Option<Visibility>,
+) -> Result<()> {
+    sqlx::query!(
+        "-- publish::set_header
+        update benchmarks set title = $2, description = coalesce(nullif($3, ''), description) where id = $1",
+        benchmark_id,
+        title,
+        description
+    )
+    .execute(&mut *tx)
+    .await?;
+    if let Some(visibility) = visibility {
         sqlx::query!(
-            "-- publish::find_or_create (visibility)
+            "-- publish::set_header (visibility)
             update benchmarks set visibility = $2 where id = $1 and visibility <> $2",
-            id,
+            benchmark_id,
             visibility as Visibility
         )
         .execute(tx)
         .await
-        .map_err(|error| explain(error.into(), &definition.slug))?;
+        .map_err(|error| explain(error.into(), slug))?;
     }
-    Ok(id)
+    Ok(())
+}
+
+/// The number of the version that holds this content, if there is one. One that was withdrawn comes back.
+pub(super) async fn find_published(
+    tx: &mut PgConnection,
+    benchmark_id: Uuid,
+    content_hash: &[u8],
+) -> Result<Option<i32>> {
+    // Locked, so that it is not erased while it comes back; once erasing has begun, it is found by no hash.
+    let known = sqlx::query!(
+        r#"-- publish::find_published
+        select id, number as "number!", withdrawn_at is not null as "withdrawn!"
+        from benchmark_versions
+        where benchmark_id = $1 and content_hash = $2 and number is not null
+        for no key update"#,
+        benchmark_id,
+        content_hash
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(known) = known else {
+        return Ok(None);
+    };
+    if known.withdrawn {
+        sqlx::query!(
+            "-- publish::find_published
+            update benchmark_versions set withdrawn_at = null where id = $1",
+            known.id
+        )
+        .execute(tx)
+        .await?;
+    }
+    Ok(Some(known.number))
 }
 
 /// What is wrong when the database refuses a benchmark of this slug.
@@ -134,65 +193,100 @@ pub(super) fn explain(error: Error, slug: &str) -> Error {
     error
 }
 
-async fn restore_version(
+async fn insert_version(
     tx: &mut PgConnection,
     benchmark_id: Uuid,
-    number: i32,
-    size_bytes: i64,
+    definition: &Definition,
+    content: &Content,
+) -> Result<i32> {
+    release_hash(tx, benchmark_id, &content.hash).await?;
+    let (item_count, size_bytes) = columns_of(content)?;
+    let version_id = Uuid::now_v7();
+    let number = sqlx::query_scalar!(
+        r#"-- publish::insert_version
+        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash, size_bytes,
+                                        item_rules, variables)
+        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9
+        from benchmark_versions where benchmark_id = $2
+        returning number as "number!""#,
+        version_id,
+        benchmark_id,
+        Json(&definition.scorers) as _,
+        Json(&definition.source) as _,
+        item_count,
+        content.hash.as_slice(),
+        size_bytes,
+        ITEM_RULES,
+        &content.variables
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    insert_items(tx, version_id, 0, &definition.items).await?;
+    Ok(number)
+}
+
+/// An import that has announced this content gives it up to a version that holds it.
+pub(super) async fn release_hash(
+    tx: &mut PgConnection,
+    benchmark_id: Uuid,
+    content_hash: &[u8],
 ) -> Result<()> {
     sqlx::query!(
-        "-- publish::restore_version
-        update benchmark_versions set withdrawn_at = null, size_bytes = $3 where benchmark_id = $1 and number = $2",
+        "-- publish::release_hash
+        update benchmark_versions set content_hash = null
+        where benchmark_id = $1 and content_hash = $2 and number is null",
         benchmark_id,
-        number,
-        size_bytes
+        content_hash
     )
     .execute(tx)
     .await?;
     Ok(())
 }
 
-async fn insert_version(
-    tx: &mut PgConnection,
-    benchmark_id: Uuid,
-    definition: &Definition,
-    (content_hash, size_bytes): (&[u8], i64),
-) -> Result<i32> {
-    let item_count = i32::try_from(definition.items.len())
-        .map_err(|_| Error::invalid("items", "are too many"))?;
-    let version_id = Uuid::now_v7();
-    let number = sqlx::query_scalar!(
-        "-- publish::insert_version
-        insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash, size_bytes, item_rules)
-        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8 from benchmark_versions where benchmark_id = $2
-        returning number",
-        version_id,
-        benchmark_id,
-        Json(&definition.scorers) as _,
-        Json(&definition.source) as _,
-        item_count,
-        content_hash,
-        size_bytes,
-        ITEM_RULES
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    for (chunk, items) in definition.items.chunks(ITEMS_PER_INSERT).enumerate() {
-        insert_items(tx, version_id, chunk * ITEMS_PER_INSERT, items).await?;
-    }
-    Ok(number)
+fn columns_of(content: &Content) -> Result<(i32, i64)> {
+    let item_count =
+        i32::try_from(content.item_count).map_err(|_| Error::invalid("items", "are too many"))?;
+    let size_bytes =
+        i64::try_from(content.size_bytes).map_err(|_| Error::invalid("items", "are too large"))?;
+    Ok((item_count, size_bytes))
 }
 
-async fn insert_items(
+/// Inserts items from a position on.
+pub(super) async fn insert_items(
     tx: &mut PgConnection,
     version_id: Uuid,
-    first: usize,
+    first: i32,
     items: &[Item],
 ) -> Result<()> {
-    let positions: Vec<i32> = (first..first + items.len())
-        .filter_map(|position| i32::try_from(position).ok())
-        .collect();
-    let keys: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+    let mut first = first;
+    let mut rest = items;
+    while !rest.is_empty() {
+        let (slice, after) = rest.split_at(slice_length(rest));
+        insert_slice(tx, version_id, first, slice).await?;
+        first += i32::try_from(slice.len()).map_err(|_| Error::invalid("items", "are too many"))?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// How many items, from the first, one statement inserts; one at least.
+fn slice_length(items: &[Item]) -> usize {
+    let mut left = BYTES_PER_INSERT;
+    let fit = items.iter().take(ITEMS_PER_INSERT).take_while(|item| {
+        left = left.saturating_sub(json_bytes(item));
+        left > 0
+    });
+    fit.count().max(1)
+}
+
+async fn insert_slice(
+    tx: &mut PgConnection,
+    version_id: Uuid,
+    first: i32,
+    items: &[Item],
+) -> Result<()> {
+    let positions: Vec<i32> = (first..).take(items.len()).collect();
+    let keys: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
     let vars: Vec<Json<_>> = items.iter().map(|item| Json(&item.vars)).collect();
     let expected: Vec<Option<Json<_>>> = items
         .iter()
@@ -204,12 +298,12 @@ async fn insert_items(
         .map(|item| item.scorers.as_ref().map(Json))
         .collect();
     sqlx::query!(
-        "-- publish::insert_items
+        "-- publish::insert_slice
         insert into items (benchmark_version_id, position, key, vars, expected, metadata, scorers)
         select $1, * from unnest($2::int[], $3::text[], $4::jsonb[], $5::jsonb[], $6::jsonb[], $7::jsonb[])",
         version_id,
         &positions,
-        &keys,
+        &keys as _,
         vars as _,
         expected as _,
         metadata as _,
@@ -218,23 +312,4 @@ async fn insert_items(
     .execute(tx)
     .await?;
     Ok(())
-}
-
-/// SHA-256 over the scorers and all items in order, each as one line of JSON, and how many bytes the
-/// definition takes.
-fn content_hash(definition: &Definition) -> Result<(Vec<u8>, i64)> {
-    let broken = |error| Error::Internal(format!("a benchmark does not serialise: {error}"));
-    let mut hash = Sha256::new();
-    let mut size = json_bytes(&definition.source) + definition.description.len();
-    let scorers = serde_json::to_vec(&definition.scorers).map_err(broken)?;
-    size += scorers.len();
-    hash.update(scorers);
-    for item in &definition.items {
-        let item = serde_json::to_vec(item).map_err(broken)?;
-        size += item.len();
-        hash.update(b"\n");
-        hash.update(item);
-    }
-    let size = i64::try_from(size).unwrap_or(i64::MAX);
-    Ok((hash.finalize().to_vec(), size))
 }

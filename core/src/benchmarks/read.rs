@@ -15,6 +15,11 @@ use crate::{
     scorers::ScorerSpec,
 };
 
+/// How many items are read at once.
+const MOST_ITEMS: i64 = 1_000;
+/// Before an item that is read as one of many, so many bytes of others are.
+const MOST_BYTES: i64 = 8 << 20;
+
 /// A benchmark.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Benchmark {
@@ -55,7 +60,7 @@ pub struct BenchmarkVersion {
     pub source: Value,
     /// How many items it holds.
     pub item_count: i32,
-    /// SHA-256 over the scorers and all items, in hex.
+    /// SHA-256 over the hash of the scorers and the hashes of all items in order, each of one line of JSON, in hex.
     pub content_hash: String,
     /// When it was published.
     pub created_at: DateTime<Utc>,
@@ -91,11 +96,12 @@ pub async fn find_benchmark(
         Benchmark,
         r#"-- read::find_benchmark
         select benchmarks.id, slug, title, description, visibility as "visibility: Visibility", users.username as owner,
-               newest.number as latest_version, newest.item_count, benchmarks.created_at
+               newest.number as "latest_version!", newest.item_count, benchmarks.created_at
         from benchmarks
         join users on users.id = owner_id
         join lateral (select number, item_count from benchmark_versions
-                      where benchmark_id = benchmarks.id and (withdrawn_at is null or benchmarks.deleted_at is not null)
+                      where benchmark_id = benchmarks.id and number is not null
+                        and (withdrawn_at is null or benchmarks.deleted_at is not null)
                       order by number desc limit 1) newest on true
         where (slug = $1 or benchmarks.id = $4)
           and can_see(visibility, owner_id, $2, $3)
@@ -133,11 +139,11 @@ pub async fn list_benchmarks(
         Benchmark,
         r#"-- read::list_benchmarks
         select benchmarks.id, slug, title, description, visibility as "visibility: Visibility", users.username as owner,
-               newest.number as latest_version, newest.item_count, benchmarks.created_at
+               newest.number as "latest_version!", newest.item_count, benchmarks.created_at
         from benchmarks
         join users on users.id = owner_id
         join lateral (select number, item_count from benchmark_versions
-                      where benchmark_id = benchmarks.id and withdrawn_at is null
+                      where benchmark_id = benchmarks.id and number is not null and withdrawn_at is null
                       order by number desc limit 1) newest on true
         where is_listed(visibility, owner_id, $1) and benchmarks.deleted_at is null
           and ($2::uuid is null or benchmarks.id < $2)
@@ -168,11 +174,11 @@ pub async fn resolve_benchmark(
     let found = sqlx::query_as!(
         BenchmarkVersion,
         r#"-- read::resolve_benchmark
-        select versions.id, slug as benchmark, number, scorers as "scorers: Json<Vec<ScorerSpec>>", source, item_count,
-               encode(content_hash, 'hex') as "content_hash!", versions.created_at
+        select versions.id, slug as benchmark, number as "number!", scorers as "scorers: Json<Vec<ScorerSpec>>", source, item_count,
+               coalesce(encode(content_hash, 'hex'), '') as "content_hash!", versions.created_at
         from benchmark_versions versions
         join benchmarks on benchmarks.id = benchmark_id
-        where ($2 = 'latest' or number::text = $2)
+        where number is not null and ($2 = 'latest' or number::text = $2)
           and benchmarks.id = (
               select named.id from benchmarks named
               where (named.slug = $1 or named.id = $5) and can_see(named.visibility, named.owner_id, $3, $4)
@@ -198,7 +204,8 @@ pub async fn resolve_benchmark(
     }
 }
 
-/// The items of a version from position `first` on, at most `limit`.
+/// The items of a version from position `first` on: at most `limit`, and no more than 8 MiB of them, but one at least.
+/// Whoever wants all asks again from the position after the last.
 ///
 /// # Errors
 /// The database does not answer.
@@ -211,14 +218,19 @@ pub async fn list_items(
     let items = sqlx::query_as!(
         StoredItem,
         r#"-- read::list_items
-        select position, key as id, vars, expected, scorers as "scorers: Json<Vec<ScorerSpec>>"
-        from items
-        where benchmark_version_id = $1 and position >= $2
-        order by position
-        limit $3"#,
+        select position as "position!", key as "id!", vars as "vars!", expected,
+               scorers as "scorers: Json<Vec<ScorerSpec>>"
+        from (select *, sum(size_bytes) over (order by position) - size_bytes as bytes_before
+              from items
+              where benchmark_version_id = $1 and position >= $2
+              order by position
+              limit $3) as page
+        where bytes_before < $4
+        order by position"#,
         benchmark_version_id,
         first,
-        limit
+        limit.min(MOST_ITEMS),
+        MOST_BYTES
     )
     .fetch_all(conn)
     .await?;

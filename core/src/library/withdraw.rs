@@ -72,7 +72,8 @@ pub async fn delete_prompt_version(
     })
 }
 
-/// Erases withdrawn versions that no run rests on.
+/// Erases what no run rests on any more: withdrawn versions, those of deleted prompts, and the private prompts of deleted
+/// users.
 ///
 /// # Errors
 /// The database does not answer.
@@ -80,10 +81,25 @@ pub(crate) async fn erase_withdrawn(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!(
         "-- withdraw::erase_withdrawn
         delete from prompt_versions
-        where id in (select id from prompt_versions
-                     where withdrawn_at is not null
+        where id in (select prompt_versions.id
+                     from prompt_versions join prompts on prompts.id = prompt_id
+                     where (withdrawn_at is not null or deleted_at is not null)
                        and not exists (select from run_prompts where prompt_version_id = prompt_versions.id)
                      limit 1000)"
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "-- withdraw::erase_withdrawn
+        delete from prompts
+        where id in (select prompts.id
+                     from prompts join users on users.id = owner_id
+                     where (prompts.deleted_at is not null
+                            or (users.deleted_at is not null and visibility = 'private'))
+                       and not exists (select from prompt_versions
+                                       join run_prompts on prompt_version_id = prompt_versions.id
+                                       where prompt_id = prompts.id)
+                     limit 100)"
     )
     .execute(conn)
     .await?;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::references::check_model_name;
-use crate::{Error, FieldError, Result};
+use crate::{Error, FieldError, Result, auth::CurrentUser};
 
 /// The limits of a provider, or of one of its models. What is absent has no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -75,12 +75,14 @@ impl ProviderLimits {
 /// remove them. Workers heed the change within seconds.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such provider, [`Error::Invalid`] for a number that is too small.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such provider, [`Error::Invalid`] for a number that is too small.
 pub async fn update_limits(
     conn: &mut PgConnection,
+    user: &CurrentUser,
     provider: &str,
     limits: &ProviderLimits,
 ) -> Result<()> {
+    user.require_admin("only administrators can set limits")?;
     check(limits)?;
     let model = limits.model.as_deref().unwrap_or_default();
     if limits.is_none() {
@@ -122,8 +124,13 @@ pub async fn update_limits(
 /// The limits that are declared for a provider and its models, those of the whole provider first.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such provider.
-pub async fn list_limits(conn: &mut PgConnection, provider: &str) -> Result<Vec<DeclaredLimits>> {
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such provider.
+pub async fn list_limits(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    provider: &str,
+) -> Result<Vec<DeclaredLimits>> {
+    user.require_admin("only administrators can see limits")?;
     let provider_id = find_provider(conn, provider).await?;
     let rows = sqlx::query!(
         r#"-- limits::list_limits

@@ -16,7 +16,7 @@ use super::{
     price_lists::{Listed, store},
     prices::faults,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, auth::CurrentUser};
 
 /// The most rows of a file.
 const MAX_ROWS: usize = 50_000;
@@ -68,11 +68,13 @@ pub struct RefusedPrice {
 /// Stores the prices of a file of litellm's format.
 ///
 /// # Errors
-/// [`Error::Invalid`] for too many rows.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::Invalid`] for too many rows.
 pub async fn import_litellm(
     conn: &mut PgConnection,
+    user: &CurrentUser,
     file: &Map<String, Value>,
 ) -> Result<PriceImport> {
+    user.require_admin("only administrators can import prices")?;
     if file.len() > MAX_ROWS {
         let message = format!("the file has more than {MAX_ROWS} rows");
         return Err(Error::invalid("", message));

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{ProviderKind, references::check_model_name};
-use crate::{Error, FieldError, Result, bounds::MAX_MICROUSD};
+use crate::{Error, FieldError, Result, auth::CurrentUser, bounds::MAX_MICROUSD};
 
 /// The price of a model, in micro-dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,13 +266,15 @@ pub async fn set_price(
 /// Returns the whole price.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such provider; [`Error::Invalid`] for a negative price, an empty name, or a model
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such provider; [`Error::Invalid`] for a negative price, an empty name, or a model
 /// without a price of which input or output is absent.
 pub async fn update_price(
     conn: &mut PgConnection,
+    user: &CurrentUser,
     provider: &str,
     change: &PriceChange,
 ) -> Result<ModelPrice> {
+    user.require_admin("only administrators can set prices")?;
     let mut tx = conn.begin().await?;
     // The lock makes changes wait for each other: none is lost.
     let provider_id = sqlx::query_scalar!(

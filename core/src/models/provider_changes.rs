@@ -14,7 +14,7 @@ use super::{
     presets::price_list,
     providers::{check_base_url, check_credential, hint, is_usually_free},
 };
-use crate::{Error, Result, outbound::OutboundPolicy, sealing::MasterKey};
+use crate::{Error, Result, auth::CurrentUser, outbound::OutboundPolicy, sealing::MasterKey};
 
 /// What to change about a provider.
 #[derive(Default)]
@@ -45,15 +45,17 @@ pub enum CredentialChange {
 /// Must run in a transaction.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Invalid`] for a wrong field, or when scheme, host or port change and the stored
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`]; [`Error::Invalid`] for a wrong field, or when scheme, host or port change and the stored
 /// credential is neither replaced nor removed: nothing is changed then.
 pub async fn update_provider(
     conn: &mut PgConnection,
+    user: &CurrentUser,
     master_key: &MasterKey,
     outbound: &OutboundPolicy,
     name: &str,
     change: ProviderChange,
 ) -> Result<Provider> {
+    user.require_admin("only administrators can change providers")?;
     let stored = sqlx::query!(
         r#"-- provider_changes::update_provider (read)
         select id, kind as "kind: ProviderKind", base_url, settings as "settings: Json<Map<String, Value>>", sealed_credential,
@@ -117,8 +119,13 @@ pub async fn update_provider(
 /// Removes a provider that no run names, with its credential, prices and models.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Conflict`] when runs name it, whose results must stay readable.
-pub async fn delete_provider(conn: &mut PgConnection, name: &str) -> Result<()> {
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`]; [`Error::Conflict`] when runs name it, whose results must stay readable.
+pub async fn delete_provider(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    name: &str,
+) -> Result<()> {
+    user.require_admin("only administrators can remove providers")?;
     let deleted = sqlx::query!(
         "-- provider_changes::delete_provider
         delete from providers where name = $1",

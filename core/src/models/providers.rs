@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    auth::CurrentUser,
     outbound::{OutboundPolicy, UrlFault, is_private},
     sealing::MasterKey,
 };
@@ -78,13 +79,15 @@ pub struct AskableProvider {
 /// Adds a provider. Its base URL is stored in its one canonical spelling.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a wrong field or an address that is forbidden, [`Error::Conflict`] when the name is taken.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::Invalid`] for a wrong field or an address that is forbidden, [`Error::Conflict`] when the name is taken.
 pub async fn create_provider(
     conn: &mut PgConnection,
+    user: &CurrentUser,
     master_key: &MasterKey,
     outbound: &OutboundPolicy,
     new: NewProvider,
 ) -> Result<Provider> {
+    user.require_admin("only administrators can add providers")?;
     check_name(&new.name)?;
     let base_url = check_base_url(outbound, new.kind, new.base_url.as_deref(), &new.settings)?;
     check_settings(new.kind, base_url.as_deref(), &new.settings)?;

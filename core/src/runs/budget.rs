@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{RunState, ShardLease, bells::wake_workers, control, find_run};
+use super::{PauseReason, RunState, ShardLease, bells::wake_workers, control, find_run};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
@@ -179,7 +179,7 @@ pub async fn reserve(
             tx.commit().await?;
         } else {
             let reason = used_up(budget, run.spend_microusd, run.unaccounted_microusd);
-            control::pause(&mut tx, lease.run_id, &reason).await?;
+            control::pause(&mut tx, lease.run_id, PauseReason::Budget, &reason).await?;
             announce_run(&mut tx, lease.run_id, WebhookEvent::BudgetExhausted).await?;
             tx.commit().await?;
             tracing::info!(run.id = %lease.run_id, run.reason = reason, "run paused");

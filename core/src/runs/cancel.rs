@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{
     Run, RunState,
     bells::{recall, tell},
+    control::role_in,
     find_run,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has ended.
 pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let mut tx = conn.begin().await?;
-    find_run(&mut tx, Some(user), run_id).await?;
+    let found = find_run(&mut tx, Some(user), run_id).await?;
     // Shards before runs, and shards by their ids: the order in which workers lock them too, so that the two cannot wait
     // for each other.
     sqlx::query!(
@@ -52,11 +53,11 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     sqlx::query!(
         "-- cancel::cancel_run
         update runs
-        set state = 'cancelled', state_reason = 'cancelled by ' || $2, shards_open = 0, finished_at = now(),
+        set state = 'cancelled', state_reason = 'cancelled by ' || $2::text, shards_open = 0, finished_at = now(),
             reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd, awaits_money = false
         where id = $1",
         run_id,
-        user.username
+        role_in(&found, user)
     )
     .execute(&mut *tx)
     .await?;

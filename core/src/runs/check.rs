@@ -377,24 +377,37 @@ async fn missing_variable(
         Err(error) => return Ok(Some(error.to_string())),
     };
     let variables: Vec<String> = compiled.variables().into_iter().collect();
+    // Most often every item has all of them, and no item need be looked at.
+    let doubtful = sqlx::query_scalar!(
+        r#"-- check::missing_variable (doubtful)
+        select array(select unnest($2::text[]) except select unnest(variables)) as "doubtful!"
+        from benchmark_versions where id = $1"#,
+        benchmark.id,
+        &variables
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if doubtful.is_empty() {
+        return Ok(None);
+    }
     let missing = sqlx::query!(
         r#"-- check::missing_variable
-        select variable as "variable!", count(*) as "items!"
+        select variable as "variable!", key
         from items, unnest($2::text[]) as variable
         where benchmark_version_id = $1 and position < $3 and not vars ? variable
-        group by variable
-        order by variable
+        order by position, variable
         limit 1"#,
         benchmark.id,
-        &variables,
+        &doubtful,
         items
     )
     .fetch_optional(tx)
     .await?;
     Ok(missing.map(|missing| {
         format!(
-            "needs the variable `{}`, which {} of {items} items lack",
-            missing.variable, missing.items
+            "needs the variable `{}`, which the item `{}` lacks",
+            missing.variable,
+            missing.key.chars().take(80).collect::<String>()
         )
     }))
 }

@@ -16,6 +16,18 @@ use crate::{
     quotas::check_stored,
 };
 
+/// Why a run is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "pause_reason", rename_all = "snake_case")]
+pub(crate) enum PauseReason {
+    /// Somebody asked for it.
+    Request,
+    /// Its budget has no room for the next call.
+    Budget,
+    /// Its owner stores more than they may.
+    Storage,
+}
+
 /// Pauses a run that is queued or running.
 ///
 /// # Errors
@@ -33,7 +45,9 @@ pub async fn pause_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
         }
         _ => return Err(Error::Conflict("the run has ended already".into())),
     }
-    pause(&mut tx, run_id, &format!("paused by {}", user.username)).await?;
+    let whose = find_run(&mut tx, Some(user), run_id).await?;
+    let told = format!("paused by {}", role_in(&whose, user));
+    pause(&mut tx, run_id, PauseReason::Request, &told).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.reason = run.state_reason, "run paused");
@@ -90,13 +104,29 @@ pub(super) async fn lock_run(
     Ok(row.state)
 }
 
-/// Pauses a run that the caller has locked, and tells its workers.
-pub(super) async fn pause(tx: &mut PgConnection, run_id: Uuid, reason: &str) -> Result<()> {
+/// What a user who may change a run is to it. A reason says this and no name: it stays when its user is deleted.
+pub(super) fn role_in(run: &Run, user: &CurrentUser) -> &'static str {
+    if run.owner == user.username {
+        "its owner"
+    } else {
+        "an administrator"
+    }
+}
+
+/// Pauses a run that the caller has locked, for a reason that is `told` to people,
+/// and tells its workers.
+pub(super) async fn pause(
+    tx: &mut PgConnection,
+    run_id: Uuid,
+    reason: PauseReason,
+    told: &str,
+) -> Result<()> {
     sqlx::query!(
         "-- control::pause
-        update runs set state = 'paused', state_reason = $2 where id = $1",
+        update runs set state = 'paused', paused_for = $2, state_reason = $3 where id = $1",
         run_id,
-        reason
+        reason as PauseReason,
+        told
     )
     .execute(&mut *tx)
     .await?;

@@ -388,8 +388,7 @@ async fn errors(
     Ok(page)
 }
 
-/// How many bytes the question and the expected answer of each item have, by position. Each item is looked at once,
-/// however many of its evaluations the page has.
+/// How many bytes each item has, by position. Each is looked at once, however many of its evaluations the page has.
 async fn item_sizes(
     conn: &mut PgConnection,
     benchmark_version_id: Uuid,
@@ -402,7 +401,7 @@ async fn item_sizes(
     items.dedup();
     let sizes = sqlx::query!(
         r#"-- evaluations::item_sizes
-        select position, (octet_length(vars::text) + coalesce(octet_length(expected::text), 0))::bigint as "bytes!"
+        select position, size_bytes::bigint as "bytes!"
         from items
         where benchmark_version_id = $1 and position = any($2)
         order by position"#,

@@ -71,6 +71,7 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     mended.deleted_mails = mail::delete_old(conn).await?;
     mended.deleted_deliveries = webhooks::delete_old(conn).await?;
     mended.deleted_firings = schedules::delete_old_firings(conn).await?;
+    benchmarks::expire_imports(conn).await?;
     if !erase_deleted_runs(conn).await? {
         // Runs rest on versions, so they go first.
         benchmarks::erase_deleted(conn).await?;

@@ -58,6 +58,7 @@ pub use budget::{
 pub use cancel::cancel_run;
 pub use change::{UpdateRun, update_run};
 pub use columns::{ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, list_run_columns};
+pub(crate) use control::PauseReason;
 pub use control::{pause_run, resume_run};
 pub use cut::plan_run;
 pub use delete::delete_run;

@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::control::pause;
+use super::control::{PauseReason, pause};
 use crate::{Result, quotas::find_overfull};
 
 /// Pauses the runs at work whose owner has used up the quota of stored bytes. Returns how many.
@@ -33,7 +33,7 @@ pub(super) async fn pause_overfull(conn: &mut PgConnection) -> Result<u64> {
         .fetch_all(&mut *tx)
         .await?;
         for run_id in run_ids {
-            pause(&mut tx, run_id, &reason).await?;
+            pause(&mut tx, run_id, PauseReason::Storage, &reason).await?;
             tracing::info!(run.id = %run_id, run.reason = reason, "run paused");
             paused += 1;
         }

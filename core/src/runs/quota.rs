@@ -84,12 +84,14 @@ pub async fn check_quota(
 /// Sets what a user may spend in 24 hours; nothing is the default of the user's role.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such user, [`Error::Invalid`] for a negative number.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such user, [`Error::Invalid`] for a negative number.
 pub async fn set_quota(
     conn: &mut PgConnection,
+    user: &CurrentUser,
     username: &str,
     daily_budget_microusd: Option<i64>,
 ) -> Result<()> {
+    user.require_admin("only administrators can set quotas")?;
     if daily_budget_microusd.is_some_and(|budget| budget < 0) {
         return Err(Error::invalid(
             "daily_budget_microusd",

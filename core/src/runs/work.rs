@@ -187,7 +187,7 @@ impl RunWork {
         (first..first + i64::from(lease.range.size)).map(move |ordinal| shape.key(ordinal))
     }
 
-    /// The items of a shard, in order.
+    /// The items of a shard from position `first` on, in order: as many as are read at once, see [`list_items`].
     ///
     /// # Errors
     /// The database does not answer.
@@ -195,15 +195,11 @@ impl RunWork {
         &self,
         conn: &mut PgConnection,
         lease: &ShardLease,
+        first: i32,
     ) -> Result<Vec<StoredItem>> {
-        let (first, last) = self.item_range(lease);
-        list_items(
-            conn,
-            self.benchmark_version_id,
-            first,
-            i64::from(last - first) + 1,
-        )
-        .await
+        let (_, last) = self.item_range(lease);
+        let limit = i64::from(last - first) + 1;
+        list_items(conn, self.benchmark_version_id, first, limit).await
     }
 
     /// The positions of the first and the last item of a shard.

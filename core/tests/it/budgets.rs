@@ -46,7 +46,7 @@ async fn a_budget_needs_a_bound_on_every_call() {
         max_output_tokens: Some(100),
         max_image_tokens: None,
     };
-    update_price(conn, "simulated", &known.into())
+    update_price(conn, &fixtures::administrator(), "simulated", &known.into())
         .await
         .unwrap();
     submit_run(
@@ -266,19 +266,27 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
         .await
         .unwrap();
     submit(conn, Some(100)).await.unwrap();
-    set_quota(conn, &owner.username, Some(0)).await.unwrap();
+    set_quota(conn, &fixtures::administrator(), &owner.username, Some(0))
+        .await
+        .unwrap();
     assert!(
         check_quota(conn, &owner, second.id, 1_000_000)
             .await
             .is_err()
     );
-    set_quota(conn, &owner.username, None).await.unwrap();
+    set_quota(conn, &fixtures::administrator(), &owner.username, None)
+        .await
+        .unwrap();
     sqlx::query("update users set role = 'admin'")
         .execute(&mut **conn)
         .await
         .unwrap();
     check_quota(conn, &owner, second.id, 0).await.unwrap();
-    assert!(set_quota(conn, "nobody", None).await.is_err());
+    assert!(
+        set_quota(conn, &fixtures::administrator(), "nobody", None)
+            .await
+            .is_err()
+    );
 }
 
 /// B8: a price of zero, and no price at a provider that is free, need neither budget nor bound nor quota.

@@ -34,7 +34,7 @@ async fn an_estimate_follows_what_was_recorded() {
         max_output_tokens: Some(80),
         max_image_tokens: None,
     };
-    update_price(conn, "simulated", &price.into())
+    update_price(conn, &fixtures::administrator(), "simulated", &price.into())
         .await
         .unwrap();
     let request = fixtures::request(json!(["simulated:strong"]), 1);

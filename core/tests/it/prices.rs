@@ -69,9 +69,13 @@ async fn what_is_set_by_hand_goes_before_what_is_imported_and_that_before_what_i
         (75_000, PriceSource::Shipped)
     );
 
-    let import = import_litellm(conn, &file("groq/openai/gpt-oss-20b", 1e-6))
-        .await
-        .unwrap();
+    let import = import_litellm(
+        conn,
+        &fixtures::administrator(),
+        &file("groq/openai/gpt-oss-20b", 1e-6),
+    )
+    .await
+    .unwrap();
     assert_eq!((import.added, import.changed, import.unchanged), (0, 1, 0));
     load_shipped(conn).await;
     let imported = current(conn, "g", model).await.unwrap();
@@ -81,12 +85,21 @@ async fn what_is_set_by_hand_goes_before_what_is_imported_and_that_before_what_i
         "a restart does not bring the shipped price back"
     );
 
-    update_price(conn, "g", &by_hand(model).into())
-        .await
-        .unwrap();
-    let import = import_litellm(conn, &file("groq/openai/gpt-oss-20b", 2e-6))
-        .await
-        .unwrap();
+    update_price(
+        conn,
+        &fixtures::administrator(),
+        "g",
+        &by_hand(model).into(),
+    )
+    .await
+    .unwrap();
+    let import = import_litellm(
+        conn,
+        &fixtures::administrator(),
+        &file("groq/openai/gpt-oss-20b", 2e-6),
+    )
+    .await
+    .unwrap();
     assert_eq!(import.changed, 1);
     load_shipped(conn).await;
     let set = current(conn, "g", model).await.unwrap();
@@ -96,13 +109,21 @@ async fn what_is_set_by_hand_goes_before_what_is_imported_and_that_before_what_i
     );
     assert_eq!(set.cached_input_microusd_per_mtok, Some(1));
 
-    let import = import_litellm(conn, &file("groq/brand-new", 1e-6))
-        .await
-        .unwrap();
+    let import = import_litellm(
+        conn,
+        &fixtures::administrator(),
+        &file("groq/brand-new", 1e-6),
+    )
+    .await
+    .unwrap();
     assert_eq!((import.added, import.changed), (1, 0));
-    let import = import_litellm(conn, &file("groq/brand-new", 1e-6))
-        .await
-        .unwrap();
+    let import = import_litellm(
+        conn,
+        &fixtures::administrator(),
+        &file("groq/brand-new", 1e-6),
+    )
+    .await
+    .unwrap();
     assert_eq!((import.added, import.changed, import.unchanged), (0, 0, 1));
 }
 
@@ -123,7 +144,7 @@ async fn published_prices_belong_to_an_address() {
                 free: None,
                 credential: None,
             };
-            create_provider(conn, &key, &public, new).await
+            create_provider(conn, &fixtures::administrator(), &key, &public, new).await
         };
     let openai = ProviderKind::Openai;
     add(
@@ -166,9 +187,16 @@ async fn published_prices_belong_to_an_address() {
         ..ProviderChange::default()
     };
     let mut tx = conn.begin().await.unwrap();
-    update_provider(&mut tx, &key, &public, "groq", moved)
-        .await
-        .unwrap();
+    update_provider(
+        &mut tx,
+        &fixtures::administrator(),
+        &key,
+        &public,
+        "groq",
+        moved,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     assert!(
         current(conn, "groq", model).await.is_none(),
@@ -267,8 +295,12 @@ async fn with_data_the_published_file_is_imported_whole() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     load_shipped(conn).await;
-    let first = import_litellm(conn, &published).await.unwrap();
-    let again = import_litellm(conn, &published).await.unwrap();
+    let first = import_litellm(conn, &fixtures::administrator(), &published)
+        .await
+        .unwrap();
+    let again = import_litellm(conn, &fixtures::administrator(), &published)
+        .await
+        .unwrap();
     let kept = first.added + first.changed + first.unchanged;
     assert!(kept > 500, "{first:?}");
     assert_eq!((again.added, again.changed, again.unchanged), (0, 0, kept));

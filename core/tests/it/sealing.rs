@@ -24,7 +24,14 @@ async fn add(conn: &mut PgConnection, key: &MasterKey, name: &str, credential: &
         free: None,
         credential: Some(credential.into()),
     };
-    let provider = create_provider(conn, key, &OutboundPolicy::default(), new).await;
+    let provider = create_provider(
+        conn,
+        &opb_testing::fixtures::administrator(),
+        key,
+        &OutboundPolicy::default(),
+        new,
+    )
+    .await;
     provider.unwrap().id
 }
 
@@ -67,9 +74,16 @@ async fn credentials_that_were_moved_or_changed_in_the_database_do_not_open() {
         credential: CredentialChange::Replace("sk-new".into()),
         ..ProviderChange::default()
     };
-    update_provider(conn, &key, &OutboundPolicy::default(), "a", change)
-        .await
-        .unwrap();
+    update_provider(
+        conn,
+        &opb_testing::fixtures::administrator(),
+        &key,
+        &OutboundPolicy::default(),
+        "a",
+        change,
+    )
+    .await
+    .unwrap();
     assert_eq!(open(conn, &key, a).await.as_deref(), Some("sk-new"));
     sqlx::query("update providers set sealed_credential = set_byte(sealed_credential, 40, 255 - get_byte(sealed_credential, 40))")
         .execute(&mut **conn)

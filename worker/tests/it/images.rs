@@ -149,7 +149,9 @@ async fn an_image_is_bounded_in_what_it_can_cost() {
         max_output_tokens: None,
         max_image_tokens: Some(1_000),
     };
-    update_price(conn, "counted", &price.into()).await.unwrap();
+    update_price(conn, &fixtures::administrator(), "counted", &price.into())
+        .await
+        .unwrap();
     assert!(high(conn).await < by_kind / 5);
     let worker = RunningWorker::start(&db, &ALLOWED);
     let run = submit_run(conn, &owner, &poor, None).await.unwrap();

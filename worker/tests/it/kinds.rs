@@ -35,9 +35,15 @@ async fn a_message_is_scored_and_its_cache_is_cheap() {
         free: None,
         credential: Some("sk-canary-canary".into()),
     };
-    create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
-        .await
-        .unwrap();
+    create_provider(
+        conn,
+        &fixtures::administrator(),
+        &master_key(),
+        &OutboundPolicy::local(),
+        provider,
+    )
+    .await
+    .unwrap();
     let price = ModelPrice {
         model: "any".into(),
         input_microusd_per_mtok: 1_000_000,
@@ -47,7 +53,9 @@ async fn a_message_is_scored_and_its_cache_is_cheap() {
         max_output_tokens: None,
         max_image_tokens: None,
     };
-    update_price(conn, "messages", &price.into()).await.unwrap();
+    update_price(conn, &fixtures::administrator(), "messages", &price.into())
+        .await
+        .unwrap();
     let bodies = Arc::new(Mutex::new(Vec::new()));
     let answer = json!({
         "type": "message", "role": "assistant", "stop_reason": "end_turn",

@@ -28,7 +28,9 @@ async fn three_workers_share_a_limit_of_requests() {
         requests_per_minute: Some(1_200),
         ..ProviderLimits::default()
     };
-    update_limits(conn, "counted", &limits).await.unwrap();
+    update_limits(conn, &fixtures::administrator(), "counted", &limits)
+        .await
+        .unwrap();
     let models = json!([{"model": "counted:any", "parameters": {"stream": false}}]);
     let run = fixtures::submit(conn, &owner, models, 1).await;
     let began = Instant::now();
@@ -56,7 +58,9 @@ async fn three_workers_share_a_limit_of_concurrent_calls() {
         concurrent_calls: Some(5),
         ..ProviderLimits::default()
     };
-    update_limits(conn, "counted", &limits).await.unwrap();
+    update_limits(conn, &fixtures::administrator(), "counted", &limits)
+        .await
+        .unwrap();
     let models = json!([{"model": "counted:any", "parameters": {"stream": false}}]);
     let run = fixtures::submit(conn, &owner, models, 1).await;
     let workers = [(); 3].map(|()| RunningWorker::start(&db, &SETTINGS));
@@ -80,7 +84,9 @@ async fn calls_stop_before_the_limit_of_the_day_and_go_on_when_it_is_raised() {
         daily_microusd: Some(dollars * 1_000_000),
         ..ProviderLimits::default()
     };
-    update_limits(conn, "counted", &daily(1)).await.unwrap();
+    update_limits(conn, &fixtures::administrator(), "counted", &daily(1))
+        .await
+        .unwrap();
     let models =
         json!([{"model": "counted:any", "parameters": {"stream": false, "max_tokens": 100}}]);
     let run = fixtures::submit(conn, &owner, models, 2).await;
@@ -98,12 +104,16 @@ async fn calls_stop_before_the_limit_of_the_day_and_go_on_when_it_is_raised() {
         "{}",
         books.billed_microusd()
     );
-    update_limits(conn, "counted", &daily(100)).await.unwrap();
+    update_limits(conn, &fixtures::administrator(), "counted", &daily(100))
+        .await
+        .unwrap();
     let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
     worker.stop().await;
     assert_eq!((run.state, run.errors), (RunState::Completed, 0));
     let run = find_run(conn, Some(&owner), run.id).await.unwrap();
-    let declared = list_limits(conn, "counted").await.unwrap();
+    let declared = list_limits(conn, &fixtures::administrator(), "counted")
+        .await
+        .unwrap();
     assert_eq!(
         (declared[0].spent_today_microusd, run.spend_microusd),
         (run.spend_microusd, books.billed_microusd()),

@@ -316,9 +316,15 @@ async fn add(conn: &mut PgConnection, name: &str, base_url: &str) {
         credential: None,
         settings: serde_json::Map::new(),
     };
-    create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
-        .await
-        .unwrap();
+    create_provider(
+        conn,
+        &fixtures::administrator(),
+        &master_key(),
+        &OutboundPolicy::local(),
+        provider,
+    )
+    .await
+    .unwrap();
 }
 
 /// The most memory that a process ever had.

@@ -147,9 +147,16 @@ async fn a_provider_that_answered_another_worker_is_waited_for_until_its_address
 
 async fn move_counted(conn: &mut PgConnection, change: ProviderChange) {
     let policy = OutboundPolicy::local();
-    update_provider(conn, &master_key(), &policy, "counted", change)
-        .await
-        .unwrap();
+    update_provider(
+        conn,
+        &fixtures::administrator(),
+        &master_key(),
+        &policy,
+        "counted",
+        change,
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use opb_core::{
+    auth::Visibility,
+    benchmarks::publish_benchmark,
     leaderboards::{BoardFilter, read_leaderboard},
     models::{NewProvider, ProviderKind, create_provider},
     outbound::OutboundPolicy,
@@ -64,6 +66,40 @@ async fn a_run_ends_on_a_leaderboard() {
     assert!(
         real.standings.is_empty(),
         "simulated standings never mix with real ones"
+    );
+}
+
+/// A shard whose items are too large to be loaded at once is worked on in slices, and nothing of it is lost or done twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_of_large_items_is_worked_on_in_slices() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 1).await;
+    let mut large = fixtures::sums(10);
+    for item in &mut large.items {
+        let text = "a".repeat((1 << 20) - 1_000);
+        item.metadata.insert("text".into(), text.into());
+    }
+    let checked = large.checked().unwrap();
+    publish_benchmark(conn, &owner, &checked, Visibility::default())
+        .await
+        .unwrap();
+    let models = json!([{"model": "simulated:strong", "parameters": {"latency": false}}]);
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    // All in one shard.
+    for statement in [
+        "delete from shards where first_ordinal > 0",
+        "update shards set size = 20",
+        "update runs set shards_open = 1",
+    ] {
+        sqlx::query(statement).execute(&mut **conn).await.unwrap();
+    }
+    let worker = RunningWorker::start(&db, &[]);
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!(
+        (run.state, run.recorded, run.errors),
+        (RunState::Completed, 20, 0)
     );
 }
 
@@ -143,9 +179,15 @@ async fn a_provider_that_cannot_be_reached_fails_the_run_and_nothing_else() {
         free: None,
         credential: Some("sk-canary-canary".into()),
     };
-    create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
-        .await
-        .unwrap();
+    create_provider(
+        conn,
+        &fixtures::administrator(),
+        &master_key(),
+        &OutboundPolicy::local(),
+        provider,
+    )
+    .await
+    .unwrap();
     let run = fixtures::submit(conn, &owner, json!(["gone:model"]), 1).await;
     let settings = ["--max-attempts", "2", "--allow-outbound", "127.0.0.1"];
     let worker = RunningWorker::start(&db, &settings);

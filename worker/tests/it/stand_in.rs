@@ -92,9 +92,15 @@ pub async fn start(conn: &mut PgConnection, delay: Duration, fails: Option<u64>)
         free: None,
         credential: None,
     };
-    let provider = create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
-        .await
-        .unwrap();
+    let provider = create_provider(
+        conn,
+        &opb_testing::fixtures::administrator(),
+        &master_key(),
+        &OutboundPolicy::local(),
+        provider,
+    )
+    .await
+    .unwrap();
     set_price(conn, provider.id, "any", PRICE).await.unwrap();
     let books = Arc::new(Books::default());
     let kept = Arc::clone(&books);

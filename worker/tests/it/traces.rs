@@ -61,9 +61,15 @@ async fn a_failed_call_says_of_which_kind_it_is() {
         free: None,
         credential: Some("sk-canary".into()),
     };
-    create_provider(conn, &master_key(), &OutboundPolicy::local(), provider)
-        .await
-        .unwrap();
+    create_provider(
+        conn,
+        &fixtures::administrator(),
+        &master_key(),
+        &OutboundPolicy::local(),
+        provider,
+    )
+    .await
+    .unwrap();
     tokio::spawn(refuse_all(listener));
     let models = json!(["ours:any", "simulated:strong"]);
     let run = fixtures::submit(conn, &owner, models, 1).await;

@@ -67,7 +67,7 @@ fn read_file(block: &Block, path: &Path) -> Result<(), String> {
             .map_err(|error| error.to_string()),
         "json" => json::<Value>(text).map(drop),
         // Those of other projects are read by the fields that a header names: the import below it does.
-        "jsonl" if name == "items.jsonl" => parse_items(text, None, None)
+        "jsonl" if name == "items.jsonl" => parse_items(text.as_bytes(), None, None)
             .map(drop)
             .map_err(|error| format!("{error:#}")),
         "jsonl" => text

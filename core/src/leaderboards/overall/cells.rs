@@ -153,7 +153,8 @@ pub(super) async fn load_cells(
             select id, number,
                    case when jsonb_typeof(source -> 'floor') = 'number'
                         then greatest(0, least(0.99, (source ->> 'floor')::float8)) else 0 end::float8 as floor
-            from benchmark_versions where benchmark_id = benchmarks.id and withdrawn_at is null
+            from benchmark_versions
+            where benchmark_id = benchmarks.id and number is not null and withdrawn_at is null
             order by number desc limit 1) newest on true
         join standings on standings.benchmark_version_id = newest.id
         join prompt_versions on prompt_versions.id = prompt_version_id

@@ -1,0 +1,198 @@
+//! Imports: benchmarks too large for one request, sent part by part.
+
+use axum::{
+    Json as Answer,
+    extract::State,
+    http::{StatusCode, header::LOCATION},
+    response::IntoResponse,
+};
+use opb_core::benchmarks::{
+    self, Begun, BenchmarkVersion, CheckedPart, Import, NewImport, PublishImport,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    AppState,
+    body::{Json, JsonLines},
+    caller::{Authenticated, Turn},
+    parameters::{Path, Path2},
+    problem::Result,
+};
+
+/// What beginning an import has led to: the version that holds the announced content, or the import that takes the parts.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BegunImport {
+    /// The version that holds the announced content already: nothing is to be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<BenchmarkVersion>,
+    /// The import. If it was begun before, the items from `item_count` on are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Import>,
+}
+
+/// The caller's imports that are not published.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Imports {
+    /// Newest first.
+    pub imports: Vec<Import>,
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_imports, create_import))
+        .routes(routes!(get_import, delete_import))
+        .routes(routes!(set_import_part))
+        .routes(routes!(publish_import))
+}
+
+/// The caller's imports that are not published, newest first. They count as stored until they are published or given up.
+#[utoipa::path(
+    get,
+    path = "/api/v1/imports",
+    tag = "benchmarks",
+    security(("bearer" = [])),
+    responses((status = 200, description = "The imports", body = Imports))
+)]
+async fn list_imports(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+) -> Result<Answer<Imports>> {
+    let mut conn = state.conn().await?;
+    let imports = benchmarks::list_imports(&mut conn, &user).await?;
+    Ok(Answer(Imports { imports }))
+}
+
+/// Begins the import of a benchmark that is too large for one request: everything but its items, which follow in parts.
+/// With the content hash of the whole, a version that is there already is found, and so is an import that was interrupted.
+#[utoipa::path(
+    post,
+    path = "/api/v1/imports",
+    tag = "benchmarks",
+    request_body = NewImport,
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "A new import: send its parts", body = BegunImport, headers(("location" = String, description = "The import's address"))),
+        (status = 200, description = "The content is there already, or an import of it was begun before", body = BegunImport),
+        (status = 409, description = "Others shall see it, and its slug is taken among what they see; or too many imports are open", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn create_import(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Turn(asker): Turn,
+    Json(body): Json<NewImport>,
+) -> Result<impl IntoResponse> {
+    let checked = state.checking.run(asker, move || body.checked()).await??;
+    let mut conn = state.conn().await?;
+    let default_visibility = state.rules.default_visibility;
+    let begun = benchmarks::begin_import(&mut conn, &user, &checked, default_visibility).await?;
+    let (status, version, import) = match begun {
+        Begun::Published(version) => (StatusCode::OK, Some(version), None),
+        Begun::Resumed(import) => (StatusCode::OK, None, Some(import)),
+        Begun::New(import) => (StatusCode::CREATED, None, Some(import)),
+    };
+    let address = import
+        .as_ref()
+        .map(|import| [(LOCATION, format!("/api/v1/imports/{}", import.id))]);
+    Ok((status, address, Answer(BegunImport { version, import })))
+}
+
+/// How far an import is.
+#[utoipa::path(
+    get,
+    path = "/api/v1/imports/{import}",
+    tag = "benchmarks",
+    params(("import" = Uuid, Path, description = "The import's id")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The import", body = Import))
+)]
+async fn get_import(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(import): Path<Uuid>,
+) -> Result<Answer<Import>> {
+    let mut conn = state.conn().await?;
+    let found = benchmarks::find_import(&mut conn, &user, import).await?;
+    Ok(Answer(found.import))
+}
+
+/// Gives an import up. What has come of it is erased.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/imports/{import}",
+    tag = "benchmarks",
+    params(("import" = Uuid, Path, description = "The import's id")),
+    security(("bearer" = [])),
+    responses((status = 204, description = "The import is given up"))
+)]
+async fn delete_import(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(import): Path<Uuid>,
+) -> Result<StatusCode> {
+    let mut conn = state.conn().await?;
+    benchmarks::abandon_import(&mut conn, &user, import).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends a part of the items, as JSON Lines: an item a line, as `items` of `POST /api/v1/benchmarks` has them. Parts are
+/// numbered from 1 and come in order. Sending the same part again is harmless.
+#[utoipa::path(
+    put,
+    path = "/api/v1/imports/{import}/parts/{number}",
+    tag = "benchmarks",
+    params(("import" = Uuid, Path, description = "The import's id"), ("number" = i32, Path, description = "The part's number")),
+    request_body(content = String, content_type = "application/x-ndjson", description = "Items, one a line"),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "How far the import is now", body = Import),
+        (status = 409, description = "Another part is the next, or this one has come with other items", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn set_import_part(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path2(import, number): Path2<Uuid, i32>,
+    Turn(asker): Turn,
+    JsonLines(lines): JsonLines,
+) -> Result<Answer<Import>> {
+    let open = {
+        let mut conn = state.conn().await?;
+        benchmarks::find_import(&mut conn, &user, import).await?
+    };
+    let first = open.import.item_count;
+    let parse = move || CheckedPart::parse(&lines, &open.scorers, first);
+    let part = state.checking.run(asker, parse).await??;
+    let mut conn = state.conn().await?;
+    let import = benchmarks::add_part(&mut conn, &user, import, number, &part).await?;
+    Ok(Answer(import))
+}
+
+/// Publishes an import that has come completely, as the next version of its benchmark. Content that a version has already
+/// adds nothing, and answers with that version.
+#[utoipa::path(
+    post,
+    path = "/api/v1/imports/{import}/publish",
+    tag = "benchmarks",
+    params(("import" = Uuid, Path, description = "The import's id")),
+    request_body = PublishImport,
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "The version that holds the content", body = BenchmarkVersion, headers(("location" = String, description = "The benchmark's address"))),
+        (status = 409, description = "Other items have come than were sent; or others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn publish_import(
+    State(state): State<AppState>,
+    Authenticated(user): Authenticated,
+    Path(import): Path<Uuid>,
+    Json(body): Json<PublishImport>,
+) -> Result<impl IntoResponse> {
+    let mut conn = state.conn().await?;
+    let version = benchmarks::publish_import(&mut conn, &user, import, &body).await?;
+    let address = format!("/api/v1/benchmarks/{}", version.benchmark);
+    Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(version)))
+}

@@ -1,0 +1,128 @@
+//! Sending a benchmark: in one request if it fits, else in parts, straight from its file.
+//!
+//! The file is read twice: first to check and to measure it, so that what is there already is not sent, then to send it.
+//! An import that was interrupted goes on where it was when the same is sent again.
+
+use anyhow::Context as _;
+use opb_api::routes::imports::BegunImport;
+use opb_core::{
+    auth::Visibility,
+    benchmarks::{
+        BenchmarkVersion, Content, Definition, Import, Item, Measure, NewImport, PublishImport,
+    },
+};
+
+use super::progress::SentBytes;
+use crate::{client::Client, outcome::BadUsage, packs::FolderPack};
+
+/// The most bytes of items that are sent in one request; the item at the end of a part may be longer. By default a server
+/// takes 8 MiB.
+const REQUEST_BYTES: u64 = 4 << 20;
+
+/// Sends the benchmark of a pack, with at most `limit` items, and returns the version that holds it. `quiet` shows how far
+/// it is on a terminal only.
+///
+/// # Errors
+/// [`BadUsage`] for an item that is none; nothing answers, or the server refuses.
+pub async fn send(
+    client: &Client,
+    pack: &FolderPack,
+    limit: Option<usize>,
+    visibility: Option<Visibility>,
+    quiet: bool,
+) -> anyhow::Result<BenchmarkVersion> {
+    let refuse = |error: anyhow::Error| BadUsage(format!("{error:#}"));
+    let (content, items) = look_through(pack, limit).map_err(refuse)?;
+    let definition = Definition {
+        visibility: visibility.or(pack.header.visibility),
+        ..pack.header.clone().with_items(items.unwrap_or_default())
+    };
+    if !definition.items.is_empty() || content.item_count == 0 {
+        return client.post("/api/v1/benchmarks", &definition).await;
+    }
+    let new = NewImport {
+        slug: definition.slug,
+        title: definition.title,
+        description: definition.description,
+        source: definition.source,
+        visibility: definition.visibility,
+        scorers: definition.scorers,
+        content_hash: Some(content.hex()),
+    };
+    let begun: BegunImport = client.post("/api/v1/imports", &new).await?;
+    if let Some(version) = begun.version {
+        return Ok(version);
+    }
+    let import = begun.import.context("the server has begun no import")?;
+    let progress = SentBytes::new(content.size_bytes, quiet);
+    let sent = send_parts(client, pack, limit, import, &content, progress).await;
+    sent.context("give the same command again to go on with the import")
+}
+
+/// Reads all items, and keeps them as long as one request takes them.
+fn look_through(
+    pack: &FolderPack,
+    limit: Option<usize>,
+) -> anyhow::Result<(Content, Option<Vec<Item>>)> {
+    let mut measure = Measure::new(&pack.header.scorers)?;
+    let mut kept = Some(Vec::new());
+    let mut kept_bytes = 0;
+    for item in pack.items(limit)? {
+        let item = item?;
+        kept_bytes += measure.add(&as_received(&item)?)?;
+        if let Some(items) = &mut kept {
+            items.push(item);
+        }
+        if kept_bytes > REQUEST_BYTES {
+            kept = None;
+        }
+    }
+    let content = measure.finish();
+    content.check()?;
+    Ok((content, kept))
+}
+
+/// The item as the server will read it, whose hash counts: reading a number may change its last digit.
+fn as_received(item: &Item) -> anyhow::Result<Item> {
+    Ok(serde_json::from_slice(&serde_json::to_vec(item)?)?)
+}
+
+async fn send_parts(
+    client: &Client,
+    pack: &FolderPack,
+    limit: Option<usize>,
+    mut import: Import,
+    content: &Content,
+    mut progress: SentBytes,
+) -> anyhow::Result<BenchmarkVersion> {
+    let address = format!("/api/v1/imports/{}", import.id);
+    let come = usize::try_from(import.item_count)?;
+    let mut items = pack.items(limit)?.skip(come);
+    loop {
+        progress.show(&import);
+        let part = next_part(&mut items)?;
+        if part.is_empty() {
+            break;
+        }
+        let path = format!("{address}/parts/{}", import.parts + 1);
+        import = client.put_lines(&path, part).await?;
+    }
+    progress.finish();
+    let all = PublishImport {
+        item_count: i32::try_from(content.item_count)?,
+        content_hash: Some(content.hex()),
+    };
+    client.post(&format!("{address}/publish"), &all).await
+}
+
+/// The next items as JSON Lines, about as many as one request takes.
+fn next_part(items: &mut impl Iterator<Item = anyhow::Result<Item>>) -> anyhow::Result<Vec<u8>> {
+    let mut part = Vec::new();
+    while (part.len() as u64) < REQUEST_BYTES
+        && let Some(item) = items.next()
+    {
+        serde_json::to_writer(&mut part, &item?)?;
+        part.push(b'\n');
+    }
+    Ok(part)
+}
