@@ -71,13 +71,14 @@ select benchmarks.slug as benchmark,
        benchmark_versions.number as benchmark_version,
        runs.state::text as state,
        runs.planned,
-       runs.recorded,
-       runs.passed,
-       runs.errors,
-       runs.cost_microusd / 1e6 as cost_dollars,
+       run_counts.recorded,
+       run_counts.passed,
+       run_counts.errors,
+       run_counts.cost_microusd / 1e6 as cost_dollars,
        runs.created_at,
        runs.finished_at
 from runs
+join run_counts on run_counts.run_id = runs.id
 join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
 join benchmarks on benchmarks.id = benchmark_versions.benchmark_id
 where runs.visibility = 'public' and runs.deleted_at is null

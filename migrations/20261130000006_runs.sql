@@ -98,7 +98,8 @@ comment on column runs.request_id is 'the request that submitted it, as the logs
 comment on column runs.waiting_reason is 'what its evaluations wait for, such as a provider that is down';
 comment on column runs.waiting_until is 'workers say it again before; after this moment waiting_reason means nothing';
 comment on column runs.shards_open is 'shards not yet done or dead; null until what the run lacks is cut into shards; whoever brings it to zero enqueues the finishing';
-comment on column runs.skipped is 'evaluations that are not asked any more, counted when their shard is done';
+comment on column runs.recorded is 'evaluations of the shards that are done or dead; run_counts adds the open ones, here and for the other counters';
+comment on column runs.skipped is 'evaluations that are not asked any more, of the shards that are done or dead';
 comment on column runs.unpriced is 'recorded evaluations with an answer whose cost nobody knows, because the model has no price or the provider counted no tokens';
 comment on column runs.next_look is 'how many evaluations are recorded when the columns are compared next';
 comment on column runs.settled is 'how many rows of settled_columns the run has; workers see by it that there are more';
@@ -146,9 +147,26 @@ create table shards (
     worker text,
     crashes integer not null default 0,
     reserved_microusd bigint not null default 0 check (reserved_microusd >= 0),
+
+    -- What was recorded for it, to be added to its run when it is done or dead.
+    recorded integer not null default 0,
+    skipped integer not null default 0 check (skipped >= 0),
+    passed integer not null default 0,
+    errors integer not null default 0,
+    retries integer not null default 0,
+    unpriced integer not null default 0,
+    input_tokens bigint not null default 0,
+    output_tokens bigint not null default 0,
+    cost_microusd bigint not null default 0,
+    spend_microusd bigint not null default 0,
+    output_bytes bigint not null default 0,
+
+    constraint shards_counted_check check (recorded + skipped <= size),
     check ((state = 'running') = (lease_until is not null))
-);
+) with (fillfactor = 70);
 create index shards_run_idx on shards (run_id);
+create index shards_open_idx on shards (run_id) where state in ('available', 'running');
+comment on index shards_open_idx is 'the shards that run_counts adds up';
 create index shards_lease_idx on shards (lease_until) where state = 'running';
 -- A worker that is free takes the first waiting shard of the run that is owed most.
 create index shards_waiting_idx on shards (run_id, first_ordinal) where state = 'available';
@@ -159,6 +177,41 @@ comment on column shards.available_at is 'from when on it can be claimed: since 
 comment on column shards.fence is 'counts claims; a write is accepted only with the number of the latest claim';
 comment on column shards.crashes is 'leases that ran out; counted apart from retries of single calls';
 comment on column shards.reserved_microusd is 'the part of runs.reserved_microusd that this shard holds';
+comment on column shards.recorded is 'evaluations that were recorded for this shard; it and the other counters are those of the run once the shard is done or dead';
+comment on column shards.skipped is 'evaluations of the shard that are not asked any more';
+comment on column shards.spend_microusd is 'what its calls have cost; 0 in a run with a budget, whose spend is counted by the run at once';
+
+-- Sums of money end at 10^15 micro-dollars, however dear a model is said to be.
+create view run_counts as
+select runs.id as run_id,
+       runs.recorded + coalesce(open.recorded, 0) as recorded,
+       runs.skipped + coalesce(open.skipped, 0) as skipped,
+       runs.passed + coalesce(open.passed, 0) as passed,
+       runs.errors + coalesce(open.errors, 0) as errors,
+       runs.retries + coalesce(open.retries, 0) as retries,
+       runs.unpriced + coalesce(open.unpriced, 0) as unpriced,
+       runs.input_tokens + coalesce(open.input_tokens, 0) as input_tokens,
+       runs.output_tokens + coalesce(open.output_tokens, 0) as output_tokens,
+       least(runs.cost_microusd + coalesce(open.cost_microusd, 0), 1000000000000000) as cost_microusd,
+       least(runs.spend_microusd + coalesce(open.spend_microusd, 0), 1000000000000000) as spend_microusd,
+       runs.output_bytes + coalesce(open.output_bytes, 0) as output_bytes
+from runs
+left join lateral (
+    select sum(recorded)::bigint as recorded,
+           sum(skipped)::bigint as skipped,
+           sum(passed)::bigint as passed,
+           sum(errors)::bigint as errors,
+           sum(retries)::bigint as retries,
+           sum(unpriced)::bigint as unpriced,
+           sum(input_tokens)::bigint as input_tokens,
+           sum(output_tokens)::bigint as output_tokens,
+           least(coalesce(sum(cost_microusd), 0), 1000000000000000)::bigint as cost_microusd,
+           least(coalesce(sum(spend_microusd), 0), 1000000000000000)::bigint as spend_microusd,
+           sum(output_bytes)::bigint as output_bytes
+    from shards
+    where run_id = runs.id and runs.finished_at is null and state in ('available', 'running')
+) as open on true;
+comment on view run_counts is 'the counters of each run with those of its open shards: what there is to say about a run that goes on';
 
 -- No foreign key to runs: each recorded result would look its run up, a third of what Postgres does for it. The lock on
 -- the shard keeps the run meanwhile: a run cannot be deleted before its shards, and nothing is recorded without a shard.

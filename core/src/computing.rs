@@ -70,6 +70,15 @@ impl Computing {
         }
     }
 
+    /// So many pieces of work run at once, and whoever wants a turn waits for it as long as it takes.
+    #[must_use]
+    pub fn patient(at_once: usize) -> Self {
+        Self {
+            patience: Duration::MAX,
+            ..Self::new(at_once)
+        }
+    }
+
     /// Does a piece of work when it is the asker's turn. The future must be awaited without a connection in hand: a task
     /// that waits here with one keeps it from others.
     ///

@@ -96,6 +96,19 @@ impl Error {
         };
         error.constraint() == Some(constraint)
     }
+
+    /// True when trying again changes nothing: the database refuses what a statement holds (SQLSTATE class 22 or 23), or it
+    /// cannot be written. Everything else, such as a lost connection, a deadlock or a full disk, may pass.
+    #[must_use]
+    pub fn refuses_data(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error
+                .code()
+                .is_some_and(|code| code.starts_with("22") || code.starts_with("23")),
+            Self::Database(sqlx::Error::Encode(_)) | Self::Internal(_) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Error {

@@ -276,7 +276,8 @@ async fn taken(conn: &mut PgConnection, user_id: i64) -> Result<Taken> {
                 + (select coalesce(sum(size_bytes), 0) from prompt_versions
                    join prompts on prompts.id = prompt_id where owner_id = $1)
                 + (select coalesce(sum(octet_length(description)), 0) from prompts where owner_id = $1)
-                + (select coalesce(sum(output_bytes), 0) from runs where owner_id = $1 and deleted_at is null)
+                + (select coalesce(sum(run_counts.output_bytes), 0) from runs join run_counts on run_id = id
+                   where owner_id = $1 and deleted_at is null)
                 + (select coalesce(sum(pg_column_size(models.parameters)), 0) from run_models
                    join runs on runs.id = run_id join models on models.id = model_id
                    where owner_id = $1 and deleted_at is null and models.parameters <> '{}')

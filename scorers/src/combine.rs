@@ -68,6 +68,8 @@ struct Mean {
 
 impl Mean {
     fn add(&mut self, weight: f64, score: f64) {
+        // A power of two changes no digit, and the sum of the largest weights stays a number.
+        let weight = weight / 2.0_f64.powi(64);
         self.weights += weight;
         self.weighted_scores += weight * score;
         self.count += 1.0;

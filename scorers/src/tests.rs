@@ -352,6 +352,13 @@ fn combines() {
         json!({"score": 0.25, "pass": false, "error": null, "metrics": {}}),
     );
     check(
+        &[
+            (1e308, None, scored(1.0, true)),
+            (1e308, None, scored(0.0, false)),
+        ],
+        json!({"score": 0.5, "pass": false, "error": null, "metrics": {}}),
+    );
+    check(
         &[(1.0, None, scored(1.0, true)), (1.0, None, skipped())],
         json!({"score": 1.0, "pass": true, "error": null, "metrics": {}}),
     );

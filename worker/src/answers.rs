@@ -11,8 +11,9 @@ use opb_core::{
     template::{Content, Message},
 };
 use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
 
-use crate::{Worker, evaluate::PreparedItem, prepared::PreparedRun};
+use crate::{evaluate::PreparedItem, prepared::PreparedRun};
 
 /// What is known of an evaluation before it is made.
 #[derive(Default)]
@@ -95,13 +96,13 @@ impl AnswerKeys {
 /// # Errors
 /// The database does not answer.
 pub(crate) async fn look_up(
-    worker: &Worker,
+    pool: &PgPool,
     run: &PreparedRun,
     lease: &ShardLease,
     open: &[(EvaluationKey, Arc<PreparedItem>)],
 ) -> anyhow::Result<Vec<Known>> {
     if let Some(source) = run.work.answers_of {
-        let mut conn = worker.pool.acquire().await?;
+        let mut conn = pool.acquire().await?;
         let mut answers = answers_of(&mut conn, &run.work, lease, source).await?;
         let known = open.iter().map(|(key, _)| Known {
             answer: answers.remove(key),
@@ -122,7 +123,7 @@ pub(crate) async fn look_up(
     let answers = if asked.is_empty() {
         HashMap::new()
     } else {
-        let mut conn = worker.pool.acquire().await?;
+        let mut conn = pool.acquire().await?;
         kept_answers(&mut conn, &asked).await?
     };
     let known = keys.into_iter().map(|key| {

@@ -12,35 +12,44 @@ use opb_core::{
     runs::{ShardLease, WORKERS_DOORBELL, claim_shard},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Worker, shard};
+use crate::shard::{self, ShardContext};
 
 /// How often it looks for a shard when no bell rings.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What claims are made with.
+pub(crate) struct Claims {
+    pub(crate) ctx: Arc<ShardContext>,
+    pub(crate) doorbell: Doorbell,
+    /// How many shards are worked on at most.
+    pub(crate) places: usize,
+    /// For how long a shard is claimed; the lease is renewed long before.
+    pub(crate) lease: Duration,
+    /// The work on shards; also of those that have given their place away.
+    pub(crate) under_way: TaskTracker,
+}
+
 /// Claims shards and works on them until the worker stops. What is under way then goes on beside.
-pub(crate) async fn claim_for_ever(worker: Arc<Worker>, doorbell: Doorbell) {
-    let places = Arc::new(Semaphore::new(worker.capacity()));
-    let mut rings = doorbell.subscribe();
+pub(crate) async fn claim_for_ever(claims: Claims) {
+    let places = Arc::new(Semaphore::new(claims.places));
+    let stop = claims.ctx.stop.clone();
+    let mut rings = claims.doorbell.subscribe();
     let mut place = None;
-    while !worker.stop.is_cancelled() {
+    while !stop.is_cancelled() {
         // What rang before is seen by the claim that comes now.
         while rings.try_recv().is_ok() {}
         if place.is_none() {
             let free = Arc::clone(&places).acquire_owned();
-            place = worker
-                .stop
-                .run_until_cancelled(free)
-                .await
-                .and_then(Result::ok);
+            place = stop.run_until_cancelled(free).await.and_then(Result::ok);
             continue;
         }
         // Never cut off: a lease that is claimed and not known would have to run out.
-        match claim(&worker).await {
+        match claim(&claims).await {
             Ok(Some(lease)) => {
-                let work = work(Arc::clone(&worker), lease, place.take());
-                worker.under_way.spawn(work);
+                let work = work(Arc::clone(&claims.ctx), lease, place.take());
+                claims.under_way.spawn(work);
                 continue;
             }
             Ok(None) => {}
@@ -48,22 +57,22 @@ pub(crate) async fn claim_for_ever(worker: Arc<Worker>, doorbell: Doorbell) {
         }
         // A time-out and a ring say the same: look again.
         let wait = tokio::time::timeout(POLL_INTERVAL, rung(&mut rings, WORKERS_DOORBELL));
-        worker.stop.run_until_cancelled(wait).await;
+        stop.run_until_cancelled(wait).await;
     }
 }
 
-async fn claim(worker: &Worker) -> opb_core::Result<Option<ShardLease>> {
-    let mut conn = worker.pool.acquire().await?;
+async fn claim(claims: &Claims) -> opb_core::Result<Option<ShardLease>> {
+    let mut conn = claims.ctx.pool.acquire().await?;
     let name = std::process::id().to_string();
-    claim_shard(&mut conn, &name, worker.settings.lease_duration()).await
+    claim_shard(&mut conn, &name, claims.lease).await
 }
 
 /// Works on a shard. Its place is free when it is done, handed back or left, or has given its place to another; then the
 /// calls in flight end beside.
-async fn work(worker: Arc<Worker>, lease: ShardLease, place: Option<OwnedSemaphorePermit>) {
+async fn work(ctx: Arc<ShardContext>, lease: ShardLease, place: Option<OwnedSemaphorePermit>) {
     let leaves = CancellationToken::new();
     METRICS.shards_running.inc();
-    let carried_out = AssertUnwindSafe(shard::carry_out(&worker, lease, leaves.clone()));
+    let carried_out = AssertUnwindSafe(shard::carry_out(&ctx, lease, leaves.clone()));
     let mut carried_out = std::pin::pin!(carried_out.catch_unwind());
     let ended = tokio::select! {
         ended = &mut carried_out => ended,

@@ -7,6 +7,7 @@ use std::{
 
 use opb_core::{
     benchmarks::StoredItem,
+    bounds::MAX_MICROUSD,
     metrics::{METRICS, ModelLabels},
     models::Price,
     runs::{Answer, EvaluationKey, NewEvaluation, ScoredLine},
@@ -17,7 +18,6 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Worker,
     answers::Known,
     call::{Calls, call},
     governor::CallSize,
@@ -74,7 +74,6 @@ pub(crate) struct Evaluated {
 
 /// Evaluates one item under one prompt on one model. Once `halt` comes no further call begins.
 pub(crate) async fn evaluate(
-    worker: Arc<Worker>,
     run: Arc<PreparedRun>,
     item: Arc<PreparedItem>,
     key: EvaluationKey,
@@ -91,7 +90,7 @@ pub(crate) async fn evaluate(
             "unanswered",
             "the run that is scored again has no answer to this",
         ),
-        None => ask(&worker, &run, &item, model, prompt, key, &halt).await,
+        None => ask(&run, &item, model, prompt, key, &halt).await,
     };
     if let Some(evaluation) = &mut evaluated.evaluation {
         if !evaluation.cached {
@@ -103,7 +102,6 @@ pub(crate) async fn evaluate(
 }
 
 async fn ask(
-    worker: &Worker,
     run: &PreparedRun,
     item: &PreparedItem,
     model: &PreparedModel,
@@ -141,7 +139,7 @@ async fn ask(
             output_limit: model.output_limit,
         },
         price: model.price,
-        max_attempts: worker.settings.max_attempts,
+        max_attempts: run.max_attempts,
         halt,
     };
     let called = call(calls, &request).await;
@@ -170,6 +168,8 @@ async fn ask(
 /// What is kept of a completion.
 fn answer(completion: Completion, price: Option<Price>) -> Answer {
     let cost_microusd = price.and_then(|price| completion.cost_microusd(price));
+    // Whatever a provider counts, and an administrator has called the price.
+    let cost_microusd = cost_microusd.map(|cost| cost.min(MAX_MICROUSD));
     Answer {
         output: completion.text,
         finish_reason: completion.finish_reason,

@@ -11,10 +11,9 @@ use opb_core::{
     doorbell::{Doorbell, rung},
     runs::{HeldLease, RECALL_DOORBELL, ShardLease, renew_lease},
 };
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-use crate::Worker;
 
 /// The leases that are held, by shard.
 #[derive(Default)]
@@ -132,13 +131,15 @@ impl Drop for LeaseGuard<'_> {
     }
 }
 
-/// Renews every lease three times before it would run out, and whenever a run is recalled, until `stop`.
+/// Renews every lease three times before it would run out after `duration`, and whenever a run is recalled, until `stop`.
 pub(crate) async fn renew_for_ever(
-    worker: Arc<Worker>,
+    leases: Arc<Leases>,
+    pool: PgPool,
+    duration: Duration,
     doorbell: Doorbell,
     stop: CancellationToken,
 ) {
-    let interval = (worker.settings.lease_duration() / 3).min(Duration::from_secs(5));
+    let interval = (duration / 3).min(Duration::from_secs(5));
     let mut rings = doorbell.subscribe();
     loop {
         // A time-out and a ring say the same: look after the leases.
@@ -146,16 +147,16 @@ pub(crate) async fn renew_for_ever(
         if stop.run_until_cancelled(wait).await.is_none() {
             return;
         }
-        let leases = worker.leases.all();
-        if leases.is_empty() {
+        let held = leases.all();
+        if held.is_empty() {
             continue;
         }
         let renewed = async {
-            let mut conn = worker.pool.acquire().await?;
-            renew_lease(&mut conn, &leases, worker.settings.lease_duration()).await
+            let mut conn = pool.acquire().await?;
+            renew_lease(&mut conn, &held, duration).await
         };
         match renewed.await {
-            Ok(kept) => worker.leases.heed(&leases, &kept),
+            Ok(kept) => leases.heed(&held, &kept),
             // Nothing is lost yet: the next round tries again, and the fence guards what is written.
             Err(error) => tracing::warn!(%error, "leases could not be renewed"),
         }

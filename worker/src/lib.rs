@@ -1,7 +1,7 @@
 //! The worker: claims shards, calls models, scores their answers and records the results; and does the jobs of runs.
 //!
-//! One evaluation's way: `claims` takes a shard, `shard` works on it and records its results in batches,
-//! `evaluate` renders, calls and scores one evaluation, `call` retries (nobody else does), `governor` bounds how many
+//! One evaluation's way: `claims` takes a shard, `shard` works on it, `recorder` records its results in
+//! batches, `evaluate` renders, calls and scores one evaluation, `call` retries (nobody else does), `governor` bounds how many
 //! calls run at once and whose is next, `limits` keeps what administrators declare, `providers` speak to the models. No connection to Postgres is held while a model is called.
 
 mod answers;
@@ -16,11 +16,12 @@ mod lookout;
 mod prepared;
 mod providers;
 mod purse;
+mod recorder;
 mod shard;
 pub mod simulation;
 mod traces;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use opb_core::{
@@ -40,11 +41,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
+    claims::Claims,
     governor::{GovernorSettings, Governors},
     jobs::Jobs,
     leases::Leases,
+    lookout::Lookout,
     prepared::PreparedRuns,
     providers::HttpClient,
+    shard::ShardContext,
 };
 
 /// Settings of a worker.
@@ -92,30 +96,6 @@ impl WorkerSettings {
     }
 }
 
-/// What all parts of a worker share.
-pub(crate) struct Worker {
-    settings: WorkerSettings,
-    pool: PgPool,
-    master_key: Arc<MasterKey>,
-    http: HttpClient,
-    governors: Governors,
-    leases: Leases,
-    /// The work on shards; also of those that have given their place away.
-    under_way: TaskTracker,
-    runs: PreparedRuns,
-    /// Cancelled when the worker shall take no new work.
-    stop: CancellationToken,
-    /// Cancelled when the grace time is over.
-    abort: CancellationToken,
-}
-
-impl Worker {
-    /// How many shards it works on at once.
-    pub(crate) fn capacity(&self) -> usize {
-        usize::try_from(self.settings.shards).unwrap_or(usize::MAX)
-    }
-}
-
 /// Runs a worker until `stop` is cancelled. Calls that are running then get the grace time; what they leave undone is
 /// handed back.
 ///
@@ -132,57 +112,81 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let abort = CancellationToken::new();
-    let worker = Arc::new(Worker {
-        http: HttpClient::new(&settings)?,
-        governors: Governors::new(GovernorSettings {
-            max: settings.concurrency,
-            patience: Duration::from_mins(settings.patience),
-            first_patience: Duration::from_mins(settings.first_patience.min(settings.patience)),
-            worker_id: Uuid::new_v4(),
-            pool: pool.clone(),
-        }),
-        leases: Leases::default(),
-        under_way: TaskTracker::new(),
-        runs: PreparedRuns::new(HashMap::new()),
-        pool,
+    let lease = settings.lease_duration();
+    let places = usize::try_from(settings.shards).unwrap_or(usize::MAX);
+    let governors = Arc::new(Governors::new(GovernorSettings {
+        max: settings.concurrency,
+        patience: Duration::from_mins(settings.patience),
+        first_patience: Duration::from_mins(settings.first_patience.min(settings.patience)),
+        worker_id: Uuid::new_v4(),
+        pool: pool.clone(),
+    }));
+    let grace = Duration::from_secs(settings.grace);
+    let variables = settings.operator_keys.variables();
+    let concurrency = settings.concurrency;
+    let http = HttpClient::new(&settings)?;
+    let leases = Arc::new(Leases::default());
+    let runs = Arc::new(PreparedRuns::new(
+        pool.clone(),
+        Arc::clone(&governors),
+        http,
         master_key,
         settings,
-        stop: stop.clone(),
-        abort: abort.clone(),
-    });
-    tracing::info!(
-        worker.concurrency = worker.settings.concurrency,
-        "worker started"
-    );
+    ));
+    tracing::info!(worker.concurrency = concurrency, "worker started");
     let tasks = TaskTracker::new();
     let beats = CancellationToken::new();
     let bells = &[WORKERS_DOORBELL, RECALL_DOORBELL, queue::DOORBELL];
     let doorbell = Doorbell::listen(queue_pool.clone(), bells, beats.clone());
     tasks.spawn(leases::renew_for_ever(
-        Arc::clone(&worker),
+        Arc::clone(&leases),
+        pool.clone(),
+        lease,
         doorbell.clone(),
         beats.clone(),
     ));
-    tasks.spawn(lookout::look_for_ever(Arc::clone(&worker), beats.clone()));
-    let variables = worker.settings.operator_keys.variables();
+    let lookout = Lookout {
+        pool: pool.clone(),
+        governors: Arc::clone(&governors),
+        leases: Arc::clone(&leases),
+        runs: Arc::clone(&runs),
+        places,
+    };
+    tasks.spawn(lookout::look_for_ever(lookout, beats.clone()));
     let pulse = Pulse::new(ProcessKind::Worker, env!("CARGO_PKG_VERSION"), variables);
-    tasks.spawn(pulse.beat_for_ever(worker.pool.clone(), beats.clone()));
-    tasks.spawn(limits::heed_for_ever(Arc::clone(&worker), beats.clone()));
+    tasks.spawn(pulse.beat_for_ever(pool.clone(), beats.clone()));
+    tasks.spawn(limits::refresh_for_ever(
+        pool.clone(),
+        governors,
+        beats.clone(),
+    ));
     let takers = TaskTracker::new();
     takers.spawn(jobs::serve_for_ever(Jobs {
         queue: queue_pool,
-        pool: worker.pool.clone(),
+        pool: pool.clone(),
         doorbell: doorbell.clone(),
         stop: stop.clone(),
     }));
-    takers.spawn(claims::claim_for_ever(Arc::clone(&worker), doorbell));
+    let under_way = TaskTracker::new();
+    takers.spawn(claims::claim_for_ever(Claims {
+        ctx: Arc::new(ShardContext {
+            pool,
+            runs,
+            leases,
+            stop: stop.clone(),
+            abort: abort.clone(),
+        }),
+        doorbell,
+        places,
+        lease,
+        under_way: under_way.clone(),
+    }));
     takers.close();
     stop.cancelled().await;
-    let grace = Duration::from_secs(worker.settings.grace);
     let idle = async || {
         takers.wait().await;
-        worker.under_way.close();
-        worker.under_way.wait().await;
+        under_way.close();
+        under_way.wait().await;
     };
     if tokio::time::timeout(grace, idle()).await.is_err() {
         tracing::warn!("the grace time is over, handing back what is not finished");

@@ -1,44 +1,59 @@
 //! Runs made ready: templates and scorers compiled, providers built, once a run and process.
+//!
+//! Each run is made ready under a lock of its own, and what keeps a processor busy is done away from the threads that
+//! serve calls: a run whose scorers are slow to compile delays no other.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use anyhow::Context as _;
 use opb_core::{
+    benchmarks::StoredItem,
+    computing::{Asker, Computing},
     metrics::{METRICS, ModelLabels},
     models::Price,
     runs::{EvaluationKey, RunModel, RunWork, ShardLease, load_work},
     scorers::{Scorer, ScorerSpec},
+    sealing::MasterKey,
     template::{CompiledPrompt, TemplateError},
 };
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use sqlx::PgPool;
+use tokio::{sync::OnceCell, time::Instant};
 use uuid::Uuid;
 
 use crate::{
-    Worker,
+    WorkerSettings,
     answers::AnswerKeys,
-    governor::{Caller, Governor},
+    evaluate::PreparedItem,
+    governor::{Caller, Governor, Governors},
     limits,
-    providers::{self, Provider},
+    providers::{self, HttpClient, Provider},
     traces::ModelNames,
 };
 
-/// The runs that are ready, by id.
-pub(crate) type PreparedRuns = Mutex<HashMap<Uuid, Arc<PreparedRun>>>;
-
-/// So many runs are kept ready; the number bounds memory, and a run that falls out is made ready again.
+/// So many runs are kept ready beside those at work; the number bounds memory, and a run that falls out is made ready
+/// again.
 const KEPT: usize = 32;
+
+/// The runs of so many owners compile at once, one of each. More than there are processors, so that a small one need not
+/// wait for the end of slow ones.
+const COMPILING: usize = 8;
 
 /// More than any provider is known to add for tools and schemas, in tokens.
 const INSTRUCTIONS_TOKENS: usize = 1_000;
 
 /// A run with everything that its evaluations share.
 pub(crate) struct PreparedRun {
-    pub(crate) work: RunWork,
+    pub(crate) work: Arc<RunWork>,
     pub(crate) prompts: Vec<CompiledPrompt>,
     pub(crate) models: Vec<PreparedModel>,
     pub(crate) scorers: Arc<Scorers>,
     pub(crate) caller: Caller,
+    /// The most attempts at one call.
+    pub(crate) max_attempts: u32,
 }
 
 /// A model of a run, ready to be asked.
@@ -88,69 +103,191 @@ impl Scorers {
     }
 }
 
-/// The run of a lease, made ready now or before. A run that was extended, or had columns settled, since is made ready
-/// anew.
-///
-/// # Errors
-/// The database does not answer, or what is stored does not compile.
-pub(crate) async fn prepare(
-    worker: &Worker,
-    lease: &ShardLease,
-) -> anyhow::Result<Arc<PreparedRun>> {
-    let run_id = lease.run_id;
-    // The lock is held while loading, so that the shards of a new run do not all load it.
-    let mut runs = worker.runs.lock().await;
-    let ready_run = runs.get(&run_id);
-    if let Some(run) = ready_run.filter(|run| run.work.is_ready_for(lease)) {
-        return Ok(Arc::clone(run));
-    }
-    let work = {
-        let mut conn = worker.pool.acquire().await?;
-        load_work(&mut conn, run_id).await?
-    };
-    // A limit that was declared before the run was submitted holds for its first call.
-    limits::heed(worker).await?;
-    tracing::info!(
-        run.id = %run_id,
-        request.id = work.request_id.map(tracing::field::display),
-        "a run is taken up"
-    );
-    let run = Arc::new(ready(worker, work)?);
-    if run.models.iter().any(|model| model.provider.is_err()) {
-        // What is missing may be mended at any time, so the next shard looks again.
-        runs.remove(&run_id);
-        return Ok(run);
-    }
-    if runs.len() >= KEPT {
-        runs.clear();
-    }
-    runs.insert(run_id, Arc::clone(&run));
-    Ok(run)
+/// The runs that this worker knows.
+pub(crate) struct PreparedRuns {
+    pub(crate) pool: PgPool,
+    pub(crate) governors: Arc<Governors>,
+    pub(crate) http: HttpClient,
+    pub(crate) master_key: Arc<MasterKey>,
+    pub(crate) settings: WorkerSettings,
+    computing: Computing,
+    known: Mutex<HashMap<Uuid, KnownRun>>,
 }
 
-fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
-    let prompts = work
-        .prompts
-        .iter()
-        .map(|prompt| {
-            let compiled = CompiledPrompt::compile(&prompt.body)?;
-            Ok(compiled.with_defaults(prompt.defaults.clone()))
-        })
-        .collect::<Result<_, TemplateError>>();
-    let models = work.models.iter().map(|model| {
+/// A run as this worker knows it.
+struct KnownRun {
+    /// As it was made ready last.
+    ready: Option<Arc<PreparedRun>>,
+    /// Where it is made ready for leases as these.
+    making: Arc<OnceCell<Arc<PreparedRun>>>,
+    lease: ShardLease,
+    used_at: Instant,
+}
+
+impl KnownRun {
+    fn new(lease: ShardLease) -> Self {
+        Self {
+            ready: None,
+            making: Arc::default(),
+            lease,
+            used_at: Instant::now(),
+        }
+    }
+
+    /// False when the run was extended or had columns settled since, or when a model cannot be asked: what is missing may
+    /// be mended at any time, so the next shard looks again.
+    fn serves(&self, lease: &ShardLease) -> bool {
+        match self.making.get() {
+            Some(run) => {
+                run.work.is_ready_for(lease)
+                    && run.models.iter().all(|model| model.provider.is_ok())
+            }
+            None => self.lease.planned == lease.planned && self.lease.settled >= lease.settled,
+        }
+    }
+}
+
+impl PreparedRuns {
+    pub(crate) fn new(
+        pool: PgPool,
+        governors: Arc<Governors>,
+        http: HttpClient,
+        master_key: Arc<MasterKey>,
+        settings: WorkerSettings,
+    ) -> Self {
+        Self {
+            pool,
+            governors,
+            http,
+            master_key,
+            settings,
+            computing: Computing::patient(COMPILING),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The run of a lease, made ready now or before.
+    ///
+    /// # Errors
+    /// The database does not answer, or what is stored does not compile.
+    pub(crate) async fn prepare(&self, lease: &ShardLease) -> anyhow::Result<Arc<PreparedRun>> {
+        let making = self.known_run(lease);
+        // The shards of a new run wait here for the first of them.
+        let ready = making
+            .get_or_try_init(|| self.take_up(lease.run_id))
+            .await?;
+        if let Some(run) = self.lock().get_mut(&lease.run_id) {
+            run.ready = Some(Arc::clone(ready));
+        }
+        Ok(Arc::clone(ready))
+    }
+
+    /// The items of a shard, ready to be asked about.
+    ///
+    /// # Errors
+    /// Scorers of an item do not compile, which publishing should have refused.
+    pub(crate) async fn prepare_items(
+        &self,
+        owner_id: i64,
+        items: Vec<StoredItem>,
+    ) -> anyhow::Result<HashMap<i32, Arc<PreparedItem>>> {
+        let prepare = |item: StoredItem| Ok((item.position, Arc::new(PreparedItem::new(item)?)));
+        // Only scorers of their own take time to compile.
+        if items.iter().all(|item| item.scorers.is_none()) {
+            return items.into_iter().map(prepare).collect();
+        }
+        let prepare = move || items.into_iter().map(prepare).collect();
+        self.computing.run(Asker::User(owner_id), prepare).await?
+    }
+
+    /// What keeps the calls of a run from being made, if anything does.
+    pub(crate) fn obstacle(&self, run_id: Uuid) -> Option<String> {
+        let run = self.lock().get(&run_id)?.ready.clone()?;
+        run.models
+            .iter()
+            .find_map(|model| model.governor.obstacle())
+    }
+
+    /// Forgets the runs that were used longest ago, but none at work.
+    pub(crate) fn forget_idle(&self, at_work: &HashSet<Uuid>) {
+        let mut known = self.lock();
+        let idle = |id: &Uuid| !at_work.contains(id);
+        let mut used: Vec<Instant> = known
+            .iter()
+            .filter(|(id, _)| idle(id))
+            .map(|(_, run)| run.used_at)
+            .collect();
+        if used.len() <= KEPT {
+            return;
+        }
+        used.sort_unstable_by(|one, other| other.cmp(one));
+        let oldest = used[KEPT - 1];
+        known.retain(|id, run| !idle(id) || run.used_at >= oldest);
+    }
+
+    /// Where the run of a lease is made ready.
+    fn known_run(&self, lease: &ShardLease) -> Arc<OnceCell<Arc<PreparedRun>>> {
+        let mut known = self.lock();
+        let run = known
+            .entry(lease.run_id)
+            .or_insert_with(|| KnownRun::new(*lease));
+        if !run.serves(lease) {
+            run.making = Arc::default();
+            run.lease = *lease;
+        }
+        run.used_at = Instant::now();
+        Arc::clone(&run.making)
+    }
+
+    async fn take_up(&self, run_id: Uuid) -> anyhow::Result<Arc<PreparedRun>> {
+        let work = {
+            let mut conn = self.pool.acquire().await?;
+            Arc::new(load_work(&mut conn, run_id).await?)
+        };
+        // A limit that was declared before the run was submitted holds for its first call.
+        limits::refresh(&self.pool, &self.governors).await?;
+        tracing::info!(
+            run.id = %run_id,
+            request.id = work.request_id.map(tracing::field::display),
+            "a run is taken up"
+        );
+        let compiled = {
+            let work = Arc::clone(&work);
+            let owner = Asker::User(work.owner_id);
+            let compile = move || Compiled::of(&work);
+            self.computing.run(owner, compile).await??
+        };
+        Ok(Arc::new(self.assemble(work, compiled)))
+    }
+
+    fn assemble(&self, work: Arc<RunWork>, compiled: Compiled) -> PreparedRun {
+        let models = work.models.iter().map(|model| self.model(&work, model));
+        PreparedRun {
+            caller: Caller {
+                owner_id: work.owner_id,
+                weight: f64::from(work.priority).exp2(),
+            },
+            prompts: compiled.prompts,
+            models: models.collect(),
+            scorers: Arc::new(compiled.scorers),
+            max_attempts: self.settings.max_attempts,
+            work,
+        }
+    }
+
+    fn model(&self, work: &RunWork, model: &RunModel) -> PreparedModel {
         let owner_id = (!model.provider.kind.is_remote()).then_some(work.owner_id);
-        let names = (model.provider.name.as_str(), model.name.as_str());
-        let governor = worker
+        let (provider_name, name) = (model.provider.name.as_str(), model.name.as_str());
+        let governor = self
             .governors
-            .of(model.provider.id, names.0, names.1, owner_id);
-        worker
-            .governors
+            .of(model.provider.id, provider_name, name, owner_id);
+        self.governors
             .set_marked(model.provider.id, model.provider.has_answered);
         let is_free = model.price.is_some_and(Price::is_free);
         let bounded =
             !work.budgeted || is_free || (model.price.is_some() && model.output_limit.is_some());
         let provider = if bounded {
-            provider(worker, model, &governor)
+            self.provider(model, &governor)
         } else {
             Err("the cost of its calls has no bound any more, and the run has a budget".to_owned())
         };
@@ -161,23 +298,48 @@ fn ready(worker: &Worker, work: RunWork) -> anyhow::Result<PreparedRun> {
             output_limit: model.output_limit,
             image_tokens: usize::try_from(model.image_tokens).unwrap_or(0),
             parameters_bytes: paid_bytes(&model.parameters),
-            answer_keys: AnswerKeys::new(&work, model),
-            labels: METRICS.model(&model.provider.name, &model.name),
+            answer_keys: AnswerKeys::new(work, model),
+            labels: METRICS.model(provider_name, name),
             names: ModelNames::new(model),
         }
-    });
-    Ok(PreparedRun {
-        caller: Caller {
-            owner_id: work.owner_id,
-            weight: f64::from(work.priority).exp2(),
-        },
-        prompts: prompts.context("a stored prompt does not compile")?,
-        models: models.collect(),
-        scorers: Arc::new(
-            Scorers::compile(&work.scorers).context("a stored scorer does not compile")?,
-        ),
-        work,
-    })
+    }
+
+    fn provider(
+        &self,
+        model: &RunModel,
+        governor: &Arc<Governor>,
+    ) -> Result<Arc<dyn Provider>, String> {
+        let http = self.http.governed(Arc::clone(governor));
+        providers::provider(model, &http, &self.master_key, &self.settings)
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, KnownRun>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What takes time to compile.
+struct Compiled {
+    prompts: Vec<CompiledPrompt>,
+    scorers: Scorers,
+}
+
+impl Compiled {
+    fn of(work: &RunWork) -> anyhow::Result<Self> {
+        let prompts = work
+            .prompts
+            .iter()
+            .map(|prompt| {
+                let compiled = CompiledPrompt::compile(&prompt.body)?;
+                Ok(compiled.with_defaults(prompt.defaults.clone()))
+            })
+            .collect::<Result<_, TemplateError>>();
+        Ok(Self {
+            prompts: prompts.context("a stored prompt does not compile")?,
+            scorers: Scorers::compile(&work.scorers).context("a stored scorer does not compile")?,
+        })
+    }
 }
 
 /// Bytes of the parameters that may cost tokens. For tools and schemas providers add instructions of their own.
@@ -189,12 +351,98 @@ fn paid_bytes(parameters: &Map<String, Value>) -> usize {
     sent + if instructed { INSTRUCTIONS_TOKENS } else { 0 }
 }
 
-fn provider(
-    worker: &Worker,
-    model: &RunModel,
-    governor: &Arc<Governor>,
-) -> Result<Arc<dyn Provider>, String> {
-    let http = worker.http.governed(Arc::clone(governor));
-    providers::provider(model, &http, &worker.master_key, &worker.settings)
-        .map_err(|error| format!("{error:#}"))
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use opb_testing::{TestDatabase, fixtures};
+    use serde_json::json;
+
+    use super::*;
+    use crate::governor::GovernorSettings;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        worker: WorkerSettings,
+    }
+
+    fn prepared_runs(db: &TestDatabase) -> PreparedRuns {
+        let settings = Program::parse_from(["worker"]).worker;
+        let governors = Governors::new(GovernorSettings {
+            max: 1,
+            patience: std::time::Duration::ZERO,
+            first_patience: std::time::Duration::ZERO,
+            worker_id: Uuid::nil(),
+            pool: db.pool.clone(),
+        });
+        let key = MasterKey::parse(&"5HI046TDhlz9GPdphmEzct2oXt2uPVenx8i3oJ0AJD8=".into());
+        let http = HttpClient::new(&settings).unwrap();
+        PreparedRuns::new(
+            db.pool.clone(),
+            Arc::new(governors),
+            http,
+            Arc::new(key.unwrap()),
+            settings,
+        )
+    }
+
+    async fn lease(db: &TestDatabase, run: Uuid) -> ShardLease {
+        let conn = &mut db.pool.acquire().await.unwrap();
+        let shard = sqlx::query_scalar("select id from shards where run_id = $1 limit 1")
+            .bind(run)
+            .fetch_one(&mut **conn)
+            .await
+            .unwrap();
+        fixtures::claim(conn, shard).await.unwrap()
+    }
+
+    /// The first run is being made ready all the time: its scorers never come to an end of compiling, say.
+    #[tokio::test]
+    async fn a_run_that_is_slow_to_be_made_ready_delays_no_other() {
+        let db = TestDatabase::new().await;
+        let conn = &mut db.pool.acquire().await.unwrap();
+        let owner = fixtures::library(conn, 2).await;
+        let mut leases = Vec::new();
+        for _ in 0..2 {
+            let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+            leases.push(lease(&db, run.id).await);
+        }
+        let runs = prepared_runs(&db);
+        let slow = Arc::clone(&runs.known_run(&leases[0]));
+        let mut making = Box::pin(slow.get_or_try_init(std::future::pending::<anyhow::Result<_>>));
+        assert!(futures::poll!(&mut making).is_pending());
+        let quick = runs.prepare(&leases[1]).await.unwrap();
+        assert_eq!(quick.work.run_id, leases[1].run_id);
+        let again = runs.prepare(&leases[1]).await.unwrap();
+        assert!(Arc::ptr_eq(&quick, &again), "it is made ready once");
+        assert_eq!(runs.obstacle(leases[0].run_id), None);
+
+        // The shards of the slow run wait for it, and take over when whoever makes it ready gives up.
+        let mut waiting = Box::pin(runs.prepare(&leases[0]));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(making);
+        assert_eq!(waiting.await.unwrap().work.run_id, leases[0].run_id);
+    }
+
+    #[tokio::test]
+    async fn runs_at_work_stay_known_however_many_others_there_are() {
+        let db = TestDatabase::new().await;
+        let conn = &mut db.pool.acquire().await.unwrap();
+        let owner = fixtures::library(conn, 1).await;
+        let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+        let runs = prepared_runs(&db);
+        let lease = lease(&db, run.id).await;
+        runs.prepare(&lease).await.unwrap();
+        for number in 0..100 {
+            let other = ShardLease {
+                run_id: Uuid::from_u128(number),
+                ..lease
+            };
+            runs.known_run(&other);
+        }
+        runs.forget_idle(&HashSet::from([lease.run_id]));
+        let known = runs.lock();
+        assert_eq!(known.len(), KEPT + 1);
+        assert!(known[&lease.run_id].ready.is_some());
+    }
 }

@@ -70,7 +70,7 @@ pub async fn measure(
         let batch: Vec<NewEvaluation> = answers.collect();
         let kept = runs::record(&mut conn, &lease, &batch, Settlement::default());
         kept.await.unwrap();
-        runs::finish_shard(&mut conn, &lease, 0).await.unwrap();
+        runs::finish_shard(&mut conn, &lease).await.unwrap();
     }
     runs::finish_run(&mut conn, id).await.unwrap();
     id

@@ -121,7 +121,7 @@ pub async fn measure_run(
             .await
             .unwrap();
         assert_eq!(kept, Recorded::Kept(batch.len()));
-        runs::finish_shard(&mut conn, &lease, 0).await.unwrap();
+        runs::finish_shard(&mut conn, &lease).await.unwrap();
     }
     runs::finish_run(&mut conn, id).await.unwrap();
 }

@@ -173,10 +173,10 @@ async fn benchmarks(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
 async fn runs(conn: &mut PgConnection, user_id: i64) -> Result<Value> {
     let value = sqlx::query_scalar!(
         r#"-- own_data::runs
-        select coalesce(jsonb_agg(to_jsonb(runs) - 'owner_id' - 'request_hash' || jsonb_build_object(
+        select coalesce(jsonb_agg((to_jsonb(runs) || to_jsonb(run_counts)) - 'run_id' - 'owner_id' - 'request_hash' || jsonb_build_object(
                    'evaluations_at', '/api/v1/runs/' || id || '/evaluations')
                    order by id), '[]') as "value!"
-        from runs where owner_id = $1 and deleted_at is null"#,
+        from runs join run_counts on run_id = id where owner_id = $1 and deleted_at is null"#,
         user_id
     )
     .fetch_one(conn)

@@ -66,7 +66,7 @@ impl Sums {
         self.passed += other.passed;
         self.graded |= other.graded;
         self.priced += other.priced;
-        self.cost_microusd += other.cost_microusd;
+        self.cost_microusd = self.cost_microusd.saturating_add(other.cost_microusd);
         self.output_tokens += other.output_tokens;
         self.output_ms += other.output_ms;
     }
@@ -128,8 +128,8 @@ impl Summary {
         match (evaluation.cost_microusd, self.item_costs[slot]) {
             (Some(cost), known) => {
                 sums.priced += 1;
-                sums.cost_microusd += cost;
-                self.item_costs[slot] = known.map(|known| known + cost);
+                sums.cost_microusd = sums.cost_microusd.saturating_add(cost);
+                self.item_costs[slot] = known.map(|known| known.saturating_add(cost));
             }
             (None, _) if evaluation.failed => {}
             (None, _) => self.item_costs[slot] = None,

@@ -51,8 +51,8 @@ pub async fn read_backlog(conn: &mut PgConnection) -> Result<Backlog> {
              (select count(*) filter (where state = 'queued') as runs_queued,
                      count(*) filter (where state = 'running') as runs_running,
                      count(*) filter (where state = 'finishing') as runs_finishing,
-                     coalesce(sum(planned - recorded - skipped), 0)::bigint as evaluations
-              from runs where state in ('queued', 'running', 'finishing')) as open,
+                     coalesce(sum(planned - run_counts.recorded - run_counts.skipped), 0)::bigint as evaluations
+              from runs join run_counts on run_id = id where state in ('queued', 'running', 'finishing')) as open,
              (select extract(epoch from now() - min(xact_start))::float8 as oldest_transaction_seconds
               from pg_stat_activity
               where datname = current_database() and pid <> pg_backend_pid()) as transactions"#

@@ -239,44 +239,51 @@ pub(super) async fn change_budget(
     wake_workers(tx).await
 }
 
-/// Moves what a shard held. The caller has locked the shard; `reserved` is what it held until now. Shards that wait for
-/// money can be claimed again.
+/// Moves what a shard held, and counts what was spent, in one statement, so that at no moment both are counted. The caller
+/// has locked the shard; `reserved_microusd` is what it held until now. Shards that wait for money can be claimed again.
 pub(super) async fn settle(
     tx: &mut PgConnection,
-    run_id: Uuid,
-    shard_id: Uuid,
+    lease: &ShardLease,
     reserved_microusd: i64,
     settlement: Settlement,
+    spend_microusd: i64,
 ) -> Result<()> {
     // What stays is told, not what goes: a batch that is recorded again settles nothing twice.
     let keep = settlement.keep_microusd.clamp(0, reserved_microusd);
     let freed = reserved_microusd - keep;
-    if freed == 0 {
+    if freed == 0 && spend_microusd == 0 {
         return Ok(());
     }
     sqlx::query!(
         "-- budget::settle
         update shards set reserved_microusd = $2 where id = $1",
-        shard_id,
+        lease.shard_id,
         keep
     )
     .execute(&mut *tx)
     .await?;
-    let awaited = sqlx::query_scalar!(
+    // Not `for update`: that waits for whoever has just looked at the run for a shard's foreign key, who may wait for us.
+    let awaits_money = sqlx::query_scalar!(
         "-- budget::settle
-        update runs
-        set reserved_microusd = reserved_microusd - $2, unaccounted_microusd = unaccounted_microusd + $3,
-            awaits_money = false
-        from (select awaits_money from runs where id = $1 for update) as before
-        where id = $1
-        returning before.awaits_money",
-        run_id,
-        freed,
-        settlement.unaccounted_microusd.clamp(0, freed)
+        select awaits_money from runs where id = $1 for no key update",
+        lease.run_id
     )
     .fetch_one(&mut *tx)
     .await?;
-    if awaited {
+    sqlx::query!(
+        "-- budget::settle
+        update runs
+        set reserved_microusd = reserved_microusd - $2, unaccounted_microusd = unaccounted_microusd + $3,
+            spend_microusd = spend_microusd + $4, awaits_money = false
+        where id = $1",
+        lease.run_id,
+        freed,
+        settlement.unaccounted_microusd.clamp(0, freed),
+        spend_microusd
+    )
+    .execute(&mut *tx)
+    .await?;
+    if awaits_money {
         wake_workers(tx).await?;
     }
     Ok(())

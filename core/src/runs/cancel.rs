@@ -7,6 +7,7 @@ use super::{
     Run, RunState,
     bells::{recall, tell},
     control::role_in,
+    counts::end_shards,
     find_run,
 };
 use crate::{
@@ -24,14 +25,12 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     let found = find_run(&mut tx, Some(user), run_id).await?;
     // Shards before runs, and shards by their ids: the order in which workers lock them too, so that the two cannot wait
     // for each other.
-    sqlx::query!(
+    let open = sqlx::query_scalar!(
         "-- cancel::cancel_run
-        update shards set state = 'dead', lease_until = null, reserved_microusd = 0
-        where id in (select id from shards where run_id = $1 and state in ('available', 'running')
-                     order by id for update)",
+        select id from shards where run_id = $1 and state in ('available', 'running') order by id for update",
         run_id
     )
-    .execute(&mut *tx)
+    .fetch_all(&mut *tx)
     .await?;
     let row = sqlx::query!(
         r#"-- cancel::cancel_run
@@ -49,6 +48,7 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     ) {
         return Err(Error::Conflict("the run has ended already".into()));
     }
+    end_shards(&mut tx, &open, true).await?;
     // Calls that run may be paid for: what was reserved for them is unaccounted until they are told of.
     sqlx::query!(
         "-- cancel::cancel_run

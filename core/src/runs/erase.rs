@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::DOORBELL;
+use super::{DOORBELL, counts::end_shards};
 use crate::Result;
 
 /// Runs of up to so many evaluations are erased in the caller's transaction.
@@ -14,15 +14,18 @@ const ERASED_AT_ONCE: i64 = 10_000;
 /// The database does not answer.
 pub async fn erase_private_runs(tx: &mut PgConnection, owner_id: i64) -> Result<()> {
     // Shards before runs: the order in which workers lock them too.
-    sqlx::query!(
+    let open = sqlx::query_scalar!(
         "-- erase::erase_private_runs
-        update shards set state = 'dead', lease_until = null, reserved_microusd = 0
+        select id from shards
         where state in ('available', 'running')
-          and run_id in (select id from runs where owner_id = $1 and state in ('queued', 'running', 'paused'))",
+          and run_id in (select id from runs where owner_id = $1 and state in ('queued', 'running', 'paused'))
+        order by id
+        for update",
         owner_id
     )
-    .execute(&mut *tx)
+    .fetch_all(&mut *tx)
     .await?;
+    end_shards(tx, &open, true).await?;
     sqlx::query!(
         r#"-- erase::erase_private_runs
         with ended as (

@@ -486,14 +486,15 @@ async fn witnesses(
     let row = sqlx::query!(
         r#"-- estimate::witnesses
         with newest as (
-            select runs.id, run_models.position as model_position, finished_at - started_at as took, recorded,
+            select runs.id, run_models.position as model_position, finished_at - started_at as took, counts.recorded,
                    (select position from run_prompts where run_id = runs.id and prompt_version_id = $2) as prompt_position
             from runs join run_models on run_models.run_id = runs.id
+            join run_counts as counts on counts.run_id = runs.id
             where run_models.model_id = $1
               and runs.deleted_at is null and (runs.owner_id = $3 or is_public_run(runs.id))
               and (not $4 or exists (select 1 from run_prompts
                                      where run_id = runs.id and prompt_version_id = $2))
-              and recorded > errors
+              and counts.recorded > counts.errors
             order by runs.id desc
             limit 3
         ), witness as (

@@ -9,11 +9,12 @@ use std::{collections::HashMap, time::Duration};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{ShardLease, ShardRange};
+use super::{ShardLease, ShardRange, bells::tell};
 use crate::Result;
 
 /// Claims the first waiting shard of the run that is owed most. Nothing, when no shard waits, or others claim all of them
-/// at this moment. Runs that are paused, or wait for money that others have reserved, are passed over.
+/// at this moment. Runs that are paused, or wait for money that others have reserved, are passed over. The first
+/// claim of a run begins it.
 ///
 /// # Errors
 /// The database does not answer.
@@ -50,19 +51,30 @@ pub async fn claim_shard(
                                 limit 1
                                 for update skip locked) as shard
             limit 1
+        ), claimed as (
+            update shards
+            set state = 'running', fence = fence + 1, lease_until = now() + make_interval(secs => $2), worker = $1
+            from chosen
+            where shards.id = chosen.id
+            returning shards.id, run_id, fence, first_ordinal, size
+        ), begun as (
+            update runs
+            set state = 'running', started_at = coalesce(started_at, now())
+            from claimed
+            where runs.id = run_id and state = 'queued'
+            returning runs.id
         )
-        update shards
-        set state = 'running', fence = fence + 1, lease_until = now() + make_interval(secs => $2), worker = $1
-        from chosen
-        where shards.id = chosen.id
-        returning shards.id, run_id, fence, first_ordinal, size,
-                  (select planned from runs where runs.id = shards.run_id) as "planned!",
-                  (select settled from runs where runs.id = shards.run_id) as "settled!""#,
+        select claimed.id as "id!", run_id as "run_id!", fence as "fence!", first_ordinal as "first_ordinal!", size as "size!",
+               planned, settled, exists (select 1 from begun) as "has_begun!"
+        from claimed join runs on runs.id = run_id"#,
         worker,
         lease.as_secs_f64()
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
+    if let Some(row) = claimed.as_ref().filter(|row| row.has_begun) {
+        tell(conn, row.run_id).await?;
+    }
     Ok(claimed.map(|row| ShardLease {
         shard_id: row.id,
         run_id: row.run_id,

@@ -12,6 +12,7 @@ use super::{
     EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange,
     bells::{tell, wake_workers},
     budget::settle,
+    counts::{Counts, count},
     delete::erase_deleted_runs,
     insert::insert,
     lease::close_shard,
@@ -91,6 +92,23 @@ struct ExpiredShard {
     reserved_microusd: i64,
 }
 
+impl ExpiredShard {
+    /// As if it were claimed once more.
+    fn lease(&self) -> ShardLease {
+        ShardLease {
+            shard_id: self.id,
+            run_id: self.run_id,
+            fence: self.fence,
+            range: ShardRange {
+                first_ordinal: self.first_ordinal,
+                size: self.size,
+            },
+            planned: 0,
+            settled: 0,
+        }
+    }
+}
+
 async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> Result<()> {
     let mut tx = conn.begin().await?;
     let expired = sqlx::query_as!(
@@ -114,7 +132,7 @@ async fn rescue_expired_leases(conn: &mut PgConnection, mended: &mut Mended) -> 
             unaccounted_microusd: shard.reserved_microusd,
         };
         let reserved = shard.reserved_microusd;
-        settle(&mut tx, shard.run_id, shard.id, reserved, settlement).await?;
+        settle(&mut tx, &shard.lease(), reserved, settlement, 0).await?;
         if shard.size > 1 && shard.crashes >= CRASHES_BEFORE_SPLIT {
             split(&mut tx, shard).await?;
             mended.split_shards += 1;
@@ -162,7 +180,9 @@ async fn split(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<()> {
     )
     .execute(&mut *tx)
     .await?;
-    end(tx, shard, false, 0).await
+    // A look that is due comes with the next shard that a worker closes.
+    close_shard(tx, shard.id, false).await?;
+    Ok(())
 }
 
 /// Records what a shard still lacks as errors, but for what is not asked any more. Returns how many evaluations that were.
@@ -185,42 +205,28 @@ async fn give_up(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<u64> {
         })
         .collect();
     insert(tx, shard.run_id, &batch).await?;
-    let skipped = i64::try_from(left_out.len()).unwrap_or(i64::MAX);
-    end(tx, shard, true, skipped).await?;
-    Ok(batch.len() as u64)
-}
-
-async fn end(tx: &mut PgConnection, shard: &ExpiredShard, dead: bool, skipped: i64) -> Result<()> {
+    // Nothing of it was spent, so it does not matter whether the run has a budget.
+    count(tx, shard.id, &Counts::of(&batch), false).await?;
     sqlx::query!(
-        "-- housekeeping::end
-        update shards set state = case when $2 then 'dead' else 'done' end::shard_state where id = $1",
+        "-- housekeeping::give_up
+        update shards set skipped = $2 where id = $1",
         shard.id,
-        dead
+        i32::try_from(left_out.len()).unwrap_or(i32::MAX)
     )
     .execute(&mut *tx)
     .await?;
-    // A look that is due comes with the next shard that a worker closes.
-    close_shard(tx, shard.run_id, skipped).await?;
-    Ok(())
+    close_shard(tx, shard.id, true).await?;
+    tell(tx, shard.run_id).await?;
+    Ok(batch.len() as u64)
 }
 
 async fn missing_ordinals(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<Vec<i64>> {
     let work = load_work(tx, shard.run_id).await?;
-    let lease = ShardLease {
-        shard_id: shard.id,
-        run_id: shard.run_id,
-        fence: shard.fence,
-        range: ShardRange {
-            first_ordinal: shard.first_ordinal,
-            size: shard.size,
-        },
-        planned: work.shape.evaluations(),
-        settled: 0,
-    };
-    let recorded: std::collections::HashSet<EvaluationKey> = recorded_keys(tx, &work, &lease)
-        .await?
-        .into_iter()
-        .collect();
+    let recorded: std::collections::HashSet<EvaluationKey> =
+        recorded_keys(tx, &work, &shard.lease())
+            .await?
+            .into_iter()
+            .collect();
     let ordinals = shard.first_ordinal..shard.first_ordinal + i64::from(shard.size);
     Ok(ordinals
         .filter(|ordinal| !recorded.contains(&work.shape.key(*ordinal)))

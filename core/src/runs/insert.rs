@@ -1,12 +1,12 @@
-//! How results get into the table: all of a batch at once, and the counters of the run with them.
+//! How results get into the table: all of a batch at once.
 
 use std::borrow::Cow;
 
-use sqlx::{PgConnection, types::Json};
+use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{NewEvaluation, bells::tell};
-use crate::{Result, copy::CopyRows};
+use super::NewEvaluation;
+use crate::{Error, Result, copy::CopyRows};
 
 /// Every column but the time, in the order of [`rows`].
 const COPY: &str = "-- insert::insert
@@ -16,8 +16,8 @@ const COPY: &str = "-- insert::insert
     from stdin (format binary)";
 const COLUMNS: i16 = 24;
 
-/// Inserts results and moves the run's counters by them. The caller holds the shard, and none of them is recorded: to
-/// let Postgres pass over those that are would cost a third of an insert, and `COPY` cannot.
+/// Inserts results. The caller holds the shard, and none of them is recorded: to let Postgres pass over those that are
+/// would cost a third of an insert, and `COPY` cannot.
 pub(super) async fn insert(
     tx: &mut PgConnection,
     run_id: Uuid,
@@ -26,33 +26,39 @@ pub(super) async fn insert(
     if !batch.is_empty() {
         rows(run_id, batch)?.send(tx, COPY).await?;
     }
-    let total = Total::of(batch);
-    // Last: whoever moves the counters of a run makes others wait until it commits.
-    sqlx::query!(
-        "-- insert::count
-        update runs
-        set recorded = recorded + $2, passed = passed + $3, errors = errors + $4, retries = retries + $5,
-            input_tokens = input_tokens + $6, output_tokens = output_tokens + $7,
-            cost_microusd = cost_microusd + $8, spend_microusd = spend_microusd + $9, unpriced = unpriced + $10,
-            output_bytes = output_bytes + $11,
-            state = case when state = 'queued' then 'running' else state end,
-            started_at = coalesce(started_at, now())
-        where id = $1",
-        run_id,
-        total.recorded,
-        total.passed,
-        total.errors,
-        total.retries,
-        total.input_tokens,
-        total.output_tokens,
-        total.cost_microusd,
-        total.spend_microusd,
-        total.unpriced,
-        total.output_bytes
-    )
-    .execute(&mut *tx)
-    .await?;
-    tell(tx, run_id).await
+    Ok(())
+}
+
+/// Which of these results the database refuses for what they hold, each with the reason. Nothing is recorded.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn find_refused(
+    conn: &mut PgConnection,
+    run_id: Uuid,
+    batch: &[NewEvaluation],
+) -> Result<Vec<(usize, String)>> {
+    let mut tx = conn.begin().await?;
+    let mut refused = Vec::new();
+    for (index, evaluation) in batch.iter().enumerate() {
+        let mut attempt = tx.begin().await?;
+        match insert(&mut attempt, run_id, std::slice::from_ref(evaluation)).await {
+            // It is recorded already.
+            Err(error) if error.violates("evaluations_pkey") => {}
+            Err(error) if error.refuses_data() => refused.push((index, reason(error))),
+            other => other?,
+        }
+        attempt.rollback().await?;
+    }
+    tx.rollback().await?;
+    Ok(refused)
+}
+
+fn reason(error: Error) -> String {
+    match error {
+        Error::Database(sqlx::Error::Database(error)) => error.message().to_owned(),
+        other => other.to_string(),
+    }
 }
 
 fn rows(run_id: Uuid, batch: &[NewEvaluation]) -> Result<CopyRows> {
@@ -94,44 +100,5 @@ fn storable(text: &str) -> Cow<'_, str> {
         text.replace('\0', "\u{fffd}").into()
     } else {
         text.into()
-    }
-}
-
-/// By how much a batch moves the counters of its run.
-#[derive(Default)]
-struct Total {
-    recorded: i64,
-    passed: i64,
-    errors: i64,
-    retries: i64,
-    input_tokens: i64,
-    output_tokens: i64,
-    cost_microusd: i64,
-    spend_microusd: i64,
-    unpriced: i64,
-    output_bytes: i64,
-}
-
-impl Total {
-    fn of(batch: &[NewEvaluation]) -> Self {
-        let mut total = Self::default();
-        for evaluation in batch {
-            let cost_microusd = evaluation.cost_microusd.unwrap_or(0);
-            total.recorded += 1;
-            total.passed += i64::from(evaluation.passed == Some(true));
-            total.errors += i64::from(evaluation.error_kind.is_some());
-            total.retries += i64::from(evaluation.attempts - 1).max(0);
-            total.input_tokens += evaluation.input_tokens.map_or(0, i64::from);
-            total.output_tokens += evaluation.output_tokens.map_or(0, i64::from);
-            let is_unpriced = evaluation.cost_microusd.is_none() && evaluation.error_kind.is_none();
-            total.unpriced += i64::from(is_unpriced);
-            let output_bytes = evaluation.output.as_ref().map_or(0, String::len);
-            total.output_bytes += i64::try_from(output_bytes).unwrap_or(i64::MAX);
-            total.cost_microusd = total.cost_microusd.saturating_add(cost_microusd);
-            if !evaluation.cached {
-                total.spend_microusd = total.spend_microusd.saturating_add(cost_microusd);
-            }
-        }
-        total
     }
 }

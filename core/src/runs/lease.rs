@@ -8,7 +8,13 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{Settlement, ShardRange, bells::wake_workers, budget::settle, early};
+use super::{
+    Settlement, ShardRange,
+    bells::{tell, wake_workers},
+    budget::settle,
+    counts::end_shards,
+    early,
+};
 use crate::{
     Result,
     queue::{self, Job},
@@ -73,18 +79,17 @@ pub async fn renew_lease(
     Ok(held)
 }
 
-/// Marks a shard as done, of which `skipped` evaluations are not recorded since their columns are settled. The last
-/// shard of a run enqueues the finishing of the run in the same transaction. Returns false when the lease was lost.
+/// Marks a shard as done. The last shard of a run enqueues the finishing of the run in the same transaction. Returns false
+/// when the lease was lost.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn finish_shard(
-    conn: &mut PgConnection,
-    lease: &ShardLease,
-    skipped: i64,
-) -> Result<bool> {
+pub async fn finish_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result<bool> {
     let mut tx = conn.begin().await?;
-    let look_is_due = finish(&mut tx, lease, skipped).await?;
+    let look_is_due = finish(&mut tx, lease).await?;
+    if look_is_due.is_some() {
+        tell(&mut tx, lease.run_id).await?;
+    }
     tx.commit().await?;
     if look_is_due == Some(true) {
         early::look(conn, lease.run_id).await?;
@@ -94,16 +99,10 @@ pub async fn finish_shard(
 
 /// [`finish_shard`] within a transaction. Says whether a look at the run is due when it is committed; nothing when the
 /// lease was lost.
-pub(super) async fn finish(
-    tx: &mut PgConnection,
-    lease: &ShardLease,
-    skipped: i64,
-) -> Result<Option<bool>> {
+pub(super) async fn finish(tx: &mut PgConnection, lease: &ShardLease) -> Result<Option<bool>> {
     let reserved = sqlx::query_scalar!(
-        "-- lease::finish_shard
-        update shards set state = 'done', lease_until = null
-        where id = $1 and fence = $2 and state = 'running'
-        returning reserved_microusd",
+        "-- lease::finish
+        select reserved_microusd from shards where id = $1 and fence = $2 and state = 'running' for update",
         lease.shard_id,
         lease.fence
     )
@@ -112,15 +111,8 @@ pub(super) async fn finish(
     let Some(reserved) = reserved else {
         return Ok(None);
     };
-    settle(
-        tx,
-        lease.run_id,
-        lease.shard_id,
-        reserved,
-        Settlement::default(),
-    )
-    .await?;
-    Ok(Some(close_shard(tx, lease.run_id, skipped).await?))
+    settle(tx, lease, reserved, Settlement::default(), 0).await?;
+    Ok(Some(close_shard(tx, lease.shard_id, false).await?))
 }
 
 /// Hands a shard back unfinished, because the worker stops, the run is paused or no money is left for it now.
@@ -152,33 +144,27 @@ pub async fn release_shard(
         keep_microusd: 0,
         unaccounted_microusd,
     };
-    settle(&mut tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
+    settle(&mut tx, lease, reserved, settlement, 0).await?;
     wake_workers(&mut tx).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// Counts a shard of a run as over, also while the run is paused; whoever counts the last one enqueues the finishing.
-/// Returns true when the columns of a run that stops early are to be compared.
-pub(super) async fn close_shard(tx: &mut PgConnection, run_id: Uuid, skipped: i64) -> Result<bool> {
-    let closed = sqlx::query!(
-        r#"-- lease::close_shard
-        update runs
-        set shards_open = shards_open - 1, skipped = skipped + $2,
-            state = case when shards_open = 1 then 'finishing' else state end,
-            state_reason = case when shards_open = 1 then '' else state_reason end
-        where id = $1 and state in ('queued', 'running', 'paused')
-        returning shards_open as "shards_open!", stop_early and recorded >= next_look as "look_is_due!""#,
-        run_id,
-        skipped
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(closed) = closed else {
+/// Ends a shard that the caller has locked, also while its run is paused; whoever ends the last one enqueues the
+/// finishing. Returns true when the columns of a run that stops early are to be compared.
+pub(super) async fn close_shard(tx: &mut PgConnection, shard_id: Uuid, dead: bool) -> Result<bool> {
+    let Some(run) = end_shards(tx, &[shard_id], dead).await?.pop() else {
         return Ok(false);
     };
-    if closed.shards_open == 0 {
-        queue::enqueue(tx, Job::Finish { run_id }).await?;
+    if run.shards_open == 0 {
+        sqlx::query!(
+            "-- lease::close_shard
+            update runs set state = 'finishing', state_reason = '' where id = $1",
+            run.run_id
+        )
+        .execute(&mut *tx)
+        .await?;
+        queue::enqueue(tx, Job::Finish { run_id: run.run_id }).await?;
     }
-    Ok(closed.look_is_due && closed.shards_open > 0)
+    Ok(run.look_is_due && run.shards_open > 0)
 }

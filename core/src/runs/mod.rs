@@ -1,7 +1,7 @@
 //! Runs: from the request to the last recorded evaluation.
 //!
 //! In the order of their life: `check` knows what a request may ask for, `submit` inserts it, `plan` and `cut` make shards
-//! of it, `fair_share` chooses whose shard is next, `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once, `finish` closes the run,
+//! of it, `fair_share` chooses whose shard is next, `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once and `counts` adds them up, `finish` closes the run,
 //! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
 //! and resumes, `budget` and `quota` keep it from spending too much, `early` from asking what changes nothing, and `cancel` ends it;
 //! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
@@ -20,6 +20,7 @@ mod change;
 mod check;
 mod columns;
 mod control;
+mod counts;
 mod cut;
 mod delete;
 mod early;
@@ -60,6 +61,7 @@ pub use change::{UpdateRun, update_run};
 pub use columns::{ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, list_run_columns};
 pub(crate) use control::PauseReason;
 pub use control::{pause_run, resume_run};
+pub use counts::note_skipped;
 pub use cut::plan_run;
 pub use delete::delete_run;
 pub(crate) use erase::erase_private_runs;
@@ -71,6 +73,7 @@ pub use extend::{ExtendRun, extend_run};
 pub use fair_share::{claim_shard, run_to_give_way};
 pub use finish::finish_run;
 pub use housekeeping::{Mended, mend};
+pub use insert::find_refused;
 pub use lease::{HeldLease, ShardLease, finish_shard, release_shard, renew_lease};
 pub use logprobs::{Alternative, Logprobs, TokenLogprob};
 pub use plan::{EvaluationKey, RunShape, ShardRange};

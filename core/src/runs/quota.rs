@@ -62,9 +62,9 @@ pub async fn check_quota(
     let committed = sqlx::query_scalar!(
         r#"-- quota::check_quota
         select least(coalesce(sum(case when finished_at is null
-                                       then coalesce(budget_microusd, spend_microusd + unaccounted_microusd)
-                                       else spend_microusd + unaccounted_microusd end), 0), 9e18)::bigint as "committed!"
-        from runs
+                                       then coalesce(budget_microusd, counts.spend_microusd + unaccounted_microusd)
+                                       else counts.spend_microusd + unaccounted_microusd end), 0), 9e18)::bigint as "committed!"
+        from runs join run_counts as counts on counts.run_id = runs.id
         where owner_id = $1 and (finished_at is null or finished_at > now() - interval '24 hours')
           and run_costs(id)"#,
         run.owner_id

@@ -224,9 +224,13 @@ async fn select_runs(
                     when waiting_until > now() then waiting_reason
                     else no_worker_reason(runs.created_at) end as waiting_reason,
                priority, runs.visibility as "visibility: Visibility",
-               repeats, seed, planned, recorded, skipped, passed, errors, retries, cost_microusd, unpriced, spend_microusd,
-               budget_microusd, reserved_microusd, unaccounted_microusd, input_tokens, output_tokens, runs.created_at, active_since, started_at, finished_at, pruned_at
+               repeats, seed, planned, counts.recorded as "recorded!", counts.skipped as "skipped!", counts.passed as "passed!",
+               counts.errors as "errors!", counts.retries as "retries!", counts.cost_microusd as "cost_microusd!",
+               counts.unpriced as "unpriced!", counts.spend_microusd as "spend_microusd!",
+               budget_microusd, reserved_microusd, unaccounted_microusd, counts.input_tokens as "input_tokens!",
+               counts.output_tokens as "output_tokens!", runs.created_at, active_since, started_at, finished_at, pruned_at
         from runs
+        join run_counts as counts on counts.run_id = runs.id
         join users on users.id = runs.owner_id
         join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
         join benchmarks on benchmarks.id = benchmark_id

@@ -1,6 +1,6 @@
 //! Recording: results are kept exactly once.
 //!
-//! The fencing number is checked, the rows are inserted and the run's counters are moved in one transaction,
+//! The fencing number is checked, the rows are inserted and the shard's counters are moved in one transaction,
 //! and the counters move by what was really inserted.
 
 use std::collections::HashSet;
@@ -11,10 +11,15 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    AnswerKey, EvaluationKey, Logprobs, Settlement, ShardLease, budget::settle, early,
-    insert::insert, lease::finish,
+    AnswerKey, EvaluationKey, Logprobs, Settlement, ShardLease,
+    bells::tell,
+    budget::settle,
+    counts::{Counts, count},
+    early,
+    insert::insert,
+    lease::finish,
 };
-use crate::Result;
+use crate::{Result, bounds::MAX_MICROUSD};
 
 /// A result to record.
 #[derive(Debug, Clone, Default)]
@@ -98,11 +103,10 @@ pub async fn record(
     batch: &[NewEvaluation],
     settlement: Settlement,
 ) -> Result<Recorded> {
-    keep_new(conn, lease, batch, settlement, None).await
+    keep_new(conn, lease, batch, settlement, false).await
 }
 
-/// Records the last batch of a shard and marks the shard as done: one commit instead of two. So many of the shard's
-/// evaluations are not asked, since their columns are settled.
+/// Records the last batch of a shard and marks the shard as done: one commit instead of two.
 ///
 /// # Errors
 /// The database does not answer; nothing is kept then, and the batch may be recorded again.
@@ -111,9 +115,8 @@ pub async fn record_last(
     lease: &ShardLease,
     batch: &[NewEvaluation],
     settlement: Settlement,
-    skipped: i64,
 ) -> Result<Recorded> {
-    keep_new(conn, lease, batch, settlement, Some(skipped)).await
+    keep_new(conn, lease, batch, settlement, true).await
 }
 
 /// Keeps those of a batch that are not recorded yet: nearly always all of them.
@@ -122,9 +125,9 @@ async fn keep_new(
     lease: &ShardLease,
     batch: &[NewEvaluation],
     settlement: Settlement,
-    skipped: Option<i64>,
+    is_last: bool,
 ) -> Result<Recorded> {
-    match keep(conn, lease, batch, settlement, skipped).await {
+    match keep(conn, lease, batch, settlement, is_last).await {
         Err(error) if error.violates("evaluations_pkey") => {
             // The answer to an earlier try was lost. Nobody else records for the shard while we hold its lease.
             let recorded: HashSet<EvaluationKey> = recorded_of(conn, lease.run_id, batch)
@@ -133,7 +136,7 @@ async fn keep_new(
                 .collect();
             let is_new = |evaluation: &&NewEvaluation| !recorded.contains(&evaluation.key);
             let rest: Vec<NewEvaluation> = batch.iter().filter(is_new).cloned().collect();
-            keep(conn, lease, &rest, settlement, skipped).await
+            keep(conn, lease, &rest, settlement, is_last).await
         }
         kept => kept,
     }
@@ -144,12 +147,13 @@ async fn keep(
     lease: &ShardLease,
     batch: &[NewEvaluation],
     settlement: Settlement,
-    skipped: Option<i64>,
+    is_last: bool,
 ) -> Result<Recorded> {
     let mut tx = conn.begin().await?;
     let shard = sqlx::query!(
         r#"-- record::record
-        select reserved_microusd, state = 'done' as "done!"
+        select reserved_microusd, state = 'done' as "done!",
+               (select budget_microusd is not null from runs where runs.id = run_id) as "budgeted!"
         from shards
         where id = $1 and fence = $2 and state in ('running', 'done')
         for update"#,
@@ -163,22 +167,26 @@ async fn keep(
     };
     if shard.done {
         // Its last batch was kept, and only the answer to that was lost.
-        return Ok(if skipped.is_some() {
+        return Ok(if is_last {
             Recorded::Kept(0)
         } else {
             Recorded::Fenced
         });
     }
-    let reserved = shard.reserved_microusd;
-    // Before the cost is counted as spent: at no moment are both counted.
-    settle(&mut tx, lease.run_id, lease.shard_id, reserved, settlement).await?;
     insert(&mut tx, lease.run_id, batch).await?;
-    let look_is_due = match skipped {
-        Some(skipped) => finish(&mut tx, lease, skipped).await?,
-        None => None,
-    };
+    let counts = Counts::of(batch);
+    count(&mut tx, lease.shard_id, &counts, shard.budgeted).await?;
+    if shard.budgeted {
+        let held = shard.reserved_microusd;
+        settle(&mut tx, lease, held, settlement, counts.spend_microusd).await?;
+    }
+    let look_is_due = is_last && finish(&mut tx, lease).await? == Some(true);
     tx.commit().await?;
-    if look_is_due == Some(true) {
+    // After the commit, since transactions that ring wait for each other. A ring that is lost is made up for by polling.
+    if let Err(error) = tell(conn, lease.run_id).await {
+        tracing::debug!(run.id = %lease.run_id, %error, "nobody was told that the run {} moved", lease.run_id);
+    }
+    if look_is_due {
         early::look(conn, lease.run_id).await?;
     }
     Ok(Recorded::Kept(batch.len()))
@@ -213,11 +221,12 @@ pub async fn add_spend(conn: &mut PgConnection, run_id: Uuid, spend_microusd: i6
     sqlx::query!(
         "-- record::add_spend
         update runs
-        set spend_microusd = spend_microusd + $2,
+        set spend_microusd = least(spend_microusd + $2, $3),
             unaccounted_microusd = unaccounted_microusd - least(unaccounted_microusd, $2)
         where id = $1",
         run_id,
-        spend_microusd
+        spend_microusd,
+        MAX_MICROUSD
     )
     .execute(conn)
     .await?;

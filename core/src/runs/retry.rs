@@ -31,7 +31,7 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
                 coalesce(sum(attempts - 1) filter (where attempts > 1), 0) as retries,
                 coalesce(sum(input_tokens), 0) as input_tokens,
                 coalesce(sum(output_tokens), 0) as output_tokens,
-                coalesce(sum(cost_microusd), 0)::bigint as cost
+                least(coalesce(sum(cost_microusd), 0), 1000000000000000)::bigint as cost
             from gone
         )
         update runs
@@ -39,7 +39,7 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
             passed = runs.passed - total.passed, retries = runs.retries - total.retries,
             input_tokens = runs.input_tokens - total.input_tokens,
             output_tokens = runs.output_tokens - total.output_tokens,
-            cost_microusd = cost_microusd - total.cost
+            cost_microusd = greatest(cost_microusd - total.cost, 0)
         from total
         where runs.id = $1
         returning skipped",

@@ -81,7 +81,7 @@ async fn work(conn: &mut PgConnection, shard: Uuid) -> ShardLease {
 async fn complete(conn: &mut PgConnection, shards: &[Uuid]) {
     for shard in shards {
         let lease = work(conn, *shard).await;
-        assert!(finish_shard(conn, &lease, 0).await.unwrap());
+        assert!(finish_shard(conn, &lease).await.unwrap());
     }
 }
 

@@ -124,7 +124,7 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
         );
         (run.state, money)
     };
-    assert_eq!(now(conn).await, (RunState::Queued, (0, 1_000, 0)));
+    assert_eq!(now(conn).await, (RunState::Running, (0, 1_000, 0)));
 
     let work = load_work(conn, run.id).await.unwrap();
     let batch: Vec<NewEvaluation> = work

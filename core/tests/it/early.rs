@@ -9,8 +9,8 @@ use opb_core::{
     leaderboards::{BoardFilter, Leaderboard, read_leaderboard},
     runs::{
         EvaluationKey, ExtendRun, NewEvaluation, RescoreRun, Run, RunState, Settlement, SubmitRun,
-        answers_of, extend_run, find_run, finish_run, finish_shard, load_work, mend, record,
-        recorded_keys, rescore_run, retry_run, submit_run,
+        answers_of, extend_run, find_run, finish_run, finish_shard, load_work, mend, note_skipped,
+        record, recorded_keys, rescore_run, retry_run, submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -113,8 +113,9 @@ async fn work_with_failures(
             .await
             .unwrap();
         asked.extend(keys);
-        let skipped = i64::try_from(left_out.len()).unwrap();
-        assert!(finish_shard(conn, &lease, skipped).await.unwrap());
+        let skipped = i32::try_from(left_out.len()).unwrap();
+        note_skipped(conn, &lease, skipped).await.unwrap();
+        assert!(finish_shard(conn, &lease).await.unwrap());
     }
     finish_run(conn, run.id).await.unwrap();
     let run = find_run(conn, Some(owner), run.id).await.unwrap();

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use opb_core::runs::{
-    EvaluationKey, HeldLease, NewEvaluation, Recorded, RunState, Settlement, ShardLease,
-    cancel_run, claim_shard, find_run, finish_shard, load_work, mend, pause_run, record,
-    record_last, release_shard, renew_lease, resume_run,
+    HeldLease, NewEvaluation, Recorded, RunState, Settlement, ShardLease, cancel_run, claim_shard,
+    find_run, finish_shard, load_work, mend, pause_run, record, record_last, release_shard,
+    renew_lease, resume_run,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -87,7 +87,7 @@ async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
     let batch = results(conn, &lease).await;
     let count = i64::try_from(batch.len()).unwrap();
     for kept in [batch.len(), 0] {
-        let recorded = record_last(conn, &lease, &batch, Settlement::default(), 0).await;
+        let recorded = record_last(conn, &lease, &batch, Settlement::default()).await;
         assert_eq!(recorded.unwrap(), Recorded::Kept(kept));
         let run = find_run(conn, Some(&owner), run_id).await.unwrap();
         assert_eq!(run.recorded, count);
@@ -99,12 +99,12 @@ async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
         .await
         .unwrap();
     assert_eq!(open, 5, "it was closed once");
-    assert!(!finish_shard(conn, &lease, 0).await.unwrap());
+    assert!(!finish_shard(conn, &lease).await.unwrap());
     let stranger = ShardLease {
         fence: lease.fence + 1,
         ..lease
     };
-    let recorded = record_last(conn, &stranger, &batch, Settlement::default(), 0).await;
+    let recorded = record_last(conn, &stranger, &batch, Settlement::default()).await;
     assert_eq!(recorded.unwrap(), Recorded::Fenced);
 }
 
@@ -112,17 +112,14 @@ async fn a_last_batch_is_kept_once_when_the_answer_to_it_was_lost() {
 async fn results_are_kept_once_however_often_they_come() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
-    let (owner, run_id, shards) = run_with_shards(conn).await;
-    let lease = fixtures::claim(conn, shards[0]).await.unwrap();
-    let batch = results(conn, &lease).await;
-    let mut more = batch.clone();
-    more.push(NewEvaluation {
-        key: EvaluationKey {
-            repeat: batch[0].key.repeat + 1,
-            ..batch[0].key
-        },
-        ..batch[0].clone()
-    });
+    let owner = fixtures::library(conn, 70).await;
+    let run_id = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1)
+        .await
+        .id;
+    let lease = claim_shard(conn, "w", LEASE).await.unwrap().unwrap();
+    let more = results(conn, &lease).await;
+    assert_eq!(more.len(), 2, "evaluations of the shard");
+    let batch = more[..1].to_vec();
     for (tried, kept) in [(&batch, 1), (&batch, 0), (&more, 1), (&more, 0)] {
         let recorded = record(conn, &lease, tried, Settlement::default()).await;
         assert_eq!(recorded.unwrap(), Recorded::Kept(kept));
@@ -165,7 +162,7 @@ async fn a_late_worker_writes_nothing() {
         Recorded::Fenced,
         "claimed by another"
     );
-    assert!(!finish_shard(conn, &late, 0).await.unwrap());
+    assert!(!finish_shard(conn, &late).await.unwrap());
     let held = HeldLease {
         shard_id: shards[0],
         paused: false,
@@ -180,7 +177,7 @@ async fn a_late_worker_writes_nothing() {
             .unwrap(),
         Recorded::Kept(1)
     );
-    assert!(finish_shard(conn, &next, 0).await.unwrap());
+    assert!(finish_shard(conn, &next).await.unwrap());
     assert_eq!(
         record(conn, &next, &batch, Settlement::default())
             .await
@@ -260,7 +257,7 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
         record(conn, lease, &batch, Settlement::default())
             .await
             .unwrap();
-        assert!(finish_shard(conn, lease, 0).await.unwrap());
+        assert!(finish_shard(conn, lease).await.unwrap());
     }
     let run = resume_run(conn, &owner, run_id).await.unwrap();
     assert_eq!((run.state, run.recorded), (RunState::Running, 4));
@@ -278,7 +275,7 @@ async fn a_paused_run_gives_no_leases_and_ends_when_its_last_shard_does() {
             Recorded::Kept(1),
             "calls that ran are recorded"
         );
-        assert!(finish_shard(conn, lease, 0).await.unwrap());
+        assert!(finish_shard(conn, lease).await.unwrap());
     }
     let run = find_run(conn, Some(&owner), run_id).await.unwrap();
     assert_eq!(

@@ -88,7 +88,7 @@ async fn a_lost_finishing_comes_back() {
         "a small run needs no job"
     );
     while let Some(lease) = claim_shard(conn, "w", LEASE).await.unwrap() {
-        assert!(finish_shard(conn, &lease, 0).await.unwrap());
+        assert!(finish_shard(conn, &lease).await.unwrap());
     }
     assert_eq!(
         waiting_jobs(conn).await,

@@ -1,7 +1,8 @@
 //! What is recorded is what was found out, column by column.
 
 use opb_core::runs::{
-    Logprobs, NewEvaluation, Recorded, ScoredLine, Settlement, load_work, record,
+    Logprobs, NewEvaluation, Recorded, Run, ScoredLine, Settlement, find_refused, find_run,
+    finish_shard, load_work, record,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::{Value, json};
@@ -89,4 +90,95 @@ async fn every_column_holds_what_it_is_named_for() {
         "cost_microusd": null, "logprobs": null, "cached": false, "answer_key": null,
     });
     assert_eq!(row_of(conn, shards[1], failed).await, expect);
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_is_told_from_what_passes() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 70).await;
+    let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    let shard: Uuid = sqlx::query_scalar(
+        "select id from shards where run_id = $1 order by first_ordinal limit 1",
+    )
+    .bind(run.id)
+    .fetch_one(&mut **conn)
+    .await
+    .unwrap();
+    let lease = fixtures::claim(conn, shard).await.unwrap();
+    let work = load_work(conn, run.id).await.unwrap();
+    let result = |(key, score)| NewEvaluation {
+        key,
+        score: Some(score),
+        attempts: 1,
+        ..NewEvaluation::default()
+    };
+    let mut batch: Vec<NewEvaluation> = work.keys(&lease).zip([0.5, 1.5]).map(result).collect();
+    assert_eq!(batch.len(), 2);
+    let refused = record(conn, &lease, &batch, Settlement::default()).await;
+    assert!(refused.unwrap_err().refuses_data());
+    let found = find_refused(conn, run.id, &batch).await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].0 == 1 && found[0].1.contains("evaluations_score_check"),
+        "{found:?}"
+    );
+    batch[1].score = None;
+    let kept = record(conn, &lease, &batch, Settlement::default()).await;
+    assert_eq!(kept.unwrap(), Recorded::Kept(2));
+    let found = find_refused(conn, run.id, &batch).await.unwrap();
+    assert_eq!(found, [], "what is recorded already is not refused");
+}
+
+/// The row of the run is locked by somebody else all the time.
+#[tokio::test]
+async fn a_batch_does_not_wait_for_the_row_of_its_run() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 3).await;
+    let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    let shard: Uuid = sqlx::query_scalar("select id from shards limit 1")
+        .fetch_one(&mut **conn)
+        .await
+        .unwrap();
+    let lease = fixtures::claim(conn, shard).await.unwrap();
+    let work = load_work(conn, run.id).await.unwrap();
+    let result = |key| NewEvaluation {
+        key,
+        passed: Some(true),
+        attempts: 3,
+        cost_microusd: Some(10),
+        ..NewEvaluation::default()
+    };
+    let batch: Vec<NewEvaluation> = work.keys(&lease).map(result).collect();
+    let mut other = db.pool.begin().await.unwrap();
+    sqlx::query("select from runs where id = $1 for update")
+        .bind(run.id)
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    sqlx::query("set lock_timeout = '10s'")
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    let kept = record(conn, &lease, &batch, Settlement::default()).await;
+    assert_eq!(kept.unwrap(), Recorded::Kept(1));
+    let open = find_run(conn, Some(&owner), run.id).await.unwrap();
+    let counted = |run: &Run| (run.recorded, run.passed, run.retries, run.spend_microusd);
+    assert_eq!(counted(&open), (1, 1, 2, 10));
+    other.rollback().await.unwrap();
+    assert!(finish_shard(conn, &lease).await.unwrap());
+    let closed = find_run(conn, Some(&owner), run.id).await.unwrap();
+    assert_eq!(counted(&closed), counted(&open), "added up once");
+    let twice = sqlx::query("update shards set recorded = size + 1 where id = $1")
+        .bind(shard)
+        .execute(&mut **conn)
+        .await;
+    let constraint = twice.unwrap_err();
+    let constraint = constraint.as_database_error().unwrap().constraint();
+    assert_eq!(
+        constraint,
+        Some("shards_counted_check"),
+        "the table itself refuses"
+    );
 }

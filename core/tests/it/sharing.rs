@@ -100,7 +100,7 @@ async fn paused_runs_are_passed_over_and_everything_is_claimed_once() {
     shards.dedup();
     assert_eq!(shards.len(), 15);
     for lease in &leases {
-        assert!(finish_shard(conn, lease, 0).await.unwrap());
+        assert!(finish_shard(conn, lease).await.unwrap());
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::{line::Line, share::Share};
-use crate::Worker;
+use crate::governor::Governors;
 
 /// Calls of so many seconds are taken at once.
 const SLICE_SECONDS: f64 = 0.5;
@@ -36,29 +36,33 @@ const ENTERING: u32 = 64;
 const REFRESH: Duration = Duration::from_secs(5);
 
 /// Heeds what administrators declare, and gives back what nobody needs, until `stop`.
-pub(crate) async fn heed_for_ever(worker: Arc<Worker>, stop: CancellationToken) {
+pub(crate) async fn refresh_for_ever(
+    pool: PgPool,
+    governors: Arc<Governors>,
+    stop: CancellationToken,
+) {
     while stop
         .run_until_cancelled(tokio::time::sleep(REFRESH))
         .await
         .is_some()
     {
-        if let Err(error) = heed(&worker).await {
+        if let Err(error) = refresh(&pool, &governors).await {
             tracing::warn!(%error, "the limits of providers could not be read");
         }
-        give_back(&worker).await;
+        give_back(&governors).await;
     }
-    give_back(&worker).await;
+    give_back(&governors).await;
 }
 
 /// Heeds what is declared now.
-pub(crate) async fn heed(worker: &Worker) -> opb_core::Result<()> {
-    let mut conn = worker.pool.acquire().await?;
-    worker.governors.declare(load_limits(&mut conn).await?);
+pub(crate) async fn refresh(pool: &PgPool, governors: &Governors) -> opb_core::Result<()> {
+    let mut conn = pool.acquire().await?;
+    governors.declare(load_limits(&mut conn).await?);
     Ok(())
 }
 
-async fn give_back(worker: &Worker) {
-    for limit in worker.governors.limits() {
+async fn give_back(governors: &Governors) {
+    for limit in governors.limits() {
         limit.give_back().await;
     }
 }

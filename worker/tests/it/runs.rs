@@ -275,6 +275,49 @@ async fn no_ring_of_the_doorbell_is_missed() {
     worker.stop().await;
 }
 
+/// A trigger stands for whatever Postgres cannot store: such an evaluation is an error, and its neighbours lose nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_cannot_be_stored_is_recorded_as_an_error() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 100).await;
+    sqlx::raw_sql(
+        "create function refuse_result() returns trigger language plpgsql as $$
+         begin
+             if new.item_position = 7 and new.state = 'scored' then
+                 raise exception 'out of range' using errcode = 'numeric_value_out_of_range';
+             end if;
+             return new;
+         end $$;
+         create trigger refuse_result before insert on evaluations for each row execute function refuse_result()",
+    )
+    .execute(&mut **conn)
+    .await
+    .unwrap();
+    let models = json!([{"model": "simulated:strong", "parameters": {"latency": false}}]);
+    let run = fixtures::submit(conn, &owner, models, 1).await;
+    let worker = RunningWorker::start(&db, &[]);
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!(
+        (run.state, run.recorded, run.errors),
+        (RunState::Completed, 200, 2)
+    );
+    let refused: Vec<(i32, String, String)> = sqlx::query_as(
+        "select item_position, error_kind, error from evaluations where state = 'error'",
+    )
+    .fetch_all(&mut **conn)
+    .await
+    .unwrap();
+    assert!(
+        refused.iter().all(|(item, kind, error)| {
+            *item == 7 && kind == "unrecordable" && error.contains("out of range")
+        }),
+        "{refused:?}"
+    );
+    assert_counted_once(&db, &run).await;
+}
+
 /// The counters of a run say what its rows say, and no row is there twice.
 pub async fn assert_counted_once(db: &TestDatabase, run: &Run) {
     let row: (i64, i64, i64, i64) = sqlx::query_as(

@@ -1,0 +1,172 @@
+//! Counters: each shard counts what is recorded of it, and the run adds them up when the shard ends.
+//!
+//! Sums of money end at [`MAX_MICROUSD`].
+//!
+//! So batches of different shards wait for nothing that they have in common. What a run that goes on has reached, the view
+//! `run_counts` says. Under a budget the spend is counted by the run at once ([`settle`](super::budget::settle)).
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::NewEvaluation;
+use crate::{Result, bounds::MAX_MICROUSD};
+
+/// By how much a batch moves the counters of its shard.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    recorded: i32,
+    passed: i32,
+    errors: i32,
+    retries: i32,
+    unpriced: i32,
+    input_tokens: i64,
+    output_tokens: i64,
+    cost_microusd: i64,
+    /// What was spent on it, without what was paid before.
+    pub(super) spend_microusd: i64,
+    output_bytes: i64,
+}
+
+impl Counts {
+    pub(super) fn of(batch: &[NewEvaluation]) -> Self {
+        let mut counts = Self::default();
+        for evaluation in batch {
+            // A batch of these, and what it is added to, stay far below what a bigint holds.
+            let cost_microusd = evaluation.cost_microusd.unwrap_or(0).min(MAX_MICROUSD);
+            counts.recorded += 1;
+            counts.passed += i32::from(evaluation.passed == Some(true));
+            counts.errors += i32::from(evaluation.error_kind.is_some());
+            counts.retries += i32::from(evaluation.attempts - 1).max(0);
+            let is_unpriced = evaluation.cost_microusd.is_none() && evaluation.error_kind.is_none();
+            counts.unpriced += i32::from(is_unpriced);
+            counts.input_tokens += evaluation.input_tokens.map_or(0, i64::from);
+            counts.output_tokens += evaluation.output_tokens.map_or(0, i64::from);
+            let output_bytes = evaluation.output.as_ref().map_or(0, String::len);
+            counts.output_bytes += i64::try_from(output_bytes).unwrap_or(i64::MAX);
+            counts.cost_microusd += cost_microusd;
+            if !evaluation.cached {
+                counts.spend_microusd += cost_microusd;
+            }
+        }
+        counts
+    }
+}
+
+/// Moves the counters of a shard. The caller has locked it; under a budget the spend is none of them.
+pub(super) async fn count(
+    tx: &mut PgConnection,
+    shard_id: Uuid,
+    counts: &Counts,
+    budgeted: bool,
+) -> Result<()> {
+    sqlx::query!(
+        "-- counts::count
+        update shards
+        set recorded = recorded + $2, passed = passed + $3, errors = errors + $4, retries = retries + $5,
+            unpriced = unpriced + $6, input_tokens = input_tokens + $7, output_tokens = output_tokens + $8,
+            cost_microusd = least(cost_microusd + $9, $12), spend_microusd = least(spend_microusd + $10, $12), output_bytes = output_bytes + $11
+        where id = $1",
+        shard_id,
+        counts.recorded,
+        counts.passed,
+        counts.errors,
+        counts.retries,
+        counts.unpriced,
+        counts.input_tokens,
+        counts.output_tokens,
+        counts.cost_microusd,
+        if budgeted { 0 } else { counts.spend_microusd },
+        counts.output_bytes,
+        MAX_MICROUSD
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A run some of whose shards have ended.
+pub(super) struct Counted {
+    pub(super) run_id: Uuid,
+    /// How many of its shards have not.
+    pub(super) shards_open: i32,
+    /// True when the columns of a run that stops early are to be compared.
+    pub(super) look_is_due: bool,
+}
+
+/// Ends shards that the caller has locked, and adds them to their runs. The runs are locked by this; shards come before runs
+/// everywhere.
+pub(super) async fn end_shards(
+    tx: &mut PgConnection,
+    ids: &[Uuid],
+    dead: bool,
+) -> Result<Vec<Counted>> {
+    let runs = sqlx::query_as!(
+        Counted,
+        r#"-- counts::end_shards
+        with ended as (
+            update shards
+            set state = case when $2 then 'dead' else 'done' end::shard_state, lease_until = null, reserved_microusd = 0
+            where id = any($1)
+            returning run_id, recorded, skipped, passed, errors, retries, unpriced,
+                      input_tokens, output_tokens, cost_microusd, spend_microusd, output_bytes
+        ), total as (
+            select run_id, count(*)::int as shards,
+                   sum(recorded)::bigint as recorded,
+                   sum(skipped)::bigint as skipped,
+                   sum(passed)::bigint as passed,
+                   sum(errors)::bigint as errors,
+                   sum(retries)::bigint as retries,
+                   sum(unpriced)::bigint as unpriced,
+                   sum(input_tokens)::bigint as input_tokens,
+                   sum(output_tokens)::bigint as output_tokens,
+                   least(sum(cost_microusd), $3::bigint)::bigint as cost_microusd,
+                   least(sum(spend_microusd), $3::bigint)::bigint as spend_microusd,
+                   sum(output_bytes)::bigint as output_bytes
+            from ended
+            group by run_id
+        )
+        update runs
+        set recorded = runs.recorded + total.recorded,
+            skipped = runs.skipped + total.skipped,
+            passed = runs.passed + total.passed,
+            errors = runs.errors + total.errors,
+            retries = runs.retries + total.retries,
+            unpriced = runs.unpriced + total.unpriced,
+            input_tokens = runs.input_tokens + total.input_tokens,
+            output_tokens = runs.output_tokens + total.output_tokens,
+            cost_microusd = least(runs.cost_microusd + total.cost_microusd, $3::bigint),
+            spend_microusd = least(runs.spend_microusd + total.spend_microusd, $3::bigint),
+            output_bytes = runs.output_bytes + total.output_bytes,
+            shards_open = shards_open - shards
+        from total
+        where runs.id = run_id and state in ('queued', 'running', 'paused')
+        returning run_id, shards_open as "shards_open!", stop_early and runs.recorded >= next_look as "look_is_due!""#,
+        ids,
+        dead,
+        MAX_MICROUSD
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(runs)
+}
+
+/// Notes how many evaluations of a shard are not asked any more. Saying it again changes nothing.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note_skipped(
+    conn: &mut PgConnection,
+    lease: &super::ShardLease,
+    skipped: i32,
+) -> Result<()> {
+    sqlx::query!(
+        "-- counts::note_skipped
+        update shards set skipped = $3 where id = $1 and fence = $2 and state = 'running'",
+        lease.shard_id,
+        lease.fence,
+        skipped
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

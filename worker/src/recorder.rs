@@ -1,0 +1,212 @@
+//! What a shard has found out and not recorded yet: batches, the money reserved for them, and how they get into the
+//! database.
+//!
+//! Trouble that passes is waited out. What the database refuses for what it holds would be refused for ever: that
+//! evaluation is recorded as an error.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use opb_core::{
+    metrics::METRICS,
+    runs::{NewEvaluation, Recorded, add_spend, find_refused, record, record_last},
+};
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{evaluate::Evaluated, leases::LeaseGuard, purse::Purse};
+
+/// A batch is recorded when it has so many results …
+const BATCH_SIZE: usize = 250;
+/// … or so many bytes of outputs …
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// … or when its oldest result has waited so long.
+const BATCH_WAIT: Duration = Duration::from_millis(200);
+/// The pause before recording is tried again while the database is away; the lease may be lost by then, the work is not.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The kind of error of an evaluation whose result the database refuses.
+const REFUSED: &str = "unrecordable";
+
+/// Is the lease still ours after recording?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Saved {
+    /// All that was found out is recorded.
+    Kept,
+    /// The lease was lost: nothing more is to be done for the shard.
+    Lost,
+}
+
+/// The results of one shard on their way into the database.
+pub(crate) struct Recorder<'a> {
+    pool: &'a PgPool,
+    guard: &'a LeaseGuard<'a>,
+    /// Cancelled when the worker ends, whatever is not recorded.
+    abort: &'a CancellationToken,
+    /// True when the run's calls are counted against a budget.
+    budgeted: bool,
+    pub(crate) purse: Purse,
+    batch: Vec<NewEvaluation>,
+    /// The length of their outputs.
+    bytes: usize,
+    /// When the batch is recorded at the latest.
+    due: Option<Instant>,
+}
+
+impl<'a> Recorder<'a> {
+    pub(crate) fn new(
+        pool: &'a PgPool,
+        guard: &'a LeaseGuard<'a>,
+        abort: &'a CancellationToken,
+        budgeted: bool,
+    ) -> Self {
+        Self {
+            pool,
+            guard,
+            abort,
+            budgeted,
+            purse: Purse::default(),
+            batch: Vec::new(),
+            bytes: 0,
+            due: None,
+        }
+    }
+
+    /// Takes a result in; true when there is one.
+    pub(crate) fn take(&mut self, bound_microusd: i64, mut evaluated: Evaluated) -> bool {
+        if self.budgeted {
+            self.purse.note(bound_microusd, &mut evaluated);
+        }
+        let Some(evaluation) = evaluated.evaluation else {
+            return false;
+        };
+        self.bytes += evaluation.output.as_ref().map_or(0, String::len);
+        self.batch.push(evaluation);
+        self.due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
+        true
+    }
+
+    /// True when nothing waits to be recorded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// True when the batch is large enough to be recorded.
+    pub(crate) fn is_full(&self) -> bool {
+        self.batch.len() >= BATCH_SIZE || self.bytes >= BATCH_BYTES
+    }
+
+    /// Waits until the batch is to be recorded, however small it is.
+    pub(crate) async fn is_due(&self) {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Records the batch; with `last` the shard is done then. Tries again while the database is away.
+    ///
+    /// # Errors
+    /// The database refuses the batch, and none of its evaluations alone.
+    pub(crate) async fn save(&mut self, last: bool) -> anyhow::Result<Saved> {
+        self.due = None;
+        if self.batch.is_empty() {
+            return Ok(Saved::Kept);
+        }
+        let mut is_mended = false;
+        loop {
+            let error = match self.try_to_save(last).await {
+                Ok(Recorded::Kept(_)) => {
+                    self.batch.clear();
+                    self.bytes = 0;
+                    self.purse.settled();
+                    return Ok(Saved::Kept);
+                }
+                Ok(Recorded::Fenced) => {
+                    self.drop_results().await;
+                    return Ok(Saved::Lost);
+                }
+                Err(error) => error,
+            };
+            if error.refuses_data() {
+                if is_mended {
+                    return Err(error).context("the database refuses results, and none alone");
+                }
+                match self.mend().await {
+                    Ok(()) => {
+                        is_mended = true;
+                        continue;
+                    }
+                    Err(error) => self.say(&error),
+                }
+            } else {
+                self.say(&error);
+            }
+            tokio::select! {
+                () = self.guard.lost.cancelled() => return Ok(Saved::Lost),
+                () = self.abort.cancelled() => return Ok(Saved::Lost),
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Forgets the results. Their money was spent all the same.
+    pub(crate) async fn drop_results(&self) {
+        METRICS.fenced_results.inc_by(self.batch.len() as u64);
+        let spend: i64 = self
+            .batch
+            .iter()
+            .filter(|evaluation| !evaluation.cached)
+            .filter_map(|evaluation| evaluation.cost_microusd)
+            .sum();
+        if spend == 0 {
+            return;
+        }
+        let added = async {
+            let mut conn = self.pool.acquire().await?;
+            add_spend(&mut conn, self.guard.lease.run_id, spend).await
+        };
+        if let Err(error) = added.await {
+            tracing::warn!(%error, "the spend of dropped results could not be counted");
+        }
+    }
+
+    async fn try_to_save(&self, last: bool) -> opb_core::Result<Recorded> {
+        let _timer = METRICS.record_duration.start_timer();
+        let (lease, settlement) = (&self.guard.lease, self.purse.settlement());
+        let mut conn = self.pool.acquire().await?;
+        if last {
+            record_last(&mut conn, lease, &self.batch, settlement).await
+        } else {
+            record(&mut conn, lease, &self.batch, settlement).await
+        }
+    }
+
+    /// Turns the results that the database refuses into errors that it takes.
+    async fn mend(&mut self) -> opb_core::Result<()> {
+        let mut conn = self.pool.acquire().await?;
+        let refused = find_refused(&mut conn, self.guard.lease.run_id, &self.batch).await?;
+        for (index, reason) in refused {
+            let evaluation = &mut self.batch[index];
+            tracing::error!(
+                run.id = %self.guard.lease.run_id, evaluation.key = ?evaluation.key, reason,
+                "the database refuses the result of an evaluation, which is recorded as an error"
+            );
+            *evaluation = NewEvaluation {
+                key: evaluation.key,
+                error_kind: Some(REFUSED.to_owned()),
+                error: Some(format!("the result cannot be stored: {reason}")),
+                attempts: evaluation.attempts,
+                cost_microusd: evaluation.cost_microusd,
+                cached: evaluation.cached,
+                ..NewEvaluation::default()
+            };
+        }
+        Ok(())
+    }
+
+    fn say(&self, error: &opb_core::Error) {
+        let shard_id = self.guard.lease.shard_id;
+        tracing::warn!(shard.id = %shard_id, error = ?error, "results of the shard {shard_id} could not be recorded, trying again");
+    }
+}
