@@ -81,7 +81,7 @@ pub fn path_of_nul(value: &Value) -> Option<String> {
     let mut path = String::new();
     while let Some(step) = steps.pop() {
         match step {
-            Step::Index(index) => path.push_str(&format!("[{index}]")),
+            Step::Index(index) => path.extend(["[", &index.to_string(), "]"]),
             Step::Field(name) if path.is_empty() => path.push_str(name),
             Step::Field(name) => path.extend([".", name]),
         }

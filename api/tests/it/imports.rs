@@ -12,7 +12,8 @@ async fn put(server: &Server, token: &str, path: &str, kind: &str, lines: &str) 
 
 fn lines(items: &Value) -> String {
     let items = items.as_array().unwrap().iter();
-    items.map(|item| format!("{item}\n")).collect()
+    let lines = items.map(Value::to_string).collect::<Vec<_>>();
+    lines.join("\n") + "\n"
 }
 
 #[tokio::test]

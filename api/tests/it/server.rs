@@ -69,7 +69,7 @@ impl Server {
             served,
             // A machine that is busy with other work may take long over an answer; the test runner's own limit is longer.
             client: reqwest::Client::builder()
-                .read_timeout(Duration::from_secs(120))
+                .read_timeout(Duration::from_mins(2))
                 .build()
                 .unwrap(),
         }

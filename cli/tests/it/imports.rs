@@ -71,11 +71,11 @@ async fn an_interrupted_import_goes_on() {
     let key = fs::read_to_string(site.data().join("api-key")).unwrap();
     let client = reqwest::Client::new();
     let address = format!("{}/api/v1/imports", up.url);
-    let begin = json!({
+    let wanted = json!({
         "slug": "large", "title": "Large", "scorers": [{"type": "numeric"}],
         "content_hash": measure.finish().hex(),
     });
-    let request = client.post(&address).bearer_auth(key.trim()).json(&begin);
+    let request = client.post(&address).bearer_auth(key.trim()).json(&wanted);
     let begun: Value = request.send().await.unwrap().json().await.unwrap();
     let id = begun["import"]["id"].as_str().unwrap();
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();

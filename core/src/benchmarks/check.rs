@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    fn definition(scorer: Value, items: usize, item: impl Fn(usize) -> Value) -> Definition {
+    fn definition(scorer: &Value, items: usize, item: impl Fn(usize) -> Value) -> Definition {
         let items: Vec<Value> = (0..items).map(item).collect();
         let definition =
             json!({"slug": "heavy", "title": "Heavy", "scorers": [scorer], "items": items});
@@ -284,23 +284,23 @@ mod tests {
     fn a_check_ends_after_so_many_steps_and_names_the_item() {
         let expecting = |expected: &'static str| move |at: usize| json!({"id": format!("item {at}"), "expected": format!("{expected}{at}")});
         let own = |at: usize| json!({"id": format!("item {at}"), "scorers": [{"type": "regex", "value": format!("a{at}")}]});
-        let is_json = || json!({"type": "is-json"});
+        let is_json = json!({"type": "is-json"});
         let large = json!({"type": "regex"});
         let loops = "{% for i in range(5000) %}{{ expected }}{% endfor %}";
         let template = json!({"type": "equals", "value": loops});
         // A large pattern or a long rendering an item, or a small pattern of each item's own.
         for (few, many) in [
             (
-                definition(large.clone(), 2, expecting(r"\w{9}")),
-                definition(large, 100, expecting(r"\w{9}")),
+                definition(&large, 2, expecting(r"\w{9}")),
+                definition(&large, 100, expecting(r"\w{9}")),
             ),
             (
-                definition(template.clone(), 10, expecting("")),
-                definition(template, 100, expecting("")),
+                definition(&template, 10, expecting("")),
+                definition(&template, 100, expecting("")),
             ),
             (
-                definition(is_json(), 100, own),
-                definition(is_json(), 1_000, own),
+                definition(&is_json, 100, own),
+                definition(&is_json, 1_000, own),
             ),
         ] {
             let check = |definition: &Definition| {

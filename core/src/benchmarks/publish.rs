@@ -73,13 +73,13 @@ pub async fn publish_benchmark(
         definition.visibility,
     )
     .await?;
-    let number = match find_published(&mut tx, benchmark_id, &content.hash).await? {
-        Some(number) => number,
-        None => {
-            let number = insert_version(&mut tx, benchmark_id, definition, content).await?;
-            check_stored(&mut tx, owner.id).await?;
-            number
-        }
+    let known = find_published(&mut tx, benchmark_id, &content.hash).await?;
+    let number = if let Some(number) = known {
+        number
+    } else {
+        let number = insert_version(&mut tx, benchmark_id, definition, content).await?;
+        check_stored(&mut tx, owner.id).await?;
+        number
     };
     let reference = format!("{benchmark_id}@{number}");
     let version = resolve_benchmark(&mut tx, Some(owner), &reference).await?;

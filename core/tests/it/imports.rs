@@ -99,6 +99,9 @@ async fn count(conn: &mut PgConnection, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(conn).await.unwrap()
 }
 
+/// Position, key, variables, expected value, metadata, scorers and size of an item, as they lie in the database.
+type StoredItem = (i32, String, String, String, String, Option<String>, i32);
+
 #[tokio::test]
 async fn parts_become_what_one_piece_is() {
     let db = TestDatabase::new().await;
@@ -143,12 +146,11 @@ async fn parts_become_what_one_piece_is() {
                 from items where benchmark_version_id = $1 order by position";
     let mut stored = Vec::new();
     for id in [published.id, version.id] {
-        let rows: Vec<(i32, String, String, String, String, Option<String>, i32)> =
-            sqlx::query_as(rows)
-                .bind(id)
-                .fetch_all(&mut **conn)
-                .await
-                .unwrap();
+        let rows: Vec<StoredItem> = sqlx::query_as(rows)
+            .bind(id)
+            .fetch_all(&mut **conn)
+            .await
+            .unwrap();
         stored.push(rows);
     }
     assert_eq!(stored[0], stored[1]);
@@ -443,9 +445,9 @@ async fn a_run_does_not_read_the_items_to_be_submitted() {
         .unwrap();
     submit_run(conn, &owner, &request, None).await.unwrap();
     locking.rollback().await.unwrap();
-    let mut lacking = fixtures::sums(3);
-    lacking.items[1].vars.clear();
-    let checked = lacking.checked().unwrap();
+    let mut sums = fixtures::sums(3);
+    sums.items[1].vars.clear();
+    let checked = sums.checked().unwrap();
     publish_benchmark(conn, &owner, &checked, Visibility::default())
         .await
         .unwrap();
