@@ -19,7 +19,7 @@ from pathlib import Path
 os.chdir(Path(__file__).resolve().parent.parent)
 os.environ.setdefault("OPB_BIN_DIR", os.path.abspath("target/release"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from process_bank import BIN, SIMULATOR_KEY, Bank, new_master_key, psql, until, write_questions  # noqa: E402
+from process_bank import BIN, SIMULATOR_KEY, Bank, new_master_key, psql, until, write_questions
 
 WORKERS = [int(number) for number in os.environ.get("WORKERS", "1 4 8 16").split()]
 EVALUATIONS = int(os.environ.get("EVALUATIONS", "200000"))
