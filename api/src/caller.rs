@@ -226,9 +226,10 @@ fn nobody() -> Refusal {
 }
 
 /// The nouns that the scopes of prompts open.
-const LIBRARY: [&str; 9] = [
+const LIBRARY: [&str; 10] = [
     "prompts",
     "benchmarks",
+    "imports",
     "change-requests",
     "categories",
     "tags",
@@ -290,6 +291,12 @@ mod tests {
         );
         check(Method::POST, "/api/v1/prompts", Some(PromptsWrite));
         check(Method::POST, "/api/v1/benchmarks", Some(PromptsWrite));
+        check(Method::GET, "/api/v1/imports", Some(PromptsRead));
+        check(
+            Method::PUT,
+            "/api/v1/imports/{import}/parts/{number}",
+            Some(PromptsWrite),
+        );
         check(
             Method::POST,
             "/api/v1/change-requests/{change_request}/accept",
