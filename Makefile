@@ -55,6 +55,10 @@ prepare: ## Find what a build needs (C compiler, PostgreSQL) and install what is
 test: prepare nextest ## Run every test against a Postgres of its own
 	cargo nextest run --locked --workspace $(NEXTEST_DATA) $(NEXTEST_ARGS)
 
+.PHONY: test-postgres
+test-postgres: prepare nextest ## Run every test on the oldest and on the newest supported PostgreSQL (downloads about 30 MB)
+	scripts/test-postgres
+
 .PHONY: test-real
 test-real: prepare nextest ## Ask a real llama.cpp server what the contract tests of providers ask (optional; downloads about 130 MB)
 	scripts/test-real

@@ -342,7 +342,11 @@ async fn a_run_has_a_table_of_its_own_however_it_stands() {
         assert_eq!(second["error_kinds"], json!([]));
     };
     check("running").await;
-    sql(&server, "update runs set state = 'paused'".to_owned()).await;
+    sql(
+        &server,
+        "update runs set state = 'paused', paused_for = 'request'".to_owned(),
+    )
+    .await;
     check("paused").await;
     sql(
         &server,
