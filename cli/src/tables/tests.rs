@@ -132,7 +132,7 @@ fn b2_effects() {
 fn b2_a_history() {
     let point = |id: &str, change: bool, errors: i64| {
         json!({
-            "run_id": id, "measured_at": TIME, "score": 0.825, "score_low": 0.771, "score_high": 0.869, "change": change,
+            "run_id": id, "measured_at": TIME, "score": 0.825, "score_low": 0.771, "score_high": 0.869, "interval_method": "wilson", "change": change,
             "items": 240, "evaluations": 240, "errors": errors, "cost_per_1000_microusd": 250, "latency_p50_ms": null,
             "latency_p95_ms": 41.6,
         })
