@@ -248,9 +248,9 @@ async fn a_fork_is_never_wider_than_somebody_elses_prompt() {
         .expect_problem(422, "invalid", Some("visibility"));
     change("unlisted").await.expect(200);
     let request = server.request(Method::PATCH, &format!("/api/v1/prompts/{origin}"));
-    let narrower = json!({"visibility": "private"});
-    let narrowed = send(with_token(request, &ada).json(&narrower)).await;
-    narrowed.expect(200);
+    let hidden = json!({"visibility": "private"});
+    let reply = send(with_token(request, &ada).json(&hidden)).await;
+    reply.expect(200);
     change("private").await.expect(200);
     change("unlisted")
         .await
