@@ -121,7 +121,7 @@ impl Pulse {
 /// The workers and schedulers that live, oldest first; a thousand at most.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; the database does not answer.
+/// [`Error::Forbidden`](crate::Error::Forbidden) for everybody but administrators; the database does not answer.
 pub async fn list_processes(conn: &mut PgConnection, user: &CurrentUser) -> Result<Vec<Process>> {
     user.require_admin("only administrators can see processes")?;
     let processes = sqlx::query_as!(
