@@ -40,6 +40,7 @@ mod operations;
 mod privacy;
 mod program;
 mod prompts;
+mod own_marks;
 mod reads;
 mod recovery;
 mod replica;

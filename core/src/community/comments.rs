@@ -183,7 +183,8 @@ pub async fn update_comment(
     Ok(find_comment(conn, Some(user), comment_id).await?.loaded())
 }
 
-/// Deletes the caller's own comment: its text is gone, its place stays while it has answers.
+/// Deletes the caller's own comment, also where its prompt is no longer theirs to see: its text is gone, its place stays
+/// while it has answers.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's.
@@ -192,7 +193,6 @@ pub async fn delete_comment(
     user: &CurrentUser,
     comment_id: Uuid,
 ) -> Result<()> {
-    find_comment(conn, Some(user), comment_id).await?;
     let deleted = sqlx::query!(
         "-- comments::delete_comment
         update comments set body = '', deleted_at = now()
@@ -200,9 +200,10 @@ pub async fn delete_comment(
         comment_id,
         user.id
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
     if deleted.rows_affected() == 0 {
+        find_comment(conn, Some(user), comment_id).await?;
         return Err(Error::Forbidden(
             "only its author can delete a comment; moderators hide it",
         ));

@@ -38,15 +38,25 @@ pub async fn delete_favourite(
     user: &CurrentUser,
     prompt: &str,
 ) -> Result<()> {
-    let prompt = find_prompt(conn, Some(user), prompt).await?;
-    sqlx::query!(
+    let found = find_prompt(conn, Some(user), prompt).await;
+    let id = match &found {
+        Ok(found) => Some(found.id),
+        Err(_) => Uuid::try_parse(prompt).ok(),
+    };
+    let deleted = sqlx::query!(
         "-- favourites::delete_favourite
-        delete from favourites where user_id = $1 and prompt_id = $2",
+        delete from favourites using prompts
+        where prompts.id = prompt_id and user_id = $1 and (prompts.id = $2 or ($2 is null and slug = $3))",
         user.id,
-        prompt.id
+        id,
+        prompt
     )
     .execute(conn)
     .await?;
+    // What is one's own can be taken back, also where the prompt is no longer theirs to see.
+    if deleted.rows_affected() == 0 {
+        found?;
+    }
     Ok(())
 }
 

@@ -83,15 +83,25 @@ pub async fn set_vote(
 /// # Errors
 /// [`Error::NotFound`], also for a private prompt of somebody else.
 pub async fn delete_vote(conn: &mut PgConnection, user: &CurrentUser, prompt: &str) -> Result<()> {
-    let prompt = find_prompt(conn, Some(user), prompt).await?;
-    sqlx::query!(
+    let found = find_prompt(conn, Some(user), prompt).await;
+    let id = match &found {
+        Ok(found) => Some(found.id),
+        Err(_) => Uuid::try_parse(prompt).ok(),
+    };
+    let deleted = sqlx::query!(
         "-- votes::delete_vote
-        delete from prompt_votes where prompt_id = $1 and user_id = $2",
-        prompt.id,
-        user.id
+        delete from prompt_votes using prompts
+        where prompts.id = prompt_id and user_id = $1 and (prompts.id = $2 or ($2 is null and slug = $3))",
+        user.id,
+        id,
+        prompt
     )
     .execute(conn)
     .await?;
+    // What is one's own can be taken back, also where the prompt is no longer theirs to see.
+    if deleted.rows_affected() == 0 {
+        found?;
+    }
     Ok(())
 }
 

@@ -206,7 +206,7 @@ pub async fn find_change_request(
     viewer: Option<&CurrentUser>,
     id: Uuid,
 ) -> Result<ChangeRequest> {
-    let found = read(conn, viewer, None, Some(id), None, None, 1).await?;
+    let found = read(conn, viewer, Wanted::one(id)).await?;
     let found = found.into_iter().next();
     found.ok_or_else(|| Error::NotFound(format!("the change request `{id}`")))
 }
@@ -224,16 +224,14 @@ pub async fn list_change_requests(
     limit: i64,
 ) -> Result<Page<ChangeRequest>> {
     let prompt = find_prompt(conn, viewer, prompt).await?;
-    let found = read(
-        conn,
-        viewer,
-        Some(prompt.id),
-        None,
+    let wanted = Wanted {
+        prompt_id: Some(prompt.id),
         state,
         before,
-        limit + 1,
-    )
-    .await?;
+        limit: limit + 1,
+        ..Wanted::default()
+    };
+    let found = read(conn, viewer, wanted).await?;
     Ok(Page::cut(found, limit, |request| request.id.to_string()))
 }
 
@@ -310,7 +308,7 @@ pub async fn decline_change_request(
     Ok(request)
 }
 
-/// Takes a request back.
+/// Takes a request back, also where its prompt is no longer its author's to see.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for all but its author, [`Error::Conflict`] when it is decided already.
@@ -322,7 +320,7 @@ pub async fn withdraw_change_request(
 ) -> Result<ChangeRequest> {
     check_reason(decision)?;
     let mut tx = conn.begin().await?;
-    let request = find_change_request(&mut tx, Some(user), id).await?;
+    let request = find_own(&mut tx, user, id).await?;
     if request.author != user.username {
         return Err(Error::Forbidden(
             "only its author can withdraw a change request",
@@ -338,24 +336,58 @@ pub async fn withdraw_change_request(
         None,
     )
     .await?;
-    let request = find_change_request(&mut tx, Some(user), id).await?;
+    let request = find_own(&mut tx, user, id).await?;
     tx.commit().await?;
     Ok(request)
+}
+
+/// A change request of a prompt that the user may see, or of the user's own.
+async fn find_own(tx: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<ChangeRequest> {
+    let found = read(
+        tx,
+        Some(user),
+        Wanted {
+            own: true,
+            ..Wanted::one(id)
+        },
+    )
+    .await?;
+    let found = found.into_iter().next();
+    found.ok_or_else(|| Error::NotFound(format!("the change request `{id}`")))
+}
+
+/// Which change requests are read.
+#[derive(Default)]
+struct Wanted {
+    prompt_id: Option<Uuid>,
+    id: Option<Uuid>,
+    state: Option<ChangeRequestState>,
+    before: Option<Uuid>,
+    /// True for those of the viewer's own, too, whose prompt the viewer may not see.
+    own: bool,
+    limit: i64,
+}
+
+impl Wanted {
+    fn one(id: Uuid) -> Self {
+        Self {
+            id: Some(id),
+            limit: 1,
+            ..Self::default()
+        }
+    }
 }
 
 async fn read(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
-    prompt_id: Option<Uuid>,
-    id: Option<Uuid>,
-    state: Option<ChangeRequestState>,
-    before: Option<Uuid>,
-    limit: i64,
+    wanted: Wanted,
 ) -> Result<Vec<ChangeRequest>> {
     let found = sqlx::query_as!(
         ChangeRequest,
         r#"-- change_requests::read
-        select change_requests.id, prompts.slug as prompt, prompts.id as prompt_id, authors.username as author, change_requests.title,
+        select change_requests.id, case when can_see(prompts.visibility, prompts.owner_id, $1, $2) then prompts.slug
+                                        else '(hidden)' end as "prompt!", prompts.id as prompt_id, authors.username as author, change_requests.title,
                change_requests.note, base.number as base_version,
                change_requests.body as "body: Json<PromptBody>",
                change_requests.variables as "variables: Json<Vec<Variable>>",
@@ -368,8 +400,8 @@ async fn read(
         join prompt_versions as base on base.id = base_version_id
         left join users as deciders on deciders.id = decided_by
         left join prompt_versions as became on became.id = prompt_version_id
-        where prompts.deleted_at is null
-          and can_see(prompts.visibility, prompts.owner_id, $1, $2)
+        where ((prompts.deleted_at is null and can_see(prompts.visibility, prompts.owner_id, $1, $2))
+               or ($8 and change_requests.author_id = $1))
           and ($3::uuid is null or change_requests.prompt_id = $3)
           and ($4::uuid is null or change_requests.id = $4)
           and ($5::change_request_state is null or state = $5)
@@ -378,11 +410,12 @@ async fn read(
         limit $7"#,
         viewer.map(|user| user.id),
         viewer.is_some_and(CurrentUser::is_admin),
-        prompt_id,
-        id,
-        state as Option<ChangeRequestState>,
-        before,
-        limit
+        wanted.prompt_id,
+        wanted.id,
+        wanted.state as Option<ChangeRequestState>,
+        wanted.before,
+        wanted.limit,
+        wanted.own
     )
     .fetch_all(conn)
     .await?;
