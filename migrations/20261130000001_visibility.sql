@@ -43,7 +43,7 @@ comment on function refuse_update is 'keeps rows immutable, whatever the code ab
 
 create function refuse_update_of_version() returns trigger language plpgsql as $$
 declare
-    changing text[] := array['withdrawn_at', 'size_bytes'];
+    changing text[] := array['withdrawn_at', 'size_bytes', 'item_rules'];
 begin
     if new.content_hash is null then
         changing := changing || text 'content_hash';
@@ -53,4 +53,4 @@ begin
     end if;
     return new;
 end $$;
-comment on function refuse_update_of_version is 'keeps versions immutable; they can only be withdrawn and come back, with their size counted anew, and lose their hash when they are erased';
+comment on function refuse_update_of_version is 'keeps versions immutable; they can only be withdrawn and come back, with their size counted anew, be checked by newer rules, and lose their hash when they are erased';

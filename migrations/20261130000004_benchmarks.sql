@@ -6,6 +6,7 @@ create table benchmarks (
     description text not null default '',
     visibility visibility not null default 'private',
     owner_id bigint not null references users,
+    last_number integer not null default 0 check (last_number >= 0),
     deleted_at timestamptz,
     created_at timestamptz not null default now()
 );
@@ -19,6 +20,7 @@ create index benchmarks_owner_id_idx on benchmarks (owner_id);
 create index benchmarks_deleted_idx on benchmarks (deleted_at) where deleted_at is not null;
 comment on table benchmarks is 'a named set of items and scorers; the content lives in benchmark_versions';
 comment on column benchmarks.visibility is 'private unless its owner says otherwise';
+comment on column benchmarks.last_number is 'the number of the newest version that was ever published; a number is never given again, also when its version was deleted';
 comment on column benchmarks.deleted_at is 'since when it is in no list and takes no runs; housekeeping erases the versions that no run rests on';
 
 create table benchmark_versions (
@@ -44,7 +46,7 @@ comment on table benchmark_versions is 'an immutable, content-hashed state of a 
 comment on column benchmark_versions.number is 'counts from 1; null while an import is under way, which nobody but its owner knows of';
 comment on column benchmark_versions.scorers is 'scorers that apply to every item without scorers of its own';
 comment on column benchmark_versions.source is 'where the items come from: name, licence, address';
-comment on column benchmark_versions.item_rules is 'the rules that every item was checked by when the version was published, as a number that grows with each new rule; a run checks the items of versions of older rules itself';
+comment on column benchmark_versions.item_rules is 'the rules that every item was checked by when the version was published, as a number that grows with each new rule; a version of older rules takes no runs until the same content has been published again';
 comment on column benchmark_versions.variables is 'variables that every item has, so that a run need not look at the items; others are looked for in the items';
 comment on column benchmark_versions.content_hash is
     'SHA-256 over the hash of the scorers and the hashes of all items in order, each of one line of JSON; of an import, what its client has announced; null once its items are being erased, so that the same content becomes a new version';

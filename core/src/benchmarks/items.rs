@@ -1,82 +1,33 @@
-//! Checking stored items: a fault that every evaluation of an item would end with is found before a call is paid.
+//! Which rules the stored items of a version were checked by.
 //!
-//! Versions are checked when they are published; this is for those that were published under older rules.
+//! Items are checked when their version is published, so that a fault that every evaluation would end with is found before
+//! a call is paid, and never again: that may take long, and whoever submits a run holds a connection.
 
-use futures::TryStreamExt as _;
-use serde_json::{Map, Value};
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::check::fault;
-use crate::{
-    Result,
-    scorers::{Effort, Scorer, ScorerSpec},
-};
+use crate::Result;
 
-/// The rules that items are checked by when a version is published. Goes up with each new rule: items of older versions are
-/// then checked when a run is submitted.
+/// The rules that items are checked by when a version is published. Goes up with each new rule: older versions take no runs
+/// then until their content has been published again.
 pub(super) const ITEM_RULES: i16 = 1;
 
-/// Says what is wrong with one of the first so many items of a version, if something is.
+/// Says why a version takes no runs if its items were checked by older rules.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn faulty_item(
+pub async fn outdated_check(
     conn: &mut PgConnection,
     benchmark_version_id: Uuid,
-    items: i32,
-) -> Result<Option<String>> {
-    let version = sqlx::query!(
-        r#"-- items::faulty_item
-        select item_rules, scorers as "scorers: Json<Vec<ScorerSpec>>" from benchmark_versions where id = $1"#,
+) -> Result<Option<&'static str>> {
+    let item_rules = sqlx::query_scalar!(
+        "-- items::outdated_check
+        select item_rules from benchmark_versions where id = $1",
         benchmark_version_id
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(conn)
     .await?;
-    if version.item_rules >= ITEM_RULES {
-        return Ok(None);
-    }
-    let scorers = match compile(&version.scorers) {
-        Ok(scorers) => scorers,
-        Err(message) => return Ok(Some(message)),
-    };
-    let mut rows = sqlx::query!(
-        r#"-- items::faulty_item
-        select key, vars as "vars: Json<Map<String, Value>>", expected, scorers as "scorers: Json<Vec<ScorerSpec>>"
-        from items
-        where benchmark_version_id = $1 and position < $2
-        order by position"#,
-        benchmark_version_id,
-        items
-    )
-    .fetch(conn);
-    let mut found = None;
-    // Read to the end: what is left of a stream would have to be read by whoever uses the connection next.
-    while let Some(item) = rows.try_next().await? {
-        if found.is_some() {
-            continue;
-        }
-        let own = item
-            .scorers
-            .as_ref()
-            .map(|specs| compile(specs))
-            .transpose();
-        found = match &own {
-            Err(message) => Some(format!("of the item `{}`: {message}", item.key)),
-            Ok(own) => fault(
-                &item.key,
-                (item.expected.as_ref(), &item.vars),
-                own.as_deref().unwrap_or(&scorers),
-                &Effort::default(),
-            ),
-        };
-    }
-    Ok(found)
-}
-
-fn compile(specs: &[ScorerSpec]) -> std::result::Result<Vec<Scorer>, String> {
-    let compiled = specs.iter().map(Scorer::compile);
-    compiled
-        .map(|scorer| scorer.map_err(|error| format!("a scorer is at fault: {error}")))
-        .collect()
+    let message = "was published before this bank knew all faults of items; its owner has to publish the same \
+                   content again, which checks it and keeps the version";
+    Ok((item_rules < ITEM_RULES).then_some(message))
 }

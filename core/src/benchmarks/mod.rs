@@ -24,7 +24,7 @@ pub use imports::{
     abandon_import, add_part, begin_import, find_import, list_imports, publish_import,
 };
 use items::ITEM_RULES;
-pub(crate) use items::faulty_item;
+pub(crate) use items::outdated_check;
 pub use pack::{FieldMap, ItemsSource, PackHeader, parse_items, read_items};
 pub use publish::{CheckedDefinition, publish_benchmark};
 pub use read::{

@@ -73,7 +73,7 @@ pub async fn publish_benchmark(
         definition.visibility,
     )
     .await?;
-    let known = find_published(&mut tx, benchmark_id, &content.hash).await?;
+    let known = find_published(&mut tx, benchmark_id, &content.hash, ITEM_RULES).await?;
     let number = if let Some(number) = known {
         number
     } else {
@@ -150,32 +150,36 @@ pub(super) async fn set_header(
     Ok(())
 }
 
-/// The number of the version that holds this content, if there is one. One that was withdrawn comes back.
+/// The number of the version that holds this content, if there is one. One that was withdrawn comes back, and one that was
+/// published under older rules than the content has been checked by takes runs again.
 pub(super) async fn find_published(
     tx: &mut PgConnection,
     benchmark_id: Uuid,
     content_hash: &[u8],
+    checked_by: i16,
 ) -> Result<Option<i32>> {
     // Locked, so that it is not erased while it comes back; once erasing has begun, it is found by no hash.
     let known = sqlx::query!(
         r#"-- publish::find_published
-        select id, number as "number!", withdrawn_at is not null as "withdrawn!"
+        select id, number as "number!", withdrawn_at is not null or item_rules < $3 as "changes!"
         from benchmark_versions
         where benchmark_id = $1 and content_hash = $2 and number is not null
         for no key update"#,
         benchmark_id,
-        content_hash
+        content_hash,
+        checked_by
     )
     .fetch_optional(&mut *tx)
     .await?;
     let Some(known) = known else {
         return Ok(None);
     };
-    if known.withdrawn {
+    if known.changes {
         sqlx::query!(
-            "-- publish::find_published
-            update benchmark_versions set withdrawn_at = null where id = $1",
-            known.id
+            "-- publish::find_published (write)
+            update benchmark_versions set withdrawn_at = null, item_rules = greatest(item_rules, $2) where id = $1",
+            known.id,
+            checked_by
         )
         .execute(tx)
         .await?;
@@ -202,13 +206,12 @@ async fn insert_version(
     release_hash(tx, benchmark_id, &content.hash).await?;
     let (item_count, size_bytes) = columns_of(content)?;
     let version_id = Uuid::now_v7();
-    let number = sqlx::query_scalar!(
-        r#"-- publish::insert_version
+    let number = next_number(tx, benchmark_id).await?;
+    sqlx::query!(
+        "-- publish::insert_version
         insert into benchmark_versions (id, benchmark_id, number, scorers, source, item_count, content_hash, size_bytes,
                                         item_rules, variables)
-        select $1, $2, coalesce(max(number), 0) + 1, $3, $4, $5, $6, $7, $8, $9
-        from benchmark_versions where benchmark_id = $2
-        returning number as "number!""#,
+        values ($1, $2, $10, $3, $4, $5, $6, $7, $8, $9)",
         version_id,
         benchmark_id,
         Json(&definition.scorers) as _,
@@ -217,11 +220,24 @@ async fn insert_version(
         content.hash.as_slice(),
         size_bytes,
         ITEM_RULES,
-        &content.variables
+        &content.variables,
+        number
     )
-    .fetch_one(&mut *tx)
+    .execute(&mut *tx)
     .await?;
     insert_items(tx, version_id, 0, &definition.items).await?;
+    Ok(number)
+}
+
+/// Takes the next number for a version of a benchmark that the caller has locked.
+pub(super) async fn next_number(tx: &mut PgConnection, benchmark_id: Uuid) -> Result<i32> {
+    let number = sqlx::query_scalar!(
+        "-- publish::next_number
+        update benchmarks set last_number = last_number + 1 where id = $1 returning last_number",
+        benchmark_id
+    )
+    .fetch_one(tx)
+    .await?;
     Ok(number)
 }
 

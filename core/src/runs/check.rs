@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    benchmarks::{BenchmarkVersion, faulty_item, resolve_benchmark},
+    benchmarks::{BenchmarkVersion, outdated_check, resolve_benchmark},
     library::{PromptVersion, resolve_version},
     models::{ModelRequest, check_parameters_together, find_or_create_model, model_label},
     texts,
@@ -53,8 +53,8 @@ pub(super) async fn check(
         .limit
         .unwrap_or(benchmark.item_count)
         .min(benchmark.item_count);
-    if let Some(message) = faulty_item(tx, benchmark.id, items).await? {
-        wrong.push(FieldError::new("benchmark", told(&message)));
+    if let Some(message) = outdated_check(tx, benchmark.id).await? {
+        wrong.push(FieldError::new("benchmark", message));
     }
     let known = Vec::new();
     let prompts = check_prompts(
@@ -142,9 +142,9 @@ pub(super) async fn check_run(
         wrong.push(FieldError::new("repeats", "must be between 1 and 1000"));
     }
     if items > before.items
-        && let Some(message) = faulty_item(tx, benchmark.id, items).await?
+        && let Some(message) = outdated_check(tx, benchmark.id).await?
     {
-        wrong.push(FieldError::new("limit", told(&message)));
+        wrong.push(FieldError::new("limit", format!("its benchmark {message}")));
     }
     let mut versions = Vec::new();
     for reference in &known.prompts {
@@ -245,11 +245,6 @@ async fn known_parts(tx: &mut PgConnection, run_id: Uuid) -> Result<KnownParts> 
     .fetch_one(tx)
     .await?;
     Ok(known)
-}
-
-/// How a fault of an item is told to whoever is about to pay for it.
-fn told(fault: &str) -> String {
-    format!("an answer could not be scored: {fault}; publish a version without this fault")
 }
 
 fn finish_check(

@@ -3,8 +3,9 @@
 use opb_core::{
     Error,
     auth::{Visibility, system_user},
-    benchmarks::publish_benchmark,
+    benchmarks::{delete_benchmark_version, publish_benchmark, resolve_benchmark},
     library::{NewPromptVersion, add_version, list_versions, resolve_version},
+    runs::{mend, submit_run},
     template::PromptBody,
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -41,6 +42,57 @@ async fn the_same_content_is_the_same_version() {
     .await
     .unwrap();
     assert_eq!((longer.number, longer.item_count), (2, 11));
+}
+
+/// A reference such as `sums@2` leads to that version, or to none.
+#[tokio::test]
+async fn the_number_of_a_deleted_version_is_never_given_again() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = system_user(conn).await.unwrap();
+    let mut numbers = Vec::new();
+    for items in [10, 11, 12] {
+        let definition = fixtures::sums(items).checked().unwrap();
+        let version = publish_benchmark(conn, &owner, &definition, Visibility::default()).await;
+        numbers.push(version.unwrap().number);
+        if items == 11 {
+            delete_benchmark_version(conn, &owner, "sums", 2)
+                .await
+                .unwrap();
+            mend(conn).await.unwrap();
+            let left = sqlx::query_scalar("select count(*) from benchmark_versions");
+            let left: i64 = left.fetch_one(&mut **conn).await.unwrap();
+            assert_eq!(left, 1, "it is erased");
+        }
+    }
+    assert_eq!(numbers, [1, 2, 3]);
+    let gone = resolve_benchmark(conn, Some(&owner), "sums@2").await;
+    assert!(matches!(gone, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_version_of_older_rules_takes_runs_once_its_content_was_checked_again() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 3).await;
+    // As if an earlier version of the server had published it.
+    for statement in [
+        "alter table benchmark_versions disable trigger benchmark_versions_immutable",
+        "update benchmark_versions set item_rules = 0",
+        "alter table benchmark_versions enable trigger benchmark_versions_immutable",
+    ] {
+        sqlx::query(statement).execute(&mut **conn).await.unwrap();
+    }
+    let request = fixtures::request(json!(["simulated:strong"]), 1);
+    let refused = submit_run(conn, &owner, &request, None).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("publish the same"),
+        "{refused}"
+    );
+    let definition = fixtures::sums(3).checked().unwrap();
+    let version = publish_benchmark(conn, &owner, &definition, Visibility::default()).await;
+    assert_eq!(version.unwrap().number, 1);
+    submit_run(conn, &owner, &request, None).await.unwrap();
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ pub async fn begin_import(
     let mut tx = conn.begin().await?;
     let benchmark_id = find_or_create(&mut tx, owner, definition, default_visibility).await?;
     let begun = if let Some(hash) = &new.content_hash
-        && let Some(number) = find_published(&mut tx, benchmark_id, hash).await?
+        && let Some(number) = find_published(&mut tx, benchmark_id, hash, 0).await?
     {
         let texts = (definition.title.as_str(), definition.description.as_str());
         let slug = &definition.slug;

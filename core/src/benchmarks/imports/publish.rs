@@ -12,7 +12,7 @@ use crate::{
     benchmarks::{
         BenchmarkVersion,
         content::hash_scorers,
-        publish::{find_published, release_hash, set_header},
+        publish::{find_published, next_number, release_hash, set_header},
         resolve_benchmark,
     },
 };
@@ -58,7 +58,9 @@ pub async fn publish_import(
     let content_hash = hash_of_parts(&mut tx, &open, announced.as_deref()).await?;
     let header = sqlx::query!(
         r#"-- publish::publish_import (header)
-        select title, description, visibility as "visibility: Visibility" from imports where benchmark_version_id = $1"#,
+        select title, description, visibility as "visibility: Visibility", item_rules
+        from imports join benchmark_versions on benchmark_versions.id = benchmark_version_id
+        where benchmark_version_id = $1"#,
         import_id
     )
     .fetch_one(&mut *tx)
@@ -66,7 +68,7 @@ pub async fn publish_import(
     let texts = (header.title.as_str(), header.description.as_str());
     let slug = &import.benchmark;
     set_header(&mut tx, benchmark_id, slug, texts, header.visibility).await?;
-    let known = find_published(&mut tx, benchmark_id, &content_hash).await?;
+    let known = find_published(&mut tx, benchmark_id, &content_hash, header.item_rules).await?;
     release_hash(&mut tx, benchmark_id, &content_hash).await?;
     let number = match known {
         Some(number) => {
@@ -134,18 +136,15 @@ async fn number_version(
     import_id: Uuid,
     content_hash: &[u8],
 ) -> Result<i32> {
-    let number = sqlx::query_scalar!(
-        r#"-- publish::number_version
-        update benchmark_versions
-        set number = (select coalesce(max(number), 0) + 1 from benchmark_versions where benchmark_id = $2),
-            content_hash = $3, created_at = now()
-        where id = $1
-        returning number as "number!""#,
+    let number = next_number(tx, benchmark_id).await?;
+    sqlx::query!(
+        "-- publish::number_version
+        update benchmark_versions set number = $2, content_hash = $3, created_at = now() where id = $1",
         import_id,
-        benchmark_id,
+        number,
         content_hash
     )
-    .fetch_one(&mut *tx)
+    .execute(&mut *tx)
     .await?;
     sqlx::query!(
         "-- publish::number_version
