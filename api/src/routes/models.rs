@@ -164,14 +164,7 @@ async fn list_providers(
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<Page<Provider>>> {
     let mut conn = state.conn().await?;
-    let mut providers = models::list_providers(&mut conn).await?;
-    if !user.is_admin() {
-        for provider in &mut providers {
-            provider.base_url = None;
-            provider.settings = None;
-            provider.credential_hint = None;
-        }
-    }
+    let providers = models::list_providers(&mut conn, &user).await?;
     Ok(Answer(
         query.cut(providers, |provider| provider.name.clone())?,
     ))
@@ -286,12 +279,9 @@ async fn check_provider(
     Authenticated(user): Authenticated,
     Path(name): Path<String>,
 ) -> Result<Answer<ProviderCheck>> {
-    if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators can check providers").into());
-    }
     let (provider, key) = {
         let mut conn = state.conn().await?;
-        let provider = models::find_provider(&mut conn, &name).await?;
+        let provider = models::find_provider(&mut conn, &user, &name).await?;
         let key = key_for(&state, &mut conn, &provider).await?;
         (provider, key)
     };

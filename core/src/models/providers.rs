@@ -157,12 +157,15 @@ pub async fn ensure_provider(
     Ok(id)
 }
 
-/// All providers, by name.
+/// All providers, by name. Where they are, their settings, and the ends of their credentials are for administrators.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn list_providers(conn: &mut PgConnection) -> Result<Vec<Provider>> {
-    let providers = sqlx::query_as!(
+pub async fn list_providers(
+    conn: &mut PgConnection,
+    viewer: &CurrentUser,
+) -> Result<Vec<Provider>> {
+    let mut providers = sqlx::query_as!(
         Provider,
         r#"-- providers::list_providers
         select id, name, kind as "kind: ProviderKind", base_url, settings as "settings?", credential_hint, free, created_at
@@ -171,14 +174,26 @@ pub async fn list_providers(conn: &mut PgConnection) -> Result<Vec<Provider>> {
     )
     .fetch_all(conn)
     .await?;
+    if !viewer.is_admin() {
+        for provider in &mut providers {
+            provider.base_url = None;
+            provider.settings = None;
+            provider.credential_hint = None;
+        }
+    }
     Ok(providers)
 }
 
-/// The provider of a name, with its sealed credential.
+/// The provider of a name, with its sealed credential, for asking it whether it is there.
 ///
 /// # Errors
-/// [`Error::NotFound`].
-pub async fn find_provider(conn: &mut PgConnection, name: &str) -> Result<AskableProvider> {
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`].
+pub async fn find_provider(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    name: &str,
+) -> Result<AskableProvider> {
+    user.require_admin("only administrators can check providers")?;
     let row = sqlx::query!(
         r#"-- providers::find_provider
         select id, name, kind as "kind: ProviderKind", base_url, settings as "settings: Json<Map<String, Value>>",

@@ -104,7 +104,7 @@ async fn a_provider_that_answered_another_worker_is_waited_for_until_its_address
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 100).await;
     let books = stand_in::start(conn, Duration::from_millis(20), None).await;
-    let id = list_providers(conn).await.unwrap();
+    let id = list_providers(conn, &owner).await.unwrap();
     let id = id.iter().find(|found| found.name == "counted").unwrap().id;
     let models = json!([{"model": "counted:any", "parameters": {"stream": false}}]);
     let run = fixtures::submit(conn, &owner, models, 1).await;
