@@ -1,6 +1,6 @@
 -- Runs, their shards and their evaluations: the tables are the truth, and the shards are the queue.
 create type run_state as enum ('queued', 'running', 'paused', 'finishing', 'completed', 'cancelled', 'failed');
-create type pause_reason as enum ('request', 'budget', 'storage');
+create type pause_reason as enum ('request', 'budget', 'storage', 'hidden_parts');
 create type shard_state as enum ('available', 'running', 'done', 'dead');
 create type evaluation_state as enum ('scored', 'error');
 create type process_kind as enum ('worker', 'scheduler');
@@ -86,7 +86,7 @@ comment on index runs_id_end_idx is 'finds runs by the end of their id';
 comment on table runs is 'one request: benchmark version x prompt versions x models x repeats';
 comment on column runs.number is 'a short number for people, in the order of submission; never used again';
 comment on column runs.visibility is 'what its owner wished; whoever reads a run must be allowed to see its benchmark and its prompts, too: can_see_run';
-comment on column runs.paused_for is 'why it is paused, or was the last time: somebody asked for it, its budget has no room for the next call, or its owner stores too much; rules look at this, and never at state_reason, which is for people';
+comment on column runs.paused_for is 'why it is paused, or was the last time: somebody asked for it, its budget has no room for the next call, its owner stores too much, or may no longer see its benchmark or a prompt; rules look at this, and never at state_reason, which is for people';
 comment on column runs.priority is 'each step doubles the share of the workers that the run gets';
 comment on column runs.cache is 'may answers of earlier runs be taken, and those of this one be kept for later ones?';
 comment on column runs.answers_of is 'the run whose answers this one scores, without calling a model; null for a run that asks';

@@ -9,6 +9,7 @@ use super::{
     Run, RunState,
     bells::{recall, tell, wake_workers},
     find_run,
+    hidden::require_parts,
 };
 use crate::{
     Error, Result,
@@ -26,6 +27,8 @@ pub(crate) enum PauseReason {
     Budget,
     /// Its owner stores more than they may.
     Storage,
+    /// Its owner may no longer see its benchmark, or one of its prompts.
+    HiddenParts,
 }
 
 /// Pauses a run that is queued or running.
@@ -57,13 +60,14 @@ pub async fn pause_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
 /// Lets a paused run go on.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run is not paused,
-/// [`Error::QuotaExceeded`] when the caller stores more than they may.
+/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run is not paused, or has
+/// a part that its owner may no longer see, [`Error::QuotaExceeded`] when the caller stores more than they may.
 pub async fn resume_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let mut tx = conn.begin().await?;
     if lock_run(&mut tx, user, run_id).await? != RunState::Paused {
         return Err(Error::Conflict("the run is not paused".into()));
     }
+    require_parts(&mut tx, run_id).await?;
     sqlx::query!(
         "-- control::resume_run
         update runs

@@ -11,6 +11,7 @@ use super::{
     Run, RunShape,
     check::check_run,
     control, early, find_readable_run, find_run,
+    hidden::require_parts,
     retry::{reopen, require_ended},
     submit::{insert_columns, refuse_without_keys},
 };
@@ -54,6 +55,7 @@ pub async fn extend_run(
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     refuse_rescored(&mut tx, run_id).await?;
     let run = find_readable_run(&mut tx, Some(user), run_id).await?;
+    require_parts(&mut tx, run_id).await?;
     let before = shape(&mut tx, run_id).await?;
     let mut wrong = Vec::new();
     if request.limit.is_some_and(|limit| limit < before.items) {

@@ -14,6 +14,7 @@ use super::{
     budget::settle,
     counts::{Counts, count},
     delete::erase_deleted_runs,
+    hidden::pause_hidden,
     insert::insert,
     lease::close_shard,
     load_work,
@@ -44,7 +45,7 @@ pub struct Mended {
     pub poisoned_evaluations: u64,
     /// Jobs of runs that were missing in the queue.
     pub requeued: u64,
-    /// Runs whose owner has no room for what they would record.
+    /// Runs whose owner has no room for what they would record, or may no longer see a part of them.
     pub paused_runs: u64,
     /// Jobs that are over and were deleted.
     pub deleted_jobs: u64,
@@ -66,7 +67,7 @@ pub async fn mend(conn: &mut PgConnection) -> Result<Mended> {
     let mut mended = Mended::default();
     rescue_expired_leases(conn, &mut mended).await?;
     mended.requeued = enqueue_lost_jobs(conn).await?;
-    mended.paused_runs = pause_overfull(conn).await?;
+    mended.paused_runs = pause_overfull(conn).await? + pause_hidden(conn).await?;
     mended.deleted_jobs = queue::delete_finished(conn).await?;
     mended.deleted_account_rows = auth::delete_expired(conn).await?;
     mended.deleted_mails = mail::delete_old(conn).await?;

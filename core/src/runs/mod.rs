@@ -7,7 +7,7 @@
 //! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
 //! `rescore` scores its answers by other scorers. `reference` finds a run by the names that people use for it, `evaluations` reads
 //! its results one by one, and `columns` as its own table. `answers` finds what need not be asked again;
-//! at last, `prune` forgets the texts, and `delete` the whole run. `visibility` keeps a run as narrow as its parts, and
+//! at last, `prune` forgets the texts, and `delete` the whole run. `visibility` keeps a run as narrow as its parts, `hidden` stops one whose owner lost sight of a part, and
 //! `change` lets its owner change that, or its budget.
 //! Before all of it, `estimate` says what it will need.
 
@@ -30,6 +30,7 @@ mod evaluations;
 mod extend;
 mod fair_share;
 mod finish;
+mod hidden;
 mod housekeeping;
 mod insert;
 mod lease;

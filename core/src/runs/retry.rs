@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Run, RunShape, RunState, bells::tell, columns, control, cut::cut, extend::shape,
-    find_readable_run, find_run,
+    find_readable_run, find_run, hidden::require_parts,
 };
 use crate::{Error, Result, auth::CurrentUser, quotas::count_run};
 
@@ -18,6 +18,7 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
     let mut tx = conn.begin().await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     find_readable_run(&mut tx, Some(user), run_id).await?;
+    require_parts(&mut tx, run_id).await?;
     // The counters go back by what is really deleted, as they went forward by what was really inserted.
     let skipped = sqlx::query_scalar!(
         "-- retry::retry_run

@@ -11,6 +11,7 @@ mod estimating;
 mod imports;
 mod leases;
 mod library;
+mod hidden;
 mod mending;
 mod prices;
 mod publishing;

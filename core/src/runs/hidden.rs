@@ -1,0 +1,61 @@
+//! Runs whose owner may no longer see the benchmark or a prompt: they ask nothing more.
+//!
+//! Parts are narrowed and deleted in several places, so the runs at work are looked through every few seconds, and the right
+//! is asked again wherever a run goes on.
+
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::control::{PauseReason, pause};
+use crate::{Error, Result};
+
+/// What people are told.
+const TOLD: &str = "its owner may no longer see its benchmark, or one of its prompts, which was made private or deleted";
+
+/// Pauses the runs at work with a part that their owner may no longer see. Returns how many.
+///
+/// # Errors
+/// The database does not answer.
+pub(super) async fn pause_hidden(conn: &mut PgConnection) -> Result<u64> {
+    let mut tx = conn.begin().await?;
+    let run_ids = sqlx::query_scalar!(
+        "-- hidden::pause_hidden
+        select runs.id
+        from runs join users on users.id = runs.owner_id
+        where finished_at is null and state in ('queued', 'running')
+          and not can_see_parts(runs.id, runs.owner_id, role = 'admin')
+        order by runs.id
+        for update of runs skip locked"
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let paused = run_ids.len() as u64;
+    for run_id in run_ids {
+        pause(&mut tx, run_id, PauseReason::HiddenParts, TOLD).await?;
+        tracing::info!(run.id = %run_id, run.reason = TOLD, "run {run_id} paused");
+    }
+    tx.commit().await?;
+    Ok(paused)
+}
+
+/// Refuses to go on with a run that has a part that its owner may no longer see, whoever asks.
+///
+/// # Errors
+/// [`Error::Conflict`].
+pub(super) async fn require_parts(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    let are_seen = sqlx::query_scalar!(
+        r#"-- hidden::require_parts
+        select can_see_parts(runs.id, runs.owner_id, role = 'admin') as "are_seen!"
+        from runs join users on users.id = runs.owner_id
+        where runs.id = $1"#,
+        run_id
+    )
+    .fetch_one(tx)
+    .await?;
+    if are_seen {
+        return Ok(());
+    }
+    Err(Error::Conflict(format!(
+        "the run cannot go on: {TOLD}; cancel it, or ask the owner of that part to share it again"
+    )))
+}
