@@ -38,19 +38,23 @@ pub fn wilson(successes: u64, n: u64, confidence: f64) -> Interval {
             high: 1.0,
         };
     }
-    let (z, trials) = (z_two_sided(confidence), n as f64);
-    let share = successes.min(n) as f64 / trials;
+    wilson_of_share(successes.min(n) as f64 / n as f64, n as f64, confidence)
+}
+
+/// [`wilson`], of a share of at least one trial.
+fn wilson_of_share(share: f64, trials: f64, confidence: f64) -> Interval {
+    let z = z_two_sided(confidence);
     let spread = z * z / trials;
     let centre = (share + spread / 2.0) / (1.0 + spread);
     let half =
         z / (1.0 + spread) * (share * (1.0 - share) / trials + spread / (4.0 * trials)).sqrt();
     // Exact at the ends, where rounding would leave a hair.
-    let low = if successes == 0 {
+    let low = if share <= 0.0 {
         0.0
     } else {
         (centre - half).max(0.0)
     };
-    let high = if successes >= n {
+    let high = if share >= 1.0 {
         1.0
     } else {
         (centre + half).min(1.0)
@@ -79,6 +83,24 @@ pub fn mean_interval(values: &[f64], confidence: f64) -> Interval {
         low: moments.mean - half,
         high: moments.mean + half,
     }
+}
+
+/// The interval of the mean of independent scores from 0 to 1, at a confidence such as 0.95: [`mean_interval`] on this scale.
+///
+/// Scores that are all the same have no spread, and Student's interval would call their mean certain, after two items as
+/// after a thousand. Theirs is [`wilson`]'s of a pass rate of that height: no scores of the same mean spread more than passes and
+/// failures do, so it is rather too wide than too narrow. Of fewer than two scores nothing is known: 0 to 1.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
+pub fn score_interval(scores: &[f64], confidence: f64) -> Interval {
+    let moments = Moments::of(scores.iter().copied().filter(|score| score.is_finite()));
+    // What rounding leaves of no spread is none.
+    let is_level = moments.standard_error().is_some_and(|error| error < 1e-9);
+    if is_level {
+        let share = (moments.mean * 1e9).round() / 1e9;
+        return wilson_of_share(share.clamp(0.0, 1.0), moments.count as f64, confidence);
+    }
+    mean_interval(scores, confidence).within(0.0, 1.0)
 }
 
 /// [`mean_interval`] of values that were summed up elsewhere: how many there are, their mean, and their standard deviation

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::columns::Tried;
 use crate::stats::{
-    self, Interval, QuantileInterval, Unit, bootstrap_interval, mean_interval, ratio_of_means,
+    self, Interval, QuantileInterval, Unit, bootstrap_interval, ratio_of_means, score_interval,
     wilson,
 };
 
@@ -101,7 +101,7 @@ fn score(items: &[Tried]) -> Option<ScoreSummary> {
     }
     let full_or_nothing = scored.iter().all(|score| *score == 0.0 || *score == 1.0);
     let repeated = items.iter().any(|item| item.scored > 1);
-    let student = || mean_interval(&scored, CONFIDENCE).within(0.0, 1.0);
+    let student = || score_interval(&scored, CONFIDENCE);
     let (interval, method) = if repeated {
         (student(), "clustered")
     } else if full_or_nothing {

@@ -261,10 +261,7 @@ impl Summary {
 
 /// The interval of a mean over items, and the word for how it was computed.
 fn score_interval(values: &[f64], repeats: i16, graded: bool) -> (Interval, &'static str) {
-    let student = || {
-        // One item has no spread; nothing is known then.
-        stats::mean_interval(values, CONFIDENCE).within(0.0, 1.0)
-    };
+    let student = || stats::score_interval(values, CONFIDENCE);
     if repeats > 1 {
         // Repeats of one item are not independent: the items are the sample (cluster = item).
         (student(), "clustered")

@@ -95,3 +95,24 @@ fn the_cost_of_a_pass_counts_the_failures() {
     assert_eq!(ratio_of_means(&no_pass, 0.95), None);
     assert_eq!(ratio_of_means(&[], 0.95), None);
 }
+
+/// Items that all score the same are few all the same: what is not known does not look certain.
+#[test]
+fn scores_without_spread_are_not_certain() {
+    for (scores, share) in [
+        (vec![0.0; 24], 0),
+        (vec![1.0; 24], 24),
+        (vec![0.5; 24], 12),
+        // What a sum of weighted scores leaves of 0.
+        ([0.0, 1e-17].repeat(12), 0),
+    ] {
+        let expect = wilson(share, 24, 0.95);
+        assert_eq!(score_interval(&scores, 0.95), expect, "{scores:?}");
+    }
+    let scores = [0.2, 0.4, 0.9];
+    let expect = mean_interval(&scores, 0.95).within(0.0, 1.0);
+    assert_eq!(score_interval(&scores, 0.95), expect);
+    for few in [&[][..], &[0.7]] {
+        close_interval(score_interval(few, 0.95), 0.0, 1.0);
+    }
+}

@@ -147,16 +147,7 @@ fn effects(
         .zip(names.zip(counts))
         .map(
             |(((entry, sample), rank), ((name, parameters), standings))| {
-                // A single item has no spread: then nothing is known but that scores lie between 0 and 1.
-                // With more, the interval is Student's, which knows nothing of these bounds.
-                let interval = if sample.len() < 2 {
-                    stats::Interval {
-                        low: 0.0,
-                        high: 1.0,
-                    }
-                } else {
-                    stats::mean_interval(sample, CONFIDENCE).within(0.0, 1.0)
-                };
+                let interval = stats::score_interval(sample, CONFIDENCE);
                 let narrow = |rank: usize| i32::try_from(rank).unwrap_or(i32::MAX);
                 Effect {
                     rank_low: narrow(rank.rank_low),
