@@ -7,16 +7,24 @@
 //! url           where the bank serves; there only while it does
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, anyhow};
 use opb_core::sealing::read_private;
 use secrecy::SecretString;
 
 use crate::{
+    files::read_named,
     folder_lock::{FolderLock, Refusal},
+    new_file::NewFile,
     postgres,
 };
+
+/// The longest address of a bank.
+const MAX_URL_BYTES: u64 = 4096;
 
 /// A data folder, by its path.
 #[derive(Debug, Clone)]
@@ -68,6 +76,25 @@ impl DataFolder {
         Ok((!key.is_empty()).then(|| key.into()))
     }
 
+    /// True when an embedded server has made its data here.
+    pub fn has_database(&self) -> bool {
+        self.0.join("postgres").join("PG_VERSION").exists()
+    }
+
+    /// The first of the lock files that this user may not open, if there is one.
+    pub fn closed_lock(&self) -> Option<PathBuf> {
+        let mut locks = ["bank.lock", "opb.lock"]
+            .iter()
+            .map(|name| self.0.join(name));
+        locks.find(|lock| {
+            let opened = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(lock);
+            opened.is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound)
+        })
+    }
+
     /// True while a bank serves from this folder, as far as this user can know.
     pub fn is_served(&self) -> bool {
         FolderLock::is_held(&self.lock_file())
@@ -75,18 +102,17 @@ impl DataFolder {
 
     /// Where the bank of this folder serves, or served when it was killed.
     pub fn url(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.url_file()).ok()?;
+        let text = read_named(&self.url_file(), MAX_URL_BYTES).ok()?;
         let url = text.trim();
         (!url.is_empty()).then(|| url.to_owned())
     }
 
     /// Writes down where the bank serves, for the other commands.
     pub fn write_url(&self, url: &str) -> anyhow::Result<()> {
-        let path = self.url_file();
-        let unfinished = path.with_extension("new");
-        std::fs::write(&unfinished, format!("{url}\n"))
-            .and_then(|()| std::fs::rename(&unfinished, &path))
-            .with_context(|| format!("{} cannot be written", path.display()))
+        let mut file = NewFile::inside(&self.0, "url".as_ref())?;
+        writeln!(file, "{url}")
+            .with_context(|| format!("{} cannot be written", self.url_file().display()))?;
+        file.keep()
     }
 
     /// Forgets where the bank served.

@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{BufRead, Read},
     path::{Component, Path, PathBuf},
 };
 
@@ -17,6 +17,8 @@ use rustix::{
     io::Errno,
 };
 
+/// The longest secret, name or password.
+pub const MAX_SECRET_BYTES: u64 = 64 << 10;
 /// The largest header of a benchmark, prompt, or list of settings or prices.
 pub const MAX_TEXT_BYTES: u64 = 64 << 20;
 /// The largest file of items.
@@ -32,6 +34,29 @@ pub fn read_named(path: &Path, most_bytes: u64) -> anyhow::Result<String> {
     let what = || format!("{} cannot be read", path.display());
     let file = File::open(path).with_context(what)?;
     read_bounded(file, most_bytes).with_context(what)
+}
+
+/// Reads what a user or another program writes to us, which may never end.
+///
+/// # Errors
+/// It breaks off, is no text, or is longer than `most_bytes`.
+pub fn read_bounded(source: impl Read, most_bytes: u64) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    source.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    check_size(bytes.len() as u64, most_bytes)?;
+    String::from_utf8(bytes).context("it is not text in UTF-8")
+}
+
+/// Reads one line of that, without its end.
+///
+/// # Errors
+/// Those of [`read_bounded`].
+pub fn read_line_bounded(source: impl BufRead, most_bytes: u64) -> anyhow::Result<String> {
+    let mut line = Vec::new();
+    source.take(most_bytes + 1).read_until(b'\n', &mut line)?;
+    check_size(line.len() as u64, most_bytes)?;
+    let line = String::from_utf8(line).context("it is not text in UTF-8")?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 /// Opens a file that the user has named, to be read more than once. What can be read only once, such as a pipe, is copied
@@ -194,19 +219,13 @@ fn refusal(error: Errno, path: &Path) -> anyhow::Error {
     }
 }
 
-fn read_bounded(file: impl Read, most_bytes: u64) -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    file.take(most_bytes + 1).read_to_end(&mut bytes)?;
-    check_size(bytes.len() as u64, most_bytes)?;
-    String::from_utf8(bytes).context("it is not text in UTF-8")
-}
-
 fn check_size(bytes: u64, most_bytes: u64) -> anyhow::Result<()> {
-    ensure!(
-        bytes <= most_bytes,
-        "it is larger than {} MiB",
-        most_bytes >> 20
-    );
+    let (most, unit) = match most_bytes {
+        0..1024 => (most_bytes, "bytes"),
+        1024..1_048_576 => (most_bytes >> 10, "KiB"),
+        _ => (most_bytes >> 20, "MiB"),
+    };
+    ensure!(bytes <= most_bytes, "it is larger than {most} {unit}");
     Ok(())
 }
 
@@ -292,5 +311,17 @@ mod tests {
             assert!(format!("{endless:#}").contains("larger"), "{endless:#}");
         }
         open_named(&link, 100).unwrap();
+    }
+
+    #[test]
+    fn a_line_has_an_end() {
+        let line = |text: &str| read_line_bounded(text.as_bytes(), 5);
+        assert_eq!(line("a b\r\nmore").unwrap(), "a b");
+        assert_eq!(line("abcde").unwrap(), "abcde");
+        assert_eq!(line("").unwrap(), "");
+        let error = line("abcdef").unwrap_err().to_string();
+        assert_eq!(error, "it is larger than 5 bytes");
+        let error = read_bounded(std::io::repeat(b'x'), MAX_SECRET_BYTES).unwrap_err();
+        assert_eq!(error.to_string(), "it is larger than 64 KiB");
     }
 }

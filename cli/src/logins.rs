@@ -16,6 +16,8 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::files::{MAX_TEXT_BYTES, read_named};
+
 /// A login at one bank.
 #[derive(Clone)]
 pub struct Login {
@@ -98,16 +100,14 @@ impl Logins {
     }
 
     fn read(&self) -> anyhow::Result<Stored> {
-        match std::fs::read_to_string(&self.0) {
-            Ok(text) => serde_json::from_str(&text).map_err(|_| {
-                let path = self.0.display();
-                anyhow!("{path} is not what opb has written; remove it and log in again")
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Stored::default()),
-            Err(error) => {
-                Err(error).with_context(|| format!("{} cannot be read", self.0.display()))
-            }
+        if matches!(self.0.try_exists(), Ok(false)) {
+            return Ok(Stored::default());
         }
+        let text = read_named(&self.0, MAX_TEXT_BYTES)?;
+        serde_json::from_str(&text).map_err(|_| {
+            let path = self.0.display();
+            anyhow!("{path} is not what opb has written; remove it and log in again")
+        })
     }
 
     fn write(&self, stored: &Stored) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ mod data_folder;
 mod files;
 mod folder_lock;
 mod logins;
+mod new_file;
 mod outcome;
 mod packs;
 mod postgres;

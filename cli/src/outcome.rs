@@ -11,20 +11,21 @@ use crate::client::Refused;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done; for `run`, the run completed
-  1    failed: no server answers, the server cannot serve now, a check failed, or an import was
-       accepted in part only
-  2    refused: an unknown option, a bad value, a file that is missing or wrong, or a request that
-       the server refuses
+  1    failed: no server answers, the server cannot serve now, a check failed,
+       or an import was accepted in part only
+  2    refused: an unknown option, a bad value, a file that is missing or wrong,
+       or a request that the server refuses
   3    the run ended, but failed or was cancelled
   4    the run is paused, by a user or because its budget is used up
   5    the run completed, but a column scored less than --fail-under asks for
   130  interrupted by Ctrl-C; a run that was submitted goes on
 
-With --json, an error is one JSON object on standard error: title, detail, status (of the server's
-answer), errors (path and message of each wrong field) and exit_code.
+With --json, an error is one JSON object on standard error: title, detail,
+status (of the server's answer), errors (path and message of each wrong field)
+and exit_code.
 
-Settings come from the command line, the environment (the names are in each --help)
-and a TOML file (--config), in this order.";
+Settings come from the command line, the environment (the names are in each
+--help) and a TOML file (--config), in this order.";
 
 /// How a command ended that could do its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,11 @@ pub enum Outcome {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadUsage(pub String);
+
+/// An import ended with a part of it accepted: no bad usage, whatever refused the rest.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DoneInPart(pub String);
 
 /// An error as programs read it, in the words of RFC 9457.
 #[derive(Debug, Serialize)]
@@ -109,7 +115,11 @@ fn problem(error: &anyhow::Error) -> Problem<'_> {
             detail,
             status: Some(refused.status),
             errors: &refused.errors,
-            exit_code: if refused.is_final() { 2 } else { 1 },
+            exit_code: if refused.is_final() && !error.is::<DoneInPart>() {
+                2
+            } else {
+                1
+            },
         };
     }
     let (title, exit_code) = if error.is::<BadUsage>() {

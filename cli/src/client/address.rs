@@ -143,6 +143,19 @@ fn local_key(folder: &DataFolder, url: &str) -> anyhow::Result<Option<SecretStri
     }
 }
 
+/// The address of the server behind a redirect: that of `target`, without the path that was asked for at the server `url`.
+pub(super) fn base_of(target: &Url, asked: &Url, url: &str) -> Option<String> {
+    if !matches!(target.scheme(), "http" | "https") || target.host().is_none() {
+        return None;
+    }
+    let prefix = Url::parse(url).ok()?;
+    let path = asked
+        .path()
+        .strip_prefix(prefix.path().trim_end_matches('/'))?;
+    let kept = target.path().strip_suffix(path).unwrap_or_default();
+    Some(format!("{}{kept}", target.origin().ascii_serialization()))
+}
+
 /// True for an address of this machine.
 pub(super) fn is_local(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else {
@@ -216,6 +229,40 @@ mod tests {
         }
         let default = DataFolder::new(None);
         assert!(hint(&Found::Nowhere, &default).contains("start it with: opb up (--data"));
+    }
+
+    #[test]
+    fn a_redirect_names_the_address_of_the_server() {
+        for (url, target, expect) in [
+            (
+                "http://a",
+                "https://a/api/v1/runs?limit=3",
+                Some("https://a"),
+            ),
+            (
+                "http://a:80/",
+                "https://a:8443/api/v1/runs",
+                Some("https://a:8443"),
+            ),
+            (
+                "http://a",
+                "https://b/bank/api/v1/runs",
+                Some("https://b/bank"),
+            ),
+            (
+                "http://a/old",
+                "http://a/new/api/v1/runs",
+                Some("http://a/new"),
+            ),
+            ("http://a", "https://b/login", Some("https://b")),
+            ("http://a", "ftp://a/api/v1/runs", None),
+            ("http://a", "data:text", None),
+        ] {
+            let asked = format!("{}/api/v1/runs?limit=3", url.trim_end_matches('/'));
+            let [target, asked] = [target, &asked].map(|text| Url::parse(text).unwrap());
+            let base = base_of(&target, &asked, url);
+            assert_eq!(base.as_deref(), expect, "{target}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// For how long a server may be gone before the command gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How many bytes of events are read before they are opened again: an event without an end would fill the memory.
+const MAX_STREAM_BYTES: usize = 64 << 20;
 
 /// Shows every state of a run until it ends or is paused, and returns the last.
 ///
@@ -46,7 +48,14 @@ pub async fn follow_run(
             .open_events(&format!("/api/v1/runs/{id}/events"))
             .await
         {
-            Ok(response) => show_events(response.bytes_stream().eventsource(), &mut show).await,
+            Ok(response) => {
+                let mut seen = 0;
+                let pieces = response.bytes_stream().take_while(move |piece| {
+                    seen += piece.as_ref().map_or(0, bytes::Bytes::len);
+                    std::future::ready(seen <= MAX_STREAM_BYTES)
+                });
+                show_events(pieces.eventsource(), &mut show).await;
+            }
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }

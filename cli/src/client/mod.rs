@@ -25,6 +25,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a request is sent that a broken connection may have swallowed.
 const ATTEMPTS: u32 = 3;
 
+/// The largest answer that is read into memory.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// The largest refusal.
+const MAX_REFUSAL_BYTES: usize = 1 << 20;
+
 /// A server and the key for it.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -71,6 +76,11 @@ impl Refused {
         self.status == StatusCode::CONFLICT.as_u16()
     }
 
+    /// True when what was sent is wrong or too large; a part of it may not be.
+    pub fn is_about_the_body(&self) -> bool {
+        matches!(self.status, 400 | 413 | 422)
+    }
+
     /// True when the server does not know who asks.
     pub fn is_unauthenticated(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED.as_u16()
@@ -90,6 +100,8 @@ impl Client {
     pub fn new(url: &str, key: Option<SecretString>) -> anyhow::Result<Self> {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("opb/", env!("CARGO_PKG_VERSION")))
+            // A request that is sent on may lose its method, its body or its key.
+            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT);
         if address::is_local(url) {
             // A proxy of this machine's environment cannot reach this machine's own address.
@@ -342,10 +354,50 @@ impl Client {
         if !is_of_type(&response, "application/json") {
             return Err(self.foreign(response.status()));
         }
-        response
-            .json()
-            .await
+        let bytes = self.whole(response, MAX_ANSWER_BYTES).await?;
+        serde_json::from_slice(&bytes)
             .with_context(|| format!("the answer to {path} was not understood"))
+    }
+
+    /// Reads an answer into memory, unless it is longer than `most_bytes`.
+    async fn whole(
+        &self,
+        mut response: reqwest::Response,
+        most_bytes: usize,
+    ) -> anyhow::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|error| self.unreachable(&error))?
+        {
+            if bytes.len() + piece.len() > most_bytes {
+                let (url, most) = (&self.url, most_bytes >> 20);
+                return Err(anyhow!(
+                    "{url} sent more than {most} MiB, which is no answer of an OpenPromptBank; check --url or OPB_URL"
+                ));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
+    /// What to do about a server that sends us elsewhere, such as one that wants https.
+    fn redirected(&self, response: &reqwest::Response) -> anyhow::Error {
+        let (url, status) = (&self.url, response.status());
+        let location = response.headers().get(reqwest::header::LOCATION);
+        let target = location
+            .and_then(|location| location.to_str().ok())
+            .and_then(|location| response.url().join(location).ok());
+        match target.and_then(|target| address::base_of(&target, response.url(), url)) {
+            Some(base) => anyhow!(
+                "{url} redirects to {0} ({status}); if you trust that address, give it as --url {0} or OPB_URL",
+                text::plain(&base)
+            ),
+            None => anyhow!(
+                "{url} redirects ({status}) to no address that opb can use; check --url or OPB_URL"
+            ),
+        }
     }
 
     /// An answer that no bank gives.
@@ -369,10 +421,14 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        if status.is_redirection() {
+            return Err(self.redirected(&response));
+        }
         if !is_of_type(&response, "application/problem+json") {
             return Err(self.foreign(status));
         }
-        let problem: Problem = response.json().await.unwrap_or_default();
+        let bytes = self.whole(response, MAX_REFUSAL_BYTES).await?;
+        let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
         let refused = Refused {
             status: status.as_u16(),
             title: match problem.title.as_str() {

@@ -11,6 +11,8 @@ use crate::outcome::Outcome;
 
 /// A health check has to end before its successor begins.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How much of an answer is shown.
+const MAX_SHOWN_BYTES: usize = 64 << 10;
 
 /// Ask whether a process is ready; exit code 0 when it is, 1 when not
 #[derive(Debug, Args)]
@@ -30,16 +32,30 @@ impl Health {
         let http = reqwest::Client::builder()
             .timeout(PATIENCE)
             .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("no connection can be made")?;
         let url = &self.health_url;
-        let response = http
+        let mut response = http
             .get(url)
             .send()
             .await
             .with_context(|| format!("{url} does not answer"))?;
         let status = response.status();
-        let said = response.text().await.unwrap_or_default();
+        let mut said = Vec::new();
+        if let Some(location) = response.headers().get(reqwest::header::LOCATION) {
+            said.extend_from_slice(b"it redirects to ");
+            said.extend_from_slice(location.as_bytes());
+            said.push(b' ');
+        }
+        // What a process says of its health is short; of anything longer the beginning is enough.
+        while said.len() < MAX_SHOWN_BYTES
+            && let Ok(Some(piece)) = response.chunk().await
+        {
+            said.extend_from_slice(&piece);
+        }
+        said.truncate(MAX_SHOWN_BYTES);
+        let said = String::from_utf8_lossy(&said);
         let (ready, said) = (status.is_success(), crate::text::plain(said.trim()));
         if json {
             print_json(

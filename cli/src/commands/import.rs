@@ -5,14 +5,13 @@ mod send;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use opb_core::{
     auth::Visibility,
     benchmarks::Benchmark,
     library::{NewPromptVersion, PortablePrompt, Prompt, PromptChange, PromptVersion},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{print, print_json};
 use crate::{
@@ -26,7 +25,8 @@ use crate::{
 /// The folder holds `benchmark.yaml` (or `.yml`, `.toml`), the items in JSON Lines, and prompts in `prompts/`: `.md` with or
 /// without front matter, `.txt`, `.yaml`. A prompt without a slug takes the name of its file.
 ///
-/// A large benchmark is sent in parts; give the command again to go on after an interruption.
+/// A large benchmark is sent in parts; run the command again to continue after an interruption. Exit code 1 when a prompt
+/// was refused; the benchmark and the other prompts are imported then.
 #[derive(Debug, Args)]
 pub struct Import {
     /// The folder
@@ -56,18 +56,39 @@ impl Import {
         let benchmark = send::send(&client, &pack, self.limit, self.visibility, json).await?;
         let address = format!("/api/v1/benchmarks/{}", segment(&benchmark.benchmark));
         let newest = client.get::<Benchmark>(&address).await?.latest_version;
-        let mut prompts = Vec::new();
+        let (mut prompts, mut refused) = (Vec::new(), Vec::new());
         for (file, mut prompt) in prompts_folder.prompts {
             prompt.visibility = self.visibility.or(prompt.visibility);
-            let imported = import_prompt(&client, prompt).await;
-            prompts.push(imported.with_context(|| format!("prompts/{}", text::plain(&file)))?);
+            let file = format!("prompts/{}", text::plain(&file));
+            match import_prompt(&client, prompt).await {
+                Ok(imported) => prompts.push(imported),
+                Err(error) => match error.downcast_ref::<Refused>() {
+                    Some(of_the_prompt) if of_the_prompt.is_final() => {
+                        refused.push((file, of_the_prompt.message.clone()));
+                    }
+                    _ => return Err(error.context(file)),
+                },
+            }
         }
         let ignored = prompts_folder.ignored;
+        let outcome = if refused.is_empty() {
+            Outcome::Done
+        } else {
+            Outcome::Faulty
+        };
         if json {
-            let shown =
-                json!({"benchmark": benchmark, "prompts": prompts, "ignored_files": ignored});
+            let refused = refused
+                .into_iter()
+                .map(|(file, message)| json!({"file": file, "message": message}));
+            let refused: Vec<Value> = refused.collect();
+            let shown = json!({
+                "benchmark": benchmark,
+                "prompts": prompts,
+                "refused_prompts": refused,
+                "ignored_files": ignored,
+            });
             print_json(&shown)?;
-            return Ok(Outcome::Done);
+            return Ok(outcome);
         }
         let name = format!("{}@{}", text::plain(&benchmark.benchmark), benchmark.number);
         let items = text::counted(benchmark.item_count, "item");
@@ -86,7 +107,10 @@ impl Import {
         for prompt in prompts {
             print(&format!("prompt {}", text::plain(&prompt)))?;
         }
-        Ok(Outcome::Done)
+        for (file, message) in refused {
+            print(&format!("{file} refused: {message}"))?;
+        }
+        Ok(outcome)
     }
 }
 

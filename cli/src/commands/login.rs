@@ -2,7 +2,7 @@
 //!
 //! A login becomes an API key that only this user can read; the password is sent once and kept nowhere.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -15,7 +15,10 @@ use opb_core::auth::{ApiKeyScope, User, UserRole, is_api_key};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::{print, print_json, secret::read_secret};
+use super::{
+    print, print_json,
+    secret::{read_line, read_secret},
+};
 use crate::{
     client::{Client, ClientSettings, Refused},
     logins::{Login, Logins},
@@ -32,7 +35,7 @@ const KEY_LIFETIME: TimeDelta = TimeDelta::days(90);
 /// given). Makes an API key that works for 90 days and keeps it in a file that only you can read; `opb logout` revokes it.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  opb login --url https://bank.example.org\n  opb login ada <password-file\n  opb login --token-stdin <key-file   # with single sign-on: an API key, or the access token of a login in the browser"
+    after_help = "Examples:\n  opb login --url https://bank.example.org\n  opb login ada <password-file\n  opb login --token-stdin <key-file\n\nWith single sign-on, give an API key or the access token of a login in the\nbrowser."
 )]
 pub struct LogIn {
     #[command(flatten)]
@@ -58,7 +61,7 @@ pub struct WhoAmI {
 /// Who logs in, and how.
 #[derive(Debug, Args)]
 pub struct AccountOptions {
-    /// Username or email address; asked for without it
+    /// Username or email address; without it, you are asked
     #[arg(value_name = "USERNAME", conflicts_with = "token_stdin")]
     pub username: Option<String>,
     /// Read an API key or an access token from standard input instead of a password
@@ -209,8 +212,9 @@ impl AccountOptions {
 
 /// The file of logins.
 fn logins() -> anyhow::Result<Logins> {
-    Logins::of_user()
-        .context("logins have no place: set HOME or XDG_CONFIG_HOME to a folder of yours")
+    Logins::of_user().context(
+        "there is no place to keep logins: set HOME or XDG_CONFIG_HOME to a folder of yours",
+    )
 }
 
 async fn revoke(client: &Client) -> anyhow::Result<()> {
@@ -249,11 +253,4 @@ fn read_password() -> anyhow::Result<SecretString> {
         return Err(BadUsage("give the password on standard input".to_owned()).into());
     }
     Ok(password.into())
-}
-
-fn read_line(what: &str) -> anyhow::Result<String> {
-    let mut line = String::new();
-    let read = std::io::stdin().lock().read_line(&mut line);
-    read.with_context(|| format!("the {what} cannot be read from standard input"))?;
-    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }

@@ -1,11 +1,11 @@
 //! Secrets that a command sends: never words of the command line, which other users of the machine can read.
 
-use std::io::Read as _;
-
-use anyhow::Context as _;
 use secrecy::SecretString;
 
-use crate::outcome::BadUsage;
+use crate::{
+    files::{MAX_SECRET_BYTES, read_bounded, read_line_bounded},
+    outcome::BadUsage,
+};
 
 /// The secret from an environment variable or from standard input; none when neither is named.
 /// `what` says in an error what it is.
@@ -15,14 +15,12 @@ pub(super) fn read_secret(
     is_on_stdin: bool,
 ) -> anyhow::Result<Option<SecretString>> {
     let text = if let Some(variable) = variable {
-        std::env::var(variable)
-            .map_err(|_| BadUsage(format!("the environment variable {variable} is not set")))?
+        let value = std::env::var(variable).ok();
+        let value = value.filter(|value| !value.is_empty());
+        value.ok_or_else(|| BadUsage(format!("the environment variable {variable} is not set")))?
     } else if is_on_stdin {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .with_context(|| format!("the {what} cannot be read from standard input"))?;
-        text
+        let read = read_bounded(std::io::stdin(), MAX_SECRET_BYTES);
+        read.map_err(|error| unreadable(what, &error))?
     } else {
         return Ok(None);
     };
@@ -30,4 +28,16 @@ pub(super) fn read_secret(
         "" => Err(BadUsage(format!("the {what} is empty")).into()),
         text => Ok(Some(text.into())),
     }
+}
+
+/// The next line of standard input, such as a username or a password. `what` says in an error what it is.
+pub(super) fn read_line(what: &str) -> anyhow::Result<String> {
+    let read = read_line_bounded(std::io::stdin().lock(), MAX_SECRET_BYTES);
+    Ok(read.map_err(|error| unreadable(what, &error))?)
+}
+
+fn unreadable(what: &str, error: &anyhow::Error) -> BadUsage {
+    BadUsage(format!(
+        "the {what} cannot be read from standard input: {error:#}"
+    ))
 }

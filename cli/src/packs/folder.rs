@@ -61,7 +61,7 @@ pub fn read_folder(path: &Path, items: Option<&Path>) -> anyhow::Result<FolderPa
     let header = PackHeader::parse(&path.join(name).display().to_string(), &text)?;
     let from = header.source.get("url").and_then(|url| url.as_str());
     let from = from
-        .map(|url| format!("; it can be had from {url}"))
+        .map(|url| format!("; it is available from {url}"))
         .unwrap_or_default();
     let read = match items {
         Some(named) if named.exists() => Some(open_named(named, MAX_ITEMS_BYTES)?),
@@ -101,7 +101,14 @@ pub fn read_pack_prompts(path: &Path) -> anyhow::Result<PackPrompts> {
         return Ok(PackPrompts::default());
     };
     let path = path.join("prompts");
-    let PromptFolder { files, ignored } = read_prompts(&folder)?;
+    let PromptFolder {
+        files,
+        unreadable,
+        ignored,
+    } = read_prompts(&folder)?;
+    if let Some((_, reason)) = unreadable.into_iter().next() {
+        bail!(reason);
+    }
     let prompts = read_prompt_files(files).into_iter().map(|(file, row)| {
         let prompt = row.map_err(|wrong| {
             let messages: Vec<String> = wrong.into_iter().map(|wrong| wrong.message).collect();
@@ -120,6 +127,8 @@ pub fn read_pack_prompts(path: &Path) -> anyhow::Result<PackPrompts> {
 pub struct PromptFolder {
     /// Those that hold prompts.
     pub files: Vec<PromptFile>,
+    /// The names of those that should hold prompts and cannot be read, each with the reason.
+    pub unreadable: Vec<(String, String)>,
     /// The names of the others.
     pub ignored: Vec<String>,
 }
@@ -127,7 +136,7 @@ pub struct PromptFolder {
 /// Reads a folder of prompts, which may come from a stranger.
 ///
 /// # Errors
-/// [`BadUsage`]: the folder or a file cannot be read.
+/// [`BadUsage`]: the folder cannot be read.
 pub fn read_prompt_folder(path: &Path) -> anyhow::Result<PromptFolder> {
     let read = ForeignFolder::open(path).and_then(|folder| read_prompts(&folder));
     read.map_err(|error| BadUsage(format!("{error:#}")).into())
@@ -137,8 +146,13 @@ fn read_prompts(folder: &ForeignFolder) -> anyhow::Result<PromptFolder> {
     let mut found = PromptFolder::default();
     for name in folder.all_names()? {
         if is_prompt_file(&name) {
-            let text = folder.read(&name, MAX_TEXT_BYTES)?.unwrap_or_default();
-            found.files.push(PromptFile { path: name, text });
+            match folder.read(&name, MAX_TEXT_BYTES) {
+                Ok(text) => found.files.push(PromptFile {
+                    path: name,
+                    text: text.unwrap_or_default(),
+                }),
+                Err(error) => found.unreadable.push((name, format!("{error:#}"))),
+            }
         } else if !name.starts_with('.') {
             found.ignored.push(name);
         }
@@ -211,7 +225,12 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", folder.join("prompts/a.yaml")).unwrap();
         let error = format!("{:#}", read_pack_prompts(&folder).unwrap_err());
         assert!(error.contains("a.yaml is a link"), "{error}");
-        let error = read_prompt_folder(&folder.join("prompts")).unwrap_err();
+        // In a folder of prompts the others are read.
+        fs::write(folder.join("prompts/b.txt"), "{{ question }}\n").unwrap();
+        let found = read_prompt_folder(&folder.join("prompts")).unwrap();
+        assert_eq!((found.files.len(), found.unreadable.len()), (1, 1));
+        assert!(found.unreadable[0].1.contains("a.yaml is a link"));
+        let error = read_prompt_folder(&folder.join("nowhere")).unwrap_err();
         assert!(error.is::<BadUsage>(), "{error:#}");
     }
 }

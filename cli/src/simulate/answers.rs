@@ -1,14 +1,18 @@
 //! Reads the right answers from JSONL files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use opb_worker::simulation::AnswerKey;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::{
+    files::{MAX_ITEMS_BYTES, open_named},
+    packs::built_in_packs,
+};
 
 /// One line: an item with its text or its variables. Anything else on the line is ignored.
 #[derive(Deserialize)]
@@ -19,14 +23,33 @@ struct Line {
     expected: Option<Value>,
 }
 
-/// Reads every file; the error names the file and the line.
+/// Reads every file; the error names the file and the line. Without any, the answers are those of the built-in
+/// benchmarks, which a newcomer tries first.
 pub(super) fn read_answers(paths: &[PathBuf]) -> anyhow::Result<AnswerKey> {
+    if paths.is_empty() {
+        return built_in_answers();
+    }
     let mut key = AnswerKey::default();
     for path in paths {
-        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        for (index, line) in BufReader::new(file).lines().enumerate() {
-            let place = || format!("read line {} of {}", index + 1, path.display());
+        let file = open_named(path, MAX_ITEMS_BYTES)?;
+        // It may grow while it is read.
+        let file = BufReader::new(file.take(MAX_ITEMS_BYTES));
+        for (index, line) in file.lines().enumerate() {
+            let place = || format!("line {} of {}", index + 1, path.display());
             add_line(&mut key, &line.with_context(place)?).with_context(place)?;
+        }
+    }
+    Ok(key)
+}
+
+fn built_in_answers() -> anyhow::Result<AnswerKey> {
+    let mut key = AnswerKey::default();
+    for pack in built_in_packs()? {
+        let items = pack.definition(None)?.map(|benchmark| benchmark.items);
+        for item in items.unwrap_or_default() {
+            if let Some(expected) = item.expected {
+                key.insert(item.vars.into_values().map(plain), plain(expected));
+            }
         }
     }
     Ok(key)
@@ -59,6 +82,7 @@ fn plain(value: Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packs::FIRST_BENCHMARK;
 
     #[test]
     fn lines_become_answers() {
@@ -83,8 +107,25 @@ mod tests {
     }
 
     #[test]
+    fn the_built_in_benchmarks_are_known() {
+        let key = read_answers(&[]).unwrap();
+        let packs = built_in_packs().unwrap();
+        let first = packs
+            .iter()
+            .find(|pack| pack.header.slug == FIRST_BENCHMARK);
+        let benchmark = first.unwrap().definition(None).unwrap().unwrap();
+        for item in benchmark.items {
+            let question = plain(item.vars["question"].clone());
+            let expected = plain(item.expected.unwrap());
+            let answer = key.lookup(&format!("Answer with the number.\n{question}"));
+            assert_eq!(answer, Some(&*expected), "{question}");
+        }
+    }
+
+    #[test]
     fn a_missing_file_is_named() {
         let error = read_answers(&["/nowhere/answers.jsonl".into()]).unwrap_err();
-        assert_eq!(error.to_string(), "open /nowhere/answers.jsonl");
+        let expect = "/nowhere/answers.jsonl cannot be read";
+        assert_eq!(error.to_string(), expect);
     }
 }

@@ -12,6 +12,7 @@ mod documents;
 mod doors;
 mod examples;
 mod faults;
+mod files;
 mod image;
 mod imports;
 mod leaks;

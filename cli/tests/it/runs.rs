@@ -84,8 +84,14 @@ fn a_pack_is_imported_again_without_harm() {
     assert_eq!(words().0, "public");
 
     prompt("{{ question");
-    let refused = site.check(&["import", pack.to_str().unwrap()], 2);
-    assert!(refused.error().contains("body"), "{}", refused.err);
+    // The benchmark is accepted, and so are the prompts beside it.
+    fs::write(pack.join("prompts/beside.txt"), "{{ question }}\n").unwrap();
+    let refused = site.check(&["import", pack.to_str().unwrap()], 1).out;
+    let expect = "prompts/ask.yaml refused: ";
+    assert!(
+        refused.contains(expect) && refused.contains("prompt beside@1"),
+        "{refused}"
+    );
     let missing = site.check(&["import", "/nowhere"], 2);
     assert!(
         missing.error().contains("there is no folder /nowhere"),

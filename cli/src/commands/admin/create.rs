@@ -1,6 +1,6 @@
 //! `opb admin create`: makes an administrator, with the database and without the API.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -15,14 +15,14 @@ use sqlx::PgConnection;
 
 use super::database::DatabaseSettings;
 use crate::{
-    commands::{print, print_json, up::start_log},
+    commands::{print, print_json, secret::read_line, up::start_log},
     outcome::{BadUsage, Outcome},
 };
 
 /// Make an administrator: a new user, or one that is there already
 ///
 /// The password of a new user is asked for, or is the first line of standard input; it is never an argument. The bank
-/// may serve meanwhile.
+/// may be serving.
 #[derive(Debug, Args)]
 pub struct CreateAdmin {
     /// The username
@@ -80,10 +80,7 @@ fn explain(error: Error) -> anyhow::Error {
 /// Asks for the password twice without showing it, or reads it from a program.
 fn read_password() -> anyhow::Result<SecretString> {
     if !std::io::stdin().is_terminal() {
-        let mut line = String::new();
-        let read = std::io::stdin().lock().read_line(&mut line);
-        read.context("the password cannot be read from standard input")?;
-        let password = line.trim_end_matches(['\n', '\r']);
+        let password = read_line("password")?;
         if password.is_empty() {
             let message = "give the password of the new user on standard input";
             return Err(BadUsage(message.into()).into());

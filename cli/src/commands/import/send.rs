@@ -53,7 +53,7 @@ pub async fn send(
     if let Some(version) = begun.version {
         return Ok(version);
     }
-    let import = begun.import.context("the server has begun no import")?;
+    let import = begun.import.context("the server did not begin an import")?;
     let progress = SentBytes::new(content.size_bytes, quiet);
     let sent = send_parts(client, pack, limit, import, &content, progress).await;
     sent.context("give the same command again to go on with the import")

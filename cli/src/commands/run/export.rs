@@ -1,9 +1,6 @@
 //! `opb run export`: the evaluations of a run as a file, of any length.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{io::Write, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -16,6 +13,7 @@ use super::{
 };
 use crate::{
     client::{Client, ClientSettings},
+    new_file::NewFile,
     outcome::Outcome,
 };
 
@@ -68,7 +66,9 @@ impl ExportRun {
             source.write(&mut std::io::stdout().lock()).await?;
             return Ok(Outcome::Done);
         };
-        write_file(&source, file).await?;
+        let mut new = NewFile::at(file)?;
+        source.write(&mut new).await?;
+        new.keep()?;
         if json {
             print_json(&json!({"run": run.id, "number": run.number, "file": file}))?;
         } else {
@@ -96,32 +96,4 @@ impl Source<'_> {
         self.client.download(self.path, &mut lines).await?;
         junit::write(run, &mut lines, out)
     }
-}
-
-/// Writes beside the file and puts it in place when it is whole. What is no plain file (a device, a pipe) stays what it is
-/// and is written into.
-async fn write_file(source: &Source<'_>, file: &Path) -> anyhow::Result<()> {
-    let wrong = || format!("{} cannot be written", file.display());
-    // Through a link: what it leads to counts, and is kept a link.
-    let target = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    if std::fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
-        let mut out = std::fs::OpenOptions::new()
-            .write(true)
-            .open(&target)
-            .with_context(wrong)?;
-        return source.write(&mut out).await;
-    }
-    let folder = match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // Made like any other file, and not for its owner's eyes only as temporary files are.
-    let mut temporary = tempfile::Builder::new()
-        .prefix(".opb-export-")
-        .make_in(folder, |path| std::fs::File::create_new(path))
-        .with_context(wrong)?;
-    source.write(&mut temporary).await?;
-    temporary.flush().with_context(wrong)?;
-    temporary.persist(&target).with_context(wrong)?;
-    Ok(())
 }

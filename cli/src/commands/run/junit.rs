@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs::File,
-    io::{BufRead as _, BufReader, Seek as _, Write},
+    io::{BufReader, Seek as _, Write},
 };
 
 use anyhow::Context as _;
@@ -11,6 +11,11 @@ use opb_core::{
     models::model_label,
     runs::{Evaluation, EvaluationState, Run},
 };
+
+use crate::files::read_line_bounded;
+
+/// The longest line of an evaluation.
+const MAX_LINE_BYTES: u64 = 256 << 20;
 
 /// Writes the evaluations, an object a line from the file's start, as one suite.
 ///
@@ -71,11 +76,16 @@ fn for_each(
     mut take: impl FnMut(Evaluation) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     lines.rewind()?;
-    for line in BufReader::new(lines).lines() {
-        let evaluation = serde_json::from_str(&line?);
+    let mut lines = BufReader::new(lines);
+    loop {
+        let line = read_line_bounded(&mut lines, MAX_LINE_BYTES);
+        let line = line.context("an evaluation of the server cannot be read")?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        let evaluation = serde_json::from_str(&line);
         take(evaluation.context("the server's answer was not understood")?)?;
     }
-    Ok(())
 }
 
 fn case(evaluation: &Evaluation) -> String {
