@@ -57,7 +57,7 @@ async fn run(program: Program) -> anyhow::Result<()> {
 }
 
 async fn serve(program: Program) -> anyhow::Result<()> {
-    let master_key = Arc::new(program.secrets.load()?);
+    let master_key = program.secrets.load(None)?;
     let database = &program.database;
     let replica_url = program.replica.address(database)?;
     // A replica takes a third, and one to be watched by; one connection is the doorbell's.
@@ -66,6 +66,7 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     let connections = database.database_connections.saturating_sub(others).max(1);
     let pool = database::connect(&database.pooled_address()?, connections, "opb-api").await?;
     database::require_migrated(&pool).await?;
+    let master_key = Arc::new(master_key.or_new(&pool).await?);
     let stop = CancellationToken::new();
     let direct = database::connect_lazily(&database.address()?, "opb-api doorbell")?;
     let doorbell = Doorbell::listen(direct, opb_api::BELLS, stop.clone());

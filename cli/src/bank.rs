@@ -55,7 +55,7 @@ pub struct BankSettings {
         help_heading = "Database"
     )]
     pub database_url: Option<SecretString>,
-    /// File that holds the password for that server; it goes before one in the address
+    /// File that holds the password for that server; it takes precedence over one in the address
     #[arg(
         long,
         env = "OPB_DATABASE_PASSWORD_FILE",
@@ -222,7 +222,7 @@ async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
     // Before anything slow: a first start makes a database.
     opb_api::check_address(settings.api.listen)?;
     // Before a server is started for nothing.
-    let master_key = Arc::new(load_master_key(&settings.secrets, &folder)?);
+    let master_key = settings.secrets.load(Some(&folder.master_key_file()))?;
     let cluster = match settings.own_server() {
         Some(_) => None,
         None => Some(Cluster::start(folder.path()).await?),
@@ -243,6 +243,7 @@ async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
     ];
     let pool = &pools[0];
     database::migrate(pool).await?;
+    let master_key = Arc::new(master_key.or_new(pool).await?);
     let mut conn = pool
         .acquire()
         .await
@@ -328,13 +329,6 @@ fn part_error(
         Ok((name, Err(error))) => error.context(format!("the {name} ended")),
         Err(error) => anyhow!(error).context("a part of the bank panicked"),
     }
-}
-
-fn load_master_key(secrets: &SecretSettings, folder: &DataFolder) -> anyhow::Result<MasterKey> {
-    if secrets.master_key.is_some() || secrets.master_key_file.is_some() {
-        return secrets.load();
-    }
-    secrets.with_previous(MasterKey::load_or_create(&folder.master_key_file())?)
 }
 
 /// The key in the data folder if it still opens the bank, else a new one; older ones are revoked then.

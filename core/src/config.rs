@@ -6,7 +6,8 @@
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    io::IsTerminal as _,
+    fs::File,
+    io::{self, IsTerminal as _, Read as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -14,6 +15,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, ValueEnum,
+    builder::Resettable,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,7 +27,15 @@ use tracing_subscriber::{
 };
 use url::Url;
 
-use crate::sealing::MasterKey;
+use crate::{
+    sealed::{FoundKey, KeyPlace},
+    sealing::MasterKey,
+};
+
+/// The largest configuration file.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The largest file of a password.
+const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
 /// How a process finds the database.
 #[derive(Debug, Clone, Args)]
@@ -34,11 +44,11 @@ pub struct DatabaseSettings {
     /// Address of the database: postgres://user:password@host:port/name
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: SecretString,
-    /// File that holds the password for the database; it goes before one in the address
+    /// File that holds the password for the database; it takes precedence over one in the address
     #[arg(long, env = "OPB_DATABASE_PASSWORD_FILE", value_name = "FILE")]
     pub database_password_file: Option<PathBuf>,
-    /// Address of a PgBouncer (1.21 or newer, in transaction mode) in front of the database, for all that needs no session
-    /// of its own; the queue and live events go to the database itself
+    /// Address of a PgBouncer (1.21 or newer, in transaction mode) in front of the database, for everything that needs
+    /// no session of its own; the queue and live events use the database itself
     #[arg(
         long,
         env = "OPB_POOLED_DATABASE_URL",
@@ -85,7 +95,7 @@ pub fn with_password(address: &SecretString, file: Option<&Path>) -> anyhow::Res
     let Some(file) = file else {
         return Ok(address.clone());
     };
-    let password = std::fs::read_to_string(file)
+    let password = read_text(file, MAX_PASSWORD_BYTES)
         .with_context(|| format!("the password's file {} cannot be read", file.display()))?;
     // The parser's own message may quote the address with its password.
     let mut url = Url::parse(address.expose_secret())
@@ -95,12 +105,25 @@ pub fn with_password(address: &SecretString, file: Option<&Path>) -> anyhow::Res
     Ok(String::from(url).into())
 }
 
+/// The text of a small file, which may be a pipe or a device, of at most `most_bytes`.
+fn read_text(path: &Path, most_bytes: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    let wrong = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
+    if bytes.len() as u64 > most_bytes {
+        let most = most_bytes >> 10;
+        return Err(wrong(format!("it is larger than {most} KiB")));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong("it is not text in UTF-8".to_owned()))
+}
+
 /// Where a copy of the database may be read.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Database")]
 pub struct ReplicaSettings {
-    /// Address of a read replica, for anonymous reads of leaderboards, search and explore; they go to the database itself
-    /// without it, and while it cannot be reached. It takes a third of the connections
+    /// Address of a read replica, for anonymous reads of leaderboards, search and explore; without it, and while it is
+    /// unreachable, they use the database itself. It takes a third of the connections
     #[arg(
         long,
         env = "OPB_READ_DATABASE_URL",
@@ -141,7 +164,7 @@ pub struct SecretSettings {
         conflicts_with = "master_key"
     )]
     pub master_key_file: Option<PathBuf>,
-    /// The key that the master key replaced: tokens made with it work until they expire
+    /// The master key before this one: tokens made with it work until they expire
     #[arg(
         long,
         env = "OPB_PREVIOUS_MASTER_KEY",
@@ -152,32 +175,28 @@ pub struct SecretSettings {
 }
 
 impl SecretSettings {
-    /// Reads the key.
+    /// Reads the key, if it is there. `file` is where it is kept when no setting says where.
     ///
     /// # Errors
-    /// There is no key, or it is not one.
-    pub fn load(&self) -> anyhow::Result<MasterKey> {
-        let key = match (&self.master_key, &self.master_key_file) {
-            (Some(text), _) => MasterKey::parse(text)?,
-            (None, Some(path)) => MasterKey::load_or_create(path)?,
+    /// Nothing says where the key is, or it is not one, or can be guessed or read by others.
+    pub fn load(&self, file: Option<&Path>) -> anyhow::Result<FoundKey> {
+        let place = match (&self.master_key, self.master_key_file.as_deref().or(file)) {
+            (Some(text), _) => KeyPlace::Read(MasterKey::parse(text)?),
+            (None, Some(path)) => match MasterKey::load(path)? {
+                Some(key) => KeyPlace::Read(key),
+                None => KeyPlace::Missing(path.to_owned()),
+            },
             (None, None) => anyhow::bail!(
-                "set OPB_MASTER_KEY, or OPB_MASTER_KEY_FILE to a file that all processes share"
+                "set OPB_MASTER_KEY (make one with: openssl rand -base64 32), or OPB_MASTER_KEY_FILE to a file that all \
+                 processes share"
             ),
         };
-        self.with_previous(key)
-    }
-
-    /// Checks a key, and adds the previous one, if it is set.
-    ///
-    /// # Errors
-    /// The key can be guessed, or the previous key is not one.
-    pub fn with_previous(&self, key: MasterKey) -> anyhow::Result<MasterKey> {
-        key.require_random()?;
-        let Some(text) = &self.previous_master_key else {
-            return Ok(key);
-        };
-        let previous = MasterKey::parse(text).context("OPB_PREVIOUS_MASTER_KEY")?;
-        Ok(key.with_previous(previous))
+        if let KeyPlace::Read(key) = &place {
+            key.require_random()?;
+        }
+        let previous = self.previous_master_key.as_ref().map(MasterKey::parse);
+        let previous = previous.transpose().context("OPB_PREVIOUS_MASTER_KEY")?;
+        Ok(FoundKey { place, previous })
     }
 }
 
@@ -302,12 +321,31 @@ pub fn is_help(error: &clap::Error) -> bool {
 /// What clap found wrong.
 pub fn try_parse<T: CommandFactory + FromArgMatches>(words: &[OsString]) -> Result<T, clap::Error> {
     let command = with_file_defaults(T::command(), words)?;
-    let matches = command.clone().try_get_matches_from(words);
+    let matches = without_empty_variables(command.clone()).try_get_matches_from(words);
+    let matches = match matches {
+        // Help names every variable.
+        Err(error) if is_help(&error) => command.clone().try_get_matches_from(words),
+        matches => matches,
+    };
     let parsed = matches.and_then(|matches: ArgMatches| T::from_arg_matches(&matches));
     parsed.map_err(|error| {
         let secrets = secret_options(&command);
         name_variable(error, &secrets, &command, words)
     })
+}
+
+/// The command without the environment variables that are set to nothing: they count as not set, as Compose and shells
+/// write them.
+fn without_empty_variables(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        if value.is_some_and(|value| value.is_empty()) {
+            arg.env(Resettable::Reset)
+        } else {
+            arg
+        }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// The options whose values are never shown: those whose values from the environment help hides.
@@ -455,7 +493,7 @@ fn with_file_defaults(mut command: Command, words: &[OsString]) -> Result<Comman
         return Ok(command);
     };
     let wrong = |message: String| clap::Error::raw(ErrorKind::InvalidValue, message);
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let text = read_text(&path, MAX_FILE_BYTES).map_err(|error| {
         wrong(format!(
             "the configuration file {} cannot be read: {error}",
             path.display()
@@ -582,7 +620,8 @@ fn file_path(words: &[OsString]) -> Option<PathBuf> {
             return Some(PathBuf::from(path));
         }
     }
-    std::env::var_os("OPB_CONFIG").map(PathBuf::from)
+    let path = std::env::var_os("OPB_CONFIG").map(PathBuf::from);
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The option that names the configuration file; its value is read before the others are parsed.
@@ -786,6 +825,7 @@ mod tests {
             "unknown setting `database-conns`",
         );
         check(&["--config", "/nowhere/opb.toml"], "cannot be read");
+        check(&["--config", "/dev/zero"], "it is larger than 1024 KiB");
         check(
             &[
                 "--database-url",

@@ -231,6 +231,37 @@ fn made_by_another_version(migration: i64) -> anyhow::Error {
     )
 }
 
+/// Refuses what [`migrate`] would refuse: a database of another version of the program. Nothing is changed.
+///
+/// # Errors
+/// Another version made the database, or it does not answer.
+pub async fn require_own_version(pool: &PgPool) -> anyhow::Result<()> {
+    let conn = pool.acquire().await;
+    let mut conn = conn.context("the database does not answer")?;
+    // Not a checked query, for the same reason as in `is_migrated`; the table may not be there at all.
+    let applied = sqlx::query_as::<_, (i64, Vec<u8>)>(
+        "select version, checksum from _sqlx_migrations where success order by version",
+    );
+    let applied = match applied.fetch_all(&mut *conn).await {
+        Ok(applied) => applied,
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
+            return Ok(());
+        }
+        Err(error) => return Err(error).context("the database does not say what made it"),
+    };
+    let is_ours = |version: i64, checksum: &[u8]| {
+        let mut ours = MIGRATIONS.iter();
+        ours.any(|ours| ours.version == version && *ours.checksum == *checksum)
+    };
+    match applied
+        .iter()
+        .find(|(version, checksum)| !is_ours(*version, checksum))
+    {
+        Some((version, _)) => Err(made_by_another_version(*version)),
+        None => Ok(()),
+    }
+}
+
 /// True when every migration of this program is applied; a newer program may have applied others since.
 ///
 /// # Errors

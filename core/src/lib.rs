@@ -28,6 +28,7 @@ pub mod queue;
 pub mod quotas;
 pub mod runs;
 pub mod schedules;
+pub mod sealed;
 pub mod sealing;
 pub mod texts;
 pub mod webhooks;

@@ -3,7 +3,7 @@
 //! A sealed value is bound to a context (the id of the row it belongs to), so a value that was
 //! moved to another row does not open.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -91,16 +91,41 @@ impl MasterKey {
         BASE64_STANDARD.encode(self.key.expose_secret()).into()
     }
 
-    /// Reads the key of a file, which is first made, with mode 0600, if there is none.
+    /// Reads the key of a file; nothing if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read, others can read it, or it does not hold a key.
+    pub fn load(path: &Path) -> anyhow::Result<Option<Self>> {
+        if matches!(path.try_exists(), Ok(false)) {
+            return Ok(None);
+        }
+        let text = read_private(path, "master key")?;
+        let key = Self::parse(&text);
+        key.with_context(|| format!("{} does not hold a master key", path.display()))
+            .map(Some)
+    }
+
+    /// Reads the key of a file, which is first made, with mode 0600, if there is none. Of several processes that make it at
+    /// once, all have the key of the first.
     ///
     /// # Errors
     /// The file cannot be read or written, others can read it, or it does not hold a key.
     pub fn load_or_create(path: &Path) -> anyhow::Result<Self> {
-        if !path.exists() {
-            write_private(path, Self::generate().text().expose_secret())?;
+        if let Some(key) = Self::load(path)? {
+            return Ok(key);
         }
-        let text = read_private(path, "master key")?;
-        Self::parse(&text).with_context(|| format!("{} does not hold a master key", path.display()))
+        let wrong = || format!("{} cannot be written", path.display());
+        let unfinished = write_beside(path, Self::generate().text().expose_secret());
+        let unfinished = unfinished.with_context(wrong)?;
+        match std::fs::hard_link(&unfinished, path) {
+            // Some file systems know no second name.
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                std::fs::rename(&unfinished, path).with_context(wrong)?;
+            }
+            // What is left of it harms nothing.
+            _ => drop(std::fs::remove_file(&unfinished)),
+        }
+        Self::load(path)?.with_context(wrong)
     }
 
     /// A key for one purpose; keys of different purposes tell nothing about each other (RFC 5869).
@@ -237,17 +262,24 @@ pub fn require_private(
 /// # Errors
 /// The folder does not exist or is not writable.
 pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let unfinished = path.with_extension("new");
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .and_then(|()| std::fs::rename(&unfinished, path));
+    let written = write_beside(path, text).and_then(|file| std::fs::rename(file, path));
     written.with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Writes a new file beside `path` that only its owner can read, and follows no link that somebody has put there.
+fn write_beside(path: &Path, text: &str) -> std::io::Result<PathBuf> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = rand::Rng::next_u64(&mut rand::rng());
+    let unfinished = path.with_file_name(format!(".{name}.{number:016x}"));
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(unfinished)
 }
 
 #[cfg(test)]
@@ -328,6 +360,18 @@ mod tests {
             let key = MasterKey::parse(&BASE64_STANDARD.encode(bytes).into()).unwrap();
             assert!(key.require_random().is_err(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_written_through_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, outside] = ["key", "outside"].map(|name| folder.path().join(name));
+        for planted in ["key", "key.new"] {
+            std::os::unix::fs::symlink(&outside, folder.path().join(planted)).unwrap();
+        }
+        write_private(&path, "secret").unwrap();
+        assert!(!outside.exists());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "secret");
     }
 
     #[test]

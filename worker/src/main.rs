@@ -54,7 +54,7 @@ async fn run(program: Program) -> anyhow::Result<()> {
 }
 
 async fn serve(program: Program) -> anyhow::Result<()> {
-    let master_key = Arc::new(program.secrets.load()?);
+    let master_key = program.secrets.load(None)?;
     let queue_connections = 3;
     let connections = program
         .database
@@ -66,6 +66,7 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     let pool = database::connect(&pooled, connections, "opb-worker").await?;
     let queue = database::connect(&address, queue_connections, "opb-worker queue").await?;
     database::require_migrated(&pool).await?;
+    let master_key = Arc::new(master_key.or_new(&pool).await?);
     let stop = CancellationToken::new();
     config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
     let outbound = Arc::new(program.outbound.policy());

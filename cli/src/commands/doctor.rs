@@ -1,11 +1,13 @@
 //! `opb doctor`: looks at everything that a bank needs, and says how to mend what is missing.
 
 mod checks;
+mod secrets;
 mod server;
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
+use opb_core::config::SecretSettings;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
@@ -14,8 +16,8 @@ use crate::{client::ClientSettings, data_folder::DataFolder, outcome::Outcome};
 
 /// Check configuration, database, server, workers, providers and disk, and say how to fix what is wrong
 ///
-/// For a server elsewhere (--url), the folder and the disk of this machine are not looked at. Exit code 1 when a check
-/// fails; a warning is no failure.
+/// For a server elsewhere (--url), the folder and the disk of this machine are not checked. Exit code 1 when a check
+/// fails; warnings do not count.
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// Address of a Postgres server that is used instead of an embedded one
@@ -27,7 +29,7 @@ pub struct Doctor {
         help_heading = "Database"
     )]
     database_url: Option<SecretString>,
-    /// File that holds the password for that server; it goes before one in the address
+    /// File that holds the password for that server; it takes precedence over one in the address
     #[arg(
         long,
         env = "OPB_DATABASE_PASSWORD_FILE",
@@ -35,6 +37,17 @@ pub struct Doctor {
         help_heading = "Database"
     )]
     database_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    secrets: SecretSettings,
+    /// Address and port that `opb up` listens on
+    #[arg(
+        long,
+        env = "OPB_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8000",
+        help_heading = "Server"
+    )]
+    listen: SocketAddr,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -93,21 +106,34 @@ impl Doctor {
         let folder = DataFolder::new(self.client.data.as_deref());
         let is_elsewhere = self.client.is_elsewhere();
         let mut report = vec![checks::check_config(config.as_deref())];
+        let own_server = self.database_url.as_ref();
+        let own_server = own_server.filter(|url| !url.expose_secret().is_empty());
+        let mut key = None;
         if !is_elsewhere {
-            report.push(checks::check_folder(&folder));
+            report.push(checks::check_folder(&folder, own_server.is_none()));
             report.push(checks::check_disk(&folder).await);
             report.extend(checks::check_secrets(&folder));
+            match secrets::check_key(&self.secrets, &folder, own_server.is_none()) {
+                Ok((found, check)) => {
+                    key = Some(found);
+                    report.extend(check);
+                }
+                Err(check) => report.push(check),
+            }
+            if !folder.is_served() {
+                report.push(checks::check_address(self.listen));
+            }
         }
-        let own_server = self.database_url.as_ref();
-        match own_server.filter(|url| !url.expose_secret().is_empty()) {
+        match own_server {
             Some(url) => {
                 let password = self.database_password_file.as_deref();
-                report.extend(checks::check_database(url, password).await);
+                report.extend(checks::check_database(url, password, key.as_ref()).await);
             }
             None if is_elsewhere => {}
             None => report.push(checks::check_programs(&folder)),
         }
-        report.extend(server::check_server(&self.client).await);
+        let is_served = !is_elsewhere && folder.is_served();
+        report.extend(server::check_server(&self.client, is_served).await);
         if json {
             print_json(&report)?;
         } else {

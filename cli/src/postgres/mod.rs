@@ -171,6 +171,24 @@ pub fn installed_version(data: &Path) -> Result<Option<(String, PathBuf)>, Error
     Ok(binaries.map(|binaries| (binaries.version, binaries.folder)))
 }
 
+/// Refuses a data folder in which no server can be started, whether it is there or not. Nothing is made.
+///
+/// # Errors
+/// Those of [`Cluster::start`], as far as they can be foreseen.
+pub fn check_data_folder(data: &Path) -> Result<(), Error> {
+    let folder = Folder {
+        root: data.to_owned(),
+    };
+    let account = Account::for_server_of(&folder)?;
+    folder.version()?;
+    // What is made in a folder can be entered by whoever can enter that.
+    let there = data.ancestors().find_map(|there| there.canonicalize().ok());
+    match there {
+        Some(root) => account.require_entry(&Folder { root }),
+        None => Ok(()),
+    }
+}
+
 fn take_lock(folder: &Folder) -> Result<FolderLock, Error> {
     let path = folder.lock_file();
     FolderLock::take(&path).map_err(|refusal| match refusal {

@@ -236,3 +236,34 @@ async fn a_link_for_a_lost_password_is_printed_while_the_bank_serves() {
     let nowhere = site.check(&["admin", "reset-link", "ada"], 2);
     assert!(nowhere.err.contains("--public-url"), "{}", nowhere.err);
 }
+
+/// Another key would open nothing that is stored, and nobody would know before a run fails.
+#[test]
+fn no_key_is_made_where_a_lost_one_is_needed() {
+    let site = Site::new();
+    let file = site.data().join("master-key");
+    stop(site.up(&[]));
+    // Nothing is sealed yet.
+    fs::remove_file(&file).unwrap();
+    let up = site.up(&[]);
+    let words = ["provider", "add", "groq", "--credential-env", "KEY"];
+    let added = site.command(&words).env("KEY", "gsk-canary").output();
+    assert!(added.unwrap().status.success());
+    stop(up);
+    let kept = site.path().join("kept");
+    fs::rename(&file, &kept).unwrap();
+    let refused = site.check(&["up", "--listen=127.0.0.1:0", "--log=error"], 1);
+    let error = refused.error();
+    let expect = format!("there is no master key at {}", file.display());
+    assert!(
+        error.contains(&expect) && error.contains("put the key back"),
+        "{error}"
+    );
+    assert!(!file.exists());
+    let report = site.check(&["doctor", "--listen=127.0.0.1:0"], 0).out;
+    assert!(report.contains("warn  master key"), "{report}");
+    // With the key, from wherever, the bank serves again.
+    drop(site.up(&["--master-key-file", kept.to_str().unwrap()]));
+    fs::rename(&kept, &file).unwrap();
+    drop(site.up(&[]));
+}

@@ -218,3 +218,46 @@ async fn a_server_of_the_user_is_used_instead() {
     signal("INT", up.id());
     assert_eq!(up.wait().0, Some(0), "{}", site.up_log());
 }
+
+/// What `opb up` would refuse, `opb doctor` finds before.
+#[tokio::test]
+async fn the_doctor_finds_what_up_refuses() {
+    let database = TestDatabase::new().await;
+    let site = Site::new();
+    let both = |words: &[&str], name: &str, expect: &str| {
+        let up = site.check(&[&["up", "--log=error"], words].concat(), 1);
+        assert!(up.error().contains(expect), "{words:?}: {}", up.err);
+        let report = site
+            .check(&[&["doctor", "--json"], words].concat(), 1)
+            .json();
+        let mut checks = report.as_array().unwrap().iter();
+        let found = checks.any(|check| {
+            let message = check["message"].as_str().unwrap();
+            check["name"] == name && check["verdict"] == "fail" && message.contains(expect)
+        });
+        assert!(found, "{words:?}: {report}");
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen={}", taken.local_addr().unwrap());
+    both(&[&listen], "address", "is taken by");
+    let free = "--listen=127.0.0.1:0";
+    both(&[free, "--data=/proc/nothing/data"], "data folder", "/proc");
+    let file = site.path().join("key");
+    std::fs::write(&file, "no key").unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, private).unwrap();
+    let key = format!("--master-key-file={}", file.display());
+    both(&[free, &key], "master key", "does not hold a master key");
+    let url = format!("--database-url={}", database.url());
+    let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 values (20990101000000, 'newer', true, '', 0)";
+    sqlx::query(newer).execute(&database.pool).await.unwrap();
+    both(&[free, &url], "schema", "made by another version");
+    let remove = "delete from _sqlx_migrations where version = 20990101000000";
+    sqlx::query(remove).execute(&database.pool).await.unwrap();
+    let sealed = "update providers set sealed_credential = '\\x01' where name = 'openai'";
+    drop(site.up(&["--database-url", database.url()]));
+    sqlx::query(sealed).execute(&database.pool).await.unwrap();
+    std::fs::remove_file(site.data().join("master-key")).unwrap();
+    both(&[free, &url], "master key", "there is no master key at");
+}

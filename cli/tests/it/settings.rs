@@ -1,7 +1,5 @@
 //! The command line: what it explains, and how it refuses.
 
-use std::time::{Duration, Instant};
-
 use crate::site::Site;
 
 /// `opb` with these words ends with code 2 and one line that contains `expect`.
@@ -150,21 +148,10 @@ fn shells_complete_the_commands() {
 }
 
 #[test]
-fn the_command_starts_at_once() {
-    let site = Site::new();
-    // The best of some: other tests share the machine.
-    let best = (0..10).map(|_| {
-        let start = Instant::now();
-        site.check(&["--version"], 0);
-        start.elapsed()
-    });
-    assert!(best.min().unwrap() < Duration::from_millis(50));
-}
-
-#[test]
 fn the_doctor_names_what_is_missing() {
     let site = Site::new();
-    let report = site.check(&["doctor", "--json"], 0).json();
+    let report = site.check(&["doctor", "--listen=127.0.0.1:0", "--json"], 0);
+    let report = report.json();
     let verdict = |name: &str| {
         report
             .as_array()
@@ -192,4 +179,40 @@ fn the_doctor_names_what_is_missing() {
         text.contains("FAIL  database") && text.contains("fix:"),
         "{text}"
     );
+}
+
+/// `VARIABLE=` in a file of settings, and `${VARIABLE:-}` in Compose, mean that nothing is set.
+#[test]
+fn an_empty_variable_is_not_set() {
+    let site = Site::new();
+    let help = help(&["up", "--help"]);
+    let variables: Vec<&str> = help
+        .split("[env: ")
+        .skip(1)
+        .filter_map(|rest| rest.split(['=', ']']).next())
+        .collect();
+    assert!(variables.len() > 60, "{variables:?}");
+    // An address that is taken is said when all settings were read, and before anything is started.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen={}", taken.local_addr().unwrap());
+    let mut command = site.command(&["up", &listen]);
+    for variable in variables.iter().filter(|name| **name != "OPB_DATA_DIR") {
+        command.env(variable, "");
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("is taken by"), "{text}");
+
+    let words = ["provider", "add", "x", "--credential-env", "EMPTY"];
+    let output = site.command(&words).env("EMPTY", "").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("EMPTY is not set"), "{text}");
+    // Help names them all the same.
+    let help = site
+        .command(&["up", "--help"])
+        .env("OPB_LISTEN", "")
+        .output();
+    let help = String::from_utf8(help.unwrap().stdout).unwrap();
+    assert!(help.contains("[env: OPB_LISTEN="), "{help}");
 }

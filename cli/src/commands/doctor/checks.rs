@@ -1,12 +1,12 @@
 //! The checks of this machine. Each looks at one thing and changes nothing.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
-use opb_core::{config, database, sealing};
+use opb_core::{config, database, sealed::FoundKey, sealing};
 use secrecy::SecretString;
 use sqlx::PgPool;
 
-use super::Check;
+use super::{Check, Verdict};
 use crate::{child, data_folder::DataFolder, postgres, text};
 
 /// The versions of Postgres that are supported, the second one excluded, as the server counts them.
@@ -25,32 +25,55 @@ pub(super) fn check_config(config: Option<&Path>) -> Check {
     }
 }
 
-pub(super) fn check_folder(folder: &DataFolder) -> Check {
+/// The data folder, and whether an embedded server could use it.
+pub(super) fn check_folder(folder: &DataFolder, is_embedded: bool) -> Check {
     let path = folder.path();
     let shown = path.display();
-    match path.metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Check::ok(
-            "data folder",
-            format!("{shown} does not exist yet; `opb up` makes it"),
-        ),
-        Err(error) => Check::fail(
-            "data folder",
-            format!("{shown}: {error}"),
-            "choose another folder with --data",
-        ),
-        Ok(metadata) if !metadata.is_dir() => Check::fail(
-            "data folder",
-            format!("{shown} is not a folder"),
-            "move it away, or choose another folder with --data",
-        ),
-        Ok(_) => match tempfile::tempfile_in(path) {
-            Ok(_) => Check::ok("data folder", format!("{shown} is there and writable")),
-            Err(error) => Check::fail(
-                "data folder",
-                format!("{shown} is not writable: {error}"),
-                "run opb as the user who owns it, or choose another folder with --data",
-            ),
+    let fail = |message: String, mend: &str| {
+        let mend = format!("{mend}, or choose another folder with --data");
+        Check::fail("data folder", message, mend)
+    };
+    let is_there = match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return fail(format!("{shown}: {error}"), "make it accessible"),
+        Ok(metadata) if !metadata.is_dir() => {
+            return fail(format!("{shown} is not a folder"), "move it away");
+        }
+        Ok(_) => true,
+    };
+    // What is not there yet is made in the folder above it.
+    let place = path.ancestors().find(|place| place.exists());
+    let place = place.unwrap_or(path);
+    if let Err(error) = tempfile::tempfile_in(place) {
+        let message = if is_there {
+            format!("{shown} is not writable: {error}")
+        } else {
+            format!("{shown} cannot be made in {}: {error}", place.display())
+        };
+        return fail(message, "run opb as the user who owns it");
+    }
+    if let Some(lock) = folder.closed_lock() {
+        let message = format!("{} belongs to another user", lock.display());
+        return fail(message, "run opb as that user");
+    }
+    if is_embedded && let Err(error) = postgres::check_data_folder(path) {
+        return Check::fail("data folder", error.to_string(), "see the message");
+    }
+    Check::ok(
+        "data folder",
+        if is_there {
+            format!("{shown} is there and writable")
+        } else {
+            format!("{shown} does not exist yet; `opb up` makes it")
         },
+    )
+}
+
+/// The address at which `opb up` would listen.
+pub(super) fn check_address(address: SocketAddr) -> Check {
+    match opb_api::check_address(address) {
+        Ok(()) => Check::ok("address", format!("{address} is free")),
+        Err(error) => Check::fail("address", error.to_string(), "see the message"),
     }
 }
 
@@ -129,7 +152,11 @@ pub(super) fn check_programs(folder: &DataFolder) -> Check {
 }
 
 /// A Postgres server of the user's own.
-pub(super) async fn check_database(url: &SecretString, password: Option<&Path>) -> Vec<Check> {
+pub(super) async fn check_database(
+    url: &SecretString,
+    password: Option<&Path>,
+    key: Option<&FoundKey>,
+) -> Vec<Check> {
     let connected = async {
         let url = config::with_password(url, password)?;
         database::connect(&url, 1, "opb doctor").await
@@ -141,7 +168,18 @@ pub(super) async fn check_database(url: &SecretString, password: Option<&Path>) 
             return vec![Check::fail("database", format!("{error:#}"), mend)];
         }
     };
-    vec![check_version(&pool).await, check_migrated(&pool).await]
+    let mut checks = vec![check_version(&pool).await, check_migrated(&pool).await];
+    let is_migrated = checks.iter().all(|check| check.verdict == Verdict::Ok);
+    if let Some(key) = key.filter(|_| is_migrated)
+        && let Err(error) = key.check(&pool).await
+    {
+        checks.push(Check::fail(
+            "master key",
+            error.to_string(),
+            "see the message",
+        ));
+    }
+    checks
 }
 
 async fn check_version(pool: &PgPool) -> Check {
@@ -163,6 +201,9 @@ async fn check_version(pool: &PgPool) -> Check {
 }
 
 async fn check_migrated(pool: &PgPool) -> Check {
+    if let Err(error) = database::require_own_version(pool).await {
+        return Check::fail("schema", format!("{error:#}"), "see the message");
+    }
     let migrated = async {
         let mut conn = pool.acquire().await.map_err(opb_core::Error::from)?;
         database::is_migrated(&mut conn).await
@@ -181,19 +222,26 @@ async fn check_migrated(pool: &PgPool) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::Verdict;
 
     #[tokio::test]
     async fn folders_and_disks_are_looked_at() {
         let temp = tempfile::tempdir().unwrap();
         let folder = DataFolder::new(Some(temp.path()));
-        assert_eq!(check_folder(&folder).verdict, Verdict::Ok);
+        assert_eq!(check_folder(&folder, true).verdict, Verdict::Ok);
         assert_ne!(check_disk(&folder).await.verdict, Verdict::Fail);
         let file = temp.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert_eq!(
-            check_folder(&DataFolder::new(Some(&file))).verdict,
+            check_folder(&DataFolder::new(Some(&file)), true).verdict,
             Verdict::Fail
+        );
+        let below = DataFolder::new(Some(Path::new("/proc/nothing/data")));
+        let check = check_folder(&below, true);
+        assert_eq!(check.verdict, Verdict::Fail);
+        assert!(
+            check.message.contains("cannot be made"),
+            "{}",
+            check.message
         );
     }
 }

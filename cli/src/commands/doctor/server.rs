@@ -18,8 +18,8 @@ use crate::{
 /// The version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The server and, if it lets us in, what works behind it.
-pub(super) async fn check_server(settings: &ClientSettings) -> Vec<Check> {
+/// The server and, if it lets us in, what works behind it. `is_served`: a process holds the data folder.
+pub(super) async fn check_server(settings: &ClientSettings, is_served: bool) -> Vec<Check> {
     let client = match settings.connect() {
         Ok(client) => client,
         Err(error) => {
@@ -35,6 +35,9 @@ pub(super) async fn check_server(settings: &ClientSettings) -> Vec<Check> {
         let message = error.to_string();
         return vec![if settings.url.is_some() {
             Check::fail("server", message, "check the address, and start the server")
+        } else if is_served {
+            let mend = "a process holds the data folder: wait until it serves, or end it";
+            Check::fail("server", message, mend)
         } else {
             Check::warn("server", message, "opb up")
         }];
@@ -83,7 +86,7 @@ async fn check_processes(client: &Client) -> Vec<Check> {
             ("workers", "worker"),
             &processes,
             ProcessKind::Worker,
-            "no run goes on: start one (opb-worker), or look at its log",
+            "no run makes progress: start one (opb-worker), or look at its log",
         ),
         count(
             ("schedulers", "scheduler"),
@@ -105,11 +108,7 @@ fn count(
         .filter(|process| process.kind == kind)
         .collect();
     if living.is_empty() {
-        return Check::fail(
-            name,
-            format!("no {one} has been heard of for 20 s"),
-            without,
-        );
+        return Check::fail(name, format!("no {one} has reported for 20 s"), without);
     }
     let mut versions: Vec<String> = living
         .iter()
@@ -188,12 +187,12 @@ mod tests {
             data: Some(data.to_owned()),
         };
         let temp = tempfile::tempdir().unwrap();
-        let named = check_server(&settings(Some("http://127.0.0.1:1"), temp.path())).await;
+        let named = check_server(&settings(Some("http://127.0.0.1:1"), temp.path()), false).await;
         assert_eq!(named[0].verdict, Verdict::Fail);
         DataFolder::new(Some(temp.path()))
             .write_url("http://127.0.0.1:1")
             .unwrap();
-        let found = check_server(&settings(None, temp.path())).await;
+        let found = check_server(&settings(None, temp.path()), false).await;
         assert_eq!(
             (found[0].verdict, found[0].mend.as_deref()),
             (Verdict::Warn, Some("opb up"))

@@ -1,0 +1,87 @@
+//! The master key of a database: read where it is kept, and made only where nothing was sealed with another one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use sqlx::{PgConnection, PgPool};
+
+use crate::sealing::MasterKey;
+
+/// A master key as it was found: there, or yet to be made.
+pub struct FoundKey {
+    pub(crate) place: KeyPlace,
+    pub(crate) previous: Option<MasterKey>,
+}
+
+/// Where a master key is.
+pub(crate) enum KeyPlace {
+    /// It was read.
+    Read(MasterKey),
+    /// This file is to hold it, and there is none.
+    Missing(PathBuf),
+}
+
+impl FoundKey {
+    /// The file that is to hold the key, if it is not there.
+    #[must_use]
+    pub fn missing_file(&self) -> Option<&Path> {
+        match &self.place {
+            KeyPlace::Read(_) => None,
+            KeyPlace::Missing(file) => Some(file),
+        }
+    }
+
+    /// Refuses a key that is missing while the database holds what only it opens.
+    ///
+    /// # Errors
+    /// It is missing and needed; the message says how to mend it.
+    pub async fn check(&self, pool: &PgPool) -> anyhow::Result<()> {
+        let Some(file) = self.missing_file() else {
+            return Ok(());
+        };
+        let conn = pool.acquire().await;
+        let mut conn = conn.context("the database does not answer")?;
+        if holds_sealed(&mut conn).await? {
+            bail!(missing(file));
+        }
+        Ok(())
+    }
+
+    /// The key. Where there is none, it is made, unless [`FoundKey::check`] refuses.
+    ///
+    /// # Errors
+    /// The key is missing and needed, or the file cannot be written.
+    pub async fn or_new(self, pool: &PgPool) -> anyhow::Result<MasterKey> {
+        self.check(pool).await?;
+        let key = match self.place {
+            KeyPlace::Read(key) => key,
+            KeyPlace::Missing(file) => MasterKey::load_or_create(&file)?,
+        };
+        Ok(match self.previous {
+            Some(previous) => key.with_previous(previous),
+            None => key,
+        })
+    }
+}
+
+/// Why no key is made, and how to mend it.
+fn missing(file: &Path) -> String {
+    let file = file.display();
+    format!(
+        "there is no master key at {file}, and the database holds credentials, webhooks or mails that were sealed with one; put \
+         the key back from where you keep a copy, or name it with --master-key-file or OPB_MASTER_KEY; if it is lost, make \
+         another with `(umask 077; openssl rand -base64 32 >{file})` and set the credentials and webhooks again"
+    )
+}
+
+/// True when the database holds a secret that only its master key opens.
+async fn holds_sealed(conn: &mut PgConnection) -> anyhow::Result<bool> {
+    let holds = sqlx::query_scalar!(
+        r#"-- sealed::holds_sealed
+        select exists (select from providers where sealed_credential is not null)
+               or exists (select from webhooks)
+               or exists (select from mails where state = 'waiting') as "holds!""#
+    );
+    let holds = holds.fetch_one(conn).await;
+    holds.context("the database does not say what is sealed")
+}
