@@ -248,6 +248,12 @@ impl Scorer {
         !matches!(self.wanted, Wanted::Fixed(_))
     }
 
+    /// Whether its value is rendered for each output, which may take long.
+    #[must_use]
+    pub fn is_rendered(&self) -> bool {
+        matches!(self.wanted, Wanted::Template(_))
+    }
+
     /// Says whether outputs of an item can be judged at all: by what the item expects and the values of its variables.
     /// Counts what it takes to find out.
     ///

@@ -103,6 +103,21 @@ impl Content {
         self.texts().map(str::len).sum()
     }
 
+    /// The length of its texts and of its images' addresses, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Parts(parts) => parts
+                .iter()
+                .map(|part| match part {
+                    Part::Text { text } => text.len(),
+                    Part::Image { url } => url.len(),
+                })
+                .sum(),
+        }
+    }
+
     /// How many images there are.
     #[must_use]
     pub fn images(&self) -> usize {

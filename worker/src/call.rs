@@ -28,7 +28,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MAX_TOTAL: Duration = Duration::from_mins(30);
 
 /// How a call ended, and how many attempts it took.
-pub(crate) struct Called {
+pub(crate) struct CallOutcome {
     /// The completion, or the last failure. Nothing when `halt` came before either.
     pub(crate) result: Option<Result<Completion, CallError>>,
     /// Calls that were made and counted.
@@ -47,14 +47,14 @@ pub(crate) struct Calls<'a> {
     /// What the call will take; asked only under declared limits.
     pub(crate) size: &'a (dyn Fn() -> CallSize + Sync),
     pub(crate) price: Option<Price>,
-    /// The most attempts.
+    /// Maximum number of attempts.
     pub(crate) max_attempts: u32,
-    /// Once it comes no further call begins; a call that runs is let finish.
+    /// Once it comes no further call begins; calls in flight end as usual.
     pub(crate) halt: &'a CancellationToken,
 }
 
 /// Calls a model until it answers, the failure is final, or the attempts are used up.
-pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> Called {
+pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> CallOutcome {
     let Calls { labels, halt, .. } = calls;
     let mut backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
@@ -67,7 +67,7 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
     let mut refused_since: Option<Instant> = None;
     let mut may_be_paid = false;
     let mut last_error = None;
-    let ended = |result, attempts, may_be_paid| Called {
+    let ended = |result, attempts, may_be_paid| CallOutcome {
         result,
         attempts,
         may_be_paid,
@@ -93,7 +93,10 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
         let completing = calls.provider.complete(request, attempt);
         let result = completing.instrument(span.clone()).await;
         traces::end_call(span, &result);
-        observe(labels, &result, began.elapsed());
+        let duration = result
+            .as_ref()
+            .map_or_else(|_| began.elapsed(), |completion| completion.latency);
+        observe(labels, &result, duration);
         let error = match result {
             Ok(completion) => {
                 permit.succeeded(completion.output_tokens, used(&completion, calls.price));

@@ -31,7 +31,7 @@ pub(crate) struct Claims {
     pub(crate) under_way: TaskTracker,
 }
 
-/// Claims shards and works on them until the worker stops. What is under way then goes on beside.
+/// Claims shards and works on them until the worker stops. Shards in flight then go on beside.
 pub(crate) async fn claim_for_ever(claims: Claims) {
     let places = Arc::new(Semaphore::new(claims.places));
     let stop = claims.ctx.stop.clone();

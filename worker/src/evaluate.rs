@@ -1,4 +1,4 @@
-//! One evaluation: render, call, price, score. Whatever goes wrong becomes a recorded error, never a failure of the shard.
+//! One evaluation: call, price, score. Whatever goes wrong becomes a recorded error, never a failure of the shard.
 
 use std::{
     sync::Arc,
@@ -6,95 +6,53 @@ use std::{
 };
 
 use opb_core::{
-    benchmarks::StoredItem,
     bounds::MAX_MICROUSD,
     metrics::{METRICS, ModelLabels},
     models::Price,
-    runs::{Answer, EvaluationKey, NewEvaluation, ScoredLine},
+    runs::{Answer, EvaluationError, EvaluationKey, EvaluationOutcome, NewEvaluation, ScoredLine},
     scorers::{Outcome, ScoreInput, combine},
-    template::CompiledPrompt,
+    template::{Message, TemplateError},
 };
-use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    answers::Known,
     call::{Calls, call},
     governor::CallSize,
+    pending::{PendingEvaluation, PreparedItem},
     prepared::{PreparedModel, PreparedRun, Scorers},
     providers::{AnswerHint, Completion, CompletionRequest},
-    purse::request_tokens,
 };
-
-/// An item, ready to be asked about.
-pub(crate) struct PreparedItem {
-    /// The item's own id.
-    pub(crate) id: String,
-    pub(crate) vars: Map<String, Value>,
-    expected: Option<Value>,
-    expected_text: Option<String>,
-    /// The item's own scorers.
-    scorers: Option<Arc<Scorers>>,
-}
-
-impl PreparedItem {
-    /// Makes a stored item ready.
-    ///
-    /// # Errors
-    /// The item's scorers do not compile, which publishing should have refused.
-    pub(crate) fn new(item: StoredItem) -> anyhow::Result<Self> {
-        let expected_text = item.expected.as_ref().map(|expected| match expected {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        });
-        Ok(Self {
-            id: item.id,
-            vars: match item.vars {
-                Value::Object(vars) => vars,
-                _ => Map::new(),
-            },
-            expected: item.expected,
-            expected_text,
-            scorers: item
-                .scorers
-                .map(|specs| Scorers::compile(&specs))
-                .transpose()?
-                .map(Arc::new),
-        })
-    }
-}
 
 /// What became of an evaluation.
 pub(crate) struct Evaluated {
     /// The result. Nothing when `halt` came before there was one.
     pub(crate) evaluation: Option<NewEvaluation>,
-    /// True when calls may have been paid for whose cost nobody told.
+    /// True when calls may have been paid for whose cost is unknown.
     pub(crate) unaccounted: bool,
 }
 
-/// Evaluates one item under one prompt on one model. Once `halt` comes no further call begins.
+/// Makes one evaluation. Once `halt` comes no further call begins.
 pub(crate) async fn evaluate(
     run: Arc<PreparedRun>,
-    item: Arc<PreparedItem>,
-    key: EvaluationKey,
-    known: Known,
+    pending: PendingEvaluation,
     halt: CancellationToken,
 ) -> Evaluated {
-    let Some((prompt, model)) = run.column(key) else {
+    let key = pending.key;
+    let Some((_, model)) = run.column(key) else {
         return unasked(key, "internal", "the run has no such column");
     };
-    let mut evaluated = match known.answer {
-        Some(answer) => taken(&run, &item, key, answer),
-        None if run.work.answers_of.is_some() => unasked(
+    let mut evaluated = match (pending.answer, pending.messages) {
+        (Some(answer), _) => taken(&run, pending.item, key, answer).await,
+        (None, Some(messages)) => ask(&run, pending.item, model, &messages, key, &halt).await,
+        (None, None) => unasked(
             key,
             "unanswered",
             "the run that is scored again has no answer to this",
         ),
-        None => ask(&run, &item, model, prompt, key, &halt).await,
     };
     if let Some(evaluation) = &mut evaluated.evaluation {
         if !evaluation.cached {
-            evaluation.answer_key = known.key;
+            evaluation.answer_key = pending.answer_key;
         }
         count(evaluation, &model.labels);
     }
@@ -103,9 +61,9 @@ pub(crate) async fn evaluate(
 
 async fn ask(
     run: &PreparedRun,
-    item: &PreparedItem,
+    item: Arc<PreparedItem>,
     model: &PreparedModel,
-    prompt: &CompiledPrompt,
+    messages: &Result<Vec<Message>, TemplateError>,
     key: EvaluationKey,
     halt: &CancellationToken,
 ) -> Evaluated {
@@ -113,12 +71,12 @@ async fn ask(
         Ok(provider) => provider,
         Err(error) => return unasked(key, "model", error),
     };
-    let messages = match prompt.render(&item.vars) {
+    let messages = match messages {
         Ok(messages) => messages,
         Err(error) => return unasked(key, "template", &error.to_string()),
     };
     let request = CompletionRequest {
-        messages: &messages,
+        messages,
         repeat: key.repeat,
         answer: AnswerHint {
             expected: item.expected_text.as_deref(),
@@ -133,7 +91,7 @@ async fn ask(
         names: &model.names,
         caller: run.caller,
         size: &|| CallSize {
-            request_tokens: request_tokens(provider.as_ref(), model, &messages),
+            request_tokens: model.request_tokens(provider.as_ref(), messages),
             messages: messages.len(),
             price: model.price,
             output_limit: model.output_limit,
@@ -152,15 +110,18 @@ async fn ask(
     };
     let answered = result.is_ok();
     let evaluation = match result {
-        Err(error) => failed(key, error.kind.name(), &error.message, attempts),
+        Err(error) => NewEvaluation::failed(
+            key,
+            EvaluationError::new(error.kind.name(), error.message),
+            attempts,
+        ),
         Ok(completion) => {
             let answer = answer(completion, model.price);
-            let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
-            score(key, item, scorers, answer, attempts)
+            score(run, item, key, answer, attempts).await
         }
     };
     Evaluated {
-        unaccounted: called.may_be_paid || answered && evaluation.cost_microusd.is_none(),
+        unaccounted: called.may_be_paid || answered && evaluation.cost_microusd().is_none(),
         evaluation: Some(evaluation),
     }
 }
@@ -171,7 +132,7 @@ fn answer(completion: Completion, price: Option<Price>) -> Answer {
     // Whatever a provider counts, and an administrator has called the price.
     let cost_microusd = cost_microusd.map(|cost| cost.min(MAX_MICROUSD));
     Answer {
-        output: completion.text,
+        output: Some(completion.text),
         finish_reason: completion.finish_reason,
         latency_ms: Some(milliseconds(completion.latency)),
         first_token_ms: completion.first_token_after.map(milliseconds),
@@ -185,9 +146,13 @@ fn answer(completion: Completion, price: Option<Price>) -> Answer {
 }
 
 /// Scores an answer that was there already: no call, nothing spent.
-fn taken(run: &PreparedRun, item: &PreparedItem, key: EvaluationKey, answer: Answer) -> Evaluated {
-    let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
-    let evaluation = score(key, item, scorers, answer, 0);
+async fn taken(
+    run: &PreparedRun,
+    item: Arc<PreparedItem>,
+    key: EvaluationKey,
+    answer: Answer,
+) -> Evaluated {
+    let evaluation = score(run, item, key, answer, 0).await;
     Evaluated {
         evaluation: Some(NewEvaluation {
             cached: true,
@@ -197,15 +162,38 @@ fn taken(run: &PreparedRun, item: &PreparedItem, key: EvaluationKey, answer: Ans
     }
 }
 
-fn score(
+async fn score(
+    run: &PreparedRun,
+    item: Arc<PreparedItem>,
     key: EvaluationKey,
+    answer: Answer,
+    attempts: i16,
+) -> NewEvaluation {
+    let scorers = item.scorers.as_ref().unwrap_or(&run.scorers);
+    let output_bytes = answer.output.as_ref().map_or(0, String::len);
+    if !scorers.may_take_long(output_bytes) {
+        return judge(&item, scorers, key, answer, attempts);
+    }
+    let scorers = Arc::clone(scorers);
+    let judging = move || judge(&item, &scorers, key, answer, attempts);
+    match run.compute(judging).await {
+        Ok(evaluation) => evaluation,
+        Err(error) => {
+            let error = EvaluationError::new("scorer", error.to_string());
+            NewEvaluation::failed(key, error, attempts)
+        }
+    }
+}
+
+fn judge(
     item: &PreparedItem,
     scorers: &Scorers,
+    key: EvaluationKey,
     answer: Answer,
     attempts: i16,
 ) -> NewEvaluation {
     let input = ScoreInput {
-        output: &answer.output,
+        output: answer.output.as_deref().unwrap_or_default(),
         expected: item.expected.as_ref(),
         vars: &item.vars,
     };
@@ -235,22 +223,16 @@ fn score(
     let score = combined.score.map(|score| score as f32);
     NewEvaluation {
         key,
-        score,
-        passed: combined.pass,
-        scores: lines.collect(),
-        error_kind: combined.error.as_ref().map(|_| "scorer".to_owned()),
-        error: combined.error,
+        outcome: EvaluationOutcome {
+            score,
+            passed: combined.pass,
+            scores: lines.collect(),
+            error: combined
+                .error
+                .map(|message| EvaluationError::new("scorer", message)),
+        },
+        answer: Some(answer),
         attempts,
-        finish_reason: answer.finish_reason,
-        latency_ms: answer.latency_ms,
-        first_token_ms: answer.first_token_ms,
-        input_tokens: answer.input_tokens,
-        cached_input_tokens: answer.cached_input_tokens,
-        output_tokens: answer.output_tokens,
-        reasoning_tokens: answer.reasoning_tokens,
-        cost_microusd: answer.cost_microusd,
-        logprobs: answer.logprobs,
-        output: Some(answer.output),
         cached: false,
         answer_key: None,
     }
@@ -279,23 +261,17 @@ fn line(scorer: &str, metric: Option<&str>, outcome: &Outcome) -> ScoredLine {
 /// An evaluation whose model cannot be asked.
 fn unasked(key: EvaluationKey, kind: &str, message: &str) -> Evaluated {
     Evaluated {
-        evaluation: Some(failed(key, kind, message, 0)),
+        evaluation: Some(NewEvaluation::failed(
+            key,
+            EvaluationError::new(kind, message),
+            0,
+        )),
         unaccounted: false,
     }
 }
 
-fn failed(key: EvaluationKey, kind: &str, message: &str, attempts: i16) -> NewEvaluation {
-    NewEvaluation {
-        key,
-        error_kind: Some(kind.to_owned()),
-        error: Some(message.replace('\0', "")),
-        attempts,
-        ..NewEvaluation::default()
-    }
-}
-
 fn count(evaluation: &NewEvaluation, labels: &ModelLabels) {
-    let state = if evaluation.error_kind.is_some() {
+    let state = if evaluation.outcome.error.is_some() {
         "error"
     } else {
         "scored"
@@ -308,9 +284,12 @@ fn count(evaluation: &NewEvaluation, labels: &ModelLabels) {
     if evaluation.cached {
         return; // Its tokens and its cost were counted when it was called for.
     }
+    let Some(answer) = &evaluation.answer else {
+        return;
+    };
     for (kind, count) in [
-        ("input", evaluation.input_tokens),
-        ("output", evaluation.output_tokens),
+        ("input", answer.input_tokens),
+        ("output", answer.output_tokens),
     ] {
         if let Some(count) = count {
             METRICS
@@ -319,7 +298,7 @@ fn count(evaluation: &NewEvaluation, labels: &ModelLabels) {
                 .observe(count.into());
         }
     }
-    if let Some(cost) = evaluation.cost_microusd {
+    if let Some(cost) = answer.cost_microusd {
         METRICS.add_cost(labels, cost);
     }
 }

@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 /// The leases that are held, by shard.
 #[derive(Default)]
-pub(crate) struct Leases(Mutex<HashMap<Uuid, Held>>);
+pub(crate) struct Leases(Mutex<HashMap<Uuid, HeldShard>>);
 
-struct Held {
+struct HeldShard {
     lease: ShardLease,
     lost: CancellationToken,
     halt: CancellationToken,
@@ -37,7 +37,7 @@ impl Leases {
     ) -> LeaseGuard<'_> {
         let lost = CancellationToken::new();
         let halt = stop.child_token();
-        let held = Held {
+        let held = HeldShard {
             lease,
             lost: lost.clone(),
             halt: halt.clone(),
@@ -61,10 +61,10 @@ impl Leases {
     }
 
     /// Hands one shard of a run back as soon as the calls that run have ended. Its place is free at once: a call may take
-    /// minutes, and whoever is owed the place shall not wait for it.
+    /// minutes, and the run that gets the place shall not wait for it.
     pub(crate) fn give_way(&self, run_id: Uuid) {
         let held = self.lock();
-        let of_run = |held: &&Held| held.lease.run_id == run_id && !held.halt.is_cancelled();
+        let of_run = |held: &&HeldShard| held.lease.run_id == run_id && !held.halt.is_cancelled();
         if let Some(held) = held.values().find(of_run) {
             held.halt.cancel();
             held.leaves.cancel();
@@ -83,7 +83,7 @@ impl Leases {
     }
 
     /// Stops the work of leases that were lost, and new calls of those whose run is paused.
-    fn heed(&self, asked: &[ShardLease], kept: &[HeldLease]) {
+    fn apply(&self, asked: &[ShardLease], kept: &[HeldLease]) {
         let held = self.lock();
         for lease in asked {
             // The shard may have been claimed again meanwhile: the answer is about the lease that was asked about.
@@ -104,7 +104,7 @@ impl Leases {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Held>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, HeldShard>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -156,7 +156,7 @@ pub(crate) async fn renew_for_ever(
             renew_lease(&mut conn, &held, duration).await
         };
         match renewed.await {
-            Ok(kept) => leases.heed(&held, &kept),
+            Ok(kept) => leases.apply(&held, &kept),
             // Nothing is lost yet: the next round tries again, and the fence guards what is written.
             Err(error) => tracing::warn!(%error, "leases could not be renewed"),
         }

@@ -1,9 +1,11 @@
 //! The worker: claims shards, calls models, scores their answers and records the results; and does the jobs of runs.
 //!
-//! One evaluation's way: `claims` takes a shard, `shard` works on it, `recorder` records its results in
-//! batches, `evaluate` renders, calls and scores one evaluation, `call` retries (nobody else does), `governor` bounds how many
-//! calls run at once and whose is next, `limits` keeps what administrators declare, `providers` speak to the models. No connection to Postgres is held while a model is called.
+//! One evaluation's way: `claims` takes a shard, `shard` works on it, `unseen` renders the messages and looks up in `answers`
+//! which responses are cached, `evaluate` calls and scores, `call` retries (the only one that does), `governor` bounds how many calls
+//! run at once and whose is next, `limits` keeps what administrators declare, `providers` speak to the models, and `recorder`
+//! records results in batches. No connection to Postgres is held while a model is called.
 
+mod answer_keys;
 mod answers;
 mod call;
 mod claims;
@@ -12,14 +14,16 @@ mod governor;
 mod jobs;
 mod leases;
 mod limits;
-mod lookout;
+mod pending;
 mod prepared;
 mod providers;
-mod purse;
 mod recorder;
+mod reservation;
 mod shard;
 pub mod simulation;
 mod traces;
+mod unseen;
+mod waiting_reasons;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,13 +46,13 @@ use uuid::Uuid;
 
 use crate::{
     claims::Claims,
-    governor::{GovernorSettings, Governors},
+    governor::{GovernorSettings, Governors, refresh_limits_until},
     jobs::Jobs,
     leases::Leases,
-    lookout::Lookout,
     prepared::PreparedRuns,
     providers::HttpClient,
     shard::ShardContext,
+    waiting_reasons::WaitingReasons,
 };
 
 /// Settings of a worker.
@@ -64,7 +68,7 @@ pub struct WorkerSettings {
     /// Maximum number of attempts at one model call; waiting for a rate limit is not an attempt
     #[arg(long, env = "OPB_MAX_ATTEMPTS", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub max_attempts: u32,
-    /// Seconds after which a model call is given up
+    /// Time limit of a model call in seconds
     #[arg(long, env = "OPB_CALL_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub call_timeout: u64,
     /// Maximum silence of a provider in seconds, before the first byte or between two
@@ -73,7 +77,7 @@ pub struct WorkerSettings {
     /// Minutes that runs wait for a model that does not answer, before its evaluations are recorded as errors
     #[arg(long, env = "OPB_PATIENCE", value_name = "MINUTES", default_value_t = 240, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     pub patience: u64,
-    /// The same for a provider that has never answered at its address, which may be mistyped; never longer than the other
+    /// The same for a provider that has never answered at its address, which may be mistyped; at most OPB_PATIENCE
     #[arg(long, env = "OPB_FIRST_PATIENCE", value_name = "MINUTES", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     pub first_patience: u64,
     /// Seconds after which the work of a worker that does not report is given to another
@@ -85,7 +89,7 @@ pub struct WorkerSettings {
     /// The operator's own credentials.
     #[command(flatten)]
     pub operator_keys: OperatorKeys,
-    /// Where calls may go; the public internet unless whoever starts the worker says more.
+    /// Where calls may go; the public internet unless the operator allows more.
     #[arg(skip)]
     pub outbound: Arc<OutboundPolicy>,
 }
@@ -145,21 +149,20 @@ pub async fn run(
         doorbell.clone(),
         beats.clone(),
     ));
-    let lookout = Lookout {
+    let waiting_reasons = WaitingReasons {
         pool: pool.clone(),
         governors: Arc::clone(&governors),
         leases: Arc::clone(&leases),
         runs: Arc::clone(&runs),
         places,
     };
-    tasks.spawn(lookout::look_for_ever(lookout, beats.clone()));
-    let pulse = Pulse::new(ProcessKind::Worker, env!("CARGO_PKG_VERSION"), variables);
-    tasks.spawn(pulse.beat_for_ever(pool.clone(), beats.clone()));
-    tasks.spawn(limits::refresh_for_ever(
-        pool.clone(),
-        governors,
+    tasks.spawn(waiting_reasons::report_until(
+        waiting_reasons,
         beats.clone(),
     ));
+    let pulse = Pulse::new(ProcessKind::Worker, env!("CARGO_PKG_VERSION"), variables);
+    tasks.spawn(pulse.beat_for_ever(pool.clone(), beats.clone()));
+    tasks.spawn(refresh_limits_until(pool.clone(), governors, beats.clone()));
     let takers = TaskTracker::new();
     takers.spawn(jobs::serve_for_ever(Jobs {
         queue: queue_pool,

@@ -10,14 +10,13 @@ use std::{
 
 use anyhow::Context as _;
 use opb_core::{
-    benchmarks::StoredItem,
     computing::{Asker, Computing},
     metrics::{METRICS, ModelLabels},
     models::Price,
     runs::{EvaluationKey, RunModel, RunWork, ShardLease, load_work},
     scorers::{Scorer, ScorerSpec},
     sealing::MasterKey,
-    template::{CompiledPrompt, TemplateError},
+    template::{CompiledPrompt, Message, TemplateError},
 };
 use serde_json::{Map, Value};
 use sqlx::PgPool;
@@ -26,21 +25,22 @@ use uuid::Uuid;
 
 use crate::{
     WorkerSettings,
-    answers::AnswerKeys,
-    evaluate::PreparedItem,
-    governor::{Caller, Governor, Governors},
-    limits,
+    answer_keys::AnswerKeys,
+    governor::{Caller, Governor, Governors, refresh_limits},
     providers::{self, HttpClient, Provider},
     traces::ModelNames,
 };
 
-/// So many runs are kept ready beside those at work; the number bounds memory, and a run that falls out is made ready
+/// Number of runs that are kept ready beside those at work; the number bounds memory, and a run that falls out is made ready
 /// again.
 const KEPT: usize = 32;
 
-/// The runs of so many owners compile at once, one of each. More than there are processors, so that a small one need not
-/// wait for the end of slow ones.
-const COMPILING: usize = 8;
+/// Number of owners whose work is computed at once, one piece of each. More than there are processors, so that a small
+/// piece need not wait for the end of slow ones.
+const COMPUTING: usize = 8;
+
+/// What is scored at once: the length of an output, once for each scorer.
+const QUICK_BYTES: usize = 64 * 1024;
 
 /// More than any provider is known to add for tools and schemas, in tokens.
 const INSTRUCTIONS_TOKENS: usize = 1_000;
@@ -52,7 +52,8 @@ pub(crate) struct PreparedRun {
     pub(crate) models: Vec<PreparedModel>,
     pub(crate) scorers: Arc<Scorers>,
     pub(crate) caller: Caller,
-    /// The most attempts at one call.
+    computing: Computing,
+    /// Maximum number of attempts at one call.
     pub(crate) max_attempts: u32,
 }
 
@@ -64,9 +65,9 @@ pub(crate) struct PreparedModel {
     pub(crate) price: Option<Price>,
     pub(crate) labels: ModelLabels,
     pub(crate) names: ModelNames,
-    /// The most tokens that an answer can have, if known.
+    /// Maximum number of tokens of an answer, if known.
     pub(crate) output_limit: Option<i64>,
-    /// The most tokens that one image of a prompt can take.
+    /// Maximum number of tokens of one image of a prompt.
     pub(crate) image_tokens: usize,
     /// How long the parameters are that are sent along: some of them are paid for, such as tools and schemas.
     pub(crate) parameters_bytes: usize,
@@ -80,6 +81,37 @@ impl PreparedRun {
         let prompt = self.prompts.get(usize::try_from(key.prompt).ok()?)?;
         let model = self.models.get(usize::try_from(key.model).ok()?)?;
         Some((prompt, model))
+    }
+
+    /// Does what may keep a processor busy, when it is the turn of the run's owner.
+    ///
+    /// # Errors
+    /// The work panicked.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> opb_core::Result<T> {
+        let owner = Asker::User(self.work.owner_id);
+        self.computing.run(owner, work).await
+    }
+}
+
+impl PreparedModel {
+    /// The maximum number of tokens of a request: one for each byte that may cost any, and what its images can take.
+    pub(crate) fn request_tokens(&self, provider: &dyn Provider, messages: &[Message]) -> usize {
+        let text_bytes = || {
+            messages
+                .iter()
+                .map(|message| message.content.text_bytes())
+                .sum()
+        };
+        let images: usize = messages
+            .iter()
+            .map(|message| message.content.images())
+            .sum();
+        provider.paid_bytes(messages).unwrap_or_else(text_bytes)
+            + self.parameters_bytes
+            + images * self.image_tokens
     }
 }
 
@@ -100,6 +132,12 @@ impl Scorers {
             Ok((name, Scorer::compile(spec)?))
         });
         Ok(Self(scorers.collect::<anyhow::Result<_>>()?))
+    }
+
+    /// False where scoring an output of this length takes some microseconds only.
+    pub(crate) fn may_take_long(&self, output_bytes: usize) -> bool {
+        output_bytes * self.0.len() > QUICK_BYTES
+            || self.0.iter().any(|(_, scorer)| scorer.is_rendered())
     }
 }
 
@@ -161,7 +199,7 @@ impl PreparedRuns {
             http,
             master_key,
             settings,
-            computing: Computing::patient(COMPILING),
+            computing: Computing::patient(COMPUTING),
             known: Mutex::default(),
         }
     }
@@ -180,24 +218,6 @@ impl PreparedRuns {
             run.ready = Some(Arc::clone(ready));
         }
         Ok(Arc::clone(ready))
-    }
-
-    /// The items of a shard, ready to be asked about.
-    ///
-    /// # Errors
-    /// Scorers of an item do not compile, which publishing should have refused.
-    pub(crate) async fn prepare_items(
-        &self,
-        owner_id: i64,
-        items: Vec<StoredItem>,
-    ) -> anyhow::Result<HashMap<i32, Arc<PreparedItem>>> {
-        let prepare = |item: StoredItem| Ok((item.position, Arc::new(PreparedItem::new(item)?)));
-        // Only scorers of their own take time to compile.
-        if items.iter().all(|item| item.scorers.is_none()) {
-            return items.into_iter().map(prepare).collect();
-        }
-        let prepare = move || items.into_iter().map(prepare).collect();
-        self.computing.run(Asker::User(owner_id), prepare).await?
     }
 
     /// What keeps the calls of a run from being made, if anything does.
@@ -245,7 +265,7 @@ impl PreparedRuns {
             Arc::new(load_work(&mut conn, run_id).await?)
         };
         // A limit that was declared before the run was submitted holds for its first call.
-        limits::refresh(&self.pool, &self.governors).await?;
+        refresh_limits(&self.pool, &self.governors).await?;
         tracing::info!(
             run.id = %run_id,
             request.id = work.request_id.map(tracing::field::display),
@@ -263,6 +283,7 @@ impl PreparedRuns {
     fn assemble(&self, work: Arc<RunWork>, compiled: Compiled) -> PreparedRun {
         let models = work.models.iter().map(|model| self.model(&work, model));
         PreparedRun {
+            computing: self.computing.clone(),
             caller: Caller {
                 owner_id: work.owner_id,
                 weight: f64::from(work.priority).exp2(),
@@ -309,7 +330,7 @@ impl PreparedRuns {
         model: &RunModel,
         governor: &Arc<Governor>,
     ) -> Result<Arc<dyn Provider>, String> {
-        let http = self.http.governed(Arc::clone(governor));
+        let http = self.http.observed(Arc::<Governor>::clone(governor));
         providers::provider(model, &http, &self.master_key, &self.settings)
             .map_err(|error| format!("{error:#}"))
     }
@@ -417,7 +438,7 @@ mod tests {
         assert!(Arc::ptr_eq(&quick, &again), "it is made ready once");
         assert_eq!(runs.obstacle(leases[0].run_id), None);
 
-        // The shards of the slow run wait for it, and take over when whoever makes it ready gives up.
+        // The shards of the slow run wait for it, and take over when the first of them gives up.
         let mut waiting = Box::pin(runs.prepare(&leases[0]));
         assert!(futures::poll!(&mut waiting).is_pending());
         drop(making);

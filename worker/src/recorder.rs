@@ -9,19 +9,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 use opb_core::{
     metrics::METRICS,
-    runs::{NewEvaluation, Recorded, add_spend, find_refused, record, record_last},
+    runs::{
+        Answer, EvaluationError, NewEvaluation, Recorded, add_spend, find_refused, record,
+        record_last,
+    },
 };
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{evaluate::Evaluated, leases::LeaseGuard, purse::Purse};
+use crate::{evaluate::Evaluated, leases::LeaseGuard, reservation::Reservation};
 
-/// A batch is recorded when it has so many results …
+/// A batch is recorded when it has this many results …
 const BATCH_SIZE: usize = 250;
-/// … or so many bytes of outputs …
+/// … or this many bytes of outputs …
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// … or when its oldest result has waited so long.
+/// … or when its oldest result has waited this long.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// The pause before recording is tried again while the database is away; the lease may be lost by then, the work is not.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -45,7 +48,7 @@ pub(crate) struct Recorder<'a> {
     abort: &'a CancellationToken,
     /// True when the run's calls are counted against a budget.
     budgeted: bool,
-    pub(crate) purse: Purse,
+    pub(crate) reservation: Reservation,
     batch: Vec<NewEvaluation>,
     /// The length of their outputs.
     bytes: usize,
@@ -65,7 +68,7 @@ impl<'a> Recorder<'a> {
             guard,
             abort,
             budgeted,
-            purse: Purse::default(),
+            reservation: Reservation::default(),
             batch: Vec::new(),
             bytes: 0,
             due: None,
@@ -75,12 +78,12 @@ impl<'a> Recorder<'a> {
     /// Takes a result in; true when there is one.
     pub(crate) fn take(&mut self, bound_microusd: i64, mut evaluated: Evaluated) -> bool {
         if self.budgeted {
-            self.purse.note(bound_microusd, &mut evaluated);
+            self.reservation.note(bound_microusd, &mut evaluated);
         }
         let Some(evaluation) = evaluated.evaluation else {
             return false;
         };
-        self.bytes += evaluation.output.as_ref().map_or(0, String::len);
+        self.bytes += evaluation.output_bytes();
         self.batch.push(evaluation);
         self.due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
         true
@@ -119,7 +122,7 @@ impl<'a> Recorder<'a> {
                 Ok(Recorded::Kept(_)) => {
                     self.batch.clear();
                     self.bytes = 0;
-                    self.purse.settled();
+                    self.reservation.settled();
                     return Ok(Saved::Kept);
                 }
                 Ok(Recorded::Fenced) => {
@@ -157,7 +160,7 @@ impl<'a> Recorder<'a> {
             .batch
             .iter()
             .filter(|evaluation| !evaluation.cached)
-            .filter_map(|evaluation| evaluation.cost_microusd)
+            .filter_map(NewEvaluation::cost_microusd)
             .sum();
         if spend == 0 {
             return;
@@ -173,7 +176,7 @@ impl<'a> Recorder<'a> {
 
     async fn try_to_save(&self, last: bool) -> opb_core::Result<Recorded> {
         let _timer = METRICS.record_duration.start_timer();
-        let (lease, settlement) = (&self.guard.lease, self.purse.settlement());
+        let (lease, settlement) = (&self.guard.lease, self.reservation.settlement());
         let mut conn = self.pool.acquire().await?;
         if last {
             record_last(&mut conn, lease, &self.batch, settlement).await
@@ -192,14 +195,16 @@ impl<'a> Recorder<'a> {
                 run.id = %self.guard.lease.run_id, evaluation.key = ?evaluation.key, reason,
                 "the database refuses the result of an evaluation, which is recorded as an error"
             );
+            let message = format!("the result cannot be stored: {reason}");
+            let error = EvaluationError::new(REFUSED, message);
             *evaluation = NewEvaluation {
-                key: evaluation.key,
-                error_kind: Some(REFUSED.to_owned()),
-                error: Some(format!("the result cannot be stored: {reason}")),
-                attempts: evaluation.attempts,
-                cost_microusd: evaluation.cost_microusd,
+                // It was paid for all the same.
+                answer: evaluation.cost_microusd().map(|cost| Answer {
+                    cost_microusd: Some(cost),
+                    ..Answer::default()
+                }),
                 cached: evaluation.cached,
-                ..NewEvaluation::default()
+                ..NewEvaluation::failed(evaluation.key, error, evaluation.attempts)
             };
         }
         Ok(())

@@ -1,29 +1,23 @@
 //! One claimed shard: evaluate what is not recorded yet, record in batches, finish it or hand it back.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use opb_core::runs::{
-    EvaluationKey, Reserved, ShardLease, finish_shard, note_skipped, recorded_keys, release_shard,
-    reserve,
-};
+use opb_core::runs::{Reserved, ShardLease, finish_shard, note_skipped, release_shard, reserve};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    answers::{Known, look_up},
-    evaluate::{Evaluated, PreparedItem, evaluate},
+    evaluate::{Evaluated, evaluate},
     leases::{LeaseGuard, Leases},
+    pending::PendingEvaluation,
     prepared::{PreparedRun, PreparedRuns},
-    purse::bound_microusd,
     recorder::{Recorder, Saved},
     traces::ShardTrace,
+    unseen::Unseen,
 };
 
-/// So many evaluations of a shard are under way at most, which bounds the memory of a worker.
+/// Maximum number of evaluations of a shard in flight, which bounds the memory of a worker.
 const AT_ONCE: usize = 200;
 
 /// What the work on shards needs.
@@ -43,8 +37,8 @@ enum Ended {
     Complete,
     /// The same, and the shard is marked as done.
     Finished,
-    /// The worker stops, the run is paused or gives way to another; some evaluations are left, and so many micro-dollars may have been paid
-    /// for calls that are not recorded.
+    /// The worker stops, the run is paused or gives way to another; some evaluations are left, and money may have
+    /// been paid for calls that are not recorded.
     Stopped { unaccounted_microusd: i64 },
     /// The budget has no room for the next evaluation at the moment.
     NoMoney,
@@ -99,15 +93,6 @@ pub(crate) async fn carry_out(
     Ok(())
 }
 
-/// An evaluation that is not recorded yet.
-struct Open {
-    key: EvaluationKey,
-    item: Arc<PreparedItem>,
-    known: Known,
-    /// The most that its call can cost; zero in a run without a budget.
-    bound_microusd: i64,
-}
-
 async fn work(
     ctx: &ShardContext,
     guard: &LeaseGuard<'_>,
@@ -115,43 +100,40 @@ async fn work(
 ) -> anyhow::Result<Ended> {
     let run = ctx.runs.prepare(&guard.lease).await?;
     trace.of_request(run.work.request_id);
-    let (mut left, mut skipped) = find_left(ctx, &run, &guard.lease).await?;
+    let mut unseen = Unseen::of(&ctx.pool, &run, &guard.lease).await?;
     let mut noted = 0;
     let mut recorder = Recorder::new(&ctx.pool, guard, &ctx.abort, run.work.budgeted);
-    // Items may be large: those of a shard are loaded some megabytes at a time, nearly always all at once.
     loop {
-        let taken = left.len();
-        let mut open = load(ctx, &run, &guard.lease, &mut left).await?;
-        skipped += taken - left.len() - open.len();
-        if skipped > noted {
+        let mut pending = unseen.next(&ctx.runs, &run, &guard.lease).await?;
+        if unseen.skipped > noted {
             let mut conn = ctx.pool.acquire().await?;
-            note_skipped(&mut conn, &guard.lease, i32::try_from(skipped)?).await?;
-            noted = skipped;
+            note_skipped(&mut conn, &guard.lease, i32::try_from(unseen.skipped)?).await?;
+            noted = unseen.skipped;
         }
-        while !open.is_empty() {
+        while !pending.is_empty() {
             let calls = if run.work.budgeted {
-                let bounds: Vec<i64> = open.iter().map(|open| open.bound_microusd).collect();
+                let bounds: Vec<i64> = pending.iter().map(|call| call.bound_microusd).collect();
                 let mut conn = ctx.pool.acquire().await?;
                 match reserve(&mut conn, &guard.lease, &bounds).await? {
                     Reserved::Calls(calls) => {
-                        recorder.purse.put(&bounds[..calls]);
+                        recorder.reservation.put(&bounds[..calls]);
                         calls
                     }
                     Reserved::Nothing => return Ok(Ended::NoMoney),
                     Reserved::Fenced => return Ok(Ended::Lost),
                 }
             } else {
-                open.len()
+                pending.len()
             };
-            let are_last = calls == open.len() && left.is_empty();
-            let calls = open.drain(..calls);
+            let are_last = calls == pending.len() && unseen.is_empty();
+            let calls = pending.drain(..calls);
             let ended =
                 evaluate_all(ctx, guard, trace, &run, calls, are_last, &mut recorder).await?;
             if !matches!(ended, Ended::Complete) {
                 return Ok(ended);
             }
         }
-        if left.is_empty() {
+        if unseen.is_empty() {
             return Ok(Ended::Complete);
         }
     }
@@ -164,23 +146,23 @@ async fn evaluate_all(
     guard: &LeaseGuard<'_>,
     trace: &ShardTrace,
     run: &Arc<PreparedRun>,
-    mut open: impl Iterator<Item = Open>,
+    mut pending: impl Iterator<Item = PendingEvaluation>,
     are_last: bool,
     recorder: &mut Recorder<'_>,
 ) -> anyhow::Result<Ended> {
-    let begin = |open: Open| {
-        let halt = guard.halt.clone();
-        let evaluation = evaluate(Arc::clone(run), open.item, open.key, open.known, halt);
+    let begin = |pending: PendingEvaluation| {
+        let bound_microusd = pending.bound_microusd;
+        let evaluation = evaluate(Arc::clone(run), pending, guard.halt.clone());
         let evaluation = trace.around(evaluation);
-        async move { (open.bound_microusd, evaluation.await) }
+        async move { (bound_microusd, evaluation.await) }
     };
     let mut running: JoinSet<(i64, Evaluated)> = JoinSet::new();
     let mut complete = true;
     loop {
         while running.len() < AT_ONCE
-            && let Some(open) = open.next()
+            && let Some(pending) = pending.next()
         {
-            running.spawn(begin(open));
+            running.spawn(begin(pending));
         }
         let flush = tokio::select! {
             biased;
@@ -221,69 +203,6 @@ async fn evaluate_all(
 
 fn stopped(recorder: &Recorder<'_>) -> Ended {
     Ended::Stopped {
-        unaccounted_microusd: recorder.purse.spendable(),
+        unaccounted_microusd: recorder.reservation.spendable(),
     }
-}
-
-/// The evaluations of a shard that are neither recorded nor left out, in order, and how many are left out. Answers that are
-/// scored again need no asking, so none of those is left out before they are looked up.
-async fn find_left(
-    ctx: &ShardContext,
-    run: &PreparedRun,
-    lease: &ShardLease,
-) -> anyhow::Result<(VecDeque<EvaluationKey>, usize)> {
-    let recorded: HashSet<EvaluationKey> = {
-        let mut conn = ctx.pool.acquire().await?;
-        let recorded = recorded_keys(&mut conn, &run.work, lease).await?;
-        recorded.into_iter().collect()
-    };
-    let scored_again = run.work.answers_of.is_some();
-    let missing = run.work.keys(lease).filter(|key| !recorded.contains(key));
-    let (left, left_out): (VecDeque<_>, VecDeque<_>) =
-        missing.partition(|key| scored_again || !run.work.leaves_out(*key));
-    Ok((left, left_out.len()))
-}
-
-/// Takes from those that are left as many as their items are read at once, and makes them ready. Fewer come back when some
-/// need no asking and have no answer.
-async fn load(
-    ctx: &ShardContext,
-    run: &PreparedRun,
-    lease: &ShardLease,
-    left: &mut VecDeque<EvaluationKey>,
-) -> anyhow::Result<Vec<Open>> {
-    let Some(first) = left.front().map(|key| key.item) else {
-        return Ok(Vec::new());
-    };
-    let items = {
-        let mut conn = ctx.pool.acquire().await?;
-        run.work.items(&mut conn, lease, first).await?
-    };
-    let by_position = ctx.runs.prepare_items(run.work.owner_id, items).await?;
-    let mut taken = Vec::new();
-    while let Some(key) = left.front().copied()
-        && let Some(item) = by_position.get(&key.item)
-    {
-        left.pop_front();
-        taken.push((key, Arc::clone(item)));
-    }
-    if taken.is_empty() {
-        anyhow::bail!("the item at position {first} is missing");
-    }
-    let known = look_up(&ctx.pool, run, lease, &taken).await?;
-    let open = taken
-        .into_iter()
-        .zip(known)
-        .filter(|((key, _), known)| known.answer.is_some() || !run.work.leaves_out(*key))
-        .map(|((key, item), known)| Open {
-            bound_microusd: if run.work.budgeted && known.answer.is_none() {
-                bound_microusd(run, &item, key)
-            } else {
-                0
-            },
-            key,
-            item,
-            known,
-        });
-    Ok(open.collect())
 }

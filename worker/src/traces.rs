@@ -133,7 +133,7 @@ pub(crate) fn begin_call(names: &ModelNames, attempt: u32) -> Span {
 /// Ends an attempt.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the span ends when nobody holds it any more"
+    reason = "the span ends with its last holder"
 )]
 pub(crate) fn end_call(span: Span, result: &Result<Completion, CallError>) {
     if span.is_disabled() {

@@ -8,7 +8,7 @@ mod preferences;
 mod profiles;
 mod votes;
 
-use opb_core::runs::{self, EvaluationKey, NewEvaluation, Recorded, Settlement};
+use opb_core::runs::{self, Answer, EvaluationKey, EvaluationOutcome, NewEvaluation, Recorded, Settlement};
 use opb_testing::fixtures;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -107,12 +107,18 @@ pub async fn measure_run(
                         prompt: i16::try_from(prompt).unwrap(),
                         model: 0,
                     },
-                    score: Some(f32::from(u8::from(passed))),
-                    passed: Some(passed),
-                    output: Some(format!("answer {item} in words {prompt}")),
+                    outcome: EvaluationOutcome {
+                        score: Some(f32::from(u8::from(passed))),
+                        passed: Some(passed),
+                        ..EvaluationOutcome::default()
+                    },
+                    answer: Some(Answer {
+                        output: Some(format!("answer {item} in words {prompt}")),
+                        latency_ms: Some(100),
+                        cost_microusd: Some(7),
+                        ..Answer::default()
+                    }),
                     attempts: 1,
-                    latency_ms: Some(100),
-                    cost_microusd: Some(7),
                     ..NewEvaluation::default()
                 }
             })

@@ -1,7 +1,7 @@
 //! Reading what workers recorded.
 
 use opb_core::runs::{
-    self, Alternative, EvaluationKey, Logprobs, NewEvaluation, Recorded, Settlement, TokenLogprob,
+    self, Alternative, Answer, EvaluationError, EvaluationKey, EvaluationOutcome, Logprobs, NewEvaluation, Recorded, Settlement, TokenLogprob,
 };
 use opb_testing::fixtures;
 use serde_json::Value;
@@ -44,22 +44,31 @@ async fn recorded_run(server: &Server) -> String {
         let range = lease.range;
         for ordinal in range.first_ordinal..range.first_ordinal + i64::from(range.size) {
             let (item, repeat) = (ordinal / 2, ordinal % 2);
-            let failed = item == 1;
-            let evaluation = NewEvaluation {
-                key: EvaluationKey {
-                    item: i32::try_from(item).unwrap(),
-                    repeat: i16::try_from(repeat).unwrap(),
-                    prompt: 0,
-                    model: 0,
-                },
-                score: (!failed).then_some(1.0),
-                passed: (!failed).then_some(true),
-                output: (!failed).then(|| "2".to_owned()),
-                logprobs: (!failed && repeat == 0).then(logprobs),
-                error_kind: failed.then(|| "timeout".to_owned()),
-                error: failed.then(|| "no answer in time".to_owned()),
-                attempts: 1,
-                ..NewEvaluation::default()
+            let key = EvaluationKey {
+                item: i32::try_from(item).unwrap(),
+                repeat: i16::try_from(repeat).unwrap(),
+                prompt: 0,
+                model: 0,
+            };
+            let evaluation = if item == 1 {
+                let error = EvaluationError::new("timeout", "no answer in time");
+                NewEvaluation::failed(key, error, 1)
+            } else {
+                NewEvaluation {
+                    key,
+                    outcome: EvaluationOutcome {
+                        score: Some(1.0),
+                        passed: Some(true),
+                        ..EvaluationOutcome::default()
+                    },
+                    answer: Some(Answer {
+                        output: Some("2".to_owned()),
+                        logprobs: (repeat == 0).then(logprobs),
+                        ..Answer::default()
+                    }),
+                    attempts: 1,
+                    ..NewEvaluation::default()
+                }
             };
             let kept = runs::record(&mut conn, &lease, &[evaluation], Settlement::default()).await;
             assert_eq!(kept.unwrap(), Recorded::Kept(1));

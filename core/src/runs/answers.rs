@@ -20,8 +20,8 @@ const KEPT_DAYS: i32 = 30;
 /// What a model said, and what it took.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answer {
-    /// What the model said.
-    pub output: String,
+    /// What the model said; none when the text cannot be stored.
+    pub output: Option<String>,
     /// Why the model stopped, in the provider's word.
     pub finish_reason: Option<String>,
     /// Milliseconds from the request to the last byte.
@@ -46,7 +46,7 @@ pub struct Answer {
 macro_rules! answer {
     ($row:ident) => {
         Answer {
-            output: $row.output,
+            output: Some($row.output),
             finish_reason: $row.finish_reason,
             latency_ms: $row.latency_ms,
             first_token_ms: $row.first_token_ms,

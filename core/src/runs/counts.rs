@@ -32,17 +32,19 @@ impl Counts {
         let mut counts = Self::default();
         for evaluation in batch {
             // A batch of these, and what it is added to, stay far below what a bigint holds.
-            let cost_microusd = evaluation.cost_microusd.unwrap_or(0).min(MAX_MICROUSD);
+            let cost = evaluation.cost_microusd();
+            let cost_microusd = cost.unwrap_or(0).min(MAX_MICROUSD);
+            let has_failed = evaluation.outcome.error.is_some();
             counts.recorded += 1;
-            counts.passed += i32::from(evaluation.passed == Some(true));
-            counts.errors += i32::from(evaluation.error_kind.is_some());
+            counts.passed += i32::from(evaluation.outcome.passed == Some(true));
+            counts.errors += i32::from(has_failed);
             counts.retries += i32::from(evaluation.attempts - 1).max(0);
-            let is_unpriced = evaluation.cost_microusd.is_none() && evaluation.error_kind.is_none();
-            counts.unpriced += i32::from(is_unpriced);
-            counts.input_tokens += evaluation.input_tokens.map_or(0, i64::from);
-            counts.output_tokens += evaluation.output_tokens.map_or(0, i64::from);
-            let output_bytes = evaluation.output.as_ref().map_or(0, String::len);
-            counts.output_bytes += i64::try_from(output_bytes).unwrap_or(i64::MAX);
+            counts.unpriced += i32::from(cost.is_none() && !has_failed);
+            if let Some(answer) = &evaluation.answer {
+                counts.input_tokens += answer.input_tokens.map_or(0, i64::from);
+                counts.output_tokens += answer.output_tokens.map_or(0, i64::from);
+            }
+            counts.output_bytes += i64::try_from(evaluation.output_bytes()).unwrap_or(i64::MAX);
             counts.cost_microusd += cost_microusd;
             if !evaluation.cached {
                 counts.spend_microusd += cost_microusd;

@@ -64,32 +64,35 @@ fn reason(error: Error) -> String {
 fn rows(run_id: Uuid, batch: &[NewEvaluation]) -> Result<CopyRows> {
     let mut rows = CopyRows::new(COLUMNS);
     for evaluation in batch {
-        let failed = evaluation.error_kind.is_some();
+        let outcome = &evaluation.outcome;
+        let error = outcome.error.as_ref();
+        let answer = evaluation.answer.as_ref();
         rows.begin();
         rows.put(run_id)?;
         rows.put(evaluation.key.item)?;
         rows.put(evaluation.key.repeat)?;
         rows.put(evaluation.key.prompt)?;
         rows.put(evaluation.key.model)?;
-        rows.put(if failed { "error" } else { "scored" })?;
-        rows.put(evaluation.score)?;
-        rows.put(evaluation.passed)?;
-        rows.put((!evaluation.scores.is_empty()).then_some(Json(&evaluation.scores)))?;
-        rows.put(evaluation.output.as_deref().map(storable))?;
-        rows.put(evaluation.finish_reason.as_deref())?;
-        rows.put(evaluation.error_kind.as_deref())?;
-        rows.put(evaluation.error.as_deref().map(storable))?;
+        rows.put(if error.is_some() { "error" } else { "scored" })?;
+        rows.put(outcome.score)?;
+        rows.put(outcome.passed)?;
+        rows.put((!outcome.scores.is_empty()).then_some(Json(&outcome.scores)))?;
+        let output = answer.and_then(|answer| answer.output.as_deref());
+        rows.put(output.map(storable))?;
+        rows.put(answer.and_then(|answer| answer.finish_reason.as_deref()))?;
+        rows.put(error.map(|error| error.kind.as_str()))?;
+        rows.put(error.map(|error| storable(&error.message)))?;
         rows.put(evaluation.attempts)?;
-        rows.put(evaluation.latency_ms)?;
-        rows.put(evaluation.first_token_ms)?;
-        rows.put(evaluation.input_tokens)?;
-        rows.put(evaluation.cached_input_tokens)?;
-        rows.put(evaluation.output_tokens)?;
-        rows.put(evaluation.reasoning_tokens)?;
-        rows.put(evaluation.cost_microusd)?;
+        rows.put(answer.and_then(|answer| answer.latency_ms))?;
+        rows.put(answer.and_then(|answer| answer.first_token_ms))?;
+        rows.put(answer.and_then(|answer| answer.input_tokens))?;
+        rows.put(answer.and_then(|answer| answer.cached_input_tokens))?;
+        rows.put(answer.and_then(|answer| answer.output_tokens))?;
+        rows.put(answer.and_then(|answer| answer.reasoning_tokens))?;
+        rows.put(answer.and_then(|answer| answer.cost_microusd))?;
         rows.put(evaluation.cached)?;
-        rows.put(evaluation.answer_key.filter(|_| !failed))?;
-        rows.put(evaluation.logprobs.as_ref().map(Json))?;
+        rows.put(evaluation.answer_key.filter(|_| error.is_none()))?;
+        rows.put(answer.and_then(|answer| answer.logprobs.as_ref()).map(Json))?;
     }
     Ok(rows)
 }

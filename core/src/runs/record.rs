@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    AnswerKey, EvaluationKey, Logprobs, Settlement, ShardLease,
+    Answer, AnswerKey, EvaluationKey, Settlement, ShardLease,
     bells::tell,
     budget::settle,
     counts::{Counts, count},
@@ -19,49 +19,94 @@ use super::{
     insert::insert,
     lease::finish,
 };
-use crate::{Result, bounds::MAX_MICROUSD};
+use crate::{Result, bounds::MAX_MICROUSD, library::json_bytes};
 
 /// A result to record.
 #[derive(Debug, Clone, Default)]
 pub struct NewEvaluation {
     /// Which evaluation of the run.
     pub key: EvaluationKey,
-    /// Weighted mean of the scorers, 0 to 1; none when no scorer applied or the call failed.
+    /// What became of it.
+    pub outcome: EvaluationOutcome,
+    /// What the model said, and what it took; none when no answer came.
+    pub answer: Option<Answer>,
+    /// How many calls it took.
+    pub attempts: i16,
+    /// True when the answer was there already: its cost is told, and not spent again.
+    pub cached: bool,
+    /// Under which key the answer may be taken again; none when it may not.
+    pub answer_key: Option<AnswerKey>,
+}
+
+impl NewEvaluation {
+    /// An evaluation without an answer.
+    #[must_use]
+    pub fn failed(key: EvaluationKey, error: EvaluationError, attempts: i16) -> Self {
+        Self {
+            key,
+            outcome: EvaluationOutcome {
+                error: Some(error),
+                ..EvaluationOutcome::default()
+            },
+            attempts,
+            ..Self::default()
+        }
+    }
+
+    /// What the answer cost, in micro-dollars, if that is known.
+    #[must_use]
+    pub fn cost_microusd(&self) -> Option<i64> {
+        self.answer.as_ref()?.cost_microusd
+    }
+
+    /// The length of all texts that it stores, in bytes: the answer's, what the scorers said, and what failed.
+    #[must_use]
+    pub fn output_bytes(&self) -> usize {
+        let of_answer = self.answer.as_ref().map_or(0, |answer| {
+            let output = answer.output.as_ref().map_or(0, String::len);
+            let logprobs = answer.logprobs.as_ref().map_or(0, json_bytes);
+            output + logprobs
+        });
+        let outcome = &self.outcome;
+        let of_scorers: usize = outcome.scores.iter().map(ScoredLine::bytes).sum();
+        let of_error = outcome
+            .error
+            .as_ref()
+            .map_or(0, |error| error.message.len());
+        of_answer + of_scorers + of_error
+    }
+}
+
+/// What the scorers said of an answer, or why there is no score.
+#[derive(Debug, Clone, Default)]
+pub struct EvaluationOutcome {
+    /// Weighted mean of the scorers, 0 to 1; none when no scorer applied or the evaluation failed.
     pub score: Option<f32>,
     /// Did every scorer pass?
     pub passed: Option<bool>,
     /// One entry per scorer.
     pub scores: Vec<ScoredLine>,
-    /// What the model said.
-    pub output: Option<String>,
-    /// Why the model stopped, in the provider's word.
-    pub finish_reason: Option<String>,
-    /// The kind of failure, if the evaluation failed: `rate_limit`, `timeout`, `scorer` and so on.
-    pub error_kind: Option<String>,
+    /// What failed, if something did.
+    pub error: Option<EvaluationError>,
+}
+
+/// Why an evaluation failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvaluationError {
+    /// The kind of failure: `rate_limit`, `timeout`, `scorer` and so on.
+    pub kind: String,
     /// What failed, in a sentence.
-    pub error: Option<String>,
-    /// How many calls it took.
-    pub attempts: i16,
-    /// Milliseconds from the request to the last byte of the call that counted.
-    pub latency_ms: Option<i32>,
-    /// Milliseconds from the request to the first piece of text.
-    pub first_token_ms: Option<i32>,
-    /// Tokens of the prompt.
-    pub input_tokens: Option<i32>,
-    /// Tokens of the prompt that the provider had in its cache, as far as it says.
-    pub cached_input_tokens: Option<i32>,
-    /// Tokens of the answer.
-    pub output_tokens: Option<i32>,
-    /// Tokens of the answer that were spent on reasoning, as far as it says.
-    pub reasoning_tokens: Option<i32>,
-    /// Micro-dollars, when the price is known.
-    pub cost_microusd: Option<i64>,
-    /// How likely the answer's tokens were.
-    pub logprobs: Option<Logprobs>,
-    /// True when the answer was there already: its cost is told, and not spent again.
-    pub cached: bool,
-    /// Under which key the answer may be taken again; none when it may not.
-    pub answer_key: Option<AnswerKey>,
+    pub message: String,
+}
+
+impl EvaluationError {
+    /// An error of this kind.
+    pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            message: message.into(),
+        }
+    }
 }
 
 /// What one scorer said.
@@ -82,6 +127,14 @@ pub struct ScoredLine {
     pub pass: Option<bool>,
     /// Why.
     pub reason: String,
+}
+
+impl ScoredLine {
+    /// The length of its texts, in bytes.
+    fn bytes(&self) -> usize {
+        let metric = self.metric.as_ref().map_or(0, String::len);
+        self.scorer.len() + metric + self.outcome.len() + self.reason.len()
+    }
 }
 
 /// What became of a batch.

@@ -4,11 +4,11 @@ use opb_core::{
     auth::CurrentUser,
     leaderboards::{
         BoardFilter, BoardKind, HistoryFilter, Leaderboard, Shown, Standing, load_history,
-        read_leaderboard, refresh_open_runs,
+        load_leaderboard, refresh_open_runs,
     },
     runs::{
-        NewEvaluation, Recorded, Run, RunShape, Settlement, ShardLease, cancel_run, finish_run,
-        finish_shard, record,
+        Answer, EvaluationError, EvaluationOutcome, NewEvaluation, Recorded, Run, RunShape,
+        Settlement, ShardLease, cancel_run, finish_run, finish_shard, record,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -43,24 +43,24 @@ fn answer(ordinal: i64) -> NewEvaluation {
     let key = SHAPE.key(ordinal);
     let chance = (ordinal * 7919 + 13) % 97;
     if chance < 5 {
-        return NewEvaluation {
-            key,
-            error_kind: Some("timeout".into()),
-            error: Some("too slow".into()),
-            attempts: 3,
-            ..NewEvaluation::default()
-        };
+        return NewEvaluation::failed(key, EvaluationError::new("timeout", "too slow"), 3);
     }
     let passed = chance > 20 * (1 + i64::from(key.model));
     NewEvaluation {
         key,
-        score: Some(f32::from(u8::from(passed))),
-        passed: Some(passed),
+        outcome: EvaluationOutcome {
+            score: Some(f32::from(u8::from(passed))),
+            passed: Some(passed),
+            ..EvaluationOutcome::default()
+        },
+        answer: Some(Answer {
+            latency_ms: Some(100 + i32::try_from(chance).unwrap()),
+            first_token_ms: Some(30),
+            output_tokens: Some(12),
+            cost_microusd: Some(5 + chance),
+            ..Answer::default()
+        }),
         attempts: 1,
-        latency_ms: Some(100 + i32::try_from(chance).unwrap()),
-        first_token_ms: Some(30),
-        output_tokens: Some(12),
-        cost_microusd: Some(5 + chance),
         ..NewEvaluation::default()
     }
 }
@@ -86,16 +86,20 @@ async fn complete(conn: &mut PgConnection, shards: &[Uuid]) {
 }
 
 async fn board(conn: &mut PgConnection) -> Leaderboard {
-    read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+    load_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
+        .unwrap()
+        .compute()
         .unwrap()
 }
 
 /// What the owner sees without asking for a board.
 async fn own_board(conn: &mut PgConnection, owner: &CurrentUser) -> Leaderboard {
     let filter = BoardFilter::default();
-    read_leaderboard(conn, Some(owner), fixtures::BENCHMARK, &filter)
+    load_leaderboard(conn, Some(owner), fixtures::BENCHMARK, &filter)
         .await
+        .unwrap()
+        .compute()
         .unwrap()
 }
 

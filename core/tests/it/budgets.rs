@@ -4,9 +4,9 @@ use opb_core::{
     Error,
     models::{ModelPrice, update_price},
     runs::{
-        NewEvaluation, Recorded, Reserved, RunState, Settlement, SubmitRun, UpdateRun, add_spend,
-        check_quota, find_run, load_work, mend, record, release_shard, reserve, set_quota,
-        submit_run, update_run,
+        Answer, NewEvaluation, Recorded, Reserved, RunState, Settlement, SubmitRun, UpdateRun,
+        add_spend, check_quota, find_run, load_work, mend, record, release_shard, reserve,
+        set_quota, submit_run, update_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -131,7 +131,10 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
         .keys(&first)
         .map(|key| NewEvaluation {
             key,
-            cost_microusd: Some(250),
+            answer: Some(Answer {
+                cost_microusd: Some(250),
+                ..Answer::default()
+            }),
             ..NewEvaluation::default()
         })
         .collect();
@@ -257,7 +260,7 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
         .unwrap();
     let second = submit(conn, Some(900)).await.unwrap();
     assert!(
-        matches!(submit(conn, Some(1)).await, Err(Error::QuotaExceeded(_))),
+        matches!(submit(conn, Some(99)).await, Err(Error::QuotaExceeded(_))),
         "the hundred count"
     );
     sqlx::query("update runs set finished_at = now() - interval '25 hours' where id = $1")

@@ -6,11 +6,12 @@ use opb_core::{
     Error,
     auth::{CurrentUser, Visibility},
     benchmarks::publish_benchmark,
-    leaderboards::{BoardFilter, Leaderboard, read_leaderboard},
+    leaderboards::{BoardFilter, Leaderboard, load_leaderboard},
     runs::{
-        EvaluationKey, ExtendRun, NewEvaluation, RescoreRun, Run, RunState, Settlement, SubmitRun,
-        answers_of, extend_run, find_run, finish_run, finish_shard, load_work, mend, note_skipped,
-        record, recorded_keys, rescore_run, retry_run, submit_run,
+        Answer, EvaluationError, EvaluationKey, EvaluationOutcome, ExtendRun, NewEvaluation,
+        RescoreRun, Run, RunState, Settlement, SubmitRun, answers_of, extend_run, find_run,
+        finish_run, finish_shard, load_work, mend, note_skipped, record, recorded_keys,
+        rescore_run, retry_run, submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -94,17 +95,24 @@ async fn work_with_failures(
         let keys = work.keys(&lease).filter(|key| !recorded.contains(key));
         let (left_out, keys): (Vec<_>, Vec<_>) = keys.partition(|key| work.leaves_out(*key));
         let result = |key: &EvaluationKey| {
-            let failed = fails(key);
-            let passed = (!failed).then(|| answers(*key));
+            if fails(key) {
+                let error = EvaluationError::new("timeout", "too slow");
+                return NewEvaluation::failed(*key, error, 1);
+            }
+            let passed = answers(*key);
             NewEvaluation {
                 key: *key,
-                score: passed.map(|passed| f32::from(u8::from(passed))),
-                passed,
-                output: (!failed).then(|| "words".into()),
-                error_kind: failed.then(|| "timeout".into()),
-                error: failed.then(|| "too slow".into()),
+                outcome: EvaluationOutcome {
+                    score: Some(f32::from(u8::from(passed))),
+                    passed: Some(passed),
+                    ..EvaluationOutcome::default()
+                },
+                answer: Some(Answer {
+                    output: Some("words".into()),
+                    cost_microusd: Some(COST),
+                    ..Answer::default()
+                }),
                 attempts: 1,
-                cost_microusd: (!failed).then_some(COST),
                 ..NewEvaluation::default()
             }
         };
@@ -145,8 +153,10 @@ async fn assert_accounted(conn: &mut PgConnection, run: &Run) {
 }
 
 async fn board(conn: &mut PgConnection) -> Leaderboard {
-    read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+    load_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
+        .unwrap()
+        .compute()
         .unwrap()
 }
 

@@ -4,8 +4,8 @@ use opb_core::{
     auth::CurrentUser,
     models::{ModelPrice, update_price},
     runs::{
-        Basis, Estimate, Interval, NewEvaluation, Settlement, SubmitRun, find_prospect, load_work,
-        record, submit_run,
+        Answer, Basis, Estimate, Interval, NewEvaluation, Settlement, SubmitRun, find_prospect,
+        load_work, record, submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -79,8 +79,11 @@ async fn an_estimate_follows_what_was_recorded() {
             .map(|key| NewEvaluation {
                 key,
                 attempts: 1,
-                input_tokens: Some(10 + key.item % 2 * 2),
-                output_tokens: Some(50),
+                answer: Some(Answer {
+                    input_tokens: Some(10 + key.item % 2 * 2),
+                    output_tokens: Some(50),
+                    ..Answer::default()
+                }),
                 ..NewEvaluation::default()
             })
             .collect();

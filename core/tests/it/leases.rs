@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use opb_core::runs::{
-    HeldLease, NewEvaluation, Recorded, RunState, Settlement, ShardLease, cancel_run, claim_shard,
-    find_run, finish_shard, load_work, mend, pause_run, record, record_last, release_shard,
-    renew_lease, resume_run,
+    Answer, EvaluationOutcome, HeldLease, NewEvaluation, Recorded, RunState, Settlement,
+    ShardLease, cancel_run, claim_shard, find_run, finish_shard, load_work, mend, pause_run,
+    record, record_last, release_shard, renew_lease, resume_run,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
@@ -38,11 +38,17 @@ async fn results(conn: &mut PgConnection, lease: &ShardLease) -> Vec<NewEvaluati
     let work = load_work(conn, lease.run_id).await.unwrap();
     let result = |key| NewEvaluation {
         key,
-        score: Some(1.0),
-        passed: Some(true),
-        output: Some("a\0b".into()),
+        outcome: EvaluationOutcome {
+            score: Some(1.0),
+            passed: Some(true),
+            ..EvaluationOutcome::default()
+        },
+        answer: Some(Answer {
+            output: Some("a\0b".into()),
+            cost_microusd: Some(10),
+            ..Answer::default()
+        }),
         attempts: 2,
-        cost_microusd: Some(10),
         ..NewEvaluation::default()
     };
     work.keys(lease).map(result).collect()

@@ -9,7 +9,7 @@ use opb_core::{
     },
     outbound::OutboundPolicy,
     runs::{
-        EvaluationFilter, NewEvaluation, Settlement, list_evaluations, load_work, record,
+        Answer, EvaluationFilter, NewEvaluation, Settlement, list_evaluations, load_work, record,
         submit_run,
     },
     sealing::MasterKey,
@@ -266,10 +266,13 @@ async fn tokens_of_the_cache_and_of_reasoning_are_kept_apart() {
     let evaluation = NewEvaluation {
         key,
         attempts: 1,
-        input_tokens: Some(100),
-        cached_input_tokens: Some(60),
-        output_tokens: Some(50),
-        reasoning_tokens: Some(40),
+        answer: Some(Answer {
+            input_tokens: Some(100),
+            cached_input_tokens: Some(60),
+            output_tokens: Some(50),
+            reasoning_tokens: Some(40),
+            ..Answer::default()
+        }),
         ..NewEvaluation::default()
     };
     record(conn, &lease, &[evaluation], Settlement::default())

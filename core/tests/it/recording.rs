@@ -1,8 +1,8 @@
 //! What is recorded is what was found out, column by column.
 
 use opb_core::runs::{
-    Logprobs, NewEvaluation, Recorded, Run, ScoredLine, Settlement, find_refused, find_run,
-    finish_shard, load_work, record,
+    Answer, EvaluationError, EvaluationKey, EvaluationOutcome, Logprobs, NewEvaluation, Recorded,
+    Run, ScoredLine, Settlement, find_refused, find_run, finish_shard, load_work, record,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::{Value, json};
@@ -49,20 +49,25 @@ async fn every_column_holds_what_it_is_named_for() {
     let logprobs =
         json!({"mean": -0.5, "tokens": [{"token": "a", "logprob": -0.5}], "left_out": 1});
     let full = NewEvaluation {
-        score: Some(0.25),
-        passed: Some(true),
-        scores: vec![serde_json::from_value::<ScoredLine>(line.clone()).unwrap()],
-        output: Some("a\0b\n\\N\t\"ü\"".into()),
-        finish_reason: Some("stop".into()),
+        outcome: EvaluationOutcome {
+            score: Some(0.25),
+            passed: Some(true),
+            scores: vec![serde_json::from_value::<ScoredLine>(line.clone()).unwrap()],
+            error: None,
+        },
+        answer: Some(Answer {
+            output: Some("a\0b\n\\N\t\"ü\"".into()),
+            finish_reason: Some("stop".into()),
+            latency_ms: Some(3),
+            first_token_ms: Some(4),
+            input_tokens: Some(5),
+            cached_input_tokens: Some(6),
+            output_tokens: Some(7),
+            reasoning_tokens: Some(8),
+            cost_microusd: Some(i64::MAX / 2),
+            logprobs: Some(serde_json::from_value::<Logprobs>(logprobs.clone()).unwrap()),
+        }),
         attempts: 2,
-        latency_ms: Some(3),
-        first_token_ms: Some(4),
-        input_tokens: Some(5),
-        cached_input_tokens: Some(6),
-        output_tokens: Some(7),
-        reasoning_tokens: Some(8),
-        cost_microusd: Some(i64::MAX / 2),
-        logprobs: Some(serde_json::from_value::<Logprobs>(logprobs.clone()).unwrap()),
         cached: true,
         answer_key: Some(answer_key),
         ..NewEvaluation::default()
@@ -76,12 +81,16 @@ async fn every_column_holds_what_it_is_named_for() {
     assert_eq!(row_of(conn, shards[0], full).await, expect);
 
     let failed = NewEvaluation {
-        output: Some(String::new()),
-        error_kind: Some("timeout".into()),
-        error: Some("no\0 answer".into()),
-        attempts: 1,
+        answer: Some(Answer {
+            output: Some(String::new()),
+            ..Answer::default()
+        }),
         answer_key: Some(answer_key),
-        ..NewEvaluation::default()
+        ..NewEvaluation::failed(
+            EvaluationKey::default(),
+            EvaluationError::new("timeout", "no\0 answer"),
+            1,
+        )
     };
     let expect = json!({
         "state": "error", "score": null, "passed": null, "scores": null, "output": "", "finish_reason": null,
@@ -109,7 +118,10 @@ async fn what_the_database_refuses_is_told_from_what_passes() {
     let work = load_work(conn, run.id).await.unwrap();
     let result = |(key, score)| NewEvaluation {
         key,
-        score: Some(score),
+        outcome: EvaluationOutcome {
+            score: Some(score),
+            ..EvaluationOutcome::default()
+        },
         attempts: 1,
         ..NewEvaluation::default()
     };
@@ -123,7 +135,7 @@ async fn what_the_database_refuses_is_told_from_what_passes() {
         found[0].0 == 1 && found[0].1.contains("evaluations_score_check"),
         "{found:?}"
     );
-    batch[1].score = None;
+    batch[1].outcome.score = None;
     let kept = record(conn, &lease, &batch, Settlement::default()).await;
     assert_eq!(kept.unwrap(), Recorded::Kept(2));
     let found = find_refused(conn, run.id, &batch).await.unwrap();
@@ -145,9 +157,15 @@ async fn a_batch_does_not_wait_for_the_row_of_its_run() {
     let work = load_work(conn, run.id).await.unwrap();
     let result = |key| NewEvaluation {
         key,
-        passed: Some(true),
+        outcome: EvaluationOutcome {
+            passed: Some(true),
+            ..EvaluationOutcome::default()
+        },
+        answer: Some(Answer {
+            cost_microusd: Some(10),
+            ..Answer::default()
+        }),
         attempts: 3,
-        cost_microusd: Some(10),
         ..NewEvaluation::default()
     };
     let batch: Vec<NewEvaluation> = work.keys(&lease).map(result).collect();

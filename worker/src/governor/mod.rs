@@ -7,6 +7,7 @@
 //! have declared (`crate::limits`).
 
 mod breaker;
+mod declared;
 mod models;
 mod pace;
 mod permit;
@@ -31,18 +32,19 @@ use self::{
     queue::FairQueue,
 };
 pub(crate) use self::{
+    declared::{refresh_limits, refresh_limits_until},
     models::{GovernorSettings, Governors},
     permit::{Failure, Permit},
     queue::Caller,
 };
 use crate::{
     limits::{Limit, Need},
-    providers::{Announced, CallErrorKind},
+    providers::{Announced, CallErrorKind, ResponseObserver},
 };
 
 /// Where the bound starts.
 const FIRST_BOUND: f64 = 16.0;
-/// A token is about so many bytes of a prompt.
+/// Average length of a token of a prompt, in bytes.
 const BYTES_PER_TOKEN: i64 = 4;
 /// Tokens of an answer, until some were seen.
 const FIRST_OUTPUT_TOKENS: f64 = 256.0;
@@ -55,12 +57,12 @@ const MENDING: &str = ", and never before: correct its base URL (PATCH /api/v1/p
 /// What a call will take, as far as it is known before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CallSize {
-    /// The most tokens of the request: the bytes that may cost any, and its images.
+    /// Maximum number of tokens of the request: the bytes that may cost any, and its images.
     pub(crate) request_tokens: usize,
     pub(crate) messages: usize,
     /// What its tokens cost, if known.
     pub(crate) price: Option<Price>,
-    /// The most tokens that the answer can have, if known.
+    /// Maximum number of tokens of the answer, if known.
     pub(crate) output_limit: Option<i64>,
 }
 
@@ -118,7 +120,7 @@ enum Next {
     Goes {
         is_probe: bool,
     },
-    /// Nobody before then, or before a call ends.
+    /// None before then, or before a call ends.
     Waits(Option<Instant>),
     GivesUp(Down),
 }
@@ -160,23 +162,6 @@ impl Governor {
         Ok(permit)
     }
 
-    /// Takes note that the provider answers, and of what it announces of its limits.
-    pub(crate) fn heed(&self, announced: Announced) {
-        self.provider.has_answered.store(true, Ordering::Relaxed);
-        if announced == Announced::default() {
-            return;
-        }
-        let now = Instant::now();
-        let mut state = self.lock();
-        let tokens = state.output_tokens;
-        state.pace = Pace::after(state.pace, announced, tokens, now);
-    }
-
-    /// True once anything has answered at the provider's address, to this worker or another.
-    pub(crate) fn has_answered(&self) -> bool {
-        self.provider.has_answered()
-    }
-
     /// What keeps calls from being made for longer, in words.
     pub(crate) fn obstacle(&self) -> Option<String> {
         let now = Instant::now();
@@ -208,7 +193,7 @@ impl Governor {
         state.limits.iter().find_map(|limit| limit.obstacle())
     }
 
-    /// Heeds these declared limits from now on.
+    /// Applies these declared limits from now on.
     fn declare(self: &Arc<Self>, limits: Vec<Arc<Limit>>) {
         self.lock().limits = limits;
         self.dispatch();
@@ -265,7 +250,7 @@ impl Governor {
                 }
             }
         }
-        // Not under the lock: a permit that nobody takes is dropped, and gives itself back.
+        // Not under the lock: a permit that is not taken is dropped, and gives itself back.
         for (waiter, answer) in going {
             drop(waiter.send(answer));
         }
@@ -379,6 +364,23 @@ impl Governor {
                 .with_label_values(&self.labels.both())
                 .add(change);
         }
+    }
+}
+
+impl ResponseObserver for Governor {
+    fn note_announced(&self, announced: Announced) {
+        self.provider.has_answered.store(true, Ordering::Relaxed);
+        if announced == Announced::default() {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.lock();
+        let tokens = state.output_tokens;
+        state.pace = Pace::after(state.pace, announced, tokens, now);
+    }
+
+    fn has_answered(&self) -> bool {
+        self.provider.has_answered()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{limits::Limit, providers::CallErrorKind};
 
 /// What all governors of a process share.
 pub(crate) struct GovernorSettings {
-    /// The most calls to one provider at once.
+    /// Maximum number of concurrent calls to one provider.
     pub(crate) max: u32,
     /// How long a run is made to wait for a model that does not answer.
     pub(crate) patience: Duration,
@@ -40,7 +40,7 @@ pub(crate) struct Governors {
     known: Mutex<Known>,
 }
 
-/// Which governor: of a provider's model; where nothing is called, of one owner's runs, so that nobody waits for the
+/// Which governor: of a provider's model; where nothing is called, of one owner's runs, so that no owner waits for the
 /// answers that are simulated for others.
 #[derive(PartialEq, Eq, Hash)]
 struct GovernorKey {
@@ -151,7 +151,7 @@ impl Governors {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Heeds the limits that are declared now.
+    /// Applies the limits that are declared now.
     pub(crate) fn declare(&self, declared: Vec<LoadedLimits>) {
         let mut known = self.lock();
         if declared.is_empty() && known.limits.is_empty() {
@@ -178,7 +178,7 @@ impl Governors {
         }
     }
 
-    /// Every limit that is heeded.
+    /// Every limit that applies.
     pub(crate) fn limits(&self) -> Vec<Arc<Limit>> {
         let known = self.lock();
         known.limits.values().map(Arc::clone).collect()

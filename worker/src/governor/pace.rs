@@ -58,7 +58,7 @@ impl Pace {
         if due > now {
             return Err(due);
         }
-        // Who is a little late delays nobody, and who was away for long has not saved up.
+        // A call that is a little late delays no other, and a long idle time is not saved up.
         let earliest = now.checked_sub(self.step).unwrap_or(now);
         self.latest = Some(due.max(earliest));
         Ok(())

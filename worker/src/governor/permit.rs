@@ -45,10 +45,10 @@ impl Permit {
         }
     }
 
-    /// The call begins: whoever waits behind may enter.
+    /// The call begins: the next one may enter.
     pub(super) fn begin(&mut self) {
         self.has_begun = true;
-        // Without limits nobody waits for somebody else to enter.
+        // Without limits no call waits for another one to enter.
         let is_anybody_waiting = {
             let mut state = self.governor.lock();
             state.entering -= 1;
@@ -125,7 +125,7 @@ impl Permit {
             );
             governor.publish_breaker(true);
         }
-        // Whoever tries whether the provider is back may itself be what it cannot stand.
+        // The call that tries whether the provider is back may itself be what it cannot stand.
         is_down && (kind.is_blameless() || !self.is_probe)
     }
 

@@ -1,7 +1,7 @@
 //! A queue that is fair to owners: however many evaluations of one owner wait, the next one of another is not far.
 //!
 //! Start-time fair queueing (Goyal, Vin and Cheng, 1996): each owner has a virtual time that moves by 1 ÷ weight with
-//! every call, and whoever is furthest behind is next.
+//! every call, and the owner who is furthest behind is next.
 
 use std::collections::VecDeque;
 
@@ -49,7 +49,7 @@ impl<T> FairQueue<T> {
         if let Some(flow) = known {
             flow.waiting.push_back((step, item));
         } else {
-            // Whoever comes anew has no claim on the time before.
+            // A new owner has no claim on the time before.
             self.flows.push(Flow {
                 owner_id: caller.owner_id,
                 at: self.now,

@@ -20,7 +20,7 @@ const USED: Used = Used {
 /// That of a model whose provider has answered before.
 fn governor(max: u32) -> Arc<Governor> {
     let governor = unheard(max);
-    governor.heed(Announced::default());
+    governor.note_announced(Announced::default());
     governor
 }
 
@@ -244,7 +244,7 @@ async fn a_provider_that_never_answered_is_given_up_early() {
     // One answer of any kind, such as "too much", and the next outage is waited for.
     tokio::time::advance(Duration::from_secs(31)).await;
     let permit = acquire(&governor).await;
-    governor.heed(Announced::default());
+    governor.note_announced(Announced::default());
     permit.failed(silence());
     assert!(give_up(&governor).await.ends_with("10 minutes"));
 }
@@ -260,7 +260,7 @@ async fn a_probe_that_asks_for_too_much_uses_up_its_attempts() {
     assert!(!acquire(&governor).await.failed(failure));
 }
 
-/// So much is left of 600 requests, and all of them are there again in so many seconds.
+/// `remaining` of 600 requests, all of which are available again after `reset` seconds.
 fn left(remaining: f64, reset: u64) -> Announced {
     Announced {
         requests: Some(crate::providers::Left {
@@ -275,14 +275,14 @@ fn left(remaining: f64, reset: u64) -> Announced {
 #[tokio::test(start_paused = true)]
 async fn what_a_provider_announces_spreads_calls() {
     let governor = governor(100);
-    governor.heed(left(59.0, 54));
+    governor.note_announced(left(59.0, 54));
     let started = Instant::now();
     for _ in 0..11 {
         acquire(&governor).await.succeeded(None, USED);
     }
     let took = started.elapsed().as_secs_f64();
     assert!((0.9..1.2).contains(&took), "{took}");
-    governor.heed(left(500.0, 10));
+    governor.note_announced(left(500.0, 10));
     let started = Instant::now();
     for _ in 0..100 {
         acquire(&governor).await.succeeded(None, USED);
@@ -302,12 +302,12 @@ async fn calls_that_wait_for_their_moment_hear_what_comes_in() {
             started.elapsed().as_secs_f64()
         })
     };
-    governor.heed(left(59.0, 54));
+    governor.note_announced(left(59.0, 54));
     let first = acquire(&governor).await;
     let waiting = wait(4);
     tokio::task::yield_now().await;
     // Ten a second, and now one.
-    governor.heed(left(5.5, 60));
+    governor.note_announced(left(5.5, 60));
     let took = waiting.await.unwrap();
     assert!((3.9..4.3).contains(&took), "{took}");
 

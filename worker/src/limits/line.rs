@@ -18,7 +18,7 @@ const LEAD: Duration = Duration::from_millis(250);
 /// How long nothing passes when the database does not answer, or the day's money is spent, until it is asked again.
 const DATABASE_PAUSE: Duration = Duration::from_millis(500);
 const MONEY_PAUSE: Duration = Duration::from_secs(2);
-/// Money is taken for so many times the calls that wait.
+/// Money is taken for this multiple of the calls that wait.
 const MONEY_AHEAD: i64 = 4;
 
 /// Who waits, and what was taken for them.
@@ -57,7 +57,7 @@ impl Waiter {
 
 /// What the task does next.
 enum Turn {
-    /// Nobody waits.
+    /// No call waits.
     Rest,
     /// Take so much money first.
     Money(i64),
@@ -82,7 +82,7 @@ impl Limit {
     pub(super) fn settle_line(&self, need: Need, used: Used) {
         let mut line = lock(&self.line);
         line.more_tokens += used.tokens.map_or(0, |tokens| tokens - need.tokens);
-        // A call whose cost nobody told has cost its bound.
+        // A call of unknown cost has cost its bound.
         if need.microusd > 0 {
             line.purse_microusd += used.microusd.map_or(0, |cost| need.microusd - cost);
             line.unsettled_microusd -= need.microusd;
@@ -91,7 +91,7 @@ impl Limit {
         }
     }
 
-    /// Gives money back that nobody waits for; also that of a process that stops.
+    /// Gives back money that no call waits for; also that of a process that stops.
     pub(crate) async fn give_back(&self) {
         let purse = {
             let mut line = lock(&self.line);

@@ -14,74 +14,37 @@ use std::{
 
 use opb_core::{
     metrics::METRICS,
-    models::{LimitKey, LoadedLimits, ProviderLimits, load_limits, passing},
+    models::{LimitKey, LoadedLimits, ProviderLimits, passing},
 };
 use sqlx::PgPool;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::{line::Line, share::Share};
-use crate::governor::Governors;
 
-/// Calls of so many seconds are taken at once.
+/// Length of a slice: how many seconds of calls are taken at once.
 const SLICE_SECONDS: f64 = 0.5;
 /// Calls that may wait in a line at once where only tokens, money or concurrent calls are limited.
 const ENTERING: u32 = 64;
-
-/// How often what is declared is looked up again.
-const REFRESH: Duration = Duration::from_secs(5);
-
-/// Heeds what administrators declare, and gives back what nobody needs, until `stop`.
-pub(crate) async fn refresh_for_ever(
-    pool: PgPool,
-    governors: Arc<Governors>,
-    stop: CancellationToken,
-) {
-    while stop
-        .run_until_cancelled(tokio::time::sleep(REFRESH))
-        .await
-        .is_some()
-    {
-        if let Err(error) = refresh(&pool, &governors).await {
-            tracing::warn!(%error, "the limits of providers could not be read");
-        }
-        give_back(&governors).await;
-    }
-    give_back(&governors).await;
-}
-
-/// Heeds what is declared now.
-pub(crate) async fn refresh(pool: &PgPool, governors: &Governors) -> opb_core::Result<()> {
-    let mut conn = pool.acquire().await?;
-    governors.declare(load_limits(&mut conn).await?);
-    Ok(())
-}
-
-async fn give_back(governors: &Governors) {
-    for limit in governors.limits() {
-        limit.give_back().await;
-    }
-}
 
 /// What a call takes of a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Need {
     /// Tokens, by estimate.
     pub(crate) tokens: i64,
-    /// The most micro-dollars that it can cost; 0 when nobody knows.
+    /// Maximum cost, in micro-dollars; 0 when unknown.
     pub(crate) microusd: i64,
 }
 
 /// What a call took in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Used {
-    /// Tokens, if somebody counted them.
+    /// Tokens, if they were counted.
     pub(crate) tokens: Option<i64>,
-    /// Micro-dollars; none when it may have been paid for and nobody told.
+    /// Micro-dollars; none when it may have been paid for and the cost is unknown.
     pub(crate) microusd: Option<i64>,
 }
 
@@ -147,7 +110,7 @@ impl Limit {
         self.join_line(need, waiter);
         match passes.await {
             Ok(through) => through,
-            // Whoever serves the line ended with the process.
+            // The task that serves the line ended with the process.
             Err(_) => std::future::pending().await,
         }
     }
@@ -175,7 +138,7 @@ impl Limit {
     }
 }
 
-/// So many of a limit a minute are taken at once, at least one.
+/// Size of a slice of a limit per minute, at least one.
 fn slice_of(per_minute: i64) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
@@ -221,7 +184,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A moment so many seconds from `now`; moments in the past are now.
+/// The moment `seconds` after `now`; moments in the past are now.
 fn moment(now: Instant, seconds: f64) -> Instant {
     let wait = Duration::try_from_secs_f64(seconds.max(0.0));
     now + wait.unwrap_or(Duration::from_hours(24))

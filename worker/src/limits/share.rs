@@ -19,7 +19,7 @@ pub(super) struct Share {
     granted: u32,
     valid_until: Option<Instant>,
     running: u32,
-    /// The most that ran or waited since the last renewal.
+    /// Maximum number that ran or waited since the last renewal.
     peak: u32,
     waiting: VecDeque<oneshot::Sender<bool>>,
     renewed: bool,
@@ -92,7 +92,7 @@ impl Limit {
     }
 }
 
-/// Renews the share until nobody wants it any more.
+/// Renews the share until it is no longer needed.
 async fn renew(limit: Arc<Limit>) {
     loop {
         let asked = Instant::now();
@@ -102,7 +102,7 @@ async fn renew(limit: Arc<Limit>) {
             renew_share(&mut conn, &limit.key, wish, VALID).await
         };
         let renewed = renewed.await;
-        match limit.heed_share(wish, renewed, asked) {
+        match limit.apply_share(wish, renewed, asked) {
             Some(pause) => tokio::time::sleep(pause).await,
             None => return,
         }
@@ -122,8 +122,8 @@ impl Limit {
         }
     }
 
-    /// Heeds what was granted. Returns when to ask again; nothing, when nobody needs the share.
-    fn heed_share(
+    /// Applies what was granted. Returns when to ask again; none when the share is not needed.
+    fn apply_share(
         &self,
         wish: ShareWish,
         renewed: opb_core::Result<Option<u32>>,

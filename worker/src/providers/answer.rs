@@ -126,8 +126,9 @@ impl Answer {
         Ok(())
     }
 
-    /// The answer when everything was read. `streamed` answers know when their first text came.
-    pub(super) fn complete(mut self, streamed: bool) -> Completion {
+    /// The answer when everything was read. `streamed` answers know when their first text came; `waited` is how long they
+    /// waited for us.
+    pub(super) fn complete(mut self, streamed: bool, waited: Duration) -> Completion {
         let calls: Vec<Value> = self
             .tool_calls
             .iter()
@@ -161,7 +162,7 @@ impl Answer {
             surcharged: usage.surcharged,
             logprobs: self.logprobs.finish(),
             first_token_after: self.first_token_after.filter(|_| streamed),
-            latency: self.started.elapsed(),
+            latency: self.started.elapsed().saturating_sub(waited),
         }
     }
 }
@@ -236,7 +237,7 @@ mod tests {
         for (index, name, arguments) in pieces {
             answer.call_tool(*index, name, arguments).unwrap();
         }
-        answer.complete(true).text
+        answer.complete(true, Duration::ZERO).text
     }
 
     #[test]
@@ -264,7 +265,7 @@ mod tests {
         answer.call_tool(0, "name", "{}").unwrap();
         assert_eq!(answer.text_bytes(), 3 + 4 + 2);
         answer.finish_reason = Some(format!("st\0op{}", "x".repeat(1_000_000)));
-        let kept = answer.complete(true);
+        let kept = answer.complete(true, Duration::ZERO);
         assert!(kept.text.starts_with("a\u{fffd}b\n"), "{}", kept.text);
         let reason = kept.finish_reason.unwrap();
         assert!(reason.starts_with("stopx"), "{reason}");
@@ -298,7 +299,11 @@ mod tests {
         ] {
             let mut answer = Answer::new(Instant::now());
             answer.usage.output = given;
-            assert_eq!(answer.complete(true).output_tokens, expect, "{given:?}");
+            assert_eq!(
+                answer.complete(true, Duration::ZERO).output_tokens,
+                expect,
+                "{given:?}"
+            );
         }
     }
 }

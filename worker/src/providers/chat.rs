@@ -153,7 +153,7 @@ fn take(answer: &mut Answer, part: Body<'_>) -> Result<(), CallError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::providers::CallErrorKind;
@@ -163,7 +163,7 @@ mod tests {
         let check = |body: &str, expect: Result<(&str, Option<i32>), CallErrorKind>| {
             let mut answer = Answer::new(Instant::now());
             let read = read_whole(body.as_bytes(), &mut answer)
-                .map(|()| answer.complete(false))
+                .map(|()| answer.complete(false, Duration::ZERO))
                 .map(|read| (read.text, read.output_tokens))
                 .map_err(|error| error.kind);
             assert_eq!(

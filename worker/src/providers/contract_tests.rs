@@ -233,7 +233,7 @@ async fn bedrock_refuses_the_address_of_an_image_and_calls_nobody() {
     assert!(error.message.contains("give a data URL"), "{error}");
 }
 
-/// Streams are long and little of them is held: none may wait for another, nor end for what nobody keeps.
+/// Streams are long and little of them is held: none may wait for another, nor end for what is not kept.
 #[tokio::test]
 async fn a_long_stream_keeps_nobody_waiting() {
     const EVENTS_OF_THE_SECOND: usize = 10_000;
@@ -409,7 +409,7 @@ async fn a_real_server_keeps_the_contract() {
         );
         assert!(logprobs.tokens.iter().all(|token| token.top.len() == 3));
     }
-    assert_eq!(whole.logprobs, None, "nobody asked for them");
+    assert_eq!(whole.logprobs, None, "they were not asked for");
 
     let responses = ProviderKind::OpenaiResponses;
     for stream in [true, false] {

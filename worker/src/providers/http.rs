@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,24 +16,22 @@ use futures::{Stream, TryStreamExt as _, stream};
 use opb_outbound::{Forbidden, Guarded, Lookup, SystemLookup};
 use reqwest::{IntoUrl, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Announced, CallError, CallErrorKind, rate_headers,
+    room::{Place, Room},
 };
+use crate::WorkerSettings;
 
-use super::{CallError, CallErrorKind, rate_headers};
-use crate::{WorkerSettings, governor::Governor};
-
-/// The most that is held of a whole answer, in bytes.
+/// Maximum that is held of a whole answer, in bytes.
 const MAX_WHOLE_BYTES: usize = 8 * 1024 * 1024;
-/// The most that is held of a stream, in bytes: texts, and an event that has not ended. No model says so much at once.
+/// Maximum that is held of a stream, in bytes: texts, and an event that has not ended. No model says as much.
 const MAX_TEXT_BYTES: usize = 2 * 1024 * 1024;
-/// The most bytes that come for an answer. A stream wraps each token in some hundred bytes that are not held.
+/// Maximum length of an answer's body, in bytes. A stream wraps each token in some hundred bytes that are not held.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
-/// An answer of which more than this is held, in bytes, waits for its turn …
+/// An answer of which more than this is held, in bytes, waits for room.
 const LARGE_BODY_BYTES: usize = 256 * 1024;
-/// … and so many have it at once: a thousand calls that are all answered without an end must not take the memory.
-const LARGE_AT_ONCE: usize = 1;
 /// How much of an error's body is looked at, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// How much of an error's body is kept, in characters.
@@ -48,15 +46,22 @@ struct Patience {
     call: Duration,
 }
 
+/// Is told what the heads of answers say of a provider.
+pub(crate) trait ResponseObserver: Send + Sync {
+    /// Takes note that the provider answers, and of what it announces of its limits.
+    fn note_announced(&self, announced: Announced);
+
+    /// True once anything has answered at the provider's address, to this worker or another.
+    fn has_answered(&self) -> bool;
+}
+
 /// A client with our bounds.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
     guarded: Guarded,
     patience: Patience,
-    /// The turns of large answers.
-    large: Arc<Semaphore>,
-    /// Told what the answers announce of the provider's limits.
-    governor: Option<Arc<Governor>>,
+    room: Room,
+    observer: Option<Arc<dyn ResponseObserver>>,
 }
 
 impl HttpClient {
@@ -83,15 +88,16 @@ impl HttpClient {
                 silence: Duration::from_secs(settings.silence_timeout),
                 call: Duration::from_secs(settings.call_timeout),
             },
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
-            governor: None,
+            room: Room::new(),
+            observer: None,
         })
     }
 
     /// The same client for the calls of one model.
-    pub(crate) fn governed(&self, governor: Arc<Governor>) -> Self {
+    pub(crate) fn observed(&self, observer: Arc<dyn ResponseObserver>) -> Self {
         Self {
-            governor: Some(governor),
+            observer: Some(observer),
+            room: self.room.shared(),
             ..self.clone()
         }
     }
@@ -120,8 +126,8 @@ impl HttpClient {
             .map_err(|_| late("the provider kept silent"))?
             .map_err(|error| self.no_response(error))?;
         response.extensions_mut().insert(Head(asked.elapsed()));
-        if let Some(governor) = &self.governor {
-            governor.heed(rate_headers::announced(response.headers(), Utc::now()));
+        if let Some(observer) = &self.observer {
+            observer.note_announced(rate_headers::announced(response.headers(), Utc::now()));
         }
         if response.status() == StatusCode::OK {
             return Ok(response);
@@ -129,43 +135,47 @@ impl HttpClient {
         Err(self.refusal(response, secrets).await)
     }
 
-    /// Why there is no answer. Where nobody listens and nothing has ever answered, waiting cannot help.
+    /// Why there is no answer. Where no server listens and none ever has, waiting cannot help.
     fn no_response(&self, error: reqwest::Error) -> CallError {
         let is_refused = is_refused(&error);
         let mut error = describe(error);
-        let is_new = |governor: &Arc<Governor>| !governor.has_answered();
-        if is_refused && self.governor.as_ref().is_some_and(is_new) {
+        let is_new = |observer: &Arc<dyn ResponseObserver>| !observer.has_answered();
+        if is_refused && self.observer.as_ref().is_some_and(is_new) {
             error.kind = CallErrorKind::Absent;
         }
         error
     }
 
-    /// The body in pieces, bounded in size and in time. Whoever keeps less than all that came says so.
+    /// The body in pieces, bounded in size and in time. Callers that keep less than all that came say so.
     pub(crate) fn body(
         &self,
         response: Response,
-        held: Held,
+        held: HeldBytes,
     ) -> impl Stream<Item = Result<Bytes, CallError>> + use<> {
         let Head(taken) = response.extensions().get().copied().unwrap_or_default();
         let reading = Reading {
             response,
             patience: self.patience,
             taken,
-            large: Arc::clone(&self.large),
+            room: self.room.clone(),
             size: 0,
             held,
-            turn: None,
+            place: None,
         };
         Box::pin(stream::try_unfold(reading, Reading::next))
     }
 
     /// The whole body.
-    pub(crate) async fn read(&self, response: Response) -> Result<Vec<u8>, CallError> {
+    pub(crate) async fn read(
+        &self,
+        response: Response,
+        held: HeldBytes,
+    ) -> Result<Vec<u8>, CallError> {
         let announced = response.content_length().unwrap_or_default();
         if announced > MAX_WHOLE_BYTES as u64 {
             return Err(too_large(MAX_WHOLE_BYTES));
         }
-        self.body(response, Held::whole())
+        self.body(response, held)
             .try_fold(Vec::new(), |mut whole, piece| async move {
                 if whole.len() + piece.len() > whole.capacity().max(LARGE_BODY_BYTES) {
                     // Once, instead of copying it each time that it has doubled.
@@ -179,7 +189,7 @@ impl HttpClient {
 
     /// The beginning of an error's body, as far as it comes.
     async fn read_error(&self, response: Response) -> Vec<u8> {
-        let mut body = self.body(response, Held::whole());
+        let mut body = self.body(response, HeldBytes::whole());
         let mut beginning = Vec::new();
         while let Ok(Some(piece)) = body.try_next().await
             && beginning.len() < MAX_ERROR_BYTES
@@ -216,14 +226,16 @@ struct Head(Duration);
 
 /// How many bytes are held of an answer that is being read.
 #[derive(Debug, Clone)]
-pub(crate) struct Held {
+pub(crate) struct HeldBytes {
     bytes: Arc<AtomicUsize>,
+    /// How long the answer has waited for room, in microseconds.
+    waited: Arc<AtomicU64>,
     most: usize,
 }
 
-impl Held {
+impl HeldBytes {
     /// Of an answer that is read whole.
-    fn whole() -> Self {
+    pub(crate) fn whole() -> Self {
         Self::at_most(MAX_WHOLE_BYTES)
     }
 
@@ -235,16 +247,22 @@ impl Held {
     fn at_most(most: usize) -> Self {
         Self {
             bytes: Arc::default(),
+            waited: Arc::default(),
             most,
         }
     }
 
-    /// What came has been looked at, and so many bytes are kept of it all.
+    /// What came has been looked at; `bytes` is what is kept of it all.
     pub(crate) fn keep(&self, bytes: usize) {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// So many more came. Returns how many are held then.
+    /// How long the answer has waited for room: no fault of the provider.
+    pub(crate) fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited.load(Ordering::Relaxed))
+    }
+
+    /// Adds what came. Returns how much is held then.
     fn add(&self, bytes: usize) -> usize {
         self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
@@ -256,11 +274,11 @@ struct Reading {
     patience: Patience,
     /// How long the provider has taken so far. Our own waits are not its fault, and not in here.
     taken: Duration,
-    large: Arc<Semaphore>,
+    room: Room,
     /// How many bytes came.
     size: usize,
-    held: Held,
-    turn: Option<OwnedSemaphorePermit>,
+    held: HeldBytes,
+    place: Option<Place>,
 }
 
 impl Reading {
@@ -291,12 +309,14 @@ impl Reading {
         if self.size > MAX_BODY_BYTES {
             return Err(too_large(MAX_BODY_BYTES));
         }
-        if held > LARGE_BODY_BYTES && self.turn.is_none() {
-            let turn = timeout(self.patience.call, Arc::clone(&self.large).acquire_owned());
-            let turn = turn.await.map_err(|_| {
+        if held > LARGE_BODY_BYTES && self.place.is_none() {
+            let taking = timeout(self.patience.call, self.room.take(self.held.most));
+            let (place, waited) = taking.await.map_err(|_| {
                 late("too many other answers are as large as this one at the moment")
             })?;
-            self.turn = turn.ok();
+            let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+            self.held.waited.fetch_add(waited, Ordering::Relaxed);
+            self.place = Some(place);
         }
         Ok(Some((piece, self)))
     }
@@ -341,7 +361,7 @@ fn describe(error: reqwest::Error) -> CallError {
     CallError::new(kind, explain(&error.without_url()))
 }
 
-/// True when the machine answered that nobody listens there, or the names' server that there is no such machine.
+/// True when the machine answered that no server listens there, or the names' server that there is no such machine.
 fn is_refused(error: &reqwest::Error) -> bool {
     // The resolver's errors have no kind of their own; a passing failure of it reads otherwise.
     let no_name = [
@@ -399,7 +419,7 @@ fn error_message(body: &[u8], secrets: &[SecretString]) -> String {
     }
 }
 
-/// A text without the credential: a provider that repeats it must not show it to whoever reads the run. Control characters
+/// A text without the credential: a provider that repeats it must not show it to the readers of the run. Control characters
 /// within it do not hide it, since terminals do not show them.
 pub(super) fn without(mut text: String, secrets: &[SecretString]) -> String {
     for secret in secrets.iter().map(SecretString::expose_secret) {
@@ -486,8 +506,8 @@ mod tests {
                 silence: 2 * SECOND,
                 call: 3 * SECOND,
             },
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
-            governor: None,
+            room: Room::new(),
+            observer: None,
         }
     }
 
@@ -496,7 +516,7 @@ mod tests {
     async fn our_own_wait_is_not_the_providers() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let (turn_is_free, go_on) = oneshot::channel();
+        let (room_is_free, go_on) = oneshot::channel();
         let half = vec![b'x'; LARGE_BODY_BYTES + 1];
         let size = 2 * half.len();
         tokio::spawn(async move {
@@ -510,15 +530,17 @@ mod tests {
             stream.write_all(&half).await.unwrap();
         });
         let client = client();
-        let others_turn = Arc::clone(&client.large).acquire_owned().await.unwrap();
+        let other = client.room.take(MAX_WHOLE_BYTES).await;
         let response = client.send(client.post(url).body("x"), &[]).await.unwrap();
-        let turn_ends = async {
+        let other_ends = async {
             tokio::time::sleep(5 * SECOND / 2).await;
-            drop(others_turn);
-            turn_is_free.send(()).unwrap();
+            drop(other);
+            room_is_free.send(()).unwrap();
         };
-        let (answer, ()) = tokio::join!(client.read(response), turn_ends);
+        let held = HeldBytes::whole();
+        let (answer, ()) = tokio::join!(client.read(response, held.clone()), other_ends);
         assert_eq!(answer.unwrap().len(), size);
+        assert!(held.waited() > Duration::ZERO, "it is told apart");
     }
 
     #[test]

@@ -11,11 +11,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The most that is kept of one answer's, in bytes as they are stored.
+/// Maximum kept of one answer's, in bytes as they are stored.
 const MAX_BYTES: usize = 64 * 1024;
 /// What a token takes besides its text, stored as JSON.
 const TOKEN_BYTES: usize = 40;
-/// The most alternatives to one token; no provider offers more.
+/// Maximum number of alternatives to one token; no provider offers more.
 const MAX_ALTERNATIVES: usize = 20;
 /// A list of alternatives that is longer, in bytes, is none.
 const MAX_ALTERNATIVES_BYTES: usize = 64 * 1024;

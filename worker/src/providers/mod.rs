@@ -19,6 +19,7 @@ mod parameters;
 mod rate_headers;
 mod remote;
 mod responses;
+mod room;
 mod simulated;
 mod templated;
 
@@ -38,10 +39,10 @@ use secrecy::SecretString;
 
 use crate::WorkerSettings;
 
-pub(crate) use http::HttpClient;
+pub(crate) use http::{HttpClient, ResponseObserver};
 pub(crate) use rate_headers::{Announced, Left};
 
-/// The longest answer of a provider that nobody pays for, in tokens of four characters: an item may expect megabytes, and
+/// Maximum length of an answer of a provider without cost, in tokens of four characters: an item may expect megabytes, and
 /// pretending to write them would take minutes.
 pub(crate) const MAX_TOKENS: u32 = 8_000;
 
@@ -148,7 +149,7 @@ pub(crate) enum CallErrorKind {
     Server,
     /// No connection.
     Connect,
-    /// Nobody listens at an address that has never answered: most probably it is wrong, or the server is not started. To
+    /// No server listens at an address that has never answered: most probably it is wrong, or the server is not started. To
     /// others the same as no connection.
     Absent,
     /// No connection is made, because the policy for outbound connections forbids it. To others the same as no

@@ -15,7 +15,7 @@ use super::{
     answer::Answer,
     auth::Auth,
     events::read_events,
-    http::{Held, without},
+    http::{HeldBytes, without},
 };
 
 /// The words of an API: how a request is written, and how an answer is read. Without any I/O.
@@ -78,11 +78,12 @@ impl Remote {
         let mut answer = Answer::new(started);
         // A server that does not stream answers whole, whatever it was asked for.
         if !self.streams || !content_type.starts_with("text/event-stream") {
-            let body = self.http.read(response).await?;
+            let held = HeldBytes::whole();
+            let body = self.http.read(response, held.clone()).await?;
             self.api.read_whole(&body, &mut answer)?;
-            return Ok(answer.complete(false));
+            return Ok(answer.complete(false, held.waited()));
         }
-        let held = Held::stream();
+        let held = HeldBytes::stream();
         let body = self.http.body(response, held.clone());
         let events = read_events(body, |data| {
             self.api.read_event(data, &mut answer)?;
@@ -97,7 +98,7 @@ impl Remote {
                 "the stream ended before the answer did",
             ));
         }
-        Ok(answer.complete(true))
+        Ok(answer.complete(true, held.waited()))
     }
 }
 

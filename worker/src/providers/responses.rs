@@ -46,7 +46,7 @@ pub(super) fn responses(
     refuse(&parameters, &["stop", "seed", "n"])?;
     arrange(&mut parameters)?;
     ask_for_logprobs(&mut parameters)?;
-    // Nothing is kept there unless somebody asks for it.
+    // The provider stores nothing unless asked to.
     parameters.entry("store").or_insert(false.into());
     let mut fields = Fields::new(parameters, &PLACES, &[], &["model", "input", "background"])?;
     fields.set("model", model.name.clone().into());

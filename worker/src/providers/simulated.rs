@@ -221,7 +221,7 @@ mod tests {
         assert!(answer.text.len() <= 32_000);
         let late = ask(Duration::from_secs(1), true).await.unwrap_err();
         assert_eq!(late.kind, CallErrorKind::Timeout);
-        // An answer that nobody waits for is not late.
+        // An answer without a delay is not late.
         assert!(ask(Duration::from_secs(1), false).await.is_ok());
     }
 }

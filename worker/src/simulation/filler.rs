@@ -31,7 +31,7 @@ const REMARKS: &[&str] = &[
     "With a little care, the result is good enough to use.",
 ];
 
-/// So many sentences of thinking aloud, each followed by a space.
+/// `sentences` sentences of thinking aloud, each followed by a space.
 pub(super) fn thinking(sentences: u32, draws: &mut Draws) -> String {
     run_of(THOUGHTS, sentences, draws)
         .into_iter()
@@ -39,7 +39,7 @@ pub(super) fn thinking(sentences: u32, draws: &mut Draws) -> String {
         .collect()
 }
 
-/// So many sentences about nothing in particular.
+/// `sentences` sentences about nothing in particular.
 pub(super) fn remarks(sentences: u32, draws: &mut Draws) -> String {
     run_of(REMARKS, sentences, draws).join(" ")
 }

@@ -5,7 +5,7 @@
 //! The same input gives the same reply on every platform and with every compiler,
 //! so no hash of the standard library and no `libm` function takes part.
 //!
-//! A simulated result must never pass for a measured one: whoever shows it says `simulated`.
+//! A simulated result must never pass for a measured one: wherever it is shown, it is called `simulated`.
 
 mod answer;
 mod answer_key;

@@ -23,7 +23,7 @@ pub struct Request<'a> {
     pub seed: u64,
     /// Ask for JSON even when the prompt does not.
     pub json: bool,
-    /// The reply is cut after so many tokens.
+    /// Maximum length of the reply, in tokens; what is longer is cut.
     pub max_tokens: Option<u32>,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use opb_core::{
     auth::{CurrentUser, Visibility},
     benchmarks::publish_benchmark,
-    leaderboards::{BoardFilter, Leaderboard, read_leaderboard},
+    leaderboards::{BoardFilter, Leaderboard, load_leaderboard},
     runs::{
         Evaluation, ExtendRun, RescoreRun, Run, RunState, SubmitRun, extend_run, list_evaluations,
         next_prunable, prunable, prune_run, rescore_run, retry_run, submit_run,
@@ -279,8 +279,10 @@ async fn texts_of_old_runs_are_forgotten_and_nothing_else() {
         let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
         runs.push(ended(&db, &owner, &run).await);
     }
-    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+    let board = load_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
+        .unwrap()
+        .compute()
         .unwrap();
     sqlx::query("update runs set finished_at = now() - interval '11 days' where id = $1")
         .bind(runs[0].id)
@@ -303,8 +305,10 @@ async fn texts_of_old_runs_are_forgotten_and_nothing_else() {
     for young in evaluations(&db, &runs[1]).await {
         assert!(young.output.is_some() && young.scores.is_some());
     }
-    let after = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+    let after = load_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
+        .unwrap()
+        .compute()
         .unwrap();
     let told = |board: &Leaderboard| serde_json::to_value(&board.standings).unwrap();
     assert_eq!(told(&after), told(&board));

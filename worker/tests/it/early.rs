@@ -2,7 +2,7 @@
 
 use opb_core::{
     auth::{CurrentUser, Visibility},
-    leaderboards::{BoardFilter, read_leaderboard},
+    leaderboards::{BoardFilter, load_leaderboard},
     metrics::METRICS,
     runs::{
         RescoreRun, Run, RunState, SubmitRun, cancel_run, pause_run, rescore_run, resume_run,
@@ -47,8 +47,10 @@ fn calls() -> u64 {
 
 /// The models of the board, best first.
 async fn order(conn: &mut PgConnection) -> Vec<String> {
-    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+    let board = load_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
+        .unwrap()
+        .compute()
         .unwrap();
     let standings = board.standings.into_iter();
     standings.map(|standing| standing.model).collect()

@@ -9,7 +9,6 @@ use opb_core::{
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use tokio::time::Instant;
 
 use crate::{
     harness::{RunningWorker, wait_for},
@@ -68,30 +67,23 @@ async fn a_short_run_does_not_wait_for_a_long_one_of_somebody_else() {
         "127.0.0.1",
     ];
     let worker = RunningWorker::start(&db, &settings);
-    let took = async |conn: &mut PgConnection| {
-        let began = Instant::now();
-        let run = submit(conn, &other, 1, 0, Some(10)).await;
-        let run = wait_for(&db, &other, run.id, |run| run.state.has_ended()).await;
-        assert_eq!((run.state, run.recorded), (RunState::Completed, 20));
-        began.elapsed()
-    };
-    let alone = took(conn).await;
     // Three minutes of work, and every place taken by it.
     let long = submit(conn, &owner, 72, 0, None).await;
     wait_for(&db, &owner, long.id, |run| run.recorded > 100).await;
-    let beside = took(conn).await;
-    let long = find_run(conn, Some(&owner), long.id).await.unwrap();
-    assert!(!long.state.has_ended(), "{long:#?}");
+    let before = find_run(conn, Some(&owner), long.id).await.unwrap();
+    let run = submit(conn, &other, 1, 0, Some(10)).await;
+    let run = wait_for(&db, &other, run.id, |run| run.state.has_ended()).await;
+    assert_eq!((run.state, run.recorded), (RunState::Completed, 20));
+    let after = find_run(conn, Some(&owner), long.id).await.unwrap();
+    assert!(!after.state.has_ended(), "{after:#?}");
     worker.stop().await;
-    // Half of the workers are twice the time, and a place comes free within the interval of the lookout.
-    assert!(
-        beside < alone * 3 + Duration::from_secs(6),
-        "{beside:?} beside a long run, {alone:?} alone"
-    );
+    // Half of the places, once one has come free, and with room for what a busy machine does in between.
+    let meanwhile = after.recorded - before.recorded;
+    assert!(meanwhile < 2_000, "{meanwhile} beside 20 of the other");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn priorities_are_heeded_and_nothing_starves() {
+async fn priorities_count_and_nothing_starves() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 100).await;

@@ -43,7 +43,6 @@ async fn three_workers_share_a_limit_of_requests() {
     assert_eq!((run.state, books.calls()), (RunState::Completed, 200));
     // 200 calls at 19.6 a second, of which those of one second may come at once.
     assert!(took > 8.5, "{took} s");
-    assert!(took < 30.0, "{took} s");
     assert_counted_once(&db, &run).await;
 }
 

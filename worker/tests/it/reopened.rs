@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opb_core::{
-    leaderboards::{BoardFilter, read_leaderboard},
+    leaderboards::{BoardFilter, load_leaderboard},
     runs::{ExtendRun, RunState, SubmitRun, extend_run, retry_run, submit_run},
 };
 use opb_testing::{TestDatabase, fixtures};
@@ -60,8 +60,10 @@ async fn a_retry_calls_for_failed_evaluations_only() {
     );
     assert_eq!(books.answers(), 200, "nothing is paid twice");
     assert_eq!(run.spend_microusd, books.billed_microusd());
-    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+    let board = load_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
+        .unwrap()
+        .compute()
         .unwrap();
     let sums: Vec<_> = board
         .standings
@@ -148,8 +150,10 @@ async fn an_extension_calls_for_what_is_new_only() {
     assert_eq!(books.calls(), 160, "nothing is called twice");
     assert_counted_once(&db, &run).await;
     assert_eq!(kept(&db, run.id).await, (10, 10));
-    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+    let board = load_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
+        .unwrap()
+        .compute()
         .unwrap();
     let evaluations: Vec<i64> = board.standings.iter().map(|it| it.evaluations).collect();
     assert_eq!(evaluations, [40; 4]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use opb_core::{
     auth::Visibility,
     benchmarks::publish_benchmark,
-    leaderboards::{BoardFilter, read_leaderboard},
+    leaderboards::{BoardFilter, load_leaderboard},
     models::{NewProvider, ProviderKind, create_provider},
     outbound::OutboundPolicy,
     runs::{Run, RunState, find_run, list_evaluations},
@@ -32,8 +32,10 @@ async fn a_run_ends_on_a_leaderboard() {
     );
     assert!(run.cost_microusd > 0 && run.cost_microusd == run.spend_microusd);
 
-    let board = read_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
+    let board = load_leaderboard(conn, None, fixtures::BENCHMARK, &BoardFilter::default())
         .await
+        .unwrap()
+        .compute()
         .unwrap();
     assert!(board.simulated);
     assert_eq!(board.standings.len(), 4);
@@ -60,8 +62,10 @@ async fn a_run_ends_on_a_leaderboard() {
         simulated: Some(false),
         ..BoardFilter::default()
     };
-    let real = read_leaderboard(conn, None, fixtures::BENCHMARK, &only_real)
+    let real = load_leaderboard(conn, None, fixtures::BENCHMARK, &only_real)
         .await
+        .unwrap()
+        .compute()
         .unwrap();
     assert!(
         real.standings.is_empty(),

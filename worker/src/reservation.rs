@@ -1,57 +1,29 @@
-//! A shard's purse: the money that it has reserved under its run's budget, and what becomes of it.
+//! The money that a shard has reserved under its run's budget, and what becomes of it.
 //!
-//! Without a budget the purse stays empty and every sum is zero.
+//! Without a budget nothing is reserved, and every sum is zero.
 
 use opb_core::{
-    runs::{EvaluationKey, NewEvaluation, Settlement, cost_bound_microusd},
+    runs::{NewEvaluation, Settlement, cost_bound_microusd},
     template::Message,
 };
 
-use crate::{
-    evaluate::{Evaluated, PreparedItem},
-    prepared::{PreparedModel, PreparedRun},
-    providers::Provider,
-};
+use crate::{evaluate::Evaluated, prepared::PreparedModel};
 
-/// The most that an evaluation's call can cost, in micro-dollars. Nothing is paid for what cannot be asked.
-pub(crate) fn bound_microusd(run: &PreparedRun, item: &PreparedItem, key: EvaluationKey) -> i64 {
-    let Some((prompt, model)) = run.column(key) else {
-        return 0;
-    };
-    let (Ok(provider), Ok(messages)) = (&model.provider, prompt.render(&item.vars)) else {
+/// The maximum cost of a call, in micro-dollars. Nothing is paid for what cannot be asked.
+pub(crate) fn bound_microusd(model: &PreparedModel, messages: &[Message]) -> i64 {
+    let Ok(provider) = &model.provider else {
         return 0;
     };
     let (Some(price), Some(output_limit)) = (model.price, model.output_limit) else {
         return 0; // Such a model costs nothing, or has no provider under a budget.
     };
-    let tokens = request_tokens(provider.as_ref(), model, &messages);
+    let tokens = model.request_tokens(provider.as_ref(), messages);
     cost_bound_microusd(price, output_limit, tokens, messages.len())
-}
-
-/// The most tokens of a request: one for each byte that may cost any, and the most that its images can take.
-pub(crate) fn request_tokens(
-    provider: &dyn Provider,
-    model: &PreparedModel,
-    messages: &[Message],
-) -> usize {
-    let said = || {
-        messages
-            .iter()
-            .map(|message| message.content.text_bytes())
-            .sum()
-    };
-    let images: usize = messages
-        .iter()
-        .map(|message| message.content.images())
-        .sum();
-    provider.paid_bytes(messages).unwrap_or_else(said)
-        + model.parameters_bytes
-        + images * model.image_tokens
 }
 
 /// What a shard has reserved, in micro-dollars.
 #[derive(Debug, Default)]
-pub(crate) struct Purse {
+pub(crate) struct Reservation {
     /// All of it.
     held: i64,
     /// The bounds of results that wait to be recorded.
@@ -62,7 +34,7 @@ pub(crate) struct Purse {
     uncalled: i64,
 }
 
-impl Purse {
+impl Reservation {
     /// Puts the bounds of calls in that may begin now.
     pub(crate) fn put(&mut self, bounds_microusd: &[i64]) {
         self.held += bounds_microusd.iter().sum::<i64>();
@@ -111,7 +83,8 @@ impl Purse {
 
 /// Cuts a cost to its bound, and returns it.
 fn cut(evaluation: &mut NewEvaluation, bound_microusd: i64) -> i64 {
-    let Some(cost) = evaluation.cost_microusd.as_mut() else {
+    let answer = evaluation.answer.as_mut();
+    let Some(cost) = answer.and_then(|answer| answer.cost_microusd.as_mut()) else {
         return 0;
     };
     if *cost > bound_microusd {
@@ -127,12 +100,17 @@ fn cut(evaluation: &mut NewEvaluation, bound_microusd: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use opb_core::runs::Answer;
+
     use super::*;
 
     fn ended(cost_microusd: Option<i64>, unaccounted: bool) -> Evaluated {
         Evaluated {
             evaluation: Some(NewEvaluation {
-                cost_microusd,
+                answer: Some(Answer {
+                    cost_microusd,
+                    ..Answer::default()
+                }),
                 ..NewEvaluation::default()
             }),
             unaccounted,
@@ -141,31 +119,31 @@ mod tests {
 
     #[test]
     fn money_moves_by_how_an_evaluation_ended() {
-        let mut purse = Purse::default();
-        purse.put(&[100, 100, 100, 100, 100]);
+        let mut reservation = Reservation::default();
+        reservation.put(&[100, 100, 100, 100, 100]);
         let mut dear = ended(Some(170), false);
-        purse.note(100, &mut dear);
-        assert_eq!(dear.evaluation.unwrap().cost_microusd, Some(100), "cut");
-        purse.note(100, &mut ended(Some(30), true));
-        purse.note(100, &mut ended(None, true));
+        reservation.note(100, &mut dear);
+        assert_eq!(dear.evaluation.unwrap().cost_microusd(), Some(100), "cut");
+        reservation.note(100, &mut ended(Some(30), true));
+        reservation.note(100, &mut ended(None, true));
         let expect = Settlement {
             keep_microusd: 200,
             unaccounted_microusd: 70 + 100,
         };
-        assert_eq!(purse.settlement(), expect);
-        purse.settled();
-        assert_eq!(purse.settlement().keep_microusd, 200);
+        assert_eq!(reservation.settlement(), expect);
+        reservation.settled();
+        assert_eq!(reservation.settlement().keep_microusd, 200);
 
         let halted = |unaccounted| Evaluated {
             evaluation: None,
             unaccounted,
         };
-        assert_eq!(purse.spendable(), 200, "both calls may run");
-        purse.note(100, &mut halted(false));
-        assert_eq!(purse.spendable(), 100);
-        purse.note(100, &mut halted(true));
+        assert_eq!(reservation.spendable(), 200, "both calls may run");
+        reservation.note(100, &mut halted(false));
+        assert_eq!(reservation.spendable(), 100);
+        reservation.note(100, &mut halted(true));
         assert_eq!(
-            purse.spendable(),
+            reservation.spendable(),
             100,
             "an attempt of it may have been paid for"
         );
