@@ -120,7 +120,7 @@ impl FromRequestParts<AppState> for Turn {
 
 /// The user whom a request was found to come from.
 #[derive(Debug, Clone, Copy)]
-struct UserId(i64);
+pub(crate) struct UserId(pub(crate) i64);
 
 impl FromRequestParts<AppState> for LoggedIn {
     type Rejection = Refusal;
@@ -171,7 +171,7 @@ pub(crate) fn check_scope(parts: &Parts, caller: &Caller) -> Result<()> {
         && !scopes.iter().any(|scope| scope.covers(needed))
     {
         let message = if needed == ApiKeyScope::Admin {
-            // Whoever typed `opb login` knows of no key.
+            // Users of `opb login` never saw the key that it made for them.
             "this needs the access token of a login, or an administrator's API key with the scope `admin`; the key that `opb login` makes for other users has no such right".to_owned()
         } else {
             format!("the API key lacks the scope `{needed}`")

@@ -1,7 +1,7 @@
 //! The courier: takes messages for webhooks from the outbox and posts them, signed as Standard Webhooks asks.
 //!
 //! Each webhook has one message on its way at a time, each owner a few, and many owners have theirs at once; an answer's
-//! body is never read. Addresses are guarded like every address that somebody has set. It logs neither address nor message.
+//! body is never read. Addresses are checked against the policy for outbound connections. Neither address nor message is logged.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 

@@ -48,7 +48,7 @@ const LEEWAY: TimeDelta = TimeDelta::minutes(1);
 const MAX_SUBJECT: usize = 255;
 /// The longest email address, in characters.
 const MAX_EMAIL: usize = 254;
-/// So many characters of the name that a user wishes for are looked at.
+/// The longest name that is taken over from a provider, in characters.
 const MAX_WISH: usize = 64;
 /// How ID tokens may be signed: with a key of the provider that nobody else has.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [

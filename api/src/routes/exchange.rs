@@ -11,7 +11,9 @@ use axum::{
 };
 use futures::stream;
 use opb_core::{
-    auth::{CurrentUser, Visibility},
+    Error,
+    auth::Visibility,
+    computing::Asker,
     library::{self, ImportOptions, ImportReport, ImportSource, PortablePrompt},
 };
 use serde::{Deserialize, Serialize};
@@ -21,13 +23,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, Turn},
+    caller::{Authenticated, Turn, Watch},
     parameters::Query,
     problem::Result,
+    seats::Seat,
 };
 
-/// How many prompts are read at once: an export of any length needs the memory of this many.
-const BATCH: i64 = 50;
+/// How many prompts are read at once: an export of any length needs the memory of this many, with all their versions.
+const BATCH: i64 = 1;
 
 /// Prompts to import.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -79,7 +82,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     tag = "library",
     request_body = ImportRequest,
     security(("bearer" = [])),
-    responses((status = 200, description = "What became of every row", body = ImportReport))
+    responses(
+        (status = 200, description = "What became of every row", body = ImportReport),
+        (status = 429, description = "The caller has an import under way, or too many large requests", body = crate::Problem, content_type = "application/problem+json")
+    )
 )]
 async fn import_prompts(
     State(state): State<AppState>,
@@ -94,7 +100,7 @@ async fn import_prompts(
         visibility: body.visibility,
         default_visibility: state.rules.default_visibility,
     };
-    let _turn = state.imports.acquire().await;
+    let _place = state.imports.take(user.id).await?;
     let mut conn = state.conn().await?;
     let report = library::import_prompts(&mut conn, &user, rows, options).await?;
     Ok(Answer(report))
@@ -107,16 +113,21 @@ async fn import_prompts(
     tag = "library",
     params(ExportQuery),
     security(("bearer" = [])),
-    responses((status = 200, description = "The prompts", body = ImportSource))
+    responses(
+        (status = 200, description = "The prompts", body = ImportSource),
+        (status = 429, description = "The caller has too many live streams and exports", body = crate::Problem, content_type = "application/problem+json")
+    )
 )]
 async fn export_prompts(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
+    watch: Watch,
     Query(query): Query<ExportQuery>,
 ) -> Result<impl IntoResponse> {
     let export = Export {
+        _seat: state.seats.take(Asker::User(user.id))?,
         state,
-        user,
+        watch,
         format: query.format,
         waiting: VecDeque::new(),
         after: None,
@@ -133,11 +144,12 @@ async fn export_prompts(
 /// An export on its way. No connection is held while the client reads.
 struct Export {
     state: AppState,
-    user: CurrentUser,
+    watch: Watch,
     format: ExportFormat,
     waiting: VecDeque<PortablePrompt>,
     after: Option<String>,
     stage: Stage,
+    _seat: Seat,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -182,9 +194,12 @@ impl Export {
     }
 
     async fn read(&mut self) -> opb_core::Result<()> {
+        // Whoever has logged out, or been disabled, reads no more.
+        let viewer = self.watch.viewer(&self.state).await?;
+        let owner = viewer.ok_or(Error::Unauthenticated("the login has ended"))?;
         let mut conn = self.state.pool.acquire().await?;
         let after = self.after.as_deref();
-        let prompts = library::export_prompts(&mut conn, &self.user, after, BATCH).await?;
+        let prompts = library::export_prompts(&mut conn, &owner, after, BATCH).await?;
         self.after = prompts.last().and_then(|prompt| prompt.slug.clone());
         self.waiting = prompts.into();
         Ok(())

@@ -9,7 +9,6 @@ use axum::{
 use futures::stream;
 use opb_core::{
     Error,
-    auth::CurrentUser,
     runs::{self, Evaluation, EvaluationFilter, EvaluationKey, EvaluationState, Run, RunReference},
 };
 use serde::{Deserialize, Serialize};
@@ -19,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AppState,
-    caller::Viewer,
+    caller::{Turn, Viewer, Watch},
     parameters::{Path, Query},
     problem::Result,
     seats::Seat,
@@ -111,10 +110,12 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn export_run(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    watch: Watch,
+    Turn(asker): Turn,
     Path(run): Path<RunReference>,
     Query(query): Query<RunExportQuery>,
 ) -> Result<impl IntoResponse> {
-    let seat = state.seats.take(viewer.as_ref().map(|user| user.id))?;
+    let seat = state.seats.take(asker)?;
     let run = {
         let mut conn = state.conn().await?;
         runs::resolve_readable_run(&mut conn, viewer.as_ref(), &run).await?
@@ -129,7 +130,7 @@ async fn export_run(
     );
     let mut export = Export {
         state,
-        viewer,
+        watch,
         run,
         format: query.format,
         filter: EvaluationFilter {
@@ -161,7 +162,7 @@ async fn export_run(
 /// An export on its way.
 struct Export {
     state: AppState,
-    viewer: Option<CurrentUser>,
+    watch: Watch,
     run: Run,
     format: RunExportFormat,
     filter: EvaluationFilter,
@@ -181,11 +182,11 @@ impl Export {
         let Next::Page(after) = self.next else {
             return Ok(None);
         };
+        // Whoever has logged out, or lost the right to see the run, sees no more of it.
+        let viewer = self.watch.viewer(&self.state).await?;
         let page = {
             let mut conn = self.state.pool.acquire().await?;
-            // Whoever has lost the right to see the run meanwhile sees no more of it.
-            self.run =
-                runs::find_readable_run(&mut conn, self.viewer.as_ref(), self.run.id).await?;
+            self.run = runs::find_readable_run(&mut conn, viewer.as_ref(), self.run.id).await?;
             runs::list_evaluations(&mut conn, &self.run, &self.filter, after, BATCH).await?
         };
         self.next = page.next.map_or(Next::Done, |next| Next::Page(Some(next)));
@@ -261,7 +262,8 @@ fn line(file: &mut String, cells: impl Iterator<Item = String>) {
             file.push(',');
         }
         // What a model said must not become a formula of the reader's spreadsheet.
-        let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+        let is_formula =
+            cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) && !is_plain_number(&cell);
         let quoted = cell.contains([',', '"', '\n', '\r']);
         if quoted {
             file.push('"');
@@ -277,6 +279,12 @@ fn line(file: &mut String, cells: impl Iterator<Item = String>) {
         }
     }
     file.push_str("\r\n");
+}
+
+/// True for `-0.5` and `-1e-3`, which no spreadsheet computes; not for `-1+1`.
+fn is_plain_number(cell: &str) -> bool {
+    let digits = cell.strip_prefix(['-', '+']).unwrap_or(cell);
+    digits.starts_with(|first: char| first.is_ascii_digit()) && digits.parse::<f64>().is_ok()
 }
 
 fn json(value: &impl Serialize) -> opb_core::Result<String> {
@@ -310,7 +318,14 @@ mod tests {
         check("two\nlines", "\"two\nlines\"");
         check("=1+1", "'=1+1");
         check("@SUM(A1)", "'@SUM(A1)");
-        check("-5", "'-5");
+        for number in ["-5", "+5", "-0.5", "-1e-3", "-1E+6", "-00.50"] {
+            check(number, number);
+        }
+        for formula in [
+            "-", "-A1", "-1+1", "-1e", "-1-1e3", "--1", "-.5", "-inf", "-nan", "-1 ",
+        ] {
+            check(formula, &format!("'{formula}"));
+        }
         check("+5,-5", "\"'+5,-5\"");
         check("\t=1", "'\t=1");
         check("\r=1", "\"'\r=1\"");

@@ -163,7 +163,7 @@ async fn administrators_delete_users_and_the_log_says_so() {
             &json!("by ada")
         )
     );
-    // Neither his name nor his address is left, not even where somebody tried to log in with it.
+    // His name and his address are gone, also from the log of failed logins.
     let text = log.to_string();
     assert!(!text.contains("bob"), "{text}");
     let request = server

@@ -1,6 +1,7 @@
 //! Importing and exporting: a report for every row, nothing twice, and everything back to the byte.
 
 use opb_api::ApiSettings;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::server::{Server, prompt, send, with_token};
@@ -120,7 +121,7 @@ async fn everything_that_a_prompt_says_survives() {
         "parameters": {"temperature": 0.3, "stop": ["\n"]},
     });
     server.post("/api/v1/prompts", &ada, &new).await.expect(201);
-    for text in [odd, "", "\n", "second"] {
+    for text in [odd, "{{ a }}", "\n{{ a }}\n", "second"] {
         let version = json!({"body": {"kind": "text", "text": text}, "note": text});
         server
             .post("/api/v1/prompts/odd/versions", &ada, &version)
@@ -300,4 +301,43 @@ async fn a_nul_in_one_file_refuses_that_file_alone() {
         error["message"], "must not hold a NUL character",
         "{report}"
     );
+}
+
+/// So long as there is something to send: what the network holds already has been sent.
+#[tokio::test]
+async fn an_export_takes_a_seat_and_ends_with_its_credential() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    for number in 0..3 {
+        let prompts: Vec<Value> = (0..10)
+            .map(|place| {
+                let versions: Vec<Value> = (0..10)
+                    .map(|version| {
+                        let text = format!("{version} {}", "x".repeat(60_000));
+                        json!({"body": {"kind": "text", "text": text}})
+                    })
+                    .collect();
+                let slug = format!("large-{number}-{place}");
+                json!({"slug": slug, "title": "Large", "versions": versions})
+            })
+            .collect();
+        let source = json!({"source": {"format": "json", "prompts": prompts}});
+        let report = server.import_slowly(&ada, &source).await;
+        assert_eq!(counts(&report), [10, 0, 0, 0], "{report}");
+    }
+    let open = async || {
+        let request = with_token(server.request(Method::GET, EXPORT), &ada);
+        request.send().await.unwrap()
+    };
+    let mut exports = Vec::new();
+    for _ in 0..16 {
+        let response = open().await;
+        assert_eq!(response.status(), 200);
+        exports.push(response);
+    }
+    assert_eq!(open().await.status(), 429, "the seats are taken");
+    server.sql("update users set disabled_at = now()").await;
+    for response in exports {
+        assert!(response.text().await.is_err(), "it breaks off");
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use crate::server::{Server, run, with_token};
+use crate::server::{Server, field, run, with_token};
 
 /// A public run of `plain` on `simulated:strong`, without parameters and with temperature 0; nothing is recorded yet.
 async fn submitted(server: &Server, token: &str) -> Value {
@@ -426,6 +426,7 @@ async fn part_scores_are_summed_up_by_their_metric_and_weights() {
         .await
         .unwrap();
     }
+    server.sql("update runs set recorded = 2").await;
     let path = format!("/api/v1/runs/{}/columns", run["number"]);
     let table = server.get(&path, &ada).await.expect(200);
     let parts = table["columns"][0]["part_scores"].as_array().unwrap();
@@ -544,4 +545,31 @@ async fn an_export_of_many_pages_is_whole_and_holds_no_connection_while_its_read
         length += piece.unwrap().len();
     }
     assert!(length > 48_000_000, "{length}");
+}
+
+/// An export is asked for once, and read for as long as its reader likes.
+#[tokio::test]
+async fn an_export_ends_with_its_credential() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let run = submitted(&server, &ada).await;
+    record(&server, &run).await;
+    let large = "update evaluations set output = repeat('x', 8000000)";
+    sql(&server, large.to_owned()).await;
+    let key = json!({"name": "reads", "scopes": ["runs:read"]});
+    let key = server.post("/api/v1/api-keys", &ada, &key).await;
+    let key = field(&key.expect(201), "key");
+    let path = format!("/api/v1/runs/{}/export", run["number"]);
+    let mut exports = Vec::new();
+    for token in [&ada, &key] {
+        let request = with_token(server.request(Method::GET, &path), token);
+        let mut pieces = request.send().await.unwrap().bytes_stream();
+        pieces.next().await.unwrap().unwrap();
+        exports.push(pieces);
+    }
+    sql(&server, "update users set disabled_at = now()".to_owned()).await;
+    for pieces in exports {
+        let faults = pieces.filter_map(|piece| async move { piece.err() });
+        assert_eq!(faults.count().await, 1, "it breaks off");
+    }
 }

@@ -39,13 +39,13 @@ enum Action {
 /// Scopes: prompts:read, prompts:write, runs:read, runs:write, admin. Writing includes reading the same things.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  opb key create laptop\n  opb key create nightly-ci --scope runs:write --scope prompts:read --expires-days 90"
+    after_help = "Examples:\n  opb key create laptop\n  opb key create nightly-ci --scope runs:write --expires-days 90"
 )]
 struct CreateKey {
-    /// What you call it
+    /// Name of the key
     #[arg(value_name = "NAME")]
     name: String,
-    /// What it may be used for; may be repeated. Without it, runs:write and prompts:write: all but administration
+    /// Permission of the key; may be repeated. Without it, runs:write and prompts:write: everything but administration
     #[arg(
         long = "scope",
         value_name = "SCOPE",
@@ -54,7 +54,7 @@ struct CreateKey {
         value_delimiter = ','
     )]
     scopes: Vec<ApiKeyScope>,
-    /// Days after which it stops working; never, without it
+    /// Days until it expires; without it, never
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(1..=3650))]
     expires_days: Option<i64>,
     #[command(flatten)]
@@ -81,7 +81,7 @@ struct RevokeKey {
 /// Where and who.
 #[derive(Debug, Args)]
 struct LoginOptions {
-    /// Username or email address; asked for without it
+    /// Username or email address; without it, you are asked
     #[arg(long, value_name = "USERNAME", conflicts_with = "token_stdin")]
     username: Option<String>,
     /// Read the access token of a login from standard input instead of a password

@@ -46,7 +46,7 @@ pub struct Program {
     /// Print JSON for programs instead of text for people, errors included
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
-    /// Show every column of a table, however wide; where output is no terminal, that is always so
+    /// Show every column of a table, however wide; always on where the output is not a terminal
     #[arg(long, global = true, help_heading = "Global options")]
     wide: bool,
     #[command(subcommand)]
@@ -211,4 +211,47 @@ fn print(text: &(impl Display + ?Sized)) -> anyhow::Result<()> {
 /// Prints JSON on standard output.
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Program;
+
+    /// A longer line is broken up where the terminal ends, in the middle of a table or of a command to copy.
+    #[test]
+    fn help_fits_80_columns() {
+        let mut root = Program::command().term_width(80);
+        root.build();
+        let mut commands = vec![root];
+        while let Some(mut command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{name}: {line}");
+            }
+        }
+    }
+
+    /// Words that nobody says aloud to a user.
+    #[test]
+    fn help_is_in_plain_words() {
+        let mut root = Program::command();
+        root.build();
+        let mut commands = vec![root];
+        while let Some(mut command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let help = command.render_long_help().to_string().to_lowercase();
+            let words: Vec<&str> = help.split(|letter: char| !letter.is_alphabetic()).collect();
+            for word in ["whoever", "somebody", "nobody", "anew", "heed", "bears"] {
+                let name = command.get_name();
+                assert!(!words.contains(&word), "{name}: {word}");
+            }
+            for phrase in ["so many", "the most ", "is let ", "without it:"] {
+                assert!(!help.contains(phrase), "{phrase}: {help}");
+            }
+        }
+    }
 }
