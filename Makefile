@@ -142,6 +142,10 @@ audit: tools ## Look the dependencies up in the advisory database (needs the int
 bench-simulate: opb ## Measure how many calls a second the simulated provider answers
 	scripts/bench-simulate
 
+.PHONY: bench-start
+bench-start: opb ## Measure how long the command takes to start: within 50 ms
+	python3 scripts/bench-start.py
+
 .PHONY: bench-search
 bench-search: opb ## Measure the library's search on 100,000 prompts: 20 readers, p99 within 50 ms
 	scripts/bench-search

@@ -61,7 +61,7 @@ pub enum Error {
     #[error("the server is busy, try again in a moment")]
     Busy,
     /// Postgres refused or could not be reached.
-    #[error("the database could not serve the request")]
+    #[error("{}", describe_database(.0))]
     Database(#[from] sqlx::Error),
     /// The queue's tables refused or could not be reached.
     #[error("the queue could not serve the request")]
@@ -132,6 +132,21 @@ impl FieldError {
             path: path.into(),
             message: message.into(),
         }
+    }
+}
+
+/// The SQLSTATE of a full disk.
+const DISK_FULL: &str = "53100";
+
+/// Tells a full disk from everything else, which only the logs name: an operator must know of it, whatever was asked for.
+fn describe_database(error: &sqlx::Error) -> &'static str {
+    let sqlx::Error::Database(error) = error else {
+        return "the database could not serve the request";
+    };
+    if error.code().as_deref() == Some(DISK_FULL) {
+        "the disk of the database is full; make room on it, then try again"
+    } else {
+        "the database could not serve the request"
     }
 }
 

@@ -1,0 +1,40 @@
+"""Measures how long the command `opb` takes to start: the median of some starts, beside that of `true`.
+
+Fails when the median is over 50 ms. OPB_BIN (target/release/opb), STARTS (50) and LIMIT_MS (50) may be set.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+PROGRAM = os.environ.get("OPB_BIN", "target/release/opb")
+STARTS = int(os.environ.get("STARTS", "50"))
+LIMIT_MS = float(os.environ.get("LIMIT_MS", "50"))
+COMMANDS = {"true": ["true"], "opb --version": [PROGRAM, "--version"], "opb --help": [PROGRAM, "--help"]}
+
+
+def milliseconds(command: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - began) * 1000
+
+
+def main() -> None:
+    # In turn, so that whatever else the machine does meets all of them.
+    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    for _ in range(STARTS):
+        for name, command in COMMANDS.items():
+            times[name].append(milliseconds(command))
+    print("| command | median | slowest |")
+    print("| --- | --- | --- |")
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    for name, found in times.items():
+        print(f"| {name} | {medians[name]:.1f} ms | {max(found):.1f} ms |")
+    slowest = max(medians.values())
+    if slowest > LIMIT_MS:
+        sys.exit(f"a start takes {slowest:.1f} ms; the limit is {LIMIT_MS:.0f} ms")
+
+
+main()
