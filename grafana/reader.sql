@@ -1,9 +1,9 @@
 -- The role that Grafana reads with, and the views that it may read. It sees public leaderboards and Postgres' own
 -- statistics, and nothing else: no prompt text, no output, no user, no credential.
 --
--- Run it as the owner of the tables, after every `opb migrate`; it may be run again at any time:
---
---   psql "$DATABASE_URL" --set=ON_ERROR_STOP=1 --set=password="$(cat secrets/grafana_reader_password)" --file=grafana/reader.sql
+-- Run it with scripts/grafana-reader as the owner of the tables, after every `opb migrate`; it may be run again at any time.
+-- The role's password is in the environment, because everybody can read the words of a command in the list of processes.
+\getenv password OPB_READER_PASSWORD
 
 -- What is there already is no news.
 set client_min_messages = warning;

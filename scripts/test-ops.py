@@ -296,9 +296,8 @@ def main():
         parts = urllib.parse.urlsplit(database)
         reader = f"postgres://opb_reader:{READER_PASSWORD}@{parts.hostname}:{parts.port}{parts.path}"
         for _ in range(2):  # The second time nothing changes.
-            subprocess.run(["psql", "-X", "-q", "-d", database, "-v", "ON_ERROR_STOP=1",
-                            "-v", f"password={READER_PASSWORD}", "-f", "grafana/reader.sql"], check=True,
-                           stdout=subprocess.DEVNULL)
+            environment = os.environ | {"DATABASE_URL": database, "OPB_READER_PASSWORD": READER_PASSWORD}
+            subprocess.run(["scripts/grafana-reader"], check=True, env=environment)
         with Monitoring(bank) as monitoring:
             check_targets(monitoring, bank)
             start_what_repeats(bank, monitoring)

@@ -4,6 +4,9 @@
 
 use std::{fs, path::Path};
 
+use clap::Args as _;
+use opb_core::models::OperatorKeys;
+
 fn read(name: &str) -> String {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     fs::read_to_string(root.join(name)).unwrap()
@@ -47,5 +50,46 @@ fn the_image_holds_every_program() {
             .split_whitespace()
             .any(|word| word == format!("target/release/{program}"));
         assert!(copied, "the Dockerfile does not copy {program}");
+    }
+}
+
+/// What an operator sets where Compose runs reaches the process that reads it.
+#[test]
+fn compose_passes_mail_and_keys_on() {
+    let compose = read("docker-compose.yml");
+    let service = |name: &str| {
+        let from = compose.split(&format!("\n  {name}:\n")).nth(1).unwrap();
+        let lines = from.lines();
+        let lines = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
+        lines.map(str::trim).collect::<Vec<_>>()
+    };
+    let api = service("api");
+    for variable in ["OPB_PUBLIC_URL", "OPB_SMTP_URL", "OPB_MAIL_FROM"] {
+        assert!(api.contains(&&*format!("{variable}:")), "{variable}");
+    }
+    let worker = service("worker");
+    let options = OperatorKeys::augment_args(clap::Command::new("keys"));
+    let variables = options.get_arguments().filter_map(clap::Arg::get_env);
+    let variables: Vec<&str> = variables.filter_map(|name| name.to_str()).collect();
+    assert!(variables.len() >= 8, "{variables:?}");
+    for variable in variables {
+        assert!(worker.contains(&&*format!("{variable}:")), "{variable}");
+    }
+}
+
+/// Everybody on a machine can read the words of a command in the list of processes.
+#[test]
+fn no_password_is_a_word_of_a_command() {
+    for name in [
+        "docker-compose.yml",
+        "docs/OPERATIONS.md",
+        "grafana/reader.sql",
+        "scripts/grafana-reader",
+        "scripts/test-ops.py",
+    ] {
+        let text = read(name);
+        for word in ["--set=password", "-v password", "password={READER"] {
+            assert!(!text.contains(word), "{name}: {word}");
+        }
     }
 }
