@@ -33,7 +33,8 @@ const POLL: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Mail")]
 pub struct MailSettings {
-    /// The mail server: `smtps://user:password@host`, or `smtp://user:password@host:587?tls=required`; none without it
+    /// The mail server: `smtps://user:password@host`, or `smtp://user:password@host:587?tls=required`; without it, no
+    /// mail is sent
     #[arg(long, env = "OPB_SMTP_URL", value_name = "URL", hide_env_values = true)]
     pub smtp_url: Option<SecretString>,
     /// The sender of mails, as in `OpenPromptBank <bank@example.org>`

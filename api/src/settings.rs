@@ -55,7 +55,7 @@ pub struct ApiSettings {
         value_parser = parse_host
     )]
     pub allow_hosts: Vec<String>,
-    /// Whoever brings this secret as bearer token reads /metrics; without it, only clients of this machine do
+    /// Bearer token for /metrics; without it, only clients on this machine can read them
     #[arg(
         long,
         env = "OPB_METRICS_TOKEN",
@@ -64,7 +64,8 @@ pub struct ApiSettings {
         value_parser = parse_metrics_token
     )]
     pub metrics_token: Option<SecretString>,
-    /// While there is no administrator, whoever registers with this secret as invitation becomes one; it works once, even where registration is closed
+    /// Invitation with which the first administrator registers; works once, while there is no administrator, even where
+    /// registration is closed
     #[arg(
         long,
         env = "OPB_FIRST_ADMIN_INVITATION",
@@ -72,19 +73,20 @@ pub struct ApiSettings {
         hide_env_values = true
     )]
     pub first_admin_invitation: Option<SecretString>,
-    /// End the first refresh token of a session like all others 30 seconds after it was replaced; clients that keep it for ever are logged out
+    /// Expire the first refresh token of a session 30 seconds after it was replaced, as all others; clients that keep
+    /// using it are logged out
     #[arg(long, env = "OPB_REQUIRE_ROTATION")]
     pub require_rotation: bool,
     /// Maximum size of a request body in bytes
     #[arg(long, env = "OPB_BODY_LIMIT_BYTES", value_name = "BYTES", default_value_t = 8 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1024..=1 << 30))]
     pub body_limit_bytes: u64,
-    /// Seconds until a request is given up, and half of them until a body that has not arrived; live events are not counted
+    /// Time limit of a request in seconds; its body must arrive in half of it, and live events have no limit
     #[arg(long, env = "OPB_REQUEST_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub request_timeout_seconds: u64,
     /// Maximum number of open connections; others wait until one ends
     #[arg(long, env = "OPB_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// Web pages of these origins may call the API from a browser, as in `https://bank.example.org`; none without it
+    /// Origins whose web pages may call the API from a browser, as in `https://bank.example.org`; none by default
     #[arg(
         long,
         env = "OPB_CORS_ORIGINS",
@@ -92,7 +94,7 @@ pub struct ApiSettings {
         value_delimiter = ','
     )]
     pub cors_origins: Vec<CorsOrigin>,
-    /// Clients reach this API through TLS only (a proxy before it holds the certificate): browsers are told to keep to it
+    /// Clients reach this API through TLS only (a proxy in front of it holds the certificate), and browsers must use HTTPS
     #[arg(long, env = "OPB_BEHIND_TLS")]
     pub behind_tls: bool,
     /// Which addresses users may name; the public internet unless whoever starts the API says more.

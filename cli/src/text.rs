@@ -25,7 +25,7 @@ pub fn deleted(what: &str, deletion: Deletion) -> String {
     let what = plain(what);
     if deletion.withdrawn {
         format!(
-            "withdrew {what}: runs rest on it; it takes no more, and goes with the last of them"
+            "withdrew {what}: runs use it; it accepts no more runs, and is deleted with the last of them"
         )
     } else {
         format!("deleted {what}")

@@ -32,7 +32,7 @@ pub struct SchedulerSettings {
     /// Seconds between two rounds of housekeeping
     #[arg(long, env = "OPB_HOUSEKEEPING", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub housekeeping: u64,
-    /// Number of days after the end of a run until the texts of its answers are deleted; never, without it
+    /// Number of days after the end of a run until the texts of its answers are deleted; without it, they are kept
     #[arg(long, env = "OPB_KEEP_TEXTS_DAYS", value_name = "DAYS", value_parser = clap::value_parser!(i32).range(1..=36500))]
     pub keep_texts_days: Option<i32>,
     /// Who may start runs; set by whoever starts the scheduler, and the same as at the door.

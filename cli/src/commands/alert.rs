@@ -43,6 +43,7 @@ enum Action {
 /// Add an alert to a schedule; it begins with the next run that ends
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "opb alert add [OPTIONS] --schedule <SCHEDULE> --kind <KIND>\n                     --threshold <NUMBER> <NAME>",
     after_help = "Examples:\n  opb alert add drift --schedule nightly --kind score-drop --threshold 0.02\n  opb alert add dear --schedule nightly --kind cost --threshold 0.50"
 )]
 struct AddAlert {

@@ -41,7 +41,7 @@ enum Action {
 /// List benchmarks, newest first
 #[derive(Debug, Args)]
 struct ListBenchmarks {
-    /// Number of benchmarks
+    /// Maximum number of benchmarks
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
     #[command(flatten)]
@@ -73,7 +73,7 @@ struct SetVisibility {
 
 /// Delete a benchmark with all its versions, or one of its versions
 ///
-/// A version that runs rest on is withdrawn: it takes no more runs, and only the owners of those runs can read it.
+/// A version that runs use is withdrawn instead: it accepts no more runs, and only the owners of those runs can read it.
 #[derive(Debug, Args)]
 struct DeleteBenchmark {
     /// The benchmark: `slug`, or `slug@2` for one of its versions
@@ -83,17 +83,16 @@ struct DeleteBenchmark {
     client: ClientSettings,
 }
 
-/// List your imports that were interrupted
+/// List your interrupted imports
 ///
-/// What has come of them counts as stored. Giving the same `opb import` again goes on with one; after a week without that
-/// it is given up.
+/// What was sent counts as stored. The same `opb import` continues one; after a week without progress it is deleted.
 #[derive(Debug, Args)]
 struct ListImports {
     #[command(flatten)]
     client: ClientSettings,
 }
 
-/// Give up an import that was interrupted; what has come of it is erased
+/// Abandon an interrupted import and delete what was sent
 #[derive(Debug, Args)]
 struct AbandonImport {
     /// The import's id, from `opb benchmark imports`

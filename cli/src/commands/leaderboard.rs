@@ -76,7 +76,7 @@ struct ShowLeaderboard {
     /// Show the standings of simulated models
     #[arg(long, conflicts_with = "real")]
     simulated: bool,
-    /// Show the standings of real models; without either, those come if there are any
+    /// Show the standings of real models; without either option, real ones if there are any
     #[arg(long)]
     real: bool,
     /// Average the models, or the prompts

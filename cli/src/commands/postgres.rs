@@ -20,7 +20,7 @@ use crate::{
 
 /// Run a command beside a throw-away Postgres, named by `DATABASE_URL` and `OPB_TEST_DATABASE_URL` (for developers)
 ///
-/// Nobody keeps the data, so the server waits for no disk. The exit code is the command's own. SIGINT and SIGTERM are passed on to it.
+/// The data are thrown away, so the server does not wait for the disk. The exit code is the command's own. SIGINT and SIGTERM are passed on to it.
 #[derive(Debug, Args)]
 pub struct WithPostgres {
     /// Wait for the disk as the server of a bank does, to measure what a bank would take

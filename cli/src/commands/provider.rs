@@ -80,7 +80,7 @@ struct SetKey {
 
 /// Set what a model of a provider costs; what is not named stays
 ///
-/// A run with a budget needs to know. A price of 0 is free: such a model needs no budget and counts against no quota.
+/// A run with a budget needs models with a known price. A price of 0 is free: such a model needs no budget and counts against no quota.
 #[derive(Debug, Args)]
 struct SetPrice {
     /// The provider's name
@@ -95,10 +95,10 @@ struct SetPrice {
     /// Dollars per million output tokens
     #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
     output: Option<i64>,
-    /// Dollars per million input tokens that the provider had in its cache; `none` when they cost the same
+    /// Dollars per million cached input tokens; `none` when they cost the same
     #[arg(long, value_name = "DOLLARS", value_parser = parse_or_none(text::parse_dollars))]
     cached_input: Option<OrNone<i64>>,
-    /// Dollars per million output tokens that were spent on reasoning; `none` when they cost the same
+    /// Dollars per million reasoning tokens; `none` when they cost the same
     #[arg(long, value_name = "DOLLARS", value_parser = parse_or_none(text::parse_dollars))]
     reasoning: Option<OrNone<i64>>,
     /// Maximum length of an answer of the model, in tokens; `none` when unknown
@@ -114,25 +114,25 @@ struct SetPrice {
 /// Show the limits of a provider, or declare them; they hold for all workers together
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without a limit it shows what is declared. Limits that are declared take the place of those before:\n  opb provider limits openai --requests-per-minute 500 --tokens-per-minute 200000\n  opb provider limits openai --model gpt-5-mini --daily-dollars 5\n  opb provider limits openai --none"
+    after_help = "Without a limit it shows what is declared. Limits that are declared replace\nthose before:\n  opb provider limits openai --requests-per-minute 500\n  opb provider limits openai --model gpt-5-mini --daily-dollars 5\n  opb provider limits openai --none"
 )]
 struct Limits {
     /// The provider's name
     #[arg(value_name = "NAME")]
     name: String,
-    /// One model of the provider; all of them together, when not given
+    /// One model of the provider; without it, all of them together
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Maximum number of calls started in a minute
+    /// Maximum number of calls per minute
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     requests_per_minute: Option<i32>,
-    /// Maximum number of tokens in a minute, of prompts and answers together
+    /// Maximum number of tokens per minute, of prompts and answers together
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     tokens_per_minute: Option<i64>,
     /// Maximum number of concurrent calls
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     concurrent_calls: Option<i32>,
-    /// Maximum spend in dollars in a day of UTC, such as 1.50
+    /// Maximum spend in dollars per day (UTC), such as 1.50
     #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
     daily_dollars: Option<i64>,
     /// Remove the limits

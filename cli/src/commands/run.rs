@@ -34,11 +34,13 @@ pub use name::RunName;
 #[command(
     subcommand_negates_reqs = true,
     override_usage = "opb run --benchmark <SLUG> --prompt <SLUG> --model <MODEL> [OPTIONS]\n       opb run <COMMAND>",
-    after_help = "RUN is a run's number (`128`), its id, the last four or more characters of its id, or `last` for your newest.\n\n\
-    Examples:\n  opb run --benchmark first-steps --prompt step-by-step --prompt number-only --model simulated:strong\n  \
+    after_help = "RUN is a run's number (`128`), its id, the last four or more characters of\n\
+    its id, or `last` for your newest.\n\n\
+    Examples:\n  opb run -b first-steps -p step-by-step -p number-only -m simulated:strong\n  \
     opb run show last --failed\n  opb run watch 128\n\n\
-    Exit codes: 0 completed, 1 something went wrong, 2 bad usage, 3 the run failed or was cancelled,\n\
-    4 the run is paused, 5 a column scored less than --fail-under, 130 interrupted by Ctrl-C (the run goes on)."
+    Exit codes: 0 completed, 1 something went wrong, 2 bad usage, 3 the run failed\n\
+    or was cancelled, 4 the run is paused, 5 a column scored less than --fail-under,\n\
+    130 interrupted by Ctrl-C (the run goes on)."
 )]
 pub struct RunCommand {
     #[command(subcommand)]
@@ -70,7 +72,7 @@ enum RunSubcommand {
 struct StartRun {
     #[command(flatten)]
     request: RequestOptions,
-    /// Say what the run would need, and submit nothing
+    /// Estimate calls, tokens, cost and time, and submit nothing
     #[arg(long)]
     estimate: bool,
     /// Return as soon as the run is submitted
@@ -118,22 +120,22 @@ pub struct RequestOptions {
     /// Number of times each item is asked
     #[arg(long, env = "OPB_REPEATS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=1000))]
     repeats: i32,
-    /// Number of items, counted from the first
+    /// Maximum number of items, counted from the first
     #[arg(long, env = "OPB_LIMIT", value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     limit: Option<i32>,
     /// Maximum spend in dollars, such as 1.50; then the run pauses
     #[arg(long, env = "OPB_BUDGET", value_name = "DOLLARS", value_parser = text::parse_dollars)]
     budget: Option<i64>,
-    /// -5 to 5: each step doubles the run's share of the workers; more than 0 is for administrators
+    /// -5 to 5: each step doubles the run's share of the workers; above 0 for administrators only
     #[arg(long, env = "OPB_PRIORITY", value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-5..=5))]
     priority: i16,
     /// Bypass the response cache, for reading and writing
     #[arg(long, env = "OPB_NO_CACHE")]
     no_cache: bool,
-    /// Stop asking a column (a prompt on a model) once it is sure which others are better and which worse
+    /// Stop evaluating a column (a prompt on a model) as soon as its place among the others is certain
     #[arg(long, env = "OPB_STOP_EARLY")]
     stop_early: bool,
-    /// Makes simulated answers, and those of models that take a seed, repeatable
+    /// Seed that makes the answers of simulated models, and of models that accept a seed, repeatable
     #[arg(
         long,
         env = "OPB_SEED",

@@ -28,10 +28,10 @@ pub struct ScheduleCommand {
 enum Action {
     Add(Box<AddSchedule>),
     List(ListSchedules),
-    /// Show a schedule, its next five times, and the results of its last ticks
+    /// Show a schedule: what it runs, its next five times, and the results of its last ticks
     Show(NamedSchedule),
     Change(ChangeSchedule),
-    /// Pause a schedule; ticks of the pause are not made up for
+    /// Pause a schedule; ticks during the pause are not caught up
     Pause(NamedSchedule),
     /// Resume a paused schedule with its next time
     Resume(NamedSchedule),
@@ -42,6 +42,7 @@ enum Action {
 /// Add a schedule
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "opb schedule add [OPTIONS] --cron <CRON> --benchmark <SLUG>\n                        --prompt <SLUG> --model <MODEL> <NAME>",
     after_help = "Example:\n  opb schedule add nightly --cron '30 6 * * 1-5' --time-zone Europe/Berlin \\\n    --benchmark first-steps --prompt step-by-step --model simulated:strong"
 )]
 struct AddSchedule {
@@ -51,7 +52,7 @@ struct AddSchedule {
     /// Minute, hour, day of the month, month, day of the week
     #[arg(long, value_name = "CRON")]
     cron: String,
-    /// The time zone whose wall clock counts
+    /// Time zone of the schedule, such as Europe/Berlin
     #[arg(
         long,
         env = "OPB_TIME_ZONE",
@@ -92,7 +93,7 @@ struct ChangeSchedule {
     /// Minute, hour, day of the month, month, day of the week
     #[arg(long, value_name = "CRON")]
     cron: Option<String>,
-    /// The time zone whose wall clock counts
+    /// Time zone of the schedule, such as Europe/Berlin
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
     #[command(flatten)]
@@ -105,7 +106,7 @@ struct Pace {
     /// After missed ticks: no run, one run for all, or a run for each
     #[arg(long, value_name = "POLICY", value_enum)]
     catch_up: Option<Policy>,
-    /// With `--catch-up all`, the maximum number of missed ticks that are made up for
+    /// With `--catch-up all`, maximum number of missed ticks that are caught up
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100))]
     catch_up_limit: Option<i32>,
     /// Delay each tick by 0 to SECONDS, always the same for the same tick

@@ -22,7 +22,7 @@ use crate::{
 /// Ends on SIGTERM and Ctrl-C.
 #[derive(Debug, Args)]
 pub struct Up {
-    /// Also run the demonstration, print its leaderboard, and go on serving
+    /// Also run the demonstration, print its leaderboard, and keep serving
     #[arg(long, env = "OPB_DEMO")]
     demo: bool,
     #[command(flatten)]

@@ -28,19 +28,20 @@ pub struct SimulateSettings {
     #[arg(long, env = "OPB_SIMULATE_FAULT_RATE", default_value_t = 0.0, value_parser = parse_rate)]
     pub fault_rate: f64,
 
-    /// Faults to choose from, separated by commas; all when none is given.
+    /// Faults to choose from, separated by commas; all by default.
     #[arg(long, env = "OPB_SIMULATE_FAULTS", value_delimiter = ',')]
     pub faults: Vec<Fault>,
 
-    /// Decides all chance; added to the seed of a request.
+    /// Seed of all random choices; added to the seed of a request.
     #[arg(long, env = "OPB_SIMULATE_SEED", default_value_t = 0)]
     pub seed: u64,
 
-    /// Model calls a minute before 429; no limit when not given.
+    /// Model calls per minute before 429; no limit by default.
     #[arg(long, env = "OPB_SIMULATE_RPM")]
     pub rpm: Option<NonZeroU32>,
 
     /// JSONL file of right answers: `{"text", "expected"}` or `{"vars", "expected"}` on each line; may be repeated.
+    /// Without it, the answers of the built-in benchmarks are known.
     #[arg(long, env = "OPB_SIMULATE_ANSWERS", value_delimiter = ',')]
     pub answers: Vec<PathBuf>,
 
@@ -48,7 +49,7 @@ pub struct SimulateSettings {
     #[arg(long, env = "OPB_SIMULATE_API_KEY", hide_env_values = true)]
     pub api_key: Option<SecretString>,
 
-    /// Threads that serve; one for each core when not given.
+    /// Threads that serve; one for each core by default.
     #[arg(long, env = "OPB_SIMULATE_THREADS")]
     pub threads: Option<NonZeroUsize>,
 }

@@ -115,7 +115,7 @@ pub fn prompts(page: &PromptPage) -> Report {
     let mut report = Report::default();
     if let Some(words) = &page.corrected_query {
         report.line(format!(
-            "Nothing has these words; shown are results for: {}",
+            "No results for these words; showing results for: {}",
             text::plain(words)
         ));
     }

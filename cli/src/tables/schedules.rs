@@ -1,10 +1,16 @@
 //! Tables of schedules and their ticks. Times are shown on the wall clock of the schedule's zone.
 
-use opb_core::schedules::{Firing, Schedule};
+use opb_core::{
+    models::ModelRequest,
+    runs::SubmitRun,
+    schedules::{CatchUp, Firing, Schedule},
+};
+use serde_json::Value;
 
 use super::{
     Report,
     layout::{Column, Table},
+    parameters::model,
 };
 use crate::text;
 
@@ -39,7 +45,7 @@ pub fn schedules(schedules: &[Schedule]) -> Report {
     table.into()
 }
 
-/// A schedule, when it is due, and what became of its ticks.
+/// A schedule: what it runs, when it is due, and what became of its ticks.
 pub fn schedule(schedule: &Schedule, firings: &[Firing]) -> Report {
     let zone = schedule.time_zone.as_str();
     let mut report = Report::of(format!(
@@ -49,6 +55,10 @@ pub fn schedule(schedule: &Schedule, firings: &[Firing]) -> Report {
         text::plain(zone),
         schedule.id
     ));
+    for line in request(&schedule.request) {
+        report.line(line);
+    }
+    report.line(pace(schedule));
     if schedule.paused_at.is_some() {
         report.line("paused");
     }
@@ -77,4 +87,58 @@ pub fn schedule(schedule: &Schedule, firings: &[Firing]) -> Report {
     }
     report.table(table);
     report
+}
+
+/// What each tick runs.
+fn request(request: &SubmitRun) -> Vec<String> {
+    let prompts: Vec<String> = request.prompts.iter().map(|it| text::plain(it)).collect();
+    let models = request.models.iter().map(|request| match request {
+        ModelRequest::Name(name) => model(name, None),
+        ModelRequest::WithParameters(with) => {
+            model(&with.model, Some(&Value::from(with.parameters.clone())))
+        }
+    });
+    let models: Vec<String> = models.collect();
+    let mut size = vec![match request.limit {
+        Some(limit) => format!("the first {}", text::counted(limit, "item")),
+        None => "all items".to_owned(),
+    }];
+    if request.repeats > 1 {
+        size.push(text::counted(request.repeats, "repeat"));
+    }
+    size.push(match request.budget_microusd {
+        Some(budget) => format!("budget {}", text::dollars(budget)),
+        None => "no budget".to_owned(),
+    });
+    if request.priority != 0 {
+        size.push(format!("priority {}", request.priority));
+    }
+    if !request.cache {
+        size.push("without cached responses".to_owned());
+    }
+    if request.stop_early {
+        size.push("stops early".to_owned());
+    }
+    let visibility = request.visibility.map(text::visibility);
+    let mut lines = vec![
+        format!("benchmark: {}", text::plain(&request.benchmark)),
+        format!("prompts: {}", prompts.join(", ")),
+        format!("models: {}", models.join(", ")),
+        format!("each run: {}", size.join(", ")),
+    ];
+    lines.extend(visibility.map(|visibility| format!("visibility: {visibility}")));
+    lines
+}
+
+/// What becomes of ticks that are missed, and how far ticks are delayed.
+fn pace(schedule: &Schedule) -> String {
+    let missed = match schedule.catch_up {
+        CatchUp::Skip => "no run".to_owned(),
+        CatchUp::Once => "one run for all".to_owned(),
+        CatchUp::All => format!("a run for each, at most {}", schedule.catch_up_limit),
+    };
+    match schedule.jitter_seconds {
+        0 => format!("after missed ticks: {missed}"),
+        jitter => format!("after missed ticks: {missed}; each tick is delayed by up to {jitter} s"),
+    }
 }

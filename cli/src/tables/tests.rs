@@ -281,8 +281,11 @@ fn b2_providers_presets_limits_and_prices() {
 
 #[test]
 fn b2_schedules_alerts_and_webhooks() {
-    let request =
-        json!({"benchmark": format!("{LONG}@12"), "prompts": ["a"], "models": ["local:small"]});
+    let request = json!({
+        "benchmark": format!("{LONG}@12"), "prompts": ["a", "b@2"],
+        "models": ["local:small", {"model": "local:large", "parameters": {"temperature": 0, "stop": ["\u{1b}[2J"]}}],
+        "repeats": 3, "limit": 100, "budget_microusd": 1_500_000, "cache": false, "visibility": "public",
+    });
     let schedule = json!({
         "id": ID, "name": "nightly", "owner": "ada", "cron": "30 6 * * 1-5", "time_zone": "Europe/Berlin", "request": request,
         "catch_up": "once", "catch_up_limit": 10, "jitter_seconds": 0, "paused_at": null, "next_times": [TIME],

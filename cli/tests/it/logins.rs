@@ -49,7 +49,7 @@ async fn a_colleague_logs_in_and_runs_the_teams_own_model() {
     let up = site.up(&[]);
     let url = format!("{}/v1", models(&["small".to_owned()]));
     let added = site.check(&["provider", "add", "local", "--base-url", &url], 0);
-    assert!(added.out.contains("cost nothing"), "{}", added.out);
+    assert!(added.out.contains("models are free"), "{}", added.out);
     site.check(
         &["provider", "add", "gateway", "--base-url", &url, "--paid"],
         0,

@@ -34,7 +34,7 @@ pub enum Registration {
     Open,
     /// Users with an invitation of an administrator.
     Invite,
-    /// Nobody: accounts are made by the operator. An invitation for the first administrator works even so.
+    /// No one: the operator makes accounts. The invitation of the first administrator still works.
     Closed,
 }
 

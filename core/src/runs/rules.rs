@@ -25,17 +25,19 @@ pub struct RunRules {
     /// make schedules; administrators always may
     #[arg(long, env = "OPB_REQUIRE_VERIFIED_EMAIL")]
     pub require_verified_email: bool,
-    /// Maximum spend in dollars of the runs of a user in 24 hours, such as 1.50; administrators have no bound, and a user's
-    /// own quota goes before it
+    /// Maximum spend in dollars of a user's runs in 24 hours, such as 1.50; administrators have no limit, and a user's
+    /// own quota takes precedence
     #[arg(long, env = "OPB_USER_DAILY_BUDGET", value_name = "DOLLARS", default_value = "0", value_parser = parse_dollars)]
     pub user_daily_budget: i64,
-    /// Evaluations on models that cost nothing that a user who is no administrator may ask for in 24 hours, unless the user has a quota
+    /// Maximum number of evaluations on free models of a user in 24 hours; administrators have no limit, and a user's
+    /// own quota takes precedence
     #[arg(long, env = "OPB_USER_FREE_EVALUATIONS", value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(i64).range(0..))]
     pub user_free_evaluations: i64,
-    /// Runs that a user who is no administrator may have open at once, unless the user has a quota
+    /// Maximum number of open runs of a user; administrators have no limit, and a user's own quota takes precedence
     #[arg(long, env = "OPB_USER_OPEN_RUNS", value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..))]
     pub user_open_runs: i64,
-    /// Bytes of benchmarks, prompts and outputs that a user who is no administrator may store, unless the user has a quota
+    /// Maximum size in bytes of a user's benchmarks, prompts and outputs; administrators have no limit, and a user's
+    /// own quota takes precedence
     #[arg(long, env = "OPB_USER_STORED_BYTES", value_name = "BYTES", default_value_t = 1_073_741_824, value_parser = clap::value_parser!(i64).range(0..))]
     pub user_stored_bytes: i64,
     /// Who may see prompts, benchmarks, collections and runs whose request does not say it

@@ -20,7 +20,8 @@ use super::{export::Sender, runs::Ids};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Traces")]
 pub struct TraceSettings {
-    /// Address of a collector that takes traces by OTLP over HTTP, as in `http://127.0.0.1:4318`; without it there are none
+    /// Address of a collector that takes traces by OTLP over HTTP, as in `http://127.0.0.1:4318`; without it, no traces
+    /// are sent
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -23,7 +23,7 @@ pub struct DatabaseSettings {
     /// Address of the Postgres server of a bank that does not use an embedded one
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
-    /// File that holds the password for that server; it goes before one in the address
+    /// File that holds the password for that server; it takes precedence over one in the address
     #[arg(long, env = "OPB_DATABASE_PASSWORD_FILE", value_name = "FILE")]
     pub database_password_file: Option<PathBuf>,
 }

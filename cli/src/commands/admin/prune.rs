@@ -13,15 +13,15 @@ use crate::{
     outcome::Outcome,
 };
 
-/// Forget what models said, and why scorers said so, in runs that ended long ago
+/// Delete the answers, and the reasons of scorers, of runs that ended long ago
 ///
-/// Scores, costs and standings stay; such a run cannot be scored again. The bank may serve meanwhile.
+/// Scores, costs and standings stay; such a run cannot be scored again. The bank may be serving.
 #[derive(Debug, Args)]
 pub struct Prune {
     /// Only runs that ended more than N days ago
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i32).range(0..=36500))]
     older_than: i32,
-    /// Say what would be forgotten, and forget nothing
+    /// Say what would be deleted, and delete nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -15,12 +15,12 @@ use crate::{
 
 /// Print a link with which a user chooses a new password; it works once, for 30 minutes
 ///
-/// Give it to the user and to nobody else. The bank may serve meanwhile.
+/// Give it only to the user. The bank may be serving.
 #[derive(Debug, Args)]
 pub struct ResetLink {
     /// The username
     username: String,
-    /// Address at which people reach the bank; where it serves, without it
+    /// Address at which people reach the bank; without it, the address where it serves
     #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
     public_url: Option<Url>,
     #[command(flatten)]

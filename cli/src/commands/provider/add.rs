@@ -31,14 +31,14 @@ pub(super) struct AddProvider {
     /// Where it is, such as `http://127.0.0.1:8081/v1`
     #[arg(long, env = "OPB_PROVIDER_BASE_URL", value_name = "URL")]
     base_url: Option<String>,
-    /// How it is spoken to: openai (the default, which many servers understand), `openai_responses`, anthropic, gemini,
+    /// API of the provider: openai (the default, which most servers speak), `openai_responses`, anthropic, gemini,
     /// `azure_openai`, bedrock, http or echo
     #[arg(long, env = "OPB_PROVIDER_KIND", value_name = "KIND", value_parser = parse_word::<ProviderKind>)]
     kind: Option<ProviderKind>,
-    /// JSON object with what the kind needs beyond that, or @FILE that holds it; see docs/PROVIDERS.md
+    /// Further settings of the kind, as a JSON object or as @FILE that holds one; see docs/PROVIDERS.md
     #[arg(long, env = "OPB_PROVIDER_SETTINGS", value_name = "JSON", value_parser = parse_settings)]
     settings: Option<Settings>,
-    /// Its models cost nothing unless they have a price: runs on them need no budget and count against no quota. The
+    /// Its models are free unless they have a price: runs on them need no budget and count against no quota. The
     /// default for an address on this machine or in a private network without a credential
     #[arg(long, conflicts_with = "paid")]
     free: bool,
@@ -111,7 +111,7 @@ impl AddProvider {
         }
         if provider.free {
             print(
-                "Its models cost nothing unless they have a price; if they do: opb provider set-price, or add it with --paid.",
+                "Its models are free unless they have a price: set one with opb provider set-price, or add the provider with --paid.",
             )?;
         }
         Ok(Outcome::Done)

@@ -18,7 +18,7 @@ use crate::{
 
 /// Change the address, settings or credential of a provider; what is not named stays
 ///
-/// An address at another host needs the credential again, so that no other server gets to see it by mistake.
+/// An address at another host needs the credential again, so that no other server receives it by mistake.
 #[derive(Debug, Args)]
 pub(super) struct ChangeProvider {
     /// The provider's name

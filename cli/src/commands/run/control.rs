@@ -34,7 +34,7 @@ pub struct Waiting {
     no_wait: bool,
 }
 
-/// Follow a run that goes on, and end as `opb run` does
+/// Follow a run until it ends, with the exit codes of `opb run`
 #[derive(Debug, Args)]
 pub struct WatchRun {
     #[command(flatten)]

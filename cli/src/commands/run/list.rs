@@ -9,7 +9,7 @@ use crate::{client::ClientSettings, outcome::Outcome, tables};
 /// List runs, newest first
 #[derive(Debug, Args)]
 pub struct ListRuns {
-    /// How many runs
+    /// Maximum number of runs
     #[arg(long, env = "OPB_RUNS_LIMIT", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
     #[command(flatten)]

@@ -24,7 +24,7 @@ pub struct ShowRun {
     run: RunName,
     #[command(flatten)]
     filter: FilterOptions,
-    /// How many evaluations to show; 10, unless said otherwise
+    /// Maximum number of evaluations to show; 10 by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     #[command(flatten)]
