@@ -15,6 +15,8 @@ mod copy;
 pub mod database;
 pub mod doorbell;
 mod error;
+pub mod exact_json;
+mod exact_yaml;
 pub mod leaderboards;
 pub mod library;
 pub mod mail;

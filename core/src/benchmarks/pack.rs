@@ -14,9 +14,8 @@ use utoipa::ToSchema;
 
 use super::{Definition, Item};
 use crate::{
-    auth::Visibility,
-    parse_errors::{json_line_error, yaml_error},
-    scorers::ScorerSpec,
+    auth::Visibility, exact_json::find_inexact, exact_yaml::read_yaml,
+    parse_errors::json_line_error, scorers::ScorerSpec,
 };
 
 /// The longest line of a file of items. An item may be much shorter than its line, of which some fields are taken.
@@ -98,8 +97,8 @@ impl PackHeader {
                 .map_err(|error| anyhow!("{file_name}: {}", error.to_string().trim_end()))
                 .and_then(|header| Self::check(header, file_name));
         }
-        serde_saphyr::from_str(text)
-            .map_err(|error| anyhow!("{file_name}: {}", yaml_error(&error)))
+        read_yaml(text)
+            .map_err(|message| anyhow!("{file_name}: {message}"))
             .and_then(|header| Self::check(header, file_name))
     }
 
@@ -199,6 +198,14 @@ fn parse_item(number: usize, line: &str, fields: Option<&FieldMap>) -> anyhow::R
     if !line.starts_with('{') {
         bail!("is not a JSON object");
     }
+    let read = parse_line(number, line, fields)?;
+    if let Some(inexact) = find_inexact(line.as_bytes()) {
+        bail!("`{}` {}", inexact.path, inexact.message);
+    }
+    Ok(read)
+}
+
+fn parse_line(number: usize, line: &str, fields: Option<&FieldMap>) -> anyhow::Result<Item> {
     let Some(fields) = fields else {
         return serde_json::from_str(line)
             .map_err(|error| anyhow!("is not an item: {}", json_line_error(&error)));
@@ -326,6 +333,14 @@ mod tests {
         check("{\"id\":\"a\"}\nnot json", "line 2");
         check("{\"id\":\"a\",\"expect\":1}", "expect");
         check("[\"a\", {}]", "line 1: is not a JSON object");
+        check(
+            "\n{\"id\":\"a\",\"expected\":18446744073709551617}",
+            "line 2: `expected` is the number `18446744073709551617`",
+        );
+        check(
+            "{\"id\":\"a\",\"vars\":{\"x\":{\"y\":1,\"y\":2}}}",
+            "line 1: `vars.x.y` is given twice",
+        );
         let long = format!("\n{{\"id\": \"{}\"}}", "a".repeat(17 << 20));
         check(&long, "line 2: is longer than 16 MiB");
     }

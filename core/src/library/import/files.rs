@@ -16,11 +16,11 @@ use super::{ParsedRow, PortablePrompt, require_room};
 use crate::{
     FieldError, Result as Outcome,
     auth::Visibility,
+    exact_yaml::read_yaml,
     library::{
         NewPrompt, NewPromptVersion, Parameters, PromptKind, Variable,
         fields::{is_slug, slug_of},
     },
-    parse_errors::yaml_error,
     template::{Content, Message, Part, PromptBody, Role},
 };
 
@@ -187,8 +187,8 @@ fn text_prompt(slug: &str, text: &str) -> PortablePrompt {
 }
 
 fn yaml_prompt(slug: String, file: &PromptFile) -> ParsedRow {
-    let new: NewPrompt = serde_saphyr::from_str(&file.text)
-        .map_err(|error| vec![FieldError::new(shown(&file.path), yaml_error(&error))])?;
+    let new: NewPrompt = read_yaml(&file.text)
+        .map_err(|message| vec![FieldError::new(shown(&file.path), message)])?;
     Ok(PortablePrompt::of(NewPrompt {
         slug: Some(new.slug.unwrap_or(slug)),
         ..new
@@ -284,8 +284,7 @@ fn read_file(text: &str) -> Result<(FrontMatter, PromptBody), String> {
     let front: FrontMatter = if yaml.trim().is_empty() {
         FrontMatter::default()
     } else {
-        serde_saphyr::from_str(&yaml)
-            .map_err(|error| format!("the front matter cannot be read: {}", yaml_error(&error)))?
+        read_yaml(&yaml).map_err(|message| format!("the front matter cannot be read: {message}"))?
     };
     let rest: String = lines.collect();
     let rest = rest.strip_suffix('\n').unwrap_or(&rest);
