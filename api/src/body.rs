@@ -11,13 +11,14 @@ use axum::{
     },
 };
 use futures::StreamExt as _;
-use opb_core::{FieldError, texts::path_of_nul};
+use opb_core::{FieldError, exact_json::find_inexact, texts::path_of_nul};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category};
 
 use crate::{
     AppState,
-    caller::Turn,
+    bodies::{Kept, SMALL_BYTES},
+    caller::{Turn, UserId},
     problem::{Refusal, Result},
 };
 
@@ -27,8 +28,12 @@ const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 /// For how long it is read.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// The body of a request.
+/// The body of a request. What could not be kept as it was sent is refused: numbers with too many digits, and names that an
+/// object has twice.
 pub(crate) struct Json<T>(pub(crate) T);
+
+/// The body of a request of which nothing is kept that would suffer from being rounded, in a form that others have made.
+pub(crate) struct LenientJson<T>(pub(crate) T);
 
 /// The body of a request that is JSON Lines, not parsed yet.
 pub(crate) struct JsonLines(pub(crate) Vec<u8>);
@@ -40,24 +45,35 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self> {
-        let kind = media_type(request.headers());
-        if kind != "application/json"
-            && !(kind.starts_with("application/") && kind.ends_with("+json"))
-        {
-            return Err(unsupported("JSON", "application/json"));
-        }
-        let (mut parts, body) = request.into_parts();
-        let Ok(Turn(asker)) = Turn::from_request_parts(&mut parts, state).await;
-        let body = receive(Request::from_parts(parts, body), state).await?;
-        if body.len() > LARGE {
-            return state
-                .computing
-                .run(asker, move || parse(&body))
-                .await?
-                .map(Self);
-        }
-        parse(&body).map(Self)
+        receive_json(request, state, parse_exactly).await.map(Self)
     }
+}
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for LenientJson<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self> {
+        receive_json(request, state, parse).await.map(Self)
+    }
+}
+
+async fn receive_json<T: Send + 'static>(
+    request: Request,
+    state: &AppState,
+    parse: fn(&[u8]) -> Result<T>,
+) -> Result<T> {
+    let kind = media_type(request.headers());
+    if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json"))
+    {
+        return Err(unsupported("JSON", "application/json"));
+    }
+    let (mut parts, body) = request.into_parts();
+    let Ok(Turn(asker)) = Turn::from_request_parts(&mut parts, state).await;
+    let body = receive(Request::from_parts(parts, body), state).await?;
+    if body.len() > LARGE {
+        return state.computing.run(asker, move || parse(&body)).await?;
+    }
+    parse(&body)
 }
 
 impl FromRequest<AppState> for JsonLines {
@@ -89,7 +105,8 @@ fn unsupported(what: &str, media_type: &str) -> Refusal {
     )
 }
 
-/// Receives a body in half of the request's time: the other half is for the answer.
+/// Receives a body in half of the request's time: the other half is for the answer. A credential has been looked at by
+/// now: without one, only a small body is received.
 async fn receive(request: Request, state: &AppState) -> Result<Vec<u8>> {
     if is_encoded(request.headers()) {
         return Err(Refusal::new(
@@ -98,7 +115,7 @@ async fn receive(request: Request, state: &AppState) -> Result<Vec<u8>> {
             "the body must not be compressed; send it without the header `content-encoding`",
         ));
     }
-    let body = read(request, state.body_limit_bytes);
+    let body = read(request, state);
     let body = tokio::time::timeout(state.request_timeout / 2, body).await;
     body.unwrap_or_else(|_| {
         Err(Refusal::new(
@@ -115,12 +132,24 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-async fn read(request: Request, limit_bytes: u64) -> Result<Vec<u8>> {
+async fn read(request: Request, state: &AppState) -> Result<Vec<u8>> {
+    let user = request.extensions().get::<UserId>().copied();
+    let kept = request.extensions().get::<Kept>().cloned();
+    let mut portion = user.map(|UserId(id)| state.bodies.begin(id));
+    let limit_bytes = match user {
+        Some(_) => state.body_limit_bytes,
+        None => state.body_limit_bytes.min(SMALL_BYTES),
+    };
     let too_large = || {
+        let remedy = if limit_bytes < state.body_limit_bytes {
+            "; larger ones need a login"
+        } else {
+            ""
+        };
         Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
-            format!("the body is larger than {limit_bytes} bytes"),
+            format!("the body is larger than {limit_bytes} bytes{remedy}"),
         )
     };
     let announced: Option<u64> = request
@@ -142,12 +171,22 @@ async fn read(request: Request, limit_bytes: u64) -> Result<Vec<u8>> {
                 "the body ended too early",
             )
         })?;
-        if announces_too_much || (body.len() + chunk.len()) as u64 > limit_bytes {
+        let bytes = (body.len() + chunk.len()) as u64;
+        let fits = match &mut portion {
+            _ if announces_too_much || bytes > limit_bytes => Err(too_large()),
+            Some(portion) => portion.grow(bytes),
+            None => Ok(()),
+        };
+        if let Err(refusal) = fits {
             // Whether or not the rest comes in time, the answer is the same.
+            drop((portion, body));
             let _ = tokio::time::timeout(DRAIN_TIME, drain(stream)).await;
-            return Err(too_large());
+            return Err(refusal);
         }
         body.extend_from_slice(&chunk);
+    }
+    if let (Some(kept), Some(portion)) = (kept, portion) {
+        kept.put(portion);
     }
     Ok(body)
 }
@@ -159,6 +198,14 @@ async fn drain(mut stream: BodyDataStream) {
         if read > DRAIN_BYTES {
             return;
         }
+    }
+}
+
+fn parse_exactly<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    let parsed = parse(body)?;
+    match find_inexact(body) {
+        Some(inexact) => Err(Refusal::invalid(inexact.path, inexact.message)),
+        None => Ok(parsed),
     }
 }
 

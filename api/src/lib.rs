@@ -6,6 +6,7 @@
 
 mod account_pages;
 mod answers;
+mod bodies;
 mod body;
 mod caller;
 mod client;

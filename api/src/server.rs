@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::{add_extension::AddExtension, catch_panic::CatchPanicLayer};
 
 use crate::{
-    ApiSettings, AppState, CorsOrigin, client::Peer, courier::Courier, dialects, headers,
+    ApiSettings, AppState, CorsOrigin, bodies, client::Peer, courier::Courier, dialects, headers,
     listen::listen, middleware, openapi, unread,
 };
 
@@ -165,6 +165,7 @@ fn around(routes: Router<AppState>, state: AppState) -> Router {
         .fallback(middleware::no_route)
         .method_not_allowed_fallback(middleware::wrong_method)
         .layer(from_fn_with_state(state.clone(), middleware::limit_time))
+        .layer(from_fn(bodies::give_back))
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn_with_state(state.clone(), middleware::check_host))
         .layer(from_fn(dialects::respell))

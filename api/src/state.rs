@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
 use crate::{
-    ApiSettings, Replica, answers::Answers, courier::WebhookPolicies, oidc::Oidc, prober::Prober,
-    problem::Result, seats::Seats,
+    ApiSettings, Replica, answers::Answers, bodies::Bodies, courier::WebhookPolicies, oidc::Oidc,
+    prober::Prober, problem::Result, seats::Seats,
 };
 
 /// What every handler shares; clones are cheap and share everything.
@@ -51,6 +51,7 @@ pub struct Shared {
     pub(crate) answers: Answers,
     pub(crate) seats: Seats,
     pub(crate) body_limit_bytes: u64,
+    pub(crate) bodies: Bodies,
     pub(crate) request_timeout: Duration,
     pub(crate) outbound: Arc<OutboundPolicy>,
     pub(crate) webhooks: WebhookPolicies,
@@ -129,6 +130,7 @@ impl AppState {
             doorbell,
             seats: Seats::default(),
             body_limit_bytes: settings.body_limit_bytes,
+            bodies: Bodies::new(settings.body_limit_bytes),
             request_timeout: Duration::from_secs(settings.request_timeout_seconds),
             webhooks: WebhookPolicies::new(&settings.webhooks, &settings.outbound),
             outbound: Arc::clone(&settings.outbound),

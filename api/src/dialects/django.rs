@@ -21,7 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{Trouble, answer, text};
 use crate::{
     AppState,
-    body::Json,
+    body::LenientJson,
     caller::{authenticate, bearer, check_scope},
     client::Client,
     problem::Result,
@@ -129,7 +129,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn register_django_user(
     State(state): State<AppState>,
     Client(origin): Client,
-    Json(body): Json<DjangoRegistration>,
+    LenientJson(body): LenientJson<DjangoRegistration>,
 ) -> Result<Response> {
     auth::check_registration(&state.accounts, None).await?;
     let field = |field: &Option<Value>| text(field.as_ref()).unwrap_or_default().to_owned();
@@ -180,7 +180,7 @@ async fn register_django_user(
 async fn login_django_user(
     State(state): State<AppState>,
     Client(origin): Client,
-    Json(body): Json<DjangoLogin>,
+    LenientJson(body): LenientJson<DjangoLogin>,
 ) -> Result<Response> {
     let mut errors = DjangoFieldErrors::default();
     errors.add_unreadable("username", body.username.as_ref());
@@ -220,7 +220,7 @@ async fn login_django_user(
 async fn refresh_django_token(
     State(state): State<AppState>,
     Client(origin): Client,
-    Json(body): Json<DjangoRefresh>,
+    LenientJson(body): LenientJson<DjangoRefresh>,
 ) -> Result<Response> {
     let mut errors = DjangoFieldErrors::default();
     errors.add_unreadable("refresh", body.refresh.as_ref());

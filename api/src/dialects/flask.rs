@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{Trouble, answer, text};
 use crate::{
     AppState,
-    body::Json,
+    body::LenientJson,
     caller::{authenticate, bearer, check_scope},
     client::Client,
     parameters::Query,
@@ -131,7 +131,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn register_flask_user(
     State(state): State<AppState>,
     Client(origin): Client,
-    Json(body): Json<FlaskRegistration>,
+    LenientJson(body): LenientJson<FlaskRegistration>,
 ) -> Result<Response> {
     auth::check_registration(&state.accounts, None).await?;
     let fields = (
@@ -182,7 +182,7 @@ async fn register_flask_user(
 async fn login_flask_user(
     State(state): State<AppState>,
     Client(origin): Client,
-    Json(body): Json<FlaskLogin>,
+    LenientJson(body): LenientJson<FlaskLogin>,
 ) -> Result<Response> {
     let fields = (text(body.email.as_ref()), text(body.password.as_ref()));
     let (Some(email), Some(password)) = fields else {
@@ -227,7 +227,7 @@ async fn login_flask_user(
 async fn refresh_flask_token(
     State(state): State<AppState>,
     Client(origin): Client,
-    Json(body): Json<FlaskRefresh>,
+    LenientJson(body): LenientJson<FlaskRefresh>,
 ) -> Result<Response> {
     let Some(token) = text(body.refresh_token.as_ref()) else {
         return Ok(refuse(StatusCode::BAD_REQUEST, "Missing refresh token"));

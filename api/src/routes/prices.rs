@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AppState,
-    body::Json,
+    body::{Json, LenientJson},
     caller::Authenticated,
     paging::PageQuery,
     parameters::{Path, Query},
@@ -106,7 +106,7 @@ async fn list_prices(
 async fn import_prices(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-    Json(file): Json<Map<String, Value>>,
+    LenientJson(file): LenientJson<Map<String, Value>>,
 ) -> Result<Answer<PriceImport>> {
     let mut conn = state.conn().await?;
     Ok(Answer(

@@ -112,7 +112,7 @@ async fn h2_differences_and_previews_are_bounded_in_bytes() {
         .expect(201);
     let diff = async |a: String, b: String| {
         let body = json!({"from": "1", "to": "2", "variables": {"a": a, "b": b}});
-        server.post("/api/v1/prompts/large/diff", "", &body).await
+        server.post("/api/v1/prompts/large/diff", &token, &body).await
     };
     // 500,000 lines of one letter each were an answer of 47 MB.
     let reply = diff("a\n".repeat(500_000), "b\n".repeat(500_000)).await;
@@ -130,12 +130,12 @@ async fn h2_differences_and_previews_are_bounded_in_bytes() {
     );
     let render = json!({"version": "1", "variables": {"a": "\u{1}".repeat(100_000)}});
     let reply = server
-        .post("/api/v1/prompts/large/render", "", &render)
+        .post("/api/v1/prompts/large/render", &token, &render)
         .await;
     reply.expect_problem(422, "invalid", Some("variables"));
     let render = json!({"version": "1", "variables": {"a": "a".repeat(100_000)}});
     server
-        .post("/api/v1/prompts/large/render", "", &render)
+        .post("/api/v1/prompts/large/render", &token, &render)
         .await
         .expect(200);
 }

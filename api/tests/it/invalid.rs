@@ -174,6 +174,22 @@ async fn wrong_bodies() {
     check(json, "null".into(), 422, "invalid", Some("")).await;
     let twice = r#"{"title": "a", "title": "b"}"#;
     check(json, twice.into(), 422, "invalid", Some("title")).await;
+    // What could not be kept as it was sent is refused, at any depth.
+    let default = |value: &str| {
+        format!(
+            r#"{{"slug": "a", "title": "A", "body": {{"kind": "text", "text": "x"}}, "variables": [{{"name": "a", "type": "object", "default": {value}}}]}}"#
+        )
+    };
+    for (value, path) in [
+        ("18446744073709551617", "variables[0].default"),
+        (
+            r#"{"b": [1, 3.14159265358979323846]}"#,
+            "variables[0].default.b[1]",
+        ),
+        (r#"{"b": {"c": 1, "c": 2}}"#, "variables[0].default.b.c"),
+    ] {
+        check(json, default(value), 422, "invalid", Some(path)).await;
+    }
     let large = format!("{{\"title\": \"{}\"}}", "x".repeat(10 * 1024 * 1024));
     check(json, large, 413, "too_large", None).await;
     let charset = "application/json; charset=utf-8";

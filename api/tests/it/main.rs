@@ -12,6 +12,7 @@ mod attacks;
 mod auth;
 mod benchmarks;
 mod boards;
+mod bodies;
 mod bounds;
 mod community;
 mod comparisons;
