@@ -16,6 +16,7 @@ mod etag;
 mod examples;
 mod first_admin;
 mod headers;
+mod import_places;
 mod listen;
 mod mail;
 mod middleware;

@@ -92,6 +92,12 @@ impl Refusal {
         self
     }
 
+    /// What kind of problem it is.
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> &str {
+        &self.problem.code
+    }
+
     /// True when asking again cannot help: the thing, or the right to see it, is gone.
     pub(crate) fn is_final(&self) -> bool {
         [StatusCode::NOT_FOUND, StatusCode::UNAUTHORIZED]

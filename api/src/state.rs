@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
 use crate::{
-    ApiSettings, Replica, answers::Answers, bodies::Bodies, courier::WebhookPolicies, oidc::Oidc,
-    prober::Prober, problem::Result, seats::Seats,
+    ApiSettings, Replica, answers::Answers, bodies::Bodies, courier::WebhookPolicies,
+    import_places::ImportPlaces, oidc::Oidc, prober::Prober, problem::Result, seats::Seats,
 };
 
 /// What every handler shares; clones are cheap and share everything.
@@ -33,9 +33,6 @@ pub struct AppState(Arc<Shared>);
 /// How many searches of the library run at once; more wait for their turn. A search is all computing: more of them at
 /// once make each slower, and would take every connection from everybody else.
 const SEARCHES_AT_ONCE: usize = 3;
-
-/// How many imports run at once; more wait for their turn. Each holds a connection for up to some thousand statements.
-const IMPORTS_AT_ONCE: usize = 2;
 
 /// How many imports and benchmarks are checked at once.
 const CHECKS_AT_ONCE: usize = 2;
@@ -67,8 +64,8 @@ pub struct Shared {
     pub(crate) hosts: Hosts,
     /// How many more searches may run at once.
     pub(crate) searches: Semaphore,
-    /// How many more imports may run at once.
-    pub(crate) imports: Semaphore,
+    /// The places of imports of prompts.
+    pub(crate) imports: ImportPlaces,
     /// The turns of what computes for a moment: rendering, comparing, parsing a large body.
     pub(crate) computing: Computing,
     /// The turns of what may compute for seconds: checking an import or a benchmark. They are apart, so that these keep
@@ -145,7 +142,7 @@ impl AppState {
             metrics_token: settings.metrics_token.clone(),
             hosts: settings.hosts(settings.listen),
             searches: Semaphore::new(SEARCHES_AT_ONCE),
-            imports: Semaphore::new(IMPORTS_AT_ONCE),
+            imports: ImportPlaces::default(),
             computing: Computing::default(),
             checking: Computing::new(CHECKS_AT_ONCE),
             statistics: Computing::default(),

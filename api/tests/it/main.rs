@@ -26,6 +26,7 @@ mod events;
 mod exchange;
 mod headers;
 mod identities;
+mod import_places;
 mod imports;
 mod inert;
 mod invalid;

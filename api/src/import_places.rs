@@ -1,0 +1,112 @@
+//! Imports of prompts hold a connection for up to some thousand statements, so only a few run at once, and one of each user.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::http::StatusCode;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::problem::{Refusal, Result};
+
+/// How many imports run at once.
+const PLACES: usize = 2;
+/// How long an import waits for one of them.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The places of imports.
+pub(crate) struct ImportPlaces {
+    free: Semaphore,
+    users: Mutex<HashSet<i64>>,
+}
+
+/// A place, which is free again when this is dropped.
+pub(crate) struct ImportPlace<'a> {
+    _permit: SemaphorePermit<'a>,
+    _user: OneOfUser<'a>,
+}
+
+/// That a user has an import under way, or waits for a place.
+struct OneOfUser<'a> {
+    places: &'a ImportPlaces,
+    user_id: i64,
+}
+
+impl Default for ImportPlaces {
+    fn default() -> Self {
+        Self {
+            free: Semaphore::new(PLACES),
+            users: Mutex::default(),
+        }
+    }
+}
+
+impl ImportPlaces {
+    /// Takes a place for an import of a user; waits a moment for one.
+    ///
+    /// # Errors
+    /// The user has an import under way, or all places stay taken.
+    pub(crate) async fn take(&self, user_id: i64) -> Result<ImportPlace<'_>> {
+        let is_first = {
+            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+            users.insert(user_id)
+        };
+        if !is_first {
+            return Err(Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "import_under_way",
+                "you have an import under way; send the next one when it is answered",
+            ));
+        }
+        let user = OneOfUser {
+            places: self,
+            user_id,
+        };
+        match tokio::time::timeout(PATIENCE, self.free.acquire()).await {
+            Ok(Ok(permit)) => Ok(ImportPlace {
+                _permit: permit,
+                _user: user,
+            }),
+            Ok(Err(_)) | Err(_) => Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "other users' imports are under way; try again in a moment",
+            )),
+        }
+    }
+}
+
+impl Drop for OneOfUser<'_> {
+    fn drop(&mut self) {
+        let users = &self.places.users;
+        let mut users = users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.remove(&self.user_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_user_has_one_place_and_others_wait_for_a_moment() {
+        let places = ImportPlaces::default();
+        let check = async |user_id: i64, expect: Option<&str>| {
+            let refused = places.take(user_id).await.err();
+            let code = refused.map(|refusal| refusal.code().to_owned());
+            assert_eq!(code.as_deref(), expect, "user {user_id}");
+        };
+        let ada = places.take(1).await.unwrap();
+        check(1, Some("import_under_way")).await;
+        check(2, None).await;
+        let bob = places.take(2).await.unwrap();
+        check(3, Some("busy")).await;
+        check(3, Some("busy")).await;
+        drop(ada);
+        check(3, None).await;
+        check(1, None).await;
+        drop(bob);
+    }
+}
