@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     AppState,
-    caller::{Viewer, Watch},
+    caller::{Turn, Viewer, Watch},
     parameters::Path,
     problem::Result,
     seats::Seat,
@@ -60,9 +60,10 @@ async fn follow_run(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     watch: Watch,
+    Turn(asker): Turn,
     Path(run): Path<RunReference>,
 ) -> Result<impl IntoResponse> {
-    let seat = state.seats.take(viewer.as_ref().map(|user| user.id))?;
+    let seat = state.seats.take(asker)?;
     let run_id = {
         let mut conn = state.conn().await?;
         runs::resolve_run(&mut conn, viewer.as_ref(), &run)
