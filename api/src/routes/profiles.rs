@@ -2,19 +2,26 @@
 
 use axum::{
     Json as Answer,
+    body::{Body, Bytes},
     extract::State,
-    http::header::{CACHE_CONTROL, CONTENT_DISPOSITION},
+    http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE},
     response::IntoResponse,
 };
-use opb_core::community::{self, Profile, ProfileSettings};
+use futures::stream;
+use opb_core::{
+    Error,
+    community::{self, OwnData, Profile, ProfileSettings},
+    computing::Asker,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AppState,
     body::Json,
-    caller::{Authenticated, LoggedIn, Turn, Viewer},
+    caller::{Authenticated, LoggedIn, Turn, Viewer, Watch},
     parameters::Path,
     problem::Result,
+    seats::Seat,
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
@@ -95,21 +102,52 @@ async fn set_own_profile(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "Account, profile, sessions, keys, prompts, benchmarks, runs, votes, favourites, comments, reports, collections, preferences", body = Object),
-        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The caller has too many live streams and exports", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn export_own_data(
     State(state): State<AppState>,
     LoggedIn { user, .. }: LoggedIn,
+    watch: Watch,
 ) -> Result<impl IntoResponse> {
-    let mut conn = state.conn().await?;
-    let data = community::export_own_data(&mut conn, &user).await?;
+    let export = Export {
+        _seat: state.seats.take(Asker::User(user.id))?,
+        state,
+        watch,
+        data: OwnData::default(),
+    };
+    let body = Body::from_stream(stream::try_unfold(export, Export::next));
     let headers = [
+        (CONTENT_TYPE, "application/json"),
         (
             CONTENT_DISPOSITION,
             "attachment; filename=\"openpromptbank-own-data.json\"",
         ),
         (CACHE_CONTROL, "no-store"),
     ];
-    Ok((headers, Answer(data)))
+    Ok((headers, body))
+}
+
+/// An export on its way. No connection is held while the client reads.
+struct Export {
+    state: AppState,
+    watch: Watch,
+    data: OwnData,
+    _seat: Seat,
+}
+
+impl Export {
+    /// The next piece of the document. Users who have logged out, or were disabled, read no more.
+    async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
+        let piece = self.piece().await.map_err(std::io::Error::other)?;
+        Ok(piece.map(|piece| (piece.into(), self)))
+    }
+
+    async fn piece(&mut self) -> opb_core::Result<Option<Vec<u8>>> {
+        let viewer = self.watch.viewer(&self.state).await?;
+        let owner = viewer.ok_or(Error::Unauthenticated("the login has ended"))?;
+        let mut conn = self.state.pool.acquire().await?;
+        self.data.next(&mut conn, &owner).await
+    }
 }

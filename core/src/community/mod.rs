@@ -32,7 +32,7 @@ pub use moderation::{
     Moderation, NewReport, ReportReason, ReportedComment, list_reported_comments, moderate_comment,
     report_comment,
 };
-pub use own_data::export_own_data;
+pub use own_data::OwnData;
 pub use preference_board::{PreferenceBoard, PreferenceEntry, read_preference_board};
 pub use preferences::{
     BlindPair, NewPreference, Preference, PreferenceChoice, create_preference, set_preference,
