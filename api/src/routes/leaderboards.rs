@@ -195,8 +195,10 @@ async fn read(
             Tagged::json(&state.statistics.finish(asker, loaded).await?)
         }
         Question::Board(benchmark, filter) => {
-            let board = leaderboards::read_leaderboard(&mut conn, viewer, benchmark, filter);
-            Tagged::json(&board.await?)
+            let loaded = leaderboards::load_leaderboard(&mut conn, viewer, benchmark, filter);
+            let loaded = loaded.await?;
+            drop(conn);
+            Tagged::json(&state.statistics.finish(asker, loaded).await?)
         }
         Question::Effects(benchmark, filter) => {
             let loaded = leaderboards::load_effects(&mut conn, viewer, benchmark, filter).await?;

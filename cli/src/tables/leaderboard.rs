@@ -55,6 +55,9 @@ pub fn leaderboard(board: &Leaderboard) -> Report {
         report.line("PROVISIONAL, runs that have not ended:");
         report.table(standings(&board.provisional, open));
     }
+    if let Some(notice) = &board.notice {
+        report.line(format!("NOTE: {notice}"));
+    }
     if board.simulated {
         report.line(SIMULATED);
     }

@@ -1,7 +1,5 @@
 //! One benchmark's leaderboard, or a selection of it. Ranks are those within the selection.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,16 +8,19 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    BoardKind, CONFIDENCE, Figures,
+    BoardKind, CONFIDENCE,
     audience::Audience,
+    placing::{place_finals, place_provisional},
+    renew::{Board, count_lines},
     standing::{Line, Standing, load_lines},
 };
 use crate::{
-    Error, FieldError, Result,
-    auth::CurrentUser,
-    benchmarks::resolve_benchmark,
-    stats::{self, Estimate, Interval, Offer, Rank},
+    Error, FieldError, Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded,
+    library::json_bytes,
 };
+
+/// Maximum size of the lines in an answer, in bytes of JSON.
+const MAX_BYTES: usize = 4 << 20;
 
 /// A benchmark version's standings.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -34,6 +35,10 @@ pub struct Leaderboard {
     pub simulated: bool,
     /// The level of all intervals and comparisons.
     pub confidence: f64,
+    /// What is not shown, and where to see it; absent when everything is here. A board keeps its best lines: 2,000 of them,
+    /// fewer for versions of more than 1,000 items, 200 for one of 100,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
     /// Best first.
     pub standings: Vec<Standing>,
     /// What the columns of open runs have reached so far, best first. Each has the rank that it would have if it ended
@@ -150,34 +155,74 @@ impl BoardFilter {
     }
 }
 
-/// Reads a leaderboard. Real and simulated standings never mix; when the caller does not say which, the real ones
+/// Loads a leaderboard. Real and simulated standings never mix; when the caller does not say which, the real ones
 /// come if there are any.
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is no such benchmark, [`Error::Invalid`] for a filter that makes no sense.
-pub async fn read_leaderboard(
+pub async fn load_leaderboard(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
     benchmark: &str,
     filter: &BoardFilter,
-) -> Result<Leaderboard> {
+) -> Result<Loaded<Leaderboard>> {
     filter.check()?;
     let version = resolve_benchmark(conn, viewer, benchmark).await?;
     let audience = Audience::choose(conn, viewer, filter.board, Some(version.id)).await?;
     let simulated = filter.wants_simulated(conn, version.id, audience).await?;
-    let (mut finals, mut provisional) =
-        load_lines(conn, viewer, version.id, audience, simulated, filter).await?;
-    place_finals(&mut finals);
-    place_provisional(&finals, &mut provisional);
-    Ok(Leaderboard {
+    let board = Board {
+        benchmark_version_id: version.id,
+        simulated,
+        audience,
+    };
+    let (lines, max_lines) = count_lines(conn, board).await?;
+    let (finals, provisional) = load_lines(conn, viewer, board, version.item_count, filter).await?;
+    let leaderboard = Leaderboard {
         benchmark: format!("{}@{}", version.benchmark, version.number),
         board: audience.kind(),
         item_count: version.item_count,
         simulated,
         confidence: CONFIDENCE,
-        standings: finals.into_iter().map(|line| line.standing).collect(),
-        provisional: provisional.into_iter().map(|line| line.standing).collect(),
-    })
+        notice: (lines >= max_lines).then(|| format!(
+            "this board is full: it keeps its best {max_lines} lines; see those with lower scores in the tables of their runs"
+        )),
+        standings: Vec::new(),
+        provisional: Vec::new(),
+    };
+    Ok(Loaded::new(move || {
+        Ok(leaderboard.with(finals, provisional))
+    }))
+}
+
+impl Leaderboard {
+    /// Ranks the lines, and takes in as many as fit into an answer.
+    fn with(self, mut finals: Vec<Line>, mut provisional: Vec<Line>) -> Self {
+        place_finals(&mut finals);
+        place_provisional(&finals, &mut provisional);
+        let standings = |lines: Vec<Line>| lines.into_iter().map(|line| line.standing).collect();
+        let mut standings: [Vec<Standing>; 2] = [standings(finals), standings(provisional)];
+        let found: usize = standings.iter().map(Vec::len).sum();
+        let mut left = MAX_BYTES;
+        for lines in &mut standings {
+            let fit = lines.iter().take_while(|standing| {
+                left = left.saturating_sub(json_bytes(standing));
+                left > 0
+            });
+            lines.truncate(fit.count());
+        }
+        let shown: usize = standings.iter().map(Vec::len).sum();
+        let cut = (shown < found).then(|| format!(
+            "only {shown} of {found} lines fit into one answer, the best; see others by `prompt`, `newest`, `category`, `family` or `since`"
+        ));
+        let notices: Vec<String> = self.notice.into_iter().chain(cut).collect();
+        let [standings, provisional] = standings;
+        Self {
+            notice: (!notices.is_empty()).then(|| notices.join("; ")),
+            standings,
+            provisional,
+            ..self
+        }
+    }
 }
 
 /// True when the public board of a benchmark version has simulated standings and no real ones.
@@ -210,101 +255,4 @@ pub(super) async fn only_simulated(
     .fetch_one(conn)
     .await?;
     Ok(only)
-}
-
-/// Ranks a selection among itself, by the comparisons that were made when the board was ranked.
-fn place_finals(lines: &mut [Line]) {
-    let index: HashMap<i64, usize> = lines
-        .iter()
-        .enumerate()
-        .filter_map(|(at, line)| Some((line.id?, at)))
-        .collect();
-    let count = lines.len();
-    let mut better = vec![false; count * count];
-    for (worse, line) in lines.iter().enumerate() {
-        for id in &line.worse_than {
-            if let Some(at) = index.get(id) {
-                better[at * count + worse] = true;
-            }
-        }
-    }
-    let scores: Vec<f64> = lines
-        .iter()
-        .map(|line| line.standing.figures.score)
-        .collect();
-    let ranks = stats::place(&scores, |i, j| better[i * count + j]);
-    let offers: Vec<Offer> = lines
-        .iter()
-        .map(|line| offer(&line.standing.figures))
-        .collect();
-    let places = stats::frontier(&offers);
-    for ((line, rank), place) in lines.iter_mut().zip(ranks).zip(places) {
-        line.standing.set_rank(rank);
-        line.standing.frontier = place;
-    }
-}
-
-/// Gives each provisional line the rank that it would have among the standings, in the place of its own one.
-fn place_provisional(finals: &[Line], lines: &mut [Line]) {
-    let offers = finals
-        .iter()
-        .chain(&*lines)
-        .map(|line| offer(&line.standing.figures));
-    let places = stats::frontier(&offers.collect::<Vec<_>>());
-    for (line, place) in lines.iter_mut().zip(&places[finals.len()..]) {
-        let column = (line.prompt_version_id, line.model_id);
-        let others = finals
-            .iter()
-            .filter(|other| (other.prompt_version_id, other.model_id) != column);
-        let (mut better, mut worse, mut count) = (0, 0, 1);
-        let mut groups = 1;
-        for other in others {
-            count += 1;
-            let Some(id) = other.id else { continue };
-            if line.worse_than.contains(&id) {
-                better += 1;
-                groups = groups.max(other.standing.tie_group + 1);
-            }
-            worse += usize::from(line.better_than.contains(&id));
-        }
-        line.standing.set_rank(Rank {
-            rank_low: better + 1,
-            rank_high: count - worse,
-            tie_group: usize::try_from(groups).unwrap_or(1),
-        });
-        line.standing.frontier = *place;
-    }
-}
-
-/// What a column offers for its price and its time.
-#[expect(clippy::cast_precision_loss, reason = "money is far below 2⁵³")]
-fn offer(figures: &Figures) -> Offer {
-    let estimate = |value: f64, low: Option<f64>, high: Option<f64>| Estimate {
-        value,
-        interval: Interval {
-            low: low.unwrap_or(0.0),
-            high: high.unwrap_or(f64::INFINITY),
-        },
-    };
-    Offer {
-        quality: estimate(
-            figures.score,
-            Some(figures.score_low),
-            Some(figures.score_high),
-        ),
-        cost: figures.cost_per_1000_microusd.map(|cost| {
-            estimate(
-                cost as f64,
-                figures.cost_per_1000_low_microusd.map(|low| low as f64),
-                figures.cost_per_1000_high_microusd.map(|high| high as f64),
-            )
-        }),
-        latency: figures.latency_p50_ms.map(|latency| {
-            estimate(
-                latency,
-                figures.latency_p50_low_ms,
-                figures.latency_p50_high_ms,
-            )
-        }),
-    }
 }

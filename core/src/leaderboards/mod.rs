@@ -4,9 +4,10 @@
 //! ended in an error are counted beside it, because a provider's failure says nothing about the quality of a prompt.
 //!
 //! `figures` lists what is said of a column, `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, and `write` keeps what was found.
-//! `audience` says whose board is meant, `renew` makes a board of what was found, `ranking` compares its lines, and
-//! `hidden` keeps columns off it; `measure` sums a run up for its own table. `board` reads one benchmark's standings, `effects` splits them into what the prompt does and
-//! what the model does, `overall` reads across benchmarks, and `history` reads the courses over time.
+//! `audience` says whose board is meant, `renew` makes a board of what was found, `size` says how
+//! large it may be, `ranking` compares its lines, and `hidden` keeps columns off it; `measure` sums a run up for its own
+//! table. `board` reads one benchmark's standings and `placing` ranks them, `effects` splits them into what the prompt does
+//! and what the model does, `overall` reads across benchmarks, and `history` reads the courses over time.
 //! Real and simulated standings must never meet, in none of them.
 
 mod audience;
@@ -18,9 +19,11 @@ mod hidden;
 mod history;
 mod measure;
 mod overall;
+mod placing;
 mod ranking;
 mod refresh;
 mod renew;
+mod size;
 mod standing;
 mod summary;
 mod write;
@@ -31,7 +34,7 @@ mod tests;
 pub use self::audience::BoardKind;
 pub(crate) use self::blocks::ColumnKey;
 pub(crate) use self::board::only_simulated_in_public;
-pub use self::board::{BoardFilter, Leaderboard, read_leaderboard};
+pub use self::board::{BoardFilter, Leaderboard, load_leaderboard};
 pub use self::effects::{Effect, LeaderboardEffects, load_effects};
 pub use self::figures::Figures;
 pub use self::hidden::{BoardColumn, HideStandings, hide_standings};

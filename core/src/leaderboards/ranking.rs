@@ -5,18 +5,22 @@ use std::collections::HashMap;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{CONFIDENCE, renew::Board};
+use super::{CONFIDENCE, refresh::MeasuredRun, renew::Board, size::max_provisional};
 use crate::{
     Error, Result,
-    stats::{self, RankEntry, Verdicts},
+    stats::{self, RankEntry},
 };
 
 /// Compares all standings of a board, and gives each its range of ranks.
 pub(super) async fn rank_board(tx: &mut PgConnection, board: Board) -> Result<()> {
     let (ids, entries) = load_entries(tx, board).await?;
-    let scores: Vec<f64> = entries.iter().map(|entry| entry.score).collect();
-    let verdicts = compare(entries, 0).await?;
-    let ranks = stats::place(&scores, |better, worse| verdicts.says(better, worse));
+    let (ranks, verdicts) = away(move || {
+        let scores: Vec<f64> = entries.iter().map(|entry| entry.score).collect();
+        let verdicts = stats::verdicts(&entries, 0, 1.0 - CONFIDENCE);
+        let ranks = stats::place(&scores, |better, worse| verdicts.says(better, worse));
+        (ranks, verdicts)
+    })
+    .await?;
     let narrow = |rank: usize| i32::try_from(rank).unwrap_or(i32::MAX);
     let lows: Vec<i32> = ranks.iter().map(|rank| narrow(rank.rank_low)).collect();
     let highs: Vec<i32> = ranks.iter().map(|rank| narrow(rank.rank_high)).collect();
@@ -53,33 +57,37 @@ pub(super) async fn rank_board(tx: &mut PgConnection, board: Board) -> Result<()
     Ok(())
 }
 
-/// Compares the columns of an open run with the standings of each board that shows them. The standings themselves stay
-/// as they are.
+/// Compares the best columns of an open run with the standings of each board that shows them. The standings themselves
+/// stay as they are.
 pub(super) async fn rank_provisional(
     tx: &mut PgConnection,
-    run_id: Uuid,
-    boards: &[Board],
+    run: &MeasuredRun,
     simulated: bool,
 ) -> Result<()> {
     let columns = sqlx::query!(
         r#"-- ranking::rank_provisional
         select prompt_version_id, model_id, score, item_scores as "item_scores: Vec<Option<f32>>"
         from provisional_standings
-        where run_id = $1 and simulated = $2"#,
-        run_id,
-        simulated
+        where run_id = $1 and simulated = $2
+        order by score desc, prompt_version_id, model_id
+        limit $3"#,
+        run.id,
+        simulated,
+        max_provisional(run.shape.items)
     )
     .fetch_all(&mut *tx)
     .await?;
     // Ids of standings name one board each, so that what is said of several can be kept together.
     let mut said: HashMap<(Uuid, Uuid), (Vec<i64>, Vec<i64>)> = HashMap::new();
-    for board in boards {
-        let (ids, mut entries) = load_entries(tx, *board).await?;
+    for board in run.boards(simulated) {
+        let (ids, mut entries) = load_entries(tx, board).await?;
         entries.extend(columns.iter().map(|column| RankEntry {
             score: column.score,
             item_scores: column.item_scores.clone(),
         }));
-        let verdicts = compare(entries, ids.len()).await?;
+        let newcomers = ids.len();
+        let compare = move || stats::verdicts(&entries, newcomers, 1.0 - CONFIDENCE);
+        let verdicts = away(compare).await?;
         for (at, column) in columns.iter().enumerate() {
             let at = ids.len() + at;
             let (worse_than, better_than) = said
@@ -100,7 +108,7 @@ pub(super) async fn rank_provisional(
             "-- ranking::rank_provisional
             update provisional_standings set worse_than = $4, better_than = $5
             where run_id = $1 and prompt_version_id = $2 and model_id = $3",
-            run_id,
+            run.id,
             prompt_version_id,
             model_id,
             &worse_than,
@@ -136,9 +144,9 @@ async fn load_entries(tx: &mut PgConnection, board: Board) -> Result<(Vec<i64>, 
     Ok(entries.unzip())
 }
 
-/// A second of arithmetic is possible; what else this thread does must not wait for it.
-async fn compare(entries: Vec<RankEntry>, newcomers: usize) -> Result<Verdicts> {
-    tokio::task::spawn_blocking(move || stats::verdicts(&entries, newcomers, 1.0 - CONFIDENCE))
+/// Seconds of arithmetic are possible; what else this thread does must not wait for them.
+async fn away<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Error::Internal("the ranking broke off".into()))
 }

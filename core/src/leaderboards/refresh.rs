@@ -48,7 +48,7 @@ impl MeasuredRun {
     }
 
     /// The boards that it counts for.
-    fn boards(&self, simulated: bool) -> Vec<Board> {
+    pub(super) fn boards(&self, simulated: bool) -> Vec<Board> {
         let audiences = [Audience::Own(self.owner_id), Audience::Public];
         let count = if self.public { 2 } else { 1 };
         let board = |audience| Board {
@@ -194,7 +194,7 @@ async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<bool> {
         }
         for simulated in [false, true] {
             if run.models.iter().any(|(_, is)| *is == simulated) {
-                rank_provisional(&mut tx, run_id, &run.boards(simulated), simulated).await?;
+                rank_provisional(&mut tx, &run, simulated).await?;
             }
         }
         tell(&mut tx, run.benchmark_version_id).await?;

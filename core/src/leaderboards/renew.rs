@@ -1,13 +1,14 @@
 //! Making boards anew from the points of their runs: when a run ends, and when what may be shown has changed.
 //!
 //! A line of a board is the point of its column with the most items, and of those the newest, among the runs of the
-//! board's audience. So narrowing a run, deleting it or hiding a column brings the earlier result back, and nothing of
+//! board's audience. A board has its best lines only, as many as `size` allows. So narrowing a run, deleting it or hiding a column brings the earlier result back, and nothing of
 //! what is hidden stays in ranks, trends or counts.
 
+use futures::TryStreamExt as _;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{audience::Audience, ranking::rank_board, refresh::tell};
+use super::{audience::Audience, ranking::rank_board, refresh::tell, size::max_lines};
 use crate::{Result, stats};
 
 /// Boards up to this size are made anew while the caller waits; others by the next scheduler.
@@ -129,10 +130,51 @@ pub(super) async fn renew_board(
     board: Board,
     columns_of: Option<Uuid>,
 ) -> Result<()> {
+    let (lines, max_lines) = count_lines(tx, board).await?;
+    // A full board has left lines out, for which a line that gets worse makes room.
+    let columns_of = columns_of.filter(|_| lines < max_lines);
     let runs = counted_runs(tx, board, columns_of).await?;
-    choose_lines(tx, board, columns_of, &runs).await?;
+    choose_lines(tx, board, columns_of, &runs, max_lines).await?;
+    keep_best(tx, board, max_lines).await?;
     renew_trends(tx, board, columns_of, &runs).await?;
     rank_board(tx, board).await
+}
+
+/// How many lines a board has, and may have.
+pub(super) async fn count_lines(conn: &mut PgConnection, board: Board) -> Result<(i64, i64)> {
+    let row = sqlx::query!(
+        r#"-- renew::count_lines
+        select item_count,
+               (select count(*) from standings
+                where benchmark_version_id = benchmark_versions.id and simulated = $2
+                  and audience_id is not distinct from $3) as "lines!"
+        from benchmark_versions where id = $1"#,
+        board.benchmark_version_id,
+        board.simulated,
+        board.audience.id()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((row.lines, max_lines(row.item_count)))
+}
+
+/// Deletes the lines that the board has no room for, those with the lowest scores.
+async fn keep_best(tx: &mut PgConnection, board: Board, max_lines: i64) -> Result<()> {
+    sqlx::query!(
+        "-- renew::keep_best
+        delete from standings
+        where id in (select id from standings
+                     where benchmark_version_id = $1 and simulated = $2 and audience_id is not distinct from $3
+                     order by score desc, id
+                     offset $4)",
+        board.benchmark_version_id,
+        board.simulated,
+        board.audience.id(),
+        max_lines
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// The runs that count for the board.
@@ -171,10 +213,11 @@ async fn choose_lines(
     board: Board,
     columns_of: Option<Uuid>,
     runs: &[Uuid],
+    max_lines: i64,
 ) -> Result<()> {
     sqlx::query!(
         "-- renew::choose_lines
-        with chosen as materialized (
+        with newest as (
             select distinct on (prompt_version_id, model_id) points.*
             from standing_points points
             where benchmark_version_id = $1 and simulated = $2 and run_id = any($5)
@@ -188,6 +231,10 @@ async fn choose_lines(
                                 and hidden.model_id = points.model_id
                                 and (hidden.hidden_by = 'owner' or $3::bigint is null))
             order by prompt_version_id, model_id, items desc, measured_at desc, run_id desc
+        ), chosen as materialized (
+            select * from newest
+            order by (figures ->> 'score')::float8 desc, prompt_version_id, model_id
+            limit $6
         ), gone as (
             delete from standings
             where benchmark_version_id = $1 and simulated = $2 and audience_id is not distinct from $3
@@ -213,7 +260,8 @@ async fn choose_lines(
         board.simulated,
         board.audience.id(),
         columns_of,
-        runs
+        runs,
+        max_lines
     )
     .execute(tx)
     .await?;
@@ -227,7 +275,7 @@ async fn renew_trends(
     columns_of: Option<Uuid>,
     runs: &[Uuid],
 ) -> Result<()> {
-    let lines = sqlx::query!(
+    let mut lines = sqlx::query!(
         r#"-- renew::renew_trends
         with counted as materialized (
             select points.run_id, prompt_version_id, model_id, measured_at
@@ -266,11 +314,11 @@ async fn renew_trends(
         columns_of,
         runs
     )
-    .fetch_all(&mut *tx)
-    .await?;
+    .fetch(&mut *tx);
     let (mut ids, mut counts) = (Vec::new(), Vec::new());
     let (mut trends, mut lows, mut highs) = (Vec::new(), Vec::new(), Vec::new());
-    for line in lines {
+    // Line by line: the scores of all items twice over are much to hold.
+    while let Some(line) = lines.try_next().await? {
         let before = line.before.as_deref();
         let trend = before
             .map(|before| stats::paired_difference(&line.item_scores, before))
@@ -283,6 +331,7 @@ async fn renew_trends(
         lows.push(interval.map(|interval| interval.low));
         highs.push(interval.map(|interval| interval.high));
     }
+    drop(lines);
     sqlx::query!(
         "-- renew::renew_trends
         update standings

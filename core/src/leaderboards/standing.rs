@@ -7,7 +7,11 @@ use sqlx::{PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{BoardFilter, Figures, audience::Audience};
+use super::{
+    BoardFilter, Figures,
+    renew::Board,
+    size::{MAX_LINES, max_provisional},
+};
 use crate::{
     Result,
     auth::CurrentUser,
@@ -84,15 +88,15 @@ impl Standing {
     }
 }
 
-/// The final and the provisional standings of a board that the filter lets through, best first. Whether a run may still
+/// The final and the provisional standings of a board that the filter lets through, best first, at most twice
+/// [`MAX_LINES`] of them. Whether a run may still
 /// be shown is looked at here, too: a board is made anew only a moment after that has changed.
 #[expect(clippy::too_many_lines, reason = "one statement and its columns")]
 pub(super) async fn load_lines(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
-    benchmark_version_id: Uuid,
-    audience: Audience,
-    simulated: bool,
+    board: Board,
+    item_count: i32,
     filter: &BoardFilter,
 ) -> Result<(Vec<Line>, Vec<Line>)> {
     let rows = sqlx::query!(
@@ -111,8 +115,11 @@ pub(super) async fn load_lines(
             select null, benchmark_version_id, prompt_version_id, model_id, run_id, simulated, evaluations, errors,
                    figures, score, cost_per_1000_microusd, latency_p95_ms, worse_than, better_than,
                    false, 0, null, null, null, updated_at
-            from provisional_standings
-            where benchmark_version_id = $1 and simulated = $2
+            from (select provisional_standings.*,
+                         row_number() over (partition by run_id order by score desc, prompt_version_id, model_id) as place
+                  from provisional_standings
+                  where benchmark_version_id = $1 and simulated = $2) as of_open_runs
+            where place <= $15
         ), shown_runs as materialized (
             select id from public_runs(array(select run_id from lines)) as id
             where $11::bigint is null
@@ -157,9 +164,10 @@ pub(super) async fn load_lines(
           and ($9::float8 is null or latency_p95_ms <= $9)
           and ($10::timestamptz is null or lines.updated_at >= $10)
           and (not $5 or (users.role in ('admin', 'moderator') and not simulated))
-        order by score desc, 6, 7, lines.model_id, run_id"#,
-        benchmark_version_id,
-        simulated,
+        order by lines.id is null, score desc, 6, 7, lines.model_id, run_id
+        limit $16"#,
+        board.benchmark_version_id,
+        board.simulated,
         viewer.map(|user| user.id),
         viewer.is_some_and(CurrentUser::is_admin),
         filter.verified,
@@ -168,10 +176,12 @@ pub(super) async fn load_lines(
         filter.max_cost_per_1000_microusd,
         filter.max_latency_p95_ms,
         filter.since,
-        audience.id(),
+        board.audience.id(),
         filter.prompt.as_deref().map(str::trim),
         filter.newest,
-        filter.wanted_parameters()?
+        filter.wanted_parameters()?,
+        max_provisional(item_count),
+        2 * MAX_LINES
     )
     .fetch_all(conn)
     .await?;

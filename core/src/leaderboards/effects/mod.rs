@@ -13,12 +13,10 @@ use self::split::split;
 use super::{
     BoardFilter, BoardKind, CONFIDENCE,
     audience::Audience,
+    renew::Board,
     standing::{Line, load_lines},
 };
 use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded};
-
-/// The most standings that are split; the arithmetic grows with their number and that of the items.
-const MOST_CELLS: usize = 2_000;
 
 /// A benchmark version's standings, split into what the prompt does and what the model does.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -79,8 +77,7 @@ pub struct Effect {
 /// Loads the standings of a board, or a selection of them, that are to be split.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such benchmark, [`Error::Invalid`] for a filter that makes no sense or lets too
-/// many standings through.
+/// [`Error::NotFound`] when there is no such benchmark, [`Error::Invalid`] for a filter that makes no sense.
 pub async fn load_effects(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -91,14 +88,12 @@ pub async fn load_effects(
     let version = resolve_benchmark(conn, viewer, benchmark).await?;
     let audience = Audience::choose(conn, viewer, filter.board, Some(version.id)).await?;
     let simulated = filter.wants_simulated(conn, version.id, audience).await?;
-    let (lines, _) = load_lines(conn, viewer, version.id, audience, simulated, filter).await?;
-    if lines.len() > MOST_CELLS {
-        let message = format!(
-            "{} standings are too many to split; choose at most {MOST_CELLS} by `prompt`, `newest`, `category`, `family` or `since`",
-            lines.len()
-        );
-        return Err(Error::invalid("", message));
-    }
+    let board = Board {
+        benchmark_version_id: version.id,
+        simulated,
+        audience,
+    };
+    let (lines, _) = load_lines(conn, viewer, board, version.item_count, filter).await?;
     let scores = load_item_scores(conn, &lines).await?;
     let empty = LeaderboardEffects {
         benchmark: format!("{}@{}", version.benchmark, version.number),
