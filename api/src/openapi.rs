@@ -219,6 +219,7 @@ fn problems_of(path: &str, operation: &Operation) -> Vec<(u16, &'static str)> {
         problems.push((408, "The body came too slowly"));
         problems.push((413, "The body is too large"));
         problems.push((415, "The body is not declared as JSON"));
+        problems.push((429, "Too many attempts, or too much sent at once"));
     }
     if operation.security.is_some() {
         problems.push((400, "Two credentials"));
