@@ -27,7 +27,7 @@ create index schedules_next_at_idx on schedules (next_at) where next_at is not n
 comment on table schedules is 'recurring runs: what to submit, and when';
 comment on column schedules.cron is 'five fields: minute, hour, day of the month, month, day of the week';
 comment on column schedules.time_zone is 'an IANA name; the cron expression speaks of its wall clock';
-comment on column schedules.request is 'the request of a run; a reference without a version means the newest one at that time';
+comment on column schedules.request is 'the request of a run, with ids in the place of slugs, which may change hands; a reference without a version means the newest one at that time';
 comment on column schedules.catch_up is 'what becomes of ticks that were missed: none, the newest, or the newest catch_up_limit';
 comment on column schedules.last_due_at is 'every tick up to this time is settled; ticks after it are computed, never stored ahead';
 comment on column schedules.next_at is 'when a scheduler has to look next: the next tick and its jitter; null while paused, or when no tick is left';

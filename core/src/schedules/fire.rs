@@ -11,6 +11,7 @@ use super::{
     Calendar, CatchUp, Firing, FiringState,
     catch_up::{Pace, Step},
     manage::acting,
+    parts::with_slugs,
 };
 use crate::{
     Error, Result,
@@ -146,7 +147,10 @@ async fn settle_tick(
             Err(error @ (Error::Database(_) | Error::Queue(_) | Error::Internal(_))) => {
                 return Err(error);
             }
-            Err(error) => (FiringState::Refused, None, error.to_string()),
+            Err(error) => {
+                let reason = with_slugs(tx, &due.request, error.to_string()).await?;
+                (FiringState::Refused, None, reason)
+            }
         }
     };
     let missed = i32::try_from(step.missed).unwrap_or(i32::MAX);

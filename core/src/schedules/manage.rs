@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     Calendar, CatchUp, Firing, FiringState, NewSchedule, Schedule, TIMES_SHOWN, UpdateSchedule,
     catch_up::Pace,
+    parts::{by_ids, name_parts},
 };
 use crate::{
     Error, FieldError, Result,
@@ -32,6 +33,7 @@ pub async fn create_schedule(
 ) -> Result<Schedule> {
     let mut tx = conn.begin().await?;
     check(&mut tx, user.id, &user.username, new).await?;
+    let request = by_ids(&mut tx, &acting(user.id, &user.username), &new.request).await?;
     let id = Uuid::now_v7();
     lock_count(&mut tx, "schedules", user.id).await?;
     sqlx::query!(
@@ -43,7 +45,7 @@ pub async fn create_schedule(
         new.name,
         new.cron,
         new.time_zone,
-        Json(&new.request) as _,
+        Json(&request) as _,
         new.catch_up as CatchUp,
         new.catch_up_limit,
         new.jitter_seconds
@@ -95,7 +97,7 @@ pub async fn update_schedule(
 ) -> Result<Schedule> {
     let mut tx = conn.begin().await?;
     let owner_id = lock(&mut tx, user, id).await?;
-    let old = find_schedule(&mut tx, user, id).await?;
+    let old = find_stored(&mut tx, user, id).await?;
     let new_times = change.cron.is_some() || change.time_zone.is_some();
     let new = NewSchedule {
         name: change.name.unwrap_or(old.name),
@@ -107,6 +109,7 @@ pub async fn update_schedule(
         jitter_seconds: change.jitter_seconds.unwrap_or(old.jitter_seconds),
     };
     check(&mut tx, owner_id, &old.owner, &new).await?;
+    let request = by_ids(&mut tx, &acting(owner_id, &old.owner), &new.request).await?;
     sqlx::query!(
         "-- manage::update_schedule
         update schedules
@@ -117,7 +120,7 @@ pub async fn update_schedule(
         new.name,
         new.cron,
         new.time_zone,
-        Json(&new.request) as _,
+        Json(&request) as _,
         new.catch_up as CatchUp,
         new.catch_up_limit,
         new.jitter_seconds,
@@ -241,6 +244,13 @@ pub async fn find_schedule(
     user: &CurrentUser,
     id: Uuid,
 ) -> Result<Schedule> {
+    let mut found = find_stored(conn, user, id).await?;
+    name_parts(conn, user, std::iter::once(&mut found.request.0)).await?;
+    Ok(found)
+}
+
+/// A schedule with its request as it is stored: with ids.
+async fn find_stored(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<Schedule> {
     let found = select_schedules(conn, user, Some(id), None, 1).await?;
     found.into_iter().next().ok_or_else(|| not_found(id))
 }
@@ -255,7 +265,9 @@ pub async fn list_schedules(
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Page<Schedule>> {
-    let schedules = select_schedules(conn, user, None, before, limit + 1).await?;
+    let mut schedules = select_schedules(conn, user, None, before, limit + 1).await?;
+    let requests = schedules.iter_mut().map(|schedule| &mut schedule.request.0);
+    name_parts(conn, user, requests).await?;
     Ok(Page::cut(schedules, limit, |schedule| {
         schedule.id.to_string()
     }))

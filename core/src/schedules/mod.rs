@@ -1,13 +1,14 @@
 //! Schedules: runs that are submitted again and again.
 //!
-//! `calendar` says when, `catch_up` what becomes of ticks that were missed, `manage` keeps the schedules, and `fire`
-//! submits. A tick is never stored ahead: it is computed from the last one that was settled, and what became of it is a
+//! `calendar` says when, `catch_up` what becomes of ticks that were missed, `manage` keeps the schedules, `parts` what they
+//! name, and `fire` submits. A tick is never stored ahead: it is computed from the last one that was settled, and what became of it is a
 //! row that is inserted with its run in one transaction. So any number of schedulers may run, and stop anywhere.
 
 mod calendar;
 mod catch_up;
 mod fire;
 mod manage;
+mod parts;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,8 @@ pub struct Schedule {
     pub cron: String,
     /// The IANA name of the time zone whose wall clock the expression speaks of.
     pub time_zone: String,
-    /// What is submitted.
+    /// What is submitted. A benchmark or prompt that is gone, or that the viewer may not see, has its id in the place of its
+    /// slug; the runs of the schedule are refused then.
     #[schema(value_type = SubmitRun)]
     pub request: Json<SubmitRun>,
     /// What becomes of ticks that were missed.
@@ -74,7 +76,7 @@ pub struct NewSchedule {
     #[serde(default = "utc")]
     pub time_zone: String,
     /// What to submit. `slug@2` is always that version, `slug` or `slug@latest` the newest at that time, and an alias
-    /// what it points at then.
+    /// what it points at then. Slugs mean what they name now, also when that is called otherwise later.
     pub request: SubmitRun,
     /// What becomes of ticks that were missed; `once` when absent.
     #[serde(default)]

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use opb_core::{
     Error,
-    auth::{CurrentUser, UserRole},
-    library::{NewPromptVersion, add_version},
+    auth::{CurrentUser, UserRole, Visibility},
+    library::{NewPrompt, NewPromptVersion, add_version, create_prompt, delete_prompt},
     runs::{self, RunRules},
     schedules::{
         self, CatchUp, Firing, FiringState, NewSchedule, Schedule, UpdateSchedule, fire_due,
@@ -14,6 +14,7 @@ use opb_core::{
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 fn hourly(prompts: &[&str]) -> NewSchedule {
     NewSchedule {
@@ -238,4 +239,70 @@ async fn person(conn: &mut PgConnection, username: &str) -> CurrentUser {
         username: username.into(),
         role: UserRole::User,
     }
+}
+
+/// A user of this name, and a public prompt of theirs that repeats the question.
+async fn author(conn: &mut PgConnection, name: &str, slug: &str) -> CurrentUser {
+    let author = person(conn, name).await;
+    let text = format!("{name} asks: {{{{ question }}}}");
+    let prompt = NewPrompt {
+        slug: Some(slug.into()),
+        visibility: Some(Visibility::Public),
+        ..NewPrompt::new(slug, PromptBody::Text { text })
+    };
+    let checked = prompt.checked().unwrap();
+    create_prompt(conn, &author, checked).await.unwrap();
+    author
+}
+
+#[tokio::test]
+async fn a_slug_that_changes_hands_changes_no_schedule() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 2).await;
+    let eve = author(conn, "eve", "shared").await;
+    let new = hourly(&["shared", "plain@1"]);
+    let schedule = schedules::create_schedule(conn, &owner, &new)
+        .await
+        .unwrap();
+    let shown = |schedule: &Schedule| {
+        let request = &schedule.request.0;
+        (request.benchmark.clone(), request.prompts.clone())
+    };
+    let named = (
+        "sums".to_owned(),
+        vec!["shared".to_owned(), "plain@1".to_owned()],
+    );
+    assert_eq!(shown(&schedule), named);
+    delete_prompt(conn, &eve, "shared").await.unwrap();
+    author(conn, "mallory", "shared").await;
+
+    sleep_hours(conn, &schedule, 1).await;
+    let firing = fire(conn).await.unwrap();
+    assert_eq!(firing.state, FiringState::Refused, "{firing:?}");
+    assert!(firing.reason.contains("was not found"), "{}", firing.reason);
+    let found = schedules::find_schedule(conn, &owner, schedule.id);
+    let (_, prompts) = shown(&found.await.unwrap());
+    assert!(Uuid::try_parse(&prompts[0]).is_ok(), "{prompts:?}");
+    assert_eq!(prompts[1], "plain@1");
+    // Another change of the schedule does not take the stranger's prompt either.
+    let change = UpdateSchedule {
+        name: Some("renamed".into()),
+        ..UpdateSchedule::default()
+    };
+    let refused = schedules::update_schedule(conn, &owner, schedule.id, change).await;
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    // Its owner may want just that.
+    let change = UpdateSchedule {
+        request: Some(new.request),
+        ..UpdateSchedule::default()
+    };
+    let changed = schedules::update_schedule(conn, &owner, schedule.id, change).await;
+    assert_eq!(shown(&changed.unwrap()), named);
+    sleep_hours(conn, &schedule, 1).await;
+    sqlx::query("delete from firings")
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    assert_eq!(fire(conn).await.unwrap().state, FiringState::Submitted);
 }
