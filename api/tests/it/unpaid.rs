@@ -174,7 +174,8 @@ async fn parameters_of_impossible_types_are_refused() {
         ("temperature", json!("0"), 422),
         ("stop", json!(5), 422),
         ("max_tokens", json!(100), 202),
-        ("something_of_the_provider", json!("abc"), 202),
+        ("temprature", json!(1), 422),
+        ("fault_rate", json!(7), 422),
     ] {
         request["models"] = json!([{"model": "simulated:strong", "parameters": {name: value}}]);
         let reply = server.post("/api/v1/runs", &ada, &request).await;
@@ -211,4 +212,31 @@ async fn an_extension_by_name_takes_the_parameters_of_the_run() {
     let other = json!({"models": [{"model": "simulated:strong", "parameters": {}}]});
     let extended = server.post(&path, &ada, &other).await.expect(202);
     assert_eq!(extended["parameters"], json!([{"temperature": 0}, {}]));
+}
+
+#[tokio::test]
+async fn a_budget_below_the_least_cost_of_a_call_is_refused() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    server.prepare_run(&ada).await;
+    let mut request = run();
+    request["models"] = json!([{"model": "simulated:strong", "parameters": {"max_tokens": 1000}}]);
+    let submit = async |request: &Value| server.post("/api/v1/runs", &ada, request).await;
+    // 1,000 tokens of output, and 32 that the provider may add.
+    let least = (1_000 * 600_000 + 32 * 150_000) / 1_000_000 + 1;
+    for (budget, cache, status) in [
+        (1, true, 422),
+        (least - 10, true, 422),
+        (0, false, 422),
+        (least + 10, true, 202),
+        // Without any money, what was answered before can still be taken.
+        (0, true, 202),
+    ] {
+        (request["budget_microusd"], request["cache"]) = (json!(budget), json!(cache));
+        let reply = submit(&request).await;
+        assert_eq!(reply.status, status, "{budget}: {}", reply.text);
+        if status == 422 {
+            reply.expect_problem(422, "invalid", Some("budget_microusd"));
+        }
+    }
 }

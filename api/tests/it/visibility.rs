@@ -680,7 +680,7 @@ async fn the_list_of_models_shows_nothing_of_private_runs() {
         run["models"] = json!([model]);
         server.post("/api/v1/runs", token, &run).await.expect(202);
     };
-    let stop = |word: &str| json!({"model": "simulated:strong", "parameters": {"stop": [word]}});
+    let stop = |word: &str| json!({"model": "simulated:strong", "parameters": {"faults": [word]}});
     submit(&ada, "private", stop("CANARYPARAM")).await;
     submit(&ada, "unlisted", stop("CANARYUNLISTED")).await;
     submit(&ada, "public", stop("SHOWN")).await;

@@ -68,6 +68,7 @@ pub fn lint(body: &PromptBody, variables: &[Variable]) -> Result<Vec<Warning>, V
             return Err(wrong);
         }
     };
+    wrong.extend(empty(body));
     let names = compiled.names();
     if wrong.is_empty()
         && let Some(error) = unaffordable(&compiled, &names, variables)
@@ -127,6 +128,27 @@ pub(super) fn field_of(error: &TemplateError) -> FieldError {
         format!("body.{}", error.path),
         format!("line {}: {}", error.line, error.message),
     )
+}
+
+/// The fault of a body that says nothing to a model.
+fn empty(body: &PromptBody) -> Option<FieldError> {
+    let says_nothing = |content: &Content| match content {
+        Content::Text(text) => text.trim().is_empty(),
+        Content::Parts(parts) => parts
+            .iter()
+            .all(|part| matches!(part, Part::Text { text } if text.trim().is_empty())),
+    };
+    let path = match body {
+        PromptBody::Text { text } if text.trim().is_empty() => "body.text",
+        PromptBody::Chat { messages } if messages.iter().all(|it| says_nothing(&it.content)) => {
+            "body.messages"
+        }
+        _ => return None,
+    };
+    Some(FieldError::new(
+        path,
+        "must not be empty: write what the model is asked",
+    ))
 }
 
 /// Why rendering can never be afforded, if even small values cost too much.
@@ -215,6 +237,25 @@ mod tests {
 
     fn text(text: &str) -> PromptBody {
         PromptBody::Text { text: text.into() }
+    }
+
+    #[test]
+    fn what_says_nothing_is_refused() {
+        let check = |body: Value, expect: Option<&str>| {
+            let body = serde_json::from_value(body).unwrap();
+            let paths = lint(&body, &[]).map_err(|wrong| wrong[0].path.clone());
+            assert_eq!(paths.err().as_deref(), expect, "{body:?}");
+        };
+        let chat = |contents: &[&str]| {
+            let message = |content: &&str| json!({"role": "user", "content": content});
+            let messages: Vec<Value> = contents.iter().map(message).collect();
+            json!({"kind": "chat", "messages": messages})
+        };
+        check(json!({"kind": "text", "text": ""}), Some("body.text"));
+        check(json!({"kind": "text", "text": " \n\t"}), Some("body.text"));
+        check(json!({"kind": "text", "text": "."}), None);
+        check(chat(&["", " "]), Some("body.messages"));
+        check(chat(&["a", ""]), None);
     }
 
     #[test]

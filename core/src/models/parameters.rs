@@ -21,6 +21,10 @@ enum Kind {
     BoolOrWhole,
     /// A text or an object.
     TextOrMap,
+    /// A list of texts.
+    TextList,
+    /// A truth value or an object.
+    BoolOrMap,
 }
 
 const KNOWN: [(&str, Kind); 24] = [
@@ -51,12 +55,89 @@ const KNOWN: [(&str, Kind); 24] = [
     ("user", Kind::Text),
 ];
 
-/// Says which parameter has a value that cannot be, if one has.
-pub(super) fn wrong_parameter(parameters: &Map<String, Value>) -> Option<String> {
+/// Parameters of the APIs of single providers that stand within others, by their paths.
+const WITHIN: [(&[&str], Kind); 28] = [
+    (&["generationConfig"], Kind::Map),
+    (
+        &["generationConfig", "frequencyPenalty"],
+        Kind::Number(-2.0, 2.0),
+    ),
+    (&["generationConfig", "logprobs"], Kind::Whole(0)),
+    (&["generationConfig", "maxOutputTokens"], Kind::Whole(1)),
+    (
+        &["generationConfig", "presencePenalty"],
+        Kind::Number(-2.0, 2.0),
+    ),
+    (&["generationConfig", "responseLogprobs"], Kind::Bool),
+    (&["generationConfig", "responseMimeType"], Kind::Text),
+    (&["generationConfig", "seed"], Kind::Whole(i64::MIN)),
+    (&["generationConfig", "stopSequences"], Kind::TextList),
+    (
+        &["generationConfig", "temperature"],
+        Kind::Number(0.0, 100.0),
+    ),
+    (&["generationConfig", "thinkingConfig"], Kind::Map),
+    (
+        &["generationConfig", "thinkingConfig", "includeThoughts"],
+        Kind::Bool,
+    ),
+    (
+        &["generationConfig", "thinkingConfig", "thinkingBudget"],
+        Kind::Whole(-1),
+    ),
+    (
+        &["generationConfig", "thinkingConfig", "thinkingLevel"],
+        Kind::Text,
+    ),
+    (&["generationConfig", "topK"], Kind::Whole(1)),
+    (&["generationConfig", "topP"], Kind::Number(0.0, 1.0)),
+    (&["inferenceConfig"], Kind::Map),
+    (&["inferenceConfig", "maxTokens"], Kind::Whole(1)),
+    (&["inferenceConfig", "stopSequences"], Kind::TextList),
+    (
+        &["inferenceConfig", "temperature"],
+        Kind::Number(0.0, 100.0),
+    ),
+    (&["inferenceConfig", "topP"], Kind::Number(0.0, 1.0)),
+    (&["output_config"], Kind::Map),
+    (&["output_config", "effort"], Kind::Text),
+    (&["reasoning", "effort"], Kind::Text),
+    (&["reasoning", "max_tokens"], Kind::Whole(1)),
+    (&["thinking"], Kind::BoolOrMap),
+    (&["thinking", "budget_tokens"], Kind::Whole(1)),
+    (&["thinking", "type"], Kind::Text),
+];
+
+/// What simulated models take; they refuse all others, so that a typing error does not pass for a setting.
+const SIMULATED: [(&str, Kind); 5] = [
+    ("fault_rate", Kind::Number(0.0, 1.0)),
+    ("faults", Kind::Texts),
+    ("latency", Kind::Bool),
+    ("max_tokens", Kind::Whole(1)),
+    ("temperature", Kind::Number(0.0, 100.0)),
+];
+
+/// Says which parameter a simulated model does not take, if there is one.
+pub(super) fn wrong_simulated_parameter(parameters: &Map<String, Value>) -> Option<String> {
     parameters.iter().find_map(|(name, value)| {
-        let (_, kind) = KNOWN.iter().find(|(known, _)| known == name)?;
-        // Some clients send null for what they leave to the provider.
-        if value.is_null() || kind.takes(value) {
+        let Some((_, kind)) = SIMULATED.iter().find(|(known, _)| known == name) else {
+            let shown: String = name.chars().take(60).collect();
+            let known = SIMULATED.map(|(known, _)| known);
+            let nearest = known
+                .iter()
+                .map(|known| (strsim::jaro_winkler(known, &shown), known))
+                .filter(|(likeness, _)| *likeness > 0.8)
+                .max_by(|(one, _), (other, _)| one.total_cmp(other));
+            let hint = nearest.map_or_else(String::new, |(_, known)| {
+                format!(" (did you mean `{known}`?)")
+            });
+            return Some(format!(
+                "simulated models have no parameter `{shown}`{hint}; they have {}",
+                known.join(", ")
+            ));
+        };
+        let is_list = matches!(kind, Kind::Texts) && value.is_string();
+        if kind.takes(value) && !is_list {
             return None;
         }
         let shown: String = value.to_string().chars().take(60).collect();
@@ -65,6 +146,32 @@ pub(super) fn wrong_parameter(parameters: &Map<String, Value>) -> Option<String>
             kind.words()
         ))
     })
+}
+
+/// Says which parameter has a value that cannot be, if one has; of one within another, the whole path.
+pub(super) fn wrong_parameter(parameters: &Map<String, Value>) -> Option<String> {
+    let known = KNOWN.iter().map(|(name, kind)| (vec![*name], *kind));
+    let within = WITHIN.iter().map(|(path, kind)| (path.to_vec(), *kind));
+    known.chain(within).find_map(|(path, kind)| {
+        let value = value_at(parameters, &path)?;
+        // Some clients send null for what they leave to the provider.
+        if value.is_null() || kind.takes(value) {
+            return None;
+        }
+        let shown: String = value.to_string().chars().take(60).collect();
+        Some(format!(
+            "the parameter `{}` must be {}, and is {shown}",
+            path.join("."),
+            kind.words()
+        ))
+    })
+}
+
+/// The value at a path, if every step but the last leads to an object.
+fn value_at<'v>(parameters: &'v Map<String, Value>, path: &[&str]) -> Option<&'v Value> {
+    let (first, rest) = path.split_first()?;
+    let value = parameters.get(*first)?;
+    rest.iter().try_fold(value, |value, name| value.get(*name))
 }
 
 impl Kind {
@@ -86,6 +193,8 @@ impl Kind {
             Self::Map => value.is_object(),
             Self::BoolOrWhole => value.is_boolean() || is_whole(value, 0),
             Self::TextOrMap => value.is_string() || value.is_object(),
+            Self::TextList => value.is_array() && Self::Texts.takes(value),
+            Self::BoolOrMap => value.is_boolean() || value.is_object(),
         }
     }
 
@@ -102,6 +211,8 @@ impl Kind {
             Self::Map => "an object".to_owned(),
             Self::BoolOrWhole => "true, false or a whole number".to_owned(),
             Self::TextOrMap => "a text or an object".to_owned(),
+            Self::TextList => "a list of texts".to_owned(),
+            Self::BoolOrMap => "true, false or an object".to_owned(),
         }
     }
 }
@@ -122,6 +233,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_no_simulated_model_takes_is_refused() {
+        let check = |parameters: Value, expect: Option<&str>| {
+            let found = wrong_simulated_parameter(parameters.as_object().unwrap());
+            match expect {
+                None => assert_eq!(found, None, "{parameters}"),
+                Some(part) => assert!(
+                    found.as_deref().is_some_and(|found| found.contains(part)),
+                    "{parameters}: {found:?}"
+                ),
+            }
+        };
+        check(json!({}), None);
+        check(
+            json!({"fault_rate": 0.5, "faults": ["reset"], "latency": false, "max_tokens": 9, "temperature": 1}),
+            None,
+        );
+        check(
+            json!({"temprature": 1}),
+            Some("`temprature` (did you mean `temperature`?)"),
+        );
+        check(json!({"seed": 1}), Some("they have fault_rate, faults"));
+        check(json!({"fault_rate": 2}), Some("between 0 and 1"));
+        check(json!({"latency": "no"}), Some("true or false"));
+    }
 
     #[test]
     fn what_no_api_takes_is_refused() {
@@ -162,5 +299,42 @@ mod tests {
         check(json!({"stream": "yes"}), Some("true or false"));
         check(json!({"tools": {}}), Some("a list"));
         check(json!({"response_format": "json"}), Some("an object"));
+        // What single APIs have within an object is named by its path.
+        check(
+            json!({"generationConfig": {"maxOutputTokens": 9, "thinkingConfig": {"thinkingBudget": -1}}}),
+            None,
+        );
+        check(
+            json!({"inferenceConfig": {"maxTokens": 9, "stopSequences": ["a"]}, "thinking": {"type": "enabled", "budget_tokens": 1024}}),
+            None,
+        );
+        check(json!({"generationConfig": null, "thinking": false}), None);
+        check(
+            json!({"generationConfig": {"maxOutputTokens": "abc"}}),
+            Some(
+                "`generationConfig.maxOutputTokens` must be a whole number of at least 1, and is \"abc\"",
+            ),
+        );
+        check(
+            json!({"generationConfig": {"thinkingConfig": {"thinkingBudget": "much"}}}),
+            Some("`generationConfig.thinkingConfig.thinkingBudget`"),
+        );
+        check(
+            json!({"inferenceConfig": {"maxTokens": "x"}}),
+            Some("`inferenceConfig.maxTokens`"),
+        );
+        check(
+            json!({"inferenceConfig": {"stopSequences": "a"}}),
+            Some("a list of texts"),
+        );
+        check(json!({"inferenceConfig": 2}), Some("an object"));
+        check(
+            json!({"thinking": "x"}),
+            Some("`thinking` must be true, false or an object"),
+        );
+        check(
+            json!({"thinking": {"budget_tokens": "x"}}),
+            Some("`thinking.budget_tokens`"),
+        );
     }
 }

@@ -6,7 +6,10 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ProviderKind, parameters::wrong_parameter};
+use super::{
+    ProviderKind,
+    parameters::{wrong_parameter, wrong_simulated_parameter},
+};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
@@ -107,6 +110,11 @@ pub async fn find_or_create_model(
             path,
             format!("there is no simulated model `{name}`; there are: {known}"),
         ));
+    }
+    if provider.kind == ProviderKind::Simulated
+        && let Some(message) = parameters.as_object().and_then(wrong_simulated_parameter)
+    {
+        return Err(Error::invalid(path, message));
     }
     sqlx::query!(
         "-- references::find_or_create_model

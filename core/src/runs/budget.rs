@@ -294,13 +294,15 @@ pub(super) async fn settle(
 pub(super) async fn check_bounded(
     tx: &mut PgConnection,
     model_ids: &[Uuid],
+    budget: Option<i64>,
     wrong: &mut Vec<FieldError>,
 ) -> Result<()> {
     let models = sqlx::query!(
         r#"-- budget::check_bounded
         select ordinality - 1 as "index!", models.name, models.parameters as "parameters: Json<Map<String, Value>>",
                providers.name as provider, providers.kind as "kind: ProviderKind", max_output_tokens,
-               (input_microusd_per_mtok is not null or providers.kind = 'echo') as "priced!"
+               providers.free, input_microusd_per_mtok as input_price, output_microusd_per_mtok as output_price,
+               reasoning_microusd_per_mtok as reasoning_price
         from unnest($1::uuid[]) with ordinality as asked (id, ordinality)
         join models on models.id = asked.id
         join providers on providers.id = models.provider_id
@@ -311,20 +313,44 @@ pub(super) async fn check_bounded(
     )
     .fetch_all(tx)
     .await?;
+    // What the cheapest call reserves; nothing while some model costs nothing, or is at fault.
+    let mut least = (models.len() == model_ids.len()).then_some(i64::MAX);
     for model in models {
         let path = format!("models[{}]", model.index);
-        if !model.priced {
-            let message = format!(
-                "has no known price, which a run with a budget needs; an administrator can set it with: opb provider set-price {} {}",
-                model.provider, model.name
-            );
-            wrong.push(FieldError::new(path, message));
-        } else if output_limit(model.kind, &model.parameters, model.max_output_tokens).is_none() {
-            wrong.push(FieldError::new(
-                path,
-                "has no bound on the length of its answers, which a run with a budget needs; give the parameter `max_tokens` a number",
-            ));
+        let free = (model.kind, model.free);
+        let (input, output) = (model.input_price, model.output_price);
+        let price = Price::of_row(free, input, output, None, model.reasoning_price);
+        let limit = output_limit(model.kind, &model.parameters, model.max_output_tokens);
+        match (price, limit) {
+            (None, _) => {
+                least = None;
+                let message = format!(
+                    "has no known price, which a run with a budget needs; an administrator can set it with: opb provider set-price {} {}",
+                    model.provider, model.name
+                );
+                wrong.push(FieldError::new(path, message));
+            }
+            (_, None) => {
+                least = None;
+                wrong.push(FieldError::new(
+                    path,
+                    "has no bound on the length of its answers, which a run with a budget needs; give the parameter `max_tokens` a number",
+                ));
+            }
+            (Some(price), Some(limit)) => {
+                let call = cost_bound_microusd(price, limit, 0, 1);
+                least = least.map(|least| least.min(call));
+            }
         }
+    }
+    if let (Some(least), Some(budget)) = (least, budget)
+        && (0..least).contains(&budget)
+    {
+        let message = format!(
+            "is less than one call may cost, so the run could ask nothing: give at least {}, or let answers be shorter with `max_tokens`",
+            dollars(least)
+        );
+        wrong.push(FieldError::new("budget_microusd", message));
     }
     Ok(())
 }

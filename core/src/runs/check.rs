@@ -71,7 +71,10 @@ pub(super) async fn check(
         let budgeted = request.budget_microusd.is_some();
         check_parameters(tx, owner, &model_ids, budgeted, &mut wrong).await?;
         if budgeted {
-            check_bounded(tx, &model_ids, &mut wrong).await?;
+            // Without any money a run can still take what was answered before.
+            let budget = request.budget_microusd;
+            let budget = budget.filter(|budget| *budget > 0 || !request.cache);
+            check_bounded(tx, &model_ids, budget, &mut wrong).await?;
         }
     }
     if request.stop_early {
@@ -178,7 +181,7 @@ pub(super) async fn check_run(
     let budgeted = run.budget_microusd.is_some();
     check_parameters(tx, user, new, budgeted, &mut wrong).await?;
     if budgeted {
-        check_bounded(tx, new, &mut wrong).await?;
+        check_bounded(tx, new, None, &mut wrong).await?;
     }
     for (path, count) in [("prompts", prompts.len()), ("models", model_ids.len())] {
         if count > MAX_COLUMNS {

@@ -231,7 +231,7 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
     let submit = async |conn: &mut sqlx::PgConnection, budget| {
         let mut tx = conn.begin().await.unwrap();
         let run = submit_run(&mut tx, &owner, &request(&bounded(), budget), None).await?;
-        check_quota(&mut tx, &owner, run.id, 1_000).await?;
+        check_quota(&mut tx, &owner, run.id, 10_000).await?;
         tx.commit().await.unwrap();
         Ok::<_, Error>(run)
     };
@@ -246,29 +246,29 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
         .unwrap();
     assert!(matches!(submit(conn, None).await, Err(Error::Invalid(_))));
     assert!(matches!(
-        submit(conn, Some(1_001)).await,
+        submit(conn, Some(10_001)).await,
         Err(Error::QuotaExceeded(_))
     ));
-    let first = submit(conn, Some(600)).await.unwrap();
+    let first = submit(conn, Some(6_000)).await.unwrap();
     assert!(matches!(
-        submit(conn, Some(401)).await,
+        submit(conn, Some(4_001)).await,
         Err(Error::QuotaExceeded(_))
     ));
-    add_spend(conn, first.id, 100).await.unwrap();
+    add_spend(conn, first.id, 1_000).await.unwrap();
     opb_core::runs::cancel_run(conn, &owner, first.id)
         .await
         .unwrap();
-    let second = submit(conn, Some(900)).await.unwrap();
+    let second = submit(conn, Some(9_000)).await.unwrap();
     assert!(
-        matches!(submit(conn, Some(99)).await, Err(Error::QuotaExceeded(_))),
-        "the hundred count"
+        matches!(submit(conn, Some(999)).await, Err(Error::QuotaExceeded(_))),
+        "the thousand count"
     );
     sqlx::query("update runs set finished_at = now() - interval '25 hours' where id = $1")
         .bind(first.id)
         .execute(&mut **conn)
         .await
         .unwrap();
-    submit(conn, Some(100)).await.unwrap();
+    submit(conn, Some(1_000)).await.unwrap();
     set_quota(conn, &fixtures::administrator(), &owner.username, Some(0))
         .await
         .unwrap();
