@@ -108,7 +108,7 @@ comment on column runs.spend_microusd is 'cost of every call, also of those whos
 comment on column runs.reserved_microusd is 'what the shards at work may still spend: the bounds of their calls';
 comment on column runs.awaits_money is 'a shard found no room in the budget, so none is claimed until money that others have reserved comes back; nobody waits when nobody holds money';
 comment on column runs.unaccounted_microusd is 'bounds of calls that may have been paid for without telling their cost, such as those of a killed worker';
-comment on column runs.output_bytes is 'bytes of all recorded outputs; 0 once they are pruned';
+comment on column runs.output_bytes is 'bytes of all recorded texts: outputs, log probabilities, reasons and errors; 0 once they are pruned';
 comment on column runs.active_since is 'when the run was submitted, or last resumed, retried or extended: from here on its owner has waited';
 comment on column runs.pruned_at is 'when its texts were forgotten: outputs, and the reasons of scorers; null while they are there';
 comment on column runs.deleted_at is 'since when it is gone for everybody; housekeeping erases its evaluations, and the row once its money counts in no quota';

@@ -14,6 +14,9 @@ use crate::{
     auth::{CurrentUser, UserRole},
 };
 
+/// What a row takes beside its texts, roughly: numbers, keys and entries of indexes.
+const ROW_BYTES: i64 = 500;
+
 /// What a user may take; nothing is no bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quotas {
@@ -21,7 +24,8 @@ pub struct Quotas {
     pub free_evaluations: Option<i64>,
     /// Runs that have not ended.
     pub open_runs: Option<i64>,
-    /// Bytes of everything that the user has written or had recorded: benchmarks, prompts and outputs above all.
+    /// Bytes of everything that the user has written or had recorded: benchmarks, prompts, outputs, and 500 bytes for each
+    /// evaluation.
     pub stored_bytes: Option<i64>,
 }
 
@@ -42,7 +46,8 @@ pub struct Usage {
     pub free_evaluations: Used,
     /// Runs that have not ended.
     pub open_runs: Used,
-    /// Bytes of everything that the user has written or had recorded: benchmarks, prompts and outputs above all.
+    /// Bytes of everything that the user has written or had recorded: benchmarks, prompts, outputs, and 500 bytes for each
+    /// evaluation.
     pub stored_bytes: Used,
 }
 
@@ -156,13 +161,8 @@ pub(crate) async fn count_run(
         insert into free_evaluations (user_id, hour, evaluations)
         select $1, date_trunc('hour', now(), 'UTC'),
                case when (select answers_of from runs where id = $2) is not null then $3::bigint
-                    else $3::bigint * count(*) filter (where providers.kind in ('simulated', 'echo')
-                                                         or input_microusd_per_mtok = 0 and output_microusd_per_mtok = 0)
-                         / greatest(count(*), 1) end
+                    else $3::bigint * count(*) filter (where not model_costs(model_id)) / greatest(count(*), 1) end
         from run_models
-        join models on models.id = model_id
-        join providers on providers.id = models.provider_id
-        left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
         where run_id = $2
         on conflict (user_id, hour) do update
         set evaluations = free_evaluations.evaluations + excluded.evaluations",
@@ -276,7 +276,8 @@ async fn taken(conn: &mut PgConnection, user_id: i64) -> Result<Taken> {
                 + (select coalesce(sum(size_bytes), 0) from prompt_versions
                    join prompts on prompts.id = prompt_id where owner_id = $1)
                 + (select coalesce(sum(octet_length(description)), 0) from prompts where owner_id = $1)
-                + (select coalesce(sum(run_counts.output_bytes), 0) from runs join run_counts on run_id = id
+                + (select coalesce(sum(run_counts.output_bytes + $2 * run_counts.recorded), 0) from runs
+                   join run_counts on run_id = id
                    where owner_id = $1 and deleted_at is null)
                 + (select coalesce(sum(pg_column_size(models.parameters)), 0) from run_models
                    join runs on runs.id = run_id join models on models.id = model_id
@@ -286,9 +287,14 @@ async fn taken(conn: &mut PgConnection, user_id: i64) -> Result<Taken> {
                 + (select coalesce(sum(octet_length(text)), 0) from change_request_comments where author_id = $1)
                 + (select coalesce(sum(octet_length(body)), 0) from comments where author_id = $1)
                 + (select coalesce(sum(pg_column_size(request)), 0) from schedules where owner_id = $1)
-                + (select coalesce(sum(pg_column_size(data)), 0) from webhook_deliveries
+                + (select coalesce(sum(octet_length(title) + octet_length(description) + $2), 0)
+                   from collections where owner_id = $1)
+                + (select coalesce(sum(pg_column_size(query) + $2), 0) from saved_searches where user_id = $1)
+                + (select coalesce(sum(pg_column_size(data) + octet_length(summary) + $2 * (1 + attempts)), 0)
+                   from webhook_deliveries
                    join webhooks on webhooks.id = webhook_id where owner_id = $1))::bigint as "stored_bytes!""#,
-        user_id
+        user_id,
+        ROW_BYTES
     )
     .fetch_one(conn)
     .await?;

@@ -15,7 +15,7 @@ use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, Visibility, can_change},
     library::{Page, find_prompt},
-    quotas::lock_count,
+    quotas::{check_stored, lock_count},
     texts::check_line,
 };
 
@@ -207,6 +207,7 @@ pub async fn create_collection(
             "you have {MOST_COLLECTIONS} collections already; delete one first"
         )));
     }
+    check_stored(&mut tx, owner.id).await?;
     let collection = find_collection(&mut tx, Some(owner), id).await?;
     tx.commit().await?;
     Ok(collection)
@@ -243,6 +244,9 @@ pub async fn update_collection(
     )
     .execute(&mut *tx)
     .await?;
+    if change.description.is_some() {
+        check_stored(&mut tx, user.id).await?;
+    }
     let collection = find_collection(&mut tx, Some(user), collection_id).await?;
     tx.commit().await?;
     Ok(collection)

@@ -7,7 +7,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{PromptQuery, page::json_bytes};
-use crate::{Error, Result, auth::CurrentUser, quotas::lock_count, texts};
+use crate::{
+    Error, Result,
+    auth::CurrentUser,
+    quotas::{check_stored, lock_count},
+    texts,
+};
 
 /// The most saved searches of a user.
 const MOST: i64 = 100;
@@ -83,6 +88,7 @@ pub async fn save_search(
             "you have {MOST} saved searches; delete one first"
         )));
     }
+    check_stored(&mut tx, user.id).await?;
     tx.commit().await?;
     Ok(saved)
 }
