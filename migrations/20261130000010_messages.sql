@@ -105,3 +105,14 @@ create table webhook_tries (
 comment on table webhook_tries is 'how many messages a user has asked for by tests and replays, within a minute';
 comment on column webhook_tries.began_at is 'when the minute began';
 comment on column webhook_tries.tries is 'tests and replays since then';
+
+-- However many webhooks a user has, one receiver is not flooded by what they do.
+create table webhook_hours (
+    owner_id bigint not null references users on delete cascade,
+    host text not null,
+    hour timestamptz not null,
+    messages bigint not null check (messages > 0),
+    primary key (owner_id, host, hour)
+);
+create index webhook_hours_hour_idx on webhook_hours (hour);
+comment on table webhook_hours is 'how many messages a user''s webhooks had for a host in an hour, those that were not sent included';

@@ -12,6 +12,10 @@ use crate::{
     runs::{Run, find_run},
 };
 
+/// Maximum number of messages that all webhooks of one user together send to one host in an hour, so that nobody floods a
+/// host with what they do here.
+const MESSAGES_AN_HOUR: i64 = 600;
+
 /// What to tell.
 pub(crate) struct Message<'a> {
     pub(crate) event: WebhookEvent,
@@ -62,7 +66,9 @@ pub(crate) async fn announce_run(
     post(tx, &webhooks, &message).await
 }
 
-/// Writes a message to these webhooks.
+/// Writes a message to these webhooks of one user. Of what one host gets beyond [`MESSAGES_AN_HOUR`], the first message is
+/// written as failed, with the reason, and those after it are not written; what a user asks for by a test is bounded
+/// elsewhere.
 pub(super) async fn post(
     tx: &mut PgConnection,
     webhooks: &[Uuid],
@@ -72,16 +78,51 @@ pub(super) async fn post(
         return Ok(());
     }
     let ids: Vec<Uuid> = webhooks.iter().map(|_| Uuid::now_v7()).collect();
+    let max_messages = match message.event {
+        WebhookEvent::WebhookTest => i64::MAX,
+        _ => MESSAGES_AN_HOUR,
+    };
     sqlx::query!(
         "-- announce::post
-        insert into webhook_deliveries (id, webhook_id, event, summary, data, attempts_left)
-        select id, webhook_id, $3, $4, $5, $6 from unnest($1::uuid[], $2::uuid[]) as message (id, webhook_id)",
+        with counted as (
+            insert into webhook_hours (owner_id, host, hour, messages)
+            select owner_id, host, date_trunc('hour', now(), 'UTC'), count(*)
+            from webhooks
+            where id = any($2)
+            group by owner_id, host
+            order by owner_id, host
+            on conflict (owner_id, host, hour) do update
+            set messages = webhook_hours.messages + excluded.messages
+            returning owner_id, host, messages
+        ), numbered as (
+            select message.id, webhook_id,
+                   messages - row_number() over (partition by owner_id, host order by webhook_id desc) as before
+            from unnest($1::uuid[], $2::uuid[]) as message (id, webhook_id)
+            join webhooks on webhooks.id = webhook_id
+            join counted using (owner_id, host)
+        ), written as (
+            insert into webhook_deliveries (id, webhook_id, event, summary, data, state, attempts, attempts_left, ended_at)
+            select id, webhook_id, $3, $4, $5,
+                   case when before < $7 then 'waiting' else 'failed' end::delivery_state,
+                   case when before < $7 then 0 else 1 end,
+                   case when before < $7 then $6 else 0 end,
+                   case when before >= $7 then now() end
+            from numbered
+            where before <= $7
+            returning id, state
+        )
+        insert into webhook_attempts (delivery_id, number, error)
+        select id, 1, $8 from written where state = 'failed'",
         &ids,
         webhooks,
         message.event as WebhookEvent,
         message.summary,
         message.data,
-        ATTEMPTS
+        ATTEMPTS,
+        max_messages,
+        format!(
+            "the webhooks of one user send at most {MESSAGES_AN_HOUR} messages an hour to one host: this one and those after it, until the hour ends, are not sent"
+        )
     )
     .execute(&mut *tx)
     .await?;

@@ -197,11 +197,17 @@ pub async fn note_attempt(
     Ok(())
 }
 
-/// Forgets messages that ended long enough ago.
+/// Forgets messages that ended long enough ago, and how many there were in hours that have passed.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
+    sqlx::query!(
+        "-- outbox::delete_old
+        delete from webhook_hours where hour < now() - interval '2 hours'"
+    )
+    .execute(&mut *conn)
+    .await?;
     let deleted = sqlx::query!(
         "-- outbox::delete_old
         delete from webhook_deliveries
