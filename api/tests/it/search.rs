@@ -194,6 +194,24 @@ async fn typos_are_forgiven() {
         assert_eq!(page["corrected_query"], "linux terminal", "{q}");
         assert_eq!(page["items"][0]["slug"], "linux", "{q}");
     }
+    // A26: words that are right count for none of those that are corrected, two letters of a short one may have changed
+    // places, and a word is corrected where it stands.
+    let git = titled("git", "Git guide", "Gtia writes a history.");
+    server.post("/api/v1/prompts", &ada, &git).await.expect(201);
+    for (q, corrected) in [
+        (
+            "airport+guide+terminal+thigns",
+            "airport guide terminal things",
+        ),
+        ("gti+guide", "git guide"),
+        ("gtia+gti", "gtia git"),
+    ] {
+        let page = server
+            .get(&format!("/api/v1/prompts?q={q}"), "")
+            .await
+            .expect(200);
+        assert_eq!(page["corrected_query"], corrected, "{page}");
+    }
     let mut secret = titled("secret", "Zyzzyva", "x");
     secret["visibility"] = json!("private");
     server

@@ -3,6 +3,8 @@
 //! The words of public prompts are kept in a table of their own. They only ever lead to a prompt that the caller may
 //! find; none is shown by itself, as a word may have stopped being public.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use utoipa::ToSchema;
@@ -11,10 +13,12 @@ use crate::{Error, Result, auth::CurrentUser};
 
 /// The most suggestions.
 const SUGGESTIONS: i64 = 8;
-/// The most words of a query that are corrected.
-const CORRECTIONS: usize = 3;
+/// Maximum number of words of a query that are looked up, to see whether they are misspelt.
+const LOOKED_UP: usize = 12;
 /// So many similar words are looked at for each.
 const CANDIDATES: i64 = 50;
+/// Slips are undone in the first so many letters of a word; longer ones share enough trigrams.
+const SLIPS_WITHIN: usize = 16;
 
 /// A prompt that somebody who types may mean.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -72,34 +76,88 @@ pub async fn suggest_prompts(
     Ok(suggestions)
 }
 
-/// The words of a query that are long enough to be misspelt, at most as many as are corrected.
-pub(super) fn doubtful_words(query: &str) -> impl Iterator<Item = &str> {
-    query
-        .split(|c: char| !c.is_alphabetic())
-        .filter(|word| word.chars().count() >= 4)
-        .take(CORRECTIONS)
+/// The words of a query that may be misspelt, by where they stand: those of three letters and more that no public prompt
+/// has in its title, tags or description.
+pub(super) async fn doubtful_words(
+    conn: &mut PgConnection,
+    query: &str,
+) -> Result<Vec<Range<usize>>> {
+    let mut words = words_of(query);
+    words.truncate(LOOKED_UP);
+    let lower: Vec<String> = words
+        .iter()
+        .map(|word| query[word.clone()].to_lowercase())
+        .collect();
+    let known = sqlx::query_scalar!(
+        "-- suggestions::doubtful_words
+        select word from prompt_words where word = any($1)",
+        &lower
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut lower = lower.iter();
+    words.retain(|_| lower.next().is_some_and(|word| !known.contains(word)));
+    Ok(words)
 }
 
-/// The word that a misspelt one was meant to be. Trigrams find those that come into question, but one slip of the
-/// fingers changes three of them: which of these is nearest is told by the number of slips.
+/// Where the words of a text stand that have three letters or more.
+fn words_of(text: &str) -> Vec<Range<usize>> {
+    let mut words: Vec<Range<usize>> = Vec::new();
+    for (at, letter) in text.char_indices().filter(|(_, c)| c.is_alphabetic()) {
+        let end = at + letter.len_utf8();
+        match words.last_mut() {
+            Some(word) if word.end == at => word.end = end,
+            _ => words.push(at..end),
+        }
+    }
+    words.retain(|word| text[word.clone()].chars().count() >= 3);
+    words
+}
+
+/// The word that a misspelt one was meant to be. Trigrams find those that come into question, and of short words, which
+/// share too few of them after one slip of the fingers, those that differ by one letter too many or two that have changed
+/// places. Which of these is nearest is told by the number of slips; where they are more than half of the letters, none is.
 pub(super) async fn nearest_word(conn: &mut PgConnection, word: &str) -> Result<Option<String>> {
     let word = word.to_lowercase();
+    let slips = slips_of(&word);
     let similar = sqlx::query_scalar!(
         "-- suggestions::nearest_word
         select word
         from prompt_words
-        where word % (select $1)
-        order by similarity(word, $1) desc, word
+        where word % (select $1) or word = any($3)
+        order by word = any($3) desc, similarity(word, $1) desc, word
         limit $2",
         word,
-        CANDIDATES
+        CANDIDATES,
+        &slips
     )
     .fetch_all(conn)
     .await?;
     // Of equals the first, which is the most similar one.
     Ok(similar
         .into_iter()
-        .min_by_key(|other| strsim::osa_distance(&word, other)))
+        .map(|other| (strsim::osa_distance(&word, &other), other))
+        .filter(|(distance, _)| 2 * distance <= word.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, other)| other))
+}
+
+/// What a word was before two neighbours changed places, or a letter was added.
+fn slips_of(word: &str) -> Vec<String> {
+    let letters: Vec<char> = word.chars().take(SLIPS_WITHIN).collect();
+    let rest: String = word.chars().skip(SLIPS_WITHIN).collect();
+    let with_rest = |letters: Vec<char>| letters.into_iter().chain(rest.chars()).collect();
+    let swapped = (1..letters.len()).map(|at| {
+        let mut letters = letters.clone();
+        letters.swap(at - 1, at);
+        letters
+    });
+    let shorter = (0..letters.len()).map(|at| {
+        let mut letters = letters.clone();
+        letters.remove(at);
+        letters
+    });
+    swapped.chain(shorter).map(with_rest).collect()
 }
 
 /// Some words that begin like this one.
@@ -116,4 +174,23 @@ async fn completions(conn: &mut PgConnection, start: &str) -> Result<Vec<String>
     .fetch_all(conn)
     .await?;
     Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_have_three_letters_and_more() {
+        let text = "is gti-flow größer than x2y? naïve";
+        let words: Vec<&str> = words_of(text).into_iter().map(|it| &text[it]).collect();
+        assert_eq!(words, ["gti", "flow", "größer", "than", "naïve"]);
+        assert!(words_of("").is_empty());
+    }
+
+    #[test]
+    fn one_slip_is_undone() {
+        assert_eq!(slips_of("gti"), ["tgi", "git", "ti", "gi", "gt"]);
+        assert!(slips_of("").is_empty());
+    }
 }

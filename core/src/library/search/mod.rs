@@ -35,6 +35,8 @@ use crate::{Error, FieldError, Result, auth::CurrentUser};
 const MAX_LIMIT: i64 = 100;
 /// The entries of a page when the client does not say.
 const DEFAULT_LIMIT: i64 = 50;
+/// Maximum number of words of a query that are corrected.
+const CORRECTIONS: usize = 3;
 
 /// Which prompts, in which order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
@@ -213,23 +215,31 @@ pub async fn list_prompts(
     Ok(page(found, more, corrected, place))
 }
 
-/// The query with the words replaced that find nothing by themselves; nothing when there is nothing to replace.
+/// The query with the first words replaced that find nothing by themselves; nothing when there is nothing to replace.
 async fn correct(
     conn: &mut PgConnection,
     estimates: &Estimates,
     wanted: &Wanted,
 ) -> Result<Option<String>> {
     let query = wanted.words.clone().unwrap_or_default();
-    let mut corrected = query.clone();
-    for word in suggestions::doubtful_words(&query) {
+    let (mut corrected, mut copied, mut corrections) = (String::new(), 0, 0);
+    for place in suggestions::doubtful_words(conn, &query).await? {
+        let word = &query[place.clone()];
         let alone = wanted.only_word(word);
         if !find(conn, estimates, &alone, None, 0).await?.is_empty() {
             continue;
         }
         if let Some(nearest) = suggestions::nearest_word(conn, word).await? {
-            corrected = corrected.replacen(word, &nearest, 1);
+            corrected.push_str(&query[copied..place.start]);
+            corrected.push_str(&nearest);
+            copied = place.end;
+        }
+        corrections += 1;
+        if corrections == CORRECTIONS {
+            break;
         }
     }
+    corrected.push_str(&query[copied..]);
     Ok((corrected != query).then_some(corrected))
 }
 
