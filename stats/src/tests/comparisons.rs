@@ -136,3 +136,17 @@ fn graded_scores_are_permuted_or_tested_by_t() {
     let many = compare(&[column(300), column(300)], 0.05, 1);
     assert_eq!(many[0].test, Test::Student);
 }
+
+/// Three items are too few for Student's interval to stay within what scores from 0 to 1 can differ by.
+#[test]
+fn no_difference_is_more_than_all() {
+    let (high, low) = ([0.9, 1.0, 1.0].map(Some), [0.0, 0.0, 0.1].map(Some));
+    let of = |baseline: &[Option<f32>], candidate: &[Option<f32>]| {
+        let found = compare(&[baseline.to_vec(), candidate.to_vec()], 0.05, 1);
+        found[0].interval.expect("a spread")
+    };
+    let (better, worse) = (of(&low, &high), of(&high, &low));
+    assert!(better.low > 0.0 && worse.high < 0.0, "{better:?} {worse:?}");
+    close(better.high, 1.0);
+    close(worse.low, -1.0);
+}
