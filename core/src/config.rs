@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The largest configuration file.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The largest file of a password.
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
@@ -106,7 +106,10 @@ pub fn with_password(address: &SecretString, file: Option<&Path>) -> anyhow::Res
 }
 
 /// The text of a small file, which may be a pipe or a device, of at most `most_bytes`.
-fn read_text(path: &Path, most_bytes: u64) -> io::Result<String> {
+///
+/// # Errors
+/// It cannot be read, is larger, or is no text.
+pub fn read_text(path: &Path, most_bytes: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
     file.take(most_bytes + 1).read_to_end(&mut bytes)?;

@@ -77,7 +77,7 @@ pub struct WorkerSettings {
     /// Minutes that runs wait for a model that does not answer, before its evaluations are recorded as errors
     #[arg(long, env = "OPB_PATIENCE", value_name = "MINUTES", default_value_t = 240, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     pub patience: u64,
-    /// The same for a provider that has never answered at its address, which may be mistyped; at most OPB_PATIENCE
+    /// The same for a provider that has never answered at its address, which may be mistyped; at most `OPB_PATIENCE`
     #[arg(long, env = "OPB_FIRST_PATIENCE", value_name = "MINUTES", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     pub first_patience: u64,
     /// Seconds after which the work of a worker that does not report is given to another

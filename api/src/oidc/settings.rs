@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use opb_core::config;
 use openidconnect::IssuerUrl;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -53,7 +54,7 @@ impl OidcSettings {
         let Some(path) = &self.oidc_providers else {
             return Ok(BTreeMap::new());
         };
-        let text = std::fs::read_to_string(path)
+        let text = config::read_text(path, config::MAX_FILE_BYTES)
             .with_context(|| format!("--oidc-providers: {} cannot be read", path.display()))?;
         parse(&text).with_context(|| format!("--oidc-providers: {} is wrong", path.display()))
     }
@@ -120,6 +121,15 @@ mod tests {
         assert_eq!(provider.scopes, ["email", "profile"]);
         assert!(provider.create_users && provider.client_secret.is_none());
         assert!(parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_refused() {
+        let settings = OidcSettings {
+            oidc_providers: Some("/dev/zero".into()),
+        };
+        let error = format!("{:#}", settings.read().map(drop).unwrap_err());
+        assert!(error.contains("it is larger than 1024 KiB"), "{error}");
     }
 
     #[test]
