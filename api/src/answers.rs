@@ -1,7 +1,8 @@
-//! Answers that are the same for everybody without a credential: made once, and kept for a moment.
+//! Answers that are the same for everybody who may have them: made once, and kept for a moment. Who may have one is asked
+//! before.
 //!
 //! An answer is never older than two seconds, and usually made anew as soon as a standing changes, because the doorbell
-//! rings; what a read replica lags behind comes on top. Answers for somebody who is logged in are never kept here.
+//! rings; what a read replica lags behind comes on top. Answers that differ by who asks are never kept here.
 
 use std::{
     sync::{

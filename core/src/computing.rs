@@ -59,6 +59,13 @@ struct OwnTurn {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+/// A turn that lasts until it is dropped.
+#[must_use = "the turn ends when it is dropped"]
+pub struct Turn {
+    _process: OwnedSemaphorePermit,
+    _own: OwnTurn,
+}
+
 impl Computing {
     /// So many pieces of work run at once.
     #[must_use]
@@ -89,17 +96,29 @@ impl Computing {
         asker: Asker,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let turns = tokio::time::timeout(self.patience, self.turns_of(asker)).await;
-        let Ok(Some(turns)) = turns else {
-            return Err(Error::Busy);
-        };
+        let turn = self.turn(asker).await?;
         let worked = tokio::task::spawn_blocking(move || {
-            let _turns = turns;
+            let _turn = turn;
             work()
         });
         worked
             .await
             .map_err(|error| Error::Internal(format!("a computation ended early: {error}")))
+    }
+
+    /// A turn for work that is long and not done here, as a statement that keeps Postgres busy. The future must be awaited
+    /// without a connection in hand; the turn lasts until it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when no turn came in time.
+    pub async fn turn(&self, asker: Asker) -> Result<Turn> {
+        match tokio::time::timeout(self.patience, self.turns_of(asker)).await {
+            Ok(Some((process, own))) => Ok(Turn {
+                _process: process,
+                _own: own,
+            }),
+            _ => Err(Error::Busy),
+        }
     }
 
     /// A turn of the process and, before that, the asker's own: what waits for its own turn takes no other's.

@@ -1,9 +1,11 @@
 //! What a run found: its own table, and its evaluations one by one.
 
-use axum::{Json as Answer, extract::State};
+use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
     library::Page,
-    runs::{self, Evaluation, EvaluationFilter, EvaluationState, RunColumns, RunReference},
+    runs::{
+        self, Evaluation, EvaluationFilter, EvaluationState, RunColumns, RunReference, RunState,
+    },
 };
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -11,7 +13,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AppState,
-    caller::Viewer,
+    caller::{Turn, Viewer},
+    etag::{Tagged, tagged},
     paging::{check_limit, decode_key, encode_key},
     parameters::{Path, Query},
     problem::Result,
@@ -55,6 +58,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 
 /// The run's own table: score, cost, latency, part scores and errors of each prompt on each model, as far as the run has
 /// come. It is there for every run, also for those that are paused, cancelled or failed, and shows nothing but this run.
+/// While the run goes on, an answer is kept for up to two seconds.
 #[utoipa::path(
     get,
     path = "/api/v1/runs/{run}/columns",
@@ -62,18 +66,38 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
     security((), ("bearer" = [])),
     responses(
-        (status = 200, description = "Every column of the run", body = RunColumns),
+        (status = 200, description = "Every column of the run", body = RunColumns, headers(("etag" = String))),
+        (status = 304, description = "Nothing has changed"),
         (status = 403, description = "The run is the caller's own, but its benchmark or a prompt may no longer be seen by them", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_run_columns(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
+    Turn(asker): Turn,
     Path(run): Path<RunReference>,
-) -> Result<Answer<RunColumns>> {
+    headers: HeaderMap,
+) -> Result<Response> {
     let mut conn = state.conn().await?;
     let run = runs::resolve_readable_run(&mut conn, viewer.as_ref(), &run).await?;
-    Ok(Answer(runs::list_run_columns(&mut conn, &run).await?))
+    if let Some(kept) = runs::kept_run_columns(&mut conn, &run).await? {
+        return tagged(&headers, &kept);
+    }
+    drop(conn);
+    // Whoever may read the run sees the same, so it is summed up once for all of them. What a run that waits has reached
+    // is in the name: a change of it is seen at once.
+    let reached = (run.state != RunState::Running).then_some(run.recorded);
+    let name = format!("columns of {} {:?} {reached:?}", run.id, run.state);
+    let answers = state.answers.clone();
+    let make = move || {
+        let (state, run) = (state.clone(), run.clone());
+        async move {
+            let _turn = state.statistics.turn(asker).await?;
+            let mut conn = state.conn().await?;
+            Tagged::json(&runs::measure_run_columns(&mut conn, &run).await?)
+        }
+    };
+    Ok(Box::pin(answers.get(name, make)).await?.respond(&headers))
 }
 
 /// The recorded evaluations of a run, item by item: question, answer, what was expected, and what each scorer said.

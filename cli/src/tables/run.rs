@@ -28,6 +28,9 @@ pub fn run_columns(run: &Run, found: &RunColumns) -> Report {
         }
     ));
     report.table(table(found, &shared));
+    if let Some(notice) = &found.notice {
+        report.line(format!("NOTE: {notice}"));
+    }
     let parts = part_scores(found);
     if !parts.is_empty() {
         report.line("\nPart scores");

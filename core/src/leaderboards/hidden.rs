@@ -11,8 +11,12 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     auth::{AuditEvent, CurrentUser, note_deed},
+    library::fitting_in,
     runs::find_readable_run,
 };
+
+/// Maximum size of the columns in an answer, in bytes of JSON.
+const MAX_BYTES: usize = 4 << 20;
 
 /// Which standings of a run, and whether boards show them.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -44,7 +48,8 @@ pub struct BoardColumn {
     pub hidden_by_moderator: bool,
 }
 
-/// Hides standings of a run, or shows them again. Answers with all columns that the run measured.
+/// Hides standings of a run, or shows them again. Answers with the columns that the run measured, as many as fit into
+/// [`MAX_BYTES`].
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for users who are neither the run's owner nor moderators, [`Error::Invalid`]
@@ -117,8 +122,9 @@ pub async fn hide_standings(
         AuditEvent::StandingsShown
     };
     note_deed(&mut tx, event, user, &run_id.to_string()).await?;
-    let columns = list_columns(&mut tx, run_id).await?;
+    let mut columns = list_columns(&mut tx, run_id).await?;
     tx.commit().await?;
+    columns.truncate(fitting_in(&columns, MAX_BYTES));
     Ok(columns)
 }
 

@@ -52,6 +52,7 @@ pub use import::{
 };
 pub use lint::{Warning, WarningCode, lint};
 pub use markdown::to_html;
+pub(crate) use page::fitting_in;
 pub use page::{MAX_PAGE_BYTES, Page, fitting, json_bytes};
 pub use preview::{Preview, PreviewRequest, preview};
 pub use prompt_changes::{

@@ -30,7 +30,12 @@ impl<T: Serialize> Page<T> {
 
 /// How many entries, from the first, have at most [`MAX_PAGE_BYTES`] together; one at least, if there is one.
 pub fn fitting<T: Serialize>(entries: &[T]) -> usize {
-    let mut left = MAX_PAGE_BYTES;
+    fitting_in(entries, MAX_PAGE_BYTES)
+}
+
+/// How many entries, from the first, have at most `max_bytes` of JSON together; one at least, if there is one.
+pub(crate) fn fitting_in<T: Serialize>(entries: &[T], max_bytes: usize) -> usize {
+    let mut left = max_bytes;
     let fit = |entry: &&T| {
         left = left.saturating_sub(json_bytes(entry));
         left > 0

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Error, Result,
     auth::{CurrentUser, can_change},
+    queue::{self, Job},
     webhooks::{WebhookEvent, announce_run},
 };
 
@@ -64,6 +65,8 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     recall(&mut tx, run_id).await?;
     tell(&mut tx, run_id).await?;
     announce_run(&mut tx, run_id, WebhookEvent::RunFinished).await?;
+    // What it has measured is summed up once, not at every look at it.
+    queue::enqueue(&mut tx, Job::Finish { run_id }).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     Ok(run)

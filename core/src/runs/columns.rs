@@ -15,6 +15,7 @@ use super::{Run, RunState, extend::shape};
 use crate::{
     Error, Result,
     leaderboards::{self, CONFIDENCE, ColumnKey, Figures},
+    library::fitting_in,
     stats::{self, Interval},
 };
 
@@ -24,6 +25,12 @@ const ERRORS_LOOKED_AT: i64 = 20_000;
 const MESSAGE_CHARACTERS: i32 = 500;
 /// While a run goes on, part scores are computed from its first so many evaluations: they are read from every single one.
 const PART_SCORES_OF: i64 = 100_000;
+
+/// Maximum number of metrics whose part scores are summed up. A version has no more, unless it came in parts or is older
+/// than this rule.
+const MAX_METRICS: i64 = 100;
+/// Maximum size of the columns in an answer, in bytes of JSON.
+const MAX_BYTES: usize = 4 << 20;
 
 /// The columns of a run.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -36,6 +43,9 @@ pub struct RunColumns {
     pub state: RunState,
     /// The level of all intervals.
     pub confidence: f64,
+    /// What is not shown, and where to see it; absent when every column is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
     /// Prompt by prompt, and of each prompt model by model.
     pub columns: Vec<RunColumn>,
 }
@@ -119,21 +129,41 @@ pub struct ErrorKind {
     pub item: String,
 }
 
-/// The columns of a run as far as it has come. Who may see the run is for the caller to ask.
+/// The columns of a run that were kept when it ended. None while it goes on, and for a moment after it was cancelled: then
+/// [`measure_run_columns`] finds them. Who may see the run is for the caller to ask.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn list_run_columns(conn: &mut PgConnection, run: &Run) -> Result<RunColumns> {
-    let mut kept = load(conn, run.id).await?;
-    if kept.is_empty() {
-        // One picture of the run for all that is read: what is summed up meanwhile would be missed or counted twice.
-        let mut tx = conn.begin().await?;
-        sqlx::query!("set transaction isolation level repeatable read")
-            .execute(&mut *tx)
-            .await?;
-        kept = measure(&mut tx, run.id, !run.state.has_ended()).await?;
-        tx.commit().await?;
+pub async fn kept_run_columns(conn: &mut PgConnection, run: &Run) -> Result<Option<RunColumns>> {
+    let kept = load(conn, run.id).await?;
+    if kept.is_empty() && run.recorded > 0 {
+        return Ok(None);
     }
+    describe(conn, run, kept).await.map(Some)
+}
+
+/// The columns of a run as far as it has come, summed up from its evaluations. That takes Postgres seconds for a large run:
+/// the caller has a turn ([`Computing::turn`](crate::computing::Computing::turn)). Who may see the run is for the caller to ask.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn measure_run_columns(conn: &mut PgConnection, run: &Run) -> Result<RunColumns> {
+    // One picture of the run for all that is read: what is summed up meanwhile would be missed or counted twice.
+    let mut tx = conn.begin().await?;
+    sqlx::query!("set transaction isolation level repeatable read")
+        .execute(&mut *tx)
+        .await?;
+    let measured = measure(&mut tx, run.id, !run.state.has_ended()).await?;
+    tx.commit().await?;
+    describe(conn, run, measured).await
+}
+
+/// Every column of a run, with what was measured of it.
+async fn describe(
+    conn: &mut PgConnection,
+    run: &Run,
+    mut measured: BTreeMap<ColumnKey, MeasuredColumn>,
+) -> Result<RunColumns> {
     let (repeats, items, settled) = facts(conn, run.id).await?;
     let simulated = simulated_models(conn, run.id).await?;
     let mut columns = Vec::with_capacity(run.prompts.len() * run.models.len());
@@ -149,20 +179,27 @@ pub async fn list_run_columns(conn: &mut PgConnection, run: &Run) -> Result<RunC
                 simulated: simulated.get(index).copied().unwrap_or_default(),
                 planned: i64::from(repeats) * i64::from(items),
                 settled: settled.contains(&key),
-                measured: kept.remove(&key).unwrap_or_default(),
+                measured: measured.remove(&key).unwrap_or_default(),
             });
         }
     }
+    let found = columns.len();
+    columns.truncate(fitting_in(&columns, MAX_BYTES));
+    let notice = (columns.len() < found).then(|| format!(
+        "only the first {} of {found} columns fit into one answer; export the evaluations of the run to see the others",
+        columns.len()
+    ));
     Ok(RunColumns {
         run_id: run.id,
         number: run.number,
         state: run.state,
         confidence: CONFIDENCE,
+        notice,
         columns,
     })
 }
 
-/// Keeps the columns of a run that is about to end. The caller's transaction ends it.
+/// Keeps the columns of a run that is about to end, or was cancelled, for good. The caller has locked the run.
 pub(super) async fn keep(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let columns = measure(tx, run_id, false).await?;
     let prompts: Vec<i16> = columns.keys().map(|(prompt, _)| *prompt).collect();
@@ -356,6 +393,7 @@ async fn part_scores(
         ), of_items as (
             select prompt_position, model_position, metric, avg(score) as score, count(*) as evaluations
             from of_evaluations
+            where metric in (select metric from lines group by metric order by metric limit $3)
             group by item_position, prompt_position, model_position, metric
         )
         select prompt_position, model_position, metric as "metric!", count(*) as "items!",
@@ -365,7 +403,8 @@ async fn part_scores(
         group by 1, 2, 3
         order by 1, 2, 3"#,
         run_id,
-        items
+        items,
+        MAX_METRICS
     )
     .fetch_all(conn)
     .await?;

@@ -2,8 +2,11 @@
 
 use sqlx::PgConnection;
 
-use super::{DOORBELL, counts::end_shards};
-use crate::Result;
+use super::{bells::tell, counts::end_shards};
+use crate::{
+    Result,
+    queue::{self, Job},
+};
 
 /// Runs of up to so many evaluations are erased in the caller's transaction.
 const ERASED_AT_ONCE: i64 = 10_000;
@@ -26,22 +29,22 @@ pub async fn erase_private_runs(tx: &mut PgConnection, owner_id: i64) -> Result<
     .fetch_all(&mut *tx)
     .await?;
     end_shards(tx, &open, true).await?;
-    sqlx::query!(
-        r#"-- erase::erase_private_runs
-        with ended as (
-            update runs
-            set state = 'cancelled', state_reason = 'its owner was deleted', shards_open = 0, finished_at = now(),
-                reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd,
-                awaits_money = false
-            where owner_id = $1 and state in ('queued', 'running', 'paused')
-            returning id
-        )
-        select count(pg_notify($2, id::text)) as "rung" from ended"#,
-        owner_id,
-        DOORBELL
+    let ended = sqlx::query_scalar!(
+        "-- erase::erase_private_runs
+        update runs
+        set state = 'cancelled', state_reason = 'its owner was deleted', shards_open = 0, finished_at = now(),
+            reserved_microusd = 0, unaccounted_microusd = unaccounted_microusd + reserved_microusd,
+            awaits_money = false
+        where owner_id = $1 and state in ('queued', 'running', 'paused')
+        returning id",
+        owner_id
     )
-    .fetch_one(&mut *tx)
+    .fetch_all(&mut *tx)
     .await?;
+    for run_id in ended {
+        tell(tx, run_id).await?;
+        queue::enqueue(tx, Job::Finish { run_id }).await?;
+    }
     // Small ones at once; what takes longer is gone for everybody, and erased by housekeeping.
     sqlx::query!(
         "-- erase::erase_private_runs

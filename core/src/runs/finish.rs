@@ -1,4 +1,5 @@
-//! Finishing: when the last shard is done, the run's standings are computed and the run ends.
+//! Finishing: when the last shard is done, the run's standings are computed and the run ends. Of a run that was cancelled,
+//! only its own table is kept.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -12,7 +13,8 @@ use crate::{
 /// The characters of a message that a reason holds.
 const MESSAGE_CHARACTERS: i32 = 300;
 
-/// Ends a run whose shards are all done. Safe to call again; a run that is not finishing is left alone.
+/// Ends a run whose shards are all done, or keeps what one that was cancelled has measured. Safe to call again; any other run
+/// is left alone.
 ///
 /// # Errors
 /// The database does not answer; the run stays as it was and housekeeping calls again.
@@ -22,13 +24,22 @@ pub async fn finish_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     leaderboards::lock_progress(&mut tx, run_id).await?;
     let run = sqlx::query!(
         r#"-- finish::finish_run
-        select state as "state: RunState", planned, recorded, skipped, errors from runs where id = $1 for update"#,
+        select state as "state: RunState", planned, recorded, skipped, errors from runs
+        where id = $1 and deleted_at is null
+        for update"#,
         run_id
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(run) = run.filter(|run| run.state == RunState::Finishing) else {
-        return Ok(());
+    let run = match run {
+        Some(run) if run.state == RunState::Finishing => run,
+        Some(run) if run.state == RunState::Cancelled => {
+            columns::keep(&mut tx, run_id).await?;
+            leaderboards::forget_progress(&mut tx, run_id).await?;
+            tx.commit().await?;
+            return Ok(());
+        }
+        _ => return Ok(()),
     };
     let missing = run.planned - run.recorded - run.skipped;
     let (state, reason) = if missing > 0 {

@@ -59,7 +59,10 @@ pub use budget::{
 };
 pub use cancel::cancel_run;
 pub use change::{UpdateRun, update_run};
-pub use columns::{ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, list_run_columns};
+pub use columns::{
+    ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, kept_run_columns,
+    measure_run_columns,
+};
 pub(crate) use control::PauseReason;
 pub use control::{pause_run, resume_run};
 pub use counts::note_skipped;
@@ -81,7 +84,10 @@ pub use plan::{EvaluationKey, RunShape, ShardRange};
 pub use prune::{Prunable, enqueue_pruning, next_prunable, prunable, prune_run};
 pub use quota::{check_quota, set_quota};
 pub use read::{Run, RunState, find_readable_run, find_run, list_runs};
-pub use record::{NewEvaluation, Recorded, ScoredLine, add_spend, record, record_last};
+pub use record::{
+    EvaluationError, EvaluationOutcome, NewEvaluation, Recorded, ScoredLine, add_spend, record,
+    record_last,
+};
 pub use reference::{RunReference, resolve_readable_run, resolve_run};
 pub use rescore::{RescoreRun, rescore_run};
 pub use retry::retry_run;
