@@ -19,7 +19,8 @@ pub struct ScorerSpec {
     #[serde(default = "one")]
     #[schema(default = 1.0)]
     pub weight: f64,
-    /// The metric that the score is reported under.
+    /// The metric that the score is reported under: 1 to 100 characters on one line. A benchmark version has at most 100
+    /// different ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
     /// For `numeric`: the largest difference that still passes.

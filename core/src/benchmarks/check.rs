@@ -20,6 +20,10 @@ const MAX_ITEM_BYTES: u64 = 1 << 20;
 const MAX_VERSION_BYTES: u64 = 512 << 20;
 /// The most scorers of a benchmark, or of one item.
 const MAX_SCORERS: usize = 100;
+/// Maximum number of different metrics of a version, or of one part of it.
+const MAX_METRICS: usize = 100;
+/// Maximum size of what a version says about where it comes from, in bytes of JSON.
+const MAX_SOURCE_BYTES: usize = 20_000;
 /// The steps that a benchmark, or a part of one, may take to check: rendering its scorers' templates for every item, and
 /// compiling their regular expressions. It takes two seconds or so; a hundred thousand items with a small template each need
 /// a twentieth.
@@ -43,9 +47,7 @@ pub(super) fn check_definition(definition: &Definition, items_follow: bool) -> R
         wrong.push(FieldError::new("items", "must hold at least one item"));
     }
     wrong.extend(check_totals(definition.items.len(), 0).err());
-    if definition.source.values().any(holds_nul) {
-        wrong.push(FieldError::new("source", "must not hold a NUL character"));
-    }
+    check_source(&definition.source, &mut wrong);
     let scorers = &definition.scorers;
     check_items(scorers, &definition.items, 0, MAX_STEPS, &mut wrong);
     refuse(wrong)
@@ -98,6 +100,8 @@ pub(super) fn check_items<'a>(
 ) {
     let patterns = &mut KnownPatterns::new();
     let effort = &Effort::within(max_steps);
+    let metrics = &mut HashSet::new();
+    check_metrics(scorers, "scorers", metrics, wrong);
     let scorers = check_scorers(scorers, "scorers", (patterns, effort), wrong);
     let mut seen = HashSet::new();
     for (index, item) in items.iter().enumerate() {
@@ -135,10 +139,10 @@ pub(super) fn check_items<'a>(
                 "must not hold a NUL character",
             ));
         }
-        let own = item
-            .scorers
-            .as_ref()
-            .map(|specs| check_scorers(specs, &at("scorers"), (patterns, effort), wrong));
+        let own = item.scorers.as_ref().map(|specs| {
+            check_metrics(specs, &at("scorers"), metrics, wrong);
+            check_scorers(specs, &at("scorers"), (patterns, effort), wrong)
+        });
         let scorers = own.as_deref().unwrap_or(&scorers);
         // What cannot be stored is named already.
         let storable = !item.expected.as_ref().is_some_and(holds_nul);
@@ -176,6 +180,59 @@ pub(super) fn check_texts(
             "description",
             "must have at most 20,000 bytes and no control characters but line breaks and tabs",
         ));
+    }
+}
+
+/// Checks what a benchmark says about where it comes from.
+fn check_source(source: &Map<String, Value>, wrong: &mut Vec<FieldError>) {
+    if json_bytes(source) > MAX_SOURCE_BYTES {
+        let message = format!("must have at most {MAX_SOURCE_BYTES} bytes as JSON");
+        wrong.push(FieldError::new("source", message));
+        return;
+    }
+    for (name, value) in source {
+        let path = format!("source.{}", shown(name));
+        wrong.extend(check_line("source", name, 1..=100).err());
+        if !holds_plain_texts(value) {
+            let message = "must hold no control characters but line breaks and tabs";
+            wrong.push(FieldError::new(path, message));
+        }
+    }
+}
+
+/// Whether every text in a value, the names of its fields included, can be shown.
+fn holds_plain_texts(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_plain_text(text),
+        Value::Array(values) => values.iter().all(holds_plain_texts),
+        Value::Object(fields) => fields
+            .iter()
+            .all(|(name, value)| is_plain_text(name) && holds_plain_texts(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+/// Takes in the metrics of scorers, checks their names, and refuses too many.
+fn check_metrics<'a>(
+    scorers: &'a [ScorerSpec],
+    path: &str,
+    metrics: &mut HashSet<&'a str>,
+    wrong: &mut Vec<FieldError>,
+) {
+    for (position, spec) in scorers.iter().enumerate() {
+        let Some(metric) = spec.metric.as_deref() else {
+            continue;
+        };
+        let path = format!("{path}[{position}].metric");
+        if let Err(error) = check_line(path.as_str(), metric, 1..=100) {
+            wrong.push(error);
+        } else if metrics.insert(metric) && metrics.len() == MAX_METRICS + 1 {
+            let message = format!(
+                "is the metric number {} of the benchmark, which may have {MAX_METRICS}; report several scorers under one",
+                metrics.len()
+            );
+            wrong.push(FieldError::new(path, message));
+        }
     }
 }
 
