@@ -9,7 +9,7 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange,
+    EvaluationError, EvaluationKey, NewEvaluation, Settlement, ShardLease, ShardRange,
     bells::{tell, wake_workers},
     budget::settle,
     counts::{Counts, count},
@@ -194,15 +194,13 @@ async fn give_up(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<u64> {
     let (left_out, lost): (Vec<_>, Vec<_>) = keys.partition(|key| work.leaves_out(*key));
     let batch: Vec<NewEvaluation> = lost
         .into_iter()
-        .map(|key| NewEvaluation {
-            key,
-            error_kind: Some("poisoned".into()),
-            error: Some(format!(
+        .map(|key| {
+            let message = format!(
                 "the worker crashed {} times on this evaluation",
                 shard.crashes
-            )),
-            attempts: i16::try_from(shard.crashes).unwrap_or(i16::MAX),
-            ..NewEvaluation::default()
+            );
+            let attempts = i16::try_from(shard.crashes).unwrap_or(i16::MAX);
+            NewEvaluation::failed(key, EvaluationError::new("poisoned", message), attempts)
         })
         .collect();
     insert(tx, shard.run_id, &batch).await?;
