@@ -21,11 +21,11 @@ use crate::{
 };
 
 /// The longest wait that a provider may ask for at once.
-const MAX_PAUSE: Duration = Duration::from_mins(5);
+const MAX_PAUSE: Duration = Duration::from_hours(1);
 /// The pause after "not so fast" when the provider names none; it doubles up to a bound.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// An evaluation that was told "not so fast" for so long is given up.
-const MAX_TOTAL: Duration = Duration::from_mins(30);
+const MAX_TOTAL: Duration = Duration::from_hours(4);
 
 /// How a call ended, and how many attempts it took.
 pub(crate) struct CallOutcome {
@@ -112,7 +112,9 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             waits += 1;
             count_retry(labels, error.kind);
             let doubled = FIRST_PAUSE * 2_u32.pow(waits.min(7));
-            permit.refused(Some(pause.unwrap_or(doubled)));
+            // A provider may ask to be asked again at once: our own caution grows all the same.
+            let pause = pause.map_or(doubled, |pause| pause.max(doubled));
+            permit.refused(Some(pause));
             continue;
         }
         let is_down = permit.failed(Failure {

@@ -2,10 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
-use super::{CallError, CallErrorKind, Completion, http::redact, logprobs::Collected};
+use super::{
+    CallError, CallErrorKind, Completion,
+    faults::{kind_of, message_of},
+    halves,
+    http::redact,
+    logprobs::Collected,
+};
 
 /// More tokens than any call has: a count beyond is nonsense and treated as missing.
 const MAX_TOKENS: i64 = 100_000_000;
@@ -28,6 +34,10 @@ pub(super) struct Answer {
     pub(super) refused: bool,
     /// True when the provider said that nothing more will come.
     pub(super) ended: bool,
+    /// True when a text may hold marks of halves of characters.
+    pub(super) has_halves: bool,
+    /// True when some of it came in pieces.
+    pub(super) in_pieces: bool,
     pub(super) usage: Usage,
     pub(super) logprobs: Collected,
 }
@@ -48,10 +58,20 @@ pub(super) struct Usage {
 /// A tool that the model wants to be called.
 #[derive(Default)]
 struct ToolCall {
-    index: u64,
+    index: Option<u64>,
+    id: Option<String>,
     name: String,
     /// JSON, as far as the model keeps to it.
     arguments: String,
+}
+
+impl ToolCall {
+    /// Whether what comes now is another call.
+    fn is_followed_by(&self, id: Option<&str>, name: &str) -> bool {
+        let has_other_id = id.is_some_and(|id| self.id.as_deref().is_some_and(|own| own != id));
+        let is_whole = || serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok();
+        has_other_id || !name.is_empty() && is_whole()
+    }
 }
 
 impl Answer {
@@ -64,9 +84,26 @@ impl Answer {
             finish_reason: None,
             refused: false,
             ended: false,
+            has_halves: false,
+            in_pieces: false,
             usage: Usage::default(),
             logprobs: Collected::default(),
         }
+    }
+
+    /// True when neither a text, nor a call of a tool, nor a reason to stop has come: then no model has answered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+            && self.tool_calls.is_empty()
+            && self.finish_reason.is_none()
+            && !self.refused
+    }
+
+    /// Forgets what was said: all of it comes again.
+    pub(super) fn restart(&mut self) {
+        self.text.clear();
+        self.tool_calls.clear();
+        self.refused = false;
     }
 
     /// True until some text came.
@@ -79,6 +116,11 @@ impl Answer {
         let calls = self.tool_calls.iter();
         let calls = calls.map(|call| call.name.len() + call.arguments.len());
         self.text.len() + calls.sum::<usize>()
+    }
+
+    /// True when a call of a tool with this index has begun.
+    pub(super) fn has_call(&self, index: u64) -> bool {
+        self.tool_calls.iter().any(|call| call.index == Some(index))
     }
 
     /// How many tools were called so far.
@@ -105,12 +147,31 @@ impl Answer {
         name: &str,
         arguments: &str,
     ) -> Result<(), CallError> {
+        self.add_to_call(Some(index), None, name, arguments)
+    }
+
+    /// The same where servers leave out the index, or give it twice: another id begins another call, and so does a name
+    /// after arguments that are whole.
+    ///
+    /// # Errors
+    /// As [`Self::call_tool`].
+    pub(super) fn add_to_call(
+        &mut self,
+        index: Option<u64>,
+        id: Option<&str>,
+        name: &str,
+        arguments: &str,
+    ) -> Result<(), CallError> {
         self.first_token_after
             .get_or_insert_with(|| self.started.elapsed());
-        let known = self.tool_calls.iter().rposition(|call| call.index == index);
-        let at = match known {
+        let calls = &self.tool_calls;
+        let known = match index {
+            Some(_) => calls.iter().rposition(|call| call.index == index),
+            None => calls.len().checked_sub(1),
+        };
+        let at = match known.filter(|at| !calls[*at].is_followed_by(id, name)) {
             Some(at) => at,
-            None if self.tool_calls.len() >= MAX_TOOL_CALLS => {
+            None if calls.len() >= MAX_TOOL_CALLS => {
                 return Err(protocol("the answer calls more tools than any should"));
             }
             None => {
@@ -121,8 +182,15 @@ impl Answer {
                 self.tool_calls.len() - 1
             }
         };
-        self.tool_calls[at].name.push_str(name);
-        self.tool_calls[at].arguments.push_str(arguments);
+        let call = &mut self.tool_calls[at];
+        if let Some(id) = id {
+            call.id.get_or_insert_with(|| id.to_owned());
+        }
+        // Some servers say the name with every piece.
+        if call.name != name {
+            call.name.push_str(name);
+        }
+        call.arguments.push_str(arguments);
         Ok(())
     }
 
@@ -144,6 +212,9 @@ impl Answer {
         // credentials are looked for: what is taken out afterwards would put the halves of one together.
         if self.text.contains('\0') {
             self.text = self.text.replace('\0', "\u{fffd}");
+        }
+        if self.has_halves {
+            self.text = halves::join(&self.text);
         }
         let usage = self.usage;
         Completion {
@@ -184,24 +255,12 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Resul
     })
 }
 
-/// An error that came where an answer should: its type decides whether asking again may help.
+/// An error that came where an answer should; what it says decides whether asking again may help.
 pub(super) fn reported(error: &Value) -> CallError {
-    let text = |name: &str| error.get(name).and_then(Value::as_str);
-    let kind = match text("type")
-        .or_else(|| text("status"))
-        .or_else(|| text("code"))
-    {
-        Some("rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED") => {
-            CallErrorKind::RateLimit
-        }
-        Some("overloaded_error" | "UNAVAILABLE") => CallErrorKind::Overloaded,
-        Some("invalid_request_error" | "invalid_prompt" | "INVALID_ARGUMENT") => {
-            CallErrorKind::Refused
-        }
-        _ => CallErrorKind::Server,
-    };
-    let said = text("message").unwrap_or("no reason given");
+    let said = message_of(error);
+    let said = said.as_deref().unwrap_or("no reason given");
     let said = plain(&redact(said), MAX_ERROR_CHARS);
+    let kind = kind_of(error).unwrap_or(CallErrorKind::Server);
     CallError::new(kind, format!("the provider reports an error: {said}"))
 }
 

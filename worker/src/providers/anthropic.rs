@@ -14,6 +14,7 @@ use super::{
     answer::{Answer, parse, protocol, reported},
     auth::Auth,
     base_url, endpoint,
+    lenient::{Count, Many, Maybe, Text},
     parameters::{
         Fields, Format, Place, ToolChoice, put, refuse, split_system, take_format, take_stop,
         take_stream, take_tool_choice, take_tools, to_json,
@@ -71,7 +72,6 @@ pub(super) fn anthropic(
             HeaderName::from_static("anthropic-version"),
             HeaderValue::from_static(VERSION),
         )],
-        streams,
         http,
     })
 }
@@ -123,49 +123,68 @@ fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
 }
 
 #[derive(Deserialize)]
-struct Body {
-    content: Option<Vec<Block>>,
-    stop_reason: Option<String>,
-    usage: Option<Counts>,
+struct Body<'a> {
+    #[serde(default, borrow)]
+    content: Many<Block<'a>>,
+    #[serde(default, borrow)]
+    stop_reason: Text<'a>,
+    #[serde(default)]
+    usage: Maybe<Counts>,
     error: Option<Value>,
 }
 
 #[derive(Deserialize)]
-struct Block {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    text: Option<String>,
-    name: Option<String>,
+struct Block<'a> {
+    #[serde(rename = "type", default, borrow)]
+    kind: Text<'a>,
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default, borrow)]
+    name: Text<'a>,
     input: Option<Value>,
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "these are the API's own words")]
 struct Counts {
-    input_tokens: Option<i64>,
-    output_tokens: Option<i64>,
-    cache_read_input_tokens: Option<i64>,
-    cache_creation_input_tokens: Option<i64>,
+    #[serde(default)]
+    input_tokens: Count,
+    #[serde(default)]
+    output_tokens: Count,
+    #[serde(default)]
+    cache_read_input_tokens: Count,
+    #[serde(default)]
+    cache_creation_input_tokens: Count,
     /// Searches and the like, by name; they are billed apart.
-    server_tool_use: Option<Map<String, Value>>,
+    #[serde(default)]
+    server_tool_use: Maybe<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
-struct Event {
-    #[serde(rename = "type")]
-    kind: String,
-    index: Option<u64>,
-    message: Option<Body>,
-    content_block: Option<Block>,
-    delta: Option<Delta>,
-    usage: Option<Counts>,
+struct Event<'a> {
+    #[serde(rename = "type", default, borrow)]
+    kind: Text<'a>,
+    #[serde(default)]
+    index: Count,
+    #[serde(default, borrow)]
+    message: Maybe<Body<'a>>,
+    #[serde(default, borrow)]
+    content_block: Maybe<Block<'a>>,
+    #[serde(default, borrow)]
+    delta: Maybe<Delta<'a>>,
+    #[serde(default)]
+    usage: Maybe<Counts>,
     error: Option<Value>,
 }
 
 #[derive(Deserialize)]
-struct Delta {
-    text: Option<String>,
-    partial_json: Option<String>,
-    stop_reason: Option<String>,
+struct Delta<'a> {
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default, borrow)]
+    partial_json: Text<'a>,
+    #[serde(default, borrow)]
+    stop_reason: Text<'a>,
 }
 
 impl Api for Messages {
@@ -187,45 +206,58 @@ impl Api for Messages {
     }
 
     fn read_whole(&self, body: &[u8], answer: &mut Answer) -> Result<(), CallError> {
-        let body: Body = parse(body, "a message")?;
+        let body: Body<'_> = parse(body, "a message")?;
         if let Some(error) = &body.error {
             return Err(reported(error));
         }
-        let Some(blocks) = body.content else {
+        answer.finish_reason = body.stop_reason.word().map(str::to_owned);
+        if body.content.0.is_empty() && answer.finish_reason.is_none() {
             return Err(protocol("the answer has no content"));
-        };
-        for (index, block) in (0..).zip(blocks) {
-            let input = block.input.as_ref().map(Value::to_string);
-            take(answer, index, &block, input.as_deref().unwrap_or_default())?;
         }
-        answer.finish_reason = body.stop_reason;
-        count(answer, body.usage);
+        for (index, block) in (0..).zip(&body.content.0) {
+            let input = block.input.as_ref().map(Value::to_string);
+            take(answer, index, block, input.as_deref().unwrap_or_default())?;
+        }
+        count(answer, body.usage.0);
         Ok(())
     }
 
     fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError> {
-        let event: Event = parse(data, "an event of a message")?;
-        let index = event.index.unwrap_or_default();
-        match event.kind.as_str() {
+        if data == b"[DONE]" {
+            // Not of this API, but some servers that imitate it say it.
+            answer.ended = true;
+            return Ok(());
+        }
+        let Maybe(Some(event)) = parse::<Maybe<Event<'_>>>(data, "an event of a message")? else {
+            return Ok(());
+        };
+        let index = event.index.0.and_then(|index| u64::try_from(index).ok());
+        let index = index.unwrap_or_default();
+        match event.kind.word().unwrap_or_default() {
             "error" => return Err(reported(&event.error.unwrap_or_default())),
             "message_stop" => answer.ended = true,
             _ => {}
         }
-        if let Some(message) = event.message {
-            count(answer, message.usage);
+        if let Some(message) = event.message.0 {
+            count(answer, message.usage.0);
         }
-        if let Some(block) = event.content_block {
+        if let Some(block) = event.content_block.0 {
             // The arguments of a tool follow in pieces.
             take(answer, index, &block, "")?;
         }
-        if let Some(delta) = event.delta {
-            answer.say(delta.text.as_deref().unwrap_or_default());
-            if let Some(json) = delta.partial_json {
+        if let Some(delta) = event.delta.0 {
+            answer.say(delta.text.0.as_deref().unwrap_or_default());
+            // Pieces of what the provider calls by itself, such as its search, are no part of the answer.
+            if let Some(json) = delta.partial_json.0
+                && answer.has_call(index)
+            {
                 answer.call_tool(index, "", &json)?;
             }
-            answer.finish_reason = delta.stop_reason.or(answer.finish_reason.take());
+            if let Some(reason) = delta.stop_reason.word() {
+                answer.finish_reason = Some(reason.to_owned());
+            }
         }
-        count(answer, event.usage);
+        count(answer, event.usage.0);
         Ok(())
     }
 }
@@ -248,10 +280,10 @@ fn content(content: &Content) -> Value {
 }
 
 /// Adds a block. Thoughts have neither text nor name.
-fn take(answer: &mut Answer, index: u64, block: &Block, input: &str) -> Result<(), CallError> {
-    answer.say(block.text.as_deref().unwrap_or_default());
-    match (&block.kind, &block.name) {
-        (Some(kind), Some(name)) if kind == "tool_use" => answer.call_tool(index, name, input),
+fn take(answer: &mut Answer, index: u64, block: &Block<'_>, input: &str) -> Result<(), CallError> {
+    answer.say(block.text.0.as_deref().unwrap_or_default());
+    match (block.kind.word(), &block.name.0) {
+        (Some("tool_use"), Some(name)) => answer.call_tool(index, name, input),
         _ => Ok(()),
     }
 }
@@ -262,14 +294,58 @@ fn count(answer: &mut Answer, counts: Option<Counts>) {
         return;
     };
     let usage = &mut answer.usage;
-    let mut searched = counts.server_tool_use.into_iter().flatten();
-    usage.surcharged |= searched.any(|(_, count)| count.as_i64() != Some(0));
-    if let Some(uncached) = counts.input_tokens {
-        let read = counts.cache_read_input_tokens.unwrap_or(0);
-        let written = counts.cache_creation_input_tokens.unwrap_or(0);
+    let mut searched = counts.server_tool_use.0.into_iter().flatten();
+    usage.surcharged |= searched.any(|(_, count)| count.as_f64() != Some(0.0));
+    if let Some(uncached) = counts.input_tokens.0 {
+        let read = counts.cache_read_input_tokens.0.unwrap_or(0);
+        let written = counts.cache_creation_input_tokens.0.unwrap_or(0);
         usage.input = Some(uncached.saturating_add(read).saturating_add(written));
-        usage.cached_input = counts.cache_read_input_tokens;
+        usage.cached_input = counts.cache_read_input_tokens.0;
         usage.surcharged |= written > 0;
     }
-    usage.output = counts.output_tokens.or(usage.output);
+    usage.output = counts.output_tokens.0.or(usage.output);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn api() -> Messages {
+        let fields = Fields::new(Map::new(), &PLACES, &[], &[]).unwrap();
+        Messages { fields }
+    }
+
+    #[test]
+    fn what_the_provider_calls_by_itself_is_no_part_of_the_answer() {
+        let mut answer = Answer::new(Instant::now());
+        for event in [
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":"7"},"content":null}}"#,
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","name":"web_search","input":{}}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"query\":\"x\"}"}}"#,
+            r#"{"type":"content_block_start","index":1,"content_block":{"type":"web_search_tool_result","content":[{"type":"x"}]}}"#,
+            r#"{"type":"content_block_delta","index":2,"delta":{"type":"text_delta","text":"42"}}"#,
+            r#"{"type":"newer","delta":["of another shape"],"index":"x","usage":null}"#,
+            r"[1]",
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":3.0}}"#,
+            "[DONE]",
+        ] {
+            api().read_event(event.as_bytes(), &mut answer).unwrap();
+        }
+        assert!(answer.ended);
+        let read = answer.complete(true, Duration::ZERO);
+        assert_eq!((read.text.as_str(), read.output_tokens), ("42", Some(3)));
+        assert_eq!(read.input_tokens, Some(7));
+    }
+
+    #[test]
+    fn a_refusal_without_content_is_an_answer() {
+        let mut answer = Answer::new(Instant::now());
+        let body = br#"{"content":null,"stop_reason":"refusal"}"#;
+        api().read_whole(body, &mut answer).unwrap();
+        let mut answer = Answer::new(Instant::now());
+        let error = api().read_whole(br#"{"content":null}"#, &mut answer);
+        assert!(error.is_err(), "no model has answered");
+    }
 }

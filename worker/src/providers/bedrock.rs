@@ -63,7 +63,6 @@ pub(super) fn bedrock(
         url: endpoint(&format!("{base_url}/model/{name}/converse"))?,
         auth: Auth::aws(credential, &settings.region)?,
         headers: Vec::new(),
-        streams: false,
         http,
     })
 }

@@ -10,6 +10,8 @@ use super::{CallError, CallErrorKind};
 
 /// The largest event of a stream, in bytes.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
+/// What some servers begin a stream with.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Hands on the data of each event, until `take` says that it was the last. What comes after the last is not waited for.
 pub(super) async fn read_events(
@@ -19,50 +21,82 @@ pub(super) async fn read_events(
     let mut events = Events::default();
     let mut ended = false;
     let mut body = std::pin::pin!(body);
-    while !ended && let Some(piece) = body.next().await {
-        events.read(&piece?, |event| {
-            if !ended {
-                ended = take(event)?;
-            }
-            Ok(())
-        })?;
+    let mut take = |event: &[u8]| {
+        if !ended {
+            ended = take(event)?;
+        }
+        Ok(ended)
+    };
+    while let Some(piece) = body.next().await {
+        if events.read(&piece?, &mut take)? {
+            return Ok(());
+        }
     }
-    Ok(())
+    events.finish(&mut take)
 }
 
-/// Cuts a stream of server-sent events into the data of its events.
+/// Cuts a stream of server-sent events into the data of its events, by the grammar of the
+/// [standard](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 #[derive(Default)]
 struct Events {
     /// The start of a line whose end is yet to come.
     line: Vec<u8>,
     /// The data of the event so far.
     data: Vec<u8>,
+    /// True after the first line, which a byte order mark may begin.
+    has_begun: bool,
+    /// True when the line before ended with a carriage return: a line feed belongs to it.
+    after_return: bool,
+    /// True when the last event that is wanted was taken.
+    ended: bool,
 }
 
 impl Events {
-    /// Hands on the data of each event that ends in this piece.
+    /// Hands on the data of each event that ends in this piece. True when no more are wanted.
     fn read(
         &mut self,
         piece: &[u8],
-        mut take: impl FnMut(&[u8]) -> Result<(), CallError>,
-    ) -> Result<(), CallError> {
-        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+        take: &mut impl FnMut(&[u8]) -> Result<bool, CallError>,
+    ) -> Result<bool, CallError> {
+        for part in piece.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
             if self.line.len() + self.data.len() + part.len() > MAX_EVENT_BYTES {
                 let message =
                     format!("an event of the stream is larger than {MAX_EVENT_BYTES} bytes");
                 return Err(CallError::new(CallErrorKind::TooLarge, message));
             }
-            if !part.ends_with(b"\n") {
+            if std::mem::take(&mut self.after_return) && part == b"\n" {
+                continue;
+            }
+            self.after_return = part.ends_with(b"\r");
+            if !part.ends_with(b"\n") && !self.after_return {
                 self.line.extend_from_slice(part);
             } else if self.line.is_empty() {
-                self.end_line(part, &mut take)?;
+                self.end_line(part, take)?;
             } else {
                 let mut line = std::mem::take(&mut self.line);
                 line.extend_from_slice(part);
-                self.end_line(&line, &mut take)?;
+                self.end_line(&line, take)?;
                 line.clear();
                 self.line = line;
             }
+        }
+        Ok(self.ended)
+    }
+
+    /// The stream has ended. An event that only lacks its empty line is one; anything else was cut off.
+    fn finish(
+        &mut self,
+        take: &mut impl FnMut(&[u8]) -> Result<bool, CallError>,
+    ) -> Result<(), CallError> {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.end_line(&line, take)?;
+        }
+        let is_whole = |data: &[u8]| {
+            data == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
+        };
+        if is_whole(&self.data) {
+            self.end_event(take)?;
         }
         Ok(())
     }
@@ -71,17 +105,33 @@ impl Events {
     fn end_line(
         &mut self,
         line: &[u8],
-        take: &mut impl FnMut(&[u8]) -> Result<(), CallError>,
+        take: &mut impl FnMut(&[u8]) -> Result<bool, CallError>,
     ) -> Result<(), CallError> {
-        let line = line.trim_ascii_end();
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        let line = line
+            .strip_prefix(BYTE_ORDER_MARK)
+            .filter(|_| is_first)
+            .unwrap_or(line)
+            .trim_ascii_end();
         if line.is_empty() {
-            if !self.data.is_empty() {
-                take(&self.data)?;
-                self.data.clear();
-            }
+            self.end_event(take)?;
         } else if let Some(data) = line.strip_prefix(b"data:") {
             // Other fields, and comments that keep the connection alive, say nothing about the answer.
+            if !self.data.is_empty() {
+                self.data.push(b'\n');
+            }
             self.data.extend_from_slice(data.trim_ascii_start());
+        }
+        Ok(())
+    }
+
+    fn end_event(
+        &mut self,
+        take: &mut impl FnMut(&[u8]) -> Result<bool, CallError>,
+    ) -> Result<(), CallError> {
+        if !self.data.is_empty() {
+            self.ended = take(&self.data)?;
+            self.data.clear();
         }
         Ok(())
     }
@@ -124,7 +174,34 @@ mod tests {
                 Err(CallErrorKind::TooLarge)
             );
         }
-        // What has not ended is no event.
+        // What has not ended is no event, unless it is whole.
         assert_eq!(read(b"data: half", 4).await, Ok(vec![]));
+        assert_eq!(read(b"data: {\"a\": 4", 4).await, Ok(vec![]));
+        for whole in ["{\"a\": 4}", "[DONE]"] {
+            let text = format!("data: {whole}");
+            assert_eq!(read(text.as_bytes(), 4).await, Ok(vec![whole.to_owned()]));
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_end_as_the_standard_says() {
+        for end in ["\n", "\r", "\r\n"] {
+            let lines = [
+                "\u{feff}data: 1",
+                "",
+                "data: {",
+                "data: \"b\": 2}",
+                "",
+                "\u{feff}data: no",
+                "",
+                "data: last",
+                "",
+            ];
+            let text: String = lines.iter().flat_map(|line| [*line, end]).collect();
+            for size in [1, 2, 3, 4096] {
+                let seen = read(text.as_bytes(), size).await.unwrap();
+                assert_eq!(seen, ["1", "{\n\"b\": 2}", "last"], "{end:?} {size}");
+            }
+        }
     }
 }

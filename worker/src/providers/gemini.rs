@@ -14,6 +14,7 @@ use super::{
     answer::{Answer, Usage, parse, protocol, reported},
     auth::Auth,
     base_url, endpoint,
+    lenient::{Count, Many, Maybe, Text},
     parameters::{
         Fields, Format, Place, ToolChoice, put, refuse, split_system, take_format, take_stop,
         take_stream, take_tool_choice, take_tools, to_json,
@@ -86,7 +87,6 @@ pub(super) fn gemini(
         url: endpoint(&format!("{base_url}/models/{name}:{way}"))?,
         auth: Auth::header(header, "", credential)?,
         headers: Vec::new(),
-        streams,
         http,
     })
 }
@@ -142,20 +142,24 @@ fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
     #[serde(default, borrow)]
-    candidates: Vec<Candidate<'a>>,
-    prompt_feedback: Option<Feedback>,
-    usage_metadata: Option<Counts>,
+    candidates: Many<Candidate<'a>>,
+    #[serde(default, borrow)]
+    prompt_feedback: Maybe<Feedback<'a>>,
+    #[serde(default)]
+    usage_metadata: Maybe<Counts>,
     error: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Candidate<'a> {
-    content: Option<Said>,
-    finish_reason: Option<String>,
+    #[serde(default, borrow)]
+    content: Maybe<Said<'a>>,
+    #[serde(default, borrow)]
+    finish_reason: Text<'a>,
     /// What was searched for, which is billed apart.
     grounding_metadata: Option<Value>,
-    #[serde(borrow)]
+    #[serde(default, borrow)]
     logprobs_result: Option<&'a RawValue>,
 }
 
@@ -169,41 +173,52 @@ struct Logprobs<'a> {
 }
 
 #[derive(Deserialize)]
-struct Said {
-    #[serde(default)]
-    parts: Vec<SaidPart>,
+struct Said<'a> {
+    #[serde(default, borrow)]
+    parts: Many<SaidPart<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SaidPart {
-    text: Option<String>,
+struct SaidPart<'a> {
+    #[serde(default, borrow)]
+    text: Text<'a>,
     #[serde(default)]
-    thought: bool,
-    function_call: Option<FunctionCall>,
+    thought: Value,
+    #[serde(default, borrow)]
+    function_call: Maybe<FunctionCall<'a>>,
 }
 
 #[derive(Deserialize)]
-struct FunctionCall {
-    name: Option<String>,
+struct FunctionCall<'a> {
+    #[serde(default, borrow)]
+    name: Text<'a>,
     args: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Feedback {
-    block_reason: Option<String>,
+struct Feedback<'a> {
+    #[serde(default, borrow)]
+    block_reason: Text<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "these are the API's own words")]
 struct Counts {
-    prompt_token_count: Option<i64>,
-    cached_content_token_count: Option<i64>,
-    candidates_token_count: Option<i64>,
-    thoughts_token_count: Option<i64>,
-    tool_use_prompt_token_count: Option<i64>,
+    #[serde(default)]
+    prompt_token_count: Count,
+    #[serde(default)]
+    cached_content_token_count: Count,
+    #[serde(default)]
+    candidates_token_count: Count,
+    #[serde(default)]
+    thoughts_token_count: Count,
+    #[serde(default)]
+    tool_use_prompt_token_count: Count,
+    #[serde(default)]
+    total_token_count: Count,
 }
 
 impl Api for GenerateContent {
@@ -262,23 +277,21 @@ fn take(body: Body<'_>, answer: &mut Answer) -> Result<(), CallError> {
         return Err(reported(error));
     }
     // A prompt that is refused has no candidates, and its reason is the answer.
-    if let Some(reason) = body
-        .prompt_feedback
-        .and_then(|feedback| feedback.block_reason)
-    {
-        answer.finish_reason = Some(reason);
+    let feedback = body.prompt_feedback.0;
+    if let Some(reason) = feedback.as_ref().and_then(|it| it.block_reason.word()) {
+        answer.finish_reason = Some(reason.to_owned());
         answer.usage.output = Some(0);
     }
-    if let Some(candidate) = body.candidates.into_iter().next() {
-        let parts = candidate.content.map(|content| content.parts);
+    if let Some(candidate) = body.candidates.0.into_iter().next() {
+        let parts = candidate.content.0.map(|content| content.parts.0);
         for part in parts.unwrap_or_default() {
-            if let Some(text) = part.text.filter(|_| !part.thought) {
-                answer.say(&text);
+            if part.thought != Value::Bool(true) {
+                answer.say(part.text.0.as_deref().unwrap_or_default());
             }
-            if let Some(call) = part.function_call {
+            if let Some(call) = part.function_call.0 {
                 let index = answer.tool_calls();
                 let arguments = call.args.as_ref().map(Value::to_string);
-                let name = call.name.unwrap_or_default();
+                let name = call.name.0.unwrap_or_default();
                 answer.call_tool(index, &name, arguments.as_deref().unwrap_or_default())?;
             }
         }
@@ -295,26 +308,71 @@ fn take(body: Body<'_>, answer: &mut Answer) -> Result<(), CallError> {
                 .take_candidates(chosen_candidates, top_candidates);
         }
         answer.usage.surcharged |= candidate.grounding_metadata.is_some();
-        answer.finish_reason = candidate.finish_reason.or(answer.finish_reason.take());
+        if let Some(reason) = candidate.finish_reason.word() {
+            answer.finish_reason = Some(reason.to_owned());
+        }
     }
-    if let Some(counts) = body.usage_metadata {
-        let before = answer.usage;
-        let add = |count: i64, more: Option<i64>| count.saturating_add(more.unwrap_or(0));
-        let input = counts
-            .prompt_token_count
-            .map(|count| add(count, counts.tool_use_prompt_token_count));
-        // Thoughts are counted apart from candidates, and an answer that is all thought has no candidates' count.
-        let output = match (counts.candidates_token_count, counts.thoughts_token_count) {
-            (None, None) => before.output,
-            (said, thought) => Some(add(said.unwrap_or(0), thought)),
-        };
-        answer.usage = Usage {
-            input: input.or(before.input),
-            cached_input: counts.cached_content_token_count.or(before.cached_input),
-            output,
-            reasoning: counts.thoughts_token_count.or(before.reasoning),
-            surcharged: before.surcharged,
-        };
+    if let Some(counts) = body.usage_metadata.0 {
+        count(answer, &counts);
     }
     Ok(())
+}
+
+fn count(answer: &mut Answer, counts: &Counts) {
+    let before = answer.usage;
+    let add = |count: i64, more: Option<i64>| count.saturating_add(more.unwrap_or(0));
+    let input = counts
+        .prompt_token_count
+        .0
+        .map(|count| add(count, counts.tool_use_prompt_token_count.0));
+    // Thoughts are counted apart from candidates, and an answer that is all thought has no candidates' count. One that was
+    // blocked has neither, and only the total says that nothing was written.
+    let output = match (
+        counts.candidates_token_count.0,
+        counts.thoughts_token_count.0,
+    ) {
+        (None, None) => input
+            .zip(counts.total_token_count.0)
+            .filter(|_| answer.finish_reason.is_some())
+            .map(|(input, total)| total.saturating_sub(input))
+            .or(before.output),
+        (said, thought) => Some(add(said.unwrap_or(0), thought)),
+    };
+    answer.usage = Usage {
+        input: input.or(before.input),
+        cached_input: counts.cached_content_token_count.0.or(before.cached_input),
+        output,
+        reasoning: counts.thoughts_token_count.0.or(before.reasoning),
+        surcharged: before.surcharged,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_needed_costs_no_answer() {
+        for (body, expect) in [
+            (
+                r#"{"candidates":[{"content":{"parts":[{"text":"4","thought":null}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":7.0,"candidatesTokenCount":"1"}}"#,
+                ("4", Some(1)),
+            ),
+            (
+                r#"{"candidates":[{"content":{"parts":null},"finishReason":"SAFETY"}],"usageMetadata":{"promptTokenCount":7,"totalTokenCount":7}}"#,
+                ("", Some(0)),
+            ),
+            (
+                r#"{"candidates":null,"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":[]}"#,
+                ("", Some(0)),
+            ),
+        ] {
+            let mut answer = Answer::new(Instant::now());
+            take(serde_json::from_str(body).unwrap(), &mut answer).unwrap();
+            let read = answer.complete(false, Duration::ZERO);
+            assert_eq!((read.text.as_str(), read.output_tokens), expect, "{body}");
+        }
+    }
 }

@@ -14,12 +14,12 @@ use bytes::Bytes;
 use chrono::Utc;
 use futures::{Stream, TryStreamExt as _, stream};
 use opb_outbound::{Forbidden, Guarded, Lookup, SystemLookup};
-use reqwest::{IntoUrl, Response, StatusCode};
+use reqwest::{IntoUrl, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Announced, CallError, CallErrorKind, rate_headers,
+    Announced, CallError, CallErrorKind, faults, rate_headers,
     room::{Place, Room},
 };
 use crate::WorkerSettings;
@@ -107,7 +107,7 @@ impl HttpClient {
         self.guarded.post(url)
     }
 
-    /// Sends a request and returns the answer once its head is there. Everything but 200 is an error, and no error holds
+    /// Sends a request and returns the answer once its head is there. Everything but success is an error, and no error holds
     /// one of the secrets.
     pub(crate) async fn send(
         &self,
@@ -129,7 +129,7 @@ impl HttpClient {
         if let Some(observer) = &self.observer {
             observer.note_announced(rate_headers::announced(response.headers(), Utc::now()));
         }
-        if response.status() == StatusCode::OK {
+        if response.status().is_success() {
             return Ok(response);
         }
         Err(self.refusal(response, secrets).await)
@@ -165,28 +165,6 @@ impl HttpClient {
         Box::pin(stream::try_unfold(reading, Reading::next))
     }
 
-    /// The whole body.
-    pub(crate) async fn read(
-        &self,
-        response: Response,
-        held: HeldBytes,
-    ) -> Result<Vec<u8>, CallError> {
-        let announced = response.content_length().unwrap_or_default();
-        if announced > MAX_WHOLE_BYTES as u64 {
-            return Err(too_large(MAX_WHOLE_BYTES));
-        }
-        self.body(response, held)
-            .try_fold(Vec::new(), |mut whole, piece| async move {
-                if whole.len() + piece.len() > whole.capacity().max(LARGE_BODY_BYTES) {
-                    // Once, instead of copying it each time that it has doubled.
-                    whole.reserve_exact(MAX_WHOLE_BYTES - whole.len());
-                }
-                whole.extend_from_slice(&piece);
-                Ok(whole)
-            })
-            .await
-    }
-
     /// The beginning of an error's body, as far as it comes.
     async fn read_error(&self, response: Response) -> Vec<u8> {
         let mut body = self.body(response, HeldBytes::whole());
@@ -202,15 +180,16 @@ impl HttpClient {
     async fn refusal(&self, response: Response, secrets: &[SecretString]) -> CallError {
         let status = response.status();
         let headers = response.headers().clone();
-        let kind = match status.as_u16() {
-            429 => CallErrorKind::RateLimit,
-            503 | 529 => CallErrorKind::Overloaded,
-            408 | 409 | 500..=599 => CallErrorKind::Server,
-            401 | 403 => CallErrorKind::Credential,
-            _ => CallErrorKind::Refused,
-        };
         let body = self.read_error(response).await;
         let retry_after = rate_headers::retry_after(&headers, &body, Utc::now());
+        let error: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        let is_used_up = error.as_ref().and_then(faults::kind_of) == Some(CallErrorKind::Quota);
+        // Some say the same of a limit a minute, and when to ask again.
+        let kind = if is_used_up && retry_after.is_none() {
+            CallErrorKind::Quota
+        } else {
+            faults::of_status(status.as_u16().into()).unwrap_or(CallErrorKind::Refused)
+        };
         let said = error_message(&body, secrets);
         CallError {
             kind,
@@ -218,6 +197,30 @@ impl HttpClient {
             retry_after,
         }
     }
+}
+
+/// Refuses an answer whose head says already that it is too large to be read whole.
+pub(crate) fn check_length(response: &Response) -> Result<(), CallError> {
+    match response.content_length() {
+        Some(announced) if announced > MAX_WHOLE_BYTES as u64 => Err(too_large(MAX_WHOLE_BYTES)),
+        _ => Ok(()),
+    }
+}
+
+/// The whole of a body that begins like this.
+pub(crate) async fn collect(
+    beginning: Vec<u8>,
+    body: impl Stream<Item = Result<Bytes, CallError>>,
+) -> Result<Vec<u8>, CallError> {
+    body.try_fold(beginning, |mut whole, piece| async move {
+        if whole.len() + piece.len() > whole.capacity().max(LARGE_BODY_BYTES) {
+            // Once, instead of copying it each time that it has doubled.
+            whole.reserve_exact(MAX_WHOLE_BYTES.saturating_sub(whole.len()));
+        }
+        whole.extend_from_slice(&piece);
+        Ok(whole)
+    })
+    .await
 }
 
 /// How long the head of an answer took.
@@ -230,26 +233,27 @@ pub(crate) struct HeldBytes {
     bytes: Arc<AtomicUsize>,
     /// How long the answer has waited for room, in microseconds.
     waited: Arc<AtomicU64>,
-    most: usize,
+    /// Maximum that is held.
+    most: Arc<AtomicUsize>,
 }
 
 impl HeldBytes {
-    /// Of an answer that is read whole.
+    /// Of an answer that is read whole, unless it turns out to be a stream.
     pub(crate) fn whole() -> Self {
-        Self::at_most(MAX_WHOLE_BYTES)
-    }
-
-    /// Of a stream, of which only the texts are kept.
-    pub(crate) fn stream() -> Self {
-        Self::at_most(MAX_TEXT_BYTES)
-    }
-
-    fn at_most(most: usize) -> Self {
         Self {
             bytes: Arc::default(),
             waited: Arc::default(),
-            most,
+            most: Arc::new(AtomicUsize::new(MAX_WHOLE_BYTES)),
         }
+    }
+
+    /// The answer is a stream, of which only the texts are kept.
+    pub(crate) fn is_stream(&self) {
+        self.most.store(MAX_TEXT_BYTES, Ordering::Relaxed);
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
     }
 
     /// What came has been looked at; `bytes` is what is kept of it all.
@@ -303,14 +307,14 @@ impl Reading {
         };
         self.size += piece.len();
         let held = self.held.add(piece.len());
-        if held > self.held.most {
-            return Err(too_large(self.held.most));
+        if held > self.held.most() {
+            return Err(too_large(self.held.most()));
         }
         if self.size > MAX_BODY_BYTES {
             return Err(too_large(MAX_BODY_BYTES));
         }
         if held > LARGE_BODY_BYTES && self.place.is_none() {
-            let taking = timeout(self.patience.call, self.room.take(self.held.most));
+            let taking = timeout(self.patience.call, self.room.take(self.held.most()));
             let (place, waited) = taking.await.map_err(|_| {
                 late("too many other answers are as large as this one at the moment")
             })?;
@@ -397,15 +401,8 @@ fn error_message(body: &[u8], secrets: &[SecretString]) -> String {
     let parsed: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     let said = parsed
         .as_ref()
-        .and_then(|body| {
-            body.pointer("/error/message")
-                .or_else(|| body.pointer("/0/error/message"))
-                .or_else(|| body.get("message"))
-                .or_else(|| body.get("Message"))
-                .or_else(|| body.get("error"))
-        })
-        .and_then(serde_json::Value::as_str)
-        .map_or_else(|| text.trim().to_owned(), str::to_owned);
+        .and_then(faults::message_of)
+        .unwrap_or_else(|| text.trim().to_owned());
     // Again, for a key that JSON had written with escapes.
     let said: String = redact(&without(said, secrets))
         .chars()
@@ -538,9 +535,69 @@ mod tests {
             room_is_free.send(()).unwrap();
         };
         let held = HeldBytes::whole();
-        let (answer, ()) = tokio::join!(client.read(response, held.clone()), other_ends);
+        let body = client.body(response, held.clone());
+        let (answer, ()) = tokio::join!(collect(Vec::new(), body), other_ends);
         assert_eq!(answer.unwrap().len(), size);
         assert!(held.waited() > Duration::ZERO, "it is told apart");
+    }
+
+    /// The kind of the error when a provider answers like this.
+    async fn refused(status: &str, headers: &str, body: &str) -> CallErrorKind {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n{body}");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let client = client();
+        let response = client.send(client.post(url).body("x"), &[]).await;
+        response.unwrap_err().kind
+    }
+
+    #[tokio::test]
+    async fn an_account_that_is_used_up_is_not_waited_for() {
+        use CallErrorKind::{Overloaded, Quota, RateLimit, Refused};
+        let used_up = r#"{"error":{"code":"insufficient_quota","type":"insufficient_quota","message":"You exceeded your current quota"}}"#;
+        for (status, headers, body, expect) in [
+            ("429", "", used_up, Quota),
+            ("429", "retry-after: 7\r\n", used_up, RateLimit),
+            (
+                "429",
+                "",
+                r#"{"error":{"type":"exceeded_current_quota_error"}}"#,
+                Quota,
+            ),
+            (
+                "400",
+                "",
+                r#"{"error":{"message":"Your credit balance is too low to access the API"}}"#,
+                Quota,
+            ),
+            ("402", "", "", Quota),
+            (
+                "429",
+                "",
+                r#"{"error":{"type":"tokens","code":"rate_limit_exceeded"}}"#,
+                RateLimit,
+            ),
+            ("498", "", "", Overloaded),
+            (
+                "400",
+                "",
+                r#"{"error":{"message":"no such model"}}"#,
+                Refused,
+            ),
+        ] {
+            assert_eq!(
+                refused(status, headers, body).await,
+                expect,
+                "{status} {body}"
+            );
+        }
     }
 
     #[test]

@@ -9,10 +9,13 @@ mod chat;
 mod contract_tests;
 mod echo;
 mod events;
+mod faults;
 mod gemini;
 #[cfg(test)]
 mod guard_tests;
+mod halves;
 mod http;
+mod lenient;
 mod logprobs;
 mod openai;
 mod parameters;
@@ -163,6 +166,8 @@ pub(crate) enum CallErrorKind {
     Protocol,
     /// An answer larger than the bound.
     TooLarge,
+    /// The account is used up: waiting does not help.
+    Quota,
     /// 401 or 403: the credential is wrong.
     Credential,
     /// Another 4xx, or an unexpected status: asking again cannot help.
@@ -202,6 +207,7 @@ impl CallErrorKind {
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
             Self::TooLarge => "too_large",
+            Self::Quota => "quota",
             Self::Credential => "credential",
             Self::Refused => "refused",
             Self::Request => "request",
@@ -239,6 +245,7 @@ impl CallErrorKind {
             Self::Absent
             | Self::Forbidden
             | Self::TooLarge
+            | Self::Quota
             | Self::Credential
             | Self::Refused
             | Self::Request => false,

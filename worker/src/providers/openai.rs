@@ -4,6 +4,8 @@
 //! The request's shape comes from async-openai. Its client is not used: it repeats calls on its own and bounds neither
 //! the size of an answer nor its log lines (docs/decisions/0002).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_openai::types::chat::{
     ChatCompletionRequestAssistantMessage, ChatCompletionRequestMessage,
     ChatCompletionRequestMessageContentPartImage, ChatCompletionRequestSystemMessage,
@@ -36,6 +38,8 @@ struct Chat {
     /// The model's parameters; `None` when there are none.
     fields: Option<Fields>,
     streams: bool,
+    /// True once the server has refused `stream_options`, as some do.
+    is_without_options: AtomicBool,
 }
 
 /// Prepares a model of the chat completions API for many calls.
@@ -85,13 +89,13 @@ fn chat_at(model: &RunModel, url: &str, http: HttpClient, auth: Auth) -> anyhow:
         model_name: model.name.clone(),
         fields: (!fields.is_empty()).then_some(fields),
         streams,
+        is_without_options: AtomicBool::new(false),
     };
     Ok(Remote {
         api: Box::new(api),
         url: endpoint(url)?,
         auth,
         headers: Vec::new(),
-        streams,
         http,
     })
 }
@@ -102,10 +106,11 @@ impl Api for Chat {
             model: self.model_name.clone(),
             messages: request.messages.iter().map(message).collect(),
             stream: Some(self.streams),
-            stream_options: self.streams.then_some(ChatCompletionStreamOptions {
-                include_usage: Some(true),
-                include_obfuscation: None,
-            }),
+            stream_options: (self.streams && !self.is_without_options.load(Ordering::Relaxed))
+                .then_some(ChatCompletionStreamOptions {
+                    include_usage: Some(true),
+                    include_obfuscation: None,
+                }),
             ..CreateChatCompletionRequest::default()
         };
         let Some(fields) = &self.fields else {
@@ -116,6 +121,12 @@ impl Api for Chat {
             body.extend(fields.of_repeat(request.repeat));
         }
         to_json(&body)
+    }
+
+    fn adapts_to(&self, refusal: &str) -> bool {
+        self.streams
+            && refusal.contains("stream_options")
+            && !self.is_without_options.swap(true, Ordering::Relaxed)
     }
 
     fn read_whole(&self, body: &[u8], answer: &mut Answer) -> Result<(), CallError> {
@@ -166,5 +177,39 @@ fn part(part: &Part) -> UserPart {
             },
             prompt_cache_breakpoint: None,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::AnswerHint;
+
+    #[test]
+    fn a_field_that_a_server_refuses_is_left_out_from_then_on() {
+        let chat = Chat {
+            model_name: "m".to_owned(),
+            fields: None,
+            streams: true,
+            is_without_options: AtomicBool::new(false),
+        };
+        let body = || {
+            let body = chat.body(&CompletionRequest {
+                messages: &[],
+                repeat: 0,
+                answer: AnswerHint {
+                    expected: None,
+                    item: "i",
+                    seed: 0,
+                },
+            });
+            String::from_utf8(body.unwrap()).unwrap()
+        };
+        assert!(body().contains("stream_options"));
+        assert!(!chat.adapts_to("the provider answered 422: no such model"));
+        assert!(body().contains("stream_options"));
+        assert!(chat.adapts_to(r#"422: {"loc":["body","stream_options"]}"#));
+        assert!(!body().contains("stream_options"));
+        assert!(!chat.adapts_to("stream_options"), "it is left out already");
     }
 }

@@ -109,7 +109,7 @@ pub(crate) fn retry_after(
     let header = || {
         let value = text(headers, "retry-after")?;
         number(value)
-            .and_then(seconds)
+            .and_then(|number| span_or_moment(number, now))
             .or_else(|| until(DateTime::parse_from_rfc2822(value).ok()?.into(), now))
     };
     milliseconds().or_else(header).or_else(|| google(body))
@@ -145,9 +145,29 @@ fn seconds(seconds: f64) -> Option<Duration> {
 /// A span such as `6m0s`, a number of seconds, or a moment of RFC 3339.
 fn moment(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     number(text)
-        .and_then(seconds)
+        .and_then(|number| span_or_moment(number, now))
         .or_else(|| span(text))
         .or_else(|| until(DateTime::parse_from_rfc3339(text).ok()?.into(), now))
+}
+
+/// A number of seconds; or a moment, in seconds or milliseconds since 1970, where it would be a span of years.
+fn span_or_moment(number: f64, now: DateTime<Utc>) -> Option<Duration> {
+    const YEAR: f64 = 366.0 * 86_400.0;
+    const MILLISECONDS: f64 = 1e11;
+    if number < YEAR {
+        return seconds(number);
+    }
+    let since_1970 = if number < MILLISECONDS {
+        number
+    } else {
+        number / 1000.0
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "floats saturate when they become integers"
+    )]
+    let then = DateTime::from_timestamp_millis((since_1970 * 1000.0) as i64)?;
+    until(then, now)
 }
 
 fn until(then: DateTime<Utc>, now: DateTime<Utc>) -> Option<Duration> {
@@ -207,7 +227,11 @@ mod tests {
         };
         check(&[("retry-after", "7")], "", Some(7.0));
         check(&[("retry-after", "0.25")], "", Some(0.25));
-        check(&[("retry-after", "1000000000000")], "", Some(1e9));
+        // Moments, and spans that cannot be meant.
+        let moment = now().timestamp() + 90;
+        check(&[("retry-after", &moment.to_string())], "", Some(90.0));
+        check(&[("retry-after", &format!("{moment}000"))], "", Some(90.0));
+        check(&[("retry-after", "1000000000")], "", Some(0.0));
         check(&[("retry-after", "-5")], "", Some(0.0));
         for nonsense in ["NaN", "inf", "soon", "", "1e999"] {
             check(&[("retry-after", nonsense)], "", None);

@@ -1,12 +1,13 @@
 //! A provider behind HTTP: everything but the words of its API, which are an [`Api`]'s.
 
-use std::time::Instant;
+use std::{pin::pin, time::Instant};
 
-use futures::{FutureExt as _, future::BoxFuture};
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use opb_core::{runs::Logprobs, template::Message};
 use reqwest::{
     Url,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -14,8 +15,9 @@ use super::{
     CallError, CallErrorKind, Completion, CompletionRequest, HttpClient, Provider,
     answer::Answer,
     auth::Auth,
-    events::read_events,
-    http::{HeldBytes, without},
+    events::{BYTE_ORDER_MARK, read_events},
+    halves,
+    http::{HeldBytes, check_length, collect, without},
 };
 
 /// The words of an API: how a request is written, and how an answer is read. Without any I/O.
@@ -38,6 +40,11 @@ pub(super) trait Api: Send + Sync {
     /// It is none.
     fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError>;
 
+    /// Leaves a field out from now on that this refusal names. False when it names none that can be left out.
+    fn adapts_to(&self, _refusal: &str) -> bool {
+        false
+    }
+
     /// Bytes of a request that may cost tokens, where the API adds to the messages more than the parameters.
     fn paid_bytes(&self, _messages: &[Message]) -> Option<usize> {
         None
@@ -51,7 +58,6 @@ pub(super) struct Remote {
     pub(super) auth: Auth,
     /// Sent with every request, besides the credential.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) streams: bool,
     pub(super) http: HttpClient,
 }
 
@@ -61,7 +67,9 @@ impl Remote {
         let mut post = self
             .http
             .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json");
+            .header(CONTENT_TYPE, "application/json")
+            // What is packed is not unpacked here.
+            .header(ACCEPT_ENCODING, "identity");
         for (name, value) in &self.headers {
             post = post.header(name, value);
         }
@@ -70,35 +78,92 @@ impl Remote {
         }
         let started = Instant::now();
         let response = self.http.send(post.body(body), self.auth.secrets()).await?;
-        let content_type = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("");
+        check_length(&response)?;
+        let held = HeldBytes::whole();
+        let mut body = pin!(self.http.body(response, held.clone()));
+        // What comes tells whether it is a stream: some servers stream or not whatever was asked for, and name no type or
+        // another one.
+        let mut beginning = Vec::new();
+        let is_stream = loop {
+            if let Some(is_stream) = is_stream(&beginning) {
+                break is_stream;
+            }
+            match body.try_next().await? {
+                Some(piece) => beginning.extend_from_slice(&piece),
+                None => break false,
+            }
+        };
         let mut answer = Answer::new(started);
-        // A server that does not stream answers whole, whatever it was asked for.
-        if !self.streams || !content_type.starts_with("text/event-stream") {
-            let held = HeldBytes::whole();
-            let body = self.http.read(response, held.clone()).await?;
-            self.api.read_whole(&body, &mut answer)?;
+        if !is_stream {
+            let body = collect(beginning, body).await?;
+            read_mending(&body, &mut answer, |body, answer| {
+                self.api.read_whole(body, answer)
+            })?;
             return Ok(answer.complete(false, held.waited()));
         }
-        let held = HeldBytes::stream();
-        let body = self.http.body(response, held.clone());
+        held.is_stream();
+        let body = stream::iter([Ok(Bytes::from(beginning))]).chain(body);
         let events = read_events(body, |data| {
-            self.api.read_event(data, &mut answer)?;
+            read_mending(data, &mut answer, |data, answer| {
+                self.api.read_event(data, answer)
+            })?;
             held.keep(answer.text_bytes());
             Ok(answer.ended)
         });
         events.await?;
-        // Some servers leave the end mark out; a reason to stop is one, too.
-        if !answer.ended && answer.finish_reason.is_none() {
+        // Some servers leave the end mark out; a reason to stop is one, too. Others end what never was an answer with it.
+        if answer.is_empty() || !answer.ended && answer.finish_reason.is_none() {
             return Err(CallError::new(
                 CallErrorKind::Read,
                 "the stream ended before the answer did",
             ));
         }
         Ok(answer.complete(true, held.waited()))
+    }
+
+    /// Asks, and once more at once when the server does not know a field that the API can do without.
+    async fn ask_adapting(&self, request: &CompletionRequest<'_>) -> Result<Completion, CallError> {
+        match self.ask(request).await {
+            Err(error)
+                if error.kind == CallErrorKind::Refused && self.api.adapts_to(&error.message) =>
+            {
+                self.ask(request).await
+            }
+            result => result,
+        }
+    }
+}
+
+/// Whether a body is a stream of events, by its beginning. None when too little has come to tell.
+fn is_stream(beginning: &[u8]) -> Option<bool> {
+    const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+    let beginning = beginning.strip_prefix(BYTE_ORDER_MARK).unwrap_or(beginning);
+    let beginning = beginning.trim_ascii_start();
+    if BYTE_ORDER_MARK.starts_with(beginning) {
+        return None;
+    }
+    if FIELDS.iter().any(|field| beginning.starts_with(field)) {
+        return Some(true);
+    }
+    let is_open = FIELDS.iter().any(|field| field.starts_with(beginning));
+    (!is_open).then_some(false)
+}
+
+/// Reads data that may hold what is no Unicode: then it is read with marks in the place of that.
+fn read_mending(
+    data: &[u8],
+    answer: &mut Answer,
+    read: impl Fn(&[u8], &mut Answer) -> Result<(), CallError>,
+) -> Result<(), CallError> {
+    match read(data, answer) {
+        Err(error) if error.kind == CallErrorKind::Protocol => match halves::mark(data) {
+            Some(mended) => {
+                answer.has_halves = true;
+                read(&mended, answer)
+            }
+            None => Err(error),
+        },
+        read => read,
     }
 }
 
@@ -108,7 +173,7 @@ impl Provider for Remote {
         request: &'a CompletionRequest<'a>,
         _attempt: u32,
     ) -> BoxFuture<'a, Result<Completion, CallError>> {
-        self.ask(request)
+        self.ask_adapting(request)
             .map(|result| scrub(result, self.auth.secrets()))
             .boxed()
     }
@@ -155,5 +220,32 @@ fn scrub(
             message: without(error.message, secrets),
             ..error
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_tells_a_stream() {
+        for (beginning, expect) in [
+            ("", None),
+            ("\n\n  ", None),
+            ("\u{feff}", None),
+            ("dat", None),
+            ("data: {", Some(true)),
+            ("\u{feff}data: {", Some(true)),
+            ("\n: waiting", Some(true)),
+            ("event: error", Some(true)),
+            ("id: 7", Some(true)),
+            ("retry: 7", Some(true)),
+            ("{\"data\": 7}", Some(false)),
+            ("[", Some(false)),
+            ("dates", Some(false)),
+            ("<html>", Some(false)),
+        ] {
+            assert_eq!(is_stream(beginning.as_bytes()), expect, "{beginning:?}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use super::{
     answer::{Answer, Usage, parse, protocol, reported},
     auth::Auth,
     base_url, endpoint,
+    lenient::{Count, JsonText, Many, Maybe, Text},
     parameters::{
         Fields, Format, Place, ToolChoice, put, refuse, take_format, take_stream, take_tool_choice,
         take_tools, to_json,
@@ -56,7 +57,6 @@ pub(super) fn responses(
         url: endpoint(&format!("{}/responses", base_url(model)?))?,
         auth: Auth::bearer(credential)?,
         headers: Vec::new(),
-        streams,
         http,
     })
 }
@@ -126,55 +126,78 @@ fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
 
 #[derive(Deserialize)]
 struct Response<'a> {
-    status: Option<String>,
     #[serde(default, borrow)]
-    output: Vec<Item<'a>>,
-    usage: Option<Counts>,
+    status: Text<'a>,
+    #[serde(default, borrow)]
+    output: Many<Item<'a>>,
+    #[serde(default)]
+    usage: Maybe<Counts>,
     error: Option<Value>,
-    incomplete_details: Option<Incomplete>,
+    #[serde(default, borrow)]
+    incomplete_details: Maybe<Incomplete<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Item<'a> {
-    name: Option<String>,
-    arguments: Option<String>,
     #[serde(default, borrow)]
-    content: Vec<SaidPart<'a>>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
+    name: Text<'a>,
+    #[serde(default)]
+    arguments: JsonText,
+    #[serde(default, borrow)]
+    content: Many<SaidPart<'a>>,
+    #[serde(rename = "type", default, borrow)]
+    kind: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct SaidPart<'a> {
-    text: Option<String>,
-    refusal: Option<String>,
-    #[serde(borrow)]
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default, borrow)]
+    refusal: Text<'a>,
+    #[serde(default, borrow)]
     logprobs: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Incomplete {
-    reason: Option<String>,
+struct Incomplete<'a> {
+    #[serde(default, borrow)]
+    reason: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct Counts {
-    input_tokens: Option<i64>,
-    output_tokens: Option<i64>,
-    input_tokens_details: Option<Map<String, Value>>,
-    output_tokens_details: Option<Map<String, Value>>,
+    #[serde(default)]
+    input_tokens: Count,
+    #[serde(default)]
+    output_tokens: Count,
+    #[serde(default)]
+    input_tokens_details: Maybe<InputCounts>,
+    #[serde(default)]
+    output_tokens_details: Maybe<OutputCounts>,
+}
+
+#[derive(Deserialize)]
+struct InputCounts {
+    #[serde(default)]
+    cached_tokens: Count,
+}
+
+#[derive(Deserialize)]
+struct OutputCounts {
+    #[serde(default)]
+    reasoning_tokens: Count,
 }
 
 /// An event of a stream. Those that add nothing, such as `response.created`, say nothing here.
 #[derive(Deserialize)]
 struct Event<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    delta: Option<String>,
-    #[serde(borrow)]
+    #[serde(default, borrow)]
+    delta: Text<'a>,
+    #[serde(default, borrow)]
     logprobs: Option<&'a RawValue>,
-    #[serde(borrow)]
-    response: Option<Response<'a>>,
+    #[serde(default, borrow)]
+    response: Maybe<Response<'a>>,
 }
 
 /// What kind of event it is: newer ones may have other shapes, and only a few say something about the answer.
@@ -206,7 +229,8 @@ impl Api for Responses {
 
     fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError> {
         let EventKind { kind } = parse(data, "an event of a response")?;
-        match kind.as_str().unwrap_or_default() {
+        let kind = kind.as_str().unwrap_or_default();
+        match kind {
             "error" => {
                 let event: Value = parse(data, "an error of a response")?;
                 return Err(reported(event.get("error").unwrap_or(&event)));
@@ -219,8 +243,8 @@ impl Api for Responses {
             _ => return Ok(()),
         }
         let event: Event<'_> = parse(data, "an event of a response")?;
-        if let Some(delta) = event.delta {
-            answer.refused |= event.kind == "response.refusal.delta";
+        if let Some(delta) = event.delta.0 {
+            answer.refused |= kind == "response.refusal.delta";
             answer.say(&delta);
         }
         if let Some(list) = event.logprobs {
@@ -228,6 +252,7 @@ impl Api for Responses {
         }
         event
             .response
+            .0
             .map_or(Ok(()), |response| finish(response, answer))
     }
 }
@@ -251,43 +276,47 @@ fn finish(response: Response<'_>, answer: &mut Answer) -> Result<(), CallError> 
         return Err(reported(&error));
     }
     let silent = answer.is_silent();
-    for (index, item) in (0..).zip(response.output) {
-        match item.kind.as_deref().unwrap_or_default() {
+    for (index, item) in (0..).zip(response.output.0) {
+        let kind = item.kind.word().unwrap_or_default();
+        match kind {
             "function_call" => {
-                let name = item.name.unwrap_or_default();
-                answer.call_tool(index, &name, &item.arguments.unwrap_or_default())?;
+                let name = item.name.0.unwrap_or_default();
+                answer.call_tool(index, &name, &item.arguments.0.unwrap_or_default())?;
             }
             // Searches and the like, which the provider did on its own, and bills apart.
             kind if kind.ends_with("_call") => answer.usage.surcharged = true,
             _ => {}
         }
         // What a model thinks to itself is no part of its answer.
-        let parts = item.content.into_iter();
-        for part in parts.filter(|_| silent && item.kind.as_deref() == Some("message")) {
-            answer.say(part.text.as_deref().unwrap_or_default());
+        let parts = item.content.0.iter();
+        for part in parts.filter(|_| silent && kind == "message") {
+            answer.say(part.text.0.as_deref().unwrap_or_default());
             if let Some(list) = part.logprobs {
                 answer.logprobs.take(list);
             }
-            if let Some(refusal) = part.refusal {
+            if let Some(refusal) = &part.refusal.0 {
                 answer.refused = true;
-                answer.say(&refusal);
+                answer.say(refusal);
             }
         }
     }
-    if let Some(counts) = response.usage {
-        let detail = |details: Option<Map<String, Value>>, name: &str| details?.get(name)?.as_i64();
+    if let Some(counts) = response.usage.0 {
+        let cached = counts.input_tokens_details.0;
+        let reasoning = counts.output_tokens_details.0;
         answer.usage = Usage {
-            input: counts.input_tokens,
-            cached_input: detail(counts.input_tokens_details, "cached_tokens"),
-            output: counts.output_tokens,
-            reasoning: detail(counts.output_tokens_details, "reasoning_tokens"),
+            input: counts.input_tokens.0,
+            cached_input: cached.and_then(|details| details.cached_tokens.0),
+            output: counts.output_tokens.0,
+            reasoning: reasoning.and_then(|details| details.reasoning_tokens.0),
             surcharged: answer.usage.surcharged,
         };
     }
-    let incomplete = response
-        .incomplete_details
-        .and_then(|details| details.reason);
-    answer.ended = response.status.is_some();
-    answer.finish_reason = incomplete.or(response.status);
+    let incomplete = response.incomplete_details.0;
+    let incomplete = incomplete
+        .as_ref()
+        .and_then(|details| details.reason.word());
+    let status = response.status.word();
+    answer.ended = status.is_some();
+    answer.finish_reason = incomplete.or(status).map(str::to_owned);
     Ok(())
 }

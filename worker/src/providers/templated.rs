@@ -56,7 +56,6 @@ pub(super) fn templated(
         url: endpoint(base_url(model)?)?,
         auth,
         headers: Vec::new(),
-        streams: false,
         http,
     })
 }

@@ -1,0 +1,234 @@
+//! What providers say about an error, in all their shapes: beside a status, or where an answer should be.
+//!
+//! No field alone decides: servers put the same word into `type`, `code` or `status`, as a text or a number, or only into
+//! the message.
+
+use serde_json::Value;
+
+use super::CallErrorKind;
+
+/// Where words stand that tell what kind of error it is.
+const FIELDS: [&str; 6] = ["type", "code", "status", "status_code", "reason", "error"];
+/// Where a sentence stands.
+const SENTENCES: [&str; 7] = [
+    "message", "Message", "msg", "detail", "error", "details", "errors",
+];
+/// How deep errors are wrapped in each other.
+const MAX_DEPTH: usize = 4;
+/// Words of which one stands in what a server says of an account that is used up.
+const USED_UP: [&str; 11] = [
+    "insufficient_quota",
+    "exceeded_current_quota",
+    "billing_hard_limit",
+    "billing_not_active",
+    "insufficient_balance",
+    "insufficient balance",
+    "insufficient_credits",
+    "insufficient credits",
+    "credit balance is too low",
+    "exceeded your current quota",
+    "payment_required",
+];
+
+/// The kind of an error by all that it says; none when it says nothing that is known.
+pub(super) fn kind_of(error: &Value) -> Option<CallErrorKind> {
+    let mut found = Vec::new();
+    collect(error, 0, &mut found);
+    let sentence = message_of(error).unwrap_or_default().to_lowercase();
+    if USED_UP.iter().any(|word| sentence.contains(word)) {
+        return Some(CallErrorKind::Quota);
+    }
+    // The first of these that any field says: waiting is right where one says so, whatever else is said.
+    [
+        CallErrorKind::Quota,
+        CallErrorKind::RateLimit,
+        CallErrorKind::Overloaded,
+        CallErrorKind::Credential,
+        CallErrorKind::Refused,
+        CallErrorKind::Server,
+    ]
+    .into_iter()
+    .find(|kind| found.contains(kind))
+}
+
+/// The sentence that says what went wrong, wherever it stands.
+pub(super) fn message_of(error: &Value) -> Option<String> {
+    sentence(error, 0)
+}
+
+fn sentence(error: &Value, depth: usize) -> Option<String> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    match error {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Array(list) => list.iter().find_map(|inner| sentence(inner, depth + 1)),
+        Value::Object(fields) => SENTENCES
+            .iter()
+            .find_map(|name| sentence(fields.get(*name)?, depth + 1)),
+        _ => None,
+    }
+}
+
+fn collect(error: &Value, depth: usize, found: &mut Vec<CallErrorKind>) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    match error {
+        Value::Array(list) => {
+            for inner in list {
+                collect(inner, depth + 1, found);
+            }
+        }
+        Value::Object(fields) => {
+            for value in FIELDS.iter().filter_map(|name| fields.get(*name)) {
+                match value {
+                    Value::Number(number) => found.extend(number.as_i64().and_then(of_status)),
+                    Value::String(word) => found.extend(of_word(word)),
+                    inner => collect(inner, depth + 1, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The kind of a status of HTTP.
+pub(super) fn of_status(status: i64) -> Option<CallErrorKind> {
+    Some(match status {
+        402 => CallErrorKind::Quota,
+        429 => CallErrorKind::RateLimit,
+        // 498 is Groq's: its cheaper tier has no room at the moment.
+        498 | 503 | 529 => CallErrorKind::Overloaded,
+        401 | 403 => CallErrorKind::Credential,
+        408 | 409 | 500..=599 => CallErrorKind::Server,
+        400..=499 => CallErrorKind::Refused,
+        _ => return None,
+    })
+}
+
+fn of_word(word: &str) -> Option<CallErrorKind> {
+    if let Ok(status) = word.trim().parse() {
+        return of_status(status);
+    }
+    let word = word.trim().to_lowercase();
+    if USED_UP.iter().any(|used_up| word.contains(used_up)) {
+        return Some(CallErrorKind::Quota);
+    }
+    let says = |words: &[&str]| words.iter().any(|part| word.contains(part));
+    if says(&[
+        "rate_limit",
+        "ratelimit",
+        "too_many_requests",
+        "resource_exhausted",
+        "throttl",
+    ]) {
+        Some(CallErrorKind::RateLimit)
+    } else if says(&["overloaded", "unavailable", "capacity"]) {
+        Some(CallErrorKind::Overloaded)
+    } else if says(&[
+        "authentication",
+        "permission",
+        "api_key",
+        "unauthenticated",
+        "unauthorized",
+        "forbidden",
+    ]) {
+        Some(CallErrorKind::Credential)
+    } else if says(&[
+        "invalid",
+        "not_found",
+        "bad_request",
+        "badrequest",
+        "context_length",
+        "unsupported",
+        "unprocessable",
+    ]) {
+        Some(CallErrorKind::Refused)
+    } else if says(&["server_error", "internal", "timeout", "bad_gateway"]) {
+        Some(CallErrorKind::Server)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_field_counts_and_numbers_are_statuses() {
+        use CallErrorKind::{Credential, Overloaded, Quota, RateLimit, Refused, Server};
+        for (error, expect) in [
+            (
+                json!({"message": "Provider returned error", "code": 429}),
+                Some(RateLimit),
+            ),
+            (
+                json!({"type": "tokens", "code": "rate_limit_exceeded"}),
+                Some(RateLimit),
+            ),
+            (
+                json!({"type": "error", "error": {"type": "rate_limit_error"}}),
+                Some(RateLimit),
+            ),
+            (
+                json!({"type": "requests", "code": "insufficient_quota"}),
+                Some(Quota),
+            ),
+            (
+                json!({"code": 429, "message": "You exceeded your current quota, please check your plan"}),
+                Some(Quota),
+            ),
+            (json!({"type": "exceeded_current_quota_error"}), Some(Quota)),
+            (
+                json!({"type": "invalid_request_error", "message": "Your credit balance is too low"}),
+                Some(Quota),
+            ),
+            (json!({"code": 402}), Some(Quota)),
+            (json!({"code": "429"}), Some(RateLimit)),
+            (
+                json!({"status": "RESOURCE_EXHAUSTED", "code": 429}),
+                Some(RateLimit),
+            ),
+            (
+                json!({"status": "UNAVAILABLE", "code": 503}),
+                Some(Overloaded),
+            ),
+            (json!({"type": "overloaded_error"}), Some(Overloaded)),
+            (
+                json!({"code": 400, "type": "BadRequestError"}),
+                Some(Refused),
+            ),
+            (json!({"code": 401}), Some(Credential)),
+            (json!({"code": 502}), Some(Server)),
+            (json!({"object": "error", "code": 500}), Some(Server)),
+            (json!({"code": 200}), None),
+            (json!("the engine is dead"), None),
+            (json!(true), None),
+        ] {
+            assert_eq!(kind_of(&error), expect, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_sentence_is_found_in_every_shape() {
+        for (error, expect) in [
+            (json!("boom"), Some("boom")),
+            (json!({"message": "boom"}), Some("boom")),
+            (json!({"error": {"message": "boom"}}), Some("boom")),
+            (json!({"error": "boom"}), Some("boom")),
+            (json!([{"error": {"message": "boom"}}]), Some("boom")),
+            (
+                json!({"detail": [{"loc": ["body"], "msg": "boom"}]}),
+                Some("boom"),
+            ),
+            (json!({"message": "", "detail": "boom"}), Some("boom")),
+            (json!({"code": 7}), None),
+        ] {
+            assert_eq!(message_of(&error).as_deref(), expect, "{error}");
+        }
+    }
+}
