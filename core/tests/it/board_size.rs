@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// Of so many items a board has at most 447 lines: 447² / 2 · 20,000 is what may be compared.
-const ITEMS: usize = 20_000;
+const ITEMS: i32 = 20_000;
 const MAX_LINES: usize = 447;
 /// More columns than the board has room for, by ten.
 const COLUMNS: i32 = 457;
@@ -39,7 +39,14 @@ async fn board(conn: &mut PgConnection) -> Leaderboard {
 async fn a_full_board_keeps_its_best_lines_and_one_that_gets_worse_makes_room() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
-    let owner = fixtures::library(conn, ITEMS).await;
+    let owner = fixtures::library(conn, 2).await;
+    // Nobody asks for the items, only how many there are.
+    sqlx::query("alter table benchmark_versions disable trigger user")
+        .execute(&mut **conn)
+        .await
+        .unwrap();
+    let items = sqlx::query("update benchmark_versions set item_count = $1").bind(ITEMS);
+    items.execute(&mut **conn).await.unwrap();
     let run = measure(conn, &owner, [1.0, 0.0]).await;
     let found = board(conn).await;
     assert_eq!((found.standings.len(), found.notice), (1, None));

@@ -121,8 +121,8 @@ async fn errors_reasons_and_rows_are_stored_too() {
         .unwrap();
     let after = stored_bytes(conn, &owner).await;
     // An output, its log probabilities and a reason; an error, if the shard has room for it; and the rows themselves.
-    let least = 3_000 + (rows - 1) * 1_000 + rows * 500;
-    assert!(after - before >= least, "{before} {after} {rows}");
+    let expected = 3_000 + (rows - 1) * 1_000 + rows * 500;
+    assert!(after - before >= expected, "{before} {after} {rows}");
 
     let collection = NewCollection {
         title: "Long".into(),
