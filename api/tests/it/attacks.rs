@@ -297,7 +297,7 @@ async fn names_and_passwords_cannot_be_bent() {
         reply.expect_problem(422, "invalid", Some("email"));
     }
     let long = "x9!".repeat(43);
-    let huge = "x9!".repeat(1_000_000);
+    let huge = "x9!".repeat(20_000);
     for password in [
         "",
         "1234567",
