@@ -129,7 +129,9 @@ async fn h2_differences_and_previews_are_bounded_in_bytes() {
         .expect(201);
     let diff = async |a: String, b: String| {
         let body = json!({"from": "1", "to": "2", "variables": {"a": a, "b": b}});
-        server.post("/api/v1/prompts/large/diff", &token, &body).await
+        server
+            .post("/api/v1/prompts/large/diff", &token, &body)
+            .await
     };
     // 500,000 lines of one letter each were an answer of 47 MB.
     let reply = diff("a\n".repeat(500_000), "b\n".repeat(500_000)).await;

@@ -8,7 +8,9 @@ mod preferences;
 mod profiles;
 mod votes;
 
-use opb_core::runs::{self, Answer, EvaluationKey, EvaluationOutcome, NewEvaluation, Recorded, Settlement};
+use opb_core::runs::{
+    self, Answer, EvaluationKey, EvaluationOutcome, NewEvaluation, Recorded, Settlement,
+};
 use opb_testing::fixtures;
 use reqwest::Method;
 use serde_json::{Value, json};

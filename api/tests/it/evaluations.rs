@@ -1,7 +1,8 @@
 //! Reading what workers recorded.
 
 use opb_core::runs::{
-    self, Alternative, Answer, EvaluationError, EvaluationKey, EvaluationOutcome, Logprobs, NewEvaluation, Recorded, Settlement, TokenLogprob,
+    self, Alternative, Answer, EvaluationError, EvaluationKey, EvaluationOutcome, Logprobs,
+    NewEvaluation, Recorded, Settlement, TokenLogprob,
 };
 use opb_testing::fixtures;
 use serde_json::Value;

@@ -174,7 +174,9 @@ impl OwnData {
             write(&mut piece, &entry.value)?;
         }
         match entries.last() {
-            Some(last) if i64::try_from(entries.len()) == Ok(limit) => self.after = Some(last.key),
+            Some(entry) if i64::try_from(entries.len()) == Ok(limit) => {
+                self.after = Some(entry.key);
+            }
             _ => {
                 piece.extend_from_slice(list.after.as_bytes());
                 (self.done, self.after) = (Some(done + 1), None);

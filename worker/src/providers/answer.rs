@@ -23,6 +23,10 @@ const MAX_ERROR_CHARS: usize = 500;
 const MAX_REASON_CHARS: usize = 64;
 
 /// An answer while it is read.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each tells a thing of its own that has come"
+)]
 pub(super) struct Answer {
     started: Instant,
     first_token_after: Option<Duration>,

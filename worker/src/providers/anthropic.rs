@@ -145,7 +145,6 @@ struct Block<'a> {
 }
 
 #[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "these are the API's own words")]
 struct Counts {
     #[serde(default)]
     input_tokens: Count,

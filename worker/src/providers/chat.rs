@@ -91,7 +91,6 @@ struct Function<'a> {
 }
 
 #[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "these are the API's own words")]
 struct Counts {
     #[serde(default)]
     prompt_tokens: Count,
