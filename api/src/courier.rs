@@ -186,11 +186,11 @@ impl Courier {
         outcomes.with_label_values(&[outcome]).inc();
         match noted.await {
             Ok(()) => {
-                tracing::info!(delivery.id = %delivery.id, delivery.event = delivery.event.word(), delivery.attempt, outcome, "a webhook was told");
+                tracing::info!(delivery.id = %delivery.id, delivery.event = delivery.event.word(), delivery.attempt, outcome, "a webhook message was sent");
             }
             // It is tried again: the message arrives twice, which its id tells the receiver.
             Err(error) => {
-                tracing::warn!(delivery.id = %delivery.id, error = ?error, "how a webhook was told could not be noted");
+                tracing::warn!(delivery.id = %delivery.id, error = ?error, "the outcome of a webhook message could not be noted");
             }
         }
     }

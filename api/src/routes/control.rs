@@ -105,7 +105,7 @@ async fn resume_run(
     Ok(Answer(run))
 }
 
-/// Makes the evaluations of an ended run that ended in an error anew. What was spent on them stays spent.
+/// Retries the failed evaluations of a run that has ended. What was spent on them stays spent.
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{run}/retry",

@@ -39,7 +39,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(hide_standings))
 }
 
-/// An order over the newest versions of all benchmarks: normalised mean and mean win rate.
+/// The overall ranking, over the newest versions of all benchmarks: normalised mean and mean win rate.
 #[utoipa::path(
     get,
     path = "/api/v1/leaderboards",

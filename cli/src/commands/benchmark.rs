@@ -9,7 +9,7 @@ use opb_core::{
 };
 use uuid::Uuid;
 
-use super::{import::Import, print, print_json, print_removed};
+use super::{import::Import, pick::pick, print, print_json, print_removed};
 use crate::{
     client::{ClientSettings, segment},
     outcome::Outcome,
@@ -95,9 +95,9 @@ struct ListImports {
 /// Abandon an interrupted import and delete what was sent
 #[derive(Debug, Args)]
 struct AbandonImport {
-    /// The import's id, from `opb benchmark imports`
+    /// The import: its id, the end of its id, or `last`; see `opb benchmark imports`
     #[arg(value_name = "IMPORT")]
-    import: Uuid,
+    import: String,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -196,9 +196,11 @@ impl DeleteBenchmark {
 
 impl AbandonImport {
     async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
-        let import = self.import.to_string();
-        let path = format!("/api/v1/imports/{import}");
-        self.client.connect()?.delete(&path).await?;
+        let client = self.client.connect()?;
+        let found: Imports = client.get("/api/v1/imports").await?;
+        let ids: Vec<Uuid> = found.imports.iter().map(|import| import.id).collect();
+        let import = pick(&ids, &self.import, "import", "`opb benchmark imports`")?.to_string();
+        client.delete(&format!("/api/v1/imports/{import}")).await?;
         print_removed("import", &import, json)?;
         Ok(Outcome::Done)
     }

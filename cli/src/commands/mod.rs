@@ -14,6 +14,7 @@ mod leaderboard;
 mod login;
 mod migrate;
 mod model;
+mod pick;
 mod postgres;
 mod price;
 mod prompt;

@@ -12,9 +12,9 @@ use secrecy::SecretString;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{parse_word, print, print_json, print_removed, secret::read_secret};
+use super::{parse_word, pick::pick, print, print_json, print_removed, secret::read_secret};
 use crate::{
-    client::{ClientSettings, segment},
+    client::{Client, ClientSettings, segment},
     outcome::{BadUsage, Outcome},
     tables,
 };
@@ -107,9 +107,9 @@ struct NamedWebhook {
 struct NamedDelivery {
     #[command(flatten)]
     named: NamedWebhook,
-    /// The message's id, as `opb webhook show` has it
+    /// The message: its id, the end of its id as `opb webhook show` has it, or `last`
     #[arg(value_name = "MESSAGE")]
-    delivery: Uuid,
+    delivery: String,
 }
 
 /// Change a webhook; what is not named stays
@@ -146,7 +146,8 @@ impl WebhookCommand {
             }
             Action::Attempts(command) => {
                 let client = command.named.client.connect()?;
-                let attempts: Attempts = client.get(&command.path("attempts")).await?;
+                let path = command.path(&client, "attempts").await?;
+                let attempts: Attempts = client.get(&path).await?;
                 if json {
                     print_json(&attempts)?;
                 } else {
@@ -155,7 +156,8 @@ impl WebhookCommand {
             }
             Action::Replay(command) => {
                 let client = command.named.client.connect()?;
-                let sent: Delivery = client.post(&command.path("replay"), &json!({})).await?;
+                let path = command.path(&client, "replay").await?;
+                let sent: Delivery = client.post(&path, &json!({})).await?;
                 show_sent(&command.named, &sent, json)?;
             }
             Action::RotateSecret(command) => {
@@ -264,9 +266,15 @@ impl NamedWebhook {
 }
 
 impl NamedDelivery {
-    fn path(&self, what: &str) -> String {
-        let rest = format!("/deliveries/{}/{what}", self.delivery);
-        self.named.path(&rest)
+    async fn path(&self, client: &Client, what: &str) -> anyhow::Result<String> {
+        let id = if let Ok(id) = self.delivery.parse::<Uuid>() {
+            id
+        } else {
+            let deliveries: Page<Delivery> = client.get(&self.named.path("/deliveries")).await?;
+            let ids: Vec<Uuid> = deliveries.items.iter().map(|it| it.id).collect();
+            pick(&ids, &self.delivery, "message", "`opb webhook show`")?
+        };
+        Ok(self.named.path(&format!("/deliveries/{id}/{what}")))
     }
 }
 

@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::layout::cut_end;
 use crate::text;
+
+/// How much of a value is shown, in characters: a schema would fill the screen. `--json` has all of it.
+const MAX_VALUE: usize = 40;
 
 /// Parameters of the rows of a table, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +79,7 @@ fn pair(name: &str, value: &Value) -> String {
         Value::String(value) => value.clone(),
         other => other.to_string(),
     };
-    text::plain(&format!("{name}={value}"))
+    text::plain(&format!("{name}={}", cut_end(&value, MAX_VALUE)))
 }
 
 #[cfg(test)]
@@ -83,6 +87,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let parameters = json!({"schema": "x".repeat(1_000)});
+        let shared = Parameters::of([Some(&parameters)]).shared;
+        assert_eq!(shared, format!("schema={}…", "x".repeat(MAX_VALUE - 1)));
+    }
 
     #[test]
     fn what_all_share_is_said_once() {

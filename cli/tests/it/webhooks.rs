@@ -116,11 +116,12 @@ fn a_webhook_is_told_asked_about_and_stopped() {
             .as_array()
             .is_some_and(|items| items.len() == 2)
     });
-    assert!(
-        site.check(&["webhook", "attempts", id, message], 0)
-            .out
-            .contains("204")
-    );
+    for meant in [message, &message[message.len() - 6..], "last"] {
+        let attempts = site.check(&["webhook", "attempts", id, meant], 0).out;
+        assert!(attempts.contains("204"), "{meant}: {attempts}");
+    }
+    let none = site.check(&["webhook", "attempts", id, "nothing"], 2);
+    assert!(none.error().contains("opb webhook show"), "{}", none.err);
 
     let rotated = webhooks("rotate-secret", &[]);
     assert_ne!(rotated["secret"].as_str().unwrap(), secret);

@@ -49,7 +49,7 @@ pub struct BoardColumn {
 }
 
 /// Hides standings of a run, or shows them again. Answers with the columns that the run measured, as many as fit into
-/// [`MAX_BYTES`].
+/// 4 MiB.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for users who are neither the run's owner nor moderators, [`Error::Invalid`]

@@ -10,11 +10,11 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Of so many items a board has at most 447 lines: 447² / 2 · 20,000 is what may be compared.
-const ITEMS: i32 = 20_000;
-const MAX_LINES: usize = 447;
+/// With this many items a board has at most 141 lines: 141² / 2 · 200,000 is what may be compared.
+const ITEMS: i32 = 200_000;
+const MAX_LINES: usize = 141;
 /// More columns than the board has room for, by ten.
-const COLUMNS: i32 = 457;
+const COLUMNS: i32 = 151;
 
 /// A completed run of one prompt on one model; it measured two items only.
 async fn measure(conn: &mut PgConnection, owner: &CurrentUser, scores: [f32; 2]) -> Uuid {
@@ -72,12 +72,12 @@ async fn a_full_board_keeps_its_best_lines_and_one_that_gets_worse_makes_room() 
     assert_eq!(found.standings[0].model, "simulated:strong");
     assert_eq!(found.standings[MAX_LINES - 1].model, "simulated:m0012");
     let notice = found.notice.unwrap();
-    assert!(notice.contains("its best 447 lines"), "{notice}");
+    assert!(notice.contains("its best 141 lines"), "{notice}");
 
     // The best line becomes the worst, and the best of those that were left out takes the place.
     measure(conn, &owner, [0.0, 0.0]).await;
     let found = board(conn).await;
     assert_eq!(found.standings.len(), MAX_LINES);
-    assert_eq!(found.standings[0].model, "simulated:m0457");
+    assert_eq!(found.standings[0].model, "simulated:m0151");
     assert_eq!(found.standings[MAX_LINES - 1].model, "simulated:m0011");
 }

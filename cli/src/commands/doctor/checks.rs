@@ -13,6 +13,8 @@ use crate::{child, data_folder::DataFolder, postgres, text};
 const VERSIONS: std::ops::Range<i32> = 150_000..190_000;
 /// Less free space than this is worth a warning, in bytes.
 const LITTLE_SPACE: u64 = 2 << 30;
+/// With less than this nothing more can be stored, in bytes.
+const NO_SPACE: u64 = 100 << 20;
 
 /// A wrong configuration file does not come this far: parsing the command line refuses it.
 pub(super) fn check_config(config: Option<&Path>) -> Check {
@@ -125,6 +127,13 @@ pub(super) async fn check_disk(folder: &DataFolder) -> Check {
         mebibytes / 1024,
         mebibytes % 1024 * 10 / 1024
     );
+    if bytes < NO_SPACE {
+        return Check::fail(
+            "disk",
+            message,
+            "make room: Postgres stops when the disk is full",
+        );
+    }
     if bytes < LITTLE_SPACE {
         return Check::warn(
             "disk",
