@@ -194,7 +194,7 @@ impl Export {
     }
 
     async fn read(&mut self) -> opb_core::Result<()> {
-        // Whoever has logged out, or been disabled, reads no more.
+        // A user who has logged out, or was disabled, reads no more.
         let viewer = self.watch.viewer(&self.state).await?;
         let owner = viewer.ok_or(Error::Unauthenticated("the login has ended"))?;
         let mut conn = self.state.pool.acquire().await?;

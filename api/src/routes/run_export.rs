@@ -182,7 +182,7 @@ impl Export {
         let Next::Page(after) = self.next else {
             return Ok(None);
         };
-        // Whoever has logged out, or lost the right to see the run, sees no more of it.
+        // A user who has logged out, or lost the right to see the run, sees no more of it.
         let viewer = self.watch.viewer(&self.state).await?;
         let page = {
             let mut conn = self.state.pool.acquire().await?;

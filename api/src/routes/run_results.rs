@@ -84,7 +84,7 @@ async fn list_run_columns(
         return tagged(&headers, &kept);
     }
     drop(conn);
-    // Whoever may read the run sees the same, so it is summed up once for all of them. What a run that waits has reached
+    // All who may read the run see the same, so it is summed up once for all of them. What a run that waits has reached
     // is in the name: a change of it is seen at once.
     let reached = (run.state != RunState::Running).then_some(run.recorded);
     let name = format!("columns of {} {:?} {reached:?}", run.id, run.state);

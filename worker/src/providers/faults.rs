@@ -36,7 +36,11 @@ pub(super) fn kind_of(error: &Value) -> Option<CallErrorKind> {
     collect(error, 0, &mut found);
     let sentence = message_of(error).unwrap_or_default().to_lowercase();
     if USED_UP.iter().any(|word| sentence.contains(word)) {
-        return Some(CallErrorKind::Quota);
+        found.push(CallErrorKind::Quota);
+    }
+    // Some say the same of a limit a minute, and when to ask again.
+    if found.contains(&CallErrorKind::Quota) && names_a_moment(error, 0) {
+        return Some(CallErrorKind::RateLimit);
     }
     // The first of these that any field says: waiting is right where one says so, whatever else is said.
     [
@@ -90,6 +94,21 @@ fn collect(error: &Value, depth: usize, found: &mut Vec<CallErrorKind>) {
             }
         }
         _ => {}
+    }
+}
+
+/// Whether an error says when to ask again, as Google's details do.
+fn names_a_moment(error: &Value, depth: usize) -> bool {
+    let inside = |inner: &Value| depth < MAX_DEPTH && names_a_moment(inner, depth + 1);
+    match error {
+        Value::Array(list) => list.iter().any(inside),
+        Value::Object(fields) => {
+            fields.contains_key("retryDelay")
+                || ["error", "details"]
+                    .iter()
+                    .any(|name| fields.get(*name).is_some_and(inside))
+        }
+        _ => false,
     }
 }
 
@@ -181,6 +200,11 @@ mod tests {
             (
                 json!({"code": 429, "message": "You exceeded your current quota, please check your plan"}),
                 Some(Quota),
+            ),
+            (
+                json!([{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "You exceeded your current quota",
+                    "details": [{"@type": "QuotaFailure"}, {"retryDelay": "34s"}]}}]),
+                Some(RateLimit),
             ),
             (json!({"type": "exceeded_current_quota_error"}), Some(Quota)),
             (

@@ -89,7 +89,11 @@ impl Remote {
                 break is_stream;
             }
             match body.try_next().await? {
-                Some(piece) => beginning.extend_from_slice(&piece),
+                Some(piece) => {
+                    beginning.extend_from_slice(&piece);
+                    let filler = beginning.len() - meaningful(&beginning).len();
+                    beginning.drain(..filler);
+                }
                 None => break false,
             }
         };
@@ -137,8 +141,7 @@ impl Remote {
 /// Whether a body is a stream of events, by its beginning. None when too little has come to tell.
 fn is_stream(beginning: &[u8]) -> Option<bool> {
     const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
-    let beginning = beginning.strip_prefix(BYTE_ORDER_MARK).unwrap_or(beginning);
-    let beginning = beginning.trim_ascii_start();
+    let beginning = meaningful(beginning);
     if BYTE_ORDER_MARK.starts_with(beginning) {
         return None;
     }
@@ -147,6 +150,13 @@ fn is_stream(beginning: &[u8]) -> Option<bool> {
     }
     let is_open = FIELDS.iter().any(|field| field.starts_with(beginning));
     (!is_open).then_some(false)
+}
+
+/// A body without what says nothing before an answer: a byte order mark, and white space that some servers send to keep the
+/// connection alive.
+fn meaningful(body: &[u8]) -> &[u8] {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    body.trim_ascii_start()
 }
 
 /// Reads data that may hold what is no Unicode: then it is read with marks in the place of that.

@@ -21,7 +21,7 @@ use crate::{
     packs, text,
 };
 
-/// So many prompts are sent at once,
+/// Maximum number of prompts that are sent at once,
 const BATCH: usize = 100;
 /// unless they are larger than this together.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
