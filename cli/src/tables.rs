@@ -28,7 +28,7 @@ pub use leaderboard::{effects, history, leaderboard, overall};
 pub use library::{benchmark, benchmarks, imports, models, prompt, prompts};
 pub use prices::prices;
 pub use providers::{limits, presets, providers};
-pub use run::{evaluation, run_columns};
+pub use run::{evaluation, run_columns, run_groups};
 pub use runs::{run_summary, runs};
 pub use schedules::{schedule, schedules};
 pub use webhooks::{attempts, webhook, webhooks};

@@ -97,17 +97,32 @@ pub fn score_interval(scores: &[f64], confidence: f64) -> Interval {
     // What rounding leaves of no spread is none.
     let is_level = moments.standard_error().is_some_and(|error| error < 1e-9);
     if is_level {
-        let share = (moments.mean * 1e9).round() / 1e9;
-        return wilson_of_share(share.clamp(0.0, 1.0), moments.count as f64, confidence);
+        return level_interval(moments.mean, moments.count as f64, confidence);
     }
     mean_interval(scores, confidence).within(0.0, 1.0)
 }
 
-/// [`mean_interval`] of values that were summed up elsewhere: how many there are, their mean, and their standard deviation
+/// [`score_interval`] of scores that were summed up elsewhere: how many there are, their mean, and their standard deviation
 /// as that of a sample (over n − 1).
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
-pub fn mean_interval_from(n: u64, mean: f64, deviation: f64, confidence: f64) -> Interval {
+pub fn score_interval_from(n: u64, mean: f64, deviation: f64, confidence: f64) -> Interval {
+    if n >= 2 && deviation / (n as f64).sqrt() < 1e-9 {
+        return level_interval(mean, n as f64, confidence);
+    }
+    mean_interval_from(n, mean, deviation, confidence).within(0.0, 1.0)
+}
+
+/// The interval of scores that are all the same.
+fn level_interval(mean: f64, n: f64, confidence: f64) -> Interval {
+    let share = (mean * 1e9).round() / 1e9;
+    wilson_of_share(share.clamp(0.0, 1.0), n, confidence)
+}
+
+/// [`mean_interval`] of values that were summed up elsewhere: how many there are, their mean, and their standard deviation
+/// as that of a sample (over n − 1).
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
+fn mean_interval_from(n: u64, mean: f64, deviation: f64, confidence: f64) -> Interval {
     let half = if n < 2 {
         f64::INFINITY
     } else {

@@ -39,7 +39,7 @@ pub use self::comparison::{Comparison, Test, Verdict, compare};
 pub use self::drift::{Drift, drifts};
 pub use self::effects::{EffectWeights, TwoWay, two_way};
 pub use self::interval::{
-    Interval, clustered_mean_interval, mean, mean_interval, mean_interval_from, score_interval,
+    Interval, clustered_mean_interval, mean, mean_interval, score_interval, score_interval_from,
     wilson,
 };
 pub use self::mcnemar::{Mcnemar, mcnemar};

@@ -2,9 +2,11 @@
 
 use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
+    computing::Asker,
     library::Page,
     runs::{
-        self, Evaluation, EvaluationFilter, EvaluationState, RunColumns, RunReference, RunState,
+        self, Evaluation, EvaluationFilter, EvaluationState, RunColumns, RunGroups, RunReference,
+        RunState,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -50,9 +52,27 @@ pub struct EvaluationsQuery {
     pub limit: Option<i64>,
 }
 
+/// How a run is split.
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GroupsQuery {
+    /// A key of the items' metadata, such as `category`.
+    pub by: String,
+}
+
+/// What a run is summed up into.
+#[derive(Debug, Clone)]
+enum Sum {
+    Columns,
+    /// By this key of the items' metadata.
+    Groups(String),
+}
+
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_run_columns))
+        .routes(routes!(list_run_groups))
         .routes(routes!(list_evaluations))
 }
 
@@ -84,20 +104,65 @@ async fn list_run_columns(
         return tagged(&headers, &kept);
     }
     drop(conn);
-    // All who may read the run see the same, so it is summed up once for all of them. What a run that waits has reached
-    // is in the name: a change of it is seen at once.
+    sum_up_once(&state, asker, run, Sum::Columns, &headers).await
+}
+
+/// The run split by a key of its items' metadata: score and counts of each prompt on each model in each group of items, such
+/// as the subtasks of a benchmark. While the run goes on, an answer is kept for up to two seconds.
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs/{run}/groups",
+    tag = "runs",
+    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest"), GroupsQuery),
+    security((), ("bearer" = [])),
+    responses(
+        (status = 200, description = "Every group of the run's items, that with the most items first", body = RunGroups, headers(("etag" = String))),
+        (status = 304, description = "Nothing has changed"),
+        (status = 403, description = "The run is the caller's own, but its benchmark or a prompt may no longer be seen by them", body = crate::Problem, content_type = "application/problem+json")
+    )
+)]
+async fn list_run_groups(
+    State(state): State<AppState>,
+    Viewer(viewer): Viewer,
+    Turn(asker): Turn,
+    Path(run): Path<RunReference>,
+    Query(query): Query<GroupsQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let mut conn = state.conn().await?;
+    let run = runs::resolve_readable_run(&mut conn, viewer.as_ref(), &run).await?;
+    drop(conn);
+    sum_up_once(&state, asker, run, Sum::Groups(query.by), &headers).await
+}
+
+/// All who may read a run see the same, so it is summed up once for all of them.
+async fn sum_up_once(
+    state: &AppState,
+    asker: Asker,
+    run: Run,
+    sum: Sum,
+    headers: &HeaderMap,
+) -> Result<Response> {
+    // What a run that waits has reached is in the name: a change of it is seen at once.
     let reached = (run.state != RunState::Running).then_some(run.recorded);
-    let name = format!("columns of {} {:?} {reached:?}", run.id, run.state);
-    let answers = state.answers.clone();
+    let name = format!("{sum:?} of {} {:?} {reached:?}", run.id, run.state);
+    let making = state.clone();
     let make = move || {
-        let (state, run) = (state.clone(), run.clone());
+        let (state, run, sum) = (making.clone(), run.clone(), sum.clone());
         async move {
             let _turn = state.statistics.turn(asker).await?;
             let mut conn = state.conn().await?;
-            Tagged::json(&runs::measure_run_columns(&mut conn, &run).await?)
+            match &sum {
+                Sum::Columns => Tagged::json(&runs::measure_run_columns(&mut conn, &run).await?),
+                Sum::Groups(by) => {
+                    Tagged::json(&runs::measure_run_groups(&mut conn, &run, by).await?)
+                }
+            }
         }
     };
-    Ok(Box::pin(answers.get(name, make)).await?.respond(&headers))
+    Ok(Box::pin(state.answers.get(name, make))
+        .await?
+        .respond(headers))
 }
 
 /// The recorded evaluations of a run, item by item: question, answer, what was expected, and what each scorer said.

@@ -445,6 +445,112 @@ async fn part_scores_are_summed_up_by_their_metric_and_weights() {
 }
 
 #[tokio::test]
+async fn a_run_is_split_by_a_key_of_its_items_metadata() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    server.prepare_run(&ada).await;
+    let item = |id: &str, metadata: Value| json!({"id": id, "vars": {"question": "1+1"}, "metadata": metadata});
+    let benchmark = json!({
+        "slug": "grouped", "title": "Grouped", "visibility": "public", "scorers": [{"type": "contains", "value": "2"}],
+        "items": [
+            item("a", json!({"level": "easy", "tags": ["x", "y", "x"], "year": 2024})),
+            item("b", json!({"level": "hard", "tags": ["y"], "year": 2025})),
+            item("c", json!({"level": "easy", "tags": []})),
+            item("d", json!({})),
+        ],
+    });
+    server
+        .post("/api/v1/benchmarks", &ada, &benchmark)
+        .await
+        .expect(201);
+    let mut body = run();
+    (body["benchmark"], body["repeats"]) = (json!("grouped"), json!(2));
+    body["visibility"] = json!("public");
+    let run = server.post("/api/v1/runs", &ada, &body).await.expect(202);
+    // Item `b` has an error beside a pass, `d` was not asked yet.
+    for (item, repeat, passed) in [
+        (0, 0, Some(true)),
+        (0, 1, Some(false)),
+        (1, 0, Some(true)),
+        (1, 1, None),
+        (2, 0, Some(true)),
+        (2, 1, Some(true)),
+    ] {
+        sqlx::query(
+            "insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state, score, passed,
+                 error_kind, attempts)
+             values ($1, $2, $3, 0, 0, $4::evaluation_state, $5, $6, $7, 1)",
+        )
+        .bind(id(&run))
+        .bind(item)
+        .bind(repeat)
+        .bind(if passed.is_some() { "scored" } else { "error" })
+        .bind(passed.map(|passed| f32::from(u8::from(passed))))
+        .bind(passed)
+        .bind(passed.is_none().then_some("timeout"))
+        .execute(&server.database.pool)
+        .await
+        .unwrap();
+    }
+    server.sql("update runs set recorded = 6").await;
+    let path = |by: &str| format!("/api/v1/runs/{}/groups?by={by}", run["number"]);
+    let groups = async |by: &str| {
+        let found = server.get(&path(by), "").await.expect(200);
+        assert_eq!(found["by"], by);
+        let groups = found["groups"].as_array().unwrap().iter().map(|group| {
+            let columns = group["columns"].as_array().unwrap().iter();
+            let columns: Vec<Value> = columns
+                .map(|column| {
+                    json!([
+                        column["score"],
+                        column["passed"],
+                        column["failed"],
+                        column["errors"],
+                        column["scored_items"]
+                    ])
+                })
+                .collect();
+            json!([group["value"], group["items"], columns])
+        });
+        Value::from_iter(groups)
+    };
+    let none = json!([null, 1, []]);
+    assert_eq!(
+        groups("level").await,
+        json!([
+            ["easy", 2, [[0.75, 3, 1, 0, 2]]],
+            ["hard", 1, [[1.0, 1, 0, 1, 1]]],
+            none
+        ])
+    );
+    // An item of several tags is in the group of each, and in none of them twice.
+    assert_eq!(
+        groups("tags").await,
+        json!([
+            ["y", 2, [[0.75, 2, 1, 1, 2]]],
+            [null, 2, [[1.0, 2, 0, 0, 1]]],
+            ["x", 1, [[0.5, 1, 1, 0, 1]]]
+        ])
+    );
+    assert_eq!(
+        groups("year").await[0],
+        json!(["2024", 1, [[0.5, 1, 1, 0, 1]]])
+    );
+    let easy = server.get(&path("level"), "").await.expect(200)["groups"][0]["columns"][0].clone();
+    let (low, high) = (easy["score_low"].as_f64(), easy["score_high"].as_f64());
+    assert_eq!((low, high), (Some(0.0), Some(1.0)), "two items tell little");
+    let unknown = server.get(&path("colour"), "").await;
+    assert_eq!(unknown.status, 422, "{}", unknown.text);
+    assert!(
+        unknown
+            .text
+            .contains("must be a key of the items' metadata: level, tags, year"),
+        "{}",
+        unknown.text
+    );
+}
+
+#[tokio::test]
 async fn an_export_holds_every_evaluation_and_no_formulas() {
     let server = Server::start().await;
     let ada = server.user("ada").await;

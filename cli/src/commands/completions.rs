@@ -1,6 +1,6 @@
 //! `opb completions`: what a shell needs to complete commands.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command, CommandFactory as _, ValueHint};
 use clap_complete::Shell;
 
 use super::Program;
@@ -20,8 +20,22 @@ pub struct Completions {
 impl Completions {
     pub fn execute(self) -> anyhow::Result<Outcome> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Program::command(), "opb", &mut script);
+        let mut program = without_file_names(Program::command());
+        clap_complete::generate(self.shell, &mut program, "opb", &mut script);
         super::print(String::from_utf8_lossy(&script).trim_end())?;
         Ok(Outcome::Done)
     }
+}
+
+/// The command, where nothing but a path is completed with the names of files: a shell offers them for every value of which
+/// it knows nothing.
+fn without_file_names(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        if arg.get_action().takes_values() && arg.get_value_hint() == ValueHint::Unknown {
+            arg.value_hint(ValueHint::Other)
+        } else {
+            arg
+        }
+    });
+    command.mut_subcommands(without_file_names)
 }

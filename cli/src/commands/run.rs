@@ -3,9 +3,9 @@
 pub mod control;
 mod end;
 mod export;
-mod junit;
 pub mod list;
 mod name;
+mod report;
 mod show;
 mod visibility;
 
@@ -33,6 +33,7 @@ pub use name::RunName;
 #[derive(Debug, Args)]
 #[command(
     subcommand_negates_reqs = true,
+    arg_required_else_help = true,
     override_usage = "opb run --benchmark <SLUG> --prompt <SLUG> --model <MODEL> [OPTIONS]\n       opb run <COMMAND>",
     after_help = "RUN is a run's number (`128`), its id, the last four or more characters of\n\
     its id, or `last` for your newest.\n\n\

@@ -49,6 +49,12 @@ pub fn comparison(found: &ComparisonTable) -> Report {
         columns.add_row(column_row(index, column, parameters));
     }
     report.table(columns);
+    let repeats = repeats(found);
+    if !repeats.is_empty() {
+        report
+            .line("Repeats: pass@k is the chance that one of k answers passes, pass^k that all do");
+        report.table(repeats);
+    }
     let mut pairs = Table::new([
         Column::new("pair"),
         Column::new("verdict"),
@@ -104,6 +110,34 @@ pub fn flips(page: &Page<Flip>) -> Report {
         report.line("There are more: --flips takes up to 100, and POST /api/v1/compare/flips pages through all.");
     }
     report
+}
+
+/// How far repeats help, of each column: 1 answer, 2, 5 and 10, as far as there are so many, and all of them.
+fn repeats(found: &ComparisonTable) -> Table {
+    let mut table = Table::new([
+        Column::right("column"),
+        Column::right("k"),
+        Column::right("pass@k"),
+        Column::right("pass^k"),
+        Column::right("items").optional(1),
+    ]);
+    for (index, column) in found.columns.iter().enumerate() {
+        let last = column.tries.last().map(|tries| tries.k);
+        let shown = column
+            .tries
+            .iter()
+            .filter(|tries| [1, 2, 5].contains(&tries.k) || Some(tries.k) == last);
+        for tries in shown {
+            table.add_row([
+                (index + 1).to_string().into(),
+                tries.k.to_string().into(),
+                format!("{:.1} %", tries.pass_at_k * 100.0).into(),
+                format!("{:.1} %", tries.pass_hat_k * 100.0).into(),
+                tries.items.to_string().into(),
+            ]);
+        }
+    }
+    table
 }
 
 fn column_row(index: usize, column: &ComparedColumn, parameters: &str) -> Vec<Cell> {

@@ -1,6 +1,8 @@
 //! A run by itself: its own table, why evaluations failed, and single evaluations with question, answer and reasons.
 
-use opb_core::runs::{ErrorKind, Evaluation, EvaluationState, Run, RunColumn, RunColumns};
+use opb_core::runs::{
+    ErrorKind, Evaluation, EvaluationState, Run, RunColumn, RunColumns, RunGroups, RunState,
+};
 use serde_json::Value;
 
 use super::{
@@ -14,19 +16,8 @@ const LABEL: usize = 10;
 
 /// The run's own table: one line for each prompt on each model, the best first, with part scores and errors below.
 pub fn run_columns(run: &Run, found: &RunColumns) -> Report {
-    let simulated = if run.simulated { "SIMULATED " } else { "" };
     let shared = Parameters::of(found.columns.iter().map(|column| Some(&column.parameters)));
-    let mut report = Report::of(format!(
-        "\n{simulated}{}, run #{}{}{}",
-        text::plain(&run.benchmark),
-        found.number,
-        shared.title(),
-        if found.state.has_ended() {
-            ""
-        } else {
-            "; not ended, the numbers will change"
-        }
-    ));
+    let mut report = Report::of(title(run, found.state, &shared));
     report.table(table(found, &shared));
     if let Some(notice) = &found.notice {
         report.line(format!("NOTE: {notice}"));
@@ -43,6 +34,73 @@ pub fn run_columns(run: &Run, found: &RunColumns) -> Report {
     report
 }
 
+/// The run split by a key of its items' metadata: each group with its prompts and models, the best first.
+pub fn run_groups(run: &Run, found: &RunGroups) -> Report {
+    let columns = found.groups.iter().flat_map(|group| &group.columns);
+    let shared = Parameters::of(columns.map(|column| Some(&column.parameters)));
+    let mut report = Report::of(title(run, found.state, &shared));
+    report.line(format!("By {}", text::plain(&found.by)));
+    let mut table = Table::new([
+        Column::name("group", 12),
+        Column::name("prompt", 12),
+        Column::name("model", 14),
+        Column::prose("parameters", 12),
+        Column::right("score"),
+        Column::right("passed").optional(3),
+        Column::right("errors").optional(2),
+        Column::right("items").optional(1),
+    ]);
+    let mut own = shared.own.iter();
+    for group in &found.groups {
+        let name = group.value.as_deref().unwrap_or("(none)");
+        let with_parameters = group.columns.iter().zip(&mut own);
+        let mut columns: Vec<_> = with_parameters.collect();
+        columns
+            .sort_by(|(a, _), (b, _)| b.score.unwrap_or(-1.0).total_cmp(&a.score.unwrap_or(-1.0)));
+        for (column, parameters) in columns {
+            let scored = column.passed + column.failed;
+            let score = column.score.zip(column.score_low.zip(column.score_high));
+            table.add_row([
+                text::plain(name).into(),
+                text::plain(&column.prompt).into(),
+                text::plain(&column.model).into(),
+                parameters.as_str().into(),
+                match score {
+                    Some((score, (low, high))) => text::score(score, low, high).into(),
+                    None => Cell::from("-"),
+                },
+                match scored {
+                    0 => "-".into(),
+                    _ => format!("{}/{}", text::count(column.passed), text::count(scored)).into(),
+                },
+                text::none_or_count(column.errors),
+                text::count(group.items).into(),
+            ]);
+        }
+    }
+    report.table(table);
+    if let Some(notice) = &found.notice {
+        report.line(format!("NOTE: {notice}"));
+    }
+    report
+}
+
+/// What the tables of a run begin with.
+fn title(run: &Run, state: RunState, parameters: &Parameters) -> String {
+    format!(
+        "\n{}{}, run #{}{}{}",
+        if run.simulated { "SIMULATED " } else { "" },
+        text::plain(&run.benchmark),
+        run.number,
+        parameters.title(),
+        if state.has_ended() {
+            ""
+        } else {
+            "; not ended, the numbers will change"
+        }
+    )
+}
+
 fn table(found: &RunColumns, parameters: &Parameters) -> Table {
     let mut table = Table::new([
         Column::name("prompt", 12),
@@ -56,6 +114,7 @@ fn table(found: &RunColumns, parameters: &Parameters) -> Table {
         Column::right("$ / pass").optional(2),
         Column::right("p50 ms").optional(4),
         Column::right("p95 ms").optional(3),
+        Column::right("reasoning tokens").optional(1),
         Column::new("settled").optional(1),
     ]);
     let mut columns: Vec<(usize, &RunColumn)> = found.columns.iter().enumerate().collect();
@@ -102,6 +161,10 @@ fn table(found: &RunColumns, parameters: &Parameters) -> Table {
             dollars(figures.and_then(|it| it.cost_per_pass_microusd)).into(),
             text::millis(figures.and_then(|it| it.latency_p50_ms)).into(),
             text::millis(figures.and_then(|it| it.latency_p95_ms)).into(),
+            match figures.and_then(|it| it.reasoning_tokens_mean) {
+                Some(mean) => format!("{mean:.0}").into(),
+                None => "-".into(),
+            },
             if column.settled { "settled" } else { "" }.into(),
         ]);
     }
@@ -119,15 +182,11 @@ fn part_scores(found: &RunColumns) -> Table {
     ]);
     for column in &found.columns {
         for part in &column.measured.part_scores {
-            let score = match (part.score_low, part.score_high) {
-                (Some(low), Some(high)) => text::score(part.score, low, high),
-                _ => format!("{:.1} %", part.score * 100.0),
-            };
             table.add_row([
                 text::plain(&part.metric).into(),
                 text::plain(&column.prompt).into(),
                 text::plain(&parameters::model(&column.model, Some(&column.parameters))).into(),
-                score.into(),
+                text::score(part.score, part.score_low, part.score_high).into(),
                 text::count(part.items).into(),
             ]);
         }

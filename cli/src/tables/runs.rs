@@ -61,7 +61,13 @@ pub fn run_summary(run: &Run) -> String {
     if run.retries > 0 {
         parts.push(format!("{} repeated", text::counted(run.retries, "call")));
     }
-    parts.push(text::run_cost(run));
+    let cost = text::run_cost(run);
+    // The prices of simulated models are made up, and nobody pays them.
+    parts.push(if run.simulated && run.cost_microusd > 0 {
+        format!("{cost} simulated")
+    } else {
+        cost
+    });
     let simulated = if run.simulated { "SIMULATED " } else { "" };
     let mut line = format!(
         "{simulated}run #{}{name} {}: {}",

@@ -1,5 +1,6 @@
 //! Every table at 60, 80, 120 and 200 columns, with names, numbers and ids that do not want to fit.
 
+use opb_core::runs::Run;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
@@ -196,7 +197,8 @@ fn b2_a_comparison_and_its_flips() {
             "score": {"mean": 0.5, "interval": {"low": 0.439, "high": 1.0}, "interval_method": "wilson", "bootstrap": null,
                       "pass_rate": 0.5, "items": 1319},
             "cost_per_pass": {"microusd": cost, "interval": null},
-            "latency": [], "tries": [],
+            "latency": [],
+            "tries": (1..=7).map(|k| json!({"k": k, "pass_at_k": 0.5 + 0.05 * f64::from(k), "pass_hat_k": 0.5 / f64::from(k), "items": 1317})).collect::<Vec<_>>(),
         })
     };
     let report = super::comparison(&of(json!({
@@ -222,23 +224,51 @@ fn b2_a_comparison_and_its_flips() {
     insta::assert_snapshot!(format!("{}\n{}", shown(&report), shown(&flips)));
 }
 
+fn run(id: &str, state: &str, more: &Value) -> Run {
+    let mut run = json!({
+        "id": id, "number": 128, "name": "", "owner": "ada", "benchmark": "first-steps@1", "prompts": ["a@1", "b@1"],
+        "models": ["local:small", "local:large"], "parameters": [{}, {}], "parts_hidden": false, "cache": true, "answers_of": null, "stop_early": false, "settled": 0,
+        "simulated": false, "state": state, "state_reason": "", "waiting_reason": null, "priority": 0,
+        "visibility": "public", "repeats": 1, "seed": 0, "planned": 240, "recorded": 240, "skipped": 0, "passed": 200,
+        "errors": 0, "retries": 0, "cost_microusd": 59_700, "spend_microusd": 59_700, "budget_microusd": null,
+        "reserved_microusd": 0, "unaccounted_microusd": 0, "input_tokens": 1, "output_tokens": 1, "created_at": TIME,
+        "active_since": TIME, "started_at": TIME, "finished_at": TIME, "pruned_at": null,
+    });
+    for (name, value) in more.as_object().unwrap() {
+        run[name] = value.clone();
+    }
+    of(run)
+}
+
+#[test]
+fn b2_a_run_by_groups() {
+    let column = |prompt: &str, temperature: f64, score: Option<f64>| {
+        json!({
+            "prompt_position": 0, "prompt": prompt, "model_position": 0, "model": MODEL,
+            "parameters": {"temperature": temperature, "seed": 1}, "evaluations": 40, "passed": 20, "failed": 18, "errors": 2,
+            "scored_items": 38, "score": score, "score_low": score.map(|it| it - 0.1), "score_high": score.map(|it| it + 0.1),
+        })
+    };
+    let group = |value: Option<&str>| {
+        let columns = [
+            column(LONG, 0.0, Some(0.5)),
+            column(LONG, 1.0, Some(0.7)),
+            column("b@1", 0.0, None),
+        ];
+        json!({"value": value, "items": 40, "columns": columns})
+    };
+    let report = super::run_groups(
+        &run(ID, "running", &json!({})),
+        &of(json!({
+            "run_id": ID, "number": 128, "state": "running", "confidence": 0.95, "by": "queue",
+            "groups": [group(Some("refunds-and-chargebacks")), group(Some(WIDE)), group(None)],
+        })),
+    );
+    insta::assert_snapshot!(shown(&report));
+}
+
 #[test]
 fn b2_runs() {
-    let run = |id: &str, state: &str, more: &Value| {
-        let mut run = json!({
-            "id": id, "number": 128, "name": "", "owner": "ada", "benchmark": "first-steps@1", "prompts": ["a@1", "b@1"],
-            "models": ["local:small", "local:large"], "parameters": [{}, {}], "parts_hidden": false, "cache": true, "answers_of": null, "stop_early": false, "settled": 0,
-            "simulated": false, "state": state, "state_reason": "", "waiting_reason": null, "priority": 0,
-            "visibility": "public", "repeats": 1, "seed": 0, "planned": 240, "recorded": 240, "skipped": 0, "passed": 200,
-            "errors": 0, "retries": 0, "cost_microusd": 59_700, "spend_microusd": 59_700, "budget_microusd": null,
-            "reserved_microusd": 0, "unaccounted_microusd": 0, "input_tokens": 1, "output_tokens": 1, "created_at": TIME,
-            "active_since": TIME, "started_at": TIME, "finished_at": TIME, "pruned_at": null,
-        });
-        for (name, value) in more.as_object().unwrap() {
-            run[name] = value.clone();
-        }
-        of(run)
-    };
     let report = super::runs(&[
         run(ID, "completed", &json!({})),
         run(

@@ -437,6 +437,25 @@ fn a_run_is_gated_reported_narrowed_hidden_and_deleted() {
         report.matches("<failure ").count() as u64,
         column["failed"].as_u64().unwrap()
     );
+    let page = site.path().join("report.html");
+    let words = [
+        "run",
+        "export",
+        "last",
+        "--format=html",
+        "-o",
+        page.to_str().unwrap(),
+    ];
+    site.check(&words, 0);
+    let page = std::fs::read_to_string(page).unwrap();
+    for (class, count) in [("passed", &column["passed"]), ("failed", &column["failed"])] {
+        let shown = page.matches(&format!("<b class=\"{class}\">")).count();
+        assert_eq!(shown as u64, count.as_u64().unwrap(), "{class}");
+    }
+    assert!(
+        page.contains("SIMULATED") && page.contains("default-src 'none'"),
+        "{page}"
+    );
 
     exported_into_a_pipe_and_through_a_link(&site, column["evaluations"].as_u64().unwrap());
 

@@ -45,7 +45,8 @@ pub struct Item {
     /// What a right answer is, for scorers without a value of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Value>,
-    /// Anything else worth keeping; no scorer and no prompt reads it.
+    /// Anything else worth keeping; no scorer and no prompt reads it, and `opb run show RUN --by KEY` splits a run by a key
+    /// of it.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,

@@ -149,7 +149,8 @@ impl Blocks {
                    array_agg(cost_microusd) as "costs!: Vec<Option<i64>>",
                    array_agg(latency_ms) as "latencies!: Vec<Option<i32>>",
                    array_agg(first_token_ms) as "first_tokens!: Vec<Option<i32>>",
-                   array_agg(output_tokens) as "output_tokens!: Vec<Option<i32>>"
+                   array_agg(output_tokens) as "output_tokens!: Vec<Option<i32>>",
+                   array_agg(reasoning_tokens) as "reasoning_tokens!: Vec<Option<i32>>"
             from evaluations
             where run_id = $1 and item_position >= $2 and item_position < $3
             group by prompt_position, model_position"#,
@@ -173,6 +174,7 @@ impl Blocks {
                     latency_ms: row.latencies[at],
                     first_token_ms: row.first_tokens[at],
                     output_tokens: row.output_tokens[at],
+                    reasoning_tokens: row.reasoning_tokens[at],
                 });
             }
             for (block, evaluations) in blocks {

@@ -47,4 +47,7 @@ pub struct Figures {
     pub first_token_p50_ms: Option<f64>,
     /// Output tokens per second of latency.
     pub output_tokens_per_second: Option<f64>,
+    /// Mean tokens of reasoning in an answer; absent when the provider did not tell them.
+    #[serde(default)]
+    pub reasoning_tokens_mean: Option<f64>,
 }

@@ -27,6 +27,7 @@ pub(super) struct Counted {
     pub(super) latency_ms: Option<i32>,
     pub(super) first_token_ms: Option<i32>,
     pub(super) output_tokens: Option<i32>,
+    pub(super) reasoning_tokens: Option<i32>,
 }
 
 /// One prompt version on one model, summed up over the items from `first_item` on.
@@ -44,6 +45,7 @@ pub(super) struct Summary {
 
 /// What is only added up. Stored as JSON under these names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Sums {
     pub(super) evaluations: i64,
     pub(super) errors: i64,
@@ -56,6 +58,9 @@ pub(super) struct Sums {
     pub(super) output_tokens: i64,
     /// Latency of the evaluations whose output tokens are known.
     pub(super) output_ms: i64,
+    pub(super) reasoning_tokens: i64,
+    /// Evaluations whose tokens of reasoning are known.
+    pub(super) reasoned: i64,
 }
 
 impl Sums {
@@ -69,6 +74,8 @@ impl Sums {
         self.cost_microusd = self.cost_microusd.saturating_add(other.cost_microusd);
         self.output_tokens += other.output_tokens;
         self.output_ms += other.output_ms;
+        self.reasoning_tokens += other.reasoning_tokens;
+        self.reasoned += other.reasoned;
     }
 }
 
@@ -144,6 +151,10 @@ impl Summary {
             sums.output_tokens += i64::from(tokens);
             sums.output_ms += i64::from(ms);
         }
+        if let Some(tokens) = evaluation.reasoning_tokens {
+            sums.reasoning_tokens += i64::from(tokens);
+            sums.reasoned += 1;
+        }
     }
 
     /// Takes in the summary of other items of the same column. `self` begins with the first item of all.
@@ -206,6 +217,8 @@ impl Summary {
             latency_p95_high_ms: around_p95.high,
             first_token_p50_ms: first_token.map(|[median]| median),
             output_tokens_per_second: (sums.output_ms > 0).then_some(per_second),
+            reasoning_tokens_mean: (sums.reasoned > 0)
+                .then(|| sums.reasoning_tokens as f64 / sums.reasoned as f64),
         })
     }
 

@@ -11,12 +11,11 @@ use sqlx::{Connection as _, PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Run, RunState, extend::shape};
+use super::{Run, RunState, extend::shape, groups::score_interval};
 use crate::{
     Error, Result,
     leaderboards::{self, CONFIDENCE, ColumnKey, Figures},
     library::fitting_in,
-    stats::{self, Interval},
 };
 
 /// Of so many errors the commonest messages are found; what comes after them has no new ones.
@@ -108,10 +107,10 @@ pub struct PartScore {
     pub evaluations: i64,
     /// Mean of the items, 0 to 1.
     pub score: f64,
-    /// Lower bound of the mean's interval; absent where nothing is known of the spread.
-    pub score_low: Option<f64>,
+    /// Lower bound of the mean's interval.
+    pub score_low: f64,
     /// Upper bound of the mean's interval.
-    pub score_high: Option<f64>,
+    pub score_high: f64,
 }
 
 /// The errors of one kind in one column.
@@ -398,7 +397,7 @@ async fn part_scores(
         )
         select prompt_position, model_position, metric as "metric!", count(*) as "items!",
                sum(evaluations)::bigint as "evaluations!", avg(score) as "score!", stddev_samp(score) as deviation,
-               bool_and(score in (0, 1)) as "is_all_or_nothing!", count(*) filter (where score = 1) as "full!"
+               bool_and(score in (0, 1)) as "is_all_or_nothing!"
         from of_items
         group by 1, 2, 3
         order by 1, 2, 3"#,
@@ -409,26 +408,15 @@ async fn part_scores(
     .fetch_all(conn)
     .await?;
     let parts = rows.into_iter().map(|row| {
-        let count = |number: i64| u64::try_from(number).unwrap_or(0);
-        let interval = match row.deviation {
-            _ if row.is_all_or_nothing => {
-                Some(stats::wilson(count(row.full), count(row.items), CONFIDENCE))
-            }
-            // Without spread, or with one item only, nothing is known of it.
-            Some(deviation) if deviation > 0.0 => {
-                let interval =
-                    stats::mean_interval_from(count(row.items), row.score, deviation, CONFIDENCE);
-                Some(interval.within(0.0, 1.0))
-            }
-            _ => None,
-        };
+        let items = u64::try_from(row.items).unwrap_or(0);
+        let interval = score_interval(items, row.score, row.deviation, row.is_all_or_nothing);
         let part = PartScore {
             metric: row.metric,
             items: row.items,
             evaluations: row.evaluations,
             score: row.score,
-            score_low: interval.map(|Interval { low, .. }| low),
-            score_high: interval.map(|Interval { high, .. }| high),
+            score_low: interval.low,
+            score_high: interval.high,
         };
         ((row.prompt_position, row.model_position), part)
     });

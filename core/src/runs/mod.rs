@@ -6,7 +6,7 @@
 //! and resumes, `budget` and `quota` keep it from spending too much, `early` from asking what changes nothing, and `cancel` ends it;
 //! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
 //! `rescore` scores its answers by other scorers. `reference` finds a run by the names that people use for it, `evaluations` reads
-//! its results one by one, and `columns` as its own table. `answers` finds what need not be asked again;
+//! its results one by one, `columns` as its own table, and `groups` by its items' metadata. `answers` finds what need not be asked again;
 //! at last, `prune` forgets the texts, and `delete` the whole run. `visibility` keeps a run as narrow as its parts, `hidden` stops one whose owner lost sight of a part, and
 //! `change` lets its owner change that, or its budget.
 //! Before all of it, `estimate` says what it will need.
@@ -30,6 +30,7 @@ mod evaluations;
 mod extend;
 mod fair_share;
 mod finish;
+mod groups;
 mod hidden;
 mod housekeeping;
 mod insert;
@@ -76,6 +77,7 @@ pub use evaluations::{
 pub use extend::{ExtendRun, extend_run};
 pub use fair_share::{claim_shard, run_to_give_way};
 pub use finish::finish_run;
+pub use groups::{GroupColumn, RunGroup, RunGroups, measure_run_groups};
 pub use housekeeping::{Mended, mend};
 pub use insert::find_refused;
 pub use lease::{HeldLease, ShardLease, finish_shard, release_shard, renew_lease};

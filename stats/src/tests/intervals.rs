@@ -116,3 +116,17 @@ fn scores_without_spread_are_not_certain() {
         close_interval(score_interval(few, 0.95), 0.0, 1.0);
     }
 }
+
+/// Mean and standard deviation are those of numpy (`ddof=1`).
+#[test]
+fn scores_summed_up_elsewhere_have_the_same_interval() {
+    for (scores, mean, deviation) in [
+        (vec![0.2, 0.4, 0.9], 0.5, 0.360_555_127_546_398_9),
+        (vec![0.5; 24], 0.5, 0.0),
+        (vec![0.7], 0.7, 0.0),
+    ] {
+        let expect = score_interval(&scores, 0.95);
+        let found = score_interval_from(scores.len() as u64, mean, deviation, 0.95);
+        close_interval(found, expect.low, expect.high);
+    }
+}

@@ -157,6 +157,9 @@ fn hints(run: &Run) -> String {
     } else if run.passed > 0 {
         hints.push(format!("opb run show {number} --limit 3"));
     }
+    if run.repeats > 1 && run.state.has_ended() {
+        hints.push(format!("opb compare {number}"));
+    }
     match run.state {
         RunState::Paused if run.budget_microusd.is_some() => {
             hints.push(format!("opb run resume {number} [--budget DOLLARS]"));

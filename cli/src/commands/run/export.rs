@@ -8,7 +8,9 @@ use opb_core::runs::Run;
 use serde_json::json;
 
 use super::{
-    RunName, junit, print_json,
+    RunName,
+    end::columns_of,
+    print_json, report,
     show::{FilterOptions, with_query},
 };
 use crate::{
@@ -44,6 +46,8 @@ enum ExportFormat {
     Csv,
     /// A JUnit report, as continuous integration shows it: an evaluation is a test case.
     Junit,
+    /// A page with the run's own table and every evaluation, to look at or to send.
+    Html,
 }
 
 impl ExportRun {
@@ -51,7 +55,7 @@ impl ExportRun {
         let client = self.client.connect()?;
         let run: Run = client.get(&self.run.path()).await?;
         let format = match self.format {
-            ExportFormat::Jsonl | ExportFormat::Junit => "jsonl",
+            ExportFormat::Jsonl | ExportFormat::Junit | ExportFormat::Html => "jsonl",
             ExportFormat::Csv => "csv",
         };
         let mut parameters = vec![("format", format.to_owned())];
@@ -60,7 +64,8 @@ impl ExportRun {
         let source = Source {
             client: &client,
             path: &path,
-            junit: (self.format == ExportFormat::Junit).then_some(&run),
+            format: self.format,
+            run: &run,
         };
         let Some(file) = &self.output else {
             source.write(&mut std::io::stdout().lock()).await?;
@@ -82,18 +87,22 @@ impl ExportRun {
 struct Source<'a> {
     client: &'a Client,
     path: &'a str,
-    /// The run, if it becomes a JUnit report.
-    junit: Option<&'a Run>,
+    format: ExportFormat,
+    run: &'a Run,
 }
 
 impl Source<'_> {
     async fn write(&self, out: &mut impl Write) -> anyhow::Result<()> {
-        let Some(run) = self.junit else {
+        if matches!(self.format, ExportFormat::Jsonl | ExportFormat::Csv) {
             return self.client.download(self.path, out).await;
-        };
-        // A report begins with how many test cases failed.
+        }
+        // A report begins with what is summed up of all lines.
         let mut lines = tempfile::tempfile().context("no temporary file can be made")?;
         self.client.download(self.path, &mut lines).await?;
-        junit::write(run, &mut lines, out)
+        if self.format == ExportFormat::Junit {
+            return report::write_junit(self.run, &mut lines, out);
+        }
+        let columns = columns_of(self.client, self.run).await?;
+        report::write_html(self.run, &columns, &mut lines, out)
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use opb_core::{
     library::Page,
-    runs::{Evaluation, EvaluationState, Run},
+    runs::{Evaluation, EvaluationState, Run, RunGroups},
 };
 
 use super::{RunName, end::show_end, print, print_json};
@@ -27,6 +27,9 @@ pub struct ShowRun {
     /// Maximum number of evaluations to show; 10 by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
+    /// Split the run by a key of its items' metadata, such as `category`
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["ended", "item", "prompt", "model", "error_kind", "limit"])]
+    by: Option<String>,
     #[command(flatten)]
     client: ClientSettings,
 }
@@ -61,6 +64,16 @@ impl ShowRun {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
         let run: Run = client.get(&self.run.path()).await?;
+        if let Some(by) = self.by {
+            let path = with_query(&format!("/api/v1/runs/{}/groups", run.id), &[("by", by)]);
+            let groups: RunGroups = client.get(&path).await?;
+            if json {
+                print_json(&groups)?;
+            } else {
+                print(&tables::run_groups(&run, &groups))?;
+            }
+            return Ok(Outcome::Done);
+        }
         let query = self.filter.query();
         if query.is_empty() && self.limit.is_none() {
             show_end(&client, &run, json).await?;

@@ -1,21 +1,13 @@
 //! A run as a JUnit report: each evaluation is a test case of the class `prompt model`.
 
-use std::{
-    fmt::Write as _,
-    fs::File,
-    io::{BufReader, Seek as _, Write},
-};
+use std::{fmt::Write as _, fs::File, io::Write};
 
-use anyhow::Context as _;
 use opb_core::{
     models::model_label,
     runs::{Evaluation, EvaluationState, Run},
 };
 
-use crate::files::read_line_bounded;
-
-/// The longest line of an evaluation.
-const MAX_LINE_BYTES: u64 = 256 << 20;
+use super::{escape, for_each, reasons};
 
 /// Writes the evaluations, an object a line from the file's start, as one suite.
 ///
@@ -71,23 +63,6 @@ impl Total {
     }
 }
 
-fn for_each(
-    lines: &mut File,
-    mut take: impl FnMut(Evaluation) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    lines.rewind()?;
-    let mut lines = BufReader::new(lines);
-    loop {
-        let line = read_line_bounded(&mut lines, MAX_LINE_BYTES);
-        let line = line.context("an evaluation of the server cannot be read")?;
-        if line.is_empty() {
-            return Ok(());
-        }
-        let evaluation = serde_json::from_str(&line);
-        take(evaluation.context("the server's answer was not understood")?)?;
-    }
-}
-
 fn case(evaluation: &Evaluation) -> String {
     let class = format!(
         "{} {}",
@@ -132,38 +107,8 @@ fn case(evaluation: &Evaluation) -> String {
     case
 }
 
-/// Why the answer did not pass, as its scorers say.
-fn reasons(evaluation: &Evaluation) -> String {
-    let scores = evaluation.scores.iter().flat_map(|scores| scores.iter());
-    let failed = scores.filter(|score| score.pass == Some(false));
-    let reasons: Vec<&str> = failed.map(|score| score.reason.as_str()).collect();
-    if reasons.is_empty() {
-        return format!("score {:.3}", evaluation.score.unwrap_or_default());
-    }
-    reasons.join("; ")
-}
-
 fn seconds(milliseconds: i64) -> String {
     format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
-}
-
-/// A text in an attribute or an element. What XML cannot hold is replaced.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' => escaped.push_str("&#10;"),
-            '\r' => escaped.push_str("&#13;"),
-            '\t' => escaped.push_str("&#9;"),
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -171,11 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_fit_into_xml() {
-        assert_eq!(
-            escape("a<b>&\"c\"\u{1b}[1m\n\u{ffff}é"),
-            "a&lt;b&gt;&amp;&quot;c&quot;\u{fffd}[1m&#10;\u{fffd}é"
-        );
+    fn milliseconds_become_seconds() {
         assert_eq!(seconds(61_007), "61.007");
     }
 }
