@@ -1,4 +1,4 @@
-//! A collector of traces, as small as it can be: it takes what processes export by OTLP over HTTP, and remembers it.
+//! A minimal trace collector: it accepts OTLP over HTTP and stores the spans that processes export.
 
 use std::{
     collections::HashMap,
@@ -27,42 +27,42 @@ use tokio::{
     sync::watch,
 };
 
-/// The longest that a test waits for spans.
+/// Maximum time that a test waits for spans.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A span as it was exported.
 #[derive(Debug, Clone)]
 pub struct CollectedSpan {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// The number of its kind: 2 is a server, 3 a client, 4 a producer, 5 a consumer.
+    /// Its OTLP kind: 2 is a server, 3 a client, 4 a producer, 5 a consumer.
     pub kind: i32,
-    /// The id of its trace, in hexadecimal, as are all ids.
+    /// The id of its trace, in hexadecimal like all ids.
     pub trace_id: String,
     /// Its own id.
     pub span_id: String,
-    /// Its parent's id; empty, if it has none.
+    /// Its parent's id; empty if it has none.
     pub parent_id: String,
-    /// Trace and span of each link.
+    /// Trace id and span id of each link.
     pub links: Vec<(String, String)>,
     /// Its attributes, as text.
     pub attributes: HashMap<String, String>,
     /// The attributes of the process.
     pub resource: HashMap<String, String>,
-    /// True when its status is an error.
+    /// True if its status is an error.
     pub failed: bool,
-    /// Everything of it, as text.
+    /// All of the span, as text.
     pub text: String,
 }
 
 impl CollectedSpan {
-    /// An attribute; empty, if there is none.
+    /// The value of an attribute; empty if the span does not have it.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
         self.attributes.get(name).map_or("", String::as_str)
     }
 
-    /// The process that it is from.
+    /// The name of the process that exported it.
     #[must_use]
     pub fn service(&self) -> &str {
         self.resource.get("service.name").map_or("", String::as_str)
@@ -71,14 +71,14 @@ impl CollectedSpan {
 
 /// A collector that listens on this machine.
 pub struct Collector {
-    /// Where it listens.
+    /// The URL at which it listens.
     pub url: String,
     spans: watch::Receiver<Vec<CollectedSpan>>,
     headers: watch::Receiver<HeaderMap>,
 }
 
 impl Collector {
-    /// Starts it.
+    /// Starts a collector.
     ///
     /// # Panics
     /// There is no free port.
@@ -102,10 +102,10 @@ impl Collector {
         }
     }
 
-    /// Waits until the spans are as wanted, and returns all of them.
+    /// Waits until the spans meet the condition, and returns all of them.
     ///
     /// # Panics
-    /// They are not for a minute.
+    /// They do not meet it within a minute.
     pub async fn wait_for(&self, wanted: impl Fn(&[CollectedSpan]) -> bool) -> Vec<CollectedSpan> {
         let mut spans = self.spans.clone();
         let started = Instant::now();
@@ -114,13 +114,13 @@ impl Collector {
             return spans.clone();
         }
         panic!(
-            "after {:?} the spans are not as wanted: {:#?}",
+            "after {:?} the spans do not meet the condition: {:#?}",
             started.elapsed(),
             self.spans()
         );
     }
 
-    /// All spans that have come so far.
+    /// All spans received so far.
     #[must_use]
     pub fn spans(&self) -> Vec<CollectedSpan> {
         self.spans.borrow().clone()

@@ -14,14 +14,14 @@ use serde_json::{Map, json};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-/// The slug of the benchmark that [`library`] makes.
+/// The slug of the benchmark that [`library`] creates.
 pub const BENCHMARK: &str = "sums";
 
-/// Makes a benchmark of so many sums, the prompts `plain` and `steps`, and the simulated provider.
-/// Returns the user that owns it all.
+/// Creates a benchmark of `items` sums, the prompts `plain` and `steps`, and the simulated provider. Returns the user
+/// that owns them.
 ///
 /// # Panics
-/// The database refuses something.
+/// The database refuses a statement.
 pub async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
     let owner = system_user(conn).await.expect("the owner is made");
     let definition = sums(items).checked().expect("the benchmark is right");
@@ -55,7 +55,7 @@ pub async fn library(conn: &mut PgConnection, items: usize) -> CurrentUser {
     owner
 }
 
-/// Somebody who may do what only administrators can, and owns nothing.
+/// A user with the rights of an administrator, who owns nothing.
 #[must_use]
 pub fn administrator() -> CurrentUser {
     CurrentUser {
@@ -65,7 +65,7 @@ pub fn administrator() -> CurrentUser {
     }
 }
 
-/// A benchmark of sums.
+/// A benchmark of `items` sums.
 ///
 /// # Panics
 /// Never: its scorer is a constant.
@@ -95,10 +95,10 @@ pub fn sums(items: usize) -> Definition {
     }
 }
 
-/// A request for a run of both prompts on these models, as JSON values of a [`ModelRequest`].
+/// A request for a run of both prompts on these models, given as JSON values of [`ModelRequest`].
 ///
 /// # Panics
-/// A model is not a model request.
+/// A model is not a valid [`ModelRequest`].
 #[must_use]
 pub fn request(models: serde_json::Value, repeats: i32) -> SubmitRun {
     let models: Vec<ModelRequest> =
@@ -119,7 +119,7 @@ pub fn request(models: serde_json::Value, repeats: i32) -> SubmitRun {
     }
 }
 
-/// Submits [`request`].
+/// Submits a [`request`].
 ///
 /// # Panics
 /// The run is refused.
@@ -134,8 +134,8 @@ pub async fn submit(
         .expect("the run is accepted")
 }
 
-/// Claims this shard as a worker does, which takes the first that waits: the others are held back meanwhile. None when the
-/// shard cannot be claimed.
+/// Claims this shard. A worker's claim takes the first waiting shard, so the others are postponed meanwhile. `None`
+/// if the shard cannot be claimed.
 ///
 /// # Panics
 /// The database does not answer.
@@ -155,7 +155,7 @@ async fn put_off_others(tx: &mut PgConnection, shard: Uuid, days: i32) {
     others.expect("the other shards wait");
 }
 
-/// Makes a run that of an hourly schedule: of the hour `tick` after a time 30 days ago.
+/// Makes a run a firing of an hourly schedule: `tick` hours after a time 30 days ago.
 ///
 /// # Panics
 /// The database refuses it.
@@ -166,11 +166,11 @@ pub async fn fire(conn: &mut PgConnection, schedule: Uuid, tick: i32, run: Uuid)
     firing.execute(conn).await.expect("the firing is noted");
 }
 
-/// Completes a run of one prompt on one model, as if workers had recorded these scores, an item each, and errors where
-/// there is none. It took 100 ms an item and half a cent.
+/// Completes a run of one prompt on one model, as if workers had recorded these scores, one per item, and an error
+/// for each `None`. Each item took 100 ms and cost half a cent.
 ///
 /// # Panics
-/// The database refuses something.
+/// The database refuses a statement.
 pub async fn finish(conn: &mut PgConnection, run: Uuid, scores: &[Option<f32>]) {
     let evaluations = "insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state, score,
                            passed, error_kind, attempts, latency_ms)

@@ -1,5 +1,5 @@
-//! What the tests of several crates share: a migrated database for each test, on the server that nextest started,
-//! and a collector of traces.
+//! Code that the tests of several crates share: a migrated database for each test, on the server that nextest
+//! started, and a trace collector.
 
 pub mod collector;
 pub mod fixtures;
@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-/// A migrated, empty database for one test. It stays behind; the server is thrown away after the tests.
+/// A migrated, empty database for one test. It is not dropped; the server is deleted after the tests.
 #[derive(Clone)]
 pub struct TestDatabase {
     /// Connections to the database.
@@ -19,10 +19,10 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// Makes a database by copying a template that is migrated once per server.
+    /// Creates a database as a copy of a template that is migrated once per server.
     ///
     /// # Panics
-    /// There is no server: the tests were started by something else than nextest.
+    /// There is no server: the tests were not started by nextest.
     pub async fn new() -> Self {
         let server = std::env::var("OPB_TEST_DATABASE_URL").expect(
             "OPB_TEST_DATABASE_URL names the server for tests; `cargo nextest run` starts one and sets it",
@@ -33,13 +33,13 @@ impl TestDatabase {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let mut conn = PgConnection::connect_with(&options)
             .await
-            .expect("the server for tests answers");
+            .expect("the test server answers");
         let template = template(&mut conn, &options).await;
-        // A template cannot be copied while somebody is connected to it, which only its maker ever is.
+        // A template cannot be copied while it has connections; only the test that creates it connects to it.
         let copy = format!("create database {name} template {template}");
         conn.execute(sqlx::AssertSqlSafe(copy))
             .await
-            .expect("a test database is made");
+            .expect("the test database is created");
         conn.close().await.expect("the connection closes");
         let url = with_database(&server, &name);
         let pool = opb_core::database::connect(&SecretString::from(url.clone()), 20, "test")
@@ -55,12 +55,12 @@ impl TestDatabase {
     }
 }
 
-/// The name of the migrated template, which is made by whoever needs it first.
+/// The name of the migrated template, which the first test that needs it creates.
 async fn template(conn: &mut PgConnection, options: &PgConnectOptions) -> String {
     let name = format!("template_{:016x}", schema_hash());
     conn.execute("select pg_advisory_lock(716253)")
         .await
-        .expect("the template's lock is free some time");
+        .expect("the template's lock is acquired");
     let exists: bool =
         sqlx::query_scalar("select exists(select 1 from pg_database where datname = $1)")
             .bind(&name)
@@ -72,11 +72,11 @@ async fn template(conn: &mut PgConnection, options: &PgConnectOptions) -> String
     }
     conn.execute("select pg_advisory_unlock(716253)")
         .await
-        .expect("the template's lock is given back");
+        .expect("the template's lock is released");
     name
 }
 
-/// Differs where the migrations do, also when an old one was edited: a server may outlive many builds.
+/// A hash that changes with the migrations, also when an old one was edited: a server may outlive many builds.
 fn schema_hash() -> u64 {
     let mut hasher = DefaultHasher::new();
     for migration in opb_core::database::MIGRATIONS.iter() {
