@@ -1,20 +1,20 @@
-//! By which names a process may be called.
+//! The host names that a server accepts.
 //!
-//! A web page can let a name of its own lead to 127.0.0.1 ("DNS rebinding"): the browser then takes whatever listens there
-//! for the page's own server. Its requests carry the page's name in `Host`, and that is what gives them away.
+//! A web page can point a name of its own at 127.0.0.1 ("DNS rebinding"): the browser then treats a local server as
+//! the page's own. Such requests carry the page's name in `Host`, so they can be refused.
 
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::{HeaderMap, Uri, header::HOST, http::uri::Authority};
 
-/// The names by which a process may be called.
+/// The host names that a server accepts; `None` accepts any.
 #[derive(Debug, Clone)]
 pub struct Hosts(Option<Vec<String>>);
 
 impl Hosts {
-    /// The names for a process that listens at `address`. At a loopback address these are the names of this machine for
-    /// itself, and `others`. Elsewhere nobody can know under which names a process is reached: any, unless `others` are
-    /// `listed`.
+    /// The host names for a server that listens at `address`. At a loopback address these are the loopback names and
+    /// `others`. At any other address a server cannot know its own names, so any name is accepted, unless `listed`
+    /// says that `others` is the complete list.
     #[must_use]
     pub fn of(address: SocketAddr, others: &[String], listed: bool) -> Self {
         let is_loopback = address.ip().to_canonical().is_loopback();
@@ -22,7 +22,7 @@ impl Hosts {
         Self((is_loopback || listed).then_some(others))
     }
 
-    /// True if a request calls this process by one of its names, at whatever port: tunnels and containers change it.
+    /// True if the request uses an accepted host name. The port is ignored: tunnels and containers change it.
     #[must_use]
     pub fn accept(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let Some(names) = &self.0 else {
@@ -35,7 +35,7 @@ impl Hosts {
             return false;
         }
         let mut hosts = headers.get_all(HOST).iter();
-        // Browsers always send it; what does not is no browser.
+        // Browsers always send it, so a request without it is not from a browser.
         let Some(host) = hosts.next() else {
             return true;
         };
@@ -57,7 +57,7 @@ fn is_one(names: &[String], authority: &str) -> bool {
     is_loopback || host == "localhost" || host.ends_with(".localhost") || names.contains(&host)
 }
 
-/// A host in lower case, without brackets and without the dot of the root.
+/// A host in lower case, without brackets and without the trailing dot.
 fn canonical(host: &str) -> String {
     host.trim_matches(['[', ']'])
         .trim_end_matches('.')

@@ -1,5 +1,5 @@
-//! The operator's door of a process: `/healthz`, `/readyz` and `/metrics` on an address of their own, so that workers
-//! and schedulers can be watched, and the API can keep its metrics from the public. It reads, and changes nothing.
+//! The monitoring server of a process: `/healthz`, `/readyz` and `/metrics` on a separate address, so that workers
+//! and schedulers can be monitored and the API can keep its metrics private. It only reads.
 
 mod hosts;
 pub mod traces;
@@ -23,27 +23,27 @@ use opb_core::{database, metrics::METRICS};
 use sqlx::PgPool;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Whoever asks for readiness asks again soon, and wants an answer now.
+/// Timeout of the readiness check: probes repeat often and need a prompt answer.
 const READY_TIME: Duration = Duration::from_secs(2);
-/// How long a client may take over the head of a request, and how long an idle connection is kept.
+/// Maximum time for a client to send the head of a request, and for an idle connection to stay open.
 const HEAD_TIME: Duration = Duration::from_mins(1);
-/// How long nothing is accepted after accepting failed.
+/// Pause after accepting a connection failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METRICS_TEXT: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// Where operators look.
+/// Settings of the monitoring server.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Monitoring")]
 pub struct MonitorSettings {
-    /// Address and port for /healthz, /readyz and /metrics; the API then shows its metrics only there
+    /// Address and port for /healthz, /readyz and /metrics; with it, the API serves its metrics only there
     #[arg(long, env = "OPB_MONITOR_LISTEN", value_name = "ADDRESS")]
     pub monitor_listen: Option<SocketAddr>,
 }
 
-/// Serves the operator's door beside the work of a process, until the work ends. Without an address there is no door.
-/// `bound` is told where it is.
+/// Runs the monitoring server beside a process's work, until the work ends. Without an address there is no server.
+/// `bound` receives the address that it listens on.
 ///
 /// # Errors
 /// The address cannot be listened on, or the work fails.
@@ -60,7 +60,7 @@ pub async fn beside(
         .await
         .with_context(|| format!("cannot listen on {address} for monitoring"))?;
     let address = listener.local_addr()?;
-    tracing::info!(monitor.address = %address, "the process can be watched");
+    tracing::info!(monitor.address = %address, "monitoring server listens on {address}");
     bound(address);
     tokio::select! {
         ended = work => ended,
@@ -68,9 +68,9 @@ pub async fn beside(
     }
 }
 
-/// Serves for ever; connections end with the process.
+/// Serves forever; connections end with the process.
 pub async fn serve(listener: TcpListener, pool: PgPool) -> Infallible {
-    // A listener that does not know its address is one that nobody reaches.
+    // If the listener does not know its address, no client can reach it.
     let address = listener.local_addr();
     let address = address.unwrap_or_else(|_| ([127, 0, 0, 1], 0).into());
     let hosts = Hosts::of(address, &[], false);
@@ -80,8 +80,8 @@ pub async fn serve(listener: TcpListener, pool: PgPool) -> Infallible {
                 tokio::spawn(serve_connection(stream, pool.clone(), hosts.clone()));
             }
             Err(error) => {
-                // Most likely too many open files: it passes when connections end.
-                tracing::warn!(%error, "a connection could not be accepted");
+                // Most likely too many open files, which passes when connections end.
+                tracing::warn!(%error, "could not accept a connection to the monitoring server");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -99,7 +99,7 @@ async fn serve_connection(stream: TcpStream, pool: PgPool, hosts: Hosts) {
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
-        tracing::debug!(%error, "a connection broke");
+        tracing::debug!(%error, "a connection to the monitoring server broke");
     }
 }
 
@@ -109,11 +109,14 @@ async fn answer(
     hosts: &Hosts,
 ) -> Response<Full<Bytes>> {
     if !hosts.accept(request.uri(), request.headers()) {
-        let refusal = "this address answers to localhost and 127.0.0.1 only\n";
+        let refusal = "this server accepts only the host names localhost and 127.0.0.1\n";
         return text(StatusCode::MISDIRECTED_REQUEST, refusal);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "ask with GET\n");
+        let mut refusal = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are allowed\n",
+        );
         refusal
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -133,7 +136,7 @@ async fn answer(
         }
         _ => text(
             StatusCode::NOT_FOUND,
-            "there are /healthz, /readyz and /metrics\n",
+            "not found; the paths are /healthz, /readyz and /metrics\n",
         ),
     }
 }

@@ -1,9 +1,9 @@
-//! Traces: what happened, when, and for how long, told to a collector that speaks OpenTelemetry's protocol (OTLP).
+//! Traces: spans that are exported to a collector with OpenTelemetry's protocol (OTLP).
 //!
-//! Off until an address is set; then no span is made and nothing runs. What leaves the process are the spans whose target
-//! is [`EXPORTED_SPANS`], with the attributes that are written where they are made: never a prompt, an answer, a query
-//! string or a credential, and never a line of the log. Exporting must never block or fail work: what does not fit into a
-//! bounded queue is dropped.
+//! Off until an endpoint is set; then no span is created and nothing runs. Only spans with the target
+//! [`EXPORTED_SPANS`] leave the process, with the attributes that are set where they are created: never a prompt, a
+//! model's answer, a query string, a credential or a log line. Exporting must never block or fail other work: what
+//! does not fit into a bounded queue is dropped.
 
 mod export;
 mod runs;
@@ -28,19 +28,19 @@ use opb_core::config::{Listener, LogSettings};
 pub use runs::{link_to_run, run_submitted};
 pub use settings::TraceSettings;
 
-/// How long the end of a process waits for the last spans to be taken.
+/// Maximum time that a process waits at shutdown for the last spans to be exported.
 const LAST_EXPORT: Duration = Duration::from_secs(3);
 
-/// The exporting of a process; nothing, when it is off.
-#[must_use = "what is not exported at the end is lost"]
+/// The trace exporter of a process; `None` when traces are off.
+#[must_use = "spans that are not exported at the end are lost"]
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl TraceSettings {
-    /// Starts the log, and exporting beside it if an address is set. `service` is the process's name, unless the operator
-    /// gave another. Has to be called inside the runtime.
+    /// Starts the log, and the trace exporter if an endpoint is set. `service` is the process's name in traces,
+    /// unless the operator set another. Must be called inside the runtime.
     ///
     /// # Errors
-    /// A setting is wrong.
+    /// A setting is invalid.
     pub fn start(&self, log: &LogSettings, service: &'static str) -> anyhow::Result<Traces> {
         let Some(provider) = self.provider(service)? else {
             log.start()?;
@@ -62,7 +62,7 @@ impl TraceSettings {
 }
 
 impl Traces {
-    /// Exports what is left, and waits for that a few seconds at most.
+    /// Exports the remaining spans; waits at most a few seconds.
     pub async fn end(self) {
         let Some(provider) = self.0 else {
             return;
@@ -70,24 +70,24 @@ impl Traces {
         let ended =
             tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(LAST_EXPORT));
         if let Ok(Err(error)) = ended.await {
-            tracing::warn!(%error, "the last traces were not exported");
+            tracing::warn!(%error, "could not export the last traces before shutdown");
         }
     }
 }
 
-/// Makes a span, which nothing has entered yet, part of the caller's trace, if the headers name one (`traceparent`).
+/// Makes a span that has not been entered yet part of the caller's trace, if the headers name one (`traceparent`).
 pub fn continue_from(span: &Span, headers: &HeaderMap) {
     if span.is_disabled() {
         return;
     }
     let caller = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
     if caller.span().span_context().is_valid() {
-        // Refused only after the span was entered.
+        // Fails only after the span was entered.
         let _ = span.set_parent(caller);
     }
 }
 
-/// The id of a span's trace, for the log; nothing, when traces are off.
+/// The id of a span's trace, for the log; `None` when traces are off.
 #[must_use]
 pub fn trace_id(span: &Span) -> Option<String> {
     if span.is_disabled() {

@@ -1,8 +1,8 @@
-//! HTTP connections to addresses that somebody has set: guarded on the connection itself, no redirects, no repeats, no
-//! proxies of the environment.
+//! HTTP clients for addresses that users and operators configure: each connection is checked against the outbound
+//! policy, and redirects, retries and the proxy settings of the environment are off.
 //!
-//! Names are resolved here and nowhere else, and only checked addresses are passed on. A name that leads to one forbidden
-//! address is refused whole, however many good ones come with it. Which addresses are forbidden is decided in `opb-core`.
+//! This is the only place that resolves such names, and only checked addresses reach the client. A name is refused if
+//! any of its addresses is forbidden. `opb-core` decides which addresses are forbidden.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,13 +10,13 @@ use futures::{FutureExt as _, future::BoxFuture};
 use opb_core::outbound::OutboundPolicy;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// How long connecting may take.
+/// Timeout for connecting.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// HTTP clients that keep to a policy, with one set of options.
+/// HTTP clients that enforce one outbound policy, with one set of options.
 ///
-/// There are two, because a resolver is not told the port: the second one asks for the ports at which this installation
-/// listens, and refuses every name that leads to this machine.
+/// There are two clients because a resolver does not know the port: the second one serves the ports on which this
+/// installation listens, and refuses every name that resolves to this machine.
 #[derive(Clone)]
 pub struct Guarded {
     policy: Arc<OutboundPolicy>,
@@ -25,7 +25,7 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// Builds the clients; `options` adds what a caller needs.
+    /// Builds the clients; `options` adds the caller's own options.
     ///
     /// # Errors
     /// The TLS roots of the system cannot be read.
@@ -56,17 +56,17 @@ impl Guarded {
         })
     }
 
-    /// A GET to build on, to be executed by [`Guarded::client`] of its URL.
+    /// A GET request to build on; execute it with the [`Guarded::client`] of its URL.
     pub fn get(&self, url: impl reqwest::IntoUrl) -> reqwest::RequestBuilder {
         self.elsewhere.get(url)
     }
 
-    /// A POST to build on, to be executed by [`Guarded::client`] of its URL.
+    /// A POST request to build on; execute it with the [`Guarded::client`] of its URL.
     pub fn post(&self, url: impl reqwest::IntoUrl) -> reqwest::RequestBuilder {
         self.elsewhere.post(url)
     }
 
-    /// The client for a URL. An address that is written as numbers never comes to a resolver, so it is checked here.
+    /// The client for a URL. An IP address in a URL never reaches the resolver, so it is checked here.
     ///
     /// # Errors
     /// The policy forbids the address.
@@ -80,13 +80,13 @@ impl Guarded {
     }
 }
 
-/// Asks which addresses a name has.
+/// Resolves names to addresses.
 pub trait Lookup: Send + Sync {
-    /// All addresses; their ports mean nothing.
+    /// All addresses of the name; their ports have no meaning.
     fn addresses(&self, name: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
 }
 
-/// The resolver of the system.
+/// The system's resolver.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemLookup;
 
@@ -96,7 +96,7 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// Resolves names for the HTTP client.
+/// The resolver of the HTTP client: it checks every address against the policy.
 struct Guard {
     policy: Arc<OutboundPolicy>,
     lookup: Arc<dyn Lookup>,
@@ -126,7 +126,7 @@ impl Resolve for Guard {
             if !all_allowed {
                 return Err(Forbidden.into());
             }
-            // The client connects to these and asks nobody else.
+            // The client connects to these addresses and resolves nothing else.
             Ok(Box::new(addresses.into_iter()) as Addrs)
         }
         .boxed()

@@ -212,7 +212,7 @@ async fn a_collector_that_is_away_harms_nothing() {
     let (_, run) = run(&site, &up).await;
     assert_eq!((&run["recorded"], &run["errors"]), (&40.into(), &0.into()));
     end(up, &site);
-    let said = lines(&site, "traces could not be exported");
+    let said = lines(&site, "could not export traces");
     assert_eq!(said.len(), 1, "{}", site.up_log());
     assert!(!site.up_log().contains("canary"), "{}", site.up_log());
 }

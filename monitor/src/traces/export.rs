@@ -1,6 +1,7 @@
-//! How batches of spans reach the collector: a thread of OpenTelemetry's hands them over, the process's runtime posts them.
+//! Sends batches of spans to the collector: a thread of OpenTelemetry hands them over, and the process's runtime
+//! posts them.
 //!
-//! A batch that is not taken is dropped; that is said, but not again and again.
+//! A batch that the collector does not accept is dropped, with a rate-limited warning.
 
 use std::{
     sync::Mutex,
@@ -15,12 +16,12 @@ use opentelemetry_http::{HttpClient, HttpError};
 use reqwest::redirect;
 use tokio::runtime::Handle;
 
-/// How long the collector may take over one batch.
+/// Timeout for sending one batch to the collector.
 const EXPORT_TIME: Duration = Duration::from_secs(10);
-/// How long nothing is said after it was said that the collector took no batch.
+/// Minimum time between two warnings about dropped batches.
 const SILENCE: Duration = Duration::from_mins(5);
 
-/// Posts batches.
+/// Posts batches to the collector.
 #[derive(Debug)]
 pub(super) struct Sender {
     client: reqwest::Client,
@@ -29,7 +30,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Has to be called inside the runtime that shall post.
+    /// Must be called inside the runtime that posts the batches.
     pub(super) fn new() -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
             .timeout(EXPORT_TIME)
@@ -51,7 +52,7 @@ impl Sender {
             *complained_at = Some(Instant::now());
             tracing::warn!(
                 error = format!("{error:#}"),
-                "traces could not be exported and are dropped; the work goes on"
+                "could not export traces to the collector; they are dropped, and other work continues"
             );
         }
     }
@@ -61,7 +62,7 @@ impl Sender {
 impl HttpClient for Sender {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let posted = self.runtime.spawn(post(self.client.clone(), request));
-        // The runtime has ended with the process when the task was cancelled.
+        // The task is only cancelled when the runtime shuts down with the process.
         let posted = posted.await?;
         posted
             .inspect_err(|error| self.complain(error))
@@ -71,7 +72,7 @@ impl HttpClient for Sender {
 
 async fn post(client: reqwest::Client, request: Request<Bytes>) -> anyhow::Result<Response<Bytes>> {
     let request = request.try_into().context("the request cannot be made")?;
-    // The address may hold a password.
+    // The address may contain a password.
     let response = client
         .execute(request)
         .await

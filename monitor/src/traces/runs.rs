@@ -1,8 +1,8 @@
-//! Where the trace of a request and the traces of a run's shards meet: in a span that says that the run was submitted.
+//! The `submit run` span, which joins the trace of a request with the traces of a run's shards.
 //!
-//! Its ids follow from the run's id, so every worker can link to it without being told: nothing is stored, and a link
-//! survives whatever becomes of a worker or of the queue. Each shard has a trace of its own, because a run can be far larger
-//! than what any store of traces takes as one.
+//! Its ids are derived from the run's id, so every worker can link to it without storing or passing anything, and the
+//! link survives the loss of a worker or of the queue. Each shard has its own trace, because a run can be far larger
+//! than what a trace store accepts as one trace.
 
 use std::cell::Cell;
 
@@ -18,16 +18,16 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use uuid::Uuid;
 
-/// The attribute that names a run.
+/// The attribute that holds the run's id.
 const RUN_ID: &str = "opb.run.id";
 
 thread_local! {
-    /// The run whose span is being made.
+    /// The run whose span is being created.
     static RUN: Cell<Option<Uuid>> = const { Cell::new(None) };
 }
 
-/// Exports that a run was submitted, and by which request, if one is being served. Nothing, when traces are off or the
-/// request's is not kept.
+/// Exports a `submit run` span, as part of the current request's trace. Does nothing when traces are off or the
+/// request is not sampled.
 pub fn run_submitted(run_id: Uuid) {
     let current = Context::current();
     let request = current.span();
@@ -50,7 +50,7 @@ pub fn run_submitted(run_id: Uuid) {
     RUN.set(None);
 }
 
-/// Links a span to the submitting of a run.
+/// Links a span to the run's `submit run` span.
 pub fn link_to_run(span: &Span, run_id: Uuid) {
     span.add_link(SpanContext::new(
         trace_id(run_id),
@@ -65,12 +65,12 @@ fn trace_id(run_id: Uuid) -> TraceId {
     TraceId::from(run_id.as_u128())
 }
 
-/// The second half of a UUID is nearly all chance, and never zero.
+/// The second half of a UUID is nearly all random, and never zero.
 fn span_id(run_id: Uuid) -> SpanId {
     SpanId::from(run_id.as_u64_pair().1)
 }
 
-/// Random ids, but for the span that says that a run was submitted.
+/// Generates random ids, except for the `submit run` span.
 #[derive(Debug, Default)]
 pub(super) struct Ids(RandomIdGenerator);
 

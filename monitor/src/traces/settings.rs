@@ -1,5 +1,5 @@
-//! The settings of traces: OpenTelemetry's own variables, so that operators know them. They are looked at only if there is
-//! an address: what is set for other programs must not keep ours from starting.
+//! Settings of traces: OpenTelemetry's standard environment variables. They are read only if an endpoint is set, so
+//! that variables meant for other programs cannot keep this one from starting.
 
 use std::collections::HashMap;
 
@@ -16,12 +16,12 @@ use url::Url;
 
 use super::{export::Sender, runs::Ids};
 
-/// Where traces go, and which.
+/// Where traces are sent, and which of them.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Traces")]
 pub struct TraceSettings {
-    /// Address of a collector that takes traces by OTLP over HTTP, as in `http://127.0.0.1:4318`; without it, no traces
-    /// are sent
+    /// Address of a collector that accepts traces by OTLP over HTTP, as in `http://127.0.0.1:4318`; without it, no
+    /// traces are sent
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -37,20 +37,20 @@ pub struct TraceSettings {
         hide_env_values = true
     )]
     pub traces_headers: Option<SecretString>,
-    /// The name of this process in traces, instead of the program's
+    /// Name of this process in traces, instead of the program's name
     #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME")]
     pub traces_service_name: Option<String>,
-    /// Which traces are kept: `always_on`, `always_off`, `traceidratio`, or one of them after `parentbased_`, which does what
-    /// the caller's trace does; `parentbased_always_on` without it
+    /// Which traces are kept: `always_on`, `always_off`, `traceidratio`, or one of them after `parentbased_` to
+    /// follow the caller's trace; default `parentbased_always_on`
     #[arg(long, env = "OTEL_TRACES_SAMPLER", value_name = "SAMPLER")]
     pub traces_sampler: Option<String>,
-    /// The share that `traceidratio` keeps, from 0 to 1
+    /// Share of traces that `traceidratio` keeps, from 0 to 1
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", value_name = "RATIO")]
     pub traces_sampler_arg: Option<String>,
 }
 
 impl TraceSettings {
-    /// What makes spans and exports them, if an address is set.
+    /// The tracer provider that creates and exports spans, if an endpoint is set.
     pub(super) fn provider(
         &self,
         service: &'static str,
@@ -91,7 +91,7 @@ impl TraceSettings {
             "always_on" => Sampler::AlwaysOn,
             "always_off" => Sampler::AlwaysOff,
             "traceidratio" => Sampler::TraceIdRatioBased(self.ratio()?),
-            _ => bail!("OTEL_TRACES_SAMPLER: there is no sampler `{name}` here"),
+            _ => bail!("OTEL_TRACES_SAMPLER: unknown sampler `{name}`"),
         };
         if name.starts_with("parentbased_") {
             Ok(Sampler::ParentBased(Box::new(base)))
@@ -113,7 +113,7 @@ impl TraceSettings {
     }
 }
 
-/// An empty setting is none.
+/// An empty setting counts as not set.
 fn text(setting: Option<&String>) -> Option<&str> {
     setting
         .map(|text| text.trim())
@@ -125,9 +125,9 @@ fn secret(setting: Option<&SecretString>) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Where spans are posted to.
+/// The URL to which spans are posted.
 fn address(endpoint: &str) -> anyhow::Result<String> {
-    // Neither this nor the parser's message quotes an address that may hold a password.
+    // Neither this message nor the parser's quotes the address, which may contain a password.
     let wrong = "OTEL_EXPORTER_OTLP_ENDPOINT: this is not an http:// or https:// address";
     let url = Url::parse(endpoint).ok().context(wrong)?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -176,11 +176,7 @@ mod tests {
         );
         let wrong = "OTEL_TRACES_SAMPLER_ARG: `2` is not a number from 0 to 1";
         check("traceidratio", "2", wrong);
-        check(
-            "xray",
-            "",
-            "OTEL_TRACES_SAMPLER: there is no sampler `xray` here",
-        );
+        check("xray", "", "OTEL_TRACES_SAMPLER: unknown sampler `xray`");
     }
 
     #[test]
