@@ -1,9 +1,10 @@
-//! The scheduler: what happens because time passes. Any number of schedulers may run against one database.
+//! The scheduler: periodic work. Any number of schedulers may run against one database.
 //!
-//! Every second it settles what schedules have due and shows ended runs to their alerts; every few seconds it does
-//! housekeeping: leases that ran out, jobs that got lost, texts that have had their time. It also reads the backlog, for
-//! the metrics. Beside it, the standings of open runs are kept up to date.
-//! Every step is safe to run twice and at once, so no scheduler has to be the leader, and the database's clock decides.
+//! Every second it fires the due ticks of schedules and checks ended runs against their alerts. Every few seconds it
+//! does housekeeping: expired leases, lost jobs, texts past their retention time. It also reads the backlog for the
+//! metrics. Beside that, it keeps the standings of open runs up to date.
+//! Every step is safe to run twice and concurrently, so no scheduler has to be the leader; the database's clock
+//! decides.
 
 mod standings;
 
@@ -22,7 +23,7 @@ use sqlx::PgPool;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-/// How often schedules are looked at.
+/// How often schedules are checked.
 const SCHEDULE_POLL: Duration = Duration::from_secs(1);
 
 /// Settings of a scheduler.
@@ -35,15 +36,15 @@ pub struct SchedulerSettings {
     /// Number of days after the end of a run until the texts of its answers are deleted; without it, they are kept
     #[arg(long, env = "OPB_KEEP_TEXTS_DAYS", value_name = "DAYS", value_parser = clap::value_parser!(i32).range(1..=36500))]
     pub keep_texts_days: Option<i32>,
-    /// Who may start runs; set by whoever starts the scheduler, and the same as at the door.
+    /// Who may start runs; must be the same as for the API server.
     #[arg(skip)]
     pub rules: RunRules,
 }
 
-/// Runs a scheduler until `stop` is cancelled. Passing trouble with the database is waited out.
+/// Runs a scheduler until `stop` is cancelled. After a database error it tries again.
 ///
 /// # Errors
-/// The refreshing of standings panicked.
+/// The task that refreshes standings panicked.
 pub async fn run(
     pool: PgPool,
     settings: SchedulerSettings,
@@ -62,7 +63,7 @@ pub async fn run(
         keep_house_again_and_again(&pool, &settings, &stop),
         fire_again_and_again(&pool, &settings.rules, &stop)
     );
-    // It has heard the token, too, and ends after the run that it is busy with.
+    // The task has the same token, and ends after the run that it is working on.
     refreshing.await?;
     beating.await?;
     tracing::info!("scheduler stopped");
@@ -81,7 +82,7 @@ async fn keep_house_again_and_again(
         timer.observe_duration();
         if let Err(error) = kept {
             METRICS.housekeeping.failures.inc();
-            tracing::warn!(error = ?error, "housekeeping could not finish, trying again");
+            tracing::warn!(error = ?error, "housekeeping could not finish; trying again");
         } else {
             METRICS.housekeeping.last_success.set(now_seconds());
         }
@@ -92,22 +93,22 @@ async fn fire_again_and_again(pool: &PgPool, rules: &RunRules, stop: &Cancellati
     let mut ticks = every(SCHEDULE_POLL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = fire_all(pool, rules, stop).await {
-            tracing::warn!(error = ?error, "schedules could not be settled, trying again");
+            tracing::warn!(error = ?error, "could not fire due schedules; trying again");
         }
         if let Err(error) = check_all(pool, stop).await {
-            tracing::warn!(error = ?error, "alerts could not be checked, trying again");
+            tracing::warn!(error = ?error, "could not check alerts; trying again");
         }
     }
 }
 
-/// Ticks by a clock that nobody can change.
+/// An interval on the monotonic clock, which changes of the system time do not affect.
 fn every(pause: Duration) -> Interval {
     let mut ticks = tokio::time::interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-/// Settles ticks until none is due.
+/// Fires ticks until none is due.
 async fn fire_all(
     pool: &PgPool,
     rules: &RunRules,
@@ -129,7 +130,7 @@ async fn fire_all(
     Ok(())
 }
 
-/// Shows the runs of schedules to their alerts until none waits.
+/// Checks ended runs of schedules against their alerts until none is left.
 async fn check_all(pool: &PgPool, stop: &CancellationToken) -> opb_core::Result<()> {
     let mut conn = pool.acquire().await?;
     while !stop.is_cancelled() && alerts::check_next_run(&mut conn).await? {}
@@ -147,7 +148,7 @@ async fn keep_house(pool: &PgPool, settings: &SchedulerSettings) -> opb_core::Re
     ] {
         METRICS.mended.with_label_values(&[kind]).inc_by(count);
         if count > 0 {
-            tracing::warn!(kind, count, "housekeeping mended something");
+            tracing::warn!(kind, count, "housekeeping repaired {kind} ({count})");
         }
     }
     if let Some(days) = settings.keep_texts_days {

@@ -1,4 +1,4 @@
-//! `opb-scheduler`: one scheduler process. Start as many as you like against one database.
+//! `opb-scheduler`: one scheduler process. Any number of them may run against one database.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use opb_monitor::{MonitorSettings, traces::TraceSettings};
 use opb_scheduler::SchedulerSettings;
 use tokio_util::sync::CancellationToken;
 
-/// Does what has to happen because time passes: schedules and housekeeping.
+/// Runs schedules and housekeeping.
 #[derive(Debug, Parser)]
 #[command(name = "opb-scheduler", version, about)]
 struct Program {

@@ -1,5 +1,6 @@
-//! Making boards anew when what they may show has changed, and summing open runs up while they go on: their standings are
-//! shown as far as they have come, and little is left to do when they end. Any number of schedulers may do it at once; a run that one is busy with is left alone by the others.
+//! Refreshing of leaderboards: rebuilds boards when the runs that they may show have changed, and updates the
+//! standings of open runs, so that little is left to do when a run ends. Any number of schedulers may do it at once:
+//! each skips the runs that another one is working on.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use sqlx::PgPool;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-/// Refreshes every few seconds until `stop` is cancelled. Passing trouble with the database is waited out.
+/// Refreshes every few seconds until `stop` is cancelled. After a database error it tries again.
 pub(crate) async fn refresh(pool: PgPool, interval: Duration, stop: CancellationToken) {
     let mut shown = Shown::default();
     let mut ticks = tokio::time::interval(interval);
@@ -20,7 +21,7 @@ pub(crate) async fn refresh(pool: PgPool, interval: Duration, stop: Cancellation
             leaderboards::refresh_open_runs(&mut conn, &mut shown).await
         };
         if let Err(error) = refreshed.await {
-            tracing::warn!(error = ?error, "standings could not be refreshed, trying again");
+            tracing::warn!(error = ?error, "could not refresh standings; trying again");
         }
     }
 }
