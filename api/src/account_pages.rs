@@ -1,6 +1,6 @@
-//! The pages behind the links that come by mail, and the one at which a login at a provider ends.
+//! The pages that links in mails open, and the page at which a login through an OpenID Connect provider ends.
 //!
-//! A token stands behind the `#`, so it is sent to no server but by the page's script, and is in no log.
+//! The token is in the URL fragment, so only the page's script sends it to a server, and it never appears in a log.
 
 use axum::Router;
 

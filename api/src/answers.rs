@@ -1,8 +1,8 @@
-//! Answers that are the same for everybody who may have them: made once, and kept for a moment. Who may have one is asked
-//! before.
+//! A cache of responses that are the same for every client that may read them. Access is checked before the cache is
+//! asked.
 //!
-//! An answer is never older than two seconds, and usually made anew as soon as a standing changes, because the doorbell
-//! rings; what a read replica lags behind comes on top. Answers that differ by who asks are never kept here.
+//! A cached response is at most two seconds old, and usually replaced as soon as a standing changes, because the
+//! doorbell rings; the lag of a read replica comes on top. Responses that differ by caller are never cached.
 
 use std::{
     sync::{
@@ -25,26 +25,26 @@ use crate::{
     problem::{Refusal, Result},
 };
 
-/// No answer is given that is older.
+/// Maximum age of a response that is served.
 const OLDEST: Duration = Duration::from_secs(2);
-/// An answer that is older is made anew, while the old one is given.
+/// An older response is served once more while its replacement is computed.
 const FRESH: Duration = Duration::from_secs(1);
-/// The memory that kept answers may take.
+/// Maximum memory of the cached responses.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// The answers that are kept.
+/// The response cache.
 #[derive(Clone)]
 pub(crate) struct Answers(Cache<String, Arc<Answer>>);
 
 struct Answer {
     tagged: Tagged,
     made_at: Instant,
-    /// True as soon as somebody makes the next one.
+    /// True while a replacement is being computed.
     aging: AtomicBool,
 }
 
 impl Answers {
-    /// Keeps answers until the process stops.
+    /// Creates a cache that follows the doorbell until `stop` is cancelled.
     pub(crate) fn new(doorbell: &Doorbell, stop: CancellationToken) -> Self {
         let cache: Cache<String, Arc<Answer>> = Cache::builder()
             .time_to_live(OLDEST)
@@ -61,7 +61,7 @@ impl Answers {
         answers
     }
 
-    /// The kept answer of this name, or a new one. However many ask for it at once, it is made once.
+    /// The cached response of this name, or a new one. Concurrent requests for the same name compute it once.
     pub(crate) async fn get<M>(
         &self,
         name: String,
@@ -77,7 +77,7 @@ impl Answers {
         if answer.made_at.elapsed() > FRESH && !answer.aging.swap(true, Ordering::Relaxed) {
             let kept = self.0.clone();
             tokio::spawn(async move {
-                // If it fails, the next one who asks after the old answer is gone hears why.
+                // If this fails, the entry expires and the next request gets the error.
                 if let Ok(next) = made(make()).await {
                     kept.insert(name, next).await;
                 }
@@ -86,7 +86,7 @@ impl Answers {
         Ok(answer.tagged.clone())
     }
 
-    /// Forgets all answers whenever a board changes.
+    /// Empties the cache whenever a board changes.
     async fn listen(self, mut rings: Receiver<Ring>) {
         loop {
             match rings.recv().await {
@@ -99,7 +99,7 @@ impl Answers {
 }
 
 async fn made(making: impl Future<Output = Result<Tagged>>) -> Result<Arc<Answer>> {
-    // Its age counts from when the tables were read, not from when it was ready.
+    // The age counts from when the tables were read, not from when the response was ready.
     let made_at = Instant::now();
     Ok(Arc::new(Answer {
         tagged: making.await?,

@@ -1,7 +1,8 @@
-//! How much memory the bodies of requests may take, all together.
+//! Limits on the memory that all request bodies together may use.
 //!
-//! A client that has not logged in may send small bodies only. Larger ones share a budget of bytes, of which each user gets
-//! a part: so clients that never finish their bodies, or send many at once, cannot use up the memory of this process.
+//! A client without a login may send small bodies only. Larger bodies share a budget of bytes, of which each user
+//! gets a part, so that clients that never finish a body, or send many at once, cannot exhaust the memory of the
+//! process.
 
 use std::{
     collections::HashMap,
@@ -12,14 +13,14 @@ use axum::{extract::Request, http::StatusCode, middleware::Next, response::Respo
 
 use crate::problem::{Refusal, Result};
 
-/// The largest body of a request without a valid credential, and the largest that is not counted.
+/// Maximum size of a body without a valid credential, and of a body that is not counted against the budget.
 pub(crate) const SMALL_BYTES: u64 = 64 * 1024;
-/// How many bodies of the largest size the budget holds.
+/// Number of bodies of the maximum size that the budget holds.
 const BODIES: u64 = 8;
-/// How many of them may be one user's.
+/// Number of them that one user may use.
 const BODIES_PER_USER: u64 = 2;
 
-/// The budget of large bodies.
+/// The memory budget of large bodies.
 #[derive(Clone)]
 pub(crate) struct Bodies(Arc<Mutex<Budget>>);
 
@@ -30,7 +31,7 @@ struct Budget {
     held_by: HashMap<i64, u64>,
 }
 
-/// What one body takes of the budget; it is given back when this is dropped.
+/// The share of the budget that one body uses; released on drop.
 pub(crate) struct Portion {
     bodies: Bodies,
     user_id: i64,
@@ -38,7 +39,7 @@ pub(crate) struct Portion {
 }
 
 impl Bodies {
-    /// A budget for bodies of at most this size.
+    /// A budget for bodies of at most `body_limit_bytes` each.
     pub(crate) fn new(body_limit_bytes: u64) -> Self {
         Self(Arc::new(Mutex::new(Budget {
             most: BODIES * body_limit_bytes,
@@ -48,7 +49,7 @@ impl Bodies {
         })))
     }
 
-    /// Begins to count a body of a user.
+    /// Starts counting a body of a user.
     pub(crate) fn begin(&self, user_id: i64) -> Portion {
         Portion {
             bodies: self.clone(),
@@ -59,10 +60,10 @@ impl Bodies {
 }
 
 impl Portion {
-    /// Counts the body as having this many bytes by now.
+    /// Raises the body's size to this many bytes.
     ///
     /// # Errors
-    /// The budget, or the user's part of it, does not hold them.
+    /// The budget, or the user's part of it, is exhausted.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result<()> {
         if bytes <= SMALL_BYTES {
             return Ok(());
@@ -75,7 +76,7 @@ impl Portion {
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_bodies",
                 format!(
-                    "your requests send more than {} bytes at once; wait until one of them is answered",
+                    "your requests send more than {} bytes at once; wait until one of them has finished",
                     budget.most_per_user
                 ),
             ));
@@ -84,7 +85,7 @@ impl Portion {
             return Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
-                "too many large requests are under way; try again in a moment",
+                "too many large requests are in progress; try again in a moment",
             ));
         }
         budget.held += more;
@@ -110,18 +111,18 @@ impl Drop for Portion {
     }
 }
 
-/// Where the portion of a request's body is kept until the request is answered: what was read of a body lasts as long.
+/// Holds the portion of a request's body until the response is sent, because the parsed body lives as long.
 #[derive(Clone, Default)]
 pub(crate) struct Kept(Arc<Mutex<Option<Portion>>>);
 
 impl Kept {
-    /// Keeps a portion.
+    /// Stores a portion.
     pub(crate) fn put(&self, portion: Portion) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(portion);
     }
 }
 
-/// Answers a request, and gives back then what its body takes of the budget.
+/// Handles a request, then releases its body's portion of the budget.
 pub(crate) async fn give_back(mut request: Request, next: Next) -> Response {
     let kept = Kept::default();
     request.extensions_mut().insert(kept.clone());

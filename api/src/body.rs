@@ -1,4 +1,4 @@
-//! Request bodies: JSON or lines of it, bounded, and refused with the path of what is wrong.
+//! Extractors of request bodies: JSON or JSON Lines, limited in size; errors name the path of the invalid field.
 
 use std::time::Duration;
 
@@ -22,23 +22,23 @@ use crate::{
     problem::{Refusal, Result},
 };
 
-/// How much of a body that is too large is read and thrown away, so that the client reads the refusal
+/// Maximum number of bytes of an oversized body that are read and discarded, so that the client receives the error
 /// instead of a broken connection.
 const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
-/// For how long it is read.
+/// Maximum time for reading them.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// The body of a request. What could not be kept as it was sent is refused: numbers with too many digits, and names that an
-/// object has twice.
+/// A JSON body. What could not be stored exactly is refused: numbers with too many digits, and duplicate names in an
+/// object.
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// The body of a request of which nothing is kept that would suffer from being rounded, in a form that others have made.
+/// A JSON body in a third party's format, which may be rounded because nothing of it is stored exactly.
 pub(crate) struct LenientJson<T>(pub(crate) T);
 
-/// The body of a request that is JSON Lines, not parsed yet.
+/// A JSON Lines body, not parsed yet.
 pub(crate) struct JsonLines(pub(crate) Vec<u8>);
 
-/// Bodies of more bytes are parsed away from the threads that serve connections.
+/// Larger bodies are parsed outside the threads that serve connections.
 const LARGE: usize = 64 * 1024;
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
@@ -88,7 +88,7 @@ impl FromRequest<AppState> for JsonLines {
     }
 }
 
-/// The media type that a client names, without its parameters.
+/// The media type of the request, without its parameters.
 fn media_type(headers: &HeaderMap) -> String {
     let text = headers
         .get(CONTENT_TYPE)
@@ -105,8 +105,8 @@ fn unsupported(what: &str, media_type: &str) -> Refusal {
     )
 }
 
-/// Receives a body in half of the request's time: the other half is for the answer. A credential has been looked at by
-/// now: without one, only a small body is received.
+/// Receives a body within half of the request's time limit, leaving the other half for the response. The credential
+/// has been checked before: without one, only a small body is accepted.
 async fn receive(request: Request, state: &AppState) -> Result<Vec<u8>> {
     if is_encoded(request.headers()) {
         return Err(Refusal::new(
@@ -121,12 +121,12 @@ async fn receive(request: Request, state: &AppState) -> Result<Vec<u8>> {
         Err(Refusal::new(
             StatusCode::REQUEST_TIMEOUT,
             "slow_body",
-            "the body did not come in time",
+            "the body did not arrive in time",
         ))
     })
 }
 
-/// True if the body is something else than the bytes of its JSON.
+/// True if the body has a content encoding.
 fn is_encoded(headers: &HeaderMap) -> bool {
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
@@ -157,7 +157,7 @@ async fn read(request: Request, state: &AppState) -> Result<Vec<u8>> {
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
     let announces_too_much = announced.is_some_and(|bytes| bytes > limit_bytes);
-    // Such a client asks before it sends.
+    // A client that sends `Expect` waits for permission to send the body, so there is nothing to drain.
     if announces_too_much && request.headers().contains_key(EXPECT) {
         return Err(too_large());
     }
@@ -178,7 +178,7 @@ async fn read(request: Request, state: &AppState) -> Result<Vec<u8>> {
             None => Ok(()),
         };
         if let Err(refusal) = fits {
-            // Whether or not the rest comes in time, the answer is the same.
+            // The response is the same whether or not the rest arrives in time.
             drop((portion, body));
             let _ = tokio::time::timeout(DRAIN_TIME, drain(stream)).await;
             return Err(refusal);
@@ -213,7 +213,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     if let Some(path) = find_nul(body) {
         return Err(Refusal::invalid(path, "must not hold a NUL character"));
     }
-    // serde would take a list for an object, field by field.
+    // serde accepts a list for an object, field by field.
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Refusal::invalid("", "must be an object"));
     }
@@ -249,7 +249,7 @@ fn refuse(path: &str, error: &serde_json::Error) -> Refusal {
     }
 }
 
-/// Says what the deserializer says without the names of our types, and puts the field into the path.
+/// Rewords the deserializer's message without our type names, and adds the field to the path.
 fn explain(path: &str, reason: &str) -> (String, String) {
     let child = |name: &str| match path {
         "" => name.to_owned(),
@@ -298,12 +298,12 @@ fn plain(wanted: &str) -> &str {
     }
 }
 
-/// Where a body holds a NUL character, which Postgres cannot store. In valid JSON it is always written as an escape.
+/// The path of a NUL character, which Postgres cannot store. In valid JSON it is always escaped.
 fn find_nul(body: &[u8]) -> Option<String> {
     if !body.windows(6).any(|window| window == b"\\u0000") {
         return None;
     }
-    // What does not parse is refused with its own reason later.
+    // Invalid JSON is refused later with its own message.
     let value: Value = serde_json::from_slice(body).ok()?;
     path_of_nul(&value)
 }

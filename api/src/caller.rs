@@ -1,6 +1,6 @@
-//! Who calls. A handler that needs to know takes one of these types as an argument.
+//! Extractors for the caller of a request. A handler that needs the caller takes one of these types as an argument.
 //!
-//! Here, and nowhere else, an API key is held to its scopes: a route that is not in the list needs the scope `admin`.
+//! API key scopes are enforced only here: a route that is not listed needs the scope `admin`.
 
 use std::convert::Infallible;
 
@@ -25,20 +25,20 @@ use crate::{
 /// A caller with a valid credential.
 pub(crate) struct Authenticated(pub(crate) CurrentUser);
 
-/// A caller with a valid credential, or with none. A wrong credential is refused, never ignored.
+/// A caller with a valid credential or none. An invalid credential is refused, never ignored.
 pub(crate) struct Viewer(pub(crate) Option<CurrentUser>);
 
-/// A caller who logged in with a password: what an API key may never do needs one.
+/// A caller who logged in with a password, for actions that no API key may take.
 pub(crate) struct LoggedIn {
-    /// Who.
+    /// The user.
     pub(crate) user: CurrentUser,
-    /// Through which session.
+    /// The session of the access token.
     pub(crate) session_id: Uuid,
 }
 
-/// The credential of a stream, which is looked at again and again while the stream lasts.
+/// The credential of a stream, which is checked repeatedly while the stream lasts.
 pub(crate) enum Watch {
-    /// There is none.
+    /// No credential.
     Nobody,
     /// An access token; the stream may outlast it, but not its session.
     Session(AccessToken),
@@ -47,7 +47,7 @@ pub(crate) enum Watch {
 }
 
 impl Watch {
-    /// Who sees the stream now.
+    /// The user who reads the stream now.
     pub(crate) async fn viewer(&self, state: &AppState) -> Result<Option<CurrentUser>, Error> {
         match self {
             Self::Nobody => Ok(None),
@@ -102,8 +102,8 @@ impl FromRequestParts<AppState> for Viewer {
     }
 }
 
-/// For whom a request computes: the user whom an argument before this one has authenticated, otherwise the address that
-/// the request came from.
+/// The identity whose turn a computation takes: the user whom an earlier extractor authenticated, otherwise the
+/// client's address.
 pub(crate) struct Turn(pub(crate) Asker);
 
 impl FromRequestParts<AppState> for Turn {
@@ -118,7 +118,7 @@ impl FromRequestParts<AppState> for Turn {
     }
 }
 
-/// The user whom a request was found to come from.
+/// The user whom an earlier extractor authenticated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UserId(pub(crate) i64);
 
@@ -141,7 +141,7 @@ impl FromRequestParts<AppState> for LoggedIn {
     }
 }
 
-/// The API key that a request was sent with, valid and whatever its scopes are: for ending it.
+/// The API key of a request, valid, whatever its scopes are; for revoking it.
 pub(crate) struct SentKey(pub(crate) SecretString);
 
 impl FromRequestParts<AppState> for SentKey {
@@ -152,26 +152,26 @@ impl FromRequestParts<AppState> for SentKey {
         match authenticate(state, credential).await?.credential {
             Credential::ApiKey(_) => Ok(Self(credential.into())),
             Credential::Session(_) => Err(Error::Forbidden(
-                "a login has no API key to revoke; end it with POST /api/v1/auth/logout",
+                "the credential is an access token, not an API key; log out with POST /api/v1/auth/logout",
             )
             .into()),
         }
     }
 }
 
-/// Finds out who a credential belongs to.
+/// Finds the user and the rights of a credential.
 pub(crate) async fn authenticate(state: &AppState, credential: &str) -> Result<Caller, Error> {
     auth::authenticate(&state.pool, &state.accounts.tokens, credential).await
 }
 
-/// Refuses an API key that lacks the scope for the route of a request.
+/// Refuses an API key without the scope that the request's route needs.
 pub(crate) fn check_scope(parts: &Parts, caller: &Caller) -> Result<()> {
     if let Credential::ApiKey(scopes) = &caller.credential
         && let Some(needed) = scope_of(parts)
         && !scopes.iter().any(|scope| scope.covers(needed))
     {
         let message = if needed == ApiKeyScope::Admin {
-            // Users of `opb login` never saw the key that it made for them.
+            // The key that `opb login` creates is never shown to its user.
             "this needs the access token of a login, or an administrator's API key with the scope `admin`; the key that `opb login` makes for other users has no such right".to_owned()
         } else {
             format!("the API key lacks the scope `{needed}`")
@@ -185,18 +185,18 @@ pub(crate) fn check_scope(parts: &Parts, caller: &Caller) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a request without a credential, where the operator has set that reading needs a login.
+/// Refuses a request without a credential, if the operator requires a login for reading.
 fn check_stranger(state: &AppState) -> Result<()> {
     if state.reading_needs_login {
         let error = Error::Unauthenticated(
-            "this bank shows nothing without a login; log in and send the header `authorization: Bearer <token or API key>`",
+            "reading needs a login at this bank; log in and send the header `authorization: Bearer <token or API key>`",
         );
         return Err(error.into());
     }
     Ok(())
 }
 
-/// The credential of a request, if it brings one.
+/// The credential of a request, if it has one.
 pub(crate) fn bearer(parts: &Parts) -> Result<Option<&str>> {
     let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
     let Some(header) = headers.next() else {
@@ -225,7 +225,7 @@ fn nobody() -> Refusal {
         .into()
 }
 
-/// The nouns that the scopes of prompts open.
+/// The resources that the scopes of prompts cover.
 const LIBRARY: [&str; 10] = [
     "prompts",
     "benchmarks",
@@ -239,7 +239,7 @@ const LIBRARY: [&str; 10] = [
     "preferences",
 ];
 
-/// What an API key needs for the route of a request; nothing for asking who one is.
+/// The scope that an API key needs for the request's route; `None` for routes that show the caller's own identity.
 fn scope_of(parts: &Parts) -> Option<ApiKeyScope> {
     let route = parts.extensions.get::<MatchedPath>();
     needed_scope(&parts.method, route.map_or("", MatchedPath::as_str))
@@ -249,8 +249,9 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
     let noun = route
         .strip_prefix("/api/v1/")
         .map(|rest| rest.split('/').next().unwrap_or(rest));
-    // What is not below /api/v1 is in no list: the inherited dialects know no scopes, so a key needs all rights there.
-    // Rendering and comparing take a body and change nothing.
+    // Routes outside `/api/v1` are not listed: the inherited dialects have no scopes, so a key needs all rights
+    // there.
+    // Render and diff send a body but change nothing.
     let shows = route.ends_with("/render") || route.ends_with("/diff");
     let reads = matches!(*method, Method::GET | Method::HEAD) || shows;
     match (noun, reads) {
@@ -258,7 +259,7 @@ fn needed_scope(method: &Method, route: &str) -> Option<ApiKeyScope> {
         (Some("users"), true) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), true) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsRead),
         (Some(noun), false) if LIBRARY.contains(&noun) => Some(ApiKeyScope::PromptsWrite),
-        // Comparing is reading, though what is compared does not fit an address.
+        // A comparison is a read; it is a POST because its body does not fit into a URL.
         (
             Some(
                 "runs" | "schedules" | "alerts" | "models" | "providers" | "presets" | "prices"

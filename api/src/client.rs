@@ -1,6 +1,6 @@
-//! Where a request comes from: the address that guesses are counted by.
+//! The client's address, by which attempts are throttled.
 //!
-//! The header `X-Forwarded-For` is a claim of whoever sent it; only what a trusted proxy added to it is believed.
+//! Any client can set the header `X-Forwarded-For`; only the part that a trusted proxy added is used.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ use opb_core::auth::Origin;
 
 use crate::AppState;
 
-/// What proxies say of themselves and of their clients.
+/// Headers by which proxies identify themselves and their clients.
 const PROXY_HEADERS: [&str; 6] = [
     "forwarded",
     "via",
@@ -26,11 +26,11 @@ const PROXY_HEADERS: [&str; 6] = [
     "x-real-ip",
 ];
 
-/// The other end of the connection.
+/// The remote address of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Where the request comes from.
+/// The address of the client.
 pub(crate) struct Client(pub(crate) Origin);
 
 impl FromRequestParts<AppState> for Client {
@@ -47,7 +47,7 @@ impl FromRequestParts<AppState> for Client {
     }
 }
 
-/// Whether a program of this machine asks, and not a proxy on it for somebody else.
+/// Whether the client is a program on this machine, and not a local proxy for another client.
 pub(crate) struct IsLocal(pub(crate) bool);
 
 impl FromRequestParts<AppState> for IsLocal {
@@ -63,7 +63,7 @@ impl FromRequestParts<AppState> for IsLocal {
     }
 }
 
-/// Walks from the peer back through the proxies that are trusted, to the first address that is not one of them.
+/// Walks from the peer back through the trusted proxies to the first address that is not one of them.
 fn behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut address = peer.to_canonical();

@@ -1,7 +1,8 @@
-//! The courier: takes messages for webhooks from the outbox and posts them, signed as Standard Webhooks asks.
+//! Sends webhook messages: takes due messages from the outbox and posts them, signed as Standard Webhooks specifies.
 //!
-//! Each webhook has one message on its way at a time, each owner a few, and many owners have theirs at once; an answer's
-//! body is never read. Addresses are checked against the policy for outbound connections. Neither address nor message is logged.
+//! Each webhook has at most one message in flight, each owner a few, and many owners are served at once. Response
+//! bodies are never read. Addresses are checked against the outbound policy. Neither addresses nor messages are
+//! logged.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -26,34 +27,35 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// How many webhooks are told something at once.
+/// Maximum number of messages in flight.
 const LANES: usize = 64;
-/// How often the outbox is looked at without a ring of the doorbell.
+/// How often the outbox is polled when the doorbell does not ring.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How webhooks are told.
+/// Settings of webhooks.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Webhooks")]
 pub struct WebhookSettings {
     /// Seconds until a webhook that does not answer counts as failed
     #[arg(long, env = "OPB_WEBHOOK_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=30))]
     pub webhook_timeout_seconds: u64,
-    /// Hosts and ranges that the webhooks of every user may be at besides the public internet, as in `chat.lan,10.1.2.3`; those of administrators may be where providers may be, too
+    /// Hosts and ranges, besides the public internet, that any user's webhooks may address, as in
+    /// `chat.lan,10.1.2.3`; webhooks of administrators may also address what providers may
     #[arg(long, env = "OPB_ALLOW_WEBHOOKS", value_name = "HOST|RANGE,…")]
     pub allow_webhooks: Vec<AllowList>,
 }
 
-/// Where webhooks may be, by who owns them.
+/// The outbound policies of webhooks, by owner.
 #[derive(Debug, Clone)]
 pub(crate) struct WebhookPolicies {
-    /// Of ordinary users: they must not look into the network around the bank.
+    /// For ordinary users: they must not reach the network around the server.
     users: Arc<OutboundPolicy>,
-    /// Of administrators, who may name addresses of providers as well.
+    /// For administrators, who may use addresses of providers as well.
     administrators: Arc<OutboundPolicy>,
 }
 
 impl WebhookPolicies {
-    /// `providers` is the policy for addresses that administrators name.
+    /// `providers` is the policy for addresses that administrators configure.
     pub(crate) fn new(settings: &WebhookSettings, providers: &OutboundPolicy) -> Self {
         let lists = &settings.allow_webhooks;
         Self {
@@ -62,7 +64,7 @@ impl WebhookPolicies {
         }
     }
 
-    /// The policy for webhooks of somebody.
+    /// The policy for the webhooks of an administrator, or of an ordinary user.
     pub(crate) fn of(&self, is_admin: bool) -> &Arc<OutboundPolicy> {
         if is_admin {
             &self.administrators
@@ -72,19 +74,19 @@ impl WebhookPolicies {
     }
 }
 
-/// Carries messages.
+/// Sends the messages.
 pub(crate) struct Courier {
     policies: WebhookPolicies,
     users: Guarded,
     administrators: Guarded,
-    /// How long an attempt may take.
+    /// Timeout of an attempt.
     patience: Duration,
     pool: PgPool,
     master_key: Arc<MasterKey>,
 }
 
 impl Courier {
-    /// A courier that connects where the policies allow it.
+    /// A sender that connects where the policies allow it.
     ///
     /// # Errors
     /// The TLS roots of the system cannot be read.
@@ -111,12 +113,12 @@ impl Courier {
         })
     }
 
-    /// Carries messages until `stop` is cancelled; what is on its way then gets there.
+    /// Sends messages until `stop` is cancelled; messages in flight are then finished.
     pub(crate) async fn carry(self, doorbell: Doorbell, stop: CancellationToken) {
         let mut rings = doorbell.subscribe();
         let courier = Arc::new(self);
         let mut under_way = JoinSet::new();
-        // The owner of each message that is on its way.
+        // The owner of each message in flight.
         let mut owners: Vec<i64> = Vec::new();
         while !stop.is_cancelled() {
             match courier.take(&owners, LANES - under_way.len()).await {
@@ -132,16 +134,17 @@ impl Courier {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = ?error, "the outbox of webhooks cannot be read, trying again");
+                    tracing::warn!(error = ?error, "could not read the outbox of webhooks; trying again");
                 }
             }
-            // The end of an attempt makes room, and the next message of its webhook may wait already.
+            // A finished attempt frees a place, and the next message of its webhook may already be due.
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = rung(&mut rings, webhooks::DOORBELL) => {}
                 Some(ended) = under_way.join_next() => match ended {
                     Ok(owner_id) => leave(&mut owners, owner_id),
-                    // Whose it was is not told: all places are given back, and too many may be taken for a moment.
+                    // A panicked task does not tell its owner, so all places are released; for a moment there may be
+                    // more than allowed.
                     Err(_) => owners.clear(),
                 },
                 () = tokio::time::sleep(POLL) => {}
@@ -161,7 +164,7 @@ impl Courier {
 
     async fn attempt(&self, delivery: DueDelivery) {
         let began = Instant::now();
-        // No connection to the database is held while the receiver thinks.
+        // No database connection is held while the receiver answers.
         let answer = self.send(&delivery).await;
         let outcome = match answer {
             Answer::Status(200..=299) | Answer::Delivered => "ok",
@@ -173,7 +176,8 @@ impl Courier {
             Answer::Status(_) | Answer::Nothing => Some(began.elapsed()),
             Answer::Refused(_) | Answer::Delivered => None,
             Answer::Undelivered => {
-                // A closed port fails at once and a filtered one late: both are noted when the time is up.
+                // A closed port fails at once and a filtered one late: both are recorded after the full timeout, so
+                // that the owner cannot tell them apart.
                 tokio::time::sleep_until((began + self.patience).into()).await;
                 None
             }
@@ -186,21 +190,23 @@ impl Courier {
         outcomes.with_label_values(&[outcome]).inc();
         match noted.await {
             Ok(()) => {
-                tracing::info!(delivery.id = %delivery.id, delivery.event = delivery.event.word(), delivery.attempt, outcome, "a webhook message was sent");
+                tracing::info!(delivery.id = %delivery.id, delivery.event = delivery.event.word(), delivery.attempt, outcome, "webhook delivery {} was attempted: {outcome}", delivery.id);
             }
-            // It is tried again: the message arrives twice, which its id tells the receiver.
+            // The message is sent again; its id tells the receiver that it is a duplicate.
             Err(error) => {
-                tracing::warn!(delivery.id = %delivery.id, error = ?error, "the outcome of a webhook message could not be noted");
+                tracing::warn!(delivery.id = %delivery.id, error = ?error, "could not record the outcome of webhook delivery {}; it will be sent again", delivery.id);
             }
         }
     }
 
     async fn send(&self, delivery: &DueDelivery) -> Answer {
         let (Ok(url), Ok(secret)) = (&delivery.url, &delivery.secret) else {
-            return Answer::Refused("the webhook opens with no master key of this server");
+            return Answer::Refused(
+                "the webhook's secrets cannot be decrypted with a master key of this server",
+            );
         };
         let Ok(url) = Url::parse(url.expose_secret()) else {
-            return Answer::Refused("the address is not a URL");
+            return Answer::Refused("the webhook's address is not a valid URL");
         };
         let guarded = if delivery.by_admin {
             &self.administrators
@@ -208,16 +214,16 @@ impl Courier {
             &self.users
         };
         let Ok(client) = guarded.client(&url) else {
-            return Answer::Refused("the address is one that this server may not call");
+            return Answer::Refused("the webhook's address is not allowed");
         };
         let body = body(delivery).to_string();
         let id = delivery.id.to_string();
-        // Of the attempt, not of the message: receivers refuse what seems to be replayed by a stranger.
+        // The time of the attempt, not of the message: receivers refuse old timestamps as replays.
         let timestamp = chrono::Utc::now().timestamp();
         let signed = Webhook::new(secret.expose_secret())
             .and_then(|webhook| webhook.sign(&id, timestamp, body.as_bytes()));
         let Ok(signature) = signed else {
-            return Answer::Refused("the secret is not one");
+            return Answer::Refused("the webhook's secret is invalid");
         };
         let request = client
             .post(url)
@@ -230,7 +236,7 @@ impl Courier {
             Ok(response) => (Some(response.status()), response.remote_addr()),
             Err(_) => (None, None),
         };
-        // Who may name an address inside must not learn what listens there. Where no such address is allowed, every
+        // A user must not learn which services listen inside the network. Where no inside address is allowed, every
         // connection went to the public internet.
         let is_public = peer.is_some_and(|peer| OutboundPolicy::is_public(peer.ip()))
             || !self.policies.of(false).allows_more();
@@ -248,14 +254,14 @@ impl Courier {
     }
 }
 
-/// Gives a place of an owner back.
+/// Releases a place of an owner.
 fn leave(owners: &mut Vec<i64>, owner_id: i64) {
     if let Some(place) = owners.iter().position(|owner| *owner == owner_id) {
         owners.swap_remove(place);
     }
 }
 
-/// What is posted.
+/// The body of the message.
 fn body(delivery: &DueDelivery) -> Value {
     match delivery.format {
         WebhookFormat::Standard => json!({
@@ -267,7 +273,8 @@ fn body(delivery: &DueDelivery) -> Value {
     }
 }
 
-/// Slack reads these three as marks of its own; names that people chose must not mention channels or hide links.
+/// Escapes the three characters that Slack treats as markup: names chosen by users must not mention channels or hide
+/// links.
 fn slack_text(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

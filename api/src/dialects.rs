@@ -1,7 +1,8 @@
 //! The two inherited authentication APIs, for clients of the older services.
 //!
-//! A dialect holds no rule: it reads its own words, asks the domain, and spells the answer its own way. Errors that
-//! happen before or around its handlers (no JSON, wrong method, too large, throttled …) are spelt anew by [`respell`].
+//! A dialect holds no rules: it reads its own fields, calls the domain, and writes the response in its own shape.
+//! Errors that arise before or around its handlers (invalid JSON, wrong method, too large, throttled …) are rewritten
+//! by [`respell`].
 
 pub(crate) mod django;
 pub(crate) mod flask;
@@ -23,7 +24,7 @@ use serde_json::Value;
 
 use crate::Problem;
 
-/// Whose words an address speaks.
+/// The dialect of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// Below `/api/auth/`.
@@ -32,7 +33,7 @@ pub(crate) enum Dialect {
     Flask,
 }
 
-/// An error of the server, before a dialect has spelt it.
+/// An error of the server, before a dialect has rewritten it.
 struct Trouble<'a> {
     problem: &'a Problem,
     method: &'a Method,
@@ -40,7 +41,7 @@ struct Trouble<'a> {
     retry_after: &'a str,
 }
 
-/// The dialect of an address.
+/// The dialect of a path.
 pub(crate) fn of(path: &str) -> Option<Dialect> {
     if path.starts_with("/api/auth/") {
         return Some(Dialect::Django);
@@ -48,7 +49,7 @@ pub(crate) fn of(path: &str) -> Option<Dialect> {
     flask::PATHS.contains(&path).then_some(Dialect::Flask)
 }
 
-/// Spells a problem in the words of the dialect that was spoken.
+/// Rewrites a problem in the shape of the request's dialect.
 pub(crate) async fn respell(request: Request, next: Next) -> Response {
     let Some(dialect) = of(request.uri().path()) else {
         return next.run(request).await;
@@ -77,7 +78,7 @@ pub(crate) async fn respell(request: Request, next: Next) -> Response {
     Response::from_parts(parts, body.to_string().into())
 }
 
-/// An answer in a dialect's own words.
+/// A response in a dialect's own shape.
 fn answer(status: StatusCode, body: impl Serialize) -> Response {
     let mut response = (status, Answer(body)).into_response();
     if status == StatusCode::UNAUTHORIZED {
@@ -87,7 +88,7 @@ fn answer(status: StatusCode, body: impl Serialize) -> Response {
     response
 }
 
-/// A field that holds text, and some.
+/// The text of a field that is a non-empty string.
 fn text(field: Option<&Value>) -> Option<&str> {
     field
         .and_then(Value::as_str)

@@ -1,4 +1,4 @@
-//! Reads that are polled: a strong `ETag`, and 304 when the client has the same body already.
+//! Responses to polled reads: a strong `ETag`, and 304 when the client already has the same body.
 
 use axum::{
     http::{
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::problem::Result;
 
-/// JSON text with its `ETag`, to be sent as often as somebody asks.
+/// JSON text with its `ETag`, which can be sent many times.
 #[derive(Debug, Clone)]
 pub(crate) struct Tagged {
     body: Bytes,
@@ -23,7 +23,7 @@ pub(crate) struct Tagged {
 }
 
 impl Tagged {
-    /// A value as JSON.
+    /// Serialises a value as JSON.
     pub(crate) fn json(value: &impl Serialize) -> Result<Self> {
         let body = serde_json::to_vec(value)
             .map_err(|error| Error::Internal(format!("an answer does not serialise: {error}")))?;
@@ -38,12 +38,12 @@ impl Tagged {
         }
     }
 
-    /// How many bytes it takes.
+    /// Size of the body and its tag in bytes.
     pub(crate) fn size_bytes(&self) -> usize {
         self.body.len()
     }
 
-    /// The body, or 304.
+    /// Responds with the body, or with 304.
     pub(crate) fn respond(&self, request: &HeaderMap) -> Response {
         let mut response = if is_known(request, &self.tag) {
             StatusCode::NOT_MODIFIED.into_response()
@@ -60,12 +60,12 @@ impl Tagged {
     }
 }
 
-/// A JSON body with its `ETag`, or 304.
+/// Responds with a value as JSON and its `ETag`, or with 304.
 pub(crate) fn tagged(request: &HeaderMap, value: &impl Serialize) -> Result<Response> {
     Ok(Tagged::json(value)?.respond(request))
 }
 
-/// JSON text with its `ETag`, or 304.
+/// Responds with JSON text and its `ETag`, or with 304.
 pub(crate) fn tagged_bytes(request: &HeaderMap, body: Vec<u8>) -> Response {
     Tagged::text(body).respond(request)
 }

@@ -1,17 +1,17 @@
-//! An example for every request body of the API's document: `examples.json`, by operation.
+//! Examples of all request bodies in the OpenAPI document: `examples.json`, by operation.
 //!
-//! "Try it out" proposes them, so each has to work as it stands, and none may cost or limit anything;
-//! `cli/tests/it/examples.rs` sends them all to a real bank.
+//! "Try it out" offers them, so each must work unchanged, and none may cost money or set a limit;
+//! `cli/tests/it/examples.rs` sends all of them to a real server.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use utoipa::openapi::{OpenApi as Document, RefOr, path::Operation};
 
-/// Puts the examples into the document.
+/// Adds the examples to the document.
 pub(crate) fn document_examples(document: &mut Document) {
     let examples: BTreeMap<String, Value> = serde_json::from_str(include_str!("examples.json"))
-        .expect("the tests see to it that the examples are JSON");
+        .expect("the tests check that the examples are JSON");
     for item in document.paths.paths.values_mut() {
         let operations = [
             &mut item.post,

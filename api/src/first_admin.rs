@@ -1,6 +1,6 @@
-//! The page behind the link that `opb up` prints while there is no administrator.
+//! The page of the link that `opb up` prints while there is no administrator.
 //!
-//! The invitation stands behind the `#` of the link, so it is never sent to a server but by the form, and in no log.
+//! The invitation is in the URL fragment, so only the form sends it to a server, and it never appears in a log.
 
 use axum::Router;
 

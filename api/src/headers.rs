@@ -1,4 +1,4 @@
-//! What browsers are told about every answer: what it may load, who may frame it, who may read it.
+//! Security headers of every response: what it may load, who may frame it, who may read it.
 
 use axum::{
     extract::{Request, State},
@@ -16,15 +16,15 @@ use tower_http::cors::CorsLayer;
 
 use crate::{AppState, settings::CorsOrigin};
 
-/// Answers of the API are data: nothing in them may load or run anything.
+/// API responses are data: nothing in them may load or run anything.
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
-/// What the page of the documentation needs: its own files, the icons that its style sheet holds, and the style that
-/// stands inside its logo, by its hash.
+/// The documentation page needs its own files, the icons inside its style sheet, and the style inside its logo, by
+/// hash.
 const DOCUMENTATION_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// A year, as preload lists ask for.
+/// One year, which preload lists require.
 const TRANSPORT: &str = "max-age=31536000; includeSubDomains";
 
-/// Sets the headers; what a page set for itself stays.
+/// Sets the headers; headers that a page set itself are kept.
 pub(crate) async fn harden(
     State(state): State<AppState>,
     request: Request,

@@ -1,4 +1,5 @@
-//! Imports of prompts hold a connection for up to some thousand statements, so only a few run at once, and one of each user.
+//! A limit on concurrent imports of prompts, because each holds a connection for up to some thousand statements: a
+//! few in total, and one per user.
 
 use std::{
     collections::HashSet,
@@ -11,9 +12,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::problem::{Refusal, Result};
 
-/// How many imports run at once.
+/// Maximum number of concurrent imports.
 const PLACES: usize = 2;
-/// How long an import waits for one of them.
+/// Maximum time that an import waits for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The places of imports.
@@ -22,13 +23,13 @@ pub(crate) struct ImportPlaces {
     users: Mutex<HashSet<i64>>,
 }
 
-/// A place, which is free again when this is dropped.
+/// A place; released on drop.
 pub(crate) struct ImportPlace<'a> {
     _permit: SemaphorePermit<'a>,
     _user: OneOfUser<'a>,
 }
 
-/// That a user has an import under way, or waits for a place.
+/// Marks that a user has an import in progress or waiting for a place.
 struct OneOfUser<'a> {
     places: &'a ImportPlaces,
     user_id: i64,
@@ -44,10 +45,10 @@ impl Default for ImportPlaces {
 }
 
 impl ImportPlaces {
-    /// Takes a place for an import of a user; waits a moment for one.
+    /// Takes a place for an import of a user; waits briefly for one.
     ///
     /// # Errors
-    /// The user has an import under way, or all places stay taken.
+    /// The user already has an import in progress, or all places stay taken.
     pub(crate) async fn take(&self, user_id: i64) -> Result<ImportPlace<'_>> {
         let is_first = {
             let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +58,7 @@ impl ImportPlaces {
             return Err(Refusal::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "import_under_way",
-                "you have an import under way; send the next one when it is answered",
+                "your previous import is still in progress; send the next one when it has finished",
             ));
         }
         let user = OneOfUser {
@@ -72,7 +73,7 @@ impl ImportPlaces {
             Ok(Err(_)) | Err(_) => Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
-                "other users' imports are under way; try again in a moment",
+                "other users' imports are in progress; try again in a moment",
             )),
         }
     }

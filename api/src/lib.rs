@@ -1,8 +1,8 @@
-//! The HTTP door of OpenPromptBank: it spells the domain's answers in REST, JSON and problem details, and carries the
-//! mails of the outbox to the operator's mail server, and messages to webhooks.
+//! The HTTP server of OpenPromptBank: it maps the domain to REST, JSON and problem details, and sends the outbox's
+//! mails to the operator's mail server and its messages to webhooks.
 //!
-//! This crate must never hold a rule or an SQL statement: both live in `opb-core`.
-//! It must never call a model either; whoever submits a run waits for the workers.
+//! This crate must never hold a rule or an SQL statement: both belong in `opb-core`.
+//! It must never call a model: runs are done by the workers.
 
 mod account_pages;
 mod answers;

@@ -1,24 +1,25 @@
-//! Taking the address to serve at, and saying what is there when it is taken.
+//! Binding the listening address, with an error that names the program that already uses it.
 
 use std::{fs, io, net::SocketAddr, path::Path};
 
 use anyhow::anyhow;
 use tokio::net::TcpListener;
 
-/// How many ports after a taken one are tried for a free one.
+/// Number of ports after a taken one that are tried.
 const TRIED: u16 = 50;
 
 /// Listens on an address.
 ///
 /// # Errors
-/// It is taken, or not this machine's; the message says by what, as far as the system tells, and proposes another.
+/// The address is taken, or not of this machine; the message names the process that uses it, if the system tells, and
+/// proposes another address.
 pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .map_err(|error| cannot_listen(address, &error))
 }
 
-/// Says whether an address can be listened on, before anything slow begins. It is not kept.
+/// Checks whether an address can be listened on, before anything slow begins. The address is released again.
 ///
 /// # Errors
 /// The address cannot be listened on; the message says why.
@@ -37,15 +38,15 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
             );
             let way_out = next_free(address).map_or_else(
                 || "choose another with --listen".to_owned(),
-                |free| format!("stop it, or serve elsewhere: --listen {free}"),
+                |free| format!("stop it, or use another port: --listen {free}"),
             );
-            anyhow!("{address} is taken by {holder}; {way_out}")
+            anyhow!("{address} is already in use by {holder}; {way_out}")
         }
         io::ErrorKind::PermissionDenied => {
-            anyhow!("this user may not listen on {address}; choose a port above 1023 with --listen")
+            anyhow!("no permission to listen on {address}; choose a port above 1023 with --listen")
         }
         io::ErrorKind::AddrNotAvailable => anyhow!(
-            "{address} is no address of this machine; choose another with --listen (0.0.0.0 means all)"
+            "{address} is not an address of this machine; choose another with --listen (0.0.0.0 means all)"
         ),
         _ => anyhow!("cannot listen on {address}: {error}"),
     }
@@ -87,9 +88,9 @@ fn holder(address: SocketAddr) -> Option<(String, u32)> {
     })
 }
 
-/// The inodes of sockets that listen on a port, of the system's table of TCP sockets.
+/// The inodes of sockets that listen on a port, from the system's table of TCP sockets.
 fn listening_sockets(table: &str, port: u16) -> Vec<String> {
-    /// How the table writes that a socket listens.
+    /// The table's code for the state "listening".
     const LISTENS: &str = "0A";
     let port = format!(":{port:04X}");
     let inode = |line: &str| {
@@ -140,7 +141,7 @@ mod tests {
             elsewhere
                 .unwrap_err()
                 .to_string()
-                .contains("no address of this machine")
+                .contains("not an address of this machine")
         );
     }
 }

@@ -1,7 +1,7 @@
-//! The postman: takes mails from the outbox and hands them to the mail server of the operator.
+//! Sends mail: takes mails from the outbox and passes them to the operator's mail server.
 //!
-//! It sends what others wrote, knows no kind of mail, and logs neither text nor address. Any number of processes may
-//! carry mail at once.
+//! It does not know the kinds of mail, and logs neither text nor address. Any number of processes may send mail at
+//! once.
 
 use std::time::Duration;
 
@@ -22,37 +22,37 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// How many mails are on their way at once.
+/// Maximum number of mails in flight.
 const BATCH: u8 = 8;
-/// How long one attempt may take; shorter than the pause before the next, so that no mail is on its way twice.
+/// Timeout of an attempt; shorter than the pause before the next one, so that no mail is in flight twice.
 const ATTEMPT_TIME: Duration = Duration::from_secs(12);
-/// How often the outbox is looked at without a ring of the doorbell.
+/// How often the outbox is polled when the doorbell does not ring.
 const POLL: Duration = Duration::from_secs(5);
 
-/// How mail is sent.
+/// Settings of mail.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Mail")]
 pub struct MailSettings {
-    /// The mail server: `smtps://user:password@host`, or `smtp://user:password@host:587?tls=required`; without it, no
-    /// mail is sent
+    /// URL of the mail server: `smtps://user:password@host`, or `smtp://user:password@host:587?tls=required`; without
+    /// it, no mail is sent
     #[arg(long, env = "OPB_SMTP_URL", value_name = "URL", hide_env_values = true)]
     pub smtp_url: Option<SecretString>,
-    /// The sender of mails, as in `OpenPromptBank <bank@example.org>`
+    /// Sender of mails, as in `OpenPromptBank <bank@example.org>`
     #[arg(long, env = "OPB_MAIL_FROM", value_name = "ADDRESS")]
     pub mail_from: Option<String>,
 }
 
-/// Carries mails.
+/// Sends the mails.
 pub(crate) struct Postman {
     server: AsyncSmtpTransport<Tokio1Executor>,
     sender: Mailbox,
 }
 
 impl MailSettings {
-    /// The postman, if a mail server is set.
+    /// The mail sender, if a mail server is set.
     ///
     /// # Errors
-    /// A setting is wrong, or another one is missing.
+    /// A setting is invalid, or another one is missing.
     pub(crate) fn postman(&self, public_url: Option<&Url>) -> anyhow::Result<Option<Postman>> {
         let Some(url) = &self.smtp_url else {
             return Ok(None);
@@ -61,12 +61,12 @@ impl MailSettings {
             bail!("--smtp-url needs --public-url (OPB_PUBLIC_URL): links in mails begin with it");
         }
         let Some(sender) = &self.mail_from else {
-            bail!("--smtp-url needs --mail-from (OPB_MAIL_FROM): the sender of mails");
+            bail!("--smtp-url needs --mail-from (OPB_MAIL_FROM): it is the sender of mails");
         };
         let sender = sender
             .parse()
-            .with_context(|| format!("--mail-from: `{sender}` is not an address"))?;
-        // What lettre says of a wrong URL can repeat the password in it.
+            .with_context(|| format!("--mail-from: `{sender}` is not an email address"))?;
+        // lettre's message about an invalid URL can repeat the password in it.
         let Ok(server) = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret()) else {
             bail!(
                 "--smtp-url is not an address such as smtps://user:password@mail.example.org or smtp://…:587?tls=required"
@@ -74,7 +74,7 @@ impl MailSettings {
         };
         if !is_private(url) {
             tracing::warn!(
-                "mail goes unencrypted to the mail server; use smtps:// or ?tls=required"
+                "mail is sent unencrypted to the mail server; use smtps:// or ?tls=required"
             );
         }
         let server = server.timeout(Some(ATTEMPT_TIME)).build();
@@ -83,7 +83,7 @@ impl MailSettings {
 }
 
 impl Postman {
-    /// Carries mails until `stop` is cancelled; what is on its way then gets there.
+    /// Sends mails until `stop` is cancelled; mails in flight are then finished.
     pub(crate) async fn carry(
         self,
         pool: PgPool,
@@ -96,12 +96,12 @@ impl Postman {
             let more = match self.round(&pool, &outbox).await {
                 Ok(taken) => taken == usize::from(BATCH),
                 Err(error) => {
-                    tracing::warn!(error = ?error, "the outbox cannot be read, trying again");
+                    tracing::warn!(error = ?error, "could not read the outbox of mails; trying again");
                     false
                 }
             };
             if !more {
-                // A ring that was missed is made up for by the next look.
+                // The next poll makes up for a missed ring.
                 let rung =
                     async { tokio::time::timeout(POLL, rung(&mut rings, mail::DOORBELL)).await };
                 stop.run_until_cancelled(rung).await;
@@ -109,19 +109,19 @@ impl Postman {
         }
     }
 
-    /// Tries every mail whose turn it is, up to a batch; returns how many.
+    /// Tries every due mail, up to a batch; returns their number.
     async fn round(&self, pool: &PgPool, outbox: &Outbox) -> opb_core::Result<usize> {
         let mut conn = pool.acquire().await?;
         let stale = mail::give_up_stale(&mut conn).await?;
         if stale > 0 {
             tracing::warn!(
                 count = stale,
-                "mails could not be sent in time and were given up"
+                "some mails could not be sent in time; they will not be tried again"
             );
         }
         alerts::write_letters(&mut conn, outbox).await?;
         let due = mail::take_due(&mut conn, &outbox.master_key, i64::from(BATCH)).await?;
-        // No connection is held while the mail server thinks.
+        // No database connection is held while the mail server answers.
         drop(conn);
         let taken = due.len();
         let attempts = due.into_iter().map(|mail| self.attempt(pool, mail));
@@ -140,11 +140,11 @@ impl Postman {
         let mut conn = pool.acquire().await?;
         match sent {
             Ok(()) => {
-                tracing::info!(mail.id = %due.id, mail.kind = ?due.kind, "a mail was sent");
+                tracing::info!(mail.id = %due.id, mail.kind = ?due.kind, "a mail was sent: {}", due.id);
                 mail::confirm(&mut conn, due.id).await
             }
             Err((failure, reason)) => {
-                tracing::warn!(mail.id = %due.id, mail.kind = ?due.kind, ?failure, reason, "a mail could not be sent");
+                tracing::warn!(mail.id = %due.id, mail.kind = ?due.kind, ?failure, reason, "a mail could not be sent: {}: {reason}", due.id);
                 mail::note_failure(&mut conn, due.id, failure, &reason).await
             }
         }
@@ -152,12 +152,12 @@ impl Postman {
 
     async fn send(&self, due: &DueMail) -> Result<(), (Failure, String)> {
         let Ok(text) = &due.text else {
-            let reason = "the mail opens with no master key of this process";
+            let reason = "the mail cannot be decrypted with a master key of this process";
             return Err((Failure::Final, reason.into()));
         };
         let message = self
             .message(due, text)
-            .map_err(|_| (Failure::Final, "the mail cannot be written".to_owned()))?;
+            .map_err(|_| (Failure::Final, "the mail cannot be composed".to_owned()))?;
         self.server
             .send(message)
             .await
@@ -166,7 +166,7 @@ impl Postman {
     }
 
     fn message(&self, due: &DueMail, text: &SecretString) -> anyhow::Result<Message> {
-        // The same at each attempt, so a mailbox can tell that it has the mail already.
+        // The same at each attempt, so that a mailbox can recognise a duplicate.
         let id = format!("<{}@{}>", due.id, self.sender.email.domain());
         let message = Message::builder()
             .from(self.sender.clone())
@@ -180,7 +180,7 @@ impl Postman {
     }
 }
 
-/// Whether to try again, and what to keep of the reason: never the server's words, which may repeat ours.
+/// Whether to try again, and the reason to record: never the server's own words, which may repeat ours.
 fn judge(error: &smtp::Error) -> (Failure, String) {
     let Some(code) = error.status() else {
         let reason = if error.is_tls() {
@@ -193,7 +193,8 @@ fn judge(error: &smtp::Error) -> (Failure, String) {
         return (Failure::Passing, reason.into());
     };
     let code = u16::from(code);
-    // These are about the mail; others, such as a wrong password of ours, an operator can mend meanwhile.
+    // These statuses are about the mail itself; the operator can fix others meanwhile, such as a wrong password of
+    // ours.
     let failure = match code {
         550..=554 => Failure::Final,
         _ => Failure::Passing,
@@ -201,7 +202,7 @@ fn judge(error: &smtp::Error) -> (Failure, String) {
     (failure, format!("the mail server answered {code}"))
 }
 
-/// True if what is sent is encrypted, or does not leave the machine.
+/// True if the mail is sent encrypted, or does not leave the machine.
 fn is_private(url: &SecretString) -> bool {
     let Ok(url) = Url::parse(url.expose_secret()) else {
         return false;
@@ -237,7 +238,7 @@ mod tests {
             "smtps://a:hunter2@b",
             Some("bank"),
             public,
-            "not an address",
+            "not an email address",
         );
         check("http://a:hunter2@b", from, public, "--smtp-url");
         check("hunter2", from, public, "--smtp-url");

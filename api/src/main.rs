@@ -1,4 +1,4 @@
-//! The program `opb-api`: the HTTP door as a process of its own.
+//! `opb-api`: the HTTP server as a process of its own.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -14,7 +14,7 @@ use opb_core::{
 use opb_monitor::{MonitorSettings, traces::TraceSettings};
 use tokio_util::sync::CancellationToken;
 
-/// Answers come and go in many small pieces, from many threads: the system's allocator took a fifth of the time.
+/// Requests allocate many small pieces from many threads: the system's allocator took a fifth of the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -60,7 +60,7 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     let master_key = program.secrets.load(None)?;
     let database = &program.database;
     let replica_url = program.replica.address(database)?;
-    // A replica takes a third, and one to be watched by; one connection is the doorbell's.
+    // A third goes to the replica, plus one connection that watches it; one connection is the doorbell's.
     let replica_connections = (database.database_connections / 3).max(1);
     let others = replica_url.as_ref().map_or(1, |_| replica_connections + 2);
     let connections = database.database_connections.saturating_sub(others).max(1);

@@ -1,4 +1,4 @@
-//! What happens around every request: an id, a trace, metrics, a time limit, careful headers, and no panic gets out.
+//! Middleware of every request: an id, a trace, metrics, a time limit, security headers, and the handling of panics.
 //!
 //! Bodies, credentials and raw paths are never logged, and never become labels or attributes.
 
@@ -31,15 +31,15 @@ pub(crate) fn request_id() -> Option<Uuid> {
     REQUEST_ID.try_with(|id| *id).ok()
 }
 
-/// Exports that this request has submitted a run, unless it only answers with one that was there before.
+/// Exports that this request has submitted a run, unless it only returns an existing one.
 pub(crate) fn run_submitted(run_id: Uuid) {
-    // Ids are ordered by time: a run that is older than the request is the answer to an idempotency key.
+    // Ids are ordered by time: a run that is older than the request was found by its idempotency key.
     if REQUEST_ID.try_with(|id| *id < run_id).unwrap_or(false) {
         traces::run_submitted(run_id);
     }
 }
 
-/// Gives the request an id and a trace, counts it, and sets the headers that every answer has.
+/// Gives the request an id and a trace, counts it, and sets the headers of every response.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     // Never the client's own id: it would let a client write into the log.
@@ -92,7 +92,7 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
-/// What is exported of a request, by the semantic conventions for HTTP, without its path and its query.
+/// The exported span of a request, by the semantic conventions for HTTP, without path and query.
 fn exported(id: Uuid, method: &'static str, route: Option<&str>, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(
         target: EXPORTED_SPANS,
@@ -122,7 +122,7 @@ fn answered(exported: &Span, status: StatusCode) {
     }
 }
 
-/// Refuses a request that calls this server by a name that is not its own, as pages do that let theirs lead here.
+/// Refuses a request whose host name is not one of this server's, as from pages that use DNS rebinding.
 pub(crate) async fn check_host(
     State(state): State<AppState>,
     request: Request,
@@ -134,13 +134,13 @@ pub(crate) async fn check_host(
     Refusal::new(
         StatusCode::MISDIRECTED_REQUEST,
         "wrong_host",
-        "this server does not answer to that name; its operator sets the name at which people reach it with \
+        "this server does not accept that host name; its operator sets the accepted names with \
          --public-url, and further ones with --allow-hosts",
     )
     .into_response()
 }
 
-/// Gives up on a request that takes too long.
+/// Fails a request that takes too long.
 pub(crate) async fn limit_time(
     State(state): State<AppState>,
     request: Request,
@@ -160,7 +160,7 @@ pub(crate) async fn limit_time(
     }
 }
 
-/// What a client hears of a panic.
+/// The response to a request whose handler panicked.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "tower-http asks for a function of this type"
@@ -175,25 +175,25 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     Refusal::from(error).into_response()
 }
 
-/// No route has this address.
+/// Responds to paths that no route has.
 pub(crate) async fn no_route() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         "no_route",
-        "there is nothing at this address; see /api/docs",
+        "there is no such path; see /api/docs",
     )
 }
 
-/// The route does not know this method; the header `allow` tells which it knows.
+/// Responds to methods that the route does not have; the header `allow` lists those that it has.
 pub(crate) async fn wrong_method() -> Refusal {
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        "this address does not take this method",
+        "this method is not allowed here",
     )
 }
 
-/// A method as a label; a client can invent any number of methods.
+/// A method as a label; the set is closed because a client can invent any method.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,7 +1,8 @@
-//! Logging in through OpenID Connect providers that the operator has set: authorization code, PKCE, nonce and state.
+//! Logins through OpenID Connect providers that the operator has configured: authorization code, PKCE, nonce and
+//! state.
 //!
-//! What a provider says is checked here, by the crate `openidconnect`; which account it opens is decided in
-//! `opb-core`. No token is ever in an address, and no word of a provider is shown to anybody.
+//! The provider's response is verified here, by the crate `openidconnect`; `opb-core` decides which account it opens.
+//! No token is ever in a URL, and no text of a provider is shown to users.
 
 mod cookie;
 mod http;
@@ -36,21 +37,21 @@ pub use settings::OidcSettings;
 use http::Http;
 use settings::ProviderSettings;
 
-/// For how long a provider's description and keys are believed.
+/// Maximum age of a provider's cached metadata and keys.
 const METADATA_LIFETIME: Duration = Duration::from_mins(5);
-/// Keys are not fetched more often than this, however many tokens name keys that nobody knows.
+/// Minimum time between two fetches of a provider's keys, however many tokens name unknown keys.
 const METADATA_PAUSE: Duration = Duration::from_secs(10);
-/// How old an ID token may be; it was made for this login.
+/// Maximum age of an ID token; it was made for this login.
 const TOKEN_AGE: TimeDelta = TimeDelta::minutes(10);
-/// By how much the clocks of provider and server may differ.
+/// Maximum difference between the clocks of provider and server.
 const LEEWAY: TimeDelta = TimeDelta::minutes(1);
-/// The longest name of a user at their provider, in characters (OpenID Connect Core, section 2: 255).
+/// Maximum length of a user's `sub` claim, in characters (OpenID Connect Core, section 2: 255).
 const MAX_SUBJECT: usize = 255;
-/// The longest email address, in characters.
+/// Maximum length of an email address, in characters.
 const MAX_EMAIL: usize = 254;
-/// The longest name that is taken over from a provider, in characters.
+/// Maximum length of a name that is adopted from a provider, in characters.
 const MAX_WISH: usize = 64;
-/// How ID tokens may be signed: with a key of the provider that nobody else has.
+/// Accepted signatures of ID tokens: only asymmetric ones, with a key that only the provider has.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
@@ -78,33 +79,33 @@ pub(crate) struct Provider {
     known: Mutex<Option<Known>>,
 }
 
-/// What a provider said about itself, and when.
+/// A provider's metadata, and when it was fetched.
 #[derive(Clone)]
 struct Known {
     at: Instant,
     metadata: CoreProviderMetadata,
 }
 
-/// What the browser brings back from the provider.
+/// The parameters with which the provider sends the browser back.
 pub(crate) struct Returned {
     pub(crate) code: String,
-    /// The issuer, if the provider says which it is (RFC 9207).
+    /// The issuer, if the provider sends it (RFC 9207).
     pub(crate) issuer: Option<String>,
 }
 
-/// Why a login at a provider led to nothing.
+/// Why a login through a provider failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
-    /// The provider cannot be reached, or answers with something else than it should.
+    /// The provider cannot be reached, or its response is not as specified.
     #[error("provider_unavailable")]
     Unavailable,
-    /// The user or the provider said no.
+    /// The user or the provider refused the login.
     #[error("login_refused")]
     Refused,
-    /// The browser did not begin this login, or too long ago.
+    /// This browser did not begin the login, or began it too long ago.
     #[error("login_unknown")]
     Unknown,
-    /// What the provider said does not prove anything.
+    /// The provider's response does not prove the user's identity.
     #[error("login_not_confirmed")]
     NotConfirmed,
     /// The user's address is not of a domain that the operator allows.
@@ -122,10 +123,10 @@ type Client = CoreClient<
 >;
 
 impl Oidc {
-    /// Reads the providers' file.
+    /// Reads the file of providers.
     ///
     /// # Errors
-    /// The file or a setting in it is wrong, or there is no public address.
+    /// The file or a setting in it is invalid, or there is no public URL.
     pub(crate) fn new(
         settings: &OidcSettings,
         public_url: Option<&Url>,
@@ -161,14 +162,14 @@ impl Oidc {
         self.providers.values()
     }
 
-    /// The provider of a name.
+    /// The provider with this name.
     pub(crate) fn find(&self, name: &str) -> Option<&Provider> {
         self.providers.get(name)
     }
 }
 
 impl Provider {
-    /// What people call it.
+    /// The name that users see.
     pub(crate) fn display_name(&self) -> &str {
         self.settings.display_name.as_deref().unwrap_or(&self.name)
     }
@@ -178,7 +179,7 @@ impl Provider {
         self.settings.create_users
     }
 
-    /// Begins a login: where the browser goes, and what it has to keep meanwhile.
+    /// Begins a login: returns where the browser goes, and the progress to keep in its cookie.
     ///
     /// # Errors
     /// The provider cannot be reached.
@@ -195,7 +196,7 @@ impl Provider {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(self.note(
                 Fault::Unavailable,
-                "its address for logins is not of the web",
+                "its authorization endpoint is not an http(s) URL",
             ));
         }
         let progress = Progress::Started {
@@ -209,10 +210,10 @@ impl Provider {
         Ok((url, progress))
     }
 
-    /// Ends a login: exchanges the code, and checks what the provider says about who came.
+    /// Ends a login: exchanges the code, and verifies the identity in the provider's response.
     ///
     /// # Errors
-    /// The provider cannot be reached, or does not prove anything.
+    /// The provider cannot be reached, or does not prove the identity.
     pub(crate) async fn finish(
         &self,
         returned: Returned,
@@ -223,12 +224,15 @@ impl Provider {
             .issuer
             .is_some_and(|issuer| issuer != *self.settings.issuer)
         {
-            return Err(self.note(Fault::NotConfirmed, "another issuer sent the browser back"));
+            return Err(self.note(
+                Fault::NotConfirmed,
+                "the browser came back from another issuer",
+            ));
         }
         let client = self.client(METADATA_LIFETIME).await?;
         let response = client
             .exchange_code(AuthorizationCode::new(returned.code))
-            .map_err(|_| self.note(Fault::Unavailable, "it names no address for tokens"))?
+            .map_err(|_| self.note(Fault::Unavailable, "its metadata has no token endpoint"))?
             .set_pkce_verifier(PkceCodeVerifier::new(verifier))
             .request_async(&self.http)
             .await
@@ -238,7 +242,7 @@ impl Provider {
         };
         let nonce = Nonce::new(nonce);
         let claims = match self.check(&client, &response, token, &nonce) {
-            // The provider may have changed its keys since we asked for them.
+            // The provider may have rotated its keys since they were fetched.
             Err(ClaimsVerificationError::SignatureVerification(
                 SignatureVerificationError::NoMatchingKey,
             )) => {
@@ -265,7 +269,7 @@ impl Provider {
         Ok(identity)
     }
 
-    /// Checks signature, issuer, audience, times, nonce, authorized party and the hash of the access token.
+    /// Verifies signature, issuer, audience, times, nonce, authorized party and the hash of the access token.
     fn check(
         &self,
         client: &Client,
@@ -281,7 +285,7 @@ impl Provider {
         let claims = token.claims(&verifier, nonce)?;
         let party = claims.authorized_party();
         if party.is_some_and(|party| **party != self.settings.client_id) {
-            return Err(wrong("the token was made for another party"));
+            return Err(wrong("the ID token was issued for another party"));
         }
         if let Some(expected) = claims.access_token_hash() {
             let unsigned = ClaimsVerificationError::SignatureVerification;
@@ -289,13 +293,13 @@ impl Provider {
             let algorithm = token.signing_alg().map_err(unsigned)?;
             let actual = AccessTokenHash::from_token(response.access_token(), algorithm, key);
             if actual.ok().as_ref() != Some(expected) {
-                return Err(wrong("the ID token came with another access token"));
+                return Err(wrong("the ID token does not belong to the access token"));
             }
         }
         Ok(claims.clone())
     }
 
-    /// Some providers tell the address only when they are asked with the access token.
+    /// Some providers tell the email address only to a request with the access token.
     async fn ask_for_email(
         &self,
         client: &Client,
@@ -310,7 +314,7 @@ impl Provider {
         let said: CoreUserInfoClaims = request
             .request_async(&self.http)
             .await
-            .map_err(|_| self.note(Fault::Unavailable, "it does not say who the user is"))?;
+            .map_err(|_| self.note(Fault::Unavailable, "its user info could not be read"))?;
         identity.email = said.email().map(|email| email.to_string());
         identity.email_verified = said.email_verified().unwrap_or(false);
         if identity.name.is_none() {
@@ -319,7 +323,7 @@ impl Provider {
         Ok(())
     }
 
-    /// Refuses what cannot be kept, and addresses of other domains than the operator allows.
+    /// Refuses claims that cannot be stored, and email domains that the operator does not allow.
     fn require_fitting(&self, identity: &ConfirmedIdentity) -> Result<(), Fault> {
         let fits = |text: &str, longest: usize| {
             !text.is_empty() && text.chars().count() <= longest && !text.contains('\0')
@@ -328,7 +332,10 @@ impl Provider {
         if !fits(&identity.subject, MAX_SUBJECT)
             || email.is_some_and(|email| !fits(email, MAX_EMAIL))
         {
-            return Err(self.note(Fault::NotConfirmed, "a claim cannot be kept"));
+            return Err(self.note(
+                Fault::NotConfirmed,
+                "a claim is empty, too long or contains a NUL character",
+            ));
         }
         let allowed = &self.settings.allowed_email_domains;
         let domain = identity
@@ -343,13 +350,13 @@ impl Provider {
         }
         Err(self.note(
             Fault::EmailNotAllowed,
-            "the user's address is of another domain",
+            "the domain of the user's email address is not allowed",
         ))
     }
 
-    /// The client for a provider whose description is not older than this.
+    /// The client of a provider, with metadata that is at most `max_age` old.
     async fn client(&self, max_age: Duration) -> Result<Client, Fault> {
-        // While one asks, the others wait for the answer.
+        // Concurrent logins wait for one fetch and share its result.
         let mut known = self.known.lock().await;
         let fresh = known.take().filter(|known| known.at.elapsed() < max_age);
         let current = match fresh {
@@ -386,15 +393,17 @@ impl Provider {
         use openidconnect::RequestTokenError::{Other, Parse, Request, ServerResponse};
         // The provider's own words may repeat the code or a secret.
         match error {
-            ServerResponse(_) => self.note(Fault::NotConfirmed, "it takes the code for no good"),
+            ServerResponse(_) => self.note(Fault::NotConfirmed, "it rejected the code"),
             Request(_) => self.note(Fault::Unavailable, "it cannot be reached"),
-            Parse(..) | Other(_) => self.note(Fault::NotConfirmed, "its answer is no token"),
+            Parse(..) | Other(_) => {
+                self.note(Fault::NotConfirmed, "its response is not a token response")
+            }
         }
     }
 
-    /// Writes down why a login failed; the client only learns what kind of failure it was.
+    /// Logs why a login failed; the client only learns the kind of failure.
     fn note(&self, fault: Fault, reason: &str) -> Fault {
-        tracing::warn!(oidc.provider = %self.name, %fault, reason, "a login at a provider failed");
+        tracing::warn!(oidc.provider = %self.name, %fault, reason, "a login through {} failed: {reason}", self.name);
         fault
     }
 }
@@ -407,7 +416,7 @@ fn is_fresh(issued_at: DateTime<Utc>) -> Result<(), String> {
     Ok(())
 }
 
-/// What a user likes to be called: a wish, so what does not fit is left out of it.
+/// A proposal for the username, from the user's name at the provider; characters that do not fit are left out.
 fn wish(name: &str) -> String {
     let plain = name.chars().filter(|character| !character.is_control());
     plain.take(MAX_WISH).collect()

@@ -1,4 +1,4 @@
-//! The OpenAPI document and the pages that show it. The document is made of the handlers themselves.
+//! The OpenAPI document, generated from the handlers, and the pages that show it.
 
 use axum::{Router, http::HeaderMap, response::Redirect, routing::get};
 use utoipa::{
@@ -66,15 +66,15 @@ pub fn document() -> Document {
     document
 }
 
-/// Adds what the handlers do not say themselves.
+/// Adds what the handlers' annotations do not say.
 fn complete(document: &mut Document) {
     document_problems(document);
     document_examples(document);
 }
 
-/// How the page looks at first: a list of nouns to unfold, with a box to filter it.
+/// The initial view of the documentation page: a list of resources to unfold, with a filter box.
 ///
-/// A token stays in the page's memory and is gone when it is reloaded: browsers keep what they store for a long time.
+/// A token stays in the page's memory and is gone after a reload: browsers keep stored data for a long time.
 fn page() -> Config<'static> {
     Config::from("/api/openapi.json")
         .use_base_layout()
@@ -134,7 +134,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .merge(routes::processes::routes())
 }
 
-/// The document, the page that shows it, and the way there.
+/// The document, the page that shows it, and the redirect to the page.
 pub(crate) fn pages(mut document: Document) -> Router<AppState> {
     complete(&mut document);
     let text = document
@@ -153,7 +153,7 @@ pub(crate) fn pages(mut document: Document) -> Router<AppState> {
         )
 }
 
-/// Adds the problems that every operation of its kind can answer with.
+/// Adds the problems that are common to all operations of its kind.
 fn document_problems(document: &mut Document) {
     for (path, item) in &mut document.paths.paths {
         let operations = [
@@ -178,22 +178,22 @@ fn document_problems(document: &mut Document) {
     }
 }
 
-/// Adds the errors that every operation of a dialect can answer with, in the dialect's own shape.
+/// Adds the errors that are common to all operations of a dialect, in the dialect's own shape.
 fn document_dialect(dialect: Dialect, operation: &mut Operation) {
     let schema = match dialect {
         Dialect::Django => "DjangoDetail",
         Dialect::Flask => "FlaskMessage",
     };
     let mut errors = vec![
-        (400, "The request is not understood"),
-        (500, "Something went wrong on our side"),
-        (503, "Busy, or the database does not answer"),
+        (400, "The request is malformed"),
+        (500, "Internal server error"),
+        (503, "The server is busy, or the database does not answer"),
     ];
     if operation.request_body.is_some() {
         errors.push((403, "Registration is closed, or by invitation"));
-        errors.push((408, "The body came too slowly"));
+        errors.push((408, "The body arrived too slowly"));
         errors.push((413, "The body is too large"));
-        errors.push((415, "The body is not declared as JSON"));
+        errors.push((415, "The content type is not JSON"));
         errors.push((429, "Too many attempts"));
     }
     for (status, description) in errors {
@@ -209,27 +209,30 @@ fn document_dialect(dialect: Dialect, operation: &mut Operation) {
 }
 
 fn problems_of(path: &str, operation: &Operation) -> Vec<(u16, &'static str)> {
-    let mut problems = vec![(500, "A promise of our own code is broken")];
+    let mut problems = vec![(500, "Internal server error")];
     if !path.starts_with("/api/") {
         return problems;
     }
-    problems.push((503, "Busy, or the database does not answer"));
+    problems.push((503, "The server is busy, or the database does not answer"));
     if operation.request_body.is_some() {
-        problems.push((400, "The body is not JSON, or there are two credentials"));
-        problems.push((408, "The body came too slowly"));
+        problems.push((
+            400,
+            "The body is not JSON, or the request has two credentials",
+        ));
+        problems.push((408, "The body arrived too slowly"));
         problems.push((413, "The body is too large"));
-        problems.push((415, "The body is not declared as JSON"));
-        problems.push((429, "Too many attempts, or too much sent at once"));
+        problems.push((415, "The content type is not JSON"));
+        problems.push((429, "Too many attempts, or too much data sent at once"));
     }
     if operation.security.is_some() {
-        problems.push((400, "Two credentials"));
-        problems.push((401, "The credential is missing or not valid"));
+        problems.push((400, "The request has two credentials"));
+        problems.push((401, "The credential is missing or invalid"));
     }
     if path.contains('{') {
-        problems.push((404, "Not found, or not yours to see"));
+        problems.push((404, "Not found, or not visible to the caller"));
     }
     if path.contains('{') || operation.parameters.is_some() || operation.request_body.is_some() {
-        problems.push((422, "Fields or parameters are not valid"));
+        problems.push((422, "Fields or parameters are invalid"));
     }
     problems
 }

@@ -1,4 +1,4 @@
-//! The files of the few pages that come from the binary.
+//! Serves the files of the few pages that are part of the binary.
 
 use axum::{
     http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
@@ -10,7 +10,7 @@ use crate::AppState;
 /// A page may load its own script and call this API, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Serves one file.
+/// A route that serves one file.
 pub(crate) fn page_file(kind: &'static str, text: &'static str) -> MethodRouter<AppState> {
     get(async move || {
         let headers = [

@@ -1,4 +1,4 @@
-//! Pages of lists: `?cursor=&limit=`. A cursor is opaque to the client.
+//! Paging of lists: `?cursor=&limit=`. A cursor is opaque to the client.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use opb_core::{library::Page, runs::EvaluationKey};
@@ -8,20 +8,20 @@ use uuid::Uuid;
 
 use crate::problem::{Refusal, Result};
 
-/// The most entries of a page.
+/// Maximum number of entries on a page.
 const MAX_LIMIT: i64 = 100;
-/// The entries of a page when the client does not say.
+/// Number of entries on a page when the request does not set a limit.
 const DEFAULT_LIMIT: i64 = 50;
 
-/// Which part of a list.
+/// The page of a list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// `next_cursor` of the page before; absent for the first page.
+    /// `next_cursor` of the previous page; absent for the first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// The most entries to return; 50 when absent.
+    /// Maximum number of entries to return; 50 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<i64>,
@@ -60,7 +60,7 @@ impl PageQuery {
     }
 }
 
-/// The limit, if it is one.
+/// The limit, if it is valid.
 pub(crate) fn check_limit(limit: Option<i64>) -> Result<i64> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if (1..=MAX_LIMIT).contains(&limit) {
@@ -93,7 +93,7 @@ pub(crate) fn decode_key(cursor: &str) -> Result<EvaluationKey> {
     parse().ok_or_else(bad_cursor)
 }
 
-/// A cursor that no page gave.
+/// The error for a cursor that is not one of this list's.
 pub(crate) fn bad_cursor() -> Refusal {
     Refusal::invalid("cursor", "is not the `next_cursor` of a page of this list")
 }

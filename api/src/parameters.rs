@@ -1,4 +1,4 @@
-//! Parameters in the address: refused with their name when they are wrong.
+//! Extractors of URL parameters: errors name the invalid parameter.
 
 use std::str::FromStr;
 
@@ -13,13 +13,13 @@ use crate::{
     problem::{Refusal, Result},
 };
 
-/// The one parameter in the path of a route.
+/// The only parameter in the path of a route.
 pub(crate) struct Path<T>(pub(crate) T);
 
-/// The two parameters in the path of a route, in their order.
+/// The two parameters in the path of a route, in order.
 pub(crate) struct Path2<A, B>(pub(crate) A, pub(crate) B);
 
-/// The parameters after the question mark.
+/// The parameters of the query string.
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<T: FromStr + Send> FromRequestParts<AppState> for Path<T> {
@@ -43,7 +43,7 @@ impl<A: FromStr + Send, B: FromStr + Send> FromRequestParts<AppState> for Path2<
 async fn path_parameters(parts: &mut Parts, state: &AppState) -> Result<RawPathParams> {
     RawPathParams::from_request_parts(parts, state)
         .await
-        .map_err(|_| Refusal::invalid("", "the path is not UTF-8 text"))
+        .map_err(|_| Refusal::invalid("", "the path is not valid UTF-8"))
 }
 
 fn parse<T: FromStr>(parameters: &RawPathParams, at: usize) -> Result<T> {
@@ -82,7 +82,7 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
     }
 }
 
-/// axum says `name: reason`, or only the reason when no parameter is to blame.
+/// axum's message is `name: reason`, or only the reason when it concerns no single parameter.
 fn refuse(reason: &str) -> Refusal {
     if let Some(rest) = reason
         .strip_prefix("unknown field `")

@@ -1,7 +1,8 @@
-//! Asks a provider's address whether it is there, and which models it has. No model is called.
+//! Checks a provider: whether its address answers, and which models it lists. No model is called.
 //!
-//! Only administrators come here, who set the address themselves: what is found is said in detail. The connection is
-//! guarded like every other, an answer is bounded in time and size, and no credential comes back.
+//! Only administrators use it, and they set the address themselves, so its findings are reported in detail. The
+//! connection is guarded by the outbound policy, responses are limited in time and size, and no credential is
+//! returned.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -17,33 +18,33 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// How long a provider may take to answer.
+/// Timeout of a provider's response.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The most that is read of a list of models, in bytes.
+/// Maximum number of bytes that are read of a list of models.
 const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
-/// How many models are named.
+/// Maximum number of models that are named.
 const NAMED: usize = 10;
-/// The longest name of a model that is shown, in characters.
+/// Maximum length of a model's name that is shown, in characters.
 const MAX_NAME_CHARS: usize = 200;
 
-/// What was found at a provider's address.
+/// The result of checking a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProviderCheck {
     /// The provider's name.
     #[schema(example = "ollama")]
     pub provider: String,
-    /// What was found, for programs.
+    /// The outcome, for programs.
     pub outcome: CheckOutcome,
-    /// What was found, and what to do about it.
+    /// The outcome, and what to do about it.
     #[schema(example = "answers and lists 2 models")]
     pub message: String,
-    /// How many models it lists; null when it has no list.
+    /// Number of models that the provider lists; null when it has no list.
     pub model_count: Option<usize>,
-    /// The names of the first ten.
+    /// The names of the first ten models.
     pub models: Vec<String>,
 }
 
-/// What was found at a provider's address.
+/// The outcome of checking a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckOutcome {
@@ -51,9 +52,9 @@ pub enum CheckOutcome {
     Ready,
     /// It answers, but has no list of models.
     NoModelList,
-    /// It answers; the key is with the workers, and was not tried from here.
+    /// It answers; only the workers have the key, so it was not tried.
     KeyNotTried,
-    /// It has no key and needs one.
+    /// It needs a key, and none is stored.
     NoKey,
     /// It refused the key.
     KeyRefused,
@@ -61,33 +62,33 @@ pub enum CheckOutcome {
     Failing,
     /// Nothing answers at its address.
     Unreachable,
-    /// This server may not connect to its address.
+    /// The outbound policy forbids its address.
     NotAllowed,
-    /// Something else than a server of models answers there.
+    /// Something other than a model server answers at its address.
     NotAProvider,
 }
 
 impl CheckOutcome {
-    /// True when nothing speaks against calling its models.
+    /// True when nothing known prevents calls to its models.
     #[must_use]
     pub fn is_usable(self) -> bool {
         matches!(self, Self::Ready | Self::NoModelList | Self::KeyNotTried)
     }
 }
 
-/// A key for a provider.
+/// The key of a provider, as far as this process knows it.
 pub(crate) enum Key {
-    /// It is known here.
+    /// The key is known here.
     Known(SecretString),
     /// Only the workers have it.
     WithWorkers,
-    /// There is none, and none is known to be needed.
+    /// There is none, and the provider is not known to need one.
     None,
-    /// There is none, which is what the message says.
+    /// There is none, but the provider needs one; the message says so.
     Missing(String),
 }
 
-/// Asks providers.
+/// Checks providers.
 pub(crate) struct Prober {
     http: Guarded,
 }
@@ -106,7 +107,7 @@ impl Prober {
         Ok(Self { http })
     }
 
-    /// Asks a provider. Whatever is found, it is an answer.
+    /// Checks a provider. Every finding, errors included, becomes a [`ProviderCheck`].
     pub(crate) async fn check(&self, provider: &AskableProvider, key: Key) -> ProviderCheck {
         let found = self.ask(provider, key).await;
         let (outcome, message, models) = found.unwrap_or_else(|found| (found.0, found.1, None));
@@ -134,7 +135,7 @@ impl Prober {
         }
         let request = self.request(provider, base_url, &key)?;
         let request = request.build().map_err(|_| {
-            let message = format!("`{base_url}` does not lead to an address");
+            let message = format!("`{base_url}` is not a valid address");
             Found(CheckOutcome::Unreachable, message)
         })?;
         let client = self.http.client(request.url()).map_err(|_| not_allowed())?;
@@ -143,7 +144,7 @@ impl Prober {
         self.read(provider, base_url, key, response).await
     }
 
-    /// The request that asks for the list of models, or, where there is none, for anything at all.
+    /// The request for the list of models or, where there is none, for the base URL.
     fn request(
         &self,
         provider: &AskableProvider,
@@ -176,7 +177,7 @@ impl Prober {
                 let path = format!("/openai/models?api-version={}", settings.api_version);
                 with(&path, "api-key")
             }
-            // Their credentials sign requests, or go where the settings say: they are not tried here.
+            // Their credentials sign requests, or are sent as the settings say; they are not tried here.
             ProviderKind::Bedrock | ProviderKind::Http => self.http.get(base_url),
             _ => with("/models", "authorization"),
         })
@@ -205,7 +206,7 @@ impl Prober {
         let body = read_body(response).await;
         if is_problem && said(&body, "/code").as_deref() == Some("no_route") {
             let message = format!(
-                "an OpenPromptBank answers at {base_url}, not a server of models: correct --base-url (the port of vLLM is 8000, too)"
+                "an OpenPromptBank answers at {base_url}, not a server of models: correct --base-url (vLLM uses port 8000, too)"
             );
             return Err(Found(CheckOutcome::NotAProvider, message));
         }
@@ -226,7 +227,7 @@ impl Prober {
             }
             300..=399 => {
                 let message = format!(
-                    "redirects (HTTP {}), which is never followed: give its final address",
+                    "redirects (HTTP {}), and redirects are not followed: set its final address",
                     status.as_u16()
                 );
                 Err(Found(CheckOutcome::Failing, message))
@@ -242,10 +243,10 @@ impl Prober {
     }
 }
 
-/// What was found that speaks against the provider.
+/// A finding that prevents the use of the provider.
 struct Found(CheckOutcome, String);
 
-/// A header that no log shows. What cannot be a header makes the request fail to build.
+/// A header value that is not logged. Text that cannot be a header value makes building the request fail.
 fn sensitive(text: &str) -> reqwest::header::HeaderValue {
     let mut value = reqwest::header::HeaderValue::try_from(text)
         .unwrap_or_else(|_| reqwest::header::HeaderValue::from_static(""));
@@ -284,8 +285,8 @@ fn is_unversioned(provider: &AskableProvider) -> bool {
     base_url.ends_with("/openai/v1")
 }
 
-/// The names in a list of models: `{"data": [{"id": …}]}` of OpenAI and most others, `{"models": [{"name": …}]}` of Gemini
-/// and Ollama, or a bare list.
+/// The names in a list of models: `{"data": [{"id": …}]}` of OpenAI and most others, `{"models": [{"name": …}]}` of
+/// Gemini and Ollama, or a bare list.
 fn model_names(body: &[u8]) -> Option<Vec<String>> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let list = ["data", "models"]
@@ -316,18 +317,17 @@ fn refused(
         Key::Known(_) => Found(
             CheckOutcome::KeyRefused,
             format!(
-                "refused the key{}: give another with opb provider set-key {name}",
+                "refused the key{}: set another with opb provider set-key {name}",
                 reason(StatusCode::UNAUTHORIZED, body, secret)
             ),
         ),
         Key::WithWorkers => Found(
             CheckOutcome::KeyNotTried,
-            "answers and wants a key; the workers have one, which was not tried from here"
-                .to_owned(),
+            "answers and needs a key; only the workers have it, so it was not tried".to_owned(),
         ),
         _ => Found(
             CheckOutcome::NoKey,
-            format!("wants a key, and none is stored: opb provider set-key {name}"),
+            format!("needs a key, and none is stored: opb provider set-key {name}"),
         ),
     }
 }
@@ -337,7 +337,7 @@ fn not_allowed() -> Found {
     Found(CheckOutcome::NotAllowed, message.to_owned())
 }
 
-/// Why there is no answer.
+/// Why the request got no response.
 fn no_answer(base_url: &str, error: &reqwest::Error) -> Found {
     if causes(error).any(<dyn std::error::Error>::is::<Forbidden>) {
         return not_allowed();
@@ -349,7 +349,7 @@ fn no_answer(base_url: &str, error: &reqwest::Error) -> Found {
     } else if error.is_timeout() {
         format!("no answer within {} s", PATIENCE.as_secs())
     } else if causes(error).any(|cause| cause.to_string().contains("failed to lookup address")) {
-        "the host name is not known".to_owned()
+        "unknown host name".to_owned()
     } else {
         causes(error)
             .last()
@@ -359,7 +359,7 @@ fn no_answer(base_url: &str, error: &reqwest::Error) -> Found {
     Found(CheckOutcome::Unreachable, message)
 }
 
-/// An error and everything that caused it.
+/// An error and all its causes.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     let first: &(dyn std::error::Error + 'static) = error;
     std::iter::successors(Some(first), |cause| cause.source())
@@ -372,7 +372,7 @@ fn content_type(response: &Response) -> &str {
         .unwrap_or_default()
 }
 
-/// The body, as far as it comes in time and is not too large.
+/// The body, as far as it arrives in time and within the size limit.
 async fn read_body(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {
@@ -389,7 +389,7 @@ fn said(body: &[u8], pointer: &str) -> Option<String> {
     Some(body.pointer(pointer)?.as_str()?.to_owned())
 }
 
-/// What the provider said about an error, short, and without the key.
+/// The provider's error message, shortened and without the key.
 fn reason(status: StatusCode, body: &[u8], secret: Option<&SecretString>) -> String {
     let text = ["/error/message", "/message", "/error", "/detail"]
         .iter()
@@ -397,7 +397,7 @@ fn reason(status: StatusCode, body: &[u8], secret: Option<&SecretString>) -> Str
     let Some(text) = text.or_else(|| status.canonical_reason().map(str::to_owned)) else {
         return String::new();
     };
-    // Cleaned first: what is taken out afterwards would put the halves of a key together.
+    // Control characters are removed before the key: removing them afterwards could join the halves of a key.
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     let text = match secret.map(SecretString::expose_secret) {
         Some(secret) if !secret.is_empty() => text.replace(secret, "[removed]"),

@@ -1,6 +1,8 @@
-//! The one place where an error becomes a status: problem details after RFC 9457.
+//! Maps errors to HTTP responses: problem details by RFC 9457. This is the only place where an error becomes a
+//! status.
 //!
-//! Internal detail never leaves: what a client cannot mend is logged here, once, with its whole chain.
+//! Internal details never reach the client: errors that the client cannot fix are logged here, once, with all their
+//! causes.
 
 use std::{error::Error as _, sync::Arc};
 
@@ -17,13 +19,13 @@ use utoipa::ToSchema;
 
 use crate::middleware;
 
-/// The most wrong fields that one answer lists.
+/// Maximum number of invalid fields in one response.
 const MAX_ERRORS: usize = 100;
 
-/// What a handler returns when it cannot serve.
+/// The result of a handler.
 pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
 
-/// Why a request could not be served (RFC 9457).
+/// An error response (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Always `about:blank`: the `code` says what kind of problem it is.
@@ -38,27 +40,27 @@ pub struct Problem {
     pub status: u16,
     /// What went wrong with this request.
     pub detail: String,
-    /// What kind of problem it is, for programs.
+    /// The kind of problem, for programs.
     #[schema(example = "invalid")]
     pub code: String,
-    /// The fields that are wrong, if the request can be mended.
+    /// The invalid fields, if the client can fix the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// The id of the request, which is in the server's log too.
+    /// The id of the request, which is in the server's log, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
-/// A problem on its way to the client.
+/// A problem to be sent as the response.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     problem: Box<Problem>,
-    /// For how long the client should wait, if waiting helps.
+    /// Seconds after which the client should try again, if that helps.
     retry_after_seconds: u64,
 }
 
 impl Refusal {
-    /// A refusal of this status; `code` is for programs, `detail` for people.
+    /// An error response with this status; `code` is for programs, `detail` for people.
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let problem = Box::new(Problem {
             kind: "about:blank".into(),
@@ -75,30 +77,30 @@ impl Refusal {
         }
     }
 
-    /// One wrong field of a request that is otherwise understood.
+    /// The error response for one invalid field.
     pub(crate) fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
         Error::invalid(path, message).into()
     }
 
-    /// The same refusal with the fields that are wrong.
+    /// Sets the invalid fields.
     pub(crate) fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.problem.errors = errors;
         self
     }
 
-    /// The same refusal with another code.
+    /// Sets another code.
     pub(crate) fn with_code(mut self, code: &str) -> Self {
         self.problem.code = code.into();
         self
     }
 
-    /// What kind of problem it is.
+    /// The kind of problem.
     #[cfg(test)]
     pub(crate) fn code(&self) -> &str {
         &self.problem.code
     }
 
-    /// True when asking again cannot help: the thing, or the right to see it, is gone.
+    /// True when trying again cannot help: the resource, or the right to read it, is gone.
     pub(crate) fn is_final(&self) -> bool {
         [StatusCode::NOT_FOUND, StatusCode::UNAUTHORIZED]
             .iter()
@@ -143,14 +145,14 @@ impl From<Error> for Refusal {
                 Trouble::Text => Self::new(
                     StatusCode::UNPROCESSABLE_ENTITY,
                     "invalid",
-                    "the request holds a character that cannot be stored",
+                    "the request contains a character that cannot be stored",
                 ),
                 Trouble::Range => {
                     log(&error);
                     Self::new(
                         StatusCode::UNPROCESSABLE_ENTITY,
                         "invalid",
-                        "the request holds a number, a time or a text that is too large to be stored",
+                        "the request contains a number, a time or a text that is too large to be stored",
                     )
                 }
                 Trouble::Passing => {
@@ -174,7 +176,7 @@ impl Refusal {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "something went wrong on our side; the request id leads to it in the server's log",
+            "internal server error; the server's log has the details under the request id",
         )
     }
 }
@@ -183,7 +185,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut problem = *self.problem;
         problem.request_id = middleware::request_id().map(|id| id.to_string());
-        // Texts of the request come back in these; a problem stays small however large they were.
+        // Parts of the request are quoted in these fields; limiting them keeps the response small.
         shorten(&mut problem.detail, 1_000);
         problem.errors.truncate(MAX_ERRORS);
         for error in &mut problem.errors {
@@ -208,21 +210,22 @@ impl IntoResponse for Refusal {
             }
             _ => {}
         }
-        // For doors that spell their errors differently.
+        // For dialects, which rewrite the error.
         response.extensions_mut().insert(Arc::new(problem));
         response
     }
 }
 
-/// Who can mend a database error.
+/// Who can fix a database error.
 enum Trouble {
     /// The client: Postgres cannot store the text.
     Text,
-    /// The client, though a field's own bound should have said so: Postgres cannot store or add up what is so large.
+    /// The client, though the field's own limit should have caught it: the value is too large for Postgres to store
+    /// or add up.
     Range,
     /// Nobody needs to: the connection broke, or the server is full or restarting.
     Passing,
-    /// We.
+    /// A programming error of ours.
     Ours,
 }
 

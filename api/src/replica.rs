@@ -1,7 +1,7 @@
-//! A read replica: answers those who bring no credential, and is left out while it cannot be reached.
+//! A read replica: serves requests without a credential, and is bypassed while it cannot be reached.
 //!
-//! What it says may be a moment old, so nobody who could miss their own writes is ever sent there. It is looked at again
-//! and again, so that a request learns at once whether to go there, and waits a second at the very most.
+//! Its data may lag behind, so clients that could miss their own writes never read from it. It is checked every few
+//! seconds, so that a request knows at once whether to use it and waits at most a second.
 
 use std::{
     sync::{
@@ -17,9 +17,9 @@ use secrecy::SecretString;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio_util::sync::CancellationToken;
 
-/// How long a replica that is looked at may take.
+/// Timeout of a check.
 const LOOK_TIME: Duration = Duration::from_secs(1);
-/// How long nobody looks after that.
+/// Pause between two checks.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// A read replica.
@@ -30,11 +30,11 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Looks whether the replica is there, now and every few seconds until `stop` is cancelled, through a connection of
-    /// its own; `connections` are opened for requests. A replica that is away is no error.
+    /// Checks the replica now and every few seconds until `stop` is cancelled, through a separate connection;
+    /// `connections` are opened for requests. An unreachable replica is not an error.
     ///
     /// # Errors
-    /// The address does not parse.
+    /// The address is invalid.
     pub async fn open(
         url: &SecretString,
         connections: u32,
@@ -56,13 +56,13 @@ impl Replica {
         Ok(replica)
     }
 
-    /// A connection to the replica; none while it cannot be used.
+    /// A connection to the replica; `None` while it cannot be used.
     pub(crate) async fn conn(&self) -> Option<PoolConnection<Postgres>> {
         if self.is_usable.load(Ordering::Relaxed) {
             match self.pool.acquire().await {
                 Ok(conn) => return Some(conn),
-                // All connections may be taken; whoever watches knows whether more is wrong.
-                Err(error) => tracing::debug!(%error, "the read replica has no connection"),
+                // All connections may be in use; the periodic check finds out whether more is wrong.
+                Err(error) => tracing::debug!(%error, "no connection of the read replica is free"),
             }
         }
         METRICS.count_replica_fallback();
@@ -83,7 +83,7 @@ impl Replica {
         }
     }
 
-    /// Whether the replica answers in time, and has the schema of this program.
+    /// Whether the replica answers in time and has the schema of this program.
     async fn look(&self, eye: &PgPool) -> bool {
         let asked = async {
             let mut conn = eye.acquire().await?;

@@ -1,5 +1,5 @@
-//! The handlers, by noun, with the bodies that only the HTTP door knows.
-//! A handler is called `<verb>_<resource>`, and that is its operation id.
+//! The handlers by resource, with the request and response bodies that only the HTTP API has.
+//! A handler is named `<verb>_<resource>`, which is also its operation id.
 
 pub(crate) mod alerts;
 pub(crate) mod aliases;

@@ -1,5 +1,5 @@
-//! Live streams and exports hold a connection for long, so each user has only a few seats, and so has each network of callers
-//! without a login; these have a bound together, too.
+//! Limits on concurrent live streams and exports, which hold a connection for long: per user, per network of callers
+//! without a login, and for all callers without a login together.
 
 use std::{
     collections::HashMap,
@@ -11,12 +11,12 @@ use opb_core::computing::Asker;
 
 use crate::problem::{Refusal, Result};
 
-/// Maximum live streams and exports of one user, or of one network of callers without a login, at a time.
+/// Maximum number of concurrent streams and exports of one user, or of one network of callers without a login.
 const SEATS_EACH: usize = 16;
-/// Maximum of all callers without a login together.
+/// Maximum for all callers without a login together.
 const SEATS_OF_STRANGERS: usize = 128;
 
-/// Who has how many seats.
+/// The seats in use.
 #[derive(Clone, Default)]
 pub(crate) struct Seats(Arc<Mutex<Taken>>);
 
@@ -26,7 +26,7 @@ struct Taken {
     by_strangers: usize,
 }
 
-/// A seat, which is free again when this is dropped.
+/// A seat; released on drop.
 pub(crate) struct Seat {
     seats: Seats,
     asker: Asker,
@@ -36,7 +36,7 @@ impl Seats {
     /// Takes a seat.
     ///
     /// # Errors
-    /// 429 when the caller has all of theirs, 503 when callers without a login have all of theirs.
+    /// 429 when the caller has used up its seats, 503 when callers without a login have used up theirs.
     pub(crate) fn take(&self, asker: Asker) -> Result<Seat> {
         let is_stranger = matches!(asker, Asker::Network(_));
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);

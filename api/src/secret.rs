@@ -1,9 +1,9 @@
-//! Secrets in request and response bodies: they travel as text, and are never printed.
+//! Serialisation of secrets in request and response bodies; secrets are never printed.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize as _, Deserializer, Serializer};
 
-/// Writes a secret into a body; only for bodies that are sent to their owner.
+/// Writes a secret into a body; only for bodies that are sent to its owner.
 pub(crate) fn serialize<S: Serializer>(
     secret: &SecretString,
     serializer: S,
@@ -18,7 +18,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     Ok(String::deserialize(deserializer)?.into())
 }
 
-/// The same for a secret that may be absent.
+/// The same for an optional secret.
 pub(crate) mod optional {
     use secrecy::{ExposeSecret as _, SecretString};
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
@@ -44,18 +44,18 @@ pub(crate) mod optional {
     }
 }
 
-/// The same for a secret that a change may leave alone (absent), remove (`null`) or replace.
+/// The same for a secret that an update keeps (absent), removes (`null`) or replaces.
 pub(crate) mod change {
     use opb_core::models::CredentialChange;
     use secrecy::{ExposeSecret as _, SecretString};
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    /// True for a field that is left out.
+    /// True for a field that is absent.
     pub(crate) fn is_kept(change: &CredentialChange) -> bool {
         matches!(change, CredentialChange::Keep)
     }
 
-    /// Writes a change.
+    /// Writes an update.
     pub(crate) fn serialize<S: Serializer>(
         change: &CredentialChange,
         serializer: S,
@@ -67,7 +67,7 @@ pub(crate) mod change {
         text.serialize(serializer)
     }
 
-    /// Reads a change; the field is there.
+    /// Reads an update; the field is present.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<CredentialChange, D::Error> {

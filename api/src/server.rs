@@ -1,4 +1,4 @@
-//! The server: binds, serves, and on stop finishes what it began.
+//! The server: binds, serves, and finishes requests in progress when it is stopped.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,16 +24,16 @@ use crate::{
     listen::listen, middleware, openapi, unread,
 };
 
-/// For how long requests may go on after the process was asked to stop.
+/// Maximum time for requests in progress to finish after the process was asked to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
-/// How long a client may take over the head of a request, and how long an idle connection is kept.
+/// Maximum time for a client to send the head of a request, and for an idle connection to stay open.
 const HEAD_TIME: Duration = Duration::from_secs(15);
-/// How long a client may leave an answer unread that does not fit into the buffers on the way.
+/// Maximum time that a client may stop reading a response that does not fit into the buffers.
 const UNREAD_TIME: Duration = Duration::from_secs(30);
-/// How long nothing is accepted after accepting failed.
+/// Pause after accepting a connection failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// What the API hears the database's doorbell for.
+/// The channels of the doorbell that the API listens to.
 pub const BELLS: &[&str] = &[
     runs::DOORBELL,
     leaderboards::DOORBELL,
@@ -41,9 +41,8 @@ pub const BELLS: &[&str] = &[
     webhooks::DOORBELL,
 ];
 
-/// Serves until `stop` is cancelled; then ends live streams and finishes requests, for ten seconds at most.
-/// `doorbell` rings for [`BELLS`].
-/// `ready` is called with the bound address as soon as connections are accepted.
+/// Serves until `stop` is cancelled; then ends live streams and waits for requests in progress, at most ten seconds.
+/// `doorbell` rings for [`BELLS`]. `ready` is called with the bound address as soon as connections are accepted.
 ///
 /// # Errors
 /// The address cannot be bound.
@@ -55,7 +54,7 @@ pub async fn serve(
     stop: CancellationToken,
     ready: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
-    // Settings that do not fit together are found before anybody is served.
+    // Contradictory settings are reported before the first request is served.
     let postman = settings.mail.postman(settings.public_url.as_ref())?;
     let state = AppState::new(
         pool.clone(),
@@ -94,18 +93,21 @@ pub async fn serve(
         .await
         .is_err()
     {
-        tracing::warn!("some requests did not end in time and were cut off");
+        tracing::warn!(
+            "some requests did not finish within {} s of shutdown and were aborted",
+            DRAIN_TIME.as_secs()
+        );
     }
     if let Some(postman) = postman {
-        // A mail whose attempt is cut off here is tried again by the next process.
+        // A mail whose attempt is aborted here is sent by the next process.
         let _ = tokio::time::timeout(DRAIN_TIME, postman).await;
     }
     let _ = tokio::time::timeout(DRAIN_TIME, courier).await;
     Ok(())
 }
 
-/// Accepts connections until `stop` is cancelled; returns those that are open then. More than `most` wait until others end.
-/// Not `axum::serve`, which lets a client take for ever over the head of a request.
+/// Accepts connections until `stop` is cancelled; returns the open ones. Above `most` connections, further ones wait
+/// until others end. `axum::serve` is not used because it lets a client take forever over the head of a request.
 async fn accept(
     listener: &TcpListener,
     router: &Router,
@@ -124,15 +126,15 @@ async fn accept(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Most likely too many open files: it passes when connections end.
-                tracing::warn!(%error, "a connection could not be accepted");
+                // Most likely too many open files, which passes when connections end.
+                tracing::warn!(%error, "could not accept a connection to the API");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        // Answers are small and written whole: waiting to fill a packet only makes them late.
+        // Responses are small and written whole: waiting to fill a packet only delays them.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
+            tracing::debug!(%error, "could not turn off the send delay of a connection");
         }
         let service = TowerToHyperService::new(AddExtension::new(router.clone(), Peer(peer.ip())));
         let mut stream = TimeoutStream::new(stream);
@@ -141,7 +143,7 @@ async fn accept(
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke");
+                tracing::debug!(%error, "a connection to the API broke");
             }
             drop(place);
         });
@@ -149,7 +151,7 @@ async fn accept(
     connections
 }
 
-/// All routes, with everything that happens around them.
+/// All routes with their middleware.
 pub fn router(state: AppState, cors_origins: &[CorsOrigin]) -> Router {
     let (routes, document) = openapi::routes().split_for_parts();
     let served = around(routes.merge(openapi::pages(document)), state);
@@ -159,7 +161,7 @@ pub fn router(state: AppState, cors_origins: &[CorsOrigin]) -> Router {
     served.layer(headers::cross_origin(cors_origins))
 }
 
-/// Puts around routes what happens around every request; the last layer is the outermost.
+/// Adds the middleware of every request; the last layer is the outermost.
 fn around(routes: Router<AppState>, state: AppState) -> Router {
     routes
         .fallback(middleware::no_route)
@@ -189,7 +191,7 @@ mod tests {
         api: ApiSettings,
     }
 
-    /// Asks routes that misbehave, on a process whose database is away.
+    /// Requests routes that misbehave, on a server whose database is unreachable.
     async fn ask(path: &str) -> (u16, Problem) {
         let words = [
             "test",

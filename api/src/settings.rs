@@ -1,4 +1,4 @@
-//! What an operator can set about the HTTP door.
+//! Settings of the HTTP server.
 
 use std::{net::SocketAddr, str::FromStr, sync::Arc};
 
@@ -15,7 +15,7 @@ use url::{Host, Url};
 
 use crate::{MailSettings, OidcSettings, Replica, WebhookSettings};
 
-/// How the HTTP door is opened.
+/// Settings of the HTTP server.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "API")]
 #[expect(
@@ -40,13 +40,15 @@ pub struct ApiSettings {
         default_value = "open"
     )]
     pub registration: Registration,
-    /// Show nothing without a login; otherwise everybody can read what is public, and nothing else
+    /// Require a login for reading; without this, everybody can read what is public
     #[arg(long, env = "OPB_READING_NEEDS_LOGIN")]
     pub reading_needs_login: bool,
-    /// Address at which people reach this bank, as in `https://bank.example.org`; links in mails begin with it
+    /// Public URL of this bank, as in `https://bank.example.org`; links in mails begin with it
     #[arg(long, env = "OPB_PUBLIC_URL", value_name = "URL", value_parser = parse_public_url)]
     pub public_url: Option<Url>,
-    /// Further names by which clients may call this server, as in `bank.lan`. At a loopback address it answers to its own names (localhost, 127.0.0.1, `[::1]`), these and that of the public URL; at others to any name unless this is set
+    /// Further host names that this server accepts, as in `bank.lan`. At a loopback address it accepts its own names
+    /// (localhost, 127.0.0.1, `[::1]`), these and that of the public URL; at other addresses any name, unless this is
+    /// set
     #[arg(
         long,
         env = "OPB_ALLOW_HOSTS",
@@ -64,8 +66,8 @@ pub struct ApiSettings {
         value_parser = parse_metrics_token
     )]
     pub metrics_token: Option<SecretString>,
-    /// Invitation with which the first administrator registers; works once, while there is no administrator, even where
-    /// registration is closed
+    /// Invitation with which the first administrator registers; works once, while there is no administrator, even
+    /// where registration is closed
     #[arg(
         long,
         env = "OPB_FIRST_ADMIN_INVITATION",
@@ -73,8 +75,8 @@ pub struct ApiSettings {
         hide_env_values = true
     )]
     pub first_admin_invitation: Option<SecretString>,
-    /// Expire the first refresh token of a session 30 seconds after it was replaced, as all others; clients that keep
-    /// using it are logged out
+    /// Expire the first refresh token of a session 30 seconds after it was replaced, like all others; clients that
+    /// keep using it are logged out
     #[arg(long, env = "OPB_REQUIRE_ROTATION")]
     pub require_rotation: bool,
     /// Maximum size of a request body in bytes
@@ -97,16 +99,17 @@ pub struct ApiSettings {
     /// Clients reach this API through TLS only (a proxy in front of it holds the certificate), and browsers must use HTTPS
     #[arg(long, env = "OPB_BEHIND_TLS")]
     pub behind_tls: bool,
-    /// Which addresses users may name; the public internet unless whoever starts the API says more.
+    /// The outbound policy for addresses that users set; the public internet, unless the operator allows more.
     #[arg(skip)]
     pub outbound: Arc<OutboundPolicy>,
-    /// Who answers those who bring no credential, as far as a moment does not matter; the database itself, if nobody.
+    /// The read replica that serves requests without a credential, where slightly old data is acceptable; `None` uses
+    /// the database itself.
     #[arg(skip)]
     pub replica: Option<Replica>,
-    /// The operator's own credentials, where the API runs beside a worker that has them; to try providers with.
+    /// The operator's own credentials, if the API runs beside a worker that has them; used to check providers.
     #[arg(skip)]
     pub operator_keys: OperatorKeys,
-    /// True when the metrics are served elsewhere, and not through this door.
+    /// True when metrics are served by the monitoring server instead of this one.
     #[arg(skip)]
     pub hides_metrics: bool,
     /// Failed logins per account before further attempts are delayed
@@ -118,7 +121,7 @@ pub struct ApiSettings {
     /// Registrations per address before further ones are delayed
     #[arg(long, env = "OPB_REGISTRATIONS_PER_ADDRESS", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub registrations_per_address: u32,
-    /// Networks of the proxies whose header `X-Forwarded-For` is believed, as in `10.0.0.0/8`; none by default
+    /// Networks of trusted proxies, whose header `X-Forwarded-For` is used, as in `10.0.0.0/8`; none by default
     #[arg(
         long,
         env = "OPB_TRUSTED_PROXIES",
@@ -126,22 +129,22 @@ pub struct ApiSettings {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpNet>,
-    /// Who may spend, and what is private.
+    /// Rules for spending and visibility.
     #[command(flatten)]
     pub rules: RunRules,
-    /// How mail is sent.
+    /// Settings of mail.
     #[command(flatten)]
     pub mail: MailSettings,
-    /// How webhooks are told.
+    /// Settings of webhooks.
     #[command(flatten)]
     pub webhooks: WebhookSettings,
-    /// Where users may log in besides here.
+    /// Settings of OpenID Connect.
     #[command(flatten)]
     pub oidc: OidcSettings,
 }
 
 impl ApiSettings {
-    /// The names by which this server may be called when it listens at `address`.
+    /// The host names that this server accepts when it listens at `address`.
     pub(crate) fn hosts(&self, address: SocketAddr) -> Hosts {
         let public = self.public_url.as_ref().and_then(Url::host_str);
         let listed = self.allow_hosts.iter().map(String::as_str);
@@ -152,7 +155,7 @@ impl ApiSettings {
     }
 }
 
-/// The name of a host, without a port; an empty setting names none.
+/// Parses a host name without a port; an empty setting is none.
 fn parse_host(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
@@ -160,10 +163,10 @@ fn parse_host(text: &str) -> Result<String, String> {
     }
     let host = Host::parse(text);
     host.map(|host| host.to_string())
-        .map_err(|_| format!("`{text}` is no name of a host such as bank.lan"))
+        .map_err(|_| format!("`{text}` is not a host name such as bank.lan"))
 }
 
-/// A secret that nobody guesses.
+/// Parses a token that is too long to be guessed.
 fn parse_metrics_token(text: &str) -> Result<SecretString, String> {
     if text.len() < 16 {
         return Err(

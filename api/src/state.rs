@@ -1,4 +1,4 @@
-//! What every handler shares.
+//! State that all handlers share.
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
@@ -26,15 +26,15 @@ use crate::{
     import_places::ImportPlaces, oidc::Oidc, prober::Prober, problem::Result, seats::Seats,
 };
 
-/// What every handler shares; clones are cheap and share everything.
+/// State that all handlers share; clones are cheap and share everything.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
 
-/// How many searches of the library run at once; more wait for their turn. A search is all computing: more of them at
-/// once make each slower, and would take every connection from everybody else.
+/// Maximum number of concurrent library searches; further ones wait. A search is CPU-bound: more of them at once make
+/// each slower, and would take all connections.
 const SEARCHES_AT_ONCE: usize = 3;
 
-/// How many imports and benchmarks are checked at once.
+/// Maximum number of concurrent checks of imports and benchmarks.
 const CHECKS_AT_ONCE: usize = 2;
 
 /// The fields of [`AppState`].
@@ -62,28 +62,28 @@ pub struct Shared {
     pub(crate) hides_metrics: bool,
     pub(crate) metrics_token: Option<SecretString>,
     pub(crate) hosts: Hosts,
-    /// How many more searches may run at once.
+    /// Permits for further searches.
     pub(crate) searches: Semaphore,
-    /// The places of imports of prompts.
+    /// The places of prompt imports.
     pub(crate) imports: ImportPlaces,
-    /// The turns of what computes for a moment: rendering, comparing, parsing a large body.
+    /// Turns for short computations: rendering, comparing, parsing a large body.
     pub(crate) computing: Computing,
-    /// The turns of what may compute for seconds: checking an import or a benchmark. They are apart, so that these keep
-    /// nobody from looking at a prompt.
+    /// Turns for checks of imports and benchmarks, which may take seconds. They are separate, so that checks do not
+    /// delay short computations.
     pub(crate) checking: Computing,
-    /// The turns of comparisons and boards, which may compute for minutes.
+    /// Turns for comparisons and boards, which may take minutes.
     pub(crate) statistics: Computing,
-    /// What Postgres expects of searches, kept for all of them.
+    /// Postgres's row estimates of searches, cached for all of them.
     pub(crate) estimates: Estimates,
-    /// Cancelled when the process ends; live streams end with it.
+    /// Cancelled when the process shuts down; live streams end with it.
     pub(crate) stop: CancellationToken,
 }
 
 impl AppState {
-    /// Derives the keys, reads the providers for logins, and starts to listen for moving runs, until `stop` is cancelled.
+    /// Derives the keys, reads the login providers, and listens to the doorbell until `stop` is cancelled.
     ///
     /// # Errors
-    /// The settings for mail or for providers do not fit together.
+    /// The settings of mail or of login providers contradict each other.
     ///
     /// # Panics
     /// There is no Tokio runtime.
@@ -104,7 +104,7 @@ impl AppState {
         };
         if settings.rules.require_verified_email && outbox.is_none() {
             anyhow::bail!(
-                "--require-verified-email needs --smtp-url: without mail nobody can verify an address"
+                "--require-verified-email needs --smtp-url: without mail, users cannot verify their address"
             );
         }
         let oidc = Oidc::new(&settings.oidc, public_url.as_ref(), &settings.outbound)?;
@@ -154,14 +154,13 @@ impl AppState {
         })))
     }
 
-    /// True if browsers reach this bank through TLS only, so that its cookies may say so.
+    /// True if browsers reach this server through TLS only, so that its cookies may be marked as secure.
     pub(crate) fn is_secure(&self) -> bool {
         let public = self.public_url.as_ref();
         public.map_or(self.behind_tls, |url| url.scheme() == "https")
     }
 
-    /// True if nobody but programs of this machine reaches this server, as far as the settings tell: then whoever
-    /// connects from here is no proxy.
+    /// True if, by the settings, only programs on this machine reach this server; then a local client is not a proxy.
     pub(crate) fn is_local(&self) -> bool {
         let is_public = |url: &Url| match url.host() {
             Some(Host::Domain(name)) => name != "localhost" && !name.ends_with(".localhost"),
@@ -172,7 +171,7 @@ impl AppState {
         !self.behind_tls && !self.public_url.as_ref().is_some_and(is_public)
     }
 
-    /// A connection to the database, given back when it is dropped.
+    /// A database connection; returned to the pool on drop.
     pub(crate) async fn conn(&self) -> Result<PoolConnection<Postgres>> {
         Ok(self
             .pool
@@ -181,8 +180,8 @@ impl AppState {
             .map_err(opb_core::Error::Database)?)
     }
 
-    /// A connection for anonymous reads of leaderboards, search and explore: to the replica, if there is one that can be
-    /// used and nobody is logged in, and otherwise to the database itself.
+    /// A connection for anonymous reads of leaderboards, search and explore: to the replica, if it can be used and
+    /// the caller is not logged in, otherwise to the database itself.
     pub(crate) async fn conn_for(
         &self,
         viewer: Option<&CurrentUser>,

@@ -1,8 +1,8 @@
-//! What is left of a request's body when it is answered before it was read: by a refusal, most often.
+//! Handling of the unread rest of a request's body when the response is sent early, usually an error.
 //!
-//! HTTP/1.1 has no way to skip it. A small rest is read and thrown away, so that the connection can be used again; with a
-//! larger one the answer says that the connection ends, and for a moment the rest is still read, because a connection
-//! that is closed under a client that sends loses the answer that the client has not read.
+//! HTTP/1.1 cannot skip it. A small rest is read and discarded, so that the connection can be reused. With a larger
+//! one, the response closes the connection, and the rest is still read for a moment: closing a connection while the
+//! client sends would lose the response that the client has not read yet.
 
 use std::{
     pin::Pin,
@@ -24,22 +24,22 @@ use axum::{
 use futures::StreamExt as _;
 use hyper::body::{Frame, SizeHint};
 
-/// The largest rest that is read to keep a connection.
+/// Maximum rest that is read to keep a connection open, in bytes.
 const SMALL_BYTES: u64 = 64 * 1024;
-/// How long such a rest may take to come.
+/// Maximum time for such a rest to arrive.
 const SMALL_TIME: Duration = Duration::from_secs(2);
-/// How much is read while a connection ends.
+/// Maximum number of bytes that are read before a connection is closed.
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
-/// For how long it is read.
+/// Maximum time for reading them.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// Answers a request, and looks after what is left of its body.
+/// Handles a request, then the unread rest of its body.
 pub(crate) async fn finish_body(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
     let announced = announced_bytes(request.headers());
-    // Such a client sends nothing before it is asked to.
+    // A client that sends `Expect` sends nothing before it gets permission.
     let waits = request.headers().contains_key(EXPECT);
     let rest = Rest::default();
     let request = request.map(|body| {
@@ -61,7 +61,7 @@ pub(crate) async fn finish_body(request: Request, next: Next) -> Response {
     response
 }
 
-/// True if the rest was small and has been read; of a larger one, some is read while the answer is on its way.
+/// True if the rest was small and has been read; a larger rest is read in the background while the response is sent.
 async fn is_read(rest: Body, announced: Option<u64>) -> bool {
     if announced.is_some_and(|bytes| bytes > SMALL_BYTES) {
         linger(rest);
@@ -77,7 +77,7 @@ async fn is_read(rest: Body, announced: Option<u64>) -> bool {
     }
 }
 
-/// Reads a body to its end, or returns what is left of one that is too long. A broken one has ended.
+/// Reads a body to its end, or returns the rest of one that is too long. A broken body counts as ended.
 async fn drain(body: Body, most_bytes: u64) -> Option<Body> {
     let mut pieces = body.into_data_stream();
     let mut read = 0;
@@ -90,7 +90,7 @@ async fn drain(body: Body, most_bytes: u64) -> Option<Body> {
     None
 }
 
-/// Goes on reading for a moment, while the answer is on its way.
+/// Keeps reading for a moment while the response is sent.
 fn linger(rest: Body) {
     tokio::spawn(tokio::time::timeout(LINGER_TIME, drain(rest, LINGER_BYTES)));
 }
@@ -99,10 +99,10 @@ fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Where a body goes back to.
+/// The place to which a body is returned.
 type Rest = Arc<Mutex<Option<Body>>>;
 
-/// A body that goes back when its reader is done with it.
+/// A body that is returned to its place when the reader drops it.
 struct Lent {
     body: Option<Body>,
     rest: Rest,

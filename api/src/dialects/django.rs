@@ -1,4 +1,4 @@
-//! The dialect of the older Django service: everything below `/api/auth/`, with and without the last slash.
+//! The dialect of the older Django service: everything below `/api/auth/`, with and without a trailing slash.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ use crate::{
 
 const REQUIRED: &str = "This field is required.";
 
-/// What a registration needs.
+/// The body of a registration.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct DjangoRegistration {
     #[schema(value_type = String)]
@@ -40,7 +40,7 @@ pub(crate) struct DjangoRegistration {
     password: Option<Value>,
 }
 
-/// What a login needs.
+/// The body of a login.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct DjangoLogin {
     #[schema(value_type = String)]
@@ -49,7 +49,7 @@ pub(crate) struct DjangoLogin {
     password: Option<Value>,
 }
 
-/// What a refresh needs.
+/// The body of a refresh.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct DjangoRefresh {
     #[schema(value_type = String)]
@@ -69,7 +69,7 @@ pub(crate) struct DjangoAccess {
     access: String,
 }
 
-/// A word of success.
+/// A confirmation.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DjangoMessage {
     message: &'static str,
@@ -87,18 +87,18 @@ pub(crate) struct DjangoDetail {
     detail: &'static str,
 }
 
-/// What is wrong with which field.
+/// What is wrong with each invalid field.
 #[derive(Default, Serialize, ToSchema)]
 pub(crate) struct DjangoFieldErrors(BTreeMap<String, Vec<String>>);
 
-/// Why a request was refused: what is wrong with which field, or with the request itself.
+/// Why a request was refused: errors of its fields, or of the request itself.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub(crate) enum DjangoRefusal {
-    /// The request itself.
+    /// An error of the request itself.
     Detail(DjangoDetail),
-    /// Its fields.
+    /// Errors of its fields.
     Fields(DjangoFieldErrors),
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     request_body = DjangoRegistration,
     responses(
         (status = 201, description = "The user is registered", body = DjangoMessage, example = json!({"message": "User registered successfully"})),
-        (status = 400, description = "What is wrong with which field", body = DjangoRefusal, example = json!({"username": ["This field is required."], "email": ["Enter a valid email address."]}))
+        (status = 400, description = "Fields are missing or invalid", body = DjangoRefusal, example = json!({"username": ["This field is required."], "email": ["Enter a valid email address."]}))
     )
 )]
 async fn register_django_user(
@@ -173,7 +173,7 @@ async fn register_django_user(
     request_body = DjangoLogin,
     responses(
         (status = 200, description = "The tokens", body = DjangoTokens),
-        (status = 400, description = "What is wrong with which field", body = DjangoRefusal, example = json!({"username": ["This field is required."]})),
+        (status = 400, description = "Fields are missing or invalid", body = DjangoRefusal, example = json!({"username": ["This field is required."]})),
         (status = 401, description = "The username or the password is wrong", body = DjangoLoginError, example = json!({"error": "Invalid credentials"}))
     )
 )]
@@ -205,7 +205,7 @@ async fn login_django_user(
     }
 }
 
-/// Exchanges a refresh token for an access token; the refresh token stays as it is.
+/// Exchanges a refresh token for an access token; the refresh token stays valid.
 #[utoipa::path(
     post,
     path = "/api/auth/token/refresh/",
@@ -213,7 +213,7 @@ async fn login_django_user(
     request_body = DjangoRefresh,
     responses(
         (status = 200, description = "The new access token", body = DjangoAccess),
-        (status = 400, description = "What is wrong with the field", body = DjangoRefusal, example = json!({"refresh": ["This field is required."]})),
+        (status = 400, description = "The field is missing or invalid", body = DjangoRefusal, example = json!({"refresh": ["This field is required."]})),
         (status = 401, description = "The refresh token is not valid", body = DjangoDetail, example = json!({"detail": "Token is invalid or expired"}))
     )
 )]
@@ -240,15 +240,15 @@ async fn refresh_django_token(
     }
 }
 
-/// Tells whether the credential works.
+/// Checks that the credential is valid.
 #[utoipa::path(
     get,
     path = "/api/auth/protected/",
     tag = "inherited",
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "It works", body = DjangoMessage, example = json!({"message": "You are authenticated!"})),
-        (status = 401, description = "There is no credential, or it is not valid", body = DjangoDetail, example = json!({"detail": "Authentication credentials were not provided."}))
+        (status = 200, description = "The credential is valid", body = DjangoMessage, example = json!({"message": "You are authenticated!"})),
+        (status = 401, description = "The credential is missing or invalid", body = DjangoDetail, example = json!({"detail": "Authentication credentials were not provided."}))
     )
 )]
 async fn get_django_protected(State(state): State<AppState>, parts: Parts) -> Result<Response> {
@@ -268,7 +268,7 @@ async fn get_django_protected(State(state): State<AppState>, parts: Parts) -> Re
 }
 
 impl DjangoFieldErrors {
-    /// Adds what is wrong with a field that should hold text.
+    /// Adds the error of a field that is not a non-empty string.
     fn add_unreadable(&mut self, name: &str, field: Option<&Value>) {
         let message = match field {
             None => REQUIRED,
@@ -279,7 +279,7 @@ impl DjangoFieldErrors {
         self.0.insert(name.into(), vec![message.into()]);
     }
 
-    /// Adds what the domain found wrong; a field that could not even be read keeps its first message.
+    /// Adds the errors that the domain found; a field that was not readable keeps its first message.
     fn add(&mut self, fields: Vec<FieldError>) {
         for FieldError { path, message } in fields {
             let message = match message.as_str() {
@@ -298,7 +298,7 @@ impl DjangoFieldErrors {
     }
 }
 
-/// Spells an error the way Django REST framework does.
+/// Writes an error as Django REST framework does.
 pub(super) fn spell(trouble: &Trouble) -> (StatusCode, Value) {
     let Trouble {
         problem,

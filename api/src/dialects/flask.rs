@@ -1,4 +1,4 @@
-//! The dialect of the older Flask service: five addresses at the root.
+//! The dialect of the older Flask service: five paths at the root.
 
 use axum::{
     extract::State,
@@ -26,12 +26,12 @@ use crate::{
     problem::Result,
 };
 
-/// The addresses of this dialect.
+/// The paths of this dialect.
 pub(super) const PATHS: [&str; 5] = ["/register", "/login", "/refresh", "/protected", "/users"];
-/// The most users of one answer.
+/// Maximum number of users in one response.
 const MAX_USERS: i64 = 1000;
 
-/// What a registration needs.
+/// The body of a registration.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct FlaskRegistration {
     #[schema(value_type = String)]
@@ -44,7 +44,7 @@ pub(crate) struct FlaskRegistration {
     confirm_password: Option<Value>,
 }
 
-/// What a login needs.
+/// The body of a login.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct FlaskLogin {
     #[schema(value_type = String)]
@@ -53,19 +53,19 @@ pub(crate) struct FlaskLogin {
     password: Option<Value>,
 }
 
-/// What a refresh needs.
+/// The body of a refresh.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct FlaskRefresh {
     #[schema(value_type = String)]
     refresh_token: Option<Value>,
 }
 
-/// Which part of the list of users.
+/// The page of the list of users.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AfterUser {
-    /// The id of the last user of the answer before.
+    /// The id of the last user of the previous page.
     after: Option<i64>,
 }
 
@@ -101,7 +101,7 @@ pub(crate) struct FlaskUser {
     date_created: DateTime<Utc>,
 }
 
-/// A word of success, or why a request was refused.
+/// A confirmation, or why a request was refused.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FlaskMessage {
     message: String,
@@ -124,7 +124,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     request_body = FlaskRegistration,
     responses(
         (status = 201, description = "The tokens of the new user", body = FlaskRegistered),
-        (status = 400, description = "What is missing or wrong", body = FlaskMessage, example = json!({"message": "Missing required fields"})),
+        (status = 400, description = "Fields are missing or invalid", body = FlaskMessage, example = json!({"message": "Missing required fields"})),
         (status = 500, description = "The database does not answer", body = FlaskMessage, example = json!({"message": "Database error occurred. Please try again."}))
     )
 )]
@@ -174,7 +174,7 @@ async fn register_flask_user(
     request_body = FlaskLogin,
     responses(
         (status = 200, description = "The tokens and the user", body = FlaskLoggedIn),
-        (status = 400, description = "Something is missing", body = FlaskMessage, example = json!({"message": "Missing email or password"})),
+        (status = 400, description = "Fields are missing", body = FlaskMessage, example = json!({"message": "Missing email or password"})),
         (status = 401, description = "The email address or the password is wrong", body = FlaskMessage, example = json!({"message": "Invalid email or password"})),
         (status = 500, description = "The database does not answer", body = FlaskMessage, example = json!({"message": "An error occurred"}))
     )
@@ -211,7 +211,7 @@ async fn login_flask_user(
     }
 }
 
-/// Exchanges a refresh token for an access token; the refresh token stays as it is.
+/// Exchanges a refresh token for an access token; the refresh token stays valid.
 #[utoipa::path(
     post,
     path = "/refresh",
@@ -221,7 +221,7 @@ async fn login_flask_user(
         (status = 200, description = "The new access token", body = FlaskAccess),
         (status = 400, description = "The token is missing", body = FlaskMessage, example = json!({"message": "Missing refresh token"})),
         (status = 401, description = "The refresh token is not valid", body = FlaskMessage, example = json!({"message": "Invalid or expired refresh token"})),
-        (status = 404, description = "The token is genuine, its user was deleted", body = FlaskMessage, example = json!({"message": "User not found"}))
+        (status = 404, description = "The token is genuine, but its user was deleted", body = FlaskMessage, example = json!({"message": "User not found"}))
     )
 )]
 async fn refresh_flask_token(
@@ -246,7 +246,7 @@ async fn refresh_flask_token(
     }
 }
 
-/// Greets whoever the credential belongs to.
+/// Greets the user of the credential.
 #[utoipa::path(
     get,
     path = "/protected",
@@ -254,8 +254,8 @@ async fn refresh_flask_token(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A greeting", body = FlaskMessage, example = json!({"message": "Hello, ada. This is a protected route."})),
-        (status = 401, description = "There is no credential, or it is not valid", body = FlaskMessage, example = json!({"message": "Token is missing!"})),
-        (status = 404, description = "The token is genuine, its user was deleted", body = FlaskMessage, example = json!({"message": "User not found"}))
+        (status = 401, description = "The credential is missing or invalid", body = FlaskMessage, example = json!({"message": "Token is missing!"})),
+        (status = 404, description = "The token is genuine, but its user was deleted", body = FlaskMessage, example = json!({"message": "User not found"}))
     )
 )]
 async fn get_flask_protected(State(state): State<AppState>, parts: Parts) -> Result<Response> {
@@ -269,8 +269,8 @@ async fn get_flask_protected(State(state): State<AppState>, parts: Parts) -> Res
     })
 }
 
-/// The users by id, a thousand at most: all for administrators, for everybody else a list of themselves. Nobody ever sees
-/// a password.
+/// Lists users by id, at most 1000: all users for administrators, for others only themselves. Passwords are never
+/// shown.
 #[utoipa::path(
     get,
     path = "/users",
@@ -279,8 +279,8 @@ async fn get_flask_protected(State(state): State<AppState>, parts: Parts) -> Res
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The users", body = Vec<FlaskUser>),
-        (status = 401, description = "There is no credential, or it is not valid", body = FlaskMessage, example = json!({"message": "Token is missing!"})),
-        (status = 404, description = "The token is genuine, its user was deleted", body = FlaskMessage, example = json!({"message": "User not found"}))
+        (status = 401, description = "The credential is missing or invalid", body = FlaskMessage, example = json!({"message": "Token is missing!"})),
+        (status = 404, description = "The token is genuine, but its user was deleted", body = FlaskMessage, example = json!({"message": "User not found"}))
     )
 )]
 async fn list_flask_users(
@@ -304,7 +304,7 @@ async fn list_flask_users(
     Ok(answer(StatusCode::OK, users.collect::<Vec<_>>()))
 }
 
-/// The caller, or why there is none in this dialect's words.
+/// The caller, or an error response in this dialect.
 async fn find_caller(state: &AppState, parts: &Parts) -> Result<Result<Caller, Response>> {
     let Some(credential) = bearer(parts)? else {
         return Ok(Err(refuse(StatusCode::UNAUTHORIZED, "Token is missing!")));
@@ -328,7 +328,7 @@ fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
     answer(status, FlaskMessage { message })
 }
 
-/// One sentence for what is wrong with a registration; this dialect has no place for more.
+/// The errors of a registration as one sentence; this dialect has no place for more.
 fn explain(fields: &[FieldError]) -> String {
     let has = |message: &str| fields.iter().any(|field| field.message == message);
     if has(EMAIL_TAKEN) {
@@ -345,12 +345,12 @@ fn explain(fields: &[FieldError]) -> String {
         })
 }
 
-/// Spells an error the way the older service did.
+/// Writes an error as the older service did.
 pub(super) fn spell(trouble: &Trouble) -> (StatusCode, Value) {
     let Trouble { problem, path, .. } = trouble;
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (status, message) = match (status, problem.code.as_str()) {
-        // This dialect knows no 503 for a database that is away.
+        // This dialect has no 503 for an unreachable database.
         (_, "unavailable" | "internal") => {
             let message = match *path {
                 "/register" => "Database error occurred. Please try again.",

@@ -1,4 +1,4 @@
-//! What the browser keeps while a login at a provider is under way: sealed, so that it can neither be read nor made up.
+//! The cookie of a login through a provider that is in progress: sealed, so that it can be neither read nor forged.
 
 use axum::http::{
     HeaderMap, HeaderValue,
@@ -10,12 +10,12 @@ use opb_core::sealing::MasterKey;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
-/// How long a login may take.
+/// Maximum duration of a login.
 const LIFETIME: TimeDelta = TimeDelta::minutes(10);
-/// What the value is sealed for.
+/// The context for which the value is sealed.
 const CONTEXT: &[u8] = b"oidc-login";
 
-/// How far a login has come.
+/// The progress of a login.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Progress {
     /// The browser was sent to the provider.
@@ -27,12 +27,12 @@ pub(crate) enum Progress {
         browser: String,
         at: DateTime<Utc>,
     },
-    /// The provider has confirmed the login; the code that was handed out works in this browser only.
+    /// The provider confirmed the login; the one-time code that was issued works in this browser only.
     Confirmed { browser: String, at: DateTime<Utc> },
 }
 
-/// The header that sets the cookie. Browsers send it along when the provider sends them back, and else from our own
-/// pages only; `secure` servers have a name that nobody else can set.
+/// The header that sets the cookie. Browsers send it when the provider redirects to this server, and otherwise from
+/// our own pages only; with `secure`, its name has a prefix that no other site can set.
 pub(crate) fn write(
     progress: &Progress,
     master_key: &MasterKey,
@@ -48,7 +48,7 @@ pub(crate) fn clear(secure: bool) -> Result<HeaderValue, InvalidHeaderValue> {
     cookie("", TimeDelta::zero(), secure)
 }
 
-/// How far the login of this browser has come; nothing if there is none, or it took too long.
+/// The progress of this browser's login; `None` if there is none or it took too long.
 pub(crate) fn read(headers: &HeaderMap, master_key: &MasterKey, secure: bool) -> Option<Progress> {
     let name = name(secure);
     let value = headers

@@ -1,4 +1,4 @@
-//! How providers are asked: guarded like every address that somebody has set, bounded in time and size.
+//! The HTTP client for providers: guarded by the outbound policy, limited in time and size.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -7,9 +7,9 @@ use opb_core::outbound::OutboundPolicy;
 use opb_outbound::{Guarded, Lookup, SystemLookup};
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 
-/// How long a provider may take over an answer.
+/// Timeout of a provider's response.
 const ANSWER_TIME: Duration = Duration::from_secs(8);
-/// The largest answer, in bytes.
+/// Maximum size of a response, in bytes.
 const MAX_BODY_BYTES: usize = 512 * 1024;
 
 /// The client; clones share connections.
@@ -18,16 +18,16 @@ pub(super) struct Http {
     guarded: Guarded,
 }
 
-/// Why there is no answer; without the address, which may hold a secret.
+/// Why a request failed; without the address, which may contain a secret.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
-    /// The policy for outbound connections forbids the address.
+    /// The outbound policy forbids the address.
     #[error("the address is not allowed")]
     Forbidden,
-    /// The answer is larger than any honest one.
+    /// The response is larger than any legitimate one.
     #[error("the answer is too large")]
     TooLarge,
-    /// The request cannot be made.
+    /// The request cannot be built.
     #[error("the request cannot be made")]
     Request,
     /// No connection, or a broken one.
@@ -41,7 +41,7 @@ impl Http {
     /// # Errors
     /// The TLS roots of the system cannot be read.
     pub(super) fn new(policy: &Arc<OutboundPolicy>) -> anyhow::Result<Self> {
-        // The operator names the provider, and one proxy may serve it beside the bank.
+        // The operator configures the provider, and one proxy may serve it beside this server.
         let policy = Arc::new(policy.for_operator());
         let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
         let guarded = Guarded::new(policy, &lookup, |builder| builder.timeout(ANSWER_TIME))?;

@@ -1,4 +1,4 @@
-//! The file in which the operator names OpenID Connect providers.
+//! The file in which the operator configures OpenID Connect providers.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -12,11 +12,11 @@ use url::Host;
 
 use crate::secret;
 
-/// Where users may log in besides here.
+/// Settings of logins through OpenID Connect.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "OpenID Connect")]
 pub struct OidcSettings {
-    /// TOML file that names OpenID Connect providers, one table each; it holds their secrets, so keep it private
+    /// TOML file of OpenID Connect providers, one table each; it contains their secrets, so keep it private
     #[arg(long, env = "OPB_OIDC_PROVIDERS", value_name = "FILE")]
     pub oidc_providers: Option<PathBuf>,
 }
@@ -25,19 +25,19 @@ pub struct OidcSettings {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProviderSettings {
-    /// What people call it; its name otherwise.
+    /// The name that users see; the table's name if absent.
     pub(super) display_name: Option<String>,
-    /// Its address, exactly as it spells it.
+    /// The issuer URL, exactly as the provider writes it.
     pub(super) issuer: IssuerUrl,
-    /// What it calls this bank.
+    /// The client id of this server at the provider.
     pub(super) client_id: String,
-    /// Our secret there; none for a public client.
+    /// The client secret; none for a public client.
     #[serde(default, deserialize_with = "secret::optional::deserialize")]
     pub(super) client_secret: Option<SecretString>,
-    /// What is asked for besides `openid`.
+    /// Scopes to request besides `openid`.
     #[serde(default = "default_scopes")]
     pub(super) scopes: Vec<String>,
-    /// Only users with an address of these domains may log in; all may if there is none.
+    /// If not empty, only users with an email address of these domains may log in.
     #[serde(default)]
     pub(super) allowed_email_domains: Vec<String>,
     /// Whether unknown users get accounts, as far as registration is open.
@@ -46,10 +46,10 @@ pub(super) struct ProviderSettings {
 }
 
 impl OidcSettings {
-    /// Reads the file, if one is named.
+    /// Reads the file, if one is set.
     ///
     /// # Errors
-    /// The file cannot be read, or something in it is wrong.
+    /// The file cannot be read, or something in it is invalid.
     pub(super) fn read(&self) -> anyhow::Result<BTreeMap<String, ProviderSettings>> {
         let Some(path) = &self.oidc_providers else {
             return Ok(BTreeMap::new());
@@ -61,13 +61,13 @@ impl OidcSettings {
 }
 
 fn parse(text: &str) -> anyhow::Result<BTreeMap<String, ProviderSettings>> {
-    // The error's own text shows the line, which may hold a secret.
+    // The error's own text shows the line, which may contain a secret.
     let read: BTreeMap<String, ProviderSettings> =
         toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.message()))?;
     for (name, provider) in &read {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if !(1..=32).contains(&name.len()) || !name.chars().all(plain) {
-            bail!("[{name}]: a provider's name has 1 to 32 small letters, digits and dashes");
+            bail!("[{name}]: a provider's name has 1 to 32 lower-case letters, digits and dashes");
         }
         let url = provider.issuer.url();
         let is_here = match url.host() {
@@ -77,9 +77,7 @@ fn parse(text: &str) -> anyhow::Result<BTreeMap<String, ProviderSettings>> {
             None => false,
         };
         if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {
-            bail!(
-                "[{name}]: the issuer must be an https:// address (http:// on this machine only)"
-            );
+            bail!("[{name}]: the issuer must be an https:// URL (http:// on this machine only)");
         }
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
             bail!("[{name}]: the issuer must have no user name, query or fragment");
@@ -144,7 +142,7 @@ mod tests {
                 "[{name}]\nissuer = '{issuer}'\nclient_id = 'bank'\nclient_secret = 'hunter2'\n{rest}"
             )
         };
-        check(&with("A", "https://a.example", ""), "small letters");
+        check(&with("A", "https://a.example", ""), "lower-case letters");
         check(&with("a", "http://a.example", ""), "https://");
         check(&with("a", "ftp://127.0.0.1", ""), "https://");
         check(&with("a", "https://a.example/?b", ""), "query");

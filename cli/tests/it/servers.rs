@@ -104,7 +104,7 @@ fn a_provider_is_tried_when_it_is_added() {
             r#"{"error":{"message":"Incorrect API key"}}"#.to_owned(),
         )
     });
-    add("strict", &strict, "wants a key, and none is stored");
+    add("strict", &strict, "needs a key, and none is stored");
     let words = ["provider", "set-key", "strict", "--credential-env", "KEY"];
     let set = site
         .command(&words)
