@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The HTTP door of OpenPromptBank
+/// HTTP server of OpenPromptBank: the REST API and its documentation
 #[derive(Debug, Parser)]
 #[command(name = "opb-api", version)]
 struct Program {

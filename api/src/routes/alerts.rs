@@ -25,7 +25,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_alert_events))
 }
 
-/// The alerts of the caller, newest first, with what fires now.
+/// Lists the caller's alerts, newest first, with the subjects that fire now.
 #[utoipa::path(
     get,
     path = "/api/v1/alerts",
@@ -45,7 +45,9 @@ async fn list_alerts(
     Ok(Answer(page))
 }
 
-/// Makes an alert on a schedule of the caller. It begins with the next run that ends.
+/// Creates an alert on one of the caller's schedules.
+///
+/// It is first checked against the next run that ends.
 #[utoipa::path(
     post,
     path = "/api/v1/alerts",
@@ -54,7 +56,7 @@ async fn list_alerts(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The alert", body = Alert),
-        (status = 409, description = "The caller has too many", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The caller has too many alerts", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_alert(
@@ -67,12 +69,12 @@ async fn create_alert(
     Ok((StatusCode::CREATED, Answer(alert)))
 }
 
-/// An alert, with what fires now.
+/// Returns an alert with the subjects that fire now.
 #[utoipa::path(
     get,
     path = "/api/v1/alerts/{alert}",
     tag = "alerts",
-    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("alert" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
     responses((status = 200, description = "The alert", body = Alert))
 )]
@@ -86,12 +88,12 @@ async fn get_alert(
     Ok(Answer(alerts::find_alert(&mut conn, &user, id).await?))
 }
 
-/// Changes an alert.
+/// Updates an alert.
 #[utoipa::path(
     patch,
     path = "/api/v1/alerts/{alert}",
     tag = "alerts",
-    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("alert" = String, Path, description = "Id, or name among the caller's own")),
     request_body = UpdateAlert,
     security(("bearer" = [])),
     responses((status = 200, description = "The alert", body = Alert))
@@ -113,9 +115,9 @@ async fn update_alert(
     delete,
     path = "/api/v1/alerts/{alert}",
     tag = "alerts",
-    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("alert" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "The alert is deleted"))
 )]
 async fn delete_alert(
     State(state): State<AppState>,
@@ -128,12 +130,14 @@ async fn delete_alert(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes an alert silent until a time: it keeps its history and tells nobody. Without a time, the silence ends.
+/// Silences an alert until a time; without a time, ends the silence.
+///
+/// A silenced alert keeps its history and sends no messages.
 #[utoipa::path(
     put,
     path = "/api/v1/alerts/{alert}/silence",
     tag = "alerts",
-    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("alert" = String, Path, description = "Id, or name among the caller's own")),
     request_body = Silence,
     security(("bearer" = [])),
     responses((status = 200, description = "The alert", body = Alert))
@@ -150,16 +154,16 @@ async fn silence_alert(
     Ok(Answer(alert))
 }
 
-/// Takes note that whatever fires has been seen to: what is now is the new normal.
+/// Resolves a firing alert; its baseline starts again from now.
 #[utoipa::path(
     post,
     path = "/api/v1/alerts/{alert}/resolve",
     tag = "alerts",
-    params(("alert" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("alert" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The alert", body = Alert),
-        (status = 409, description = "It does not fire", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The alert does not fire", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn resolve_alert(
@@ -172,12 +176,12 @@ async fn resolve_alert(
     Ok(Answer(alerts::resolve_alert(&mut conn, &user, id).await?))
 }
 
-/// The history of an alert: when it began to fire and when it was resolved, newest first.
+/// Lists the history of an alert, newest first: when it began to fire and when it was resolved.
 #[utoipa::path(
     get,
     path = "/api/v1/alerts/{alert}/events",
     tag = "alerts",
-    params(("alert" = String, Path, description = "Id, or the name of one of the caller's"), PageQuery),
+    params(("alert" = String, Path, description = "Id, or name among the caller's own"), PageQuery),
     security(("bearer" = [])),
     responses((status = 200, description = "A page of events", body = Page<AlertEvent>))
 )]

@@ -1,4 +1,4 @@
-//! Aliases of versions, and their history.
+//! Aliases of prompt versions, and their history.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::library::{self, Alias, AliasChange, Page, SetAlias};
@@ -29,7 +29,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(set_prompt_alias, delete_prompt_alias))
 }
 
-/// The aliases of a prompt: `latest`, and the names that its owner gave.
+/// Lists the aliases of a prompt: `latest`, and those that its owner set.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/aliases",
@@ -48,7 +48,7 @@ async fn list_prompt_aliases(
     Ok(Answer(Aliases { items }))
 }
 
-/// Every move of a prompt's aliases, newest first.
+/// Lists all moves of a prompt's aliases, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/alias-changes",
@@ -70,7 +70,7 @@ async fn list_prompt_alias_changes(
     Ok(Answer(page))
 }
 
-/// Points an alias at a version, and makes the alias when it is new.
+/// Points an alias at a version; creates the alias if it is new.
 #[utoipa::path(
     put,
     path = "/api/v1/prompts/{prompt}/aliases/{alias}",
@@ -83,7 +83,7 @@ async fn list_prompt_alias_changes(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The alias", body = Alias),
-        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The prompt belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "The prompt is archived", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -98,7 +98,7 @@ async fn set_prompt_alias(
     Ok(Answer(alias))
 }
 
-/// Removes an alias.
+/// Deletes an alias.
 #[utoipa::path(
     delete,
     path = "/api/v1/prompts/{prompt}/aliases/{alias}",
@@ -109,8 +109,8 @@ async fn set_prompt_alias(
     ),
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The alias is deleted"),
+        (status = 403, description = "The prompt belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "The prompt is archived", body = crate::Problem, content_type = "application/problem+json")
     )
 )]

@@ -1,4 +1,4 @@
-//! API keys: made and revoked by people who logged in, used by programs.
+//! API keys: created and revoked by users who logged in, used by programs.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
@@ -23,26 +23,26 @@ use crate::{
     secret,
 };
 
-/// What a new key needs.
+/// A new API key.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateApiKey {
-    /// What you call it: 1 to 100 characters.
+    /// Name of the key: 1 to 100 characters.
     pub name: String,
-    /// What it may be used for.
+    /// Scopes of the key.
     pub scopes: Vec<ApiKeyScope>,
-    /// When it stops to work; never when absent.
+    /// When it expires; never when absent.
     #[serde(default, deserialize_with = "opb_core::bounds::optional_time")]
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A new key. This is the only answer that ever shows it.
+/// A new API key. It is shown only in this response.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedApiKey {
-    /// What is kept of the key.
+    /// The metadata of the key.
     #[serde(flatten)]
     pub api_key: ApiKey,
-    /// Send it as `authorization: Bearer …`.
+    /// The key, to be sent as `authorization: Bearer …`.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub key: SecretString,
@@ -55,7 +55,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(revoke_api_key))
 }
 
-/// The caller's keys that are not revoked, newest first.
+/// Lists the caller's API keys that are not revoked, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/api-keys",
@@ -77,7 +77,9 @@ async fn list_api_keys(
     Ok(Answer(query.cut(keys, |key| key.id.to_string())?))
 }
 
-/// Makes a key. The answer shows it once; only a hash is kept.
+/// Creates an API key.
+///
+/// The key is shown only in this response; the server stores a hash.
 #[utoipa::path(
     post,
     path = "/api/v1/api-keys",
@@ -86,8 +88,8 @@ async fn list_api_keys(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The new key", body = CreatedApiKey),
-        (status = 403, description = "An API key cannot do this, or the scope is not yours to give", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "There are too many keys", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "An API key cannot do this, or the caller may not grant the scope", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The caller has too many keys", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_api_key(
@@ -107,7 +109,9 @@ async fn create_api_key(
     Ok((StatusCode::CREATED, Answer(created)))
 }
 
-/// Revokes the key that the request is sent with, whatever its scopes are: a program that is done with its key ends it.
+/// Revokes the API key that the request is sent with, whatever its scopes are.
+///
+/// Programs use it to end a key that they no longer need.
 #[utoipa::path(
     delete,
     path = "/api/v1/api-keys/current",
@@ -128,7 +132,7 @@ async fn revoke_current_api_key(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Revokes a key: it stops to work at once.
+/// Revokes an API key at once.
 #[utoipa::path(
     delete,
     path = "/api/v1/api-keys/{api_key}",

@@ -19,7 +19,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_audit_entries))
 }
 
-/// Logins, failures, keys and changes of accounts, newest first; kept for 90 days.
+/// Lists logins, failed logins and changes of keys and accounts, newest first; entries are kept for 90 days. For
+/// administrators.
 #[utoipa::path(
     get,
     path = "/api/v1/audit",
@@ -28,7 +29,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page of the audit log", body = Page<AuditEntry>),
-        (status = 403, description = "Only administrators read the audit log", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_audit_entries(

@@ -1,4 +1,4 @@
-//! Accounts: registering, logging in and out, who am I.
+//! Accounts: registration, login, logout, and the caller's own user.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::auth::{self, NewUser, ProfileChange, Rotation, TOKEN_LIFETIME, Tokens, User};
@@ -16,7 +16,7 @@ use crate::{
     secret,
 };
 
-/// What a registration needs.
+/// A registration.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterUser {
@@ -28,7 +28,7 @@ pub struct RegisterUser {
     #[serde(with = "secret")]
     #[schema(value_type = String, format = Password)]
     pub password: SecretString,
-    /// An invitation, where registration is by invitation.
+    /// An invitation; needed where registration is by invitation.
     #[serde(
         default,
         with = "secret::optional",
@@ -38,7 +38,7 @@ pub struct RegisterUser {
     pub invitation: Option<SecretString>,
 }
 
-/// What a login needs.
+/// A login.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoginUser {
@@ -50,7 +50,7 @@ pub struct LoginUser {
     pub password: SecretString,
 }
 
-/// What a refresh needs.
+/// A refresh of a session.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshSession {
@@ -60,11 +60,11 @@ pub struct RefreshSession {
     pub refresh_token: SecretString,
 }
 
-/// What a change of password needs.
+/// A change of the password.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
-    /// The password of today.
+    /// The current password.
     #[serde(with = "secret")]
     #[schema(value_type = String, format = Password)]
     pub current_password: SecretString,
@@ -74,11 +74,11 @@ pub struct ChangePassword {
     pub new_password: SecretString,
 }
 
-/// What a change of one's own account needs; what is absent stays.
+/// An update of the caller's account; absent fields stay unchanged.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeMe {
-    /// The password, as a proof.
+    /// The current password, for confirmation.
     #[serde(with = "secret")]
     #[schema(value_type = String, format = Password)]
     pub current_password: SecretString,
@@ -90,10 +90,10 @@ pub struct ChangeMe {
     pub email: Option<String>,
 }
 
-/// A user and the tokens that speak for them.
+/// A user and the tokens of a new session.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Session {
-    /// Who the tokens speak for.
+    /// The user.
     pub user: User,
     /// The tokens.
     #[serde(flatten)]
@@ -103,18 +103,19 @@ pub struct Session {
 /// The tokens of a session.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SessionTokens {
-    /// Send it as `authorization: Bearer …`.
+    /// The access token, to be sent as `authorization: Bearer …`.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub access_token: SecretString,
-    /// Exchange it for the next tokens; each works once, and an old one ends the session.
+    /// The refresh token, to be exchanged for the next tokens. It works once; using a replaced token ends the
+    /// session.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub refresh_token: SecretString,
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
     pub token_type: String,
-    /// For how long the access token works.
+    /// Lifetime of the access token in seconds.
     pub expires_in_seconds: u64,
 }
 
@@ -166,7 +167,7 @@ async fn register_user(
     responses(
         (status = 200, description = "The user and their tokens", body = Session),
         (status = 401, description = "The username or the password is wrong", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many logins of this account or from this address failed", body = crate::Problem, content_type = "application/problem+json")
+        (status = 429, description = "Too many failed logins of this account or from this address", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn login_user(
@@ -180,14 +181,14 @@ async fn login_user(
     Ok(Answer(Session { user, tokens }))
 }
 
-/// Exchanges a refresh token for the next tokens.
+/// Exchanges a refresh token for new tokens.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/refresh",
     tag = "auth",
     request_body = RefreshSession,
     responses(
-        (status = 200, description = "The next tokens", body = SessionTokens),
+        (status = 200, description = "The new tokens", body = SessionTokens),
         (status = 401, description = "The refresh token is invalid, expired, replaced or revoked", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -201,7 +202,7 @@ async fn refresh_session(
     Ok(Answer(tokens.into()))
 }
 
-/// Ends the session of the access token: its tokens stop to work at once.
+/// Ends the session of the access token; its tokens stop working at once.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/logout",
@@ -243,7 +244,7 @@ async fn logout_user(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The user that the credential belongs to.
+/// Returns the user that the credential belongs to.
 #[utoipa::path(
     get,
     path = "/api/v1/me",
@@ -259,7 +260,7 @@ async fn get_me(
     Ok(Answer(auth::find_user(&mut conn, user.id).await?))
 }
 
-/// Changes the username or the email address of the caller.
+/// Updates the caller's username or email address.
 #[utoipa::path(
     patch,
     path = "/api/v1/me",
@@ -287,7 +288,7 @@ async fn change_me(
     Ok(Answer(user))
 }
 
-/// Changes the password of the caller and ends all their other sessions.
+/// Changes the caller's password and ends all their other sessions.
 #[utoipa::path(
     post,
     path = "/api/v1/me/password",

@@ -25,16 +25,16 @@ use crate::{
     problem::{Refusal, Result},
 };
 
-/// Which items of a benchmark.
+/// The range of a benchmark's items.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ItemsQuery {
-    /// The position of the first item; 0 when absent.
+    /// Position of the first item; 0 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0)]
     pub first: Option<i32>,
-    /// The most items to return; 50 when absent.
+    /// Maximum number of items to return; 50 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<i64>,
@@ -45,11 +45,11 @@ pub struct ItemsQuery {
 pub struct Items {
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
-    /// How many items the version has.
+    /// Number of items of the version.
     pub item_count: i32,
     /// The items.
     pub items: Vec<StoredItem>,
-    /// Ask with `?first=` of this for the next items; absent after the last item.
+    /// `first` of the next request; absent after the last item.
     pub next_first: Option<i32>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_benchmark_items))
 }
 
-/// The benchmarks that the caller may find, newest first.
+/// Lists the benchmarks that are visible to the caller, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/benchmarks",
@@ -81,8 +81,9 @@ async fn list_benchmarks(
     Ok(Answer(page))
 }
 
-/// Publishes a benchmark, or the next version of the caller's benchmark of the same slug.
-/// Content that a version has already adds nothing, and answers with that version.
+/// Publishes a benchmark, or the next version of the caller's benchmark with the same slug.
+///
+/// If a version already has this content, no version is added and that version is returned.
 #[utoipa::path(
     post,
     path = "/api/v1/benchmarks",
@@ -90,8 +91,8 @@ async fn list_benchmarks(
     request_body = Definition,
     security(("bearer" = [])),
     responses(
-        (status = 201, description = "The version that holds the content", body = BenchmarkVersion, headers(("location" = String, description = "The benchmark's address"))),
-        (status = 409, description = "Others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
+        (status = 201, description = "The version with this content", body = BenchmarkVersion, headers(("location" = String, description = "The benchmark's address"))),
+        (status = 409, description = "The benchmark is visible to others, and its slug is taken among the benchmarks that they can see", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn publish_benchmark(
@@ -109,7 +110,7 @@ async fn publish_benchmark(
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(version)))
 }
 
-/// A benchmark.
+/// Returns a benchmark.
 #[utoipa::path(
     get,
     path = "/api/v1/benchmarks/{benchmark}",
@@ -128,7 +129,7 @@ async fn get_benchmark(
     Ok(Answer(benchmark))
 }
 
-/// Changes what a benchmark says about itself and who may see it. Its versions stay as they are.
+/// Updates the description and the visibility of a benchmark; its versions stay unchanged.
 #[utoipa::path(
     patch,
     path = "/api/v1/benchmarks/{benchmark}",
@@ -137,9 +138,9 @@ async fn get_benchmark(
     request_body = BenchmarkChange,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The changed benchmark", body = Benchmark),
-        (status = 403, description = "The benchmark belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The updated benchmark", body = Benchmark),
+        (status = 403, description = "The benchmark belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The benchmark is visible to others, and its slug is taken among the benchmarks that they can see", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_benchmark(
@@ -153,8 +154,10 @@ async fn update_benchmark(
     Ok(Answer(changed))
 }
 
-/// Deletes a benchmark with all of its versions. Versions that runs rest on are withdrawn: they take no more runs, and only
-/// the owners of those runs can read them. The slug is free again.
+/// Deletes a benchmark with all its versions.
+///
+/// Versions that runs use are withdrawn instead: they accept no new runs, and only the owners of those runs can read
+/// them. The slug becomes free.
 #[utoipa::path(
     delete,
     path = "/api/v1/benchmarks/{benchmark}",
@@ -162,8 +165,8 @@ async fn update_benchmark(
     params(("benchmark" = String, Path, description = "Slug or id")),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "Whether it is erased, or withdrawn because runs rest on it", body = Deletion),
-        (status = 403, description = "The benchmark belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "Whether it was erased, or withdrawn because runs use it", body = Deletion),
+        (status = 403, description = "The benchmark belongs to another user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_benchmark(
@@ -176,8 +179,10 @@ async fn delete_benchmark(
     Ok(Answer(deletion))
 }
 
-/// Deletes one version of a benchmark. One that runs rest on is withdrawn: it takes no more runs, and only the owners of
-/// those runs can read it.
+/// Deletes one version of a benchmark.
+///
+/// A version that runs use is withdrawn instead: it accepts no new runs, and only the owners of those runs can read
+/// it.
 #[utoipa::path(
     delete,
     path = "/api/v1/benchmarks/{benchmark}/versions/{number}",
@@ -185,8 +190,8 @@ async fn delete_benchmark(
     params(("benchmark" = String, Path, description = "Slug or id"), ("number" = i32, Path, description = "The version's number")),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "Whether it is erased, or withdrawn because runs rest on it", body = Deletion),
-        (status = 403, description = "The benchmark belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 200, description = "Whether it was erased, or withdrawn because runs use it", body = Deletion),
+        (status = 403, description = "The benchmark belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is the only version", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -201,14 +206,14 @@ async fn delete_benchmark_version(
     Ok(Answer(deletion))
 }
 
-/// The items of a benchmark version, in order.
+/// Lists the items of a benchmark version, in order.
 #[utoipa::path(
     get,
     path = "/api/v1/benchmarks/{benchmark}/items",
     tag = "benchmarks",
     params(("benchmark" = String, Path, description = "`slug` or `slug@number`; without a number, the newest version"), ItemsQuery),
     security((), ("bearer" = [])),
-    responses((status = 200, description = "Some of the items", body = Items))
+    responses((status = 200, description = "A page of items", body = Items))
 )]
 async fn list_benchmark_items(
     State(state): State<AppState>,

@@ -18,20 +18,20 @@ use crate::{
 /// The tree of categories.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Categories {
-    /// The categories at the top, by title.
+    /// The top-level categories, by title.
     items: Vec<Category>,
 }
 
-/// Which tags.
+/// A filter of tags.
 #[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct TagsQuery {
-    /// How the tags begin.
+    /// Prefix of the tags.
     #[serde(default)]
     #[param(required = false)]
     q: String,
-    /// The most tags to return; 50 when absent.
+    /// Maximum number of tags to return; 50 when absent.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct TagsQuery {
 /// The most used tags.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Tags {
-    /// The most used first.
+    /// The tags, most used first.
     items: Vec<Tag>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_tags))
 }
 
-/// The tree of categories, with the number of public prompts in each.
+/// Returns the tree of categories, with the number of public prompts in each.
 #[utoipa::path(
     get,
     path = "/api/v1/categories",
@@ -67,7 +67,7 @@ async fn list_categories(
     Ok(Answer(Categories { items }))
 }
 
-/// Makes a category, or changes its title and place. For moderators.
+/// Creates a category, or changes its title and place. For moderators.
 #[utoipa::path(
     put,
     path = "/api/v1/categories/{category}",
@@ -76,7 +76,7 @@ async fn list_categories(
     request_body = NewCategory,
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It is as the request says"),
+        (status = 204, description = "The category is saved"),
         (status = 403, description = "The caller is not a moderator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -99,7 +99,7 @@ async fn save_category(
     params(("category" = String, Path, description = "Slug")),
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 204, description = "The category is deleted"),
         (status = 403, description = "The caller is not a moderator", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "Prompts or categories belong to it", body = crate::Problem, content_type = "application/problem+json")
     )
@@ -114,7 +114,7 @@ async fn delete_category(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The most used tags, with the number of public prompts that have them.
+/// Lists the most used tags, with the number of public prompts of each.
 #[utoipa::path(
     get,
     path = "/api/v1/tags",

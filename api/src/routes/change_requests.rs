@@ -1,4 +1,4 @@
-//! Change requests: versions that people propose for prompts of others.
+//! Change requests: versions that users propose for prompts of other users.
 
 use axum::{
     Json as Answer,
@@ -24,17 +24,17 @@ use crate::{
     problem::Result,
 };
 
-/// Which change requests of a prompt.
+/// A filter of a prompt's change requests.
 #[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ChangeRequestsQuery {
-    /// Only those that have come so far; all, when absent.
+    /// Only change requests in this state; all when absent.
     #[param(inline)]
     state: Option<ChangeRequestState>,
-    /// `next_cursor` of the page before; absent for the first page.
+    /// `next_cursor` of the previous page; absent for the first page.
     cursor: Option<String>,
-    /// The most entries to return; 50 when absent.
+    /// Maximum number of entries to return; 50 when absent.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
 }
@@ -52,7 +52,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         ))
 }
 
-/// The change requests of a prompt, newest first.
+/// Lists the change requests of a prompt, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/change-requests",
@@ -95,8 +95,8 @@ async fn list_change_requests(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The change request", body = ChangeRequest, headers(("location" = String, description = "Its address"))),
-        (status = 409, description = "The prompt is archived, or a version says this already", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Faster than people read", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The prompt is archived, or a version already has this content", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many change requests in a short time", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_change_request(
@@ -113,7 +113,7 @@ async fn create_change_request(
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(request)))
 }
 
-/// A change request.
+/// Returns a change request.
 #[utoipa::path(
     get,
     path = "/api/v1/change-requests/{change_request}",
@@ -132,7 +132,8 @@ async fn get_change_request(
     Ok(Answer(request))
 }
 
-/// Turns a change request into the newest version of the prompt. Its author stays the version's author.
+/// Accepts a change request: its content becomes the newest version of the prompt, with its author as the version's
+/// author.
 #[utoipa::path(
     post,
     path = "/api/v1/change-requests/{change_request}/accept",
@@ -141,9 +142,9 @@ async fn get_change_request(
     request_body = Decision,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The version that it became", body = SavedVersion),
+        (status = 200, description = "The new version", body = SavedVersion),
         (status = 403, description = "The caller is not the owner of the prompt", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is decided already", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The change request is already closed", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn accept_change_request(
@@ -157,7 +158,7 @@ async fn accept_change_request(
     Ok(Answer(decided))
 }
 
-/// Turns a change request down.
+/// Declines a change request.
 #[utoipa::path(
     post,
     path = "/api/v1/change-requests/{change_request}/decline",
@@ -168,7 +169,7 @@ async fn accept_change_request(
     responses(
         (status = 200, description = "The declined request", body = ChangeRequest),
         (status = 403, description = "The caller is not the owner of the prompt", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is decided already", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The change request is already closed", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn decline_change_request(
@@ -182,7 +183,7 @@ async fn decline_change_request(
     Ok(Answer(decided))
 }
 
-/// Takes one's own change request back.
+/// Withdraws the caller's own change request.
 #[utoipa::path(
     post,
     path = "/api/v1/change-requests/{change_request}/withdraw",
@@ -193,7 +194,7 @@ async fn decline_change_request(
     responses(
         (status = 200, description = "The withdrawn request", body = ChangeRequest),
         (status = 403, description = "The caller is not the author of the request", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is decided already", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The change request is already closed", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn withdraw_change_request(
@@ -207,7 +208,7 @@ async fn withdraw_change_request(
     Ok(Answer(decided))
 }
 
-/// The discussion of a change request, oldest first.
+/// Lists the comments on a change request, oldest first.
 #[utoipa::path(
     get,
     path = "/api/v1/change-requests/{change_request}/comments",
@@ -232,7 +233,7 @@ async fn list_change_request_comments(
     Ok(Answer(page))
 }
 
-/// Says something about a change request.
+/// Adds a comment to a change request.
 #[utoipa::path(
     post,
     path = "/api/v1/change-requests/{change_request}/comments",
@@ -242,7 +243,7 @@ async fn list_change_request_comments(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The comment", body = ChangeRequestComment),
-        (status = 429, description = "Faster than people write", body = crate::Problem, content_type = "application/problem+json")
+        (status = 429, description = "Too many comments in a short time", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_change_request_comment(

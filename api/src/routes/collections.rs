@@ -1,4 +1,4 @@
-//! Collections: prompts that a user picked and put into an order.
+//! Collections: ordered lists of prompts that a user selected.
 
 use axum::{
     Json as Answer,
@@ -24,16 +24,16 @@ use crate::{
     problem::{Refusal, Result},
 };
 
-/// Which collections.
+/// A filter of collections.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct CollectionQuery {
-    /// Only those of the user of this name.
+    /// Only collections of the user with this name.
     owner: Option<String>,
-    /// `next_cursor` of the page before; absent for the first page.
+    /// `next_cursor` of the previous page; absent for the first page.
     cursor: Option<String>,
-    /// The most entries to return; 50 when absent.
+    /// Maximum number of entries to return; 50 when absent.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct CollectionQuery {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetCollectionPrompts {
-    /// Slugs or ids in their order, each once; at most 500.
+    /// Slugs or ids in order, each at most once; at most 500.
     pub prompts: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_collection_prompts, set_collection_prompts))
 }
 
-/// The public collections and the caller's own, newest first.
+/// Lists the public collections and the caller's own, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/collections",
@@ -83,7 +83,7 @@ async fn list_collections(
     Ok(Answer(page))
 }
 
-/// Makes an empty collection.
+/// Creates an empty collection.
 #[utoipa::path(
     post,
     path = "/api/v1/collections",
@@ -92,7 +92,7 @@ async fn list_collections(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The new collection", body = Collection, headers(("location" = String, description = "Its address"))),
-        (status = 409, description = "There are too many collections", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The caller has too many collections", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_collection(
@@ -112,7 +112,7 @@ async fn create_collection(
     ))
 }
 
-/// A collection.
+/// Returns a collection.
 #[utoipa::path(
     get,
     path = "/api/v1/collections/{collection}",
@@ -131,7 +131,7 @@ async fn get_collection(
     Ok(Answer(collection))
 }
 
-/// Changes a collection; what is absent stays.
+/// Updates a collection; absent fields stay unchanged.
 #[utoipa::path(
     patch,
     path = "/api/v1/collections/{collection}",
@@ -140,8 +140,8 @@ async fn get_collection(
     request_body = CollectionChange,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The changed collection", body = Collection),
-        (status = 403, description = "The collection belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The updated collection", body = Collection),
+        (status = 403, description = "The collection belongs to another user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_collection(
@@ -164,7 +164,7 @@ async fn update_collection(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "The collection is deleted"),
-        (status = 403, description = "The collection belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The collection belongs to another user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_collection(
@@ -177,7 +177,7 @@ async fn delete_collection(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The prompts of a collection that the caller may see, in their order.
+/// Lists the prompts of a collection that are visible to the caller, in order.
 #[utoipa::path(
     get,
     path = "/api/v1/collections/{collection}/prompts",
@@ -201,7 +201,7 @@ async fn list_collection_prompts(
     Ok(Answer(page))
 }
 
-/// Replaces the prompts of a collection by these, in this order.
+/// Replaces the prompts of a collection, in the given order.
 #[utoipa::path(
     put,
     path = "/api/v1/collections/{collection}/prompts",
@@ -211,7 +211,7 @@ async fn list_collection_prompts(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The collection", body = Collection),
-        (status = 403, description = "The collection belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The collection belongs to another user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn set_collection_prompts(

@@ -37,7 +37,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_reported_comments))
 }
 
-/// The comments on a prompt, newest first. Answers to them are lists of their own.
+/// Lists the comments on a prompt, newest first; replies are listed separately.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/comments",
@@ -62,7 +62,7 @@ async fn list_comments(
     Ok(Answer(page))
 }
 
-/// Comments on a prompt, or answers a comment on it.
+/// Adds a comment to a prompt, or a reply to one of its comments.
 #[utoipa::path(
     post,
     path = "/api/v1/prompts/{prompt}/comments",
@@ -72,7 +72,7 @@ async fn list_comments(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The new comment", body = Comment),
-        (status = 429, description = "Faster than people write", body = crate::Problem, content_type = "application/problem+json")
+        (status = 429, description = "Too many comments in a short time", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_comment(
@@ -99,8 +99,8 @@ async fn create_comment(
     request_body = UpdateComment,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The changed comment", body = Comment),
-        (status = 403, description = "Somebody else wrote it", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The updated comment", body = Comment),
+        (status = 403, description = "The comment belongs to another user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_comment(
@@ -118,7 +118,9 @@ async fn update_comment(
     Ok(Answer(comment))
 }
 
-/// Deletes the caller's own comment. Its text is gone; its place stays while it has answers.
+/// Deletes the caller's own comment.
+///
+/// Its text is erased; an empty comment stays in its place while it has replies.
 #[utoipa::path(
     delete,
     path = "/api/v1/comments/{comment}",
@@ -127,7 +129,7 @@ async fn update_comment(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "The comment is deleted"),
-        (status = 403, description = "Somebody else wrote it", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The comment belongs to another user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_comment(
@@ -140,14 +142,14 @@ async fn delete_comment(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The answers to a comment, oldest first.
+/// Lists the replies to a comment, oldest first.
 #[utoipa::path(
     get,
     path = "/api/v1/comments/{comment}/replies",
     tag = "community",
     params(("comment" = Uuid, Path, description = "Id of the comment"), PageQuery),
     security((), ("bearer" = [])),
-    responses((status = 200, description = "A page of answers", body = Page<Comment>))
+    responses((status = 200, description = "A page of replies", body = Page<Comment>))
 )]
 async fn list_replies(
     State(state): State<AppState>,
@@ -174,7 +176,7 @@ async fn list_replies(
     request_body = NewReport,
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "A moderator will look at it"),
+        (status = 204, description = "The comment is reported"),
         (status = 403, description = "It is the caller's own comment", body = crate::Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many reports", body = crate::Problem, content_type = "application/problem+json")
     )
@@ -190,7 +192,9 @@ async fn report_comment(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Hides a comment with a reason, or shows it (again). Either way its open reports are closed.
+/// Hides a comment with a reason, or shows it again. For moderators.
+///
+/// Either decision closes the open reports of the comment.
 #[utoipa::path(
     put,
     path = "/api/v1/comments/{comment}/moderation",
@@ -200,7 +204,7 @@ async fn report_comment(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The comment as moderators see it", body = Comment),
-        (status = 403, description = "Only moderators decide about comments", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not a moderator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn moderate_comment(
@@ -218,7 +222,7 @@ async fn moderate_comment(
     Ok(Answer(comment))
 }
 
-/// The comments that wait for a moderator, oldest first.
+/// Lists the comments with open reports, oldest first. For moderators.
 #[utoipa::path(
     get,
     path = "/api/v1/comments/reported",
@@ -227,7 +231,7 @@ async fn moderate_comment(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page of reported comments", body = Page<ReportedComment>),
-        (status = 403, description = "Only moderators decide about comments", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not a moderator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_reported_comments(

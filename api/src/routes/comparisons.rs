@@ -1,4 +1,5 @@
-//! Comparisons of columns. They are POSTs because a choice of columns does not fit an address; they change nothing.
+//! Comparisons of columns. They change nothing; they are POSTs because a selection of columns does not fit into a
+//! URL.
 
 use axum::{Json as Answer, extract::State};
 use opb_core::{
@@ -21,7 +22,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_flips))
 }
 
-/// Compares prompts and models: every column of the chosen runs with every other, on the items that both have a score for.
+/// Compares the columns of the selected runs pairwise, each pair on the items that both have a score for.
 #[utoipa::path(
     post,
     path = "/api/v1/compare",
@@ -30,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "The columns and their comparisons", body = ComparisonTable),
-        (status = 404, description = "A run is not there, or private and somebody else's", body = crate::Problem, content_type = "application/problem+json")
+        (status = 404, description = "A run does not exist, or is not visible to the caller", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn compare_columns(
@@ -46,7 +47,7 @@ async fn compare_columns(
     Ok(Answer(state.statistics.finish(asker, loaded).await?))
 }
 
-/// The items that one of two columns passes and the other fails, in the order of the items.
+/// Lists the items that one of two columns passes and the other fails, in the order of the items.
 #[utoipa::path(
     post,
     path = "/api/v1/compare/flips",
@@ -55,7 +56,7 @@ async fn compare_columns(
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "A page of flips", body = Page<Flip>),
-        (status = 404, description = "A run is not there, or private and somebody else's", body = crate::Problem, content_type = "application/problem+json")
+        (status = 404, description = "A run does not exist, or is not visible to the caller", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_flips(

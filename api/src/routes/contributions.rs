@@ -1,4 +1,4 @@
-//! Forks, and handing prompts over.
+//! Forks of prompts, and transfers of prompts to other users.
 
 use axum::{
     Json as Answer,
@@ -25,7 +25,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(accept_prompt))
 }
 
-/// The forks of a prompt that the caller may find, newest first.
+/// Lists the forks of a prompt that are visible to the caller, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/forks",
@@ -46,7 +46,7 @@ async fn list_prompt_forks(
     Ok(Answer(page))
 }
 
-/// Makes a prompt of the caller that begins as a version of this one.
+/// Forks a prompt: creates a prompt of the caller that starts with one of its versions.
 #[utoipa::path(
     post,
     path = "/api/v1/prompts/{prompt}/forks",
@@ -78,7 +78,7 @@ async fn fork_prompt(
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(fork)))
 }
 
-/// Offers a prompt to another user, who may then read it and take it over.
+/// Offers a prompt to another user, who may then read and accept it.
 #[utoipa::path(
     put,
     path = "/api/v1/prompts/{prompt}/transfer",
@@ -87,8 +87,8 @@ async fn fork_prompt(
     request_body = Transfer,
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It is offered"),
-        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 204, description = "The prompt is offered"),
+        (status = 403, description = "The prompt belongs to another user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn offer_prompt(
@@ -102,7 +102,7 @@ async fn offer_prompt(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes an offer back, or turns it down.
+/// Withdraws an offer of a prompt, or declines it.
 #[utoipa::path(
     delete,
     path = "/api/v1/prompts/{prompt}/transfer",
@@ -110,8 +110,8 @@ async fn offer_prompt(
     params(("prompt" = String, Path, description = "Slug or id")),
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It is offered no longer"),
-        (status = 403, description = "The caller has no part in it", body = crate::Problem, content_type = "application/problem+json")
+        (status = 204, description = "The offer is removed"),
+        (status = 403, description = "The caller neither made nor received the offer", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn withdraw_prompt_offer(
@@ -124,7 +124,7 @@ async fn withdraw_prompt_offer(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes over a prompt that was offered to the caller.
+/// Accepts a prompt that was offered to the caller, who becomes its owner.
 #[utoipa::path(
     post,
     path = "/api/v1/prompts/{prompt}/transfer/accept",
@@ -132,8 +132,8 @@ async fn withdraw_prompt_offer(
     params(("prompt" = String, Path, description = "Slug or id")),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The prompt, which is the caller's now", body = Prompt),
-        (status = 403, description = "It was not offered to the caller", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The prompt, now owned by the caller", body = Prompt),
+        (status = 403, description = "The prompt was not offered to the caller", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn accept_prompt(

@@ -1,4 +1,4 @@
-//! What an owner may do to a run that was submitted, beside cancelling it, and what its owner may spend.
+//! Changes to submitted runs other than cancelling them, and the quotas of users.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
@@ -26,19 +26,21 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(update_quota))
 }
 
-/// Changes who may see a run, at any time, or the budget of a run that has one. Boards follow the visibility. A run that
-/// paused because its budget was used up is to be resumed then.
+/// Changes the visibility of a run, or the budget of a run that has one.
+///
+/// Leaderboards follow the visibility. A run that was paused because its budget was used up does not continue by
+/// itself: resume it.
 #[utoipa::path(
     patch,
     path = "/api/v1/runs/{run}",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     request_body = UpdateRun,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The changed run", body = Run),
-        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The run has no budget, or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The updated run", body = Run),
+        (status = 403, description = "The run belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has no budget, or the caller's quota does not allow the budget", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_run(
@@ -57,16 +59,16 @@ async fn update_run(
     Ok(Answer(run))
 }
 
-/// Pauses a run: no new call begins, calls that run are let finish and are recorded.
+/// Pauses a run: no new calls start; calls in flight finish and are recorded.
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{run}/pause",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The paused run", body = Run),
-        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The run belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "The run is paused, about to end, or has ended", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -80,17 +82,17 @@ async fn pause_run(
     Ok(Answer(runs::pause_run(&mut conn, &user, run).await?))
 }
 
-/// Lets a paused run go on.
+/// Resumes a paused run.
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{run}/resume",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The resumed run", body = Run),
-        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The run is not paused, or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The run belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run is not paused, or the caller's quota does not allow it", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn resume_run(
@@ -105,17 +107,19 @@ async fn resume_run(
     Ok(Answer(run))
 }
 
-/// Retries the failed evaluations of a run that has ended. What was spent on them stays spent.
+/// Retries the failed evaluations of a run that has ended.
+///
+/// What was already spent on them stays counted.
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{run}/retry",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "The run is in the queue again", body = Run),
-        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The run has not ended, was cancelled, or has no errors; or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
+        (status = 202, description = "The run is queued again", body = Run),
+        (status = 403, description = "The run belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has not ended, was cancelled, or has no errors; or the caller's quota does not allow it", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn retry_run(
@@ -130,18 +134,18 @@ async fn retry_run(
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
 
-/// Extends an ended run by prompts, models, items or repeats. What is recorded is not called again.
+/// Adds prompts, models, items or repeats to a run that has ended. Recorded evaluations are not repeated.
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{run}/extend",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     request_body = ExtendRun,
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "The run is in the queue again", body = Run),
-        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The run has not ended, or was cancelled; or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
+        (status = 202, description = "The run is queued again", body = Run),
+        (status = 403, description = "The run belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has not ended, or was cancelled; or the caller's quota does not allow it", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn extend_run(
@@ -157,13 +161,15 @@ async fn extend_run(
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
 
-/// Scores the answers of an ended run by another benchmark version: a new run, which calls no model and spends nothing.
-/// Items are the same when their own ids and their variables are; one without an answer is recorded as an error.
+/// Scores the answers of an ended run with another benchmark version. Creates a new run, which calls no model and
+/// costs nothing.
+///
+/// Items are matched by their own ids and their variables; an item without an answer is recorded as an error.
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{run}/rescore",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     request_body = RescoreRun,
     security(("bearer" = [])),
     responses(
@@ -185,30 +191,30 @@ async fn rescore_run(
     Ok((StatusCode::ACCEPTED, Answer(run)))
 }
 
-/// What a user may spend and take. What is absent is set to what holds for everybody.
+/// The quota of a user. Absent fields are reset to the server's defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserQuota {
-    /// Micro-dollars that the user's runs may cost in 24 hours; null is no bound for administrators, and the server's
-    /// setting for others.
+    /// Maximum cost of the user's runs in 24 hours, in micro-dollars; null means no limit for administrators, and the
+    /// server's default for others.
     #[serde(default, deserialize_with = "opb_core::bounds::optional_microusd")]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub daily_budget_microusd: Option<i64>,
-    /// Evaluations on models that cost nothing that the user may ask for in 24 hours; null as above.
+    /// Maximum number of evaluations on free models in 24 hours; null as above.
     #[serde(default, deserialize_with = "opb_core::bounds::optional_count")]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub free_evaluations: Option<i64>,
-    /// Runs that the user may have open at once; null as above.
+    /// Maximum number of open runs; null as above.
     #[serde(default, deserialize_with = "opb_core::bounds::optional_count")]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub open_runs: Option<i64>,
-    /// Bytes of benchmarks, prompts and outputs that the user may store; null as above.
+    /// Maximum number of stored bytes of benchmarks, prompts and outputs; null as above.
     #[serde(default, deserialize_with = "opb_core::bounds::optional_count")]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub stored_bytes: Option<i64>,
 }
 
-/// Sets what a user may spend of the operator's money, and take without paying. For administrators.
+/// Sets the quota of a user: spending of the operator's money, and free use. For administrators.
 #[utoipa::path(
     put,
     path = "/api/v1/users/{username}/quota",
@@ -217,8 +223,8 @@ pub struct UserQuota {
     request_body = UserQuota,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The quota that is set", body = UserQuota),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The new quota", body = UserQuota),
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_quota(

@@ -1,8 +1,8 @@
-//! The session of a web page: its refresh token lies in a cookie that no script can read.
+//! Sessions of the web page: the refresh token is in a cookie that no script can read.
 //!
-//! Only the routes here look at cookies, and a cookie is good for nothing but the next access token, which the page keeps
-//! in memory and sends like every other client. So no other route can be called through a browser against its user's
-//! will; these two ask for a request of the bank's own page (docs/decisions/0007).
+//! Only these routes read cookies, and a cookie only serves to get the next access token, which the page keeps in
+//! memory and sends like every other client. So a hostile page cannot use the browser to call any other route; these
+//! two routes accept only requests from the server's own pages (docs/decisions/0007).
 
 use axum::{
     Json as Answer,
@@ -31,16 +31,16 @@ use crate::{
     secret,
 };
 
-/// Browsers accept this name only with `Secure`, without `Domain` and for `/`, so no neighbour can set it.
+/// Browsers accept this prefix only with `Secure`, without `Domain` and for `/`, so no other site can set the cookie.
 const OVER_TLS: &str = "__Host-opb-session";
-/// The name on the machine itself, where there is no TLS.
+/// The name on a loopback address, where there is no TLS.
 const ON_LOOPBACK: &str = "opb-session";
 
-/// Which session the cookie is for.
+/// The session of the cookie.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateCookie {
-    /// The refresh token of a login; the one in the cookie, when absent.
+    /// The refresh token of a login; when absent, that of the cookie.
     #[serde(
         default,
         with = "secret::optional",
@@ -50,17 +50,17 @@ pub struct CreateCookie {
     pub refresh_token: Option<SecretString>,
 }
 
-/// An access token; its refresh token is in the cookie.
+/// A new access token; its refresh token is in the cookie.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CookieToken {
-    /// Send it as `authorization: Bearer …`.
+    /// The access token, to be sent as `authorization: Bearer …`.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub access_token: SecretString,
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
     pub token_type: String,
-    /// For how long the access token works.
+    /// Lifetime of the access token in seconds.
     pub expires_in_seconds: u64,
 }
 
@@ -68,19 +68,19 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create_cookie, delete_cookie))
 }
 
-/// Moves a session into a cookie, or gets the next access token of the one that is there.
+/// Moves a session into a cookie, or refreshes the session of the cookie.
 ///
-/// For the web page of the bank: the cookie is `HttpOnly` and `SameSite=Strict`, and holds the refresh token, which is
-/// replaced each time. It works over TLS, and without TLS on the machine itself.
+/// For the server's own web page: the cookie is `HttpOnly` and `SameSite=Strict`, and contains the refresh token,
+/// which is replaced on each call. Works over TLS, and without TLS on a loopback address.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/cookie",
     tag = "auth",
     request_body = CreateCookie,
     responses(
-        (status = 200, description = "The next access token", body = CookieToken, headers(("set-cookie" = String, description = "The next refresh token"))),
+        (status = 200, description = "A new access token", body = CookieToken, headers(("set-cookie" = String, description = "The new refresh token"))),
         (status = 401, description = "There is no session, or it has ended", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The request is not from a page of this bank, or there is no TLS", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The request is not from a page of this server, or there is no TLS", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_cookie(
@@ -110,15 +110,15 @@ async fn create_cookie(
     }
 }
 
-/// Ends the session in the cookie, and removes the cookie.
+/// Ends the session of the cookie, and removes the cookie.
 #[utoipa::path(
     delete,
     path = "/api/v1/auth/cookie",
     tag = "auth",
     responses(
-        (status = 204, description = "There is no session any more", headers(("set-cookie" = String, description = "Nothing"))),
-        (status = 400, description = "There are two credentials", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The request is not from a page of this bank, or there is no TLS", body = crate::Problem, content_type = "application/problem+json")
+        (status = 204, description = "The session has ended", headers(("set-cookie" = String, description = "Removes the cookie"))),
+        (status = 400, description = "The request has two credentials", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The request is not from a page of this server, or there is no TLS", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_cookie(
@@ -133,7 +133,7 @@ async fn delete_cookie(
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response())
 }
 
-/// The cookie of a request that a page of this bank has sent, and that may have one.
+/// The session cookie of a request that one of the server's own pages sent.
 struct Jar {
     kind: Kind,
     token: Option<SecretString>,
@@ -152,7 +152,7 @@ impl FromRequestParts<AppState> for Jar {
         let headers = &parts.headers;
         let host = text(headers, HOST.as_str()).unwrap_or_default();
         if !is_own_page(headers, state.behind_tls, host) {
-            let error = Error::Forbidden("only a page of this bank may use its cookie");
+            let error = Error::Forbidden("only pages of this server may use its cookie");
             return Err(Refusal::from(error).with_code("foreign_origin"));
         }
         let kind = match state.behind_tls {
@@ -210,12 +210,12 @@ impl Kind {
     }
 }
 
-/// Was the request sent by a page that this server has served? Browsers say so, and no page can make them lie.
+/// Whether a page of this server sent the request. Browsers set these headers, and no page can forge them.
 fn is_own_page(headers: &HeaderMap, behind_tls: bool, host: &str) -> bool {
     if let Some(site) = text(headers, "sec-fetch-site") {
         return site == "same-origin";
     }
-    // Without TLS, and in older browsers, there is only the origin.
+    // Without TLS, and in older browsers, only the origin tells.
     let scheme = if behind_tls { "https" } else { "http" };
     text(headers, ORIGIN.as_str()) == Some(&format!("{scheme}://{host}"))
 }
@@ -228,7 +228,7 @@ fn is_loopback(host: &str) -> bool {
     matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
-/// The values of the cookies of this name.
+/// The values of all cookies with this name.
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     let texts = headers.get_all(COOKIE).iter();
     let pairs = texts
@@ -240,7 +240,7 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'
         .map(|(_, value)| value)
 }
 
-/// A header that is given once.
+/// The value of a header that occurs exactly once.
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;

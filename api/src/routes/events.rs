@@ -1,4 +1,4 @@
-//! A run's live events (server-sent events).
+//! Live events of a run (server-sent events).
 //!
 //! A stream must never hold a database connection while it waits, and it ends soon after its credential does.
 
@@ -32,24 +32,26 @@ use crate::{
     seats::Seat,
 };
 
-/// The shortest time between two events of a stream: about five a second.
+/// Minimum time between two events of a stream: about five events a second.
 const EVENT_INTERVAL: Duration = Duration::from_millis(200);
-/// How often a stream looks by itself, for rings that were lost.
+/// How often a stream polls, in case a ring of the doorbell was lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// How often a silent stream shows that it lives.
+/// Interval of keep-alive comments on an idle stream.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(follow_run))
 }
 
-/// Follows a run: an event `run` with the run as JSON, at once and whenever the run moved, and an event `end`
-/// when it has ended.
+/// Follows a run by server-sent events.
+///
+/// Sends an event `run` with the run as JSON, at once and after each progress, and an event `end` when the run has
+/// ended.
 #[utoipa::path(
     get,
     path = "/api/v1/runs/{run}/events",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
@@ -70,7 +72,7 @@ async fn follow_run(
             .await?
             .id
     };
-    // Listening before reading: what moves in between rings.
+    // Subscribing before reading, so that no change in between is missed.
     let rings = state.doorbell.subscribe();
     let follower = Follower {
         run_id,
@@ -85,7 +87,7 @@ async fn follow_run(
     let first = follower.read().await?;
     let events = Sse::new(follow(follower, first))
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL));
-    // Tells nginx not to hold events back.
+    // Turns off buffering in nginx.
     Ok((
         [(HeaderName::from_static("x-accel-buffering"), "no")],
         events,
@@ -98,22 +100,22 @@ struct Follower {
     watch: Watch,
     run_id: Uuid,
     rings: Receiver<Ring>,
-    /// What the client saw last.
+    /// The state that was sent last.
     shown: Option<Run>,
-    /// Before this time nothing is sent.
+    /// No event is sent before this time.
     next_at: Instant,
     step: Step,
     _seat: Seat,
 }
 
 enum Step {
-    /// Look whether the run moved.
+    /// Check whether the run progressed.
     Look,
-    /// Wait until it may have moved.
+    /// Wait until it may have progressed.
     Wait,
-    /// Say that it has ended.
+    /// Send the event `end`.
     End,
-    /// Nothing more to say.
+    /// End the stream.
     Done,
 }
 
@@ -123,12 +125,12 @@ fn follow(follower: Follower, first: Run) -> impl Stream<Item = Result<Event, In
         let event = follower.next(first).await?;
         Some((Ok(event), (follower, None)))
     });
-    // Live streams end with the process, so that it can end.
+    // Live streams end on shutdown, so that the process can stop.
     futures::StreamExt::take_until(later, async move { state.stop.cancelled().await })
 }
 
 impl Follower {
-    /// The next event, when there is one; `None` after the last.
+    /// The next event; `None` after the last.
     async fn next(&mut self, mut read: Option<Run>) -> Option<Event> {
         loop {
             match self.step {
@@ -147,7 +149,7 @@ impl Follower {
                         None => match self.read().await {
                             Ok(run) => run,
                             Err(refusal) if refusal.is_final() => return None,
-                            // The reason is logged; the client keeps its stream and sees what comes later.
+                            // The error is logged; the stream continues with later events.
                             Err(_) => {
                                 self.step = Step::Wait;
                                 continue;
@@ -173,7 +175,7 @@ impl Follower {
         }
     }
 
-    /// Waits for a ring of this run, but not for ever, and at least until the next event may be sent.
+    /// Waits for a ring of this run, at most the poll interval, and at least until the next event may be sent.
     async fn wait(&mut self) {
         let run_id = self.run_id.to_string();
         let rings = &mut self.rings;
@@ -181,19 +183,19 @@ impl Follower {
             loop {
                 match rings.recv().await {
                     Ok(ring) if ring.payload != run_id => {}
-                    // Whoever missed rings may have missed this run's.
+                    // The missed rings may include one of this run.
                     Ok(_) | Err(RecvError::Lagged(_)) => return,
                     Err(RecvError::Closed) => std::future::pending().await,
                 }
             }
         };
-        // A ring and a time-out say the same: look again.
+        // After a ring or a timeout alike, the run is read again.
         let _ = tokio::time::timeout(POLL_INTERVAL, rung).await;
         tokio::time::sleep_until(self.next_at).await;
     }
 
     async fn read(&self) -> Result<Run> {
-        // Whoever has logged out, or lost the right to see the run, sees no more of it.
+        // The stream ends for a caller who has logged out or may no longer read the run.
         let viewer = self.watch.viewer(&self.state).await?;
         let mut conn = self.state.conn().await?;
         Ok(runs::find_run(&mut conn, viewer.as_ref(), self.run_id).await?)

@@ -1,4 +1,4 @@
-//! What was measured of a prompt.
+//! Measured results of a prompt.
 
 use axum::{Json as Answer, extract::State};
 use opb_core::{
@@ -17,24 +17,24 @@ use crate::{
     problem::Result,
 };
 
-/// Which evidence.
+/// A filter of evidence.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EvidenceQuery {
-    /// That of simulated models instead of real ones.
+    /// True for results on simulated models, false for real ones.
     #[serde(default)]
     simulated: bool,
-    /// Only of the prompt version with this number.
+    /// Only results of the prompt version with this number.
     version: Option<i32>,
-    /// Only on the benchmark with this slug.
+    /// Only results on the benchmark with this slug.
     benchmark: Option<String>,
-    /// Leave out what was measured on old versions of a benchmark.
+    /// Leave out results on old versions of a benchmark.
     #[serde(default)]
     current: bool,
-    /// `next_cursor` of the page before; absent for the first page.
+    /// `next_cursor` of the previous page; absent for the first page.
     cursor: Option<String>,
-    /// The most entries to return; 50 when absent.
+    /// Maximum number of entries to return; 50 when absent.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
 }
@@ -43,8 +43,9 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_evidence))
 }
 
-/// The standings of a prompt's versions: newest version first, then the best proven. Real and simulated models are
-/// never in one list.
+/// Lists the standings of a prompt's versions: newest version first, then by lower bound of the score.
+///
+/// Real and simulated models are never in one list.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/evidence",

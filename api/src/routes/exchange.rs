@@ -1,4 +1,4 @@
-//! Prompts in and out, many at once. What an export answers is what an import takes as its source.
+//! Import and export of many prompts at once. The output of an export is valid input of an import.
 
 use std::collections::VecDeque;
 
@@ -29,43 +29,43 @@ use crate::{
     seats::Seat,
 };
 
-/// How many prompts are read at once: an export of any length needs the memory of this many, with all their versions.
+/// Number of prompts that are read at once; bounds the memory of an export of any length.
 const BATCH: i64 = 1;
 
 /// Prompts to import.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ImportRequest {
-    /// True to see the report and keep nothing.
+    /// True to get the report without saving anything.
     #[serde(default)]
     dry_run: bool,
-    /// Who may see the prompts, whatever the source says; as it says, when absent. A new prompt of which nothing says it
-    /// is as this bank is set up.
+    /// Visibility of the prompts, overriding the source's; the source's when absent. A new prompt without either gets
+    /// the server's default.
     #[serde(default)]
     visibility: Option<Visibility>,
     /// The prompts.
     source: ImportSource,
 }
 
-/// What kind of export.
+/// Options of an export.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExportQuery {
-    /// `json`, the default, or `files` for a folder of files with front matter.
+    /// `json`, the default, or `files` for a set of files with front matter.
     #[serde(default)]
     #[param(inline, required = false)]
     format: ExportFormat,
 }
 
-/// How prompts are written.
+/// The format of an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ExportFormat {
-    /// One object for each prompt.
+    /// One object per prompt.
     #[default]
     Json,
-    /// One file for each version.
+    /// One file per version.
     Files,
 }
 
@@ -75,7 +75,9 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(export_prompts))
 }
 
-/// Imports prompts of the caller, at most 1,000. What is there already is not added again; wrong rows harm no others.
+/// Imports prompts for the caller, at most 1,000.
+///
+/// Prompts that already exist are not added again; an invalid row does not affect other rows.
 #[utoipa::path(
     post,
     path = "/api/v1/prompts/import",
@@ -83,8 +85,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     request_body = ImportRequest,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "What became of every row", body = ImportReport),
-        (status = 429, description = "The caller has an import under way, or too many large requests", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The result of every row", body = ImportReport),
+        (status = 429, description = "The caller has an import in progress, or too many large requests", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn import_prompts(
@@ -106,7 +108,7 @@ async fn import_prompts(
     Ok(Answer(report))
 }
 
-/// All prompts of the caller with all their versions, by slug, as the source of an import.
+/// Exports all prompts of the caller with all versions, by slug, in the format that an import reads.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/export",
@@ -141,7 +143,7 @@ async fn export_prompts(
     Ok((headers, body))
 }
 
-/// An export on its way. No connection is held while the client reads.
+/// An export in progress. No database connection is held while the client reads.
 struct Export {
     state: AppState,
     watch: Watch,
@@ -194,7 +196,7 @@ impl Export {
     }
 
     async fn read(&mut self) -> opb_core::Result<()> {
-        // A user who has logged out, or was disabled, reads no more.
+        // A user who has logged out or was disabled gets no more data.
         let viewer = self.watch.viewer(&self.state).await?;
         let owner = viewer.ok_or(Error::Unauthenticated("the login has ended"))?;
         let mut conn = self.state.pool.acquire().await?;

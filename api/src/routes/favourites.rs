@@ -1,4 +1,4 @@
-//! Favourites: prompts that a user keeps at hand.
+//! Favourites: prompts that a user bookmarked.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
@@ -21,14 +21,14 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_favourites))
 }
 
-/// Keeps a prompt at hand.
+/// Adds a prompt to the caller's favourites.
 #[utoipa::path(
     put,
     path = "/api/v1/prompts/{prompt}/favourite",
     tag = "community",
     params(("prompt" = String, Path, description = "Slug or id")),
     security(("bearer" = [])),
-    responses((status = 204, description = "It is one of the caller's favourites"))
+    responses((status = 204, description = "The prompt is a favourite of the caller"))
 )]
 async fn set_favourite(
     State(state): State<AppState>,
@@ -40,14 +40,14 @@ async fn set_favourite(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets go of a prompt.
+/// Removes a prompt from the caller's favourites.
 #[utoipa::path(
     delete,
     path = "/api/v1/prompts/{prompt}/favourite",
     tag = "community",
     params(("prompt" = String, Path, description = "Slug or id")),
     security(("bearer" = [])),
-    responses((status = 204, description = "It is none of the caller's favourites"))
+    responses((status = 204, description = "The prompt is not a favourite of the caller"))
 )]
 async fn delete_favourite(
     State(state): State<AppState>,
@@ -59,7 +59,7 @@ async fn delete_favourite(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A user's favourites, newest first: the caller's own, or those of somebody who shows them.
+/// Lists a user's favourites, newest first: the caller's own, or those of a user who shows them.
 #[utoipa::path(
     get,
     path = "/api/v1/users/{username}/favourites",

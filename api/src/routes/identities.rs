@@ -1,4 +1,4 @@
-//! Logging in through OpenID Connect providers, and linking them to one's account.
+//! Logins through OpenID Connect providers, and linking them to accounts.
 
 use axum::{
     Json as Answer,
@@ -32,44 +32,44 @@ use crate::{
     secret,
 };
 
-/// The page that takes a browser back; what is behind the `#` is for its script.
+/// The page to which the browser returns; the URL fragment is for its script.
 const PAGE: &str = "account/oidc";
 
-/// A provider at which users may log in.
+/// A provider through which users may log in.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OidcProvider {
-    /// Its name in addresses.
+    /// Its name in URLs.
     #[schema(example = "keycloak")]
     pub name: String,
-    /// What people call it.
+    /// The name that users see.
     #[schema(example = "Our Keycloak")]
     pub display_name: String,
-    /// Where a browser goes to log in.
+    /// The path at which a browser starts a login.
     #[schema(example = "/api/v1/auth/oidc/keycloak/start")]
     pub start_path: String,
 }
 
-/// The code that the browser came back with.
+/// The code with which the browser returned.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OidcCode {
-    /// What stands behind `#code=`; it works once, for five minutes, in the browser that began the login.
+    /// The value of `#code=` in the URL. It works once, for five minutes, in the browser that began the login.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub code: SecretString,
 }
 
-/// What a provider sends a browser back with.
+/// The parameters with which a provider sends the browser back.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct OidcReturn {
-    /// The provider's code
+    /// The provider's authorization code
     code: Option<String>,
-    /// What the provider was sent
+    /// The `state` of the authorization request
     state: Option<String>,
-    /// Why there is no code
+    /// The error, if there is no code
     error: Option<String>,
-    /// Who the provider is (RFC 9207)
+    /// The issuer (RFC 9207)
     iss: Option<String>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(delete_identity))
 }
 
-/// The providers at which users may log in.
+/// Lists the providers through which users may log in.
 #[utoipa::path(
     get,
     path = "/api/v1/auth/oidc",
@@ -99,13 +99,13 @@ async fn list_oidc_providers(State(state): State<AppState>) -> Answer<Vec<OidcPr
     Answer(providers.collect())
 }
 
-/// Sends a browser to a provider to log in there.
+/// Starts a login: redirects the browser to the provider.
 #[utoipa::path(
     get,
     path = "/api/v1/auth/oidc/{provider}/start",
     tag = "auth",
     params(("provider" = String, Path, description = "Name of a provider")),
-    responses((status = 303, description = "On to the provider; a cookie is set that the browser must bring back"))
+    responses((status = 303, description = "Redirects to the provider and sets a cookie that the browser must send back"))
 )]
 async fn start_oidc_login(
     State(state): State<AppState>,
@@ -125,13 +125,14 @@ async fn start_oidc_login(
     }
 }
 
-/// Takes a browser back from a provider, and sends it on to the page `/account/oidc` with a code or an error behind the `#`.
+/// Ends a login at the provider: redirects the browser to `/account/oidc` with a code or an error in the URL
+/// fragment.
 #[utoipa::path(
     get,
     path = "/api/v1/auth/oidc/{provider}/callback",
     tag = "auth",
     params(("provider" = String, Path, description = "Name of a provider"), OidcReturn),
-    responses((status = 303, description = "On to `/account/oidc#code=…` or `#error=…`, which is one of `login_refused`, `login_unknown`, `login_not_confirmed`, `email_not_allowed`, `provider_unavailable`"))
+    responses((status = 303, description = "Redirects to `/account/oidc#code=…` or `#error=…`, which is one of `login_refused`, `login_unknown`, `login_not_confirmed`, `email_not_allowed`, `provider_unavailable`"))
 )]
 async fn finish_oidc_login(
     State(state): State<AppState>,
@@ -153,7 +154,7 @@ async fn finish_oidc_login(
     }
 }
 
-/// Exchanges the code that the browser came back with for a session. Needs the cookie of the browser that began the login.
+/// Exchanges the code of a login for a session. Needs the cookie of the browser that began the login.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/oidc/exchange",
@@ -162,7 +163,7 @@ async fn finish_oidc_login(
     responses(
         (status = 200, description = "The user and their tokens", body = Session),
         (status = 401, description = "The account is disabled", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Unknown users are not let in", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "New users are not admitted", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "An account has this email address: log in to it, and link the provider there with the same code", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -190,7 +191,7 @@ async fn login_oidc_user(
     Ok((AppendHeaders([(SET_COOKIE, cookie)]), session).into_response())
 }
 
-/// The identities of the caller at providers.
+/// Lists the caller's identities at providers.
 #[utoipa::path(
     get,
     path = "/api/v1/me/identities",
@@ -209,7 +210,7 @@ async fn list_identities(
     Ok(Answer(auth::list_identities(&mut conn, &user).await?))
 }
 
-/// Links an identity at a provider to the caller's account, with the code that the browser came back with.
+/// Links an identity at a provider to the caller's account, with the code of a login.
 #[utoipa::path(
     post,
     path = "/api/v1/me/identities",
@@ -217,9 +218,9 @@ async fn list_identities(
     request_body = OidcCode,
     security(("bearer" = [])),
     responses(
-        (status = 201, description = "The identity; from now on it logs in to this account", body = Identity),
+        (status = 201, description = "The linked identity, which now logs in to this account", body = Identity),
         (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The identity is linked to an account already", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The identity is already linked to an account", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn link_identity(
@@ -236,7 +237,7 @@ async fn link_identity(
     Ok((StatusCode::CREATED, Answer(identity)))
 }
 
-/// Removes an identity of the caller; it logs in to this account no more.
+/// Removes an identity of the caller; it no longer logs in to this account.
 #[utoipa::path(
     delete,
     path = "/api/v1/me/identities/{identity}",
@@ -246,7 +247,7 @@ async fn link_identity(
     responses(
         (status = 204, description = "The identity is removed"),
         (status = 403, description = "An API key cannot do this", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is the only way to log in to the account", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The identity is the only way to log in to the account", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_identity(
@@ -260,7 +261,7 @@ async fn delete_identity(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Checks that this browser began this login, lets the provider confirm it, and keeps it for the client.
+/// Checks that this browser began this login, has the provider confirm it, and stores the result for the client.
 async fn take_back(
     state: &AppState,
     provider: &Provider,
@@ -279,7 +280,7 @@ async fn take_back(
     else {
         return Ok(Err(Fault::Unknown));
     };
-    // Both are random and of one login only, so how long the comparison takes tells nothing of use.
+    // Both are random and used for one login only, so the comparison's timing reveals nothing useful.
     if started_at != provider.name || query.state.as_deref() != Some(expected.as_str()) {
         return Ok(Err(Fault::Unknown));
     }
@@ -294,7 +295,7 @@ async fn take_back(
     let mut confirmed = match provider.finish(returned, nonce, verifier).await {
         Ok(confirmed) => confirmed,
         Err(fault) => {
-            // The cookie of one begun login would do for any number of codes.
+            // Counted, because otherwise one started login would allow guessing any number of codes.
             if matches!(fault, Fault::NotConfirmed) {
                 auth::count_unconfirmed_login(&state.accounts, origin).await?;
             }
@@ -309,13 +310,13 @@ async fn take_back(
     Ok(Ok((code, Progress::Confirmed { browser, at })))
 }
 
-/// The secret of the browser that a confirmed login belongs to.
+/// The browser secret of a confirmed login, from its cookie.
 fn browser(state: &AppState, headers: &HeaderMap) -> Result<String> {
     match oidc::read(headers, &state.master_key, state.is_secure()) {
         Some(Progress::Confirmed { browser, .. }) => Ok(browser),
         Some(Progress::Started { .. }) | None => Err(Refusal::invalid(
             "code",
-            "comes without the cookie of the browser that began the login; log in again",
+            "was sent without the cookie of the browser that began the login; log in again",
         )),
     }
 }
@@ -325,7 +326,7 @@ fn find<'a>(state: &'a AppState, name: &str) -> Result<&'a Provider> {
     found.ok_or_else(|| Error::NotFound("the provider".into()).into())
 }
 
-/// Sends a browser to our own page.
+/// Redirects the browser to our own page.
 fn send_back<E>(
     state: &AppState,
     fragment: &str,

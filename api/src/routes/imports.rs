@@ -1,4 +1,4 @@
-//! Imports: benchmarks too large for one request, sent part by part.
+//! Imports: uploads in parts of benchmarks that are too large for one request.
 
 use axum::{
     Json as Answer,
@@ -22,21 +22,22 @@ use crate::{
     problem::Result,
 };
 
-/// What beginning an import has led to: the version that holds the announced content, or the import that takes the parts.
+/// The result of beginning an import: the version that already has the announced content, or the import that receives
+/// the parts.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BegunImport {
-    /// The version that holds the announced content already: nothing is to be sent.
+    /// The version that already has the announced content; nothing needs to be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<BenchmarkVersion>,
-    /// The import. If it was begun before, the items from `item_count` on are missing.
+    /// The import. If it was begun before, continue with the items from `item_count` on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<Import>,
 }
 
-/// The caller's imports that are not published.
+/// The caller's unpublished imports.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Imports {
-    /// Newest first.
+    /// The imports, newest first.
     pub imports: Vec<Import>,
 }
 
@@ -48,7 +49,9 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(publish_import))
 }
 
-/// The caller's imports that are not published, newest first. They count as stored until they are published or given up.
+/// Lists the caller's unpublished imports, newest first.
+///
+/// They count against the stored bytes until they are published or deleted.
 #[utoipa::path(
     get,
     path = "/api/v1/imports",
@@ -65,8 +68,10 @@ async fn list_imports(
     Ok(Answer(Imports { imports }))
 }
 
-/// Begins the import of a benchmark that is too large for one request: everything but its items, which follow in parts.
-/// With the content hash of the whole, a version that is there already is found, and so is an import that was interrupted.
+/// Begins the import of a benchmark that is too large for one request: everything except its items, which follow in
+/// parts.
+///
+/// With the content hash of the whole, an existing version with the same content or an interrupted import is found.
 #[utoipa::path(
     post,
     path = "/api/v1/imports",
@@ -74,9 +79,9 @@ async fn list_imports(
     request_body = NewImport,
     security(("bearer" = [])),
     responses(
-        (status = 201, description = "A new import: send its parts", body = BegunImport, headers(("location" = String, description = "The import's address"))),
-        (status = 200, description = "The content is there already, or an import of it was begun before", body = BegunImport),
-        (status = 409, description = "Others shall see it, and its slug is taken among what they see; or too many imports are open", body = crate::Problem, content_type = "application/problem+json")
+        (status = 201, description = "The new import, ready to receive parts", body = BegunImport, headers(("location" = String, description = "The import's address"))),
+        (status = 200, description = "A version with this content exists, or an import of it was begun before", body = BegunImport),
+        (status = 409, description = "The benchmark is visible to others, and its slug is taken among the benchmarks that they can see; or too many imports are open", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_import(
@@ -100,7 +105,7 @@ async fn create_import(
     Ok((status, address, Answer(BegunImport { version, import })))
 }
 
-/// How far an import is.
+/// Returns an import with its progress.
 #[utoipa::path(
     get,
     path = "/api/v1/imports/{import}",
@@ -119,14 +124,14 @@ async fn get_import(
     Ok(Answer(found.import))
 }
 
-/// Gives an import up. What has come of it is erased.
+/// Deletes an unpublished import and its parts.
 #[utoipa::path(
     delete,
     path = "/api/v1/imports/{import}",
     tag = "benchmarks",
     params(("import" = Uuid, Path, description = "The import's id")),
     security(("bearer" = [])),
-    responses((status = 204, description = "The import is given up"))
+    responses((status = 204, description = "The import is deleted"))
 )]
 async fn delete_import(
     State(state): State<AppState>,
@@ -138,18 +143,19 @@ async fn delete_import(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sends a part of the items, as JSON Lines: an item a line, as `items` of `POST /api/v1/benchmarks` has them. Parts are
-/// numbered from 1 and come in order. Sending the same part again is harmless.
+/// Uploads one part of the items as JSON Lines: one item per line, as in `items` of `POST /api/v1/benchmarks`.
+///
+/// Parts are numbered from 1 and must arrive in order. Sending the same part again is harmless.
 #[utoipa::path(
     put,
     path = "/api/v1/imports/{import}/parts/{number}",
     tag = "benchmarks",
     params(("import" = Uuid, Path, description = "The import's id"), ("number" = i32, Path, description = "The part's number")),
-    request_body(content = String, content_type = "application/x-ndjson", description = "Items, one a line"),
+    request_body(content = String, content_type = "application/x-ndjson", description = "Items, one per line"),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "How far the import is now", body = Import),
-        (status = 409, description = "Another part is the next, or this one has come with other items", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The import with its progress", body = Import),
+        (status = 409, description = "Another part is next, or this part was received with other items", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn set_import_part(
@@ -171,8 +177,9 @@ async fn set_import_part(
     Ok(Answer(import))
 }
 
-/// Publishes an import that has come completely, as the next version of its benchmark. Content that a version has already
-/// adds nothing, and answers with that version.
+/// Publishes a complete import as the next version of its benchmark.
+///
+/// If a version already has this content, no version is added and that version is returned.
 #[utoipa::path(
     post,
     path = "/api/v1/imports/{import}/publish",
@@ -181,8 +188,8 @@ async fn set_import_part(
     request_body = PublishImport,
     security(("bearer" = [])),
     responses(
-        (status = 201, description = "The version that holds the content", body = BenchmarkVersion, headers(("location" = String, description = "The benchmark's address"))),
-        (status = 409, description = "Other items have come than were sent; or others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
+        (status = 201, description = "The version with this content", body = BenchmarkVersion, headers(("location" = String, description = "The benchmark's address"))),
+        (status = 409, description = "The received items differ from the announced content; or the benchmark is visible to others, and its slug is taken among the benchmarks that they can see", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn publish_import(

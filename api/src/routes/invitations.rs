@@ -23,29 +23,29 @@ use crate::{
     secret,
 };
 
-/// What a new invitation needs.
+/// A new invitation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateInvitation {
-    /// The only email address that may register with it; any, when absent.
+    /// The only email address that may register with it; any when absent.
     #[serde(default)]
     pub email: Option<String>,
-    /// How many may register with it; one, when absent.
+    /// Number of registrations that it allows; one when absent.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1000)]
     pub uses: Option<i32>,
-    /// When it stops to work, within a year; in a week, when absent.
+    /// When it expires, within a year; in one week when absent.
     #[serde(default, deserialize_with = "opb_core::bounds::optional_time")]
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A new invitation. This is the only answer that ever shows it.
+/// A new invitation. Its secret is shown only in this response.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedInvitation {
-    /// What is kept of it.
+    /// The metadata of the invitation.
     #[serde(flatten)]
     pub invitation: Invitation,
-    /// The field `invitation` of a registration.
+    /// The secret: the value of `invitation` in a registration.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub secret: SecretString,
@@ -57,7 +57,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(revoke_invitation))
 }
 
-/// The invitations that still work, newest first.
+/// Lists the valid invitations, newest first. For administrators.
 #[utoipa::path(
     get,
     path = "/api/v1/invitations",
@@ -66,7 +66,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page of invitations", body = Page<Invitation>),
-        (status = 403, description = "Only administrators handle invitations", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_invitations(
@@ -80,7 +80,9 @@ async fn list_invitations(
     Ok(Answer(page))
 }
 
-/// Makes an invitation. The answer shows it once; only a hash is kept.
+/// Creates an invitation. For administrators.
+///
+/// Its secret is shown only in this response; the server stores a hash.
 #[utoipa::path(
     post,
     path = "/api/v1/invitations",
@@ -89,7 +91,7 @@ async fn list_invitations(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The new invitation", body = CreatedInvitation),
-        (status = 403, description = "Only administrators handle invitations", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_invitation(
@@ -109,7 +111,7 @@ async fn create_invitation(
     Ok((StatusCode::CREATED, Answer(created)))
 }
 
-/// Revokes an invitation; whoever has registered with it stays.
+/// Revokes an invitation; users who registered with it keep their accounts. For administrators.
 #[utoipa::path(
     delete,
     path = "/api/v1/invitations/{invitation}",
@@ -118,7 +120,7 @@ async fn create_invitation(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "The invitation is revoked"),
-        (status = 403, description = "Only administrators handle invitations", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn revoke_invitation(

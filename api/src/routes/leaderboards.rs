@@ -1,4 +1,4 @@
-//! Leaderboards: only read here, computed elsewhere.
+//! Leaderboards, which are only read here; `opb-core` computes them.
 
 use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
@@ -21,7 +21,7 @@ use crate::{
     problem::Result,
 };
 
-/// What can be asked of leaderboards.
+/// A query on leaderboards.
 #[derive(Debug, Clone)]
 enum Question {
     Overall(OverallFilter),
@@ -39,7 +39,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(hide_standings))
 }
 
-/// The overall ranking, over the newest versions of all benchmarks: normalised mean and mean win rate.
+/// Returns the overall ranking across the newest versions of all benchmarks: normalised mean and mean win rate.
 #[utoipa::path(
     get,
     path = "/api/v1/leaderboards",
@@ -47,7 +47,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     params(OverallFilter),
     security((), ("bearer" = [])),
     responses(
-        (status = 200, description = "The entries that are complete enough", body = OverallLeaderboard, headers(("etag" = String))),
+        (status = 200, description = "The entries measured on enough of the benchmarks", body = OverallLeaderboard, headers(("etag" = String))),
         (status = 304, description = "Nothing has changed")
     )
 )]
@@ -61,7 +61,7 @@ async fn get_overall_leaderboard(
     answer(state, (viewer, asker), Question::Overall(filter), &headers).await
 }
 
-/// The standings of a benchmark version, best first, and what open runs have reached so far.
+/// Returns the standings of a benchmark version, best first, with provisional standings of open runs.
 #[utoipa::path(
     get,
     path = "/api/v1/leaderboards/{benchmark}",
@@ -85,7 +85,8 @@ async fn get_leaderboard(
     answer(state, (viewer, asker), question, &headers).await
 }
 
-/// The standings by prompt with the models averaged, and by model with the prompts averaged: the two effects split.
+/// Returns the effects of prompts and of models: standings by prompt averaged over models, and by model averaged over
+/// prompts.
 #[utoipa::path(
     get,
     path = "/api/v1/leaderboards/{benchmark}/effects",
@@ -109,7 +110,7 @@ async fn get_leaderboard_effects(
     answer(state, (viewer, asker), question, &headers).await
 }
 
-/// The courses of a benchmark version's standings over time, their steps, and models that drift.
+/// Returns the history of a benchmark version's standings: changes over time, steps, and models that drift.
 #[utoipa::path(
     get,
     path = "/api/v1/leaderboards/{benchmark}/history",
@@ -117,7 +118,7 @@ async fn get_leaderboard_effects(
     params(("benchmark" = String, Path, description = "`slug` or `slug@number`; without a number, the newest version"), HistoryFilter),
     security((), ("bearer" = [])),
     responses(
-        (status = 200, description = "The courses", body = LeaderboardHistory, headers(("etag" = String))),
+        (status = 200, description = "The history of each standing", body = LeaderboardHistory, headers(("etag" = String))),
         (status = 304, description = "Nothing has changed")
     )
 )]
@@ -133,17 +134,19 @@ async fn get_leaderboard_history(
     answer(state, (viewer, asker), question, &headers).await
 }
 
-/// Hides standings of a run from boards, or shows them again. Its owner hides them from every board; moderators and
-/// administrators hide those of others from the public board. Ranks are those without them.
+/// Hides standings of a run from leaderboards, or shows them again.
+///
+/// The run's owner hides them from all leaderboards; moderators and administrators hide other users' standings from
+/// the public leaderboard. Ranks are computed without hidden standings.
 #[utoipa::path(
     patch,
     path = "/api/v1/runs/{run}/standings",
     tag = "leaderboards",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     request_body = HideStandings,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The columns that the run measured, and which are hidden", body = Vec<BoardColumn>),
+        (status = 200, description = "The columns of the run, and which of them are hidden", body = Vec<BoardColumn>),
         (status = 403, description = "The caller is neither the run's owner nor a moderator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -160,7 +163,7 @@ async fn hide_standings(
     Ok(Answer(columns))
 }
 
-/// Whoever brings no credential gets the answer that everybody gets, which may be kept; others see what is theirs.
+/// Callers without a credential share one response, which may be cached; other callers get their own view.
 async fn answer(
     state: AppState,
     (viewer, asker): (Option<CurrentUser>, Asker),

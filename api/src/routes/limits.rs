@@ -1,4 +1,4 @@
-//! Limits of providers: the most that all workers together may ask of them.
+//! Limits of providers, which hold for all workers together.
 
 use axum::{Json as Answer, extract::State};
 use opb_core::models::{self, DeclaredLimits, ProviderLimits};
@@ -10,7 +10,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_limits, update_limits))
 }
 
-/// The limits of a provider and of its models, with what was spent today. For administrators.
+/// Lists the limits of a provider and of its models, with today's spending. For administrators.
 #[utoipa::path(
     get,
     path = "/api/v1/providers/{name}/limits",
@@ -18,8 +18,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     params(("name" = String, Path, description = "The provider's name")),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "What is declared, that of the whole provider first", body = Vec<DeclaredLimits>),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The declared limits, those of the whole provider first", body = Vec<DeclaredLimits>),
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_limits(
@@ -31,10 +31,10 @@ async fn list_limits(
     Ok(Answer(models::list_limits(&mut conn, &user, &name).await?))
 }
 
-/// Declares the limits of a provider, or of one of its models, in the place of those it had. For administrators.
+/// Sets the limits of a provider or of one of its models, replacing the previous ones. For administrators.
 ///
-/// All workers together keep them, and heed a change within seconds. What is absent has no limit; when all are absent,
-/// the limits are removed.
+/// The limits hold for all workers together, which apply a change within seconds. Absent fields mean no limit; if all
+/// are absent, the limits are removed.
 #[utoipa::path(
     put,
     path = "/api/v1/providers/{name}/limits",
@@ -43,8 +43,8 @@ async fn list_limits(
     request_body = ProviderLimits,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "All that is declared now, that of the whole provider first", body = Vec<DeclaredLimits>),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "All declared limits, those of the whole provider first", body = Vec<DeclaredLimits>),
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_limits(

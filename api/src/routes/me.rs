@@ -1,4 +1,4 @@
-//! One's own sessions, and the end of one's own account.
+//! The caller's own sessions, usage and account deletion.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
@@ -23,11 +23,11 @@ use crate::{
     secret,
 };
 
-/// What the deletion of one's own account needs.
+/// The deletion of the caller's account.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteMe {
-    /// The password, as a proof.
+    /// The current password, for confirmation.
     #[serde(with = "secret")]
     #[schema(value_type = String, format = Password)]
     pub current_password: SecretString,
@@ -41,13 +41,13 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_usage))
 }
 
-/// What the caller has taken of the bank, and may take: free evaluations, open runs, stored bytes.
+/// Returns the caller's usage and limits: free evaluations, open runs, stored bytes.
 #[utoipa::path(
     get,
     path = "/api/v1/me/usage",
     tag = "auth",
     security(("bearer" = [])),
-    responses((status = 200, description = "What is taken, and what may be taken", body = Usage))
+    responses((status = 200, description = "The usage and its limits", body = Usage))
 )]
 async fn get_usage(
     State(state): State<AppState>,
@@ -57,10 +57,10 @@ async fn get_usage(
     Ok(Answer(quotas::find_usage(&mut conn, &user).await?))
 }
 
-/// Deletes the caller's account. Every session and API key ends at once, and what is private is erased.
+/// Deletes the caller's account. All sessions and API keys end at once, and private data is erased.
 ///
-/// What others use stays under the name `deleted-…`: public and unlisted prompts, benchmarks and runs, and whatever
-/// a result was computed from that others see.
+/// Data that others use stays, under the name `deleted-…`: public and unlisted prompts, benchmarks and runs, and
+/// everything from which a result that others can see was computed.
 #[utoipa::path(
     delete,
     path = "/api/v1/me",
@@ -84,7 +84,7 @@ async fn delete_me(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The caller's sessions that have not ended, the last used first.
+/// Lists the caller's open sessions, most recently used first.
 #[utoipa::path(
     get,
     path = "/api/v1/me/sessions",
@@ -108,7 +108,7 @@ async fn list_sessions(
     ))
 }
 
-/// Ends one of the caller's sessions: its tokens stop to work at once.
+/// Ends one of the caller's sessions; its tokens stop working at once.
 #[utoipa::path(
     delete,
     path = "/api/v1/me/sessions/{session}",

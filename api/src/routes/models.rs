@@ -28,30 +28,30 @@ use crate::{
     secret,
 };
 
-/// What a new provider needs: a preset, or a kind and what that asks for.
+/// A new provider: a preset, or a kind and the fields that it needs.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateProvider {
-    /// Lower-case letters, digits, dashes and underscores: the name before the colon in `provider:model`. With a preset,
-    /// its name unless another is given.
+    /// Name before the colon in `provider:model`: lower-case letters, digits, dashes and underscores. The preset's
+    /// name when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The name of a preset, which gives kind and address.
+    /// Name of a preset, which sets kind and address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    /// How it is spoken to; with a preset, as that says.
+    /// The API that the provider speaks; the preset's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ProviderKind>,
-    /// `http://…/v1` or `https://…/v1`; with a preset, its own unless another is given; none for what is not called at
-    /// all; for Bedrock, that of the region unless another is given.
+    /// `http://…/v1` or `https://…/v1`. When absent: that of the preset; for Bedrock, that of the region; none for
+    /// kinds that are not called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
-    /// What the kind needs beyond that: `api_version` for Azure, `region` for Bedrock, `request`, `text` and more for
+    /// Further settings of the kind: `api_version` for Azure, `region` for Bedrock, `request`, `text` and more for
     /// `http`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub settings: Map<String, Value>,
-    /// Sent in the header that the kind asks for; stored sealed and never shown again.
+    /// The credential, sent in the header that the kind uses; stored encrypted and never shown again.
     #[serde(
         default,
         with = "secret::optional",
@@ -59,14 +59,14 @@ pub struct CreateProvider {
     )]
     #[schema(value_type = Option<String>, format = Password)]
     pub credential: Option<SecretString>,
-    /// Do its models cost nothing, unless they have a price? Runs on them then need no budget and count against no quota.
-    /// When absent: if it is on this machine or in a private network, and has no credential.
+    /// Whether its models are free, unless they have a price. Runs on free models need no budget and count against no
+    /// spending quota. When absent: true if it is on this machine or in a private network and has no credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<bool>,
 }
 
 impl CreateProvider {
-    /// The provider that is asked for.
+    /// The provider with the preset applied.
     fn resolve(self) -> opb_core::Result<NewProvider> {
         let preset = self.preset.as_deref().map(|name| {
             models::find_preset(name).ok_or_else(|| {
@@ -115,18 +115,18 @@ impl CreateProvider {
     }
 }
 
-/// What to change about a provider; what is absent stays.
+/// An update of a provider; absent fields stay unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateProvider {
-    /// Its new address. When scheme, host or port change, `credential` must be given too.
+    /// The new address. If scheme, host or port change, `credential` is required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
-    /// All of its new settings.
+    /// The new settings, replacing all previous ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub settings: Option<Map<String, Value>>,
-    /// Its new credential; null removes the one it has.
+    /// The new credential; null removes the stored one.
     #[serde(
         default,
         with = "secret::change",
@@ -134,7 +134,7 @@ pub struct UpdateProvider {
     )]
     #[schema(value_type = Option<String>, format = Password)]
     pub credential: CredentialChange,
-    /// Do its models cost nothing, unless they have a price?
+    /// Whether its models are free, unless they have a price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<bool>,
 }
@@ -148,8 +148,9 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_models))
 }
 
-/// All providers, by name. Where they are, their settings, and the ends of their credentials are shown to administrators
-/// only.
+/// Lists all providers, by name.
+///
+/// Addresses, settings and the last characters of credentials are shown to administrators only.
 #[utoipa::path(
     get,
     path = "/api/v1/providers",
@@ -179,7 +180,7 @@ async fn list_providers(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The new provider", body = Provider),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "The name is taken", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -195,9 +196,9 @@ async fn create_provider(
     Ok((StatusCode::CREATED, Answer(provider)))
 }
 
-/// Changes a provider. For administrators.
+/// Updates a provider. For administrators.
 ///
-/// A stored credential never follows a provider to another host: give it again, or null.
+/// A stored credential is never sent to another host: to change the host, set `credential` again, or to null.
 #[utoipa::path(
     patch,
     path = "/api/v1/providers/{name}",
@@ -206,8 +207,8 @@ async fn create_provider(
     request_body = UpdateProvider,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The changed provider", body = Provider),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The updated provider", body = Provider),
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_provider(
@@ -236,7 +237,7 @@ async fn update_provider(
     Ok(Answer(provider))
 }
 
-/// Removes a provider that no run names. For administrators.
+/// Deletes a provider that no run uses. For administrators.
 #[utoipa::path(
     delete,
     path = "/api/v1/providers/{name}",
@@ -244,9 +245,9 @@ async fn update_provider(
     params(("name" = String, Path, description = "The provider's name")),
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Runs name it", body = crate::Problem, content_type = "application/problem+json")
+        (status = 204, description = "The provider is deleted"),
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Runs use the provider", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_provider(
@@ -259,10 +260,10 @@ async fn delete_provider(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Asks a provider's address whether it answers, takes the key, and which models it has. For administrators. No model is
-/// called, and whatever is found is a 200.
+/// Checks whether a provider answers and accepts the key, and which models it lists. For administrators.
 ///
-/// The API asks, not a worker: where they run on different machines, `127.0.0.1` is another place for each.
+/// No model is called, and every finding is a 200. The API server makes the request, not a worker: if they run on
+/// different machines, `127.0.0.1` means another machine for each.
 #[utoipa::path(
     post,
     path = "/api/v1/providers/{name}/check",
@@ -270,8 +271,8 @@ async fn delete_provider(
     params(("name" = String, Path, description = "The provider's name")),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "What was found", body = ProviderCheck),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The result of the check", body = ProviderCheck),
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn check_provider(
@@ -285,11 +286,11 @@ async fn check_provider(
         let key = key_for(&state, &mut conn, &provider).await?;
         (provider, key)
     };
-    // No connection to the database is held while the provider is asked.
+    // No database connection is held while the provider answers.
     Ok(Answer(state.prober.check(&provider, key).await))
 }
 
-/// The key that a provider would be called with, as far as it is known here.
+/// The key for calls to the provider, as far as this process knows it.
 async fn key_for(
     state: &AppState,
     conn: &mut PgConnection,
@@ -299,7 +300,8 @@ async fn key_for(
         let opened = state.master_key.open(sealed, provider.id.as_bytes());
         return Ok(opened.map_or_else(
             |_| {
-                let message = "its stored key does not open with this master key: store it again";
+                let message =
+                    "its stored key cannot be decrypted with this master key: store it again";
                 Key::Missing(message.to_owned())
             },
             Key::Known,
@@ -318,7 +320,7 @@ async fn key_for(
     Ok(models::missing_key(name, kind, base_url).map_or(Key::None, Key::Missing))
 }
 
-/// The well-known providers, by name: what `preset` may say when one is added.
+/// Lists the presets of well-known providers, by name.
 #[utoipa::path(
     get,
     path = "/api/v1/presets",
@@ -330,8 +332,8 @@ async fn list_presets(Viewer(_viewer): Viewer) -> Answer<Vec<Preset>> {
     Answer(models::presets())
 }
 
-/// The models that have a price, and those that the caller's own and all public runs used, with their parameters and
-/// prices, by name. Administrators see all.
+/// Lists models with their parameters and prices, by name: those with a price, and those that public runs or the
+/// caller's own runs use. Administrators see all.
 #[utoipa::path(
     get,
     path = "/api/v1/models",

@@ -1,4 +1,4 @@
-//! For operators: is it alive, is it ready, what does it measure.
+//! Endpoints for operators: liveness, readiness and metrics.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ use crate::{
     problem::{Refusal, Result},
 };
 
-/// Whoever asks for readiness asks again soon, and wants an answer now.
+/// Timeout of the readiness check: probes repeat often and need a prompt answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How the process is.
+/// The state of the process.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// `ok` or `ready`.
@@ -43,12 +43,12 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_metrics))
 }
 
-/// Is the process alive? Does not ask the database.
+/// Liveness: responds without asking the database.
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "operations",
-    responses((status = 200, description = "It is", body = Health))
+    responses((status = 200, description = "The process is alive", body = Health))
 )]
 async fn get_health() -> Answer<Health> {
     Answer(Health {
@@ -56,21 +56,21 @@ async fn get_health() -> Answer<Health> {
     })
 }
 
-/// Can the process serve? Its database must answer and be migrated.
+/// Readiness: the database must answer and be migrated.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "operations",
     responses(
-        (status = 200, description = "It can", body = Health),
-        (status = 503, description = "It cannot", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The process is ready", body = Health),
+        (status = 503, description = "The process is not ready", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn get_readiness(
     State(state): State<AppState>,
     IsLocal(is_local): IsLocal,
 ) -> Result<Answer<Health>> {
-    // Why is the operator's business, who asks from this machine or at the address for monitoring.
+    // The reason is shown to the operator only, who asks from this machine or at the monitoring address.
     let not_ready = |detail: &str| {
         let detail = if is_local {
             detail
@@ -94,16 +94,18 @@ async fn is_migrated(state: &AppState) -> Result<bool> {
     Ok(database::is_migrated(&mut conn).await?)
 }
 
-/// The process's metrics, for Prometheus: shown to programs of the server's machine and to whoever brings the operator's
-/// token. Not here when the operator serves them at an address of their own.
+/// Returns the metrics of the process in the format of Prometheus.
+///
+/// Programs on the server's machine can read them; other clients need the operator's token. Not available here if the
+/// operator serves them at a separate address.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "operations",
     responses(
         (status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"),
-        (status = 401, description = "They need the operator's token", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "They are served elsewhere", body = crate::Problem, content_type = "application/problem+json")
+        (status = 401, description = "The operator's token is missing or wrong", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "The metrics are served at another address", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn get_metrics(
@@ -118,7 +120,7 @@ async fn get_metrics(
         return Err(Refusal::new(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
-            "metrics are shown to programs of the server's machine, and elsewhere to whoever brings the operator's \
+            "metrics are shown to programs on the server's machine; other clients must send the operator's \
              OPB_METRICS_TOKEN as `authorization: Bearer <token>`",
         ));
     }
@@ -135,7 +137,7 @@ fn brings_token(state: &AppState, headers: &HeaderMap) -> bool {
     let brought = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    // Hashes are compared, so that the time tells nothing about the token.
+    // Hashes are compared, so that timing reveals nothing about the token.
     let hash = |text: &str| Sha256::digest(text);
     brought.is_some_and(|brought| hash(brought.trim()) == hash(token.expose_secret()))
 }

@@ -1,4 +1,4 @@
-//! Blind preferences between two prompts' answers.
+//! Blind preferences between the answers of two prompts.
 
 use axum::{Json as Answer, extract::State, http::HeaderMap, http::StatusCode, response::Response};
 use opb_core::community::{
@@ -18,16 +18,16 @@ use crate::{
     problem::Result,
 };
 
-/// Which choices.
+/// A filter of preferences.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PreferenceBoardQuery {
-    /// Those between simulated models, or between real ones; when absent, real ones if there are any standings of them.
+    /// True for simulated models, false for real ones; when absent, real ones if they have standings.
     simulated: Option<bool>,
 }
 
-/// What is preferred.
+/// A choice between the answers of a pair.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPreference {
@@ -42,8 +42,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_preference_board))
 }
 
-/// Draws two prompts' answers to one item from one model, without names and in an order by chance.
-/// A pair that the caller has not decided on yet comes again.
+/// Draws a pair for a blind comparison: two prompts' answers to one item by one model, without names and in random
+/// order.
+///
+/// A pair that the caller has not decided yet is drawn again.
 #[utoipa::path(
     post,
     path = "/api/v1/preferences",
@@ -52,7 +54,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The pair", body = BlindPair),
-        (status = 404, description = "There is no such benchmark, or no pair left on it", body = crate::Problem, content_type = "application/problem+json")
+        (status = 404, description = "The benchmark does not exist, or has no undecided pair", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_preference(
@@ -65,7 +67,7 @@ async fn create_preference(
     Ok((StatusCode::CREATED, Answer(pair)))
 }
 
-/// Records which answer the caller prefers, and shows whose they are. The choice is final.
+/// Records which answer the caller prefers, and reveals the prompts. The choice is final.
 #[utoipa::path(
     put,
     path = "/api/v1/preferences/{preference}",
@@ -75,7 +77,7 @@ async fn create_preference(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The choice and the names", body = Preference),
-        (status = 409, description = "Another choice was made before", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The caller has made another choice before", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn set_preference(
@@ -89,7 +91,7 @@ async fn set_preference(
     Ok(Answer(preference))
 }
 
-/// A benchmark version's prompts by blind preference, most preferred first.
+/// Returns the prompts of a benchmark version ranked by blind preference.
 #[utoipa::path(
     get,
     path = "/api/v1/leaderboards/{benchmark}/preferences",

@@ -1,4 +1,4 @@
-//! What models cost.
+//! Prices of models.
 
 use axum::{Json as Answer, extract::State};
 use opb_core::{
@@ -19,18 +19,18 @@ use crate::{
     problem::Result,
 };
 
-/// Which prices.
+/// A filter of prices.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PricesQuery {
-    /// The name of a provider; every provider when absent.
+    /// Name of a provider; all providers when absent.
     #[param(required = false)]
     provider: Option<String>,
-    /// `next_cursor` of the page before; absent for the first page.
+    /// `next_cursor` of the previous page; absent for the first page.
     #[param(required = false)]
     cursor: Option<String>,
-    /// The most entries to return; 50 when absent.
+    /// Maximum number of entries to return; 50 when absent.
     #[param(required = false, minimum = 1, maximum = 100)]
     limit: Option<i64>,
 }
@@ -42,8 +42,9 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(import_prices))
 }
 
-/// Changes the price of a provider's model; what is absent stays. For administrators. Runs that a worker has begun go on with the price they
-/// began with.
+/// Updates the price of a provider's model; absent fields stay unchanged. For administrators.
+///
+/// Runs that a worker has already begun keep the previous price.
 #[utoipa::path(
     patch,
     path = "/api/v1/providers/{name}/prices",
@@ -52,8 +53,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     request_body = PriceChange,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The whole price", body = ModelPrice),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The complete price", body = ModelPrice),
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_price(
@@ -67,7 +68,7 @@ async fn update_price(
     Ok(Answer(price))
 }
 
-/// The prices in force, by provider and model: what an administrator set, or else what is published.
+/// Lists the prices in force, by provider and model: set by an administrator, otherwise published.
 #[utoipa::path(
     get,
     path = "/api/v1/prices",
@@ -91,16 +92,17 @@ async fn list_prices(
     Ok(Answer(page.cut(prices, key)?))
 }
 
-/// Imports published prices from a file of litellm's format. For administrators. What was set by hand stays in force.
+/// Imports published prices from a file in litellm's format. For administrators. Prices that were set by hand stay in
+/// force.
 #[utoipa::path(
     post,
     path = "/api/v1/prices/import",
     tag = "models",
-    request_body(content = Object, description = "The file: an object from the names of models to what they cost"),
+    request_body(content = Object, description = "The file: an object that maps names of models to prices"),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "What became of the rows", body = PriceImport),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The result of the import", body = PriceImport),
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn import_prices(

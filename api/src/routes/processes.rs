@@ -1,4 +1,4 @@
-//! Which workers and schedulers live, for administrators.
+//! Running workers and schedulers, for administrators.
 
 use axum::{Json as Answer, extract::State};
 use opb_core::{
@@ -15,7 +15,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_processes))
 }
 
-/// The workers and schedulers that were heard of in the last 20 seconds, oldest first. For administrators.
+/// Lists the workers and schedulers that reported in the last 20 seconds, oldest first. For administrators.
 #[utoipa::path(
     get,
     path = "/api/v1/processes",
@@ -24,7 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page of processes", body = Page<Process>),
-        (status = 403, description = "The caller is no administrator", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_processes(

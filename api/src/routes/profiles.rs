@@ -1,4 +1,4 @@
-//! Profiles, and everything that is one user's.
+//! Profiles, and the export of a user's own data.
 
 use axum::{
     Json as Answer,
@@ -31,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(export_own_data))
 }
 
-/// A user as the caller may see them.
+/// Returns a user's profile, as far as it is visible to the caller.
 #[utoipa::path(
     get,
     path = "/api/v1/users/{username}",
@@ -54,7 +54,7 @@ async fn get_profile(
     Ok(Answer(profile))
 }
 
-/// What the caller says about themselves, and what of it others see.
+/// Returns the caller's profile and its visibility settings.
 #[utoipa::path(
     get,
     path = "/api/v1/me/profile",
@@ -71,7 +71,7 @@ async fn get_own_profile(
     Ok(Answer(settings))
 }
 
-/// Replaces what the caller says about themselves, and what of it others see.
+/// Replaces the caller's profile and its visibility settings.
 #[utoipa::path(
     put,
     path = "/api/v1/me/profile",
@@ -80,7 +80,7 @@ async fn get_own_profile(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The settings", body = ProfileSettings),
-        (status = 403, description = "The API key lacks the scope for this", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The API key lacks the scope", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn set_own_profile(
@@ -93,8 +93,9 @@ async fn set_own_profile(
     Ok(Answer(body))
 }
 
-/// Everything that is the caller's, as one JSON object without any secret. Items of benchmarks and evaluations of
-/// runs can be millions; their addresses stand in their place.
+/// Exports all of the caller's data as one JSON object, without secrets.
+///
+/// Items of benchmarks and evaluations of runs, which can be millions, are replaced by their URLs.
 #[utoipa::path(
     get,
     path = "/api/v1/me/export",
@@ -129,7 +130,7 @@ async fn export_own_data(
     Ok((headers, body))
 }
 
-/// An export on its way. No connection is held while the client reads.
+/// An export in progress. No database connection is held while the client reads.
 struct Export {
     state: AppState,
     watch: Watch,
@@ -138,7 +139,7 @@ struct Export {
 }
 
 impl Export {
-    /// The next piece of the document. Users who have logged out, or were disabled, read no more.
+    /// The next piece of the document. Users who have logged out or were disabled get no more data.
     async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
         let piece = self.piece().await.map_err(std::io::Error::other)?;
         Ok(piece.map(|piece| (piece.into(), self)))

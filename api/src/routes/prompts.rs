@@ -1,4 +1,4 @@
-//! The library: prompts, and finding them.
+//! Prompts of the library, and search.
 
 use axum::{
     Json as Answer,
@@ -21,16 +21,16 @@ use crate::{
     problem::Result,
 };
 
-/// What somebody has typed so far.
+/// The text of a search field.
 #[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SuggestQuery {
-    /// Words, the last of which may be unfinished.
+    /// Words, the last of which may be incomplete.
     q: String,
 }
 
-/// Prompts that somebody who types may mean.
+/// Prompts that match the text typed so far.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Suggestions {
     /// The prompts, newest first.
@@ -44,7 +44,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_prompt, update_prompt, delete_prompt))
 }
 
-/// The prompts that the caller may find, filtered, searched and sorted.
+/// Lists the prompts that are visible to the caller, filtered, searched and sorted.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts",
@@ -64,7 +64,7 @@ async fn list_prompts(
     Ok(Answer(page))
 }
 
-/// A few prompts while somebody types.
+/// Suggests prompts while a user types.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/suggest",
@@ -84,7 +84,9 @@ async fn suggest_prompts(
     Ok(Answer(Suggestions { items }))
 }
 
-/// Adds a prompt with its first version. Warnings come with the answer; faults refuse.
+/// Creates a prompt with its first version.
+///
+/// Warnings are part of the response; a prompt with errors is refused.
 #[utoipa::path(
     post,
     path = "/api/v1/prompts",
@@ -117,7 +119,7 @@ async fn create_prompt(
     Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(detail)))
 }
 
-/// A prompt with its newest version.
+/// Returns a prompt with its newest version.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}",
@@ -140,7 +142,7 @@ async fn get_prompt(
     Ok(Answer(state.computing.run(asker, describing).await?))
 }
 
-/// Changes what a prompt says about itself, and archives it or takes it out of the archive.
+/// Updates the description and settings of a prompt, and archives or restores it.
 #[utoipa::path(
     patch,
     path = "/api/v1/prompts/{prompt}",
@@ -149,9 +151,9 @@ async fn get_prompt(
     request_body = PromptChange,
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The changed prompt", body = PromptDetail),
-        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Others shall see it, and its slug is taken among what they see", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "The updated prompt", body = PromptDetail),
+        (status = 403, description = "The prompt belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The prompt is visible to others, and its slug is taken among the prompts that they can see", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn update_prompt(
@@ -170,7 +172,7 @@ async fn update_prompt(
     Ok(Answer(state.computing.run(asker, describing).await?))
 }
 
-/// Deletes a prompt for everybody. Results that used it keep the versions that they point at.
+/// Deletes a prompt. Results that used it keep their versions.
 #[utoipa::path(
     delete,
     path = "/api/v1/prompts/{prompt}",
@@ -178,8 +180,8 @@ async fn update_prompt(
     params(("prompt" = String, Path, description = "Slug or id")),
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json")
+        (status = 204, description = "The prompt is deleted"),
+        (status = 403, description = "The prompt belongs to another user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_prompt(

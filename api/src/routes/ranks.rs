@@ -1,4 +1,4 @@
-//! The community's own leaderboard: all public prompts by votes, by trend, by measured quality, combined.
+//! The community ranking of all public prompts: by votes, trend, measured quality, or combined.
 
 use axum::{Json as Answer, extract::State};
 use opb_core::{
@@ -11,18 +11,18 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{AppState, caller::Viewer, paging::check_limit, parameters::Query, problem::Result};
 
-/// Which part of the list, in which order.
+/// Order and page of the ranking.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RankQuery {
-    /// What to order by, highest first; `combined` when absent.
+    /// Order, highest first; `combined` when absent.
     #[serde(default)]
     #[param(inline)]
     sort: RankOrder,
-    /// `next_cursor` of the page before, in the same order; absent for the first page.
+    /// `next_cursor` of the previous page, in the same order; absent for the first page.
     cursor: Option<String>,
-    /// The most entries to return; 50 when absent.
+    /// Maximum number of entries to return; 50 when absent.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
 }
@@ -31,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_ranked_prompts))
 }
 
-/// All public prompts, best first.
+/// Lists all public prompts, best first.
 #[utoipa::path(
     get,
     path = "/api/v1/leaderboards/community",

@@ -1,4 +1,4 @@
-//! What is done with links that come by mail: choosing a new password, showing that an address is one's own.
+//! Actions behind links in mails: setting a new password, verifying an email address.
 
 use axum::{extract::State, http::StatusCode};
 use opb_core::{Error, auth};
@@ -16,7 +16,7 @@ use crate::{
     secret,
 };
 
-/// What asking for a new password needs.
+/// A request for a link to reset the password.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestPasswordReset {
@@ -24,11 +24,11 @@ pub struct RequestPasswordReset {
     pub email: String,
 }
 
-/// What choosing a new password needs.
+/// A new password.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmPasswordReset {
-    /// The token of the link: what stands behind `#token=`.
+    /// The token of the link: the value of `#token=`.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub token: SecretString,
@@ -38,11 +38,11 @@ pub struct ConfirmPasswordReset {
     pub password: SecretString,
 }
 
-/// What showing that an address is one's own needs.
+/// A verification of an email address.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyEmail {
-    /// The token of the link: what stands behind `#token=`.
+    /// The token of the link: the value of `#token=`.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub token: SecretString,
@@ -56,16 +56,16 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(request_email_verification))
 }
 
-/// Sends a link to choose a new password, if an account has this address. The answer is the same if none has.
+/// Sends a link to reset the password, if an account has this address. The response is the same if none has.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/password-reset",
     tag = "auth",
     request_body = RequestPasswordReset,
     responses(
-        (status = 202, description = "If an account has this address, a link is on its way; it works once, for 30 minutes"),
+        (status = 202, description = "If an account has this address, a link is being sent; it works once, for 30 minutes"),
         (status = 403, description = "This server sends no mail", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests for this address or from yours", body = crate::Problem, content_type = "application/problem+json")
+        (status = 429, description = "Too many requests for this email address or from this client", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn request_password_reset(
@@ -87,7 +87,7 @@ async fn request_password_reset(
     request_body = ConfirmPasswordReset,
     responses(
         (status = 204, description = "The password is changed; log in with it"),
-        (status = 409, description = "The account has changed meanwhile", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The account has changed since the link was sent", body = crate::Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many wrong tokens from this address", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -101,7 +101,7 @@ async fn confirm_password_reset(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes note that an address belongs to its user, with the token of a link that was sent there.
+/// Verifies an email address with the token of a link that was sent to it.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/verify-email",
@@ -119,16 +119,16 @@ async fn verify_email(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sends the caller another link to verify their address.
+/// Sends the caller another link to verify their email address.
 #[utoipa::path(
     post,
     path = "/api/v1/me/email-verification",
     tag = "auth",
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "A link is on its way; it works once, for 24 hours"),
-        (status = 403, description = "This server sends no mail, or an API key asks", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The address is verified already", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 202, description = "A link is being sent; it works once, for 24 hours"),
+        (status = 403, description = "This server sends no mail, or the credential is an API key", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The address is already verified", body = crate::Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many mails", body = crate::Problem, content_type = "application/problem+json")
     )
 )]

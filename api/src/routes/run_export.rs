@@ -1,4 +1,4 @@
-//! A run's evaluations as one file, of any length. No connection is held while the client reads.
+//! Export of a run's evaluations as one file of any length. No database connection is held while the client reads.
 
 use axum::{
     body::{Body, Bytes},
@@ -24,10 +24,11 @@ use crate::{
     seats::Seat,
 };
 
-/// How many evaluations are read at once, if their texts are short: an export of any length needs the memory of these.
+/// Number of evaluations that are read at once, if their texts are short; bounds the memory of an export of any
+/// length.
 const BATCH: i64 = 500;
 
-/// The columns of a CSV file.
+/// The header row of a CSV file.
 const HEADINGS: [&str; 24] = [
     "run",
     "item",
@@ -55,33 +56,34 @@ const HEADINGS: [&str; 24] = [
     "recorded_at",
 ];
 
-/// Which evaluations of a run, and how they are written. All conditions must hold.
+/// Filter and format of a run's evaluations. All conditions must hold.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RunExportQuery {
-    /// `jsonl`, the default: an object a line, as in the list of evaluations. Or `csv`: a table with a line of headings.
+    /// `jsonl`, the default: one object per line, as in the list of evaluations; or `csv`: a table with a header row.
     #[serde(default)]
     #[param(inline, required = false)]
     format: RunExportFormat,
-    /// Only those that ended so.
+    /// Only evaluations in this state.
     #[param(inline)]
     state: Option<EvaluationState>,
-    /// Only those of the item with this id.
+    /// Only evaluations of the item with this id.
     item: Option<String>,
-    /// Only those of this prompt of the run: `slug` or `slug@number`.
+    /// Only evaluations of this prompt of the run: `slug` or `slug@number`.
     prompt: Option<String>,
-    /// Only those of this model of the run: `provider:name`, or with its parameters as in `local:small temperature=0`.
+    /// Only evaluations of this model of the run: `provider:name`, or with its parameters as in `local:small
+    /// temperature=0`.
     model: Option<String>,
-    /// Only those that failed in this way, such as `timeout`.
+    /// Only evaluations with this kind of error, such as `timeout`.
     error_kind: Option<String>,
 }
 
-/// How evaluations are written.
+/// The format of an export.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RunExportFormat {
-    /// An object a line.
+    /// One object per line.
     #[default]
     Jsonl,
     /// A table.
@@ -92,18 +94,19 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(export_run))
 }
 
-/// All evaluations of a run as a file. What is recorded while the file is written may be missing from it.
-/// In a CSV file a text that a spreadsheet would take for a formula (it begins with `=`, `+`, `-`, `@`, a tab or a line end)
-/// has a `'` before it.
+/// Exports all evaluations of a run as a file.
+///
+/// Evaluations that are recorded during the export may be missing. In a CSV file, text that a spreadsheet would read
+/// as a formula (beginning with `=`, `+`, `-`, `@`, a tab or a line break) is prefixed with `'`.
 #[utoipa::path(
     get,
     path = "/api/v1/runs/{run}/export",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest"), RunExportQuery),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run"), RunExportQuery),
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "The evaluations, item by item", body = String, content_type = "application/x-ndjson"),
-        (status = 403, description = "The run is the caller's own, but its benchmark or a prompt may no longer be seen by them", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The run is the caller's own, but its benchmark or a prompt is no longer visible to them", body = crate::Problem, content_type = "application/problem+json"),
         (status = 429, description = "The caller has too many live streams and exports", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -143,7 +146,7 @@ async fn export_run(
         next: Next::Page(None),
         _seat: seat,
     };
-    // The first piece comes before the status, so that a filter that fits nothing of the run is refused as such.
+    // The first piece is read before the status is sent, so that a filter that matches nothing of the run is refused.
     let first = export.piece().await?;
     let pieces = stream::try_unfold((Some(first), export), |(first, mut export)| async move {
         let piece = match first {
@@ -159,7 +162,7 @@ async fn export_run(
     Ok((headers, Body::from_stream(pieces)))
 }
 
-/// An export on its way.
+/// An export in progress.
 struct Export {
     state: AppState,
     watch: Watch,
@@ -177,12 +180,12 @@ enum Next {
 }
 
 impl Export {
-    /// The next piece of the file; nothing after the last.
+    /// The next piece of the file; `None` after the last.
     async fn piece(&mut self) -> opb_core::Result<Option<Bytes>> {
         let Next::Page(after) = self.next else {
             return Ok(None);
         };
-        // A user who has logged out, or lost the right to see the run, sees no more of it.
+        // A user who has logged out or may no longer read the run gets no more data.
         let viewer = self.watch.viewer(&self.state).await?;
         let page = {
             let mut conn = self.state.pool.acquire().await?;
@@ -255,13 +258,13 @@ fn cells(run: i64, evaluation: &Evaluation) -> opb_core::Result<[String; HEADING
     ])
 }
 
-/// Writes a line of CSV (RFC 4180).
+/// Writes a row of CSV (RFC 4180).
 fn line(file: &mut String, cells: impl Iterator<Item = String>) {
     for (index, cell) in cells.enumerate() {
         if index > 0 {
             file.push(',');
         }
-        // What a model said must not become a formula of the reader's spreadsheet.
+        // A model's output must not become a formula in the reader's spreadsheet.
         let is_formula =
             cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) && !is_plain_number(&cell);
         let quoted = cell.contains([',', '"', '\n', '\r']);
@@ -281,7 +284,7 @@ fn line(file: &mut String, cells: impl Iterator<Item = String>) {
     file.push_str("\r\n");
 }
 
-/// True for `-0.5` and `-1e-3`, which no spreadsheet computes; not for `-1+1`.
+/// True for `-0.5` and `-1e-3`, which no spreadsheet evaluates; not for `-1+1`.
 fn is_plain_number(cell: &str) -> bool {
     let digits = cell.strip_prefix(['-', '+']).unwrap_or(cell);
     digits.starts_with(|first: char| first.is_ascii_digit()) && digits.parse::<f64>().is_ok()
@@ -292,7 +295,7 @@ fn json(value: &impl Serialize) -> opb_core::Result<String> {
         .map_err(|error| Error::Internal(format!("a result does not serialise: {error}")))
 }
 
-/// A word of a closed set, as JSON has it.
+/// The value of an enum as in JSON.
 fn word(value: &impl Serialize) -> String {
     let value = serde_json::to_value(value).ok();
     value

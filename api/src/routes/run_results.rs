@@ -1,4 +1,4 @@
-//! What a run found: its own table, and its evaluations one by one.
+//! Results of a run: its own table, and its evaluations.
 
 use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
@@ -22,31 +22,32 @@ use crate::{
     problem::Result,
 };
 
-/// Which evaluations of a run. All conditions must hold.
+/// A filter of a run's evaluations. All conditions must hold.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EvaluationsQuery {
-    /// Only those that ended so.
+    /// Only evaluations in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub state: Option<EvaluationState>,
-    /// Only those of the item with this id.
+    /// Only evaluations of the item with this id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
-    /// Only those of this prompt of the run: `slug` or `slug@number`.
+    /// Only evaluations of this prompt of the run: `slug` or `slug@number`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// Only those of this model of the run: `provider:name`, or with its parameters as in `local:small temperature=0`.
+    /// Only evaluations of this model of the run: `provider:name`, or with its parameters as in `local:small
+    /// temperature=0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Only those that failed in this way, such as `timeout`.
+    /// Only evaluations with this kind of error, such as `timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_kind: Option<String>,
-    /// `next_cursor` of the page before; absent for the first page.
+    /// `next_cursor` of the previous page; absent for the first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// The most evaluations to return; 50 when absent. A page with long texts has fewer.
+    /// Maximum number of evaluations to return; 50 when absent. A page with long texts has fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<i64>,
@@ -76,19 +77,21 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_evaluations))
 }
 
-/// The run's own table: score, cost, latency, part scores and errors of each prompt on each model, as far as the run has
-/// come. It is there for every run, also for those that are paused, cancelled or failed, and shows nothing but this run.
-/// While the run goes on, an answer is kept for up to two seconds.
+/// Lists the columns of a run: score, cost, latency, part scores and errors of each prompt on each model, as far as
+/// they are recorded.
+///
+/// Available for every run, also paused, cancelled and failed ones, and limited to this run's own evaluations. While
+/// the run is active, the response may be up to two seconds old.
 #[utoipa::path(
     get,
     path = "/api/v1/runs/{run}/columns",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "Every column of the run", body = RunColumns, headers(("etag" = String))),
         (status = 304, description = "Nothing has changed"),
-        (status = 403, description = "The run is the caller's own, but its benchmark or a prompt may no longer be seen by them", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The run is the caller's own, but its benchmark or a prompt is no longer visible to them", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_run_columns(
@@ -107,8 +110,10 @@ async fn list_run_columns(
     sum_up_once(&state, asker, run, Sum::Columns, &headers).await
 }
 
-/// The run split by a key of its items' metadata: score and counts of each prompt on each model in each group of items, such
-/// as the subtasks of a benchmark. While the run goes on, an answer is kept for up to two seconds.
+/// Splits a run by a key of its items' metadata, such as the subtasks of a benchmark.
+///
+/// Each group of items has the score and the counts of each prompt on each model. While the run is in progress, a response
+/// is cached for up to two seconds.
 #[utoipa::path(
     get,
     path = "/api/v1/runs/{run}/groups",
@@ -135,7 +140,7 @@ async fn list_run_groups(
     sum_up_once(&state, asker, run, Sum::Groups(query.by), &headers).await
 }
 
-/// All who may read a run see the same, so it is summed up once for all of them.
+/// Sums a run up once for all of its readers, who see the same.
 async fn sum_up_once(
     state: &AppState,
     asker: Asker,
@@ -143,7 +148,8 @@ async fn sum_up_once(
     sum: Sum,
     headers: &HeaderMap,
 ) -> Result<Response> {
-    // What a run that waits has reached is in the name: a change of it is seen at once.
+    // Outside the state `running`, the number of recorded evaluations is part of the name, so that a change is visible
+    // at once.
     let reached = (run.state != RunState::Running).then_some(run.recorded);
     let name = format!("{sum:?} of {} {:?} {reached:?}", run.id, run.state);
     let making = state.clone();
@@ -165,17 +171,18 @@ async fn sum_up_once(
         .respond(headers))
 }
 
-/// The recorded evaluations of a run, item by item: question, answer, what was expected, and what each scorer said.
-/// A page ends after about a mebibyte of texts, and holds one evaluation at least.
+/// Lists the recorded evaluations of a run, by item: question, answer, expected value, and the result of each scorer.
+///
+/// A page ends after about 1 MiB of texts, and has at least one evaluation.
 #[utoipa::path(
     get,
     path = "/api/v1/runs/{run}/evaluations",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest"), EvaluationsQuery),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run"), EvaluationsQuery),
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "A page of evaluations", body = Page<Evaluation>),
-        (status = 403, description = "The run is the caller's own, but its benchmark or a prompt may no longer be seen by them", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The run is the caller's own, but its benchmark or a prompt is no longer visible to them", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_evaluations(

@@ -1,4 +1,4 @@
-//! Runs. What they found is in `run_results`.
+//! Runs: submitting, reading, cancelling and deleting them. Their results are in `run_results`.
 
 use axum::{
     Json as Answer,
@@ -31,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(cancel_run))
 }
 
-/// The runs that the caller may find, newest first.
+/// Lists the runs that are visible to the caller, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/runs",
@@ -56,13 +56,13 @@ async fn list_runs(
     post,
     path = "/api/v1/runs",
     tag = "runs",
-    params(("idempotency-key" = Option<String>, Header, description = "1 to 255 visible characters; the same key with the same body answers with the first run again")),
+    params(("idempotency-key" = Option<String>, Header, description = "1 to 255 visible characters; a repeated request with the same key and body returns the first run")),
     request_body = SubmitRun,
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "The run is in the queue", body = Run, headers(("location" = String, description = "The run's address"))),
-        (status = 403, description = "The API key lacks the scope, or the caller's email address is not verified and this server asks for it", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The idempotency key was used for another request, or the caller may not spend as much", body = crate::Problem, content_type = "application/problem+json")
+        (status = 202, description = "The run is queued", body = Run, headers(("location" = String, description = "The run's address"))),
+        (status = 403, description = "The API key lacks the scope, or the caller's email address is not verified and this server requires that", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The idempotency key was used for another request, or the caller's quota does not allow it", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_run(
@@ -83,14 +83,14 @@ async fn create_run(
     Ok((StatusCode::ACCEPTED, [(LOCATION, address)], Answer(run)))
 }
 
-/// Says what a run would need: calls, tokens, money and time. Nothing is submitted.
+/// Estimates the calls, tokens, money and time of a run. Nothing is submitted.
 #[utoipa::path(
     post,
     path = "/api/v1/runs/estimate",
     tag = "runs",
     request_body = SubmitRun,
     security(("bearer" = [])),
-    responses((status = 200, description = "What to expect, with the least and the most, and where it comes from", body = Estimate))
+    responses((status = 200, description = "The estimate, with lower and upper bounds and their sources", body = Estimate))
 )]
 async fn estimate_run(
     State(state): State<AppState>,
@@ -106,12 +106,12 @@ async fn estimate_run(
     Ok(Answer(state.checking.run(asker, estimating).await?))
 }
 
-/// A run. Poll it with `if-none-match`, or follow its events.
+/// Returns a run. Poll it with `if-none-match`, or follow its events.
 #[utoipa::path(
     get,
     path = "/api/v1/runs/{run}",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     security((), ("bearer" = [])),
     responses(
         (status = 200, description = "The run", body = Run, headers(("etag" = String))),
@@ -129,17 +129,17 @@ async fn get_run(
     etag::tagged(&headers, &run)
 }
 
-/// Deletes a run that has ended, with its evaluations and its standings. What it spent stays counted in its owner's quota.
+/// Deletes a run that has ended, with its evaluations and standings. Its cost stays counted in the owner's quota.
 #[utoipa::path(
     delete,
     path = "/api/v1/runs/{run}",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     security(("bearer" = [])),
     responses(
-        (status = 204, description = "The run is gone; what it held is erased in the background"),
-        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The run has not ended, or another one scores its answers at the moment", body = crate::Problem, content_type = "application/problem+json")
+        (status = 204, description = "The run is deleted; its data is erased in the background"),
+        (status = 403, description = "The run belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has not ended, or another run is scoring its answers", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_run(
@@ -154,17 +154,17 @@ async fn delete_run(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Cancels a run. What is recorded stays.
+/// Cancels a run. Recorded evaluations stay.
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{run}/cancel",
     tag = "runs",
-    params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest")),
+    params(("run" = String, Path, description = "The run: its number, its id, the end of its id, or `last` for the caller's newest run")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The cancelled run", body = Run),
-        (status = 403, description = "The run belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The run has ended already", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The run belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The run has already ended", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn cancel_run(

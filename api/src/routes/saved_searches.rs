@@ -1,4 +1,4 @@
-//! Searches that a user saved.
+//! Saved searches of users.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::library::{self, NewSavedSearch, SavedSearch};
@@ -12,7 +12,7 @@ use crate::{AppState, body::Json, caller::Authenticated, parameters::Path, probl
 /// The saved searches of the caller.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct SavedSearches {
-    /// By name.
+    /// The searches, by name.
     items: Vec<SavedSearch>,
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(delete_saved_search))
 }
 
-/// The saved searches of the caller.
+/// Lists the caller's saved searches.
 #[utoipa::path(
     get,
     path = "/api/v1/saved-searches",
@@ -39,7 +39,7 @@ async fn list_saved_searches(
     Ok(Answer(SavedSearches { items }))
 }
 
-/// Saves a search; one of the same name is replaced.
+/// Saves a search, replacing one with the same name.
 #[utoipa::path(
     post,
     path = "/api/v1/saved-searches",
@@ -48,7 +48,7 @@ async fn list_saved_searches(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The saved search", body = SavedSearch),
-        (status = 409, description = "The caller has too many", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The caller has too many saved searches", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn save_search(
@@ -68,7 +68,7 @@ async fn save_search(
     tag = "library",
     params(("search" = Uuid, Path, description = "Id")),
     security(("bearer" = [])),
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "The search is deleted"))
 )]
 async fn delete_saved_search(
     State(state): State<AppState>,

@@ -1,4 +1,4 @@
-//! Schedules: runs that are submitted again and again.
+//! Schedules: recurring runs.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
@@ -27,7 +27,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_firings))
 }
 
-/// The schedules of the caller, newest first.
+/// Lists the caller's schedules, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/schedules",
@@ -47,7 +47,10 @@ async fn list_schedules(
     Ok(Answer(page))
 }
 
-/// Makes a schedule. Its first tick is the first one after now; it acts as the caller, without rights of an administrator.
+/// Creates a schedule.
+///
+/// Its first tick is the next one from now. Its runs are submitted as the caller, without the rights of an
+/// administrator.
 #[utoipa::path(
     post,
     path = "/api/v1/schedules",
@@ -56,8 +59,8 @@ async fn list_schedules(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The schedule", body = Schedule),
-        (status = 403, description = "The caller's email address is not verified and this server asks for it", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The caller has too many", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller's email address is not verified and this server requires that", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The caller has too many schedules", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_schedule(
@@ -71,12 +74,12 @@ async fn create_schedule(
     Ok((StatusCode::CREATED, Answer(schedule)))
 }
 
-/// A schedule, with its next five times.
+/// Returns a schedule with its next five ticks.
 #[utoipa::path(
     get,
     path = "/api/v1/schedules/{schedule}",
     tag = "schedules",
-    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("schedule" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
     responses((status = 200, description = "The schedule", body = Schedule))
 )]
@@ -91,12 +94,14 @@ async fn get_schedule(
     Ok(Answer(schedule))
 }
 
-/// Changes a schedule. With another expression or time zone, what was due until now is settled.
+/// Updates a schedule.
+///
+/// When the expression or the time zone changes, ticks that were due before the change are fired or skipped first.
 #[utoipa::path(
     patch,
     path = "/api/v1/schedules/{schedule}",
     tag = "schedules",
-    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("schedule" = String, Path, description = "Id, or name among the caller's own")),
     request_body = UpdateSchedule,
     security(("bearer" = [])),
     responses((status = 200, description = "The schedule", body = Schedule))
@@ -113,14 +118,14 @@ async fn update_schedule(
     Ok(Answer(schedule))
 }
 
-/// Deletes a schedule and what is known of its ticks. Its runs stay.
+/// Deletes a schedule and the history of its ticks. Its runs stay.
 #[utoipa::path(
     delete,
     path = "/api/v1/schedules/{schedule}",
     tag = "schedules",
-    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("schedule" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "The schedule is deleted"))
 )]
 async fn delete_schedule(
     State(state): State<AppState>,
@@ -133,16 +138,16 @@ async fn delete_schedule(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Pauses a schedule. Ticks of the pause are not made up for.
+/// Pauses a schedule. Ticks during the pause are not made up for.
 #[utoipa::path(
     post,
     path = "/api/v1/schedules/{schedule}/pause",
     tag = "schedules",
-    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("schedule" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The paused schedule", body = Schedule),
-        (status = 409, description = "It is paused already", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The schedule is already paused", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn pause_schedule(
@@ -156,16 +161,16 @@ async fn pause_schedule(
     Ok(Answer(schedule))
 }
 
-/// Lets a paused schedule go on with the first tick after now.
+/// Resumes a paused schedule with the next tick from now.
 #[utoipa::path(
     post,
     path = "/api/v1/schedules/{schedule}/resume",
     tag = "schedules",
-    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("schedule" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The schedule", body = Schedule),
-        (status = 409, description = "It is not paused", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The schedule is not paused", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn resume_schedule(
@@ -179,12 +184,12 @@ async fn resume_schedule(
     Ok(Answer(schedule))
 }
 
-/// What became of the ticks of a schedule, newest first.
+/// Lists the past ticks of a schedule and their outcomes, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/schedules/{schedule}/firings",
     tag = "schedules",
-    params(("schedule" = String, Path, description = "Id, or the name of one of the caller's"), PageQuery),
+    params(("schedule" = String, Path, description = "Id, or name among the caller's own"), PageQuery),
     security(("bearer" = [])),
     responses((status = 200, description = "A page of ticks", body = Page<Firing>))
 )]

@@ -1,4 +1,5 @@
-//! Other people's accounts, for administrators. Changing them needs a login: a stolen API key makes no administrators.
+//! Accounts of other users, for administrators. Changing them needs a login, so that a stolen API key cannot create
+//! administrators.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
@@ -19,14 +20,14 @@ use crate::{
     problem::{Refusal, Result},
 };
 
-/// What changes about somebody's account; what is absent stays.
+/// An update of an account; absent fields stay unchanged.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeUser {
     /// The new role.
     #[serde(default)]
     pub role: Option<UserRole>,
-    /// Whether the user is kept out; that ends their sessions, and their API keys do not work meanwhile.
+    /// Whether the account is disabled: its sessions end, and its API keys do not work meanwhile.
     #[serde(default)]
     pub disabled: Option<bool>,
 }
@@ -37,7 +38,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(change_user, delete_user))
 }
 
-/// All users, newest first.
+/// Lists all users, newest first. For administrators.
 #[utoipa::path(
     get,
     path = "/api/v1/users",
@@ -46,7 +47,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page of users", body = Page<Account>),
-        (status = 403, description = "Only administrators look after accounts", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not an administrator", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn list_users(
@@ -62,7 +63,7 @@ async fn list_users(
     Ok(Answer(page))
 }
 
-/// Changes somebody's role, or disables or enables their account. Takes effect at once.
+/// Changes a user's role, or disables or enables their account, at once. For administrators.
 #[utoipa::path(
     patch,
     path = "/api/v1/users/{username}",
@@ -72,8 +73,8 @@ async fn list_users(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The account", body = Account),
-        (status = 403, description = "Only administrators look after accounts, and not with an API key", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "This is the last administrator, or the program's own user", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not an administrator, or the credential is an API key", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The user is the last administrator, or the program's own user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn change_user(
@@ -92,7 +93,7 @@ async fn change_user(
     Ok(Answer(account))
 }
 
-/// Deletes somebody's account, as if they had done it themselves.
+/// Deletes a user's account, like the user's own deletion of it. For administrators.
 #[utoipa::path(
     delete,
     path = "/api/v1/users/{username}",
@@ -101,8 +102,8 @@ async fn change_user(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "The account is deleted"),
-        (status = 403, description = "Only administrators look after accounts, and not with an API key", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "This is the last administrator, or the program's own user", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The caller is not an administrator, or the credential is an API key", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The user is the last administrator, or the program's own user", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_user(

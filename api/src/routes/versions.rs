@@ -23,29 +23,29 @@ use crate::{
     problem::Result,
 };
 
-/// Two versions, each by its number or an alias.
+/// Two versions, each by number or alias.
 #[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DiffQuery {
     /// The older side.
     from: String,
-    /// The newer side; the newest version, when absent.
+    /// The newer side; the newest version when absent.
     #[serde(default = "latest")]
     #[param(required = false)]
     to: String,
 }
 
-/// Two versions to compare as written and as rendered.
+/// Two versions to compare, as written and as rendered.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DiffRequest {
-    /// The older side, a number or an alias.
+    /// The older side, by number or alias.
     from: String,
-    /// The newer side; the newest version, when absent.
+    /// The newer side, by number or alias; the newest version when absent.
     #[serde(default = "latest")]
     to: String,
-    /// What both are rendered with.
+    /// Variables with which both are rendered.
     #[schema(value_type = Object)]
     variables: Map<String, Value>,
 }
@@ -58,7 +58,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(render_prompt))
 }
 
-/// The versions of a prompt, newest first.
+/// Lists the versions of a prompt, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/versions",
@@ -79,7 +79,9 @@ async fn list_prompt_versions(
     Ok(Answer(page))
 }
 
-/// Adds a version to a prompt. Content that a version has already adds nothing, and answers with that version.
+/// Adds a version to a prompt.
+///
+/// If a version already has this content, no version is added and that version is returned.
 #[utoipa::path(
     post,
     path = "/api/v1/prompts/{prompt}/versions",
@@ -88,8 +90,8 @@ async fn list_prompt_versions(
     request_body = NewPromptVersion,
     security(("bearer" = [])),
     responses(
-        (status = 201, description = "The version that holds the content", body = SavedVersion),
-        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 201, description = "The version with this content", body = SavedVersion),
+        (status = 403, description = "The prompt belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
         (status = 409, description = "The prompt is archived", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -106,7 +108,7 @@ async fn create_prompt_version(
     Ok((StatusCode::CREATED, Answer(version)))
 }
 
-/// A version of a prompt.
+/// Returns a version of a prompt.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/versions/{version}",
@@ -129,8 +131,10 @@ async fn get_prompt_version(
     Ok(Answer(version))
 }
 
-/// Deletes an older version of a prompt. One that runs rest on is withdrawn: it takes no more runs, and only the owners of
-/// those runs can read it.
+/// Deletes an older version of a prompt.
+///
+/// A version that runs use is withdrawn instead: it accepts no new runs, and only the owners of those runs can read
+/// it.
 #[utoipa::path(
     delete,
     path = "/api/v1/prompts/{prompt}/versions/{version}",
@@ -141,9 +145,9 @@ async fn get_prompt_version(
     ),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "Whether it is erased, or withdrawn because runs rest on it", body = Deletion),
-        (status = 403, description = "The prompt belongs to somebody else", body = crate::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is the newest version, or an alias points at it", body = crate::Problem, content_type = "application/problem+json")
+        (status = 200, description = "Whether it was erased, or withdrawn because runs use it", body = Deletion),
+        (status = 403, description = "The prompt belongs to another user", body = crate::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The version is the newest one, or an alias points at it", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn delete_prompt_version(
@@ -156,14 +160,14 @@ async fn delete_prompt_version(
     Ok(Answer(deletion))
 }
 
-/// What changed between two versions.
+/// Compares two versions of a prompt as written.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/diff",
     tag = "library",
     params(("prompt" = String, Path, description = "Slug or id"), DiffQuery),
     security((), ("bearer" = [])),
-    responses((status = 200, description = "What changed, with three lines around it; 422 when that is more than 5,000 lines or 256 KiB", body = VersionDiff))
+    responses((status = 200, description = "The changes, with three lines of context; 422 if they exceed 5,000 lines or 256 KiB", body = VersionDiff))
 )]
 async fn compare_prompt_versions(
     State(state): State<AppState>,
@@ -184,7 +188,7 @@ async fn compare_prompt_versions(
     Ok(Answer(diff))
 }
 
-/// What changed between two versions, also in what a model would be sent.
+/// Compares two versions of a prompt as written and as rendered for a model.
 #[utoipa::path(
     post,
     path = "/api/v1/prompts/{prompt}/diff",
@@ -193,7 +197,7 @@ async fn compare_prompt_versions(
     params(("prompt" = String, Path, description = "Slug or id")),
     request_body = DiffRequest,
     security((), ("bearer" = [])),
-    responses((status = 200, description = "What changed, with three lines around it; 422 when that is more than 5,000 lines or 256 KiB", body = VersionDiff))
+    responses((status = 200, description = "The changes, with three lines of context; 422 if they exceed 5,000 lines or 256 KiB", body = VersionDiff))
 )]
 async fn compare_rendered_versions(
     State(state): State<AppState>,
@@ -212,7 +216,9 @@ async fn compare_rendered_versions(
     Ok(Answer(diff))
 }
 
-/// Renders a prompt to look at it. What cannot be rendered, or would cost too much, is refused within a moment.
+/// Renders a prompt as a preview.
+///
+/// A template that cannot be rendered, or is too expensive to render, is refused.
 #[utoipa::path(
     post,
     path = "/api/v1/prompts/{prompt}/render",
@@ -220,7 +226,7 @@ async fn compare_rendered_versions(
     params(("prompt" = String, Path, description = "Slug or id")),
     request_body = PreviewRequest,
     security((), ("bearer" = [])),
-    responses((status = 200, description = "What a model would be sent; 422 when that is more than 256 KiB", body = Preview))
+    responses((status = 200, description = "The text for the model; 422 if it exceeds 256 KiB", body = Preview))
 )]
 async fn render_prompt(
     State(state): State<AppState>,
@@ -239,7 +245,7 @@ async fn render_prompt(
     Ok(Answer(state.computing.run(asker, rendering).await??))
 }
 
-/// A slug or id, without a version of its own.
+/// A slug or id without a version.
 fn plain(prompt: &str) -> Result<&str> {
     if prompt.contains('@') {
         return Err(Error::NotFound(format!("the prompt `{prompt}`")).into());

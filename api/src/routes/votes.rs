@@ -26,7 +26,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_vote, set_vote, delete_vote))
 }
 
-/// The votes on a prompt, with the caller's own.
+/// Returns the votes on a prompt, with the caller's own.
 #[utoipa::path(
     get,
     path = "/api/v1/prompts/{prompt}/vote",
@@ -55,7 +55,7 @@ async fn get_vote(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The votes, the caller's included", body = VoteCount),
-        (status = 403, description = "It is the caller's own prompt", body = crate::Problem, content_type = "application/problem+json")
+        (status = 403, description = "The prompt is the caller's own", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn set_vote(
@@ -69,7 +69,7 @@ async fn set_vote(
     Ok(Answer(votes))
 }
 
-/// Takes the caller's vote back.
+/// Removes the caller's vote.
 #[utoipa::path(
     delete,
     path = "/api/v1/prompts/{prompt}/vote",

@@ -1,4 +1,4 @@
-//! Webhooks: addresses that are told what happens.
+//! Webhooks: addresses to which events are posted.
 
 use axum::{Json as Answer, extract::State, http::StatusCode};
 use opb_core::{
@@ -24,45 +24,45 @@ use crate::{
     secret,
 };
 
-/// The webhooks of the caller.
+/// The caller's webhooks.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Webhooks {
-    /// Newest first.
+    /// The webhooks, newest first.
     pub items: Vec<Webhook>,
 }
 
-/// A webhook to make.
+/// A new webhook.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateWebhook {
-    /// 1 to 100 characters.
+    /// Name: 1 to 100 characters.
     pub name: String,
-    /// Where messages are posted; stored sealed, and but for its host never shown again.
+    /// The address to which messages are posted; stored encrypted, and never shown again except for its host.
     #[serde(with = "secret")]
     #[schema(value_type = String)]
     pub url: SecretString,
-    /// What the body of a message looks like; `standard` when absent.
+    /// Format of the messages; `standard` when absent.
     #[serde(default)]
     pub format: WebhookFormat,
-    /// What it is told about.
+    /// The events that are posted.
     pub events: Vec<WebhookEvent>,
 }
 
-/// What to change about a webhook; what is absent stays.
+/// An update of a webhook; absent fields stay unchanged.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeWebhook {
-    /// 1 to 100 characters.
+    /// Name: 1 to 100 characters.
     pub name: Option<String>,
-    /// Where messages are posted.
+    /// The address to which messages are posted.
     #[serde(default, with = "secret::optional")]
     #[schema(value_type = Option<String>)]
     pub url: Option<SecretString>,
-    /// What the body of a message looks like.
+    /// Format of the messages.
     pub format: Option<WebhookFormat>,
-    /// What it is told about.
+    /// The events that are posted.
     pub events: Option<Vec<WebhookEvent>>,
-    /// True lets it work again, false stops it.
+    /// True enables the webhook, false disables it.
     pub enabled: Option<bool>,
 }
 
@@ -72,21 +72,21 @@ pub struct CreatedWebhook {
     /// The webhook.
     #[serde(flatten)]
     pub webhook: Webhook,
-    /// What messages are signed with; it is shown here and never again.
+    /// The key with which messages are signed; shown only in this response.
     pub secret: String,
 }
 
 /// A new secret.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct WebhookSecret {
-    /// What messages are signed with from now on; it is shown here and never again.
+    /// The key with which messages are signed from now on; shown only in this response.
     pub secret: String,
 }
 
-/// How the attempts of a message ended.
+/// The attempts to deliver a message.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Attempts {
-    /// In order.
+    /// The attempts, in order.
     pub items: Vec<Attempt>,
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(replay_delivery))
 }
 
-/// The webhooks of the caller, newest first.
+/// Lists the caller's webhooks, newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/webhooks",
@@ -118,7 +118,7 @@ async fn list_webhooks(
     Ok(Answer(Webhooks { items }))
 }
 
-/// Makes a webhook. Its secret is shown in this answer and never again.
+/// Creates a webhook. Its secret is shown only in this response.
 #[utoipa::path(
     post,
     path = "/api/v1/webhooks",
@@ -127,7 +127,7 @@ async fn list_webhooks(
     security(("bearer" = [])),
     responses(
         (status = 201, description = "The webhook and its secret", body = CreatedWebhook),
-        (status = 409, description = "The caller has too many", body = crate::Problem, content_type = "application/problem+json")
+        (status = 409, description = "The caller has too many webhooks", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_webhook(
@@ -152,12 +152,12 @@ async fn create_webhook(
     ))
 }
 
-/// A webhook.
+/// Returns a webhook.
 #[utoipa::path(
     get,
     path = "/api/v1/webhooks/{webhook}",
     tag = "webhooks",
-    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("webhook" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
     responses((status = 200, description = "The webhook", body = Webhook))
 )]
@@ -172,12 +172,12 @@ async fn get_webhook(
     Ok(Answer(webhook))
 }
 
-/// Changes a webhook, or lets one work again that was disabled.
+/// Updates a webhook, or enables one that was disabled.
 #[utoipa::path(
     patch,
     path = "/api/v1/webhooks/{webhook}",
     tag = "webhooks",
-    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("webhook" = String, Path, description = "Id, or name among the caller's own")),
     request_body = ChangeWebhook,
     security(("bearer" = [])),
     responses((status = 200, description = "The webhook", body = Webhook))
@@ -208,9 +208,9 @@ async fn update_webhook(
     delete,
     path = "/api/v1/webhooks/{webhook}",
     tag = "webhooks",
-    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("webhook" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "The webhook is deleted"))
 )]
 async fn delete_webhook(
     State(state): State<AppState>,
@@ -223,12 +223,12 @@ async fn delete_webhook(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Signs the messages of a webhook with another secret from now on.
+/// Replaces the secret with which messages of a webhook are signed.
 #[utoipa::path(
     post,
     path = "/api/v1/webhooks/{webhook}/secret",
     tag = "webhooks",
-    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("webhook" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
     responses((status = 200, description = "The new secret", body = WebhookSecret))
 )]
@@ -244,15 +244,15 @@ async fn rotate_webhook_secret(
     Ok(Answer(WebhookSecret { secret }))
 }
 
-/// Sends a message that shows whether messages arrive.
+/// Sends a test message to a webhook.
 #[utoipa::path(
     post,
     path = "/api/v1/webhooks/{webhook}/test",
     tag = "webhooks",
-    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's")),
+    params(("webhook" = String, Path, description = "Id, or name among the caller's own")),
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "The message, which is on its way", body = Delivery),
+        (status = 202, description = "The message, which is being sent", body = Delivery),
         (status = 409, description = "The webhook is disabled", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
@@ -267,12 +267,12 @@ async fn test_webhook(
     Ok((StatusCode::ACCEPTED, Answer(delivery)))
 }
 
-/// The messages of a webhook and what became of them, newest first; they are kept for thirty days.
+/// Lists the messages of a webhook with their outcomes, newest first; they are kept for 30 days.
 #[utoipa::path(
     get,
     path = "/api/v1/webhooks/{webhook}/deliveries",
     tag = "webhooks",
-    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's"), PageQuery),
+    params(("webhook" = String, Path, description = "Id, or name among the caller's own"), PageQuery),
     security(("bearer" = [])),
     responses((status = 200, description = "A page of messages", body = Page<Delivery>))
 )]
@@ -289,12 +289,12 @@ async fn list_deliveries(
     Ok(Answer(page))
 }
 
-/// How the attempts of a message ended.
+/// Lists the attempts to deliver a message.
 #[utoipa::path(
     get,
     path = "/api/v1/webhooks/{webhook}/deliveries/{delivery}/attempts",
     tag = "webhooks",
-    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's"), ("delivery" = Uuid, Path, description = "Id")),
+    params(("webhook" = String, Path, description = "Id, or name among the caller's own"), ("delivery" = Uuid, Path, description = "Id")),
     security(("bearer" = [])),
     responses((status = 200, description = "The attempts", body = Attempts))
 )]
@@ -309,15 +309,15 @@ async fn list_attempts(
     Ok(Answer(Attempts { items }))
 }
 
-/// Sends a message once more, at once, with the same id.
+/// Sends a message again at once, with the same id.
 #[utoipa::path(
     post,
     path = "/api/v1/webhooks/{webhook}/deliveries/{delivery}/replay",
     tag = "webhooks",
-    params(("webhook" = String, Path, description = "Id, or the name of one of the caller's"), ("delivery" = Uuid, Path, description = "Id")),
+    params(("webhook" = String, Path, description = "Id, or name among the caller's own"), ("delivery" = Uuid, Path, description = "Id")),
     security(("bearer" = [])),
     responses(
-        (status = 202, description = "The message, which is on its way", body = Delivery),
+        (status = 202, description = "The message, which is being sent", body = Delivery),
         (status = 409, description = "The webhook is disabled", body = crate::Problem, content_type = "application/problem+json")
     )
 )]
