@@ -190,11 +190,23 @@ impl Courier {
         outcomes.with_label_values(&[outcome]).inc();
         match noted.await {
             Ok(()) => {
-                tracing::info!(delivery.id = %delivery.id, delivery.event = delivery.event.word(), delivery.attempt, outcome, "webhook delivery {} was attempted: {outcome}", delivery.id);
+                tracing::info!(
+                    delivery.id = %delivery.id,
+                    delivery.event = delivery.event.word(),
+                    delivery.attempt,
+                    outcome,
+                    "webhook delivery {} was attempted: {outcome}",
+                    delivery.id
+                );
             }
             // The message is sent again; its id tells the receiver that it is a duplicate.
             Err(error) => {
-                tracing::warn!(delivery.id = %delivery.id, error = ?error, "could not record the outcome of webhook delivery {}; it will be sent again", delivery.id);
+                tracing::warn!(
+                    delivery.id = %delivery.id,
+                    error = ?error,
+                    "could not record the outcome of webhook delivery {}; it will be sent again",
+                    delivery.id
+                );
             }
         }
     }

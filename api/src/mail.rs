@@ -116,7 +116,7 @@ impl Postman {
         if stale > 0 {
             tracing::warn!(
                 count = stale,
-                "some mails could not be sent in time; they will not be tried again"
+                "{stale} mails could not be sent in time; they will not be tried again"
             );
         }
         alerts::write_letters(&mut conn, outbox).await?;
@@ -144,7 +144,14 @@ impl Postman {
                 mail::confirm(&mut conn, due.id).await
             }
             Err((failure, reason)) => {
-                tracing::warn!(mail.id = %due.id, mail.kind = ?due.kind, ?failure, reason, "a mail could not be sent: {}: {reason}", due.id);
+                tracing::warn!(
+                    mail.id = %due.id,
+                    mail.kind = ?due.kind,
+                    ?failure,
+                    reason,
+                    "a mail could not be sent: {}: {reason}",
+                    due.id
+                );
                 mail::note_failure(&mut conn, due.id, failure, &reason).await
             }
         }

@@ -96,7 +96,8 @@ pub struct ApiSettings {
         value_delimiter = ','
     )]
     pub cors_origins: Vec<CorsOrigin>,
-    /// Clients reach this API through TLS only (a proxy in front of it holds the certificate), and browsers must use HTTPS
+    /// Clients reach this API through TLS only (a proxy in front of it holds the certificate), and browsers must use
+    /// HTTPS
     #[arg(long, env = "OPB_BEHIND_TLS")]
     pub behind_tls: bool,
     /// The outbound policy for addresses that users set; the public internet, unless the operator allows more.
