@@ -226,7 +226,7 @@ impl Courier {
             &self.users
         };
         let Ok(client) = guarded.client(&url) else {
-            return Answer::Refused("the webhook's address is not allowed");
+            return Answer::Refused("the webhook's address is one that this server may not call");
         };
         let body = body(delivery).to_string();
         let id = delivery.id.to_string();

@@ -181,7 +181,7 @@ fn a_taken_address_is_said() {
     let printed = site.check(&["up", "--listen", &address, "--log=error"], 1);
     // This test holds it; what is proposed instead can be listened on, and nothing slow was begun.
     let error = printed.error();
-    let holder = format!("{address} is taken by ");
+    let holder = format!("{address} is already in use by ");
     assert!(error.contains(&holder), "{error}");
     assert!(
         error.contains(&format!("(process {})", std::process::id())),
@@ -239,7 +239,7 @@ async fn the_doctor_finds_what_up_refuses() {
     };
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("--listen={}", taken.local_addr().unwrap());
-    both(&[&listen], "address", "is taken by");
+    both(&[&listen], "address", "is already in use by");
     let free = "--listen=127.0.0.1:0";
     both(&[free, "--data=/proc/nothing/data"], "data folder", "/proc");
     let file = site.path().join("key");

@@ -202,7 +202,7 @@ fn an_empty_variable_is_not_set() {
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("is taken by"), "{text}");
+    assert!(text.contains("is already in use by"), "{text}");
 
     let words = ["provider", "add", "x", "--credential-env", "EMPTY"];
     let output = site.command(&words).env("EMPTY", "").output().unwrap();

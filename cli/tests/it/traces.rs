@@ -258,7 +258,10 @@ fn a_wrong_setting_is_said() {
         &["--traces-endpoint=user:canary@collector"],
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     );
-    check(&[endpoint, "--traces-sampler=xray"], "no sampler `xray`");
+    check(
+        &[endpoint, "--traces-sampler=xray"],
+        "unknown sampler `xray`",
+    );
     check(
         &[endpoint, "--traces-headers=canary"],
         "OTEL_EXPORTER_OTLP_HEADERS",
