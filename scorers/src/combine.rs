@@ -1,4 +1,4 @@
-//! One score from several.
+//! Combines the results of several scorers into one score.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use utoipa::ToSchema;
 
 use crate::{Outcome, ScoreResult};
 
-/// What all scorers of one evaluation say together.
+/// The combined result of all scorers of one evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct Combined {
-    /// The weighted mean from 0 to 1; nothing if no scorer counted or one was in error.
+    /// The weighted mean from 0 to 1; absent if no scorer counted or one failed.
     pub score: Option<f64>,
-    /// Whether every scorer that counts passed; nothing where there is no score.
+    /// Whether every scorer that counts passes; absent where there is no score.
     pub pass: Option<bool>,
-    /// The first error of a scorer.
+    /// The error of the first scorer that failed.
     pub error: Option<String>,
-    /// The mean of each named metric, over the scorers that were applicable.
+    /// The mean of each named metric, over the applicable scorers.
     pub metrics: BTreeMap<String, f64>,
 }
 
 /// Combines the results of one evaluation's scorers, each with its weight and metric.
 ///
-/// As promptfoo without a threshold: the score is the weighted mean, and the evaluation passes if
-/// every scorer with a weight above 0 passes.
-/// Two things differ on purpose: an error leaves the evaluation without score and pass, and an
-/// evaluation that nothing judged has no score, where promptfoo gives it a pass with 1.
+/// As in promptfoo without a threshold, the score is the weighted mean, and the evaluation passes if every scorer with
+/// a weight above 0 passes.
+/// Two differences are intentional: an error leaves the evaluation without score and pass, and an evaluation that no
+/// scorer judged has no score (promptfoo: pass, with score 1).
 /// A metric is the weighted mean of its scorers, or their plain mean if all their weights are 0.
 #[must_use]
 pub fn combine(results: &[(f64, Option<&str>, ScoreResult)]) -> Combined {
@@ -68,7 +68,7 @@ struct Mean {
 
 impl Mean {
     fn add(&mut self, weight: f64, score: f64) {
-        // A power of two changes no digit, and the sum of the largest weights stays a number.
+        // Scaling by a power of two loses no digits, and keeps the sum of the largest weights finite.
         let weight = weight / 2.0_f64.powi(64);
         self.weights += weight;
         self.weighted_scores += weight * score;

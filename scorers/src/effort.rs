@@ -1,11 +1,11 @@
-//! What it takes to prepare scorers, counted in steps so that it is the same on every machine.
+//! The cost of preparing scorers, counted in steps so that it is the same on every machine.
 
 use std::cell::Cell;
 
 use super::MAX_PATTERN_BYTES;
 
-/// The sizes of compiled regular expressions that are told apart, in bytes, and the steps that an attempt to stay below
-/// each takes, as measured.
+/// The size limits, in bytes, that are tried in turn when a regular expression is compiled, and the measured cost of
+/// each attempt in steps.
 pub(super) const PATTERN_SIZES: [(usize, u64); 5] = [
     (MAX_PATTERN_BYTES / 256, 2_000),
     (MAX_PATTERN_BYTES / 64, 6_000),
@@ -14,8 +14,8 @@ pub(super) const PATTERN_SIZES: [(usize, u64); 5] = [
     (MAX_PATTERN_BYTES, 162_000),
 ];
 
-/// How much work was done: a statement or an expression of a template is a step, and so are 64 bytes that one makes or
-/// looks at. Ten million steps take a second or so.
+/// A counter of work. A statement or an expression of a template is one step, and so are 64 bytes that it creates or
+/// reads. Ten million steps take about a second.
 #[derive(Debug)]
 pub struct Effort {
     steps: Cell<u64>,
@@ -23,7 +23,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// Work of at most so many steps; more is counted, and it is the caller who stops.
+    /// Allows `most` steps. Steps beyond that are still counted; the caller checks [`Self::is_used_up`] and stops.
     #[must_use]
     pub fn within(most: u64) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl Effort {
         }
     }
 
-    /// Whether more was done than may be.
+    /// Whether more steps were counted than allowed.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
         self.steps.get() > self.most
@@ -43,19 +43,20 @@ impl Effort {
         self.steps.get()
     }
 
-    /// Counts steps.
+    /// Adds steps.
     pub(super) fn add(&self, steps: u64) {
         self.steps.set(self.steps.get().saturating_add(steps));
     }
 
-    /// Counts what a regular expression takes whatever it compiles into: repetitions side by side are looked at in pairs.
+    /// Adds the cost of a regular expression that does not depend on its compiled size: adjacent repetitions are
+    /// examined in pairs.
     pub(super) fn add_pattern(&self, length: usize) {
         self.add((length * length / 6) as u64);
     }
 }
 
 impl Default for Effort {
-    /// Work without a bound.
+    /// Unlimited.
     fn default() -> Self {
         Self::within(u64::MAX)
     }

@@ -1,9 +1,9 @@
-//! Scorers: promptfoo's assertions by the same names, with the same meaning and defaults.
+//! Scorers: promptfoo's assertions under the same names, with the same meaning and defaults.
 //!
-//! A [`ScorerSpec`] is what a benchmark says, a [`Scorer`] is that compiled once, and
-//! [`Scorer::score`] judges one output. [`combine()`] makes one score of several.
-//! Nothing here calls a model, reads a clock or draws by chance: the same output gets the same
-//! score for ever. An error is never turned into a pass, not even by `not-`.
+//! A [`ScorerSpec`] is what a benchmark declares, a [`Scorer`] is its compiled form, and [`Scorer::score`] judges one
+//! output. [`combine()`] makes one score of several.
+//! Nothing here calls a model, reads a clock or uses randomness: the same output always gets the same score. An error
+//! never becomes a pass, not even under `not-`.
 
 mod combine;
 mod effort;
@@ -29,22 +29,22 @@ pub use self::number::last_number;
 use self::patterns::Patterns;
 pub use self::spec::{ScorerKind, ScorerSpec, ScorerType};
 
-/// The longest regular expression, in characters.
+/// Maximum length of a regular expression, in characters.
 pub const MAX_PATTERN_CHARS: usize = 1_000;
-/// The memory that a compiled regular expression may take, in bytes.
+/// Maximum memory of a compiled regular expression, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 1024 * 1024;
-/// The most that a scorer counts among others.
+/// Maximum weight of a scorer.
 pub const MAX_WEIGHT: f64 = 1_000.0;
-/// The part of an output that regular expressions see (its start) and numbers are looked for in (its end), in bytes.
+/// The part of an output that is searched, in bytes: its start by regular expressions, its end for numbers.
 pub const MAX_SEARCHED_BYTES: usize = 256 * 1024;
 
 /// Why a scorer cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScorerError {
-    /// The value's template is at fault.
+    /// The value is not a valid template.
     #[error("the value is not a valid template: {0}")]
     Template(TemplateError),
-    /// The value is not a regular expression, or too large a one.
+    /// The value is not a regular expression, or it is too large.
     #[error("the value is not a usable regular expression: {0}")]
     Pattern(String),
     /// A field does not fit the scorer.
@@ -52,12 +52,12 @@ pub enum ScorerError {
     Field {
         /// The field's name.
         field: &'static str,
-        /// What is wrong and how to mend it.
+        /// What is wrong and how to fix it.
         problem: String,
     },
 }
 
-/// What a scorer looks at.
+/// The input of a scorer.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoreInput<'a> {
     /// The model's output.
@@ -68,14 +68,14 @@ pub struct ScoreInput<'a> {
     pub vars: &'a Map<String, Value>,
 }
 
-/// What a scorer found.
+/// The result of a scorer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreResult {
-    /// The finding.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// The three ways in which a scorer ends.
+/// The three possible outcomes of a scorer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
@@ -88,19 +88,19 @@ pub enum Outcome {
         /// Why, in a sentence.
         reason: Cow<'static, str>,
     },
-    /// The scorer says nothing about this item; it does not count.
+    /// The scorer does not apply to this item; it does not count.
     NotApplicable {
         /// Why, in a sentence.
         reason: Cow<'static, str>,
     },
-    /// The scorer could not judge; the evaluation is in error.
+    /// The scorer could not judge the output; the evaluation ends in an error.
     Error {
         /// Why, in a sentence.
         reason: Cow<'static, str>,
     },
 }
 
-/// A compiled scorer; it can be used from any thread.
+/// A compiled scorer, usable from any thread.
 #[derive(Debug)]
 pub struct Scorer {
     kind: ScorerKind,
@@ -113,14 +113,14 @@ pub struct Scorer {
     patterns: Patterns,
 }
 
-/// Where the value to compare with comes from, prepared as far as can be.
+/// Where the value to compare with comes from, prepared as far as possible.
 #[derive(Debug)]
 enum Wanted {
     /// The item's expected value.
     Expected,
-    /// The same for every item.
+    /// The same value for every item.
     Fixed(Prepared),
-    /// Rendered for every item.
+    /// A template that is rendered for every item.
     Template(CompiledText),
 }
 
@@ -135,15 +135,15 @@ enum Prepared {
 }
 
 impl Scorer {
-    /// Checks a specification and prepares it.
+    /// Validates a specification and compiles it.
     ///
     /// # Errors
-    /// A bad regular expression or template, or a field that does not fit the scorer.
+    /// An invalid regular expression or template, or a field that does not fit the scorer.
     pub fn compile(spec: &ScorerSpec) -> Result<Self, ScorerError> {
         Self::compile_counting(spec, &Effort::default())
     }
 
-    /// Does the same, and counts what it takes.
+    /// Like [`Self::compile`], and counts the work.
     ///
     /// # Errors
     /// Those of [`Self::compile`].
@@ -213,13 +213,13 @@ impl Scorer {
         &self.name
     }
 
-    /// How much the scorer counts among others.
+    /// The weight of the scorer.
     #[must_use]
     pub fn weight(&self) -> f64 {
         self.weight
     }
 
-    /// The metric that the score is reported under.
+    /// The metric under which the score is reported.
     #[must_use]
     pub fn metric(&self) -> Option<&str> {
         self.metric.as_deref()
@@ -242,23 +242,24 @@ impl Scorer {
         ScoreResult { outcome }
     }
 
-    /// Whether what outputs are compared with is another for each item.
+    /// Whether outputs are compared with a different value for each item.
     #[must_use]
     pub fn varies(&self) -> bool {
         !matches!(self.wanted, Wanted::Fixed(_))
     }
 
-    /// Whether its value is rendered for each output, which may take long.
+    /// Whether the value is rendered for each output, which may be slow.
     #[must_use]
     pub fn is_rendered(&self) -> bool {
         matches!(self.wanted, Wanted::Template(_))
     }
 
-    /// Says whether outputs of an item can be judged at all: by what the item expects and the values of its variables.
-    /// Counts what it takes to find out.
+    /// Checks whether outputs of an item can be judged at all, given the item's expected value and variables. Counts
+    /// the work.
     ///
     /// # Errors
-    /// Why they cannot be, in a sentence. Each of its evaluations would end with it, after it was paid.
+    /// Why they cannot be judged, as a sentence. Otherwise every evaluation of the item would end in this error, after
+    /// its call was paid for.
     pub fn check_item(
         &self,
         expected: Option<&Value>,
@@ -274,7 +275,7 @@ impl Scorer {
         }
     }
 
-    /// What the outputs of an item are compared with, where the item has a say in it.
+    /// Prepares the value that outputs of an item are compared with; only for values that vary by item.
     fn prepare_for(
         &self,
         expected: Option<&Value>,
@@ -299,14 +300,14 @@ impl Scorer {
         })
     }
 
-    /// Whether the output is as the scorer's plain form wants it, and why.
+    /// Whether the output matches, before negation, and why.
     fn judge(&self, input: &ScoreInput) -> Result<(bool, Cow<'static, str>), Cow<'static, str>> {
         let output = spoken(input.output);
         let prepared;
         let wanted = match &self.wanted {
             Wanted::Fixed(fixed) => fixed,
             Wanted::Expected | Wanted::Template(_) => {
-                // Not copied: what is long is so for every evaluation of the item.
+                // Avoids a copy of the expected value, which may be long, for every evaluation.
                 if let (Wanted::Expected, Some(Value::String(expected))) =
                     (&self.wanted, input.expected)
                     && !expected.is_empty()
@@ -356,8 +357,8 @@ impl Scorer {
     }
 }
 
-/// What was said after the thoughts that some servers leave in the answer, between `<think>` and `</think>` at its start.
-/// Thoughts that were cut off have no answer after them.
+/// The output without the reasoning that some servers put at its start, between `<think>` and `</think>`. If the
+/// reasoning was cut off, there is no answer after it.
 fn spoken(output: &str) -> &str {
     let Some(thoughts) = output.trim_start().strip_prefix("<think>") else {
         return output;
@@ -366,7 +367,7 @@ fn spoken(output: &str) -> &str {
     answer.map_or("", |(_, answer)| answer.trim_start())
 }
 
-/// Brings a value into the form that a scorer compares with.
+/// Converts a value into the form that a scorer compares with.
 fn prepare(
     kind: ScorerKind,
     value: &Value,
@@ -396,7 +397,7 @@ fn prepare(
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            // Every text contains nothing at all, and matches a pattern of nothing.
+            // Every text contains the empty text, and matches the empty pattern.
             if text.is_empty() && kind != ScorerKind::Equals {
                 return Err(ScorerError::Field {
                     field: "value",
@@ -438,7 +439,7 @@ fn equals_json(output: &str, wanted: &Value) -> (bool, Cow<'static, str>) {
     }
 }
 
-/// Deep equality in which `1` and `1.0` are the same number, as in JavaScript.
+/// Deep equality where `1` and `1.0` are the same number, as in JavaScript.
 fn same_json(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
@@ -469,7 +470,7 @@ fn matches_pattern(output: &str, pattern: &Regex) -> (bool, Cow<'static, str>) {
     }
 }
 
-/// Both sides in lower case; `wanted` already is.
+/// Compares in lower case; `wanted` is already lower case.
 fn contains_lowercase(output: &str, wanted: &str) -> bool {
     if output.is_ascii() {
         output.to_ascii_lowercase().contains(wanted)

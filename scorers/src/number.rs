@@ -1,4 +1,4 @@
-//! The last number in a text, as people write numbers.
+//! Finds the last number in a text, as people write numbers.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,17 +11,17 @@ const DEFAULT_TOLERANCE: f64 = 1e-6;
 
 /// The last number in a text.
 ///
-/// Understood: a sign (`-`, `+`, `−`), a currency sign, thousands in groups of three (`1,234`),
-/// decimals, an exponent (`1.5e-3`); a `%`, a unit or a full stop after the number is left aside.
+/// Accepted: a sign (`-`, `+`, `−`), a currency sign, thousands in groups of three (`1,234`), decimals, an exponent
+/// (`1.5e-3`); a `%`, a unit or a full stop after the number is ignored.
 /// Not numbers: digits that continue a word (`x2`, `GPT-4`, `a_1`) and dotted versions (`1.2.3`).
-/// A `-` between digits separates (`3-5` ends in 5). Only the last [`MAX_SEARCHED_BYTES`] are read.
+/// A `-` between digits is a separator (`3-5` ends in 5). Only the last [`MAX_SEARCHED_BYTES`] are read.
 #[must_use]
 pub fn last_number(text: &str) -> Option<f64> {
     let text = &text[text.ceil_char_boundary(text.len().saturating_sub(MAX_SEARCHED_BYTES))..];
     scan(text).map(|(number, _)| number)
 }
 
-/// A JSON number, or a string that is one number and nothing else but `$`, `%` and the like.
+/// The value of a JSON number, or of a string that holds one number and nothing else but `$`, `%` and the like.
 pub(super) fn of(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
@@ -38,9 +38,9 @@ pub(super) fn of(value: &Value) -> Option<f64> {
     }
 }
 
-/// Whether the last number of an output is the wanted one.
+/// Whether the last number of an output equals the expected one.
 ///
-/// With a tolerance: `|found − wanted| ≤ tolerance`, give or take the rounding of floating point.
+/// With a tolerance: `|found − wanted| ≤ tolerance`, allowing for floating-point rounding.
 /// Without: `|found − wanted| ≤ 10⁻⁶ · max(1, |wanted|)`, absolute for small and relative for large numbers.
 pub(super) fn equals(
     output: &str,
@@ -69,7 +69,7 @@ pub(super) fn equals(
     }
 }
 
-/// The last number, and where its digits are.
+/// The last number, and the range of its digits.
 fn scan(text: &str) -> Option<(f64, Range<usize>)> {
     let bytes = text.as_bytes();
     let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
@@ -125,7 +125,7 @@ fn scan(text: &str) -> Option<(f64, Range<usize>)> {
         .then_some((if negative { -number } else { number }, at))
 }
 
-/// Whether a number after this text is negative; nothing if it continues a word.
+/// Whether a number after this text is negative; `None` if it continues a word.
 fn sign_before(text: &str) -> Option<bool> {
     let in_word = |text: &str| text.ends_with(|c: char| c.is_alphabetic() || c == '_');
     if in_word(text) {

@@ -1,7 +1,7 @@
-//! Regular expressions that were compiled before.
+//! A cache of compiled regular expressions.
 //!
-//! Compiling one takes longer than everything else that an evaluation costs us, and a pattern that is made of an item's
-//! values comes back with every prompt, model and repeat.
+//! Compiling one takes longer than the rest of an evaluation on our side, and a pattern built from an item's values
+//! repeats for every prompt, model and repeat.
 
 use std::{
     collections::HashMap,
@@ -15,24 +15,24 @@ use super::{
     effort::{Effort, PATTERN_SIZES},
 };
 
-/// So many are kept; then all are forgotten, and those in use come back. One takes some ten kilobytes, and never more
-/// than [`MAX_PATTERN_BYTES`] and its scratch space.
+/// Maximum number of cached patterns; then the cache is cleared, and patterns in use are compiled again. One takes
+/// about ten kilobytes, and never more than [`MAX_PATTERN_BYTES`] and its scratch space.
 const KEPT: usize = 128;
 
-/// The patterns of one scorer.
+/// The cached patterns of one scorer.
 #[derive(Debug, Default)]
 pub(super) struct Patterns(Mutex<HashMap<String, Arc<Regex>>>);
 
 impl Patterns {
-    /// The pattern, compiled now or before.
+    /// The compiled pattern, from the cache if it is there.
     ///
     /// # Errors
-    /// It is no regular expression, or too large a one.
+    /// It is not a regular expression, or it is too large.
     pub(super) fn compile(&self, text: String, effort: &Effort) -> Result<Arc<Regex>, ScorerError> {
         if let Some(regex) = self.lock().get(&text) {
             return Ok(Arc::clone(regex));
         }
-        // Not under the lock: others go on meanwhile, and compiling twice harms nobody.
+        // Outside the lock, so that others do not wait; compiling twice is harmless.
         let regex = Arc::new(compile(&text, effort)?);
         let mut kept = self.lock();
         if kept.len() >= KEPT {
@@ -47,7 +47,7 @@ impl Patterns {
     }
 }
 
-/// Tries the smallest size first: what is small costs little, and how large a pattern becomes is known only afterwards.
+/// Tries the smallest size limit first: small patterns cost little, and the compiled size is only known afterwards.
 fn compile(text: &str, effort: &Effort) -> Result<Regex, ScorerError> {
     if text.chars().count() > MAX_PATTERN_CHARS {
         return Err(ScorerError::Pattern(format!(

@@ -1,26 +1,26 @@
-//! What a benchmark writes to ask for a scorer.
+//! The declaration of a scorer in a benchmark.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// A scorer as a benchmark or an item asks for it.
+/// A scorer as a benchmark or an item declares it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScorerSpec {
     /// The kind of check.
     #[serde(rename = "type")]
     pub kind: ScorerType,
-    /// What to compare with; absent: the item's expected value.
+    /// The value to compare with; absent: the item's expected value.
     /// A string may be a template over the item's variables and `expected`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
-    /// How much the scorer counts among others, 0 to 1000; 0 reports without counting.
+    /// The weight of the scorer among others, 0 to 1000; 0 reports without counting.
     #[serde(default = "one")]
     #[schema(default = 1.0)]
     pub weight: f64,
-    /// The metric that the score is reported under: 1 to 100 characters on one line. A benchmark version has at most 100
-    /// different ones.
+    /// The metric under which the score is reported: 1 to 100 characters on one line. A benchmark version has at most
+    /// 100 different ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
     /// For `numeric`: the largest difference that still passes.
@@ -32,29 +32,29 @@ fn one() -> f64 {
     1.0
 }
 
-/// The name of a scorer, with `not-` for its opposite.
+/// The name of a scorer, with `not-` for its negation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScorerType {
-    /// The output is the value: as text, or as JSON if the value is a list or a map.
+    /// The output equals the value: as text, or as JSON if the value is a list or a map.
     Equals,
-    /// The output is not the value.
+    /// The output does not equal the value.
     NotEquals,
     /// The output contains the value.
     Contains,
     /// The output does not contain the value.
     NotContains,
-    /// The output contains the value, upper and lower case aside.
+    /// The output contains the value, ignoring case.
     Icontains,
-    /// The output does not contain the value, upper and lower case aside.
+    /// The output does not contain the value, ignoring case.
     NotIcontains,
     /// The output matches the regular expression somewhere.
     Regex,
     /// The output matches the regular expression nowhere.
     NotRegex,
-    /// The last number in the output is the value.
+    /// The last number in the output equals the value.
     Numeric,
-    /// The last number in the output is not the value, or there is none.
+    /// The last number in the output does not equal the value, or there is none.
     NotNumeric,
     /// The whole output is JSON.
     IsJson,
@@ -62,16 +62,16 @@ pub enum ScorerType {
     NotIsJson,
 }
 
-/// What a scorer checks, its negation aside.
+/// What a scorer checks, without its negation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ScorerKind {
     /// Equality of text or JSON.
     Equals,
-    /// A part of the output.
+    /// A substring of the output.
     Contains,
-    /// A part of the output, case aside.
+    /// A substring of the output, ignoring case.
     Icontains,
-    /// A regular expression.
+    /// A match of a regular expression.
     Regex,
     /// The last number.
     Numeric,
@@ -80,7 +80,7 @@ pub enum ScorerKind {
 }
 
 impl ScorerType {
-    /// What is checked, the negation aside.
+    /// What is checked, without the negation.
     #[must_use]
     pub fn kind(self) -> ScorerKind {
         match self {
@@ -93,7 +93,7 @@ impl ScorerType {
         }
     }
 
-    /// The name, as a benchmark writes it.
+    /// The name in benchmark files.
     #[must_use]
     pub fn name(self) -> String {
         let name = serde_json::to_value(self).ok();
@@ -101,7 +101,7 @@ impl ScorerType {
             .unwrap_or_default()
     }
 
-    /// Whether the opposite is asked for.
+    /// Whether the check is negated.
     #[must_use]
     pub fn is_negated(self) -> bool {
         match self {

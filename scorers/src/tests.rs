@@ -25,7 +25,7 @@ fn outcome(spec: &Value, output: &str, expected: &Value) -> Outcome {
         .outcome
 }
 
-/// Checks a scorer and its opposite.
+/// Checks a scorer and its negation.
 fn check(kind: &str, value: &Value, output: &str, expect: bool) {
     for (kind, expect) in [(kind.to_owned(), expect), (format!("not-{kind}"), !expect)] {
         let mut spec = json!({"type": kind});

@@ -1,8 +1,8 @@
-//! One number over several benchmarks whose scores do not compare.
+//! One number over several benchmarks whose scores are not comparable.
 
 use crate::{Rank, benjamini_hochberg, place, student::normal_cdf};
 
-/// A score, and how sure it is.
+/// A score and its uncertainty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
     /// The score.
@@ -11,11 +11,11 @@ pub struct Measured {
     pub error: f64,
 }
 
-/// How often each entry beats another, averaged over the benchmarks that it took part in; nothing where it met nobody.
+/// How often each entry beats another, averaged over its benchmarks; `None` for an entry without opponents.
 ///
-/// The mean win rate of Liang et al. (2023), "Holistic evaluation of language models", TMLR: on each benchmark the share of the
-/// other entries with a lower score, an equal score counting half. `scores[benchmark][entry]`.
-/// It depends on who else took part: an entry can fall because another joined.
+/// The mean win rate of Liang et al. (2023), "Holistic evaluation of language models", TMLR: on each benchmark the
+/// share of the other entries with a lower score; an equal score counts half. `scores[benchmark][entry]`.
+/// It depends on the other entries: a newcomer can lower an entry's rate.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn mean_win_rates(scores: &[Vec<Option<f64>>]) -> Vec<Option<f64>> {
@@ -31,10 +31,10 @@ pub fn mean_win_rates(scores: &[Vec<Option<f64>>]) -> Vec<Option<f64>> {
     means(scores, rate)
 }
 
-/// The mean of scores that are stretched so that guessing is 0 and perfection is 1; nothing where an entry has no score.
+/// The mean of scores normalised so that guessing is 0 and perfection is 1; `None` for an entry without a score.
 ///
-/// The normalisation of the Open LLM Leaderboard 2 (Fourrier et al. 2024): `(score − floor) / (1 − floor)`, below the floor 0,
-/// with the floor that guessing reaches on each benchmark. `scores[benchmark][entry]`.
+/// The normalisation of the Open LLM Leaderboard 2 (Fourrier et al. 2024): `(score − floor) / (1 − floor)`, 0 below the
+/// floor; `floors` holds the score that guessing reaches on each benchmark. `scores[benchmark][entry]`.
 #[must_use]
 pub fn normalised_means(scores: &[Vec<Option<f64>>], floors: &[f64]) -> Vec<Option<f64>> {
     let stretched: Vec<Vec<Option<f64>>> = scores
@@ -48,12 +48,14 @@ pub fn normalised_means(scores: &[Vec<Option<f64>>], floors: &[f64]) -> Vec<Opti
     means(&stretched, |benchmark, entry| *benchmark.get(entry)?)
 }
 
-/// The ranks that entries may have by their mean scores, in their order, by what is surely different at the level `alpha`.
+/// The ranges of ranks of entries by mean score, in the order of the entries; entries differ if significant at level
+/// `alpha`.
 ///
-/// Two entries are compared on the benchmarks that both took part in: the mean of the differences divided by
-/// its standard error is taken for normal, and the p-values of all pairs are adjusted by [`benjamini_hochberg`].
-/// The errors are taken for independent, of the two as of the benchmarks; entries that answered the same items mostly
-/// err alike, so the test errs on the side of a tie. Ranges and groups are those of [`place`]. `scores[benchmark][entry]`.
+/// Two entries are compared on the benchmarks that both have a score on: the sum of the differences divided by its
+/// standard error is treated as normal, and the p-values of all pairs are adjusted by [`benjamini_hochberg`].
+/// Errors are treated as independent, between the two entries and between benchmarks. Entries that answered the same
+/// items have mostly positively correlated errors, so the test leans towards a tie. Ranges and groups are those of
+/// [`place`]. `scores[benchmark][entry]`.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn ranks_across(scores: &[Vec<Option<Measured>>], alpha: f64) -> Vec<Rank> {
@@ -98,7 +100,7 @@ pub fn ranks_across(scores: &[Vec<Option<Measured>>], alpha: f64) -> Vec<Rank> {
     place(&means, |i, j| better[i * entries + j])
 }
 
-/// The mean over benchmarks of what each says about an entry.
+/// The mean over benchmarks of `value` for each entry.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 fn means(
     scores: &[Vec<Option<f64>>],

@@ -1,4 +1,4 @@
-//! The bootstrap: intervals for means and ratios whose values are skewed or clumped.
+//! The bootstrap: intervals for means and ratios of skewed or clustered values.
 
 use rand::{Rng as _, SeedableRng as _, rngs::Xoshiro256PlusPlus};
 
@@ -6,18 +6,18 @@ use crate::Interval;
 use crate::quantile::quantile_of_sorted;
 use crate::student::{normal_cdf, normal_quantile};
 
-/// Enough that another seed moves an end by about a twentieth of the interval's half.
+/// Number of resamples: another seed moves an end by about a twentieth of the interval's half-width.
 pub const RESAMPLES: usize = 2_000;
 
-/// What one independent unit, such as an item, adds to a ratio of sums.
+/// The contribution of one independent unit, such as an item, to a ratio of sums.
 ///
-/// Of a mean: the value, and 1. Of a mean over clusters: a cluster's sum, and its count.
-/// Of the cost per correct answer: an item's cost, and its number of correct answers.
+/// For a mean: the value, and 1. For a mean over clusters: a cluster's sum, and its count.
+/// For the cost per correct answer: an item's cost, and its number of correct answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Unit {
-    /// What is added above the line.
+    /// The contribution to the numerator.
     pub over: f64,
-    /// What is added below the line.
+    /// The contribution to the denominator.
     pub under: f64,
 }
 
@@ -27,12 +27,13 @@ impl From<f64> for Unit {
     }
 }
 
-/// The bias-corrected and accelerated bootstrap interval of `Σ over / Σ under`; the same seed gives the same interval.
+/// The bias-corrected and accelerated (BCa) bootstrap interval of `Σ over / Σ under`; the same seed gives the same
+/// interval.
 ///
-/// Efron (1987), "Better bootstrap confidence intervals", JASA 82; Efron & Tibshirani (1993), "An
-/// introduction to the bootstrap", chapter 14. Whole units are drawn, so with one unit a cluster it
-/// is the cluster bootstrap of Field & Welsh (2007), JRSS B 69.
-/// Nothing for fewer than two units or where the estimate is not finite.
+/// Efron (1987), "Better bootstrap confidence intervals", JASA 82; Efron & Tibshirani (1993), "An introduction to the
+/// bootstrap", chapter 14. Whole units are drawn, so with one unit per cluster it is the cluster bootstrap of Field &
+/// Welsh (2007), JRSS B 69.
+/// `None` for fewer than two units or where the estimate is not finite.
 #[must_use]
 pub fn bootstrap_interval(units: &[Unit], confidence: f64, seed: u64) -> Option<Interval> {
     bca_interval(units, replicates(units, RESAMPLES, seed), confidence)
@@ -49,7 +50,7 @@ pub fn replicates(units: &[Unit], count: usize, seed: u64) -> Vec<f64> {
     (0..count).map(resample).collect()
 }
 
-/// The interval from replicates that are there already; see [`bootstrap_interval`].
+/// The interval from existing replicates; see [`bootstrap_interval`].
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn bca_interval(units: &[Unit], mut replicates: Vec<f64>, confidence: f64) -> Option<Interval> {
@@ -61,7 +62,7 @@ pub fn bca_interval(units: &[Unit], mut replicates: Vec<f64>, confidence: f64) -
     let share = |keep: &dyn Fn(f64) -> bool| {
         replicates.iter().filter(|value| keep(**value)).count() as f64 / count
     };
-    // Ties count half, also those that rounding drew apart, and no bias is infinite.
+    // Ties count half, including those that rounding separated, and no bias is infinite.
     let hair = 1e-12 * estimate.abs();
     let below = share(&|value| value < estimate - hair);
     let lower = 0.5 * (below + share(&|value| value <= estimate + hair));
@@ -80,7 +81,7 @@ pub fn bca_interval(units: &[Unit], mut replicates: Vec<f64>, confidence: f64) -
     })
 }
 
-/// A sixth of the skewness of the jackknife values, which leave one unit out each.
+/// A sixth of the skewness of the jackknife values, each of which leaves one unit out.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 fn acceleration(units: &[Unit]) -> f64 {
     let total = sum(units.iter().copied());
@@ -117,7 +118,7 @@ fn ratio(sum: Unit) -> f64 {
 
 /// A number below `bound`, from the high bits of a product: Lemire (2019), "Fast random integer generation in an interval".
 ///
-/// Written here so that a seed keeps its meaning whatever the library does next; the bias is below 2⁻⁴⁰.
+/// Implemented here so that a seed keeps its meaning across library versions; the bias is below 2⁻⁴⁰.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the product's high half is below `bound`"

@@ -1,20 +1,20 @@
-//! Change points: when a standing's course took a step.
+//! Change points: when a standing's score over time took a step.
 
 use crate::quantiles;
 
-/// A step has to last: one odd value is an outlier, not a change.
+/// Minimum length of a segment: one odd value is an outlier, not a change.
 const SHORTEST: usize = 2;
-/// What a step pays at least, in units of a known error's square.
+/// Minimum penalty of a step, in units of a known error's square.
 const LEAST_PENALTY: f64 = 8.5;
 
 /// The positions at which the mean changes, in order; `errors` are the values' standard errors, if they are known.
 ///
 /// Penalised least squares, each value weighted by its precision, minimised exactly by PELT: Killick, Fearnhead &
 /// Eckley (2012), "Optimal detection of changepoints with a linear computational cost", JASA 107.
-/// A step must pay 3 · ln n, the leading term of the modified criterion of Zhang & Siegmund (2007),
-/// Biometrics 63, and never less than 8.5, without which short courses raise more than one false
-/// alarm in twenty; steps are at least two values long. Unknown errors are all taken as the robust
-/// spread of neighbouring values: their median absolute difference / (0.6745 · √2).
+/// The penalty of a step is 3 · ln n, the leading term of the modified criterion of Zhang & Siegmund (2007), Biometrics
+/// 63, and at least 8.5, without which short series raise more than one false alarm in twenty. Segments are at least
+/// two values long. If errors are unknown, all are taken to be the robust spread of neighbouring values: their median
+/// absolute difference / (0.6745 · √2).
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn change_points(values: &[f64], errors: Option<&[f64]>) -> Vec<usize> {
@@ -23,14 +23,14 @@ pub fn change_points(values: &[f64], errors: Option<&[f64]>) -> Vec<usize> {
         let error = errors
             .and_then(|errors| errors.get(at))
             .map_or(spread, |error| *error);
-        // Where nothing ever varies, any difference is a step.
+        // If nothing ever varies, any difference is a step.
         error.max(1e-9).powi(-2)
     };
     let penalty = (3.0 * (values.len() as f64).ln()).max(LEAST_PENALTY);
     segment(values, weight, penalty)
 }
 
-/// Minimises the cost of the segments and their penalties; the answer holds where each but the first begins.
+/// Minimises the cost of the segments and their penalties; returns the start of each segment but the first.
 fn segment(values: &[f64], weight: impl Fn(usize) -> f64, penalty: f64) -> Vec<usize> {
     let sums = Sums::of(values, weight);
     let count = values.len();
@@ -46,7 +46,7 @@ fn segment(values: &[f64], weight: impl Fn(usize) -> f64, penalty: f64) -> Vec<u
                 (best[end], begins[end]) = (cost, start);
             }
         }
-        // Whatever ends later, these beginnings can no longer be the best.
+        // PELT's pruning: for no later end can these starts be optimal again.
         starts.retain(|&start| best[start] + sums.cost(start, end) <= best[end]);
     }
     let mut found = Vec::new();
@@ -59,12 +59,12 @@ fn segment(values: &[f64], weight: impl Fn(usize) -> f64, penalty: f64) -> Vec<u
     found
 }
 
-/// Running sums of weights, weighted values and weighted squares.
+/// Prefix sums of weights, weighted values and weighted squares.
 struct Sums(Vec<[f64; 3]>);
 
 impl Sums {
     fn of(values: &[f64], weight: impl Fn(usize) -> f64) -> Self {
-        // Taken from the first value, so that squares of large numbers do not cancel.
+        // Relative to the first value, so that squares of large numbers do not cancel.
         let origin = values.first().copied().unwrap_or_default();
         let mut sums = vec![[0.0; 3]];
         let mut sum = [0.0; 3];
@@ -80,7 +80,7 @@ impl Sums {
         Self(sums)
     }
 
-    /// The weighted squared distances of a segment's values from their mean.
+    /// The weighted sum of squared distances of a segment's values from their mean.
     fn cost(&self, start: usize, end: usize) -> f64 {
         let [weight, sum, squares] = std::array::from_fn(|at| self.0[end][at] - self.0[start][at]);
         (squares - sum * sum / weight).max(0.0)

@@ -1,4 +1,4 @@
-//! Means over values that come in clusters: repeats of an item, questions about one text.
+//! Means over clustered values: repeats of an item, questions about one text.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,29 +7,28 @@ use crate::Interval;
 use crate::interval::Moments;
 use crate::student::t_quantile;
 
-/// A mean over values that are alike within their clusters.
+/// A mean over values that are correlated within their clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClusteredMean {
-    /// The mean of all values; every value counts the same.
+    /// The mean of all values, with equal weights.
     pub mean: f64,
-    /// Its standard error, in which a cluster counts as one observation.
+    /// The standard error of the mean, where a cluster counts as one observation.
     pub standard_error: f64,
-    /// Its interval.
+    /// The confidence interval of the mean.
     pub interval: Interval,
-    /// How many clusters there are.
+    /// Number of clusters.
     pub clusters: usize,
-    /// How many values there are.
+    /// Number of values.
     pub values: usize,
-    /// By how much the variance exceeds that of as many independent values; 1 when clusters tell nothing.
+    /// The ratio of the variance to that of as many independent values; 1 if clustering makes no difference.
     pub design_effect: Option<f64>,
 }
 
-/// The mean of all values with a cluster-robust interval; nothing for fewer than two clusters.
+/// The mean of all values with a cluster-robust interval; `None` for fewer than two clusters.
 ///
-/// Liang & Zeger (1986), "Longitudinal data analysis using generalized linear models", Biometrika
-/// 73, with the factor G / (G − 1) and Student's t with G − 1 degrees of freedom; for evaluations of language
-/// models advised by Miller (2024), "Adding error bars to evals", arXiv:2411.00640. The design
-/// effect is Kish's (1965), "Survey sampling".
+/// Liang & Zeger (1986), "Longitudinal data analysis using generalized linear models", Biometrika 73, with the factor G
+/// / (G − 1) and Student's t with G − 1 degrees of freedom; recommended for evaluations of language models by Miller
+/// (2024), "Adding error bars to evals", arXiv:2411.00640. The design effect is that of Kish (1965), "Survey sampling".
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn clustered_mean<G: AsRef<[f64]>>(groups: &[G], confidence: f64) -> Option<ClusteredMean> {

@@ -1,4 +1,4 @@
-//! A table of comparisons: every column against every column before it, and what may be said of each pair.
+//! Pairwise comparisons of all columns of a table, each with a verdict.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,32 +7,32 @@ use crate::paired::Shared;
 use crate::power::{detectable_difference, items_needed};
 use crate::{Interval, Mcnemar, benjamini_hochberg, mcnemar, paired_difference, sign_flip_p};
 
-/// From so many differing items on, Student's t is as good as the permutation test.
+/// From this number of differing items on, Student's t is as good as the permutation test.
 const PERMUTED_BELOW: usize = 50;
-/// The level of every test.
+/// The significance level of every test.
 const ALPHA: f64 = 0.05;
 
-/// What may be said about a candidate against its baseline.
+/// The verdict about a candidate against its baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Surely better: the adjusted p-value is below 0.05.
+    /// Significantly better: the adjusted p-value is below 0.05.
     Better,
-    /// Surely worse.
+    /// Significantly worse.
     Worse,
-    /// A difference as large as the one that matters would most likely have been seen.
+    /// Not significant, although the items would have detected the difference that matters with 80 % power.
     NoDifferenceShown,
-    /// A difference that matters could have been overlooked.
+    /// Not significant, and a difference that matters could have gone undetected.
     TooFewItems,
 }
 
-/// How a p-value was found.
+/// The test behind a p-value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Test {
-    /// The exact test of McNemar.
+    /// McNemar's exact test.
     Mcnemar,
-    /// Signs of the differences were flipped.
+    /// The permutation test that flips the signs of the differences.
     Permutation,
     /// The paired t-test.
     Student,
@@ -45,40 +45,40 @@ pub struct Comparison {
     pub baseline: usize,
     /// The position of the candidate among the columns.
     pub candidate: usize,
-    /// What may be said.
+    /// The verdict.
     pub verdict: Verdict,
     /// The mean of candidate − baseline over the shared items.
     pub difference: f64,
     /// The 95 % interval of the difference, not adjusted for the number of comparisons.
     pub interval: Option<Interval>,
-    /// The chance of a difference at least this large if there were none.
+    /// The probability of a difference at least this large if there were none.
     pub p_value: f64,
-    /// The same, adjusted over all comparisons of the table; the verdict rests on it.
+    /// The p-value adjusted over all comparisons of the table; the verdict rests on it.
     pub p_adjusted: f64,
-    /// How the p-value was found.
+    /// The test behind the p-value.
     pub test: Test,
     /// Both forms of McNemar's test, when every score is 0 or 1.
     pub mcnemar: Option<Mcnemar>,
-    /// Items that both have a score for.
+    /// Number of items that both have a score for.
     pub shared_items: usize,
-    /// Items on which the candidate scores higher.
+    /// Number of items on which the candidate scores higher.
     pub wins: usize,
-    /// Items on which both score the same.
+    /// Number of items on which both score the same.
     pub ties: usize,
-    /// Items on which the candidate scores lower.
+    /// Number of items on which the candidate scores lower.
     pub losses: usize,
-    /// The smallest true difference that so many items find with 80 % power.
+    /// The smallest true difference that this number of items detects with 80 % power.
     pub detectable_difference: Option<f64>,
-    /// How many shared items it takes to find the difference that matters with 80 % power.
+    /// Number of shared items needed to detect the difference that matters with 80 % power.
     pub items_needed: Option<usize>,
 }
 
-/// Compares each column with every column before it; `columns[column][item]`, all in the order of the items.
+/// Compares each column with every column before it; `columns[column][item]`, with the same order of items in all.
 ///
-/// [`paired_difference`] says by how much; below 50 differing items with scores between 0 and 1 the p-value is
-/// that of [`sign_flip_p`]. [`benjamini_hochberg`] adjusts the p-values over all pairs.
-/// `smallest` is the difference that matters: without a sure difference the verdict is
-/// [`Verdict::NoDifferenceShown`] if the items would have found it with 80 % power, else [`Verdict::TooFewItems`].
+/// The difference and its interval are those of [`paired_difference`]. Below 50 differing items with scores between 0
+/// and 1, the p-value is that of [`sign_flip_p`]. [`benjamini_hochberg`] adjusts the p-values over all pairs.
+/// `smallest` is the difference that matters: without a significant difference the verdict is
+/// [`Verdict::NoDifferenceShown`] if the items would have detected it with 80 % power, else [`Verdict::TooFewItems`].
 #[must_use]
 pub fn compare(columns: &[Vec<Option<f32>>], smallest: f64, seed: u64) -> Vec<Comparison> {
     let pairs = (0..columns.len()).flat_map(|later| (0..later).map(move |first| (first, later)));
@@ -136,7 +136,7 @@ fn compare_pair(
         candidate: 0,
         verdict: Verdict::TooFewItems,
         difference: paired.difference,
-        // Scores lie between 0 and 1, which Student's interval does not know.
+        // Student's interval does not know that scores lie between 0 and 1.
         interval: paired.interval.map(|interval| interval.within(-1.0, 1.0)),
         p_value,
         p_adjusted: p_value,
@@ -161,8 +161,8 @@ fn differences(a: &[Option<f32>], b: &[Option<f32>]) -> Vec<f64> {
 
 /// The standard deviation of the differences.
 ///
-/// Where they are all the same, that of half a win and half a loss among them, as Agresti & Min (2005)
-/// add: so many equal items do not prove that none will ever differ.
+/// If all differences are equal, that of the differences with half a win and half a loss added, as in Agresti & Min
+/// (2005): many equal items do not prove that none will ever differ.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 fn deviation(shared: &Shared) -> Option<f64> {
     let moments = shared.moments;

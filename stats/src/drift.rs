@@ -1,30 +1,30 @@
-//! Drift: whether later measurements of the same thing lie off the first.
+//! Drift: whether later measurements of the same thing differ from the first.
 
 use rand::{SeedableRng as _, rngs::Xoshiro256PlusPlus};
 
 use crate::bootstrap::below;
 use crate::{ConfidenceSequence, Interval};
 
-/// By how much a measurement lies above the first.
+/// The difference of a measurement from the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Drift {
-    /// The mean difference on the items of both.
+    /// The mean difference on the shared items.
     pub difference: f64,
-    /// Where the difference lies, sure over all measurements together and at any time.
+    /// The interval of the difference, valid over all measurements together and at any time.
     pub interval: Interval,
     /// The number of items that both have a score for.
     pub shared_items: usize,
-    /// True when no difference is ruled out.
+    /// Whether the interval excludes zero.
     pub drifted: bool,
 }
 
-/// Compares measurements, in the order in which they were made, each with what the first one scored on the same items.
-/// Scores lie between 0 and 1. It may be asked again whenever there is one more, and earlier answers stay.
+/// Compares measurements, in the order in which they were made, each with the score of the first on the same items.
+/// Scores lie between 0 and 1. It may be called again with each new measurement; earlier results stay the same.
 ///
-/// Each gets a [`ConfidenceSequence`] over its items at the level `1 − α / (k (k + 1))` for the `k`-th comparison. These
-/// shares of α sum to α however many follow, so that by the union bound a thing that never changes is ever called drifted
-/// with a probability of at most α. The items are taken in an order that a fixed seed drew: a sequence needs values
-/// that have the same mean given those before, and items of a file stand by subject.
+/// Each gets a [`ConfidenceSequence`] over its items at the level `1 − α / (k (k + 1))` for the `k`-th comparison.
+/// These shares of α sum to α over any number of comparisons, so by the union bound a model that never changes is ever
+/// reported as drifted with a probability of at most α. Items are shuffled with a fixed seed: a sequence needs values
+/// with the same mean given those before, and the items of a file are often sorted by subject.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn drifts<S: AsRef<[Option<f32>]>>(pairs: &[(S, S)], confidence: f64) -> Vec<Drift> {

@@ -1,26 +1,27 @@
-//! Two effects: what the prompt does and what the model does, each with the other averaged out.
+//! Main effects: of the prompt and of the model, each averaged over the other.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Cells of a table as `grand + row + column`; the effects of the rows sum to zero, and so do those of the columns.
+/// Cells of a table as `grand + row + column`; the row effects sum to zero, and so do the column effects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TwoWay {
     /// The mean over all rows and columns.
     pub grand: f64,
-    /// By how much each row lies above it.
+    /// The effect of each row: its difference from the grand mean.
     pub rows: Vec<f64>,
-    /// By how much each column lies above it.
+    /// The effect of each column: its difference from the grand mean.
     pub columns: Vec<f64>,
-    /// The share of the cells' variance that the two effects explain; the rest is how prompts and models suit each other.
+    /// The share of the cells' variance that the two effects explain; the rest is the interaction of prompts and
+    /// models.
     pub explained: Option<f64>,
 }
 
-/// Fits the additive model by least squares, every cell that is there counting the same.
+/// Fits the additive model by least squares; all present cells have the same weight.
 ///
 /// Yates (1934), "The analysis of multiple classifications with unequal numbers in the different classes", JASA 29;
-/// with all cells there, the effects are plain averages. Nothing when a row or a column is
-/// empty, or when the cells fall into parts that share no row and no column and cannot be compared.
+/// with all cells present, the effects are plain averages. `None` if a row or a column is empty, or if the cells fall
+/// into parts that share no row and no column and cannot be compared.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn two_way(cells: &[Vec<Option<f64>>]) -> Option<TwoWay> {
@@ -52,10 +53,10 @@ pub fn two_way(cells: &[Vec<Option<f64>>]) -> Option<TwoWay> {
     })
 }
 
-/// The effects of [`two_way`] as weighted sums of the cells, to be taken of many tables that have the same cells.
+/// The effects of [`two_way`] as weighted sums of the cells, for many tables with the same cells present.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EffectWeights {
-    /// The row and the column of each cell that is there, row by row.
+    /// The row and the column of each present cell, row by row.
     pub cells: Vec<(usize, usize)>,
     rows: usize,
     /// For the grand mean, for each row but the last and for each column but the last: the weight of each cell.
@@ -63,7 +64,7 @@ pub struct EffectWeights {
 }
 
 impl EffectWeights {
-    /// The weights for a table in which these cells are there; nothing where [`two_way`] says nothing.
+    /// The weights for a table with these cells present; `None` where [`two_way`] returns `None`.
     #[must_use]
     pub fn of(present: &[Vec<bool>]) -> Option<Self> {
         let (rows, columns) = (present.len(), present.first()?.len());
@@ -96,7 +97,7 @@ impl EffectWeights {
         })
     }
 
-    /// The grand mean, the effects of the rows and those of the columns; `values` are those of the cells, in their order.
+    /// The grand mean, the row effects and the column effects; `values` are those of the cells, in their order.
     #[must_use]
     pub fn apply(&self, values: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
         let sum = |weights: &Vec<f64>| -> f64 {
@@ -124,8 +125,8 @@ fn with_last(effects: &[f64]) -> Vec<f64> {
     effects.iter().copied().chain([last]).collect()
 }
 
-/// Gauss's elimination with the largest pivot; what is right of the square are the right sides, and becomes the
-/// solutions. Nothing when there is no one solution.
+/// Gaussian elimination with partial pivoting; columns to the right of the square are right-hand sides, and become the
+/// solutions. `None` if the solution is not unique.
 fn solve(mut equations: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
     let size = equations.len();
     for at in 0..size {

@@ -1,11 +1,11 @@
-//! Intervals around shares and means.
+//! Confidence intervals of shares and means.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::student::{t_quantile, z_two_sided};
 
-/// A range that holds the true value with the stated confidence.
+/// A range that contains the true value with the stated confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Interval {
     /// The lower end.
@@ -15,7 +15,7 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// The part that lies on a scale, such as 0 to 1 for scores.
+    /// The interval clipped to a scale, such as 0 to 1 for scores.
     #[must_use]
     pub fn within(self, low: f64, high: f64) -> Self {
         Self {
@@ -28,7 +28,7 @@ impl Interval {
 /// The interval of a pass rate: `successes` of `n`, at a confidence such as 0.95.
 ///
 /// Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22.
-/// Of no trials at all nothing is known: the interval is 0 to 1.
+/// Without trials nothing is known: the interval is 0 to 1.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn wilson(successes: u64, n: u64, confidence: f64) -> Interval {
@@ -41,14 +41,14 @@ pub fn wilson(successes: u64, n: u64, confidence: f64) -> Interval {
     wilson_of_share(successes.min(n) as f64 / n as f64, n as f64, confidence)
 }
 
-/// [`wilson`], of a share of at least one trial.
+/// [`wilson`] for a share of at least one trial.
 fn wilson_of_share(share: f64, trials: f64, confidence: f64) -> Interval {
     let z = z_two_sided(confidence);
     let spread = z * z / trials;
     let centre = (share + spread / 2.0) / (1.0 + spread);
     let half =
         z / (1.0 + spread) * (share * (1.0 - share) / trials + spread / (4.0 * trials)).sqrt();
-    // Exact at the ends, where rounding would leave a hair.
+    // Exact at the ends, where rounding would leave a tiny difference.
     let low = if share <= 0.0 {
         0.0
     } else {
@@ -71,8 +71,8 @@ pub fn mean(values: &[f64]) -> f64 {
 /// The interval of the mean of independent values, at a confidence such as 0.95.
 ///
 /// Student (1908), "The probable error of a mean", Biometrika 6: `x̄ ± t · s / √n` with n − 1 degrees of freedom.
-/// Fewer than two values have no spread to judge by: the interval is everything, from −∞ to ∞.
-/// Neither this nor a wide interval knows the scale of the values; cut it with [`Interval::within`].
+/// Fewer than two values have no spread: the interval is −∞ to ∞.
+/// The interval does not know the scale of the values; clip it with [`Interval::within`].
 #[must_use]
 pub fn mean_interval(values: &[f64], confidence: f64) -> Interval {
     let moments = Moments::of(values.iter().copied().filter(|value| value.is_finite()));
@@ -85,16 +85,18 @@ pub fn mean_interval(values: &[f64], confidence: f64) -> Interval {
     }
 }
 
-/// The interval of the mean of independent scores from 0 to 1, at a confidence such as 0.95: [`mean_interval`] on this scale.
+/// The interval of the mean of independent scores from 0 to 1, at a confidence such as 0.95: [`mean_interval`] on this
+/// scale.
 ///
-/// Scores that are all the same have no spread, and Student's interval would call their mean certain, after two items as
-/// after a thousand. Theirs is [`wilson`]'s of a pass rate of that height: no scores of the same mean spread more than passes and
-/// failures do, so it is rather too wide than too narrow. Of fewer than two scores nothing is known: 0 to 1.
+/// Scores that are all equal have no spread, and Student's interval would have no width, after two items as after a
+/// thousand. They get the interval of [`wilson`] for a pass rate of that value: no scores with the same mean spread
+/// more than passes and failures, so it is rather too wide than too narrow. For fewer than two scores the interval is 0
+/// to 1.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn score_interval(scores: &[f64], confidence: f64) -> Interval {
     let moments = Moments::of(scores.iter().copied().filter(|score| score.is_finite()));
-    // What rounding leaves of no spread is none.
+    // A spread that is only rounding is none.
     let is_level = moments.standard_error().is_some_and(|error| error < 1e-9);
     if is_level {
         return level_interval(moments.mean, moments.count as f64, confidence);
@@ -102,8 +104,8 @@ pub fn score_interval(scores: &[f64], confidence: f64) -> Interval {
     mean_interval(scores, confidence).within(0.0, 1.0)
 }
 
-/// [`score_interval`] of scores that were summed up elsewhere: how many there are, their mean, and their standard deviation
-/// as that of a sample (over n − 1).
+/// [`score_interval`] from summary statistics: the number of scores, their mean, and their sample standard deviation
+/// (over n − 1).
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn score_interval_from(n: u64, mean: f64, deviation: f64, confidence: f64) -> Interval {
@@ -113,14 +115,14 @@ pub fn score_interval_from(n: u64, mean: f64, deviation: f64, confidence: f64) -
     mean_interval_from(n, mean, deviation, confidence).within(0.0, 1.0)
 }
 
-/// The interval of scores that are all the same.
+/// The interval of scores without spread.
 fn level_interval(mean: f64, n: f64, confidence: f64) -> Interval {
     let share = (mean * 1e9).round() / 1e9;
     wilson_of_share(share.clamp(0.0, 1.0), n, confidence)
 }
 
-/// [`mean_interval`] of values that were summed up elsewhere: how many there are, their mean, and their standard deviation
-/// as that of a sample (over n − 1).
+/// [`mean_interval`] from summary statistics: the number of values, their mean, and their sample standard deviation
+/// (over n − 1).
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 fn mean_interval_from(n: u64, mean: f64, deviation: f64, confidence: f64) -> Interval {
     let half = if n < 2 {
@@ -135,12 +137,11 @@ fn mean_interval_from(n: u64, mean: f64, deviation: f64, confidence: f64) -> Int
     }
 }
 
-/// The interval of the mean over items that were each measured several times.
+/// The interval of the mean over items with several measurements each.
 ///
-/// Repeats of one item are not independent, so each group is reduced to its mean and Student's
-/// interval is taken over the groups: the cluster-level analysis of Donner & Klar (2000), "Design
-/// and analysis of cluster randomization trials", chapter 7. Every item counts the same; empty
-/// groups are left out.
+/// Repeats of one item are not independent, so each group is reduced to its mean and Student's interval is taken over
+/// the groups: the cluster-level analysis of Donner & Klar (2000), "Design and analysis of cluster randomization
+/// trials", chapter 7. Every item has the same weight; empty groups are ignored.
 #[must_use]
 pub fn clustered_mean_interval<G: AsRef<[f64]>>(groups: &[G], confidence: f64) -> Interval {
     let groups = groups.iter().map(AsRef::as_ref);
@@ -149,7 +150,7 @@ pub fn clustered_mean_interval<G: AsRef<[f64]>>(groups: &[G], confidence: f64) -
     mean_interval(&means, confidence)
 }
 
-/// Count, mean and squared deviations of a sample.
+/// Count, mean and sum of squared deviations of a sample.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moments {
     pub(super) count: usize,
@@ -158,7 +159,7 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    /// One pass, by Welford (1962), "Note on a method for calculating corrected sums of squares and products".
+    /// One pass: Welford (1962), "Note on a method for calculating corrected sums of squares and products".
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
     pub(super) fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut moments = Self {
@@ -180,7 +181,7 @@ impl Moments {
         self.count as f64 - 1.0
     }
 
-    /// The standard error of the mean; nothing for fewer than two values.
+    /// The standard error of the mean; `None` for fewer than two values.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
     pub(super) fn standard_error(&self) -> Option<f64> {
         (self.count >= 2).then(|| (self.squares / self.freedom() / self.count as f64).sqrt())

@@ -1,9 +1,9 @@
-//! Statistics: how sure a number is, whether two numbers differ, and which ranks are possible.
+//! Statistics: how certain a number is, whether two numbers differ, and which ranks are possible.
 //!
-//! Pure functions of their arguments: no clock, no input or output, and no chance but that of a seed
-//! among the arguments. Values that are not finite are left out.
-//! The distributions come from `statrs`; the tests pin every formula to scipy and statsmodels, and
-//! `make conformance-stats` compares them over generated data.
+//! Pure functions of their arguments: no clock, no I/O, and no randomness except from a seed among the arguments.
+//! Values that are not finite are ignored.
+//! The distributions come from `statrs`; the tests compare every formula with scipy and statsmodels, and `make
+//! conformance-stats` compares them over generated data.
 
 mod across;
 mod bootstrap;

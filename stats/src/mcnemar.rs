@@ -1,4 +1,4 @@
-//! McNemar's test of two pass/fail columns, and the sign test below it.
+//! McNemar's test of two pass/fail columns, and the sign test that it rests on.
 
 use serde::{Deserialize, Serialize};
 use statrs::function::gamma::ln_gamma;
@@ -9,17 +9,17 @@ use crate::repeats::choose;
 /// Both forms of McNemar's test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Mcnemar {
-    /// The exact p-value; never too small, and with few differing items much too large.
+    /// The exact p-value: never too small, but much too large with few differing items.
     pub exact_p: f64,
-    /// The mid-p value: closer to the truth, and hardly ever too small.
+    /// The mid-p value: closer to the truth, and rarely too small.
     pub mid_p: f64,
 }
 
-/// Tests whether items that only one column passed fall evenly to both.
+/// Tests whether items that only one column passed are split evenly between the two.
 ///
-/// McNemar (1947), "Note on the sampling error of the difference between correlated proportions",
-/// Psychometrika 12, as an exact binomial test; the mid-p form as in Fagerland, Lydersen & Laake (2013), "The
-/// McNemar test for binary matched-pairs data", BMC Medical Research Methodology 13.
+/// McNemar (1947), "Note on the sampling error of the difference between correlated proportions", Psychometrika 12, as
+/// an exact binomial test; the mid-p form as in Fagerland, Lydersen & Laake (2013), "The McNemar test for binary
+/// matched-pairs data", BMC Medical Research Methodology 13.
 #[must_use]
 pub fn mcnemar(only_a: usize, only_b: usize) -> Mcnemar {
     let point = point(only_a + only_b, only_a.min(only_b));
@@ -34,9 +34,9 @@ pub fn mcnemar(only_a: usize, only_b: usize) -> Mcnemar {
     Mcnemar { exact_p, mid_p }
 }
 
-/// The exact two-sided sign test: the chance of a split at least this uneven among fair coins.
+/// The exact two-sided sign test: the probability of a split at least this uneven with fair coins.
 ///
-/// Summed outwards from the smaller count, largest term first, until nothing is added any more.
+/// Summed outwards from the smaller count, largest term first, until the sum no longer changes.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub(super) fn sign_test(plus: usize, minus: usize) -> f64 {
     let (tosses, heads) = (plus + minus, plus.min(minus));
@@ -55,7 +55,7 @@ pub(super) fn sign_test(plus: usize, minus: usize) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// The chance of exactly so many heads among fair coins; by logarithms where the numbers outgrow a double.
+/// The probability of exactly `heads` heads with fair coins; by logarithms where the numbers overflow a double.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 fn point(tosses: usize, heads: usize) -> f64 {
     let (n, k) = (tosses as f64, heads as f64);

@@ -9,34 +9,33 @@ use crate::mcnemar::sign_test;
 use crate::power::detectable_difference;
 use crate::student::{t_quantile, two_sided_p, z_two_sided};
 
-/// How two entries differ on the items that both have a score for.
+/// The difference of two entries on the items that both have a score for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PairedDifference {
     /// The mean of `a − b`; 0 without shared items.
     pub difference: f64,
-    /// The 95 % interval of the difference; nothing where the data have no spread to measure.
+    /// The 95 % interval of the difference; absent if the data have no spread.
     pub interval: Option<Interval>,
     /// The two-sided probability of a difference at least this large if there were none.
     pub p_value: f64,
     /// The number of items that both have a score for.
     pub shared_items: usize,
-    /// The smallest true difference that this comparison would find with 80 % power at the 5 % level.
+    /// The smallest true difference that this comparison would detect with 80 % power at the 5 % level.
     pub detectable_difference: Option<f64>,
 }
 
-/// Compares two entries item by item; both slices are in the order of the items.
+/// Compares two entries item by item; both slices are in the same order of items.
 ///
 /// - In general the paired t-test: Student (1908), `t = d̄ / (s / √n)` with n − 1 degrees of freedom,
 ///   and its interval.
-/// - If all scores are 0 or 1: the exact form of McNemar (1947), "Note on the sampling error of the difference
-///   between correlated proportions", a binomial test on the items that differ; it never calls equals different too often,
-///   which t does with counts. The interval is that of Agresti & Min (2005), "Simple improved
-///   confidence intervals for comparing matched proportions", half a success added to each cell; it
-///   is stretched to 0 where the exact test does not exclude 0, so that the two never disagree.
-/// - If all differences are the same: without difference p is 1; otherwise t would be infinite and
-///   claim certainty from two items, so the exact sign test is used, p = 2 · 0.5ⁿ. There is no
-///   interval then.
-/// - With fewer than two shared items nothing can be told: p is 1.
+/// - If all scores are 0 or 1: the exact form of McNemar (1947), "Note on the sampling error of the difference between
+///   correlated proportions", a binomial test on the items that differ. It never rejects equality too often, which t
+///   does with counts. The interval is that of Agresti & Min (2005), "Simple improved confidence intervals for
+///   comparing matched proportions", half a success added to each cell; it is extended to 0 where the exact test does
+///   not exclude 0, so that the two never disagree.
+/// - If all differences are equal: without a difference p is 1; otherwise t would be infinite and claim certainty from
+///   two items, so the exact sign test is used, p = 2 · 0.5ⁿ. There is no interval then.
+/// - With fewer than two shared items p is 1.
 ///
 /// The detectable difference is that of [`detectable_difference`].
 #[must_use]
@@ -61,7 +60,8 @@ pub fn paired_difference(a: &[Option<f32>], b: &[Option<f32>]) -> PairedDifferen
     }
 }
 
-/// Adjusts p-values of many tests, in the order given, so that those below α hold at most a share α of false finds.
+/// Adjusts the p-values of many tests, in the order given: among those below α, the expected share of false discoveries
+/// is at most α.
 ///
 /// Benjamini & Hochberg (1995), "Controlling the false discovery rate", JRSS B 57: the running
 /// minimum from the largest p of `p · m / rank`, at most 1.
@@ -79,10 +79,10 @@ pub fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// What two entries share, in one pass over their items.
+/// Statistics of the items that two entries share, computed in one pass.
 pub(super) struct Shared {
     pub(super) moments: Moments,
-    /// Items on which only `a`, and only `b`, passed.
+    /// Number of items that only `a`, or only `b`, passed.
     pub(super) only_a: usize,
     pub(super) only_b: usize,
     pub(super) pass_or_fail: bool,

@@ -1,20 +1,20 @@
-//! The Pareto frontier: entries that nobody beats on quality, cost and latency at once.
+//! The Pareto frontier: entries that no other entry beats on quality, cost and latency at once.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Interval;
 
-/// A number and where it may lie.
+/// A number with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// The number.
     pub value: f64,
-    /// Its interval; one point for what is known exactly.
+    /// Its interval; one point if the number is known exactly.
     pub interval: Interval,
 }
 
-/// What an entry offers; what is unknown can neither win nor lose.
+/// The coordinates of an entry; an unknown one can neither win nor lose.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Offer {
     /// Higher is better.
@@ -25,23 +25,23 @@ pub struct Offer {
     pub latency: Option<Estimate>,
 }
 
-/// Where an entry stands.
+/// The place of an entry relative to the frontier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FrontierPlace {
-    /// By the estimates, nobody is at least as good on everything and better on something.
+    /// By the estimates, no other entry is at least as good on everything and better on something.
     On,
-    /// Somebody is, but not for sure.
+    /// Another entry is, but not certainly.
     Perhaps,
-    /// Somebody surely is: the intervals do not even touch.
+    /// Another entry certainly is: the intervals do not even touch.
     Off,
 }
 
-/// Tells which entries are on the frontier, in the order given.
+/// The place of each entry relative to the frontier, in the order given.
 ///
-/// Pareto dominance as in Kung, Luccio & Preparata (1975), "On finding the maxima of a set of vectors",
-/// Journal of the ACM 22; `Off` asks that even the worst ends of the better one's intervals dominate
-/// the best ends of the other's.
+/// Pareto dominance as in Kung, Luccio & Preparata (1975), "On finding the maxima of a set of vectors", Journal of the
+/// ACM 22; `Off` requires that even the worst ends of the better entry's intervals dominate the best ends of the
+/// other's.
 #[must_use]
 pub fn frontier(offers: &[Offer]) -> Vec<FrontierPlace> {
     let beaten = |own: &Offer, view: fn(&Estimate, bool) -> f64| {
@@ -49,7 +49,7 @@ pub fn frontier(offers: &[Offer]) -> Vec<FrontierPlace> {
     };
     let place = |own: &Offer| {
         if beaten(own, |estimate, better| {
-            // The better one at its worst, the other at its best; `high` is turned for costs below.
+            // The better entry at its worst, the other at its best; costs and latencies are negated in `axes`.
             if better {
                 estimate.interval.low
             } else {
@@ -66,7 +66,7 @@ pub fn frontier(offers: &[Offer]) -> Vec<FrontierPlace> {
     offers.iter().map(place).collect()
 }
 
-/// True when `a` is at least as good on every axis that both know, and better on one; they must know the same axes.
+/// Whether `a` is at least as good on every axis and better on one; both must have the same known axes.
 fn dominates(a: &Offer, b: &Offer, view: fn(&Estimate, bool) -> f64) -> bool {
     let mut better = false;
     for (a, b) in a.axes().iter().zip(b.axes()) {
@@ -86,7 +86,7 @@ fn dominates(a: &Offer, b: &Offer, view: fn(&Estimate, bool) -> f64) -> bool {
 }
 
 impl Offer {
-    /// The axes, each turned so that higher is better.
+    /// The axes, negated where necessary so that higher is better.
     fn axes(&self) -> [Option<Estimate>; 3] {
         let turned = |estimate: Estimate| Estimate {
             value: -estimate.value,

@@ -1,17 +1,17 @@
-//! The permutation test of paired differences: which of two columns is called a, and which b, is left to chance.
+//! The permutation test of paired differences, which swaps the two columns at random.
 
 use rand::{Rng as _, SeedableRng as _, rngs::Xoshiro256PlusPlus};
 
-/// Up to this number of differences that are not zero, every choice of signs is tried.
+/// Up to this number of non-zero differences, every sign pattern is tried.
 const EXACT_UP_TO: usize = 16;
-/// How many random choices are tried otherwise.
+/// Number of random sign patterns otherwise.
 const DRAWS: u32 = 9_999;
 
 /// The two-sided p-value of the mean of paired differences under random signs.
 ///
-/// Fisher (1935), "The design of experiments", section 21. With at most 16 differences that are not zero all 2ⁿ
-/// sign patterns are counted; otherwise 9,999 seeded draws, counted as (hits + 1) / (draws + 1)
-/// after Phipson & Smyth (2010), "Permutation p-values should never be zero". Without differences p is 1.
+/// Fisher (1935), "The design of experiments", section 21. With at most 16 non-zero differences all 2ⁿ sign patterns
+/// are counted; otherwise 9,999 seeded draws, counted as (hits + 1) / (draws + 1) as in Phipson & Smyth (2010),
+/// "Permutation p-values should never be zero". Without differences p is 1.
 #[must_use]
 pub fn sign_flip_p(differences: &[f64], seed: u64) -> f64 {
     let sizes: Vec<f64> = differences
@@ -19,7 +19,7 @@ pub fn sign_flip_p(differences: &[f64], seed: u64) -> f64 {
         .copied()
         .filter(|value| value.is_finite() && *value != 0.0)
         .collect();
-    // A hair of tolerance: equal sums may be rounded apart.
+    // A small tolerance: rounding may separate equal sums.
     let total: f64 = sizes.iter().map(|value| value.abs()).sum();
     let reached = sizes.iter().sum::<f64>().abs() - 1e-12 * total;
     if sizes.len() <= EXACT_UP_TO {
@@ -36,7 +36,7 @@ pub fn sign_flip_p(differences: &[f64], seed: u64) -> f64 {
     share(hits.count() + 1, DRAWS + 1)
 }
 
-/// The sum in which the values of the pattern's bits have changed their sign.
+/// The sum of the values, with the signs flipped that the bits of the pattern select.
 fn flipped(values: &[f64], pattern: u32) -> f64 {
     let signed = values.iter().enumerate().map(|(bit, value)| {
         if pattern >> bit & 1 == 0 {

@@ -1,4 +1,4 @@
-//! Strengths from comparisons in pairs: who preferred what over what, and how sure that is.
+//! Strengths from paired comparisons of blind preferences, with their uncertainty.
 //!
 //! Bradley & Terry (1952), "Rank analysis of incomplete block designs", Biometrika 39: entry `i` is preferred to `j`
 //! with probability `1 / (1 + exp(θⱼ − θᵢ))`. A tie counts as half a preference for each, as in Chiang et al. (2024),
@@ -8,7 +8,7 @@ use statrs::function::erf::erfc;
 
 use crate::{benjamini_hochberg, student::z_two_sided};
 
-/// Newton's method on a concave function: far more steps than it ever takes.
+/// Maximum number of Newton steps; a concave function needs far fewer.
 const MOST_STEPS: usize = 100;
 
 /// One person's choice between two different entries.
@@ -18,40 +18,39 @@ pub struct Preference {
     pub left: usize,
     /// The index of the other entry.
     pub right: usize,
-    /// 1 when the left one was preferred, 0 when the right one was, ½ for a tie.
+    /// 1 if the left one was preferred, 0 if the right one was, ½ for a tie.
     pub outcome: f64,
-    /// Who chose; choices of one person are not independent of each other.
+    /// The person who chose; choices of one person are not independent of each other.
     pub voter: usize,
 }
 
-/// How strong an entry is.
+/// The strength of an entry.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Strength {
-    /// Log-odds of being preferred to an average entry; all strengths together sum to 0.
+    /// Log-odds of being preferred to an average entry; all strengths sum to 0.
     pub strength: f64,
     /// The lower end of its interval.
     pub low: f64,
     /// The upper end of its interval.
     pub high: f64,
-    /// The best rank that is possible: 1 + the number of entries surely stronger.
+    /// The best possible rank: 1 + the number of entries that are significantly stronger.
     pub rank_low: usize,
-    /// The worst rank that is possible: the number of entries − those surely weaker.
+    /// The worst possible rank: the number of entries − those that are significantly weaker.
     pub rank_high: usize,
 }
 
 /// The strengths of `count` entries, in their order.
 ///
 /// The strengths maximise the likelihood less `penalty / 2 · Σ θ²`, which is the mode under a normal prior with
-/// variance `1 / penalty`: it keeps entries finite that won or lost every time. `penalty` must be above 0.
+/// variance `1 / penalty`: entries that won or lost every time stay finite. `penalty` must be above 0.
 ///
-/// The variance of a difference is the larger one of two. The first is the curvature of the penalised likelihood
-/// (Laplace's approximation), which stays honest when there are few comparisons. The second is the sandwich estimate
-/// with one cluster for each voter and the factor `G / (G − 1)` for `G` of them (Huber 1967; Liang & Zeger 1986,
-/// "Longitudinal data analysis using generalized linear models", Biometrika 73), which is wider when a few people
-/// cast most votes. Whether two entries differ surely is tested on that variance, all pairs adjusted by
-/// [`benjamini_hochberg`].
+/// The variance of a difference is the larger of two. The first is the curvature of the penalised likelihood (Laplace's
+/// approximation), which is reliable with few comparisons. The second is the sandwich estimate with one cluster per
+/// voter and the factor `G / (G − 1)` for `G` voters (Huber 1967; Liang & Zeger 1986, "Longitudinal data analysis using
+/// generalized linear models", Biometrika 73), which is wider when a few people cast most votes. That variance decides
+/// whether two entries differ significantly, with all pairs adjusted by [`benjamini_hochberg`].
 ///
-/// Comparisons of an entry with itself, of unknown entries, or with an outcome outside of 0 to 1 are left out.
+/// Comparisons of an entry with itself, of unknown entries, or with an outcome outside 0 to 1 are ignored.
 #[must_use]
 pub fn bradley_terry(
     count: usize,
@@ -105,7 +104,7 @@ pub fn bradley_terry(
     entries
 }
 
-/// How often each entry met and beat each other one; a tie is half a victory.
+/// How often each entry met and beat each other one; a tie is half a win.
 struct Table {
     meetings: Square,
     wins: Vec<f64>,
@@ -128,7 +127,7 @@ impl Table {
         table
     }
 
-    /// Newton's method; a step that would go down is halved.
+    /// Newton's method; a step that would decrease the likelihood is halved.
     fn fit(&self, penalty: f64) -> Vec<f64> {
         let mut strengths = vec![0.0; self.count];
         let mut height = self.height(&strengths, penalty);
@@ -181,7 +180,7 @@ impl Table {
             .collect()
     }
 
-    /// The negative second derivatives, which are positive definite.
+    /// The negative second derivatives, a positive definite matrix.
     fn curvature(&self, strengths: &[f64], penalty: f64) -> Square {
         let mut curvature = Square::zero(self.count);
         for i in 0..self.count {
@@ -197,7 +196,7 @@ impl Table {
     }
 }
 
-/// The two covariances of the strengths.
+/// The two covariance matrices of the strengths.
 struct Spread {
     laplace: Square,
     sandwich: Square,
@@ -226,7 +225,7 @@ impl Spread {
                 }
             }
         }
-        // One voter alone shows nothing of how voters differ.
+        // One voter alone says nothing about the variation between voters.
         let factor = if voters > 1.0 {
             voters / (voters - 1.0)
         } else {
@@ -246,7 +245,7 @@ impl Spread {
         of(&self.laplace).max(of(&self.sandwich))
     }
 
-    /// The variance of the difference of an entry and the mean of all: where all lie together, nobody can tell.
+    /// The variance of the difference of an entry and the mean of all.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
     fn around_mean(&self, i: usize) -> f64 {
         let n = self.count as f64;

@@ -1,4 +1,4 @@
-//! Quantiles of latencies, and how sure they are.
+//! Quantiles of latencies, with confidence intervals.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF as _};
@@ -9,7 +9,7 @@ use crate::student::normal_quantile;
 /// Above this number of values the binomial distribution is replaced by its normal limit.
 const EXACT_UP_TO: usize = 2_000;
 
-/// Where a quantile lies; an end is absent when there are too few values to bound it.
+/// The interval of a quantile; an end is absent if there are too few values to bound it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct QuantileInterval {
     /// The lower end.
@@ -18,7 +18,7 @@ pub struct QuantileInterval {
     pub high: Option<f64>,
 }
 
-/// Quantiles such as 0.5 and 0.95, all from one sorting; nothing for no values.
+/// Quantiles such as 0.5 and 0.95, with one sort; `None` for no values.
 ///
 /// Hyndman & Fan (1996), "Sample quantiles in statistical packages", type 7: linear between order
 /// statistics, the default of R, numpy and Excel.
@@ -30,9 +30,9 @@ pub fn quantiles<const N: usize>(values: &[f64], shares: [f64; N]) -> Option<[f6
 
 /// The interval of a quantile, from one order statistic to another, whatever the distribution.
 ///
-/// The number of values below the true quantile is binomial: Conover (1999), "Practical
-/// nonparametric statistics", section 3.2. It covers at least as often as it says. Above 2,000 values the
-/// binomial quantiles come from the normal limit with a continuity correction, rounded outwards.
+/// The number of values below the true quantile is binomial: Conover (1999), "Practical nonparametric statistics",
+/// section 3.2. The coverage is at least the stated confidence. Above 2,000 values the binomial quantiles come from the
+/// normal limit with a continuity correction, rounded outwards.
 #[must_use]
 #[expect(
     clippy::cast_possible_truncation,
@@ -43,7 +43,7 @@ pub fn quantiles<const N: usize>(values: &[f64], shares: [f64; N]) -> Option<[f6
 pub fn quantile_interval(values: &[f64], share: f64, confidence: f64) -> QuantileInterval {
     let sorted = sorted(values);
     let (count, tail) = (sorted.len(), 0.5 - 0.5 * confidence);
-    // The smallest numbers whose distribution function reaches the tail, and passes the other tail.
+    // The smallest numbers at which the distribution function reaches the lower tail and exceeds the upper one.
     let (below, above) = if count <= EXACT_UP_TO {
         let Ok(binomial) = Binomial::new(share, count as u64) else {
             return QuantileInterval {
@@ -76,7 +76,7 @@ pub fn quantile_interval(values: &[f64], share: f64, confidence: f64) -> Quantil
     }
 }
 
-/// The quantile of values that are sorted already and not empty, as [`quantiles`] defines it.
+/// The quantile of sorted, non-empty values, as [`quantiles`] defines it.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

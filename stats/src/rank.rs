@@ -1,4 +1,4 @@
-//! Ranks as ranges: what the data can and cannot tell apart.
+//! Ranks as ranges: which ranks the data allow.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,22 +10,22 @@ use crate::paired::Shared;
 pub struct RankEntry {
     /// The score that entries are ordered by, higher is better.
     pub score: f64,
-    /// The score of each item, in the same order for all entries; nothing where an item has none.
+    /// The score of each item, in the same order for all entries; `None` where an item has none.
     pub item_scores: Vec<Option<f32>>,
 }
 
-/// Where an entry may stand.
+/// The possible ranks of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rank {
-    /// The best rank that is possible: 1 + the number of entries surely better.
+    /// The best possible rank: 1 + the number of entries that are significantly better.
     pub rank_low: usize,
-    /// The worst rank that is possible: the number of entries − those surely worse.
+    /// The worst possible rank: the number of entries − those that are significantly worse.
     pub rank_high: usize,
-    /// The tie group, from 1 for the best; its members cannot be told apart from its best.
+    /// The tie group, from 1 for the best; its members do not differ significantly from its best.
     pub tie_group: usize,
 }
 
-/// Which entries are surely better than which.
+/// Which entries are significantly better than which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdicts {
     count: usize,
@@ -33,28 +33,28 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
-    /// True when the first entry is surely better than the second.
+    /// Whether the first entry is significantly better than the second.
     #[must_use]
     pub fn says(&self, better: usize, worse: usize) -> bool {
         self.surely_better[better * self.count + worse]
     }
 }
 
-/// A pair whose difference may be sure.
+/// A pair whose difference may be significant.
 struct Pair {
     p: f64,
     better: u32,
     worse: u32,
 }
 
-/// Compares every entry with every other one; of the entries before `newcomers`, none with another of these.
+/// Compares every entry with every other one, except pairs in which both are before `newcomers`.
 ///
-/// An entry is surely better than another if it is better on the items that both have a score for
-/// and the paired test ([`paired_difference`](crate::paired_difference)), adjusted over all
-/// compared pairs by [`benjamini_hochberg`](crate::benjamini_hochberg), gives p below `alpha`.
+/// An entry is significantly better than another if it is better on the items that both have a score for and the paired
+/// test ([`paired_difference`](crate::paired_difference)), adjusted over all compared pairs by
+/// [`benjamini_hochberg`](crate::benjamini_hochberg), gives p below `alpha`.
 ///
-/// The time grows with the pairs and the items; the memory, 16 bytes a pair, with the pairs whose p is below `alpha`
-/// before it is adjusted.
+/// The time grows with the pairs and the items; the memory, 16 bytes per pair, with the pairs whose p is below `alpha`
+/// before the adjustment.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn verdicts(entries: &[RankEntry], newcomers: usize, alpha: f64) -> Verdicts {
@@ -75,8 +75,8 @@ pub fn verdicts(entries: &[RankEntry], newcomers: usize, alpha: f64) -> Verdicts
         }
     }
     pairs.sort_unstable_by(|a, b| a.p.total_cmp(&b.p));
-    // The adjusted p of a pair is the smallest of its own and of all that come after it: those up to the last one below
-    // alpha are sure.
+    // The adjusted p of a pair is the minimum of its own and of all that follow, so the pairs up to the last one below
+    // alpha are significant.
     let below = (1_usize..)
         .zip(&pairs)
         .filter(|(rank, pair)| pair.p * compared as f64 / (*rank as f64) < alpha);
@@ -99,15 +99,15 @@ pub fn rank(entries: &[RankEntry], alpha: f64) -> Vec<Rank> {
     place(&scores, |better, worse| verdicts.says(better, worse))
 }
 
-/// Gives entries their ranges of ranks and their groups, in the order given, by what is known of each pair.
+/// Gives entries their ranges of ranks and their tie groups, in the order given, from the verdict on each pair.
 ///
 /// The range of ranks follows Mogstad, Romano, Shaikh & Wilhelm (2024), "Inference for ranks", Review of Economic
-/// Studies 91. It may be asked for any selection of the entries that were compared.
+/// Studies 91. It may be called for any selection of the compared entries.
 ///
-/// Tie groups walk down the entries by score: an entry belongs to the current group as long as
-/// the group's first, best entry is not surely better; otherwise it begins the next group.
-/// "Cannot be told apart" is not transitive, so members of two neighbouring groups may also overlap;
-/// the ranges say so.
+/// Tie groups go down the entries by score: an entry belongs to the current group as long as the group's first, best
+/// entry is not significantly better; otherwise it starts the next group.
+/// "Not significantly different" is not transitive, so members of two neighbouring groups may also overlap; the ranges
+/// show it.
 #[must_use]
 pub fn place(scores: &[f64], surely_better: impl Fn(usize, usize) -> bool) -> Vec<Rank> {
     let count = scores.len();
@@ -118,7 +118,7 @@ pub fn place(scores: &[f64], surely_better: impl Fn(usize, usize) -> bool) -> Ve
     };
     let mut ranks: Vec<Rank> = (0..count).map(rank_of).collect();
     let mut order: Vec<usize> = (0..count).collect();
-    // Best first; a score that is not a number comes last.
+    // Best first; NaN scores come last.
     let key = |at: usize| {
         if scores[at].is_nan() {
             f64::NEG_INFINITY

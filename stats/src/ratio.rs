@@ -13,14 +13,14 @@ use crate::student::t_quantile;
 pub struct Ratio {
     /// The ratio.
     pub value: f64,
-    /// Its interval; nothing where the sum below the line may be zero, so that no bound holds.
+    /// Its interval; absent if the denominator may be zero, so that no bound holds.
     pub interval: Option<Interval>,
 }
 
-/// `Σ over / Σ under` with its interval; nothing where the sum below is zero.
+/// `Σ over / Σ under` with its interval; `None` if the denominator is zero.
 ///
-/// Fieller (1954), "Some problems in interval estimation", JRSS B 16: all ratios θ for which the paired t-test does
-/// not reject that `over − θ · under` has the mean zero, with n − 1 degrees of freedom.
+/// Fieller (1954), "Some problems in interval estimation", JRSS B 16: all ratios θ for which the paired t-test does not
+/// reject that `over − θ · under` has mean zero, with n − 1 degrees of freedom.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn ratio_of_means(units: &[Unit], confidence: f64) -> Option<Ratio> {

@@ -1,6 +1,6 @@
-//! What repeated tries of one item tell: pass@k, pass^k and majority@k, each without bias.
+//! Unbiased estimates from repeated tries of one item: pass@k, pass^k and majority@k.
 
-/// The chance that at least one of `k` tries passes, from `correct` of `tries`; nothing for fewer tries than `k`.
+/// The probability that at least one of `k` tries passes, from `correct` of `tries`; `None` for fewer tries than `k`.
 ///
 /// Chen et al. (2021), "Evaluating large language models trained on code", arXiv:2107.03374:
 /// `1 − C(n − c, k) / C(n, k)`.
@@ -9,7 +9,7 @@ pub fn pass_at_k(correct: usize, tries: usize, k: usize) -> Option<f64> {
     all_drawn_from(tries.checked_sub(correct)?, tries, k).map(|none| 1.0 - none)
 }
 
-/// The chance that all of `k` tries pass; nothing for fewer tries than `k`.
+/// The probability that all of `k` tries pass; `None` for fewer tries than `k`.
 ///
 /// Yao et al. (2024), "τ-bench", arXiv:2406.12045, written pass^k: `C(c, k) / C(n, k)`.
 #[must_use]
@@ -17,11 +17,11 @@ pub fn pass_hat_k(correct: usize, tries: usize, k: usize) -> Option<f64> {
     (correct <= tries).then(|| all_drawn_from(correct, tries, k))?
 }
 
-/// The chance that the most frequent of `k` answers is the correct one; an even vote is decided by lot.
+/// The probability that the most frequent of `k` answers is the correct one; a tied vote is decided by lot.
 ///
-/// `wrong` holds how often each wrong answer was given. The voting is that of Wang et al. (2023), "Self-consistency
-/// improves chain of thought reasoning", arXiv:2203.11171; the estimate is the mean over all
-/// `C(n, k)` choices of answers, a U-statistic after Hoeffding (1948), Annals of Mathematical Statistics 19.
+/// `wrong` holds the count of each wrong answer. The voting is that of Wang et al. (2023), "Self-consistency improves
+/// chain of thought reasoning", arXiv:2203.11171; the estimate is the mean over all `C(n, k)` choices of answers, a
+/// U-statistic after Hoeffding (1948), Annals of Mathematical Statistics 19.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub fn majority_at_k(correct: usize, wrong: &[usize], k: usize) -> Option<f64> {
@@ -31,7 +31,7 @@ pub fn majority_at_k(correct: usize, wrong: &[usize], k: usize) -> Option<f64> {
     }
     let mut won = 0.0;
     for votes in 1..=correct.min(k) {
-        // ways[d][t]: d wrong answers drawn so far, t kinds of them with as many votes as the correct one.
+        // ways[d][t]: d wrong answers drawn so far, t of them with as many votes as the correct one.
         let mut ways = vec![vec![0.0_f64; wrong.len() + 1]; k - votes + 1];
         ways[0][0] = choose(correct, votes);
         for &given in wrong {
@@ -54,7 +54,7 @@ pub fn majority_at_k(correct: usize, wrong: &[usize], k: usize) -> Option<f64> {
     Some(won / choose(tries, k))
 }
 
-/// The chance that `k` draws without replacement from `of` all come from a part of them.
+/// The probability that `k` draws without replacement from `of` all come from a subset of size `part`.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 fn all_drawn_from(part: usize, of: usize, k: usize) -> Option<f64> {
     if k == 0 || k > of {
@@ -67,7 +67,7 @@ fn all_drawn_from(part: usize, of: usize, k: usize) -> Option<f64> {
     Some((0..k).map(factor).product())
 }
 
-/// The number of ways to choose; exact while it fits a double.
+/// The binomial coefficient; exact while it fits a double.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]
 pub(super) fn choose(of: usize, k: usize) -> f64 {
     if k > of {

@@ -1,27 +1,28 @@
-//! Confidence sequences: intervals that may be looked at after every result, for early stopping and drift alarms.
+//! Confidence sequences: intervals that stay valid when checked after every result, for early stopping and drift
+//! alarms.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Interval;
 
-/// No bet is larger: the method needs bets below 1, and its authors advise a half.
+/// Maximum bet: the method needs bets below 1, and its authors recommend a half.
 const LARGEST_BET: f64 = 0.5;
 
-/// An interval of the mean that is right at all times at once, however often one looks and whenever one stops.
+/// An interval of the mean that is valid at all times at once, however often it is checked and whenever checking stops.
 ///
-/// The empirical-Bernstein sequence with predictable bets of Waudby-Smith & Ramdas (2024), "Estimating means
-/// of bounded random variables by betting", JRSS B 86, theorem 2 with equations 14 and 15, and
-/// the running intersection. The values must lie between two known bounds, and each must have the same mean given those before.
-/// For paired differences the bounds are −1 and 1; zero outside of the interval is the alarm.
+/// The empirical-Bernstein sequence with predictable bets of Waudby-Smith & Ramdas (2024), "Estimating means of bounded
+/// random variables by betting", JRSS B 86, theorem 2 with equations 14 and 15, and the running intersection. The
+/// values must lie between two known bounds, and each must have the same mean given those before.
+/// For paired differences the bounds are −1 and 1; an interval that excludes zero is the alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ConfidenceSequence {
     low: f64,
     high: f64,
     alpha: f64,
     count: f64,
-    /// Of the values, scaled to 0 to 1, with half a value of ½ before the first.
+    /// Sum of the values, scaled to 0 to 1; starts at ½.
     sum: f64,
-    /// Of their squared distances from the mean at that time, with a quarter before the first.
+    /// Sum of their squared distances from the mean at that time; starts at ¼.
     squares: f64,
     bets: f64,
     weighted: f64,
@@ -50,13 +51,13 @@ impl ConfidenceSequence {
         }
     }
 
-    /// Takes in the next value; values outside of the bounds are cut to them.
+    /// Adds the next value; values outside the bounds are clamped.
     pub fn observe(&mut self, value: f64) {
         if !value.is_finite() {
             return;
         }
         let x = ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
-        // The bet and the guess are made before the value is seen.
+        // The bet and the guess must not depend on the new value.
         let (guess, variance) = (
             self.sum / (self.count + 1.0),
             self.squares / (self.count + 1.0),
@@ -78,9 +79,9 @@ impl ConfidenceSequence {
         self.best_high = self.best_high.min(centre + half);
     }
 
-    /// Where the mean lies, by all values so far.
+    /// The interval of the mean, given all values so far.
     ///
-    /// Should the bounds ever cross, which says that the mean has changed, the interval is where they met.
+    /// If the bounds ever cross, which means that the mean has changed, the interval lies between the crossed bounds.
     #[must_use]
     pub fn interval(&self) -> Interval {
         let unscaled = |share: f64| self.low + share * (self.high - self.low);
@@ -92,7 +93,7 @@ impl ConfidenceSequence {
         }
     }
 
-    /// True when a mean of this value is ruled out.
+    /// Whether a mean of this value is ruled out.
     #[must_use]
     pub fn excludes(&self, value: f64) -> bool {
         let share = (value - self.low) / (self.high - self.low);

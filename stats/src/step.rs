@@ -1,13 +1,13 @@
-//! Steps: has the level of a course of runs taken a lasting step, told after as few runs as the noise allows.
+//! Detects a lasting step in the scores of successive runs, after as few runs as the noise allows.
 
 use serde::{Deserialize, Serialize};
 
-/// No step is told within so few runs: the noise is not known yet.
+/// No step is reported within this number of runs: the noise is not known yet.
 pub const LEARNING_RUNS: usize = 5;
-/// Sizes of steps that are looked for: the smallest one, doubled so often.
+/// Number of step sizes to look for: the smallest one, and its doublings.
 const SIZES: u32 = 5;
 
-/// Which way a step leads.
+/// The direction of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -17,32 +17,32 @@ pub enum Direction {
     Up,
 }
 
-/// A step of a course.
+/// A step in a series of runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The first run after it, from 0.
+    /// The index of the first run after it, from 0.
     pub at: usize,
     /// The mean of the runs before it.
     pub before: f64,
     /// The mean of the runs after it.
     pub after: f64,
-    /// How strongly the course speaks for a step: it reaches A by chance once in A runs or more, on average.
+    /// The strength of the evidence: without a step it reaches A once in A runs or more, on average.
     pub evidence: f64,
 }
 
-/// Looks for a step of at least `smallest`, in a course whose noise may be taken for one once in `false_alarm_runs` runs.
+/// Looks for a step of at least `smallest`; without a step, a false alarm comes on average at most once in
+/// `false_alarm_runs` runs.
 ///
-/// `runs` holds the scores of one column's items in the order of the runs. Only items that every run has a score for
-/// count, so that items that failed do not look like a step. Call it after every run; a step that is found begins a new
-/// course.
+/// `runs` holds the scores of one column's items in the order of the runs. Only items with a score in every run count,
+/// so that failed items do not look like a step. Call it after every run; after a step, start a new series.
 ///
-/// The Shiryaev–Roberts statistic, Σ over all moments of a change of the likelihood ratio "changed then" to "never":
-/// Shiryaev (1963), Roberts (1966); Pollak (1985), "Optimal detection of a change in distribution", Annals of Statistics
-/// 13, for its near optimality. The ratios are those of the runs' means, normal by the number of items, and of the course
-/// without its unknown level (the maximal invariant), which makes each a martingale without a level to guess; so the
-/// statistic less the number of runs is one, and whatever its threshold A, the mean time to a false alarm is A runs at
-/// least. It is averaged over sizes of a step. The noise is that of the items between runs, or that between
-/// neighbouring runs, whichever is larger; it never is less than half an item.
+/// The Shiryaev–Roberts statistic, the sum over all possible change times of the likelihood ratio of "changed then" to
+/// "never": Shiryaev (1963), Roberts (1966); Pollak (1985), "Optimal detection of a change in distribution", Annals of
+/// Statistics 13, for its near optimality. The ratios are those of the runs' means, which are normal by the number of
+/// items, without their unknown level (the maximal invariant). Each ratio is therefore a martingale without an estimate
+/// of the level, and so is the statistic less the number of runs; for any threshold A, the mean time to a false alarm
+/// is at least A runs. The statistic is averaged over step sizes. The noise is the larger of that of the items between
+/// runs and that between neighbouring runs, and at least half an item.
 #[must_use]
 pub fn find_step(
     runs: &[Vec<Option<f32>>],
@@ -67,7 +67,7 @@ pub fn find_step(
     (step.evidence >= false_alarm_runs && size >= smallest).then_some(step)
 }
 
-/// The statistic, and the moment that speaks loudest.
+/// The statistic, and the most likely change time.
 fn strongest(means: &[f64], variance: f64, direction: Direction, smallest: f64) -> Step {
     let whole = mean(means.iter().copied());
     let count = number(means.len());
@@ -77,7 +77,7 @@ fn strongest(means: &[f64], variance: f64, direction: Direction, smallest: f64) 
     for at in (1..means.len()).rev() {
         after_sum += means[at] - whole;
         let after = number(means.len() - at);
-        // The sum of the residuals after the moment, and its variance, both by the noise.
+        // The sum of the residuals after the change time, divided by the noise variance.
         let fall = match direction {
             Direction::Down => -after_sum / variance,
             Direction::Up => after_sum / variance,
@@ -102,7 +102,7 @@ fn strongest(means: &[f64], variance: f64, direction: Direction, smallest: f64) 
     }
 }
 
-/// The variance of a run's mean about its level.
+/// The variance of a run's mean around its level.
 fn variance_of_means(runs: &[Vec<Option<f32>>], items: &[usize], means: &[f64]) -> f64 {
     let (count, size) = (number(runs.len()), number(items.len()));
     let of_items: f64 = items
@@ -113,7 +113,7 @@ fn variance_of_means(runs: &[Vec<Option<f32>>], items: &[usize], means: &[f64]) 
             squares.sum::<f64>() / (count - 1.0)
         })
         .sum();
-    // A step is in one of these differences only.
+    // A step affects only one of these differences.
     let of_neighbours: f64 = means
         .windows(2)
         .map(|pair| (pair[1] - pair[0]).powi(2))
@@ -123,7 +123,7 @@ fn variance_of_means(runs: &[Vec<Option<f32>>], items: &[usize], means: &[f64]) 
         .max((0.5 / size).powi(2))
 }
 
-/// The items that every run has a score for.
+/// The items with a score in every run.
 fn shared_items(runs: &[Vec<Option<f32>>]) -> Vec<usize> {
     let most = runs.iter().map(Vec::len).min().unwrap_or(0);
     (0..most)

@@ -1,4 +1,4 @@
-//! Student's t and the normal distribution, as precise as a double allows.
+//! Student's t and the normal distribution, to double precision.
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 use statrs::function::beta::beta_reg;
@@ -13,9 +13,9 @@ pub(super) fn two_sided_p(t: f64, freedom: f64) -> f64 {
     beta_reg(0.5 * freedom, 0.5, freedom / (freedom + t * t)).clamp(0.0, 1.0)
 }
 
-/// The value that Student's t stays below with a probability in (0.5, 1).
+/// The quantile of Student's t for a probability in (0.5, 1).
 ///
-/// Starts from `statrs` and is refined by Newton's method on the distribution function.
+/// Starts from `statrs`, refined by Newton's method on the distribution function.
 pub(super) fn t_quantile(probability: f64, freedom: f64) -> f64 {
     use statrs::distribution::Continuous;
     let Ok(student) = StudentsT::new(0.0, 1.0, freedom) else {
@@ -38,12 +38,12 @@ pub(super) fn z_two_sided(confidence: f64) -> f64 {
     normal_quantile(0.5 + 0.5 * confidence)
 }
 
-/// The value that a standard normal variable stays below with a probability.
+/// The quantile of the standard normal distribution.
 pub(super) fn normal_quantile(probability: f64) -> f64 {
     Normal::standard().inverse_cdf(probability)
 }
 
-/// The probability that a standard normal variable stays below a value.
+/// The distribution function of the standard normal distribution.
 pub(super) fn normal_cdf(value: f64) -> f64 {
     Normal::standard().cdf(value)
 }

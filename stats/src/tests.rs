@@ -1,4 +1,4 @@
-//! Every formula against scipy 1.17.1 and statsmodels 0.15.0; each case names the function it came from.
+//! Tests every formula against scipy 1.17.1 and statsmodels 0.15.0; each case names the reference function.
 
 use std::time::Instant;
 
@@ -215,7 +215,7 @@ fn some(values: &[f32]) -> Vec<Option<f32>> {
     values.iter().copied().map(Some).collect()
 }
 
-/// Pass/fail entries with so many items won by a, won by b, and shared.
+/// Pass/fail entries: items won by a, won by b, and shared.
 fn pass_fail(only_a: usize, only_b: usize, items: usize) -> (Vec<Option<f32>>, Vec<Option<f32>>) {
     let side = |won: std::ops::Range<usize>, other: std::ops::Range<usize>| {
         let score = |at: usize| {
@@ -258,7 +258,7 @@ fn paired_t() {
         0.116_337_527_463_502_1,
     ];
     check(&a, &b, 6, expect);
-    // Items that one side lacks do not count.
+    // Items that one side lacks are ignored.
     check(
         &[&a[..], &[None, Some(0.3), Some(f32::NAN)]].concat(),
         &[&b[..], &[Some(1.0), None, Some(1.0)]].concat(),
@@ -308,7 +308,7 @@ fn pass_or_fail_is_tested_exactly() {
     check(3, 8, 28, 0.226_562_5);
     check(30, 10, 100, 0.002_221_433_773_229_364_3);
     check(700, 600, 5000, 0.006_015_793_861_044_939_5);
-    // Agresti & Min by hand with `scipy.stats.norm.ppf(.975)`; the first is stretched to 0.
+    // Agresti & Min by hand with `scipy.stats.norm.ppf(.975)`; the first is extended to 0.
     close_interval(
         check(9, 2, 50, 0.065_429_687_5)
             .interval
@@ -367,7 +367,7 @@ fn ranks_are_ranges() {
             .map(|rank| (rank.rank_low, rank.rank_high, rank.tie_group))
             .collect()
     };
-    // Two good ones that cannot be told apart, a middle one, a bad one; not in order.
+    // Two good entries that cannot be separated, a middle one and a bad one, out of order.
     let entries = [
         entry(0.5, 1000, 1),
         entry(0.9, 1000, 2),
@@ -378,7 +378,7 @@ fn ranks_are_ranges() {
         ranges(&entries),
         [(3, 3, 2), (1, 2, 1), (4, 4, 3), (1, 2, 1)]
     );
-    // With few items nothing is sure.
+    // With few items nothing is significant.
     let few: Vec<_> = [0.9, 0.5, 0.7]
         .iter()
         .zip(1..)
@@ -387,7 +387,7 @@ fn ranks_are_ranges() {
     assert_eq!(ranges(&few), [(1, 3, 1); 3]);
     assert_eq!(ranges(&entries[..1]), [(1, 1, 1)]);
     assert_eq!(ranges(&[]), []);
-    // Among many equals some pairs differ by chance; the adjustment must not call that sure.
+    // Among many equal entries some pairs differ by chance; the adjustment must not report them.
     let equals: Vec<_> = (0..40).map(|seed| entry(0.5, 500, seed)).collect();
     assert_eq!(ranges(&equals), [(1, 40, 1); 40]);
     let nobody = RankEntry {
@@ -420,7 +420,7 @@ fn ranks_a_hundred_entries_quickly() {
 }
 
 proptest! {
-    /// A comparison turned round is the same comparison, and p-values are probabilities.
+    /// A reversed comparison is the mirror image, and p-values are probabilities.
     #[test]
     fn comparison_is_symmetric(pairs in prop::collection::vec((prop::option::of(0.0..1.0_f32), prop::option::of(0.0..1.0_f32)), 0..40)) {
         let (a, b): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
@@ -430,7 +430,7 @@ proptest! {
         prop_assert!((found.difference + turned.difference).abs() < 1e-12);
     }
 
-    /// Adjustment keeps the order and never makes a p-value smaller.
+    /// The adjustment keeps the order and never makes a p-value smaller.
     #[test]
     fn adjustment_is_monotone(p_values in prop::collection::vec(0.0..=1.0_f64, 0..30)) {
         let adjusted = benjamini_hochberg(&p_values);

@@ -1,8 +1,8 @@
 //! Strengths against choix 0.4.1 and numpy 2.4.6, on a data set with published estimates.
 //!
 //! The games of the American League East in 1987 are in Agresti, "Categorical data analysis", section 10.6, with the
-//! estimates 1.58, 1.44, 1.29, 1.25, 1.11, 0.68 and 0. The other numbers were made by `choix.opt_pairwise` with
-//! `alpha = penalty / 2`, polished by Newton's steps on `choix.opt.PairwiseFcts`, whose Hessian also gave the spreads.
+//! estimates 1.58, 1.44, 1.29, 1.25, 1.11, 0.68 and 0. The other numbers come from `choix.opt_pairwise` with
+//! `alpha = penalty / 2`, refined by Newton steps on `choix.opt.PairwiseFcts`, whose Hessian also gave the spreads.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// How often the team of the row beat the team of the column: Milwaukee, Detroit, Toronto, New York, Boston,
+/// How often the row's team beat the column's: Milwaukee, Detroit, Toronto, New York, Boston,
 /// Cleveland, Baltimore.
 const GAMES: [[usize; 7]; 7] = [
     [0, 7, 9, 7, 7, 9, 11],
@@ -23,7 +23,7 @@ const GAMES: [[usize; 7]; 7] = [
 ];
 const Z: f64 = 1.959_963_984_540_054;
 
-/// One comparison a game; the voter is found from its number and its winner.
+/// One comparison per game; `voter` gives the voter from the game's number and winner.
 fn games(voter: impl Fn(usize, usize) -> usize) -> Vec<Preference> {
     let mut games = Vec::new();
     for (winner, row) in GAMES.iter().enumerate() {
@@ -96,7 +96,7 @@ fn almost_without_a_penalty_the_published_estimates_come_out() {
 
 #[test]
 fn the_penalty_pulls_everybody_to_the_middle() {
-    // Five voters who agree more than chance would have it: Laplace's variance is the larger one.
+    // Five voters who agree more than by chance: Laplace's variance is the larger one.
     let entries = bradley_terry(7, &games(|number, _| number % 5), 1.0, 0.95);
     close(
         &strengths(&entries),
@@ -208,16 +208,16 @@ fn little_evidence_is_no_certainty() {
         outcome,
         voter,
     };
-    // Three people for the same entry: finite, and not yet sure.
+    // Three people for the same entry: finite, and not yet significant.
     let few: Vec<Preference> = (0..3).map(|voter| choice(1.0, voter)).collect();
     let few = bradley_terry(2, &few, 1.0, 0.95);
     assert!(few[0].strength > 0.0 && few[0].low < 0.0, "{few:?}");
     assert_eq!(ranks(&few), [(1, 2), (1, 2)]);
-    // Sixty people: sure.
+    // Sixty people: significant.
     let many: Vec<Preference> = (0..60).map(|voter| choice(1.0, voter)).collect();
     let many = bradley_terry(2, &many, 1.0, 0.95);
     assert_eq!(ranks(&many), [(1, 1), (2, 2)]);
-    // What makes no sense is left out.
+    // Invalid comparisons are ignored.
     let odd = [
         choice(f64::NAN, 0),
         choice(2.0, 0),
@@ -246,12 +246,12 @@ fn two_hundred_entries_take_no_time() {
     let started = Instant::now();
     let entries = bradley_terry(200, &choices, 1.0, 0.95);
     assert_eq!(entries.len(), 200);
-    // Even unoptimised; optimised it is about a hundredth.
+    // Unoptimised; an optimised build takes about a hundredth.
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
 
 proptest! {
-    /// Turning every pair around turns nothing else, and all strengths sum to zero.
+    /// Swapping the sides of every pair changes nothing else, and all strengths sum to zero.
     #[test]
     fn sides_do_not_matter(choices in prop::collection::vec((0usize..5, 0usize..5, 0u8..3, 0usize..4), 0..60)) {
         let choices: Vec<Preference> = choices

@@ -101,7 +101,7 @@ fn verdicts() {
     assert_eq!(nothing[0].items_needed, None);
 }
 
-/// One difference of three that a test alone would call sure does not survive the adjustment.
+/// One difference of three is significant in a single test, but not after the adjustment.
 #[test]
 fn verdicts_are_adjusted_over_the_table() {
     let (a, b) = pass_fail(15, 4, 60);
@@ -137,7 +137,7 @@ fn graded_scores_are_permuted_or_tested_by_t() {
     assert_eq!(many[0].test, Test::Student);
 }
 
-/// Three items are too few for Student's interval to stay within what scores from 0 to 1 can differ by.
+/// With three items, Student's interval exceeds the range of possible differences.
 #[test]
 fn no_difference_is_more_than_all() {
     let (high, low) = ([0.9, 1.0, 1.0].map(Some), [0.0, 0.0, 0.1].map(Some));

@@ -1,4 +1,4 @@
-//! Effects, rankings over benchmarks, the frontier, courses over time, and repeated tries.
+//! Tests of effects, rankings over benchmarks, the frontier, series over time, and repeated tries.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn two_effects_are_split() {
         .zip(expect)
         .for_each(|(found, expect)| close(*found, expect));
     close(found.explained.expect("variance"), 0.964_743_589_743_589_9);
-    // Two blocks that share nothing cannot be compared, and neither can an empty row.
+    // Two blocks without shared rows or columns cannot be compared, and neither can an empty row.
     let blocks = vec![vec![Some(1.0), None], vec![None, Some(0.5)]];
     assert_eq!(two_way(&blocks), None);
     assert_eq!(two_way(&[vec![Some(1.0)], vec![None]]), None);
@@ -109,7 +109,7 @@ fn steps_of_a_course_are_found() {
     assert_eq!(change_points(&stepped, Some(&[0.006; 36])), [12, 21]);
     assert_eq!(change_points(&stepped, Some(&[0.5; 36])), NONE); // lost in such errors
     assert_eq!(change_points(&course(&[(40, 0.8)]), None), NONE);
-    // One value five errors away is an outlier; two of them are a step.
+    // One value five errors away is an outlier; two are a step.
     let odd = |values: usize| [vec![0.8; 10], vec![0.9; values], vec![0.8; 10]].concat();
     assert_eq!(change_points(&odd(1), Some(&[0.02; 21])), NONE);
     assert_eq!(change_points(&odd(2), Some(&[0.02; 22])), [10, 12]);

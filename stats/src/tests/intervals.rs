@@ -1,4 +1,4 @@
-//! Intervals of clustered values, percentiles and ratios, and the bootstrap.
+//! Tests of the bootstrap and of intervals of clustered values, percentiles and ratios.
 
 use super::*;
 
@@ -85,7 +85,7 @@ fn the_cost_of_a_pass_counts_the_failures() {
         97.542_646_449_595_68,
         268.043_375_782_682,
     );
-    // One pass of three may as well be none: no upper bound holds.
+    // One pass of three may as well be none: there is no upper bound.
     let unbounded = ratio_of_means(&units[1..4].iter().rev().copied().collect::<Vec<_>>(), 0.95);
     assert_eq!(unbounded.expect("a ratio").interval, None);
     let no_pass = [Unit {
@@ -96,14 +96,14 @@ fn the_cost_of_a_pass_counts_the_failures() {
     assert_eq!(ratio_of_means(&[], 0.95), None);
 }
 
-/// Items that all score the same are few all the same: what is not known does not look certain.
+/// Equal scores on few items must not look certain.
 #[test]
 fn scores_without_spread_are_not_certain() {
     for (scores, share) in [
         (vec![0.0; 24], 0),
         (vec![1.0; 24], 24),
         (vec![0.5; 24], 12),
-        // What a sum of weighted scores leaves of 0.
+        // A sum of weighted scores may leave this instead of 0.
         ([0.0, 1e-17].repeat(12), 0),
     ] {
         let expect = wilson(share, 24, 0.95);

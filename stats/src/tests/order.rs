@@ -1,10 +1,10 @@
-//! Columns that are settled early, on simulated runs whose truth is known.
+//! Tests of early stopping on simulated runs with a known truth.
 
 use super::*;
 
 type Column = Vec<Option<f32>>;
 
-/// Columns of passes and failures at these rates, drawn apart from each other.
+/// Columns of passes and failures at these rates, drawn independently.
 fn columns(rates: &[f32], items: usize, state: &mut u64) -> Vec<Column> {
     let column = |rate: &f32| {
         let pass = |_| Some(f32::from(u8::from(noise(state) < *rate)));
@@ -13,12 +13,12 @@ fn columns(rates: &[f32], items: usize, state: &mut u64) -> Vec<Column> {
     rates.iter().map(column).collect()
 }
 
-/// What there is after so many items.
+/// The scores of the first `items` items.
 fn seen(columns: &[Column], items: usize) -> Vec<&[Option<f32>]> {
     columns.iter().map(|column| &column[..items]).collect()
 }
 
-/// What a look after so many items would say.
+/// The settled columns after this number of items.
 fn look(columns: &[Column], items: usize) -> Vec<bool> {
     settled(&seen(columns, items), columns.len(), 0.95)
 }
@@ -37,7 +37,7 @@ fn what_is_settled_stays_settled() {
     }
 }
 
-/// A look at the end says what looks after every single item would have said, since what is settled stays settled.
+/// A check at the end equals checks after every single item, since settled columns stay settled.
 #[test]
 fn of_a_thousand_runs_of_equal_columns_few_settle_any() {
     let mut state = 11;
@@ -49,13 +49,13 @@ fn of_a_thousand_runs_of_equal_columns_few_settle_any() {
     }
 }
 
-/// The order of two columns as a look finds it, by the means of what was asked.
+/// Whether column `one` is better than `other`, by the means of the evaluated items.
 fn is_better(run: &[Column], one: usize, other: usize, items: usize) -> bool {
     let sum = |column: usize| run[column][..items].iter().flatten().sum::<f32>();
     sum(one) > sum(other)
 }
 
-/// One column settles before the other two are told apart, and those go on alone.
+/// One column settles before the other two are separated, and those continue alone.
 #[test]
 fn of_a_thousand_runs_few_are_put_in_a_wrong_order() {
     let mut state = 13;
@@ -97,7 +97,7 @@ fn strong_and_weak_are_told_apart_soon() {
         .collect();
     needed.sort_unstable();
     assert!(needed[100] < 100, "the median is {}", needed[100]);
-    // The more pairs there are, the more each has to show.
+    // With more pairs, each needs more evidence.
     let run = columns(&[0.9, 0.5], 400, &mut state);
     let of_ten = |items| settled(&seen(&run, items), 10, 0.95) == [true, true];
     let alone = (1..=400).find(|items| look(&run, *items) == [true, true]);
@@ -119,7 +119,7 @@ fn only_shared_items_count_and_one_column_is_never_settled() {
     check(&[constant(1.0, 500), constant(0.0, 500)], &[true, true]);
     check(&[constant(1.0, 500), constant(1.0, 500)], &[false, false]);
     check(&[constant(1.0, 3), constant(0.0, 3)], &[false, false]);
-    // Each has failures where the other has scores: nothing is shared.
+    // Each has failures where the other has scores: no shared items.
     let odd = |score: f32, rest: usize| -> Column {
         (0..500)
             .map(|item| (item % 2 == rest).then_some(score))
@@ -127,7 +127,7 @@ fn only_shared_items_count_and_one_column_is_never_settled() {
     };
     check(&[odd(1.0, 0), odd(0.0, 1)], &[false, false]);
     check(&[odd(1.0, 0), odd(0.0, 0)], &[true, true]);
-    // Two that are equal keep each other open, not the third.
+    // Two equal columns keep each other open, but not the third.
     let three = [constant(1.0, 500), constant(1.0, 500), constant(0.2, 500)];
     check(&three, &[false, false, true]);
 }

@@ -1,8 +1,8 @@
-//! Steps of a course of runs. `make simulate-coverage` tries the promises at length.
+//! Tests of step detection. `make simulate-coverage` checks the error rates at length.
 
 use super::*;
 
-/// Runs of so many items, each of which passes with this chance.
+/// Runs of `items` items, each of which passes with probability `passes`.
 fn runs(count: usize, items: usize, passes: f32, state: &mut u64) -> Vec<Vec<Option<f32>>> {
     let mut run = || -> Vec<Option<f32>> {
         let score = |state: &mut u64| if noise(state) < passes { 1.0 } else { 0.0 };
@@ -31,10 +31,11 @@ fn a_drop_of_five_points_is_told_within_the_expected_runs() {
     told.sort_unstable();
     off.sort_unstable();
     assert!(off[9] <= 2, "most moments are found nearly: {off:?}");
-    // By theory the evidence grows by (0.05·0.04 - 0.04²/2)/σ² = 2.25 a run, with σ² = 0.8·0.2/300 and 0.04 the nearest
-    // size looked for, and has to reach ln 10,000, plus ln 5 for the other sizes: 4.8 runs if the level before were
-    // known; from 20 runs, 4.8·20/(20 - 4.8) = 6.3. Rounding up and taking the larger of two estimates of the noise
-    // add to it: eight bounds the median, and twice the theory nearly all.
+    // In theory the evidence grows by (0.05·0.04 - 0.04²/2)/σ² = 2.25 per run, with σ² = 0.8·0.2/300 and 0.04 the
+    // nearest
+    // step size, and has to reach ln 10,000, plus ln 5 for the other sizes: 4.8 runs if the level before were known;
+    // from 20 runs, 4.8·20/(20 - 4.8) = 6.3. Rounding up and the larger of two noise estimates add to it: the median is
+    // at most eight, and nearly all are within twice the theory.
     assert!(told[9] <= 8 && told[18] <= 13, "{told:?}");
 }
 
@@ -70,7 +71,7 @@ fn what_is_no_step_is_not_told() {
     let step = find(&[flat(0.8, 10), flat(0.7, 20)].concat()).expect("a step");
     assert_eq!(step.at, 10);
     assert!((step.before - step.after - 0.1).abs() < 1e-6, "{step:?}");
-    // Hard items that fail to be answered make the mean rise and fall; the shared ones do not move.
+    // Hard items that fail make the mean rise and fall; the shared items do not move.
     let mut course = runs(20, 300, 0.8, &mut 3);
     for (at, run) in course.iter_mut().enumerate().skip(10) {
         run[..at * 3].fill(None);
