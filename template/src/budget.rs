@@ -1,10 +1,10 @@
-//! What a template may spend, and what is said when it may not go on.
+//! The budget of one rendering, and the errors when it is exceeded.
 
 use std::cell::Cell;
 
 use crate::{MAX_OUTPUT_BYTES, MAX_STEPS, MAX_WORK_BYTES, TemplateError, TemplateErrorKind};
 
-/// What went wrong, before it is known in which field.
+/// An error, before the field at fault is known.
 #[derive(Debug)]
 pub(super) struct Fault {
     kind: TemplateErrorKind,
@@ -42,7 +42,7 @@ impl Fault {
         }
     }
 
-    /// Sets the line unless an inner one is known.
+    /// Sets the line unless an inner expression has set one.
     pub(super) fn on_line(mut self, line: u16) -> Self {
         self.line.get_or_insert(line);
         self
@@ -59,7 +59,7 @@ impl Fault {
     }
 }
 
-/// What one rendering may still spend.
+/// The remaining budget of one rendering.
 pub(super) struct Budget {
     steps: Cell<u32>,
     work_bytes: Cell<usize>,
@@ -75,14 +75,14 @@ impl Budget {
         }
     }
 
-    /// What was spent, in steps; 64 bytes count as one.
+    /// The budget spent, in steps; 64 bytes count as one.
     pub(super) fn spent_steps(&self) -> u64 {
         let steps = MAX_STEPS - self.steps.get();
         let work_bytes = MAX_WORK_BYTES - self.work_bytes.get();
         u64::from(steps) + work_bytes as u64 / 64
     }
 
-    /// Pays for one statement or expression.
+    /// Spends one step, for a statement or an expression.
     pub(super) fn step(&self) -> Result<(), Fault> {
         let left = self.steps.get().checked_sub(1);
         self.steps.set(left.ok_or_else(|| {
@@ -93,7 +93,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Pays for bytes that are about to be made or looked at.
+    /// Spends bytes that are about to be created or read.
     pub(super) fn pay(&self, bytes: usize) -> Result<(), Fault> {
         let left = self.work_bytes.get().checked_sub(bytes);
         self.work_bytes.set(left.ok_or_else(|| {
@@ -102,7 +102,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Pays for bytes of the rendered prompt.
+    /// Spends bytes of the rendered prompt.
     pub(super) fn pay_output(&self, bytes: usize) -> Result<(), Fault> {
         let left = self.output_bytes.get().checked_sub(bytes);
         self.output_bytes.set(left.ok_or_else(|| {

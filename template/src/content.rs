@@ -1,7 +1,7 @@
-//! What a message says: a text, or texts and images in their order.
+//! The content of a message: a text, or texts and images in order.
 //!
-//! An image is written as a URL: its data, or an address that the model's provider fetches. Nothing here, nor anywhere
-//! else in the bank, ever fetches one.
+//! An image is a URL: a data URL, or an address that the model's provider fetches. This crate never fetches one, nor
+//! does the rest of the bank.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -11,16 +11,16 @@ use sha2::{Digest as _, Sha256};
 use url::{Host, Url};
 use utoipa::ToSchema;
 
-/// The most images of a prompt, all messages together.
+/// Maximum number of images in a prompt, over all messages.
 pub const MAX_IMAGES: usize = 16;
-/// The most parts of a message.
+/// Maximum number of parts in a message.
 pub const MAX_PARTS: usize = 64;
-/// The longest address of an image, in bytes.
+/// Maximum length of an image's address, in bytes.
 const MAX_ADDRESS_BYTES: usize = 2_048;
-/// The kinds of images that all providers read.
+/// The image formats that all providers accept.
 const FORMATS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
@@ -29,7 +29,7 @@ const FORMATS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 pub enum Content {
     /// A text.
     Text(String),
-    /// Texts and images, first to last.
+    /// Texts and images, in order.
     Parts(Vec<Part>),
 }
 
@@ -49,22 +49,22 @@ pub enum Part {
     },
 }
 
-/// Where an image is.
+/// The location of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Image<'a> {
-    /// Here.
+    /// Inline, as base64.
     Data {
         /// `png`, `jpeg`, `gif` or `webp`.
         format: &'a str,
         /// Its bytes in base64.
         base64: &'a str,
     },
-    /// At an address.
+    /// At an https address.
     Address(&'a str),
 }
 
 impl Content {
-    /// The texts, one below the other, without the images.
+    /// The texts, joined by line breaks, without the images.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         match self {
@@ -73,7 +73,7 @@ impl Content {
         }
     }
 
-    /// The same with a line in the place of each image that says which it is, but does not hold it.
+    /// Like [`Self::text`], with a one-line placeholder that identifies each image.
     #[must_use]
     pub fn shown(&self) -> Cow<'_, str> {
         match self {
@@ -97,13 +97,13 @@ impl Content {
         text.into_iter().chain(parts.iter().filter_map(Part::text))
     }
 
-    /// How many bytes of text there are.
+    /// The length of the texts, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         self.texts().map(str::len).sum()
     }
 
-    /// The length of its texts and of its images' addresses, in bytes.
+    /// The length of the texts and of the images' URLs, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
@@ -118,7 +118,7 @@ impl Content {
         }
     }
 
-    /// How many images there are.
+    /// The number of images.
     #[must_use]
     pub fn images(&self) -> usize {
         match self {
@@ -150,7 +150,7 @@ impl Part {
         }
     }
 
-    /// What is written in it: the text or the URL.
+    /// The source of the part: its text or its URL.
     pub(super) fn written(&self) -> &str {
         match self {
             Self::Text { text } => text,
@@ -160,7 +160,7 @@ impl Part {
 }
 
 impl<'a> Image<'a> {
-    /// Where the image of a URL is. Only what [`check_image`] has passed is sure to be one.
+    /// The location of an image by its URL, which [`check_image`] must have accepted.
     #[must_use]
     pub fn of(url: &'a str) -> Self {
         let data = url.strip_prefix("data:image/");
@@ -171,7 +171,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Refuses a URL that is no image; says how to mend it, and never repeats it.
+/// Rejects a URL that is not a valid image, with advice that never repeats the URL.
 ///
 /// # Errors
 /// What is wrong.
@@ -197,14 +197,15 @@ pub fn check_image(url: &str) -> Result<(), &'static str> {
     if !address.username().is_empty() || address.password().is_some() {
         return Err("the image's address must not hold a name or a password");
     }
-    // Whoever fetches it may be somebody's own server, deep inside a network.
+    // Providers that a user runs may sit inside a private network, so they must not be made to fetch internal
+    // addresses.
     match address.host() {
         Some(Host::Domain(domain)) if domain.trim_end_matches('.').contains('.') => Ok(()),
         _ => Err("the image's address must be at a public name such as `example.org`"),
     }
 }
 
-/// Whether bytes begin as those of an image of this format do.
+/// Whether the bytes start with the signature of this format.
 fn is_format(format: &str, bytes: &[u8]) -> bool {
     match format {
         "png" => bytes.starts_with(b"\x89PNG\r\n\x1a\n"),
@@ -214,7 +215,7 @@ fn is_format(format: &str, bytes: &[u8]) -> bool {
     }
 }
 
-/// Which image it is, in a line.
+/// A one-line placeholder that identifies an image.
 fn mark(url: &str) -> String {
     match Image::of(url) {
         Image::Address(address) => format!("[image: {address}]"),
@@ -233,7 +234,7 @@ fn mark(url: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A picture of one point.
+    /// An image of one pixel.
     const PIXEL: &str =
         "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
 

@@ -1,4 +1,4 @@
-//! The filters and tests that prompts may use; each keeps Jinja's name and meaning.
+//! The filters and tests that prompts may use, each with Jinja's name and meaning.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use crate::vocabulary::{FilterKind, TestKind};
 
 const MAX_INDENT: i64 = 8;
 
-/// `default`: the argument instead of nothing, or instead of anything false if `boolean` is set.
+/// `default`: the argument if the value is undefined, or if it is false and `boolean` is set.
 pub(super) fn default<'s>(of: Evaluated<'s>, args: Vec<Evaluated<'s>>) -> Cow<'s, Value> {
     let mut args = args.into_iter();
     let (instead, boolean) = (args.next().flatten(), args.next().flatten());
@@ -23,7 +23,7 @@ pub(super) fn default<'s>(of: Evaluated<'s>, args: Vec<Evaluated<'s>>) -> Cow<'s
         .unwrap_or_else(|| Cow::Owned(Value::String(String::new())))
 }
 
-/// Applies any filter but `default`.
+/// Applies any filter except `default`.
 pub(super) fn apply<'s>(
     filter: FilterKind,
     of: Cow<'s, Value>,
@@ -126,7 +126,7 @@ fn list<'s>(
         .map(Value::Array)
 }
 
-/// An item, or what a dotted attribute of it holds.
+/// An item, or the value of a dotted attribute of it.
 fn select<'s>(
     item: Cow<'s, Value>,
     attribute: Option<&Value>,
@@ -171,7 +171,7 @@ fn trim(text: &str, chars: Option<&Value>, budget: &Budget) -> Result<Value, Fau
     Ok(Value::String(trimmed.to_owned()))
 }
 
-/// The first of each value, told apart by their JSON.
+/// The first occurrence of each value; values are compared by their JSON.
 fn unique(of: Cow<Value>, budget: &Budget) -> Result<Value, Fault> {
     let mut seen = HashSet::new();
     let mut kept = Vec::new();
@@ -280,7 +280,7 @@ fn sort(
     }
     let mut fault = None;
     keyed.sort_by(|(a, _), (b, _)| {
-        // Once a comparison failed the rest must cost nothing.
+        // After a failed comparison the rest must cost nothing.
         if fault.is_some() {
             return std::cmp::Ordering::Equal;
         }
@@ -357,7 +357,7 @@ fn number(
     .into_value()
 }
 
-/// Applies any test but `defined` and `undefined`.
+/// Applies any test except `defined` and `undefined`.
 pub(super) fn test(
     test: TestKind,
     of: &Value,

@@ -1,9 +1,9 @@
-//! Looks at a template's tokens before the parser does.
+//! Checks a template's tokens before the parser sees them.
 //!
-//! minijinja's parser recurses once per `not`, `-`, `elif`, `(` of a loop target and `if … else`,
-//! without a guard, so that 64 KiB of them overflow the stack, which no caller can catch.
-//! Bounding the tokens of a tag, and the nesting of brackets and blocks, bounds every recursion of
-//! the parser, of the lowering and of the evaluation.
+//! minijinja's parser recurses without a limit once per `not`, `-`, `elif`, `(` of a loop target and `if … else`, so 64
+//! KiB of them overflow the stack, which no caller can catch.
+//! Limits on the tokens of a tag, and on the nesting of brackets and blocks, bound every recursion of the parser, of
+//! the lowering and of the evaluation.
 
 use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
@@ -16,7 +16,7 @@ const MAX_BRACKETS: usize = 16;
 const MAX_BLOCKS: usize = 16;
 const MAX_ELIFS: usize = 64;
 
-/// Jinja's delimiters; the text is kept to its last newline, so that what is written is what is sent.
+/// Jinja's delimiters; a final newline is kept, so that the prompt is sent as written.
 pub(super) fn syntax() -> Result<SyntaxConfig, Fault> {
     SyntaxConfig::builder()
         .keep_trailing_newline(true)
@@ -24,7 +24,7 @@ pub(super) fn syntax() -> Result<SyntaxConfig, Fault> {
         .map_err(|error| Fault::syntax(&error))
 }
 
-/// Refuses what must not reach the parser.
+/// Rejects templates that must not reach the parser.
 pub(super) fn check(source: &str) -> Result<(), Fault> {
     if source.len() > MAX_TEMPLATE_BYTES {
         return Err(Fault::limit(format!(

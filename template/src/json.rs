@@ -1,5 +1,5 @@
-//! JSON values whose texts are templates. Whatever a variable holds, it stays inside the text it stands in, or is a value
-//! of its own: it cannot change the shape around it.
+//! JSON values whose strings are templates. A variable's value stays inside its string or becomes a value of its own:
+//! it cannot change the surrounding structure.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use super::{CompiledText, TemplateError, budget::Budget};
 
 /// A JSON value that was parsed once and can be rendered any number of times.
 ///
-/// A text that is one name and nothing else, such as `{{ messages }}` or `{{ parameters.temperature }}`, becomes the
-/// named value itself, whatever its type. A field of an object whose name has no value is left out.
+/// A string that consists of one name only, such as `{{ messages }}` or `{{ parameters.temperature }}`, becomes the
+/// named value itself, of any type. A field of an object is omitted if its name has no value.
 #[derive(Debug)]
 pub struct JsonTemplate(Node);
 
@@ -25,10 +25,10 @@ enum Node {
 }
 
 impl JsonTemplate {
-    /// Parses every text in a value. The keys of objects are no templates.
+    /// Parses every string in a value. Keys of objects are not templates.
     ///
     /// # Errors
-    /// The first fault found; its path is a JSON pointer.
+    /// The first error found; its path is a JSON pointer.
     pub fn compile(source: &Value) -> Result<Self, TemplateError> {
         compile(source, "").map(Self)
     }
@@ -41,7 +41,7 @@ impl JsonTemplate {
         names
     }
 
-    /// Renders every text with the same variables and under one budget.
+    /// Renders every string with the same variables and under one budget.
     ///
     /// # Errors
     /// As [`super::CompiledPrompt::render`].
@@ -78,7 +78,7 @@ fn compile(source: &Value, path: &str) -> Result<Node, TemplateError> {
     })
 }
 
-/// The names of `{{ a.b }}`.
+/// The names in `{{ a.b }}`; `None` if the text is anything else.
 fn only_name(text: &str) -> Option<Vec<String>> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     let names: Vec<String> = inner
@@ -102,7 +102,7 @@ fn collect(node: &Node, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The rendered value; nothing for a name that has no value.
+/// The rendered value; `None` for a name without a value.
 fn render(
     node: &Node,
     variables: &Map<String, Value>,

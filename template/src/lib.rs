@@ -1,14 +1,14 @@
 //! Prompt templates in Jinja syntax: parsed by minijinja, rendered here under a budget.
 //!
-//! A template comes from anybody, so its renderer must never be able to hurt the process.
-//! minijinja's own machine counts instructions and not bytes: a value that doubles, `indent(1e9)`
-//! or `'%1000000000d'|format` end the process long before the fuel does.
-//! Its parser also recurses without a guard in a few places, which ends in a stack overflow.
-//! Therefore only its tokenizer and parser are used (cargo feature `unstable_machinery`), behind a
-//! check of the tokens in `guard`; the small subset that prompts need is then evaluated by
-//! `render`, where every step and every byte made or looked at is paid from one budget.
+//! Templates come from untrusted users, so rendering one must never harm the process.
+//! minijinja's own virtual machine limits instructions but not bytes: a value that doubles, `indent(1e9)` or
+//! `'%1000000000d'|format` exhausts the memory long before the fuel. Its parser also recurses without a limit in a few
+//! places, which ends in a stack overflow.
+//! Therefore only its tokenizer and parser are used (cargo feature `unstable_machinery`), behind a check of the tokens
+//! in `guard`; `render` then evaluates the small subset that prompts need, and every step and every byte created or
+//! read is charged to one budget.
 //!
-//! This module must never read a file, a clock or the environment, and never call a template twice.
+//! This crate must never read a file, a clock or the environment, and never treat rendered text as a template.
 
 mod budget;
 mod content;
@@ -34,18 +34,18 @@ use crate::budget::{Budget, Fault};
 pub use content::{Content, Image, MAX_IMAGES, MAX_PARTS, Part, check_image};
 pub use json::JsonTemplate;
 
-/// The largest prompt, all messages together, in bytes.
+/// Maximum size of a prompt, all messages together, in bytes.
 pub const MAX_TEMPLATE_BYTES: usize = 64 * 1024;
-/// The largest number of messages in a chat prompt.
+/// Maximum number of messages in a chat prompt.
 pub const MAX_MESSAGES: usize = 256;
-/// The largest rendered prompt, all messages together, in bytes.
+/// Maximum size of a rendered prompt, all messages together, in bytes.
 pub const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
-/// The bytes that one rendering may make or look at, intermediate values included.
+/// Maximum number of bytes that one rendering may create or read, including intermediate values.
 pub const MAX_WORK_BYTES: usize = 8 * 1024 * 1024;
-/// The statements and expressions that one rendering may evaluate.
+/// Maximum number of statements and expressions that one rendering may evaluate.
 pub const MAX_STEPS: u32 = 50_000;
 
-/// Who speaks a message.
+/// The role of a message's author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -61,13 +61,13 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// Who speaks.
+    /// The role of the author.
     pub role: Role,
-    /// What is said. Images belong into messages of the user.
+    /// The content. Only messages of the user may contain images.
     pub content: Content,
 }
 
-/// What a prompt version says, as templates.
+/// The content of a prompt version, as templates.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum PromptBody {
@@ -78,37 +78,37 @@ pub enum PromptBody {
     },
     /// A conversation; each content is a template.
     Chat {
-        /// The messages, first to last.
+        /// The messages, in order.
         messages: Vec<Message>,
     },
 }
 
-/// What kind of fault a template has.
+/// The kind of a template error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TemplateErrorKind {
     /// The text is not a template.
     Syntax,
-    /// The template uses something that prompts may not use.
+    /// The template uses a construct that prompts may not use.
     Refused,
     /// A variable or attribute has no value.
     Undefined,
-    /// A value does not fit what is done with it.
+    /// A value does not fit its use.
     Value,
-    /// The template is too large, or rendering it costs too much.
+    /// The template is too large, or rendering it exceeds the budget.
     Limit,
 }
 
-/// Why a prompt could not be compiled or rendered, where, and how to mend it.
+/// Why a prompt could not be compiled or rendered, where, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}, line {line}: {message}")]
 pub struct TemplateError {
-    /// What kind of fault it is.
+    /// The kind of error.
     pub kind: TemplateErrorKind,
     /// The field at fault, such as `text` or `messages[1].content`.
     pub path: String,
     /// The line within that field, from 1.
     pub line: usize,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to fix it.
     pub message: String,
 }
 
@@ -137,7 +137,7 @@ impl CompiledPrompt {
     /// Parses a prompt body.
     ///
     /// # Errors
-    /// The first fault found: bad syntax, a construct that is refused, or a size above its limit.
+    /// The first error found: invalid syntax, a construct that is not allowed, or a size above its limit.
     pub fn compile(body: &PromptBody) -> Result<Self, TemplateError> {
         let too_large = |path: &str, message: String| TemplateError {
             kind: TemplateErrorKind::Limit,
@@ -197,13 +197,13 @@ impl CompiledPrompt {
         })
     }
 
-    /// The same prompt with values for variables that are not given.
+    /// Adds default values for variables that are not given.
     #[must_use]
     pub fn with_defaults(self, defaults: Map<String, Value>) -> Self {
         Self { defaults, ..self }
     }
 
-    /// The names that the templates use and do not bind themselves.
+    /// The names that the templates use but do not bind.
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {
         self.messages
@@ -213,7 +213,7 @@ impl CompiledPrompt {
             .collect()
     }
 
-    /// The names that must come from an item's variables: those without a default.
+    /// The names that an item's variables must provide: those without a default.
     #[must_use]
     pub fn variables(&self) -> BTreeSet<String> {
         let mut names = self.names();
@@ -224,7 +224,7 @@ impl CompiledPrompt {
     /// Renders every message with the same variables and under one budget.
     ///
     /// # Errors
-    /// A variable without a value, a value that does not fit its use, or a limit that is reached.
+    /// A variable without a value, a value that does not fit its use, or an exceeded limit.
     pub fn render(&self, variables: &Map<String, Value>) -> Result<Vec<Message>, TemplateError> {
         let budget = Budget::new();
         let written =
@@ -270,7 +270,7 @@ impl CompiledContent {
             let field = if is_image { "url" } else { "text" };
             let written = CompiledText::compile(part.written(), &format!("{path}[{at}].{field}"))?;
             let part = CompiledPart { is_image, written };
-            // What is no template need not wait for a run to be refused.
+            // A part without variables is checked now, so that it is not first rejected in a run.
             if let Some(constant) = part.written.as_constant() {
                 part.filled(constant.to_owned())?;
             }
@@ -289,7 +289,7 @@ impl CompiledContent {
 }
 
 impl CompiledPart {
-    /// The part with what was rendered for it.
+    /// The part with its rendered text or URL.
     fn filled(&self, written: String) -> Result<Part, TemplateError> {
         if !self.is_image {
             return Ok(Part::Text { text: written });
@@ -301,7 +301,7 @@ impl CompiledPart {
     }
 }
 
-/// How long the templates of a content are, in bytes.
+/// The length of the templates of a content, in bytes.
 fn written_bytes(content: &Content) -> usize {
     match content {
         Content::Text(text) => text.len(),
@@ -309,7 +309,7 @@ fn written_bytes(content: &Content) -> usize {
     }
 }
 
-/// One template that was parsed once, such as a message's content or a scorer's value.
+/// A single template that was parsed once, such as a message's content or a scorer's value.
 #[derive(Debug)]
 pub struct CompiledText {
     path: String,
@@ -321,7 +321,7 @@ impl CompiledText {
     /// Parses a template; `path` names the field in errors.
     ///
     /// # Errors
-    /// Bad syntax, a construct that is refused, or a text above [`MAX_TEMPLATE_BYTES`].
+    /// Invalid syntax, a construct that is not allowed, or a text above [`MAX_TEMPLATE_BYTES`].
     pub fn compile(source: &str, path: &str) -> Result<Self, TemplateError> {
         let locate = |fault: Fault| fault.at(path);
         guard::check(source).map_err(locate)?;
@@ -333,13 +333,13 @@ impl CompiledText {
         })
     }
 
-    /// The names that must be given when rendering.
+    /// The names that must have values when rendering.
     #[must_use]
     pub fn variables(&self) -> &BTreeSet<String> {
         &self.variables
     }
 
-    /// The whole text if it contains no expression or statement, so that it never needs rendering.
+    /// The whole text if it contains no expression or statement, so that it needs no rendering.
     #[must_use]
     pub fn as_constant(&self) -> Option<&str> {
         match self.body.as_slice() {
@@ -349,7 +349,7 @@ impl CompiledText {
         }
     }
 
-    /// Renders with variables and, before them, one more name such as `expected`.
+    /// Renders with the variables and, taking precedence, one more name such as `expected`.
     ///
     /// # Errors
     /// As [`CompiledPrompt::render`].
@@ -361,7 +361,7 @@ impl CompiledText {
         self.render_within(variables, &Map::new(), extra, &Budget::new())
     }
 
-    /// Renders likewise, and says how many steps that took.
+    /// Like [`Self::render`], and returns the number of steps used.
     pub fn render_counting(
         &self,
         variables: &Map<String, Value>,

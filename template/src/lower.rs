@@ -1,7 +1,7 @@
-//! Turns minijinja's syntax tree into our own, and refuses what prompts may not use.
+//! Converts minijinja's syntax tree into our own, and rejects what prompts may not use.
 //!
-//! The tree owns its strings, knows its filters and tests as closed sets, and has nothing that
-//! could recurse, capture a block, define a function or load another template.
+//! Our tree owns its strings, has closed sets of filters and tests, and contains nothing that could recurse, capture a
+//! block, define a function or load another template.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::budget::Fault;
 use crate::guard::syntax;
 use crate::vocabulary::{self, FilterKind, TestKind};
 
-/// A piece of a template.
+/// A node of a template.
 #[derive(Debug)]
 pub(super) enum Node {
     Raw(String),
@@ -34,7 +34,7 @@ pub(super) enum Node {
         body: Vec<Node>,
         otherwise: Vec<Node>,
     },
-    /// The values are worked out before any of the names is bound, as in Jinja2.
+    /// All values are evaluated before any of the names is bound, as in Jinja2.
     With {
         line: u16,
         names: Vec<String>,
@@ -66,7 +66,7 @@ pub(super) enum Expr {
     Map(Vec<(Expr, Expr)>),
 }
 
-/// What a loop tells about itself.
+/// A field of `loop`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum LoopField {
     Index,
@@ -99,7 +99,7 @@ pub(super) enum Operator {
     Concat,
 }
 
-/// Parses a template that passed the guard; also gives the names it does not bind itself.
+/// Parses a template that passed the guard; also returns its free names.
 pub(super) fn lower(source: &str) -> Result<(Vec<Node>, BTreeSet<String>), Fault> {
     let tree = parse(source, "", syntax()?).map_err(|error| Fault::syntax(&error))?;
     let ast::Stmt::Template(template) = &tree else {
@@ -413,7 +413,7 @@ fn binary_operator(op: ast::BinOpKind) -> Operator {
         ast::BinOpKind::Pow => Operator::Pow,
         ast::BinOpKind::Concat => Operator::Concat,
         ast::BinOpKind::In => Operator::In,
-        // The short-circuit kinds are handled by the caller and never arrive here.
+        // The short-circuit operators are handled by the caller and never get here.
         ast::BinOpKind::Add | ast::BinOpKind::ScAnd | ast::BinOpKind::ScOr => Operator::Add,
     }
 }

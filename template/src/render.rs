@@ -1,4 +1,4 @@
-//! Evaluates a lowered template: every step and every byte is paid before it is spent.
+//! Evaluates a lowered template; every step and every byte is charged to the budget before it is spent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,19 +14,19 @@ use crate::vocabulary::{FilterKind, TestKind};
 
 const MAX_RANGE: i64 = 10_000;
 
-/// The names of one block, linked to those around it.
+/// The names of one block, linked to the enclosing blocks.
 struct Scope<'s> {
     parent: Option<&'s Scope<'s>>,
     names: &'s [String],
     values: Vec<Cow<'s, Value>>,
-    /// Position and length of the loop that this scope is an iteration of.
+    /// Index and length of the loop if this scope is one of its iterations.
     turn: Option<(usize, usize)>,
 }
 
-/// The result of an expression: a value, or nothing where strict mode wants one.
+/// The result of an expression; `None` if it is undefined, which is an error where a value is needed.
 pub(super) type Evaluated<'s> = Option<Cow<'s, Value>>;
 
-/// What all expressions of one rendering share.
+/// The context that all expressions of one rendering share.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'s> {
     variables: &'s Map<String, Value>,
@@ -146,7 +146,7 @@ impl<'s> Context<'s> {
         }
     }
 
-    /// What each turn of a loop binds.
+    /// The values that each iteration of a loop binds.
     fn turns(
         &self,
         targets: &'s [String],
@@ -178,7 +178,7 @@ impl<'s> Context<'s> {
                         values,
                         turn: None,
                     };
-                    // A narrower context, as the values of this turn live shorter than the loop.
+                    // A shorter lifetime: the values of this iteration do not outlive the loop.
                     let narrow: Context<'_> = *self;
                     if !narrow.holds(test, &turn)? {
                         continue;
@@ -217,7 +217,7 @@ impl<'s> Context<'s> {
         self.need(expr, scope).map(|value| value::is_true(&value))
     }
 
-    /// Evaluates where a value is needed.
+    /// Evaluates an expression that must have a value.
     fn need(&self, expr: &'s Expr, scope: &'s Scope<'s>) -> Result<Cow<'s, Value>, Fault> {
         self.eval(expr, scope)?.ok_or_else(|| {
             let name = describe(expr);

@@ -1,4 +1,4 @@
-//! Tables of good renders, of refusals, and of attacks.
+//! Tests: valid templates, rejected templates, and attacks.
 #![expect(
     clippy::disallowed_methods,
     reason = "children of tests need what the tests need"
@@ -360,10 +360,10 @@ fn peak_memory_kib() -> u64 {
         .expect("a number")
 }
 
-/// The processor's time of this process, to 10 ms: the machine's other work touches nothing.
+/// CPU time of this process, to 10 ms; unaffected by other load on the machine.
 fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("proc");
-    // The second field, in brackets, may hold spaces; user and system time are the 14th and the 15th.
+    // The second field, in brackets, may contain spaces; user and system time are fields 14 and 15.
     let (_, fields) = stat.rsplit_once(')').expect("the command ends");
     let ticks: u64 = fields
         .split_ascii_whitespace()
@@ -374,8 +374,8 @@ fn processor_time() -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
-/// Runs the attacks in a process of their own, so that other tests do not disturb the measurement
-/// and an abort is seen as a failure of this test.
+/// Runs the attacks in a child process, so that other tests do not disturb the measurement and an abort fails this
+/// test.
 #[test]
 fn attacks_end_in_an_error_or_a_bounded_text() {
     let name = "attacks_end_in_an_error_or_a_bounded_text";
@@ -494,9 +494,9 @@ fn attack() {
         json!({"a": "x", "m": 1, "big": "x".repeat(1024 * 1024), "big_list": vec![json!(1); 20_000], "nested": nested}),
     );
 
-    // Names the attack that broke a bound; the whole table is seen before it fails.
+    // Names the attack that exceeded a limit; all attacks run before the test fails.
     let mut broken = Vec::new();
-    // A debug build is far slower than the code that ships.
+    // A debug build is far slower than a release build.
     let allowed = Duration::from_millis(if cfg!(debug_assertions) { 1_500 } else { 100 });
     for (name, template) in &attacks() {
         std::fs::write("/proc/self/clear_refs", "5").expect("the peak is reset");
@@ -522,7 +522,7 @@ fn attack() {
 }
 
 proptest! {
-    /// Any soup of template pieces ends, within the output limit and without a panic.
+    /// Any sequence of template fragments terminates, within the output limit and without a panic.
     #[test]
     fn soup_never_panics(pieces in prop::collection::vec(prop::sample::select(vec![
         "{{ ", " }}", "{% ", " %}", "for x in ", "endfor", "if ", "endif", "else", "name", "list", "map", "n", "x", " ~ ", " + ", " * ", " ** ",

@@ -1,4 +1,4 @@
-//! Operators on JSON values, each paid for in the bytes that it makes or looks at.
+//! Operators on JSON values; each charges the bytes that it creates or reads.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -15,7 +15,7 @@ use crate::render::Evaluated;
 const VALUE_BYTES: usize = 64;
 const MAP_BYTES: usize = 640;
 
-/// Pays for the whole of a value; stops early when it cannot be paid.
+/// Charges the whole of a value; stops early when the budget is exceeded.
 pub(super) fn pay_for(value: &Value, budget: &Budget) -> Result<(), Fault> {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => budget.pay(VALUE_BYTES),
@@ -34,7 +34,7 @@ pub(super) fn pay_for(value: &Value, budget: &Budget) -> Result<(), Fault> {
     }
 }
 
-/// A value of one's own; a borrowed one is copied and paid for.
+/// An owned value; a borrowed one is copied and charged.
 pub(super) fn own(value: Cow<Value>, budget: &Budget) -> Result<Value, Fault> {
     if let Cow::Borrowed(value) = value {
         pay_for(value, budget)?;
@@ -42,7 +42,7 @@ pub(super) fn own(value: Cow<Value>, budget: &Budget) -> Result<Value, Fault> {
     Ok(value.into_owned())
 }
 
-/// Whether a value counts as true: not null, 0, false or empty.
+/// Whether a value is truthy: not null, 0, false or empty.
 pub(super) fn is_true(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -75,7 +75,7 @@ pub(super) fn items<'s>(of: Cow<'s, Value>, budget: &Budget) -> Result<Vec<Cow<'
     }
 }
 
-/// A map's value by name; nothing for all other values.
+/// A map's value by name; `None` for other values.
 pub(super) fn attribute<'s>(of: Cow<'s, Value>, name: &str) -> Evaluated<'s> {
     match of {
         Cow::Borrowed(Value::Object(map)) => map.get(name).map(Cow::Borrowed),
@@ -84,7 +84,7 @@ pub(super) fn attribute<'s>(of: Cow<'s, Value>, name: &str) -> Evaluated<'s> {
     }
 }
 
-/// A list's item by position (negative from the end), or a map's value by key.
+/// A list's item by index (negative from the end), or a map's value by key.
 pub(super) fn item<'s>(
     of: Cow<'s, Value>,
     key: &Value,
@@ -117,7 +117,7 @@ pub(super) fn item<'s>(
     })
 }
 
-/// `of[start:stop:step]` by Python's rules, for lists and strings.
+/// `of[start:stop:step]` with Python's rules, for lists and strings.
 pub(super) fn slice(
     of: &Value,
     [start, stop, by]: [Option<i64>; 3],
@@ -170,7 +170,7 @@ pub(super) fn slice(
     }
 }
 
-/// A number as the operators see it.
+/// A number as the operators treat it.
 #[derive(Clone, Copy)]
 pub(super) enum Number {
     Int(i64),
@@ -333,7 +333,7 @@ fn float_arithmetic(op: Operator, a: f64, b: f64) -> Result<Value, Fault> {
     Number::Float(result).into_value()
 }
 
-/// Whether two values are the same; numbers by their amount.
+/// Whether two values are equal; numbers by value.
 #[expect(clippy::float_cmp, reason = "a template asks for equality")]
 pub(super) fn equal(left: &Value, right: &Value, budget: &Budget) -> Result<bool, Fault> {
     budget.pay(8)?;
@@ -418,7 +418,7 @@ fn contains(whole: &Value, part: &Value, budget: &Budget) -> Result<bool, Fault>
     }
 }
 
-/// The text that a value is shown as: strings as they are, lists and maps as JSON.
+/// The text of a value: strings as they are, lists and maps as JSON.
 pub(super) fn text<'s>(value: &'s Value, budget: &Budget) -> Result<Cow<'s, str>, Fault> {
     Ok(match value {
         Value::String(text) => Cow::Borrowed(text),
@@ -431,7 +431,7 @@ pub(super) fn text<'s>(value: &'s Value, budget: &Budget) -> Result<Cow<'s, str>
     })
 }
 
-/// JSON, on one line or indented; paid for while it is written.
+/// JSON, on one line or indented; charged while it is written.
 pub(super) fn to_json(value: &Value, indent: usize, budget: &Budget) -> Result<String, Fault> {
     let mut writer = PaidWriter {
         bytes: Vec::new(),
@@ -477,7 +477,7 @@ impl io::Write for PaidWriter<'_> {
     }
 }
 
-/// The name of a value's kind, for messages.
+/// The type of a value, for messages.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "none",

@@ -1,6 +1,6 @@
-//! Answers questions about the statistics, one JSON line each, for `scripts/conformance-stats.py`.
+//! Evaluates statistics functions for `scripts/conformance-stats.py`, one JSON line per request.
 //!
-//! A question names a function and holds its arguments; the answer is what the function returns.
+//! A request names a function and its arguments; the response is the function's result.
 
 use std::io::{BufRead as _, Write as _};
 

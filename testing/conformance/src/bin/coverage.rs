@@ -1,4 +1,4 @@
-//! Tries the statistics on simulated runs whose truth is known: do intervals cover, do tests keep their level?
+//! Checks the statistics on simulated runs with a known truth: coverage of intervals, error rates of tests.
 //!
 //! `coverage [RUNS] [SEED]` prints a table and fails when a line leaves its band; the same seed prints the same table.
 
@@ -13,17 +13,17 @@ use rand::{RngExt as _, SeedableRng as _, rngs::Xoshiro256PlusPlus};
 
 type Chance = Xoshiro256PlusPlus;
 
-/// What share of the runs may say yes.
+/// The accepted range of a share of the runs.
 enum Band {
     /// Between these.
     Within(f64, f64),
-    /// The method's own weakness keeps it from the usual band; the text says which.
+    /// Wider than usual because of a known weakness of the method, which the text states.
     Stated(f64, f64, &'static str),
 }
 
 const NOMINAL: Band = Band::Within(0.94, 0.96);
 const LEVEL: Band = Band::Within(0.0, 0.05);
-/// Of tests that use their level up; simulation itself is off by up to four tenths of a percent at 10,000 runs.
+/// For tests that use their whole level; at 10,000 runs the simulation itself is off by up to 0.4 percentage points.
 const WHOLE_LEVEL: Band = Band::Within(0.0, 0.054);
 
 struct Table {
@@ -71,7 +71,7 @@ impl Table {
         println!("{text}");
     }
 
-    /// Prints in which share of the runs `yes` held.
+    /// Prints the share of the runs in which `yes` held.
     fn line(&mut self, what: &str, band: &Band, mut yes: impl FnMut(&mut Chance) -> bool) {
         self.lines += 1;
         let mut chance = Chance::seed_from_u64(self.seed.wrapping_add(self.lines << 32));
@@ -115,14 +115,10 @@ fn intervals_of_shares(table: &mut Table) {
             |chance| covers(wilson(passes(chance, items, rate), items, 0.95), rate),
         );
     }
-    table.line(
-        "100 items, a rate drawn anew for each run",
-        &NOMINAL,
-        |chance| {
-            let rate = chance.random_range(0.02..0.98);
-            covers(wilson(passes(chance, 100, rate), 100, 0.95), rate)
-        },
-    );
+    table.line("100 items, a new rate for each run", &NOMINAL, |chance| {
+        let rate = chance.random_range(0.02..0.98);
+        covers(wilson(passes(chance, 100, rate), 100, 0.95), rate)
+    });
 }
 
 const SKEWED: &str =
@@ -131,7 +127,7 @@ const SKEWED: &str =
 fn intervals_of_means(table: &mut Table) {
     Table::heading("t covers the mean score");
     let even = |chance: &mut Chance| chance.random::<f64>();
-    // The square of an even score: mean 1/3, most answers bad, some good.
+    // The square of a uniform score: mean 1/3, most answers bad, some good.
     let skewed = |chance: &mut Chance| chance.random::<f64>().powi(2);
     let heavy = |chance: &mut Chance| chance.random::<f64>().powi(6);
     let t = |values: &[f64], truth| covers(mean_interval(values, 0.95), truth);
@@ -204,7 +200,7 @@ fn intervals_of_others(table: &mut Table) {
     for (calls, share) in [(100, 0.5), (1000, 0.5), (1000, 0.95), (5000, 0.95)] {
         let what = format!("{calls} calls, {:.0}th percentile", share * 100.0);
         table.line(&what, &wide, |chance| {
-            // Of an exponential latency the quantile is known.
+            // The true quantile of an exponential distribution is known.
             let values = draw(chance, calls, |chance| -chance.random::<f64>().ln());
             let (found, truth) = (quantile_interval(&values, share, 0.95), -(-share).ln_1p());
             found.low.is_some_and(|low| low <= truth)
@@ -375,7 +371,7 @@ fn power(table: &mut Table) {
 
 fn drifting(table: &mut Table) {
     Table::heading("A model that is measured again and again");
-    // Items of their own difficulty, as in a benchmark.
+    // Items of different difficulty, as in a benchmark.
     let run = |chance: &mut Chance, items: usize, shift: f64| -> Column {
         (0..items)
             .map(|item| 0.5 + 0.5 * count(item) / count(items))
@@ -410,7 +406,7 @@ fn drifting(table: &mut Table) {
     }
 }
 
-/// Columns of passes and failures, drawn apart from each other.
+/// Columns of passes and failures, drawn independently.
 fn columns_of(chance: &mut Chance, rates: &[f64], items: usize) -> Vec<Column> {
     let pass = |chance: &mut Chance, rate| Some(f32::from(u8::from(chance.random_bool(rate))));
     rates
@@ -433,7 +429,7 @@ fn passes(chance: &mut Chance, items: u64, rate: f64) -> u64 {
         .sum()
 }
 
-/// Items of different difficulty, each asked some times; the mean over all is 0.5.
+/// Items of different difficulty, each with some repeats; the overall mean is 0.5.
 fn repeated(chance: &mut Chance, items: usize) -> Vec<Vec<f64>> {
     draw(chance, items, |chance| {
         let (rate, repeats) = (chance.random::<f64>(), chance.random_range(1..=8));
@@ -449,7 +445,8 @@ fn pass_fail_pair(chance: &mut Chance, items: usize, rates: [f64; 2]) -> [Column
     alike_pair(chance, items, rates, 0.0)
 }
 
-/// Two columns that see the same luck on a share of the items: there the better one passes whatever the other passes.
+/// Two columns that share their random draws on a share of the items: there the better one passes whenever the other
+/// does.
 fn alike_pair(chance: &mut Chance, items: usize, rates: [f64; 2], alike: f64) -> [Column; 2] {
     let (mut a, mut b) = (Column::new(), Column::new());
     for _ in 0..items {

@@ -1,4 +1,4 @@
-//! Tries the search for lasting steps on simulated courses of runs: how often does it cry wolf, and how soon does it tell?
+//! Checks the detection of lasting steps on simulated series of runs: rate of false alarms, and delay of detection.
 //!
 //! `steps [COLUMNS] [SEED]` prints a table and fails when a promise is broken; the same seed prints the same table.
 
@@ -12,24 +12,24 @@ use rand::{RngExt as _, SeedableRng as _, rngs::Xoshiro256PlusPlus};
 type Chance = Xoshiro256PlusPlus;
 type Run = Vec<Option<f32>>;
 
-/// So many quiet runs has each column.
+/// Number of quiet runs of each column.
 const QUIET_RUNS: usize = 1_000;
-/// So many runs does an alert look back (`core/src/alerts/measures.rs`).
+/// Number of runs that an alert looks back (`core/src/alerts/measures.rs`).
 const COURSE_RUNS: usize = 60;
-/// The smallest drop that matters, and the drop that comes.
+/// The smallest drop that matters, and the simulated drop.
 const SMALLEST: f64 = 0.02;
 const LOSS: f64 = 0.05;
-/// So many runs go well before the drop.
+/// Number of good runs before the drop.
 const RUNS_BEFORE: usize = 30;
 
-/// How a model answers: each item with its own chance to pass.
+/// How the items of a model pass.
 #[derive(Clone, Copy)]
 enum Model {
-    /// Every item passes four times of five: as noisy as can be.
+    /// Every item passes with probability 0.8: the noisiest case.
     Even,
-    /// Seven items of ten are sure, the others are anything.
+    /// Seven of ten items always pass, the others have any probability.
     Mixed,
-    /// The same answers every time, but for one item of fifty.
+    /// The same answers every time, except for one item in fifty.
     Steady,
 }
 
@@ -106,7 +106,7 @@ fn chances(model: Model, items: usize, chance: &mut Chance) -> Vec<f64> {
 
 fn run(chances: &[f64], loss: f64, chance: &mut Chance) -> Run {
     let mean = chances.iter().sum::<f64>() / chances.len() as f64;
-    // Each item loses in proportion, so that the mean loses what is asked.
+    // Each item loses in proportion, so that the mean loses the requested amount.
     chances
         .iter()
         .map(|p| {
@@ -117,7 +117,7 @@ fn run(chances: &[f64], loss: f64, chance: &mut Chance) -> Run {
         .collect()
 }
 
-/// False alarms of a column; after each, and after a rise, the course begins anew, as it does for an alert.
+/// Number of false alarms of a column. After each, and after a rise, the series starts again, as it does for an alert.
 fn quiet(model: Model, items: usize, promise: f64, chance: &mut Chance) -> usize {
     let chances = chances(model, items, chance);
     let mut course: Vec<Run> = Vec::new();
@@ -137,7 +137,7 @@ fn quiet(model: Model, items: usize, promise: f64, chance: &mut Chance) -> usize
     alarms
 }
 
-/// After how many runs the drop is told; the first run with it is 1.
+/// Number of runs until the drop is reported; the first run with the drop is 1.
 fn delay(model: Model, items: usize, promise: f64, chance: &mut Chance) -> usize {
     let chances = chances(model, items, chance);
     let mut course: Vec<Run> = (0..RUNS_BEFORE)
@@ -155,8 +155,8 @@ fn delay(model: Model, items: usize, promise: f64, chance: &mut Chance) -> usize
     usize::MAX
 }
 
-/// The same by confidence sequences of the items' differences from the first runs: one of all runs before the drop, one
-/// that begins with it (as if somebody had told when), and the drop is told when they part.
+/// The same with confidence sequences of the items' differences from the mean of the first runs: one for all runs
+/// before the drop, one that starts with it (as if its time were known); the drop is reported when they separate.
 fn sequence_delay(model: Model, items: usize, promise: f64, chance: &mut Chance) -> usize {
     let chances = chances(model, items, chance);
     let mut base = vec![0.0; items];
