@@ -1,7 +1,7 @@
 //! A whole bank in one process: Postgres, the API, a worker and a scheduler.
 //!
-//! It starts them in the order in which they need each other, and stops them in the opposite one.
-//! If one of them ends by itself, all end: a bank without one of its parts would only look alive.
+//! It starts them in the order of their dependencies, and stops them in the reverse order.
+//! If one of them ends unexpectedly, all are stopped: a bank without one of its parts would only look alive.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,13 +26,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{data_folder::DataFolder, folder_lock::FolderLock, packs, postgres::Cluster};
 
-/// The name of the API key that the commands of this machine use.
+/// The name of the API key that commands on this machine use.
 const LOCAL_KEY: &str = "local";
-/// How long the invitation for the first administrator works.
+/// Lifetime of the invitation for the first administrator.
 const FIRST_ADMIN_LIFETIME: chrono::Duration = chrono::Duration::hours(1);
-/// The connections of the embedded server that a bank leaves to others are plenty, so this is about memory.
+/// Default number of connections per part. The embedded server allows many more, so memory is the limit.
 const CONNECTIONS: u32 = 10;
-/// How long the parts get to end when something else than the user ended the bank.
+/// How long the parts have to stop after a failure.
 const FALL: Duration = Duration::from_secs(3);
 
 /// Settings of a bank.
@@ -81,7 +81,7 @@ pub struct BankSettings {
 }
 
 impl BankSettings {
-    /// The server that the user named; an empty name is none.
+    /// The server that the user named; an empty address counts as none.
     fn own_server(&self) -> Option<&SecretString> {
         self.database_url
             .as_ref()
@@ -89,18 +89,18 @@ impl BankSettings {
     }
 }
 
-/// A bank that serves.
+/// A running bank.
 pub struct Bank {
-    /// Where it serves.
+    /// Its address.
     pub url: String,
     /// The local API key.
     pub key: SecretString,
-    /// The invitation for the first administrator, while there is none.
+    /// The invitation for the first administrator, as long as there is none.
     pub first_admin: Option<SecretString>,
     parts: JoinSet<(&'static str, anyhow::Result<()>)>,
     pools: [PgPool; 3],
     stop: CancellationToken,
-    /// Cancelled after the address was forgotten: as soon as the API has ended, anybody may listen there.
+    /// Cancelled only after the address file is removed: once the API has stopped, any process may listen there.
     parts_stop: CancellationToken,
     // The order matters: fields are dropped from the top, and the lock must outlive the server.
     cluster: Option<Cluster>,
@@ -108,7 +108,7 @@ pub struct Bank {
     _lock: FolderLock,
 }
 
-/// What a bank has before its parts run.
+/// What a bank needs before its parts start.
 struct Ground {
     master_key: Arc<MasterKey>,
     key: SecretString,
@@ -120,10 +120,10 @@ struct Ground {
 }
 
 impl Bank {
-    /// Starts a bank that runs until `stop` is cancelled; returns nothing if that happens first.
+    /// Starts a bank that runs until `stop` is cancelled; returns `None` if that happens during the start.
     ///
     /// # Errors
-    /// The folder is in use, the database cannot be had, or the address is taken.
+    /// The folder is in use, the database is not available, or the address is taken.
     pub async fn start(
         settings: BankSettings,
         stop: CancellationToken,
@@ -148,7 +148,7 @@ impl Bank {
             _lock: ground.lock,
         };
         let Ok(address) = is_ready.await else {
-            // The API ended before it was ready: that is why.
+            // The API ended before it was ready; its error says why.
             let ended = bank.wait().await;
             return ended.map(|()| None);
         };
@@ -157,10 +157,10 @@ impl Bank {
         Ok(Some(bank))
     }
 
-    /// Waits until the bank has ended: in order, because `stop` was cancelled, or because a part of it broke.
+    /// Waits until the bank has stopped: in order, because `stop` was cancelled, or because a part failed.
     ///
     /// # Errors
-    /// A part broke.
+    /// A part failed.
     pub async fn wait(mut self) -> anyhow::Result<()> {
         let broke = self.first_break().await;
         self.stop.cancel();
@@ -168,7 +168,7 @@ impl Bank {
         self.parts_stop.cancel();
         let ended = self.end_parts(broke.is_err()).await;
         for pool in &self.pools {
-            // A connection that somebody holds on to is cut when the server stops.
+            // A connection that is still in use is cut when the server stops.
             let _ = tokio::time::timeout(FALL, pool.close()).await;
         }
         if let Some(cluster) = self.cluster.take() {
@@ -177,7 +177,7 @@ impl Bank {
         broke.and(ended)
     }
 
-    /// Waits for the user's wish to stop, or for what breaks before.
+    /// Waits until the user stops the bank or a part fails.
     async fn first_break(&mut self) -> anyhow::Result<()> {
         let database_ends = async {
             match &self.cluster {
@@ -193,7 +193,7 @@ impl Bank {
         }
     }
 
-    /// Lets the parts end by themselves; if something is broken, not for long.
+    /// Waits for the parts to stop by themselves; after a failure only for a short time.
     async fn end_parts(&mut self, is_broken: bool) -> anyhow::Result<()> {
         let parts = &mut self.parts;
         let all = async {
@@ -208,20 +208,20 @@ impl Bank {
         if !is_broken {
             return all.await;
         }
-        // What the parts say now follows from what broke first.
+        // Further errors follow from the first one.
         let _ = tokio::time::timeout(FALL, all).await;
         self.parts.shutdown().await;
         Ok(())
     }
 }
 
-/// Everything that comes before serving: folder, database, schema, contents, keys.
+/// Prepares everything that serving needs: folder, database, schema, built-in contents, keys.
 async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
     let folder = DataFolder::new(settings.data.as_deref()).create()?;
     let lock = folder.lock()?;
-    // Before anything slow: a first start makes a database.
+    // Checked before the slow steps: a first start creates a database.
     opb_api::check_address(settings.api.listen)?;
-    // Before a server is started for nothing.
+    // Loaded before a server is started in vain.
     let master_key = settings.secrets.load(Some(&folder.master_key_file()))?;
     let cluster = match settings.own_server() {
         Some(_) => None,
@@ -285,7 +285,7 @@ fn spawn_parts(
         outbound,
         ..
     } = settings;
-    // Whoever starts a bank of their own means the models on this machine too, and only administrators add providers.
+    // A local bank must reach models on this machine, and only administrators add providers.
     let outbound = Arc::new(outbound.local_policy());
     api.outbound = Arc::clone(&outbound);
     worker.outbound = Arc::clone(&outbound);
@@ -294,7 +294,7 @@ fn spawn_parts(
     api.hides_metrics = monitor.monitor_listen.is_some();
     let mut parts = JoinSet::new();
     parts.spawn(async move {
-        // Nobody waits any more when the bank has been stopped meanwhile.
+        // The receiver is gone if the bank was stopped meanwhile.
         let say = |address| {
             let _ = ready.send(address);
         };
@@ -331,7 +331,7 @@ fn part_error(
     }
 }
 
-/// The key in the data folder if it still opens the bank, else a new one; older ones are revoked then.
+/// The key in the data folder if the bank still accepts it, else a new one; older keys are then revoked.
 async fn local_key(
     pool: &PgPool,
     master_key: &MasterKey,
@@ -356,7 +356,7 @@ async fn local_key(
     Ok(key)
 }
 
-/// An address that a client of this machine can call: nobody can call 0.0.0.0.
+/// The address for clients on this machine: 0.0.0.0 is replaced by a loopback address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),

@@ -1,13 +1,13 @@
-//! Programs that opb starts: the only place where that may happen.
+//! Child processes: the only place where opb starts programs.
 //!
-//! A child inherits no secret. Our environment holds keys of providers, the master key and passwords, and what a child's
-//! environment holds can be read in `/proc` by whoever runs as the child's user, so a child gets a short list of harmless
-//! variables and nothing else.
+//! A child inherits no secret. Our environment holds keys of providers, the master key and passwords, and every process
+//! of the child's user can read the child's environment in `/proc`. So a child gets a short list of harmless variables
+//! and nothing else.
 #![expect(clippy::disallowed_methods, reason = "everybody else is sent here")]
 
 use std::{ffi::OsStr, process::Command};
 
-/// What programs need to find themselves, their libraries, their words and a place for temporary files.
+/// The variables that programs need to find programs, libraries, locale and a folder for temporary files.
 const HARMLESS: [&str; 7] = [
     "PATH",
     "LANG",
@@ -18,7 +18,7 @@ const HARMLESS: [&str; 7] = [
     "TZ",
 ];
 
-/// A program with an environment that holds no secret.
+/// A command whose environment holds no secret.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
@@ -31,12 +31,12 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The same for programs that are awaited.
+/// The same as [`command`], for tokio.
 pub fn awaited(program: impl AsRef<OsStr>) -> tokio::process::Command {
     command(program).into()
 }
 
-/// A program of the user's own choice, named on our command line: it runs as it would without us.
+/// A program that the user named on our command line: it inherits the whole environment.
 pub fn inheriting(program: impl AsRef<OsStr>) -> tokio::process::Command {
     tokio::process::Command::new(program)
 }

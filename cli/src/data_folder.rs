@@ -1,10 +1,10 @@
-//! What a bank keeps in its data folder, beside the database of [`crate::postgres`].
+//! The contents of a bank's data folder, beside the database of [`crate::postgres`].
 //!
 //! ```text
-//! bank.lock     held while a bank serves from the folder; says which process
+//! bank.lock     held while a bank serves from the folder; contains its process id
 //! master-key    the key for secrets at rest and for tokens
-//! api-key       the key of the system user, for the other commands of this machine
-//! url           where the bank serves; there only while it does
+//! api-key       the key of the system user, for other commands on this machine
+//! url           the bank's address; only there while it serves
 //! ```
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{
     postgres,
 };
 
-/// The longest address of a bank.
+/// Maximum length of a bank's address.
 const MAX_URL_BYTES: u64 = 4096;
 
 /// A data folder, by its path.
@@ -31,22 +31,22 @@ const MAX_URL_BYTES: u64 = 4096;
 pub struct DataFolder(PathBuf);
 
 impl DataFolder {
-    /// The folder of this path, or the default one.
+    /// The folder at this path, or the default one.
     pub fn new(path: Option<&Path>) -> Self {
         Self(path.map_or_else(postgres::default_data_dir, Path::to_owned))
     }
 
-    /// The same folder, made if it is not there.
+    /// Creates the folder if it does not exist.
     pub fn create(self) -> anyhow::Result<Self> {
         Ok(Self(postgres::create_data_folder(&self.0)?))
     }
 
-    /// True for the folder that is used when none is named.
+    /// Whether this is the default folder.
     pub fn is_default(&self) -> bool {
         self.0 == postgres::default_data_dir()
     }
 
-    /// Where it is.
+    /// The path.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -64,10 +64,10 @@ impl DataFolder {
     /// The local API key, if there is one that this user may read.
     ///
     /// # Errors
-    /// Others can read it too.
+    /// Other users can read it, too.
     pub fn api_key(&self) -> anyhow::Result<Option<SecretString>> {
         let file = self.api_key_file();
-        // A folder of somebody else has no key for us.
+        // The key in another user's folder is not for us.
         if std::fs::File::open(&file).is_err() {
             return Ok(None);
         }
@@ -76,12 +76,12 @@ impl DataFolder {
         Ok((!key.is_empty()).then(|| key.into()))
     }
 
-    /// True when an embedded server has made its data here.
+    /// Whether the folder holds the data of an embedded server.
     pub fn has_database(&self) -> bool {
         self.0.join("postgres").join("PG_VERSION").exists()
     }
 
-    /// The first of the lock files that this user may not open, if there is one.
+    /// The first of the lock files that this user may not open, if any.
     pub fn closed_lock(&self) -> Option<PathBuf> {
         let mut locks = ["bank.lock", "opb.lock"]
             .iter()
@@ -95,19 +95,19 @@ impl DataFolder {
         })
     }
 
-    /// True while a bank serves from this folder, as far as this user can know.
+    /// Whether a bank serves from this folder, as far as this user can tell.
     pub fn is_served(&self) -> bool {
         FolderLock::is_held(&self.lock_file())
     }
 
-    /// Where the bank of this folder serves, or served when it was killed.
+    /// The address of the bank of this folder; stale if the bank was killed.
     pub fn url(&self) -> Option<String> {
         let text = read_named(&self.url_file(), MAX_URL_BYTES).ok()?;
         let url = text.trim();
         (!url.is_empty()).then(|| url.to_owned())
     }
 
-    /// Writes down where the bank serves, for the other commands.
+    /// Stores the bank's address for the other commands.
     pub fn write_url(&self, url: &str) -> anyhow::Result<()> {
         let mut file = NewFile::inside(&self.0, "url".as_ref())?;
         writeln!(file, "{url}")
@@ -115,13 +115,13 @@ impl DataFolder {
         file.keep()
     }
 
-    /// Forgets where the bank served.
+    /// Removes the stored address.
     pub fn remove_url(&self) {
-        // If it stays, the commands say that nothing answers there.
+        // If this fails, the commands report that nothing answers there.
         let _ = std::fs::remove_file(self.url_file());
     }
 
-    /// Takes the folder for this process, or says who has it.
+    /// Locks the folder for this process, or reports which process holds the lock.
     pub fn lock(&self) -> anyhow::Result<FolderLock> {
         let path = self.lock_file();
         let lock = FolderLock::take(&path).map_err(|refusal| match refusal {
@@ -135,7 +135,7 @@ impl DataFolder {
                 anyhow!(error).context(format!("{} cannot be locked", path.display()))
             }
         })?;
-        // Of a bank that was killed: who listens there now is not ours.
+        // The address of a bank that was killed: another process may listen there now.
         self.remove_url();
         Ok(lock)
     }

@@ -1,8 +1,8 @@
-//! Reading files: those that the user names, and those of folders that a stranger may have written.
+//! Reads files: those that the user names, and those in folders from untrusted sources.
 //!
-//! A folder that was downloaded says what is in it. Nothing in it may make us read anything else: no path that leads out,
-//! no link, no device, no pipe, and nothing without end. What is checked is what is read: a file is opened without
-//! following a link and without waiting, and looked at when it is open.
+//! A downloaded folder must not make us read anything outside it: no path that leads out, no link, no device, no pipe,
+//! and nothing endless. To avoid races, a file is opened without following links and without blocking, and checked when
+//! it is open.
 
 use std::{
     fs::File,
@@ -17,29 +17,29 @@ use rustix::{
     io::Errno,
 };
 
-/// The longest secret, name or password.
+/// Maximum length of a secret, name or password.
 pub const MAX_SECRET_BYTES: u64 = 64 << 10;
-/// The largest header of a benchmark, prompt, or list of settings or prices.
+/// Maximum size of a benchmark's header, a prompt, or a list of settings or prices.
 pub const MAX_TEXT_BYTES: u64 = 64 << 20;
-/// The largest file of items.
+/// Maximum size of a file of items.
 pub const MAX_ITEMS_BYTES: u64 = 1 << 30;
-/// The most entries of a folder that are looked at.
+/// Maximum number of entries of a folder that are read.
 const MAX_ENTRIES: usize = 100_000;
 
-/// Reads a file that the user has named: of any kind, but not without end.
+/// Reads a file that the user has named: of any type, but of limited size.
 ///
 /// # Errors
-/// It cannot be read, is no text, or is larger than `most_bytes`.
+/// It cannot be read, is not text, or is larger than `most_bytes`.
 pub fn read_named(path: &Path, most_bytes: u64) -> anyhow::Result<String> {
     let what = || format!("{} cannot be read", path.display());
     let file = File::open(path).with_context(what)?;
     read_bounded(file, most_bytes).with_context(what)
 }
 
-/// Reads what a user or another program writes to us, which may never end.
+/// Reads input from a user or another program, which may be endless.
 ///
 /// # Errors
-/// It breaks off, is no text, or is longer than `most_bytes`.
+/// Reading fails, or the input is not text or longer than `most_bytes`.
 pub fn read_bounded(source: impl Read, most_bytes: u64) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     source.take(most_bytes + 1).read_to_end(&mut bytes)?;
@@ -47,7 +47,7 @@ pub fn read_bounded(source: impl Read, most_bytes: u64) -> anyhow::Result<String
     String::from_utf8(bytes).context("it is not text in UTF-8")
 }
 
-/// Reads one line of that, without its end.
+/// Reads one line of such input, without its line break.
 ///
 /// # Errors
 /// Those of [`read_bounded`].
@@ -59,8 +59,8 @@ pub fn read_line_bounded(source: impl BufRead, most_bytes: u64) -> anyhow::Resul
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// Opens a file that the user has named, to be read more than once. What can be read only once, such as a pipe, is copied
-/// into a file without a name first.
+/// Opens a file that the user has named, to be read more than once. A source that can be read only once, such as a
+/// pipe, is first copied into an unnamed file.
 ///
 /// # Errors
 /// It cannot be read, or is larger than `most_bytes`.
@@ -78,7 +78,7 @@ pub fn open_named(path: &Path, most_bytes: u64) -> anyhow::Result<File> {
     Ok(copy)
 }
 
-/// A folder that a stranger may have written.
+/// A folder from an untrusted source.
 pub struct ForeignFolder {
     folder: OwnedFd,
     path: PathBuf,
@@ -88,7 +88,7 @@ impl ForeignFolder {
     /// Opens the folder that the user has named.
     ///
     /// # Errors
-    /// It is not there, or no folder.
+    /// It does not exist, or is not a folder.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty())
@@ -99,10 +99,10 @@ impl ForeignFolder {
         })
     }
 
-    /// A folder in it, if there is one.
+    /// A subfolder, if it exists.
     ///
     /// # Errors
-    /// It is a link, or no folder.
+    /// It is a link, or not a folder.
     pub fn folder(&self, name: &str) -> anyhow::Result<Option<Self>> {
         let path = self.path.join(name);
         match self.open_inside(name, OFlags::DIRECTORY) {
@@ -112,10 +112,10 @@ impl ForeignFolder {
         }
     }
 
-    /// The names of all that is in it, in order.
+    /// The names of all entries, sorted.
     ///
     /// # Errors
-    /// It cannot be read, or has very many entries.
+    /// It cannot be read, or has too many entries.
     pub fn all_names(&self) -> anyhow::Result<Vec<String>> {
         let what = || format!("{} cannot be read", self.path.display());
         let mut names = Vec::new();
@@ -135,16 +135,17 @@ impl ForeignFolder {
         Ok(names)
     }
 
-    /// True if there is a file of this name in the folder, whatever it is.
+    /// Whether the folder has an entry of this name, of any type.
     pub fn has(&self, name: &str) -> bool {
         let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::statat(&self.folder, name, flags).is_ok()
     }
 
-    /// Reads a file below the folder. `name` may have folders in it, and leads nowhere else. `None` where there is none.
+    /// Reads a file below the folder. `name` may contain folders, but cannot leave this one. `None` if there is none.
     ///
     /// # Errors
-    /// The name leads out of the folder, the file is a link or no plain file, larger than `most_bytes`, or no text.
+    /// The name leads out of the folder, the file is a link or not a regular file, larger than `most_bytes`, or not
+    /// text.
     pub fn read(&self, name: &str, most_bytes: u64) -> anyhow::Result<Option<String>> {
         let Some(file) = self.open_file(name, most_bytes)? else {
             return Ok(None);
@@ -153,10 +154,10 @@ impl ForeignFolder {
         read_bounded(file, most_bytes).with_context(what).map(Some)
     }
 
-    /// Opens a file below the folder, as [`Self::read`] does. `None` where there is none.
+    /// Opens a file below the folder, as [`Self::read`] does. `None` if there is none.
     ///
     /// # Errors
-    /// The name leads out of the folder, the file is a link or no plain file, or larger than `most_bytes`.
+    /// The name leads out of the folder, the file is a link or not a regular file, or larger than `most_bytes`.
     pub fn open_file(&self, name: &str, most_bytes: u64) -> anyhow::Result<Option<File>> {
         let shown = self.path.join(name);
         let parts: Option<Vec<&str>> = Path::new(name)
@@ -207,7 +208,7 @@ impl ForeignFolder {
 fn refusal(error: Errno, path: &Path) -> anyhow::Error {
     let shown = path.display();
     match error {
-        // Linux says LOOP for a link, and NOTDIR for one where a folder is wanted; BSDs say MLINK.
+        // Linux reports LOOP for a link, and NOTDIR for a link where a folder is expected; BSDs report MLINK.
         Errno::LOOP | Errno::MLINK => {
             anyhow::anyhow!("{shown} is a link, which is not followed; copy what it leads to")
         }

@@ -1,6 +1,7 @@
-//! Lock files: the sole right to a folder, which the system takes back when the process ends, however it ends.
+//! Lock files: exclusive use of a folder, released by the system when the process ends, however it ends.
 //!
-//! A lock file can be opened by its owner only. Whoever may open it may hold it, and keep the bank from starting.
+//! Only its owner can open a lock file: every user who can open it could hold the lock, and keep the bank from
+//! starting.
 
 use std::{
     fs::{File, OpenOptions, Permissions, TryLockError},
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// For how long a lock is tried again: a command that asks whether a bank serves holds it for a moment.
+/// Number of attempts to take a lock: a command that checks whether a bank serves holds it for a moment.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -18,14 +19,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
-/// Why a lock cannot be had.
+/// Why a lock was not taken.
 #[derive(Debug)]
 pub enum Refusal {
-    /// Another opb has it: the number that it wrote down, as far as it is known.
+    /// Another opb has it: its process id, as far as it is known.
     Taken(String),
-    /// A process that is none of ours has it: its number and its user.
+    /// Another user's process has it.
     Stranger {
-        /// The process.
+        /// The process id.
         process: u32,
         /// The name or the number of the user that it runs as.
         user: String,
@@ -35,7 +36,7 @@ pub enum Refusal {
 }
 
 impl FolderLock {
-    /// Takes the lock and writes the process id into the file, for who comes second.
+    /// Takes the lock and writes the process id into the file, for the error message of the next process.
     pub fn take(path: &Path) -> Result<Self, Refusal> {
         let mut file = open(path).map_err(Refusal::Io)?;
         let mut attempt = 1;
@@ -57,7 +58,7 @@ impl FolderLock {
         Ok(Self(file))
     }
 
-    /// True while a process holds the lock of this file; false if this user cannot know.
+    /// Whether a process holds the lock of this file; false if this user cannot tell.
     pub fn is_held(path: &Path) -> bool {
         let Ok(file) = File::open(path) else {
             return false;
@@ -75,24 +76,24 @@ fn open(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .open(path)?;
     let metadata = file.metadata()?;
-    // One that an older opb has made.
+    // Created by an older opb.
     if metadata.mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
-    // Root may serve from the folder of somebody, who wants it back afterwards.
+    // Root may serve from another user's folder, who needs the file afterwards.
     if let Some(folder) = path.parent().and_then(|folder| folder.metadata().ok())
         && folder.uid() != metadata.uid()
     {
-        // Only root can, and nobody else needs to.
+        // Only root can change the owner, and only root needs to.
         let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
     }
     Ok(file)
 }
 
-/// Who has the lock.
+/// The holder of the lock.
 fn holder(file: &mut File) -> Refusal {
     let mut written = String::new();
-    // The number is only a help to the reader; a lock without one is still a lock.
+    // The process id is only informative; without one the lock is still valid.
     let _ = file.read_to_string(&mut written);
     let written = written.trim();
     let own = std::fs::metadata("/proc/self").map(|own| own.uid()).ok();
@@ -113,7 +114,7 @@ fn holder(file: &mut File) -> Refusal {
     })
 }
 
-/// The process that holds a lock on the file of this number, as the system tells.
+/// The process that holds a lock on the file with this inode number, according to the system.
 fn locking_process(inode: u64) -> Option<u32> {
     // `1: FLOCK  ADVISORY  WRITE 4711 fe:01:131 0 EOF`
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
@@ -166,7 +167,7 @@ mod tests {
         let inode = file.metadata().unwrap().ino();
         assert_eq!(locking_process(inode), None);
         file.lock().unwrap();
-        // Some sandboxes do not tell.
+        // Some sandboxes do not report locks.
         let found = locking_process(inode);
         assert!(found.is_none() || found == Some(std::process::id()));
         assert_eq!(user_name(0), "root");

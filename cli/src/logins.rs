@@ -1,6 +1,6 @@
-//! The logins of this user: which key opens which bank. `opb login` writes them, every command reads them.
+//! The logins of this user: the API key for each bank. `opb login` writes them, every command reads them.
 //!
-//! They lie in one file, readable by its owner only, in the user's configuration folder: never in a bank's data folder,
+//! They are in one file, readable by its owner only, in the user's configuration folder: never in a bank's data folder,
 //! which others may share.
 
 use std::{
@@ -21,23 +21,23 @@ use crate::files::{MAX_TEXT_BYTES, read_named};
 /// A login at one bank.
 #[derive(Clone)]
 pub struct Login {
-    /// The user's name there.
+    /// The username there.
     pub username: String,
     /// The API key.
     pub key: SecretString,
 }
 
-/// The file.
+/// The file of logins.
 #[derive(Debug, Clone)]
 pub struct Logins(PathBuf);
 
-/// What is in the file.
+/// The contents of the file.
 #[derive(Default, Serialize, Deserialize)]
 struct Stored {
-    /// The bank that was logged in to last: it is meant where no command says which.
+    /// The bank of the last login, which is the default of commands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     newest: Option<String>,
-    /// By the address of the bank.
+    /// Logins by the address of the bank.
     #[serde(default)]
     banks: BTreeMap<String, StoredLogin>,
 }
@@ -49,7 +49,7 @@ struct StoredLogin {
 }
 
 impl Logins {
-    /// The file of this user; nothing when the environment names no home.
+    /// The file of this user; `None` if the environment has no home folder.
     pub fn of_user() -> Option<Self> {
         let named = |name: &str| {
             let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
@@ -68,12 +68,12 @@ impl Logins {
         }))
     }
 
-    /// The address of the bank that was logged in to last.
+    /// The address of the bank of the last login.
     pub fn newest(&self) -> anyhow::Result<Option<String>> {
         Ok(self.read()?.newest)
     }
 
-    /// Keeps a login, in the place of an older one at the same bank.
+    /// Stores a login; replaces an older one at the same bank.
     pub fn keep(&self, url: &str, login: &Login) -> anyhow::Result<()> {
         let _lock = self.lock()?;
         let mut stored = self.read()?;
@@ -87,7 +87,7 @@ impl Logins {
         self.write(&stored)
     }
 
-    /// Forgets the login at a bank.
+    /// Removes the login at a bank.
     pub fn forget(&self, url: &str) -> anyhow::Result<()> {
         let _lock = self.lock()?;
         let mut stored = self.read()?;
@@ -114,7 +114,7 @@ impl Logins {
         write_private(&self.0, &serde_json::to_string_pretty(stored)?)
     }
 
-    /// One command at a time changes the file; the lock ends with the process that holds it.
+    /// Only one command at a time changes the file; the lock ends with the process that holds it.
     fn lock(&self) -> anyhow::Result<File> {
         let what = || format!("{} cannot be locked", self.0.display());
         if let Some(folder) = self.0.parent() {
@@ -133,7 +133,7 @@ impl Logins {
     }
 }
 
-/// An address in its one spelling.
+/// The canonical form of an address.
 fn canonical(url: &str) -> String {
     let parsed = Url::parse(url).map_or_else(|_| url.to_owned(), String::from);
     parsed.trim_end_matches('/').to_owned()

@@ -1,7 +1,7 @@
-//! `opb`: serves a bank of prompts and benchmarks, and talks to one.
+//! `opb`: serves a bank of prompts and benchmarks, and is its client.
 //!
-//! Nothing here knows a rule: what a command does is decided by the crates behind it or by the server it asks.
-//! Nothing heavy may happen before the command line is parsed: `opb --help` must answer at once.
+//! No rule is decided here: the crates behind a command, or the server that it calls, decide.
+//! Nothing slow may happen before the command line is parsed: `opb --help` must be instant.
 
 mod bank;
 mod child;
@@ -22,7 +22,7 @@ mod text;
 
 use std::{ffi::OsString, process::ExitCode};
 
-/// Answers come and go in many small pieces, from many threads: the system's allocator took a fifth of the time.
+/// Responses are allocated in many small pieces, by many threads: the system's allocator took a fifth of the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! Where the server is and which key opens it.
+//! The address of the server, and the API key for it.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::Client;
 use crate::{data_folder::DataFolder, logins::Logins, outcome::BadUsage};
 
-/// Where a server is sought when nothing says where.
+/// The address of the server if nothing else is known.
 const DEFAULT_URL: &str = "http://127.0.0.1:8000";
 
 /// How a command finds its server.
@@ -27,24 +27,24 @@ pub struct ClientSettings {
     pub data: Option<PathBuf>,
 }
 
-/// Why a server is sought where it is sought.
+/// The source of the server's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Found {
-    /// The user named it.
+    /// Named by the user.
     Named,
-    /// The bank of the data folder wrote it down.
+    /// Stored by the bank of the data folder.
     Written,
-    /// The user logged in there last.
+    /// The server of the last login.
     LoggedIn,
-    /// Nothing says where.
+    /// None: the default.
     Nowhere,
 }
 
 impl ClientSettings {
-    /// A client of the server that is meant.
+    /// A client of the chosen server.
     ///
     /// # Errors
-    /// [`BadUsage`] for an address that is none; the file of logins cannot be read.
+    /// [`BadUsage`] for an invalid address; the file of logins cannot be read.
     pub fn connect(&self) -> anyhow::Result<Client> {
         let folder = DataFolder::new(self.data.as_deref());
         let logins = Logins::of_user();
@@ -52,7 +52,7 @@ impl ClientSettings {
         let key = match &self.api_key {
             Some(key) => Some(key.clone()),
             None => match logins.map(|logins| logins.find(&url)).transpose()? {
-                // A login is a wish; the key of a local bank is only there.
+                // A login is the user's choice and takes precedence over the key of a local bank.
                 Some(Some(login)) => Some(login.key),
                 _ => local_key(&folder, &url)?,
             },
@@ -60,7 +60,7 @@ impl ClientSettings {
         Ok(Client::new(&url, key)?.with_hint(hint(&found, &folder)))
     }
 
-    /// True for a server that was named, or logged in to, and is not the bank of the data folder.
+    /// Whether the server was named by the user or by a login, and is not the bank of the data folder.
     pub fn is_elsewhere(&self) -> bool {
         let folder = DataFolder::new(self.data.as_deref());
         let own = folder.url();
@@ -96,7 +96,7 @@ impl ClientSettings {
     }
 }
 
-/// What to do when nothing answers.
+/// Advice for the case that the server does not answer.
 fn hint(found: &Found, folder: &DataFolder) -> String {
     let shown = folder.path().display();
     let start = if folder.is_default() {
@@ -120,7 +120,7 @@ fn hint(found: &Found, folder: &DataFolder) -> String {
     }
 }
 
-/// A path as a shell takes it for one word.
+/// Quotes a path as a single word for the shell.
 fn quoted(path: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
     if path.chars().all(is_plain) {
@@ -130,8 +130,8 @@ fn quoted(path: &str) -> String {
     }
 }
 
-/// The key of the local bank, if the address is the very one that the bank has written down, and the bank lives: when it
-/// has ended, any process of this machine may listen there, of whichever user.
+/// The key of the local bank, if the address is the one that the bank has stored and the bank is running: after it has
+/// stopped, any process of any user may listen there.
 fn local_key(folder: &DataFolder, url: &str) -> anyhow::Result<Option<SecretString>> {
     let is_own = folder
         .url()
@@ -143,7 +143,7 @@ fn local_key(folder: &DataFolder, url: &str) -> anyhow::Result<Option<SecretStri
     }
 }
 
-/// The address of the server behind a redirect: that of `target`, without the path that was asked for at the server `url`.
+/// The address of the server behind a redirect to `target`: without the path that was requested from the server `url`.
 pub(super) fn base_of(target: &Url, asked: &Url, url: &str) -> Option<String> {
     if !matches!(target.scheme(), "http" | "https") || target.host().is_none() {
         return None;
@@ -156,7 +156,7 @@ pub(super) fn base_of(target: &Url, asked: &Url, url: &str) -> Option<String> {
     Some(format!("{}{kept}", target.origin().ascii_serialization()))
 }
 
-/// True for an address of this machine.
+/// Whether this is an address of this machine.
 pub(super) fn is_local(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else {
         return false;
@@ -201,10 +201,10 @@ mod tests {
         }
         let key = local_key(&folder, own).unwrap().unwrap();
         assert_eq!(key.expose_secret(), "opb_secret");
-        // The bank was killed: the file with its address stays, and anybody may listen there.
+        // The bank was killed: its address file remains, and any process may listen there.
         drop(lock);
         assert!(!has_key(own));
-        // The next bank forgets the old address before it has one.
+        // The next bank removes the old address before it has its own.
         let lock = folder.lock().unwrap();
         assert!(!has_key(own));
         folder.write_url(own).unwrap();

@@ -1,4 +1,4 @@
-//! Following a run: by its live events, and by asking now and then where they do not come.
+//! Follows a run by its live events, and polls it when no events arrive.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use uuid::Uuid;
 
 use super::Client;
 
-/// How long to wait for an event before asking for the run instead.
+/// How long to wait for an event before polling the run instead.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long to wait before the events are opened again.
+/// The pause before the events are opened again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// For how long a server may be gone before the command gives up.
+/// How long a server may be unreachable before the command gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How many bytes of events are read before they are opened again: an event without an end would fill the memory.
+/// Maximum number of bytes that are read before the events are opened again: an endless event would fill the memory.
 const MAX_STREAM_BYTES: usize = 64 << 20;
 
 /// Shows every state of a run until it ends or is paused, and returns the last.
 ///
-/// Events only make it quick: a proxy that holds them back, a broken connection and a restart of the server cost a
-/// second, and what counts is always the run itself.
+/// Events only speed this up: if a proxy holds them back, the connection breaks or the server restarts, the run itself
+/// is polled every few seconds.
 ///
 /// # Errors
-/// The server refuses, or is gone for a minute.
+/// The server rejects the request, or is unreachable for a minute.
 pub async fn follow_run(
     client: &Client,
     id: Uuid,
@@ -61,7 +61,7 @@ pub async fn follow_run(
     }
 }
 
-/// Shows the states that come as events, until they stop coming.
+/// Shows the states that arrive as events, until they stop.
 async fn show_events<E>(events: impl Stream<Item = Result<Event, E>>, show: &mut impl FnMut(&Run)) {
     let mut events = std::pin::pin!(events);
     loop {
@@ -88,7 +88,7 @@ async fn show_events<E>(events: impl Stream<Item = Result<Event, E>>, show: &mut
     }
 }
 
-/// True when nothing happens any more, unless the owner of a paused run resumes it.
+/// Whether the run has ended or is paused, so that nothing more happens unless the owner resumes it.
 fn has_stopped(run: &Run) -> bool {
     run.state.has_ended() || run.state == RunState::Paused
 }

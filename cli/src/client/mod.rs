@@ -1,4 +1,4 @@
-//! The client of the REST API, as the commands use it: like any other program would.
+//! The client of the REST API that the commands use; it has no access that other programs lack.
 
 mod address;
 mod events;
@@ -18,34 +18,34 @@ pub use events::follow_run;
 
 use crate::text;
 
-/// How long an answer may take; only live events take longer.
+/// Timeout of a response; live events have none.
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a request is sent that a broken connection may have swallowed.
+/// Maximum number of attempts of a request that a broken connection may have lost.
 const ATTEMPTS: u32 = 3;
 
-/// The largest answer that is read into memory.
+/// Maximum size of a response that is read into memory.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
-/// The largest refusal.
+/// Maximum size of an error response.
 const MAX_REFUSAL_BYTES: usize = 1 << 20;
 
-/// A server and the key for it.
+/// A server and its API key.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
     url: String,
     key: Option<SecretString>,
-    /// What to do when nothing answers.
+    /// Advice for the case that the server does not answer.
     hint: String,
 }
 
-/// What to do about a refusal of a request without a key.
+/// Advice for a rejected request without a key.
 const LOG_IN: &str = "; log in with: opb login; or give a key with --api-key or OPB_API_KEY";
-/// What to do about a refused key.
+/// Advice for a rejected key.
 const LOG_IN_AGAIN: &str = "; log in again with: opb login; or give another key with --api-key or OPB_API_KEY (the key of a local bank is in its data folder)";
 
-/// What the server says when it cannot serve (RFC 9457).
+/// The body of an error response (RFC 9457).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Problem {
@@ -54,13 +54,13 @@ struct Problem {
     errors: Vec<FieldError>,
 }
 
-/// A request that the server did not serve.
+/// A request that the server rejected.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}{hint}")]
 pub struct Refused {
-    /// What the server said, in words for the user.
+    /// The server's message, as text for the user.
     pub message: String,
-    /// What to do about it, to follow the message; may be empty.
+    /// Advice that follows the message; may be empty.
     hint: &'static str,
     /// The HTTP status.
     pub status: u16,
@@ -71,22 +71,22 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// True when the request contradicts what is stored.
+    /// Whether the request conflicts with stored data.
     pub fn is_conflict(&self) -> bool {
         self.status == StatusCode::CONFLICT.as_u16()
     }
 
-    /// True when what was sent is wrong or too large; a part of it may not be.
+    /// Whether the body is invalid or too large; a part of it may still be accepted.
     pub fn is_about_the_body(&self) -> bool {
         matches!(self.status, 400 | 413 | 422)
     }
 
-    /// True when the server does not know who asks.
+    /// Whether the request was not authenticated.
     pub fn is_unauthenticated(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED.as_u16()
     }
 
-    /// True when the same request will be refused again: it is the request that is wrong.
+    /// Whether the same request would be rejected again.
     pub fn is_final(&self) -> bool {
         (400..500).contains(&self.status) && !matches!(self.status, 408 | 429)
     }
@@ -96,15 +96,15 @@ impl Client {
     /// A client of the server at `url`, an address without a path.
     ///
     /// # Errors
-    /// The system's network library does not start.
+    /// The system's TLS or network library does not start.
     pub fn new(url: &str, key: Option<SecretString>) -> anyhow::Result<Self> {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("opb/", env!("CARGO_PKG_VERSION")))
-            // A request that is sent on may lose its method, its body or its key.
+            // A redirected request may lose its method, its body or its key.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT);
         if address::is_local(url) {
-            // A proxy of this machine's environment cannot reach this machine's own address.
+            // A proxy from the environment cannot reach this machine's own address.
             http = http.no_proxy();
         }
         let http = http.build().context("the HTTP client cannot start")?;
@@ -116,12 +116,12 @@ impl Client {
         })
     }
 
-    /// The same client with other words for what to do when nothing answers.
+    /// The same client with other advice for the case that the server does not answer.
     pub fn with_hint(self, hint: String) -> Self {
         Self { hint, ..self }
     }
 
-    /// The same server, with another key.
+    /// A client of the same server with another key.
     pub fn with_key(&self, key: Option<SecretString>) -> Self {
         Self {
             key,
@@ -129,20 +129,20 @@ impl Client {
         }
     }
 
-    /// What it is called with.
+    /// The API key.
     pub fn key(&self) -> Option<&SecretString> {
         self.key.as_ref()
     }
 
-    /// Where the server is.
+    /// The server's address.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Reads the resource of a path such as `/api/v1/runs`.
+    /// Reads the resource at a path such as `/api/v1/runs`.
     ///
     /// # Errors
-    /// Nothing answers, or the server refuses.
+    /// The server does not answer, or rejects the request.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let response = self
             .send(self.request(Method::GET, path).timeout(TIMEOUT))
@@ -150,10 +150,10 @@ impl Client {
         self.read(path, response).await
     }
 
-    /// Posts a body that may be sent twice without harm only if the server says so; it is sent once.
+    /// Posts a body. It is sent only once, since the request may not be idempotent.
     ///
     /// # Errors
-    /// Nothing answers, or the server refuses: [`Refused`].
+    /// The server does not answer, or rejects the request: [`Refused`].
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -164,7 +164,7 @@ impl Client {
         self.read(path, response).await
     }
 
-    /// Changes the resource of a path.
+    /// Changes the resource at a path.
     ///
     /// # Errors
     /// Those of [`Client::post`].
@@ -176,7 +176,7 @@ impl Client {
         self.change(Method::PATCH, path, body).await
     }
 
-    /// Sets the resource of a path.
+    /// Sets the resource at a path.
     ///
     /// # Errors
     /// Those of [`Client::post`].
@@ -188,11 +188,10 @@ impl Client {
         self.change(Method::PUT, path, body).await
     }
 
-    /// Puts lines of JSON to a path that takes them twice without harm; again when the connection breaks or the server is
-    /// busy.
+    /// Puts JSON Lines to a path where this is idempotent; retries when the connection breaks or the server is busy.
     ///
     /// # Errors
-    /// Those of [`Client::post`], after some attempts.
+    /// Those of [`Client::post`], after the last attempt.
     pub async fn put_lines<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -230,10 +229,10 @@ impl Client {
         self.read(path, response).await
     }
 
-    /// Writes the file of a path, as it comes. It has no time-out, since it may have any length.
+    /// Downloads the file at a path into `out`. There is no timeout, since the file may be of any size.
     ///
     /// # Errors
-    /// Nothing answers, the server refuses, the file breaks off, or it cannot be written.
+    /// The server does not answer or rejects the request, the download is incomplete, or `out` cannot be written.
     pub async fn download(&self, path: &str, out: &mut impl std::io::Write) -> anyhow::Result<()> {
         let response = self.send(self.request(Method::GET, path)).await?;
         let mut pieces = response.bytes_stream();
@@ -244,7 +243,7 @@ impl Client {
         Ok(out.flush()?)
     }
 
-    /// Removes the resource of a path.
+    /// Deletes the resource at a path.
     ///
     /// # Errors
     /// Those of [`Client::post`].
@@ -253,7 +252,7 @@ impl Client {
         self.send(request).await.map(|_| ())
     }
 
-    /// Removes the resource of a path, and says what became of it.
+    /// Deletes the resource at a path, and returns the response.
     ///
     /// # Errors
     /// Those of [`Client::post`].
@@ -263,7 +262,7 @@ impl Client {
         self.read(path, response).await
     }
 
-    /// Posts nothing and expects nothing: asks for something to be done.
+    /// Posts without a body, for an action without a result.
     ///
     /// # Errors
     /// Those of [`Client::post`].
@@ -272,7 +271,7 @@ impl Client {
         self.send(request).await.map(|_| ())
     }
 
-    /// Posts a body under a new idempotency key, again when the connection breaks: the server does it once.
+    /// Posts a body with a new idempotency key, and retries when the connection breaks: the server acts once.
     ///
     /// # Errors
     /// Those of [`Client::post`].
@@ -304,7 +303,7 @@ impl Client {
         }
     }
 
-    /// Opens a stream of events; it has no time-out.
+    /// Opens a stream of events; it has no timeout.
     async fn open_events(&self, path: &str) -> anyhow::Result<reqwest::Response> {
         self.send(
             self.request(Method::GET, path)
@@ -335,7 +334,7 @@ impl Client {
         } else if error.is_timeout() {
             anyhow!("{} did not answer in time", self.url)
         } else {
-            // The error's own text repeats the address; its source says what broke.
+            // The error's own text repeats the address; its source is the actual error.
             let source = std::error::Error::source(error).map(ToString::to_string);
             anyhow!(
                 "the connection to {} broke: {}",
@@ -345,7 +344,7 @@ impl Client {
         }
     }
 
-    /// Reads an answer that is JSON; whatever else comes is of another server.
+    /// Reads a JSON response; any other type comes from a server that is not a bank.
     async fn read<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -359,7 +358,7 @@ impl Client {
             .with_context(|| format!("the answer to {path} was not understood"))
     }
 
-    /// Reads an answer into memory, unless it is longer than `most_bytes`.
+    /// Reads a response into memory, unless it is longer than `most_bytes`.
     async fn whole(
         &self,
         mut response: reqwest::Response,
@@ -382,7 +381,7 @@ impl Client {
         Ok(bytes)
     }
 
-    /// What to do about a server that sends us elsewhere, such as one that wants https.
+    /// The error for a redirect, such as from http to https.
     fn redirected(&self, response: &reqwest::Response) -> anyhow::Error {
         let (url, status) = (&self.url, response.status());
         let location = response.headers().get(reqwest::header::LOCATION);
@@ -400,7 +399,7 @@ impl Client {
         }
     }
 
-    /// An answer that no bank gives.
+    /// The error for a response that does not come from a bank.
     fn foreign(&self, status: StatusCode) -> anyhow::Error {
         let url = &self.url;
         match status {
@@ -415,7 +414,7 @@ impl Client {
         }
     }
 
-    /// Passes an answer on, or turns a refusal into an error.
+    /// Returns a successful response, or turns an error response into an error.
     async fn accept(&self, response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
         let status = response.status();
         if status.is_success() {
@@ -447,13 +446,13 @@ impl Client {
     }
 }
 
-/// True when the server has refused, and would again.
+/// Whether the server has rejected the request and would again.
 fn is_final(error: &anyhow::Error) -> bool {
     let refused = error.downcast_ref::<Refused>();
     refused.is_some_and(Refused::is_final)
 }
 
-/// True for an answer of this media type.
+/// Whether the response has this media type.
 fn is_of_type(response: &reqwest::Response, media_type: &str) -> bool {
     let header = response.headers().get(reqwest::header::CONTENT_TYPE);
     let found = header.and_then(|value| value.to_str().ok());
@@ -483,7 +482,7 @@ fn message(status: StatusCode, problem: &Problem) -> String {
     }
 }
 
-/// A path segment of what a user wrote, so that a slash or a question mark in it stays harmless.
+/// Percent-encodes user input as a path segment, so that a slash or a question mark in it is harmless.
 pub fn segment(text: &str) -> String {
     let mut segment = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! `opb admin`: what only the operator may do, on the machine that holds the keys.
+//! `opb admin`: commands for the operator, on the machine that holds the keys.
 
 mod create;
 mod database;

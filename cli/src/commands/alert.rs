@@ -1,4 +1,4 @@
-//! `opb alert`: rules on the runs of schedules, and what they found.
+//! `opb alert`: rules on the runs of schedules, and their history.
 
 use chrono::{TimeDelta, Utc};
 use clap::{Args, Subcommand};
@@ -77,7 +77,7 @@ struct ListAlerts {
     client: ClientSettings,
 }
 
-/// Names an alert.
+/// The name of an alert.
 #[derive(Debug, Args)]
 struct NamedAlert {
     /// Name or id of the alert
@@ -203,7 +203,7 @@ impl NamedAlert {
         format!("{PATH}/{}{rest}", segment(&self.alert))
     }
 
-    /// What it watches, which says what the unit of its threshold is.
+    /// The kind of the alert, which determines the unit of its threshold.
     async fn kind(&self, client: &Client) -> anyhow::Result<AlertKind> {
         let alert: Alert = client.get(&self.path("")).await?;
         Ok(alert.kind)
@@ -228,7 +228,7 @@ struct Threshold {
 }
 
 impl Threshold {
-    /// The threshold in the unit that REST has for a kind.
+    /// The threshold in the REST unit of a kind.
     fn of(self, kind: AlertKind) -> anyhow::Result<f64> {
         let is_cost = matches!(kind, AlertKind::Cost);
         if self.is_money && !is_cost {

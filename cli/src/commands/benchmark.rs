@@ -1,4 +1,4 @@
-//! `opb benchmark`: the benchmarks that there are.
+//! `opb benchmark`: lists, shows, changes and deletes benchmarks, and their interrupted imports.
 
 use clap::{Args, Subcommand};
 use opb_api::routes::imports::Imports;

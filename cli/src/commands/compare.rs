@@ -1,4 +1,4 @@
-//! `opb compare`: is one column really better than another?
+//! `opb compare`: compares columns on their shared items.
 
 use std::str::FromStr;
 
@@ -89,7 +89,7 @@ async fn list_flips(
     client.post("/api/v1/compare/flips", &request).await
 }
 
-/// A choice of columns as it is typed.
+/// A selection of columns on the command line.
 #[derive(Debug, Clone)]
 struct Columns(ColumnChoice);
 

@@ -1,4 +1,4 @@
-//! `opb demo`: from nothing to a leaderboard.
+//! `opb demo`: a first benchmark on simulated models, up to its leaderboard.
 
 use clap::{Arg, Args};
 use opb_core::{
@@ -44,7 +44,7 @@ pub struct Demo {
     log: LogSettings,
 }
 
-/// The options of a server are explained by `opb up`; here they would bury those that a demonstration needs.
+/// Hides the options of a server, which `opb up` explains, from the help of the demonstration.
 fn hide_unless_needed(arg: Arg) -> Arg {
     let is_needed = [
         "data",
@@ -59,12 +59,12 @@ fn hide_unless_needed(arg: Arg) -> Arg {
     arg.hide(!is_needed)
 }
 
-/// What the demonstration has to show.
+/// The result of the demonstration.
 #[derive(Serialize)]
 pub struct Shown {
     run: Run,
     leaderboard: Leaderboard,
-    /// The same, for people.
+    /// The same as text.
     #[serde(skip)]
     pub text: String,
 }
@@ -116,7 +116,7 @@ fn finish(shown: &Shown, json: bool, remark: &str) -> anyhow::Result<Outcome> {
     })
 }
 
-/// Runs the first benchmark under each of its prompts on each simulated model, over REST like any user.
+/// Runs the first benchmark with each of its prompts on each simulated model, over REST like any other client.
 pub async fn demonstrate(client: &Client) -> anyhow::Result<Shown> {
     let request = request()?;
     let run = run::submit(client, &request).await?;

@@ -1,4 +1,4 @@
-//! `opb doctor`: looks at everything that a bank needs, and says how to mend what is missing.
+//! `opb doctor`: checks everything that a bank needs, and says how to fix problems.
 
 mod checks;
 mod secrets;
@@ -52,7 +52,7 @@ pub struct Doctor {
     client: ClientSettings,
 }
 
-/// How a check went.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
@@ -67,7 +67,7 @@ struct Check {
     name: &'static str,
     verdict: Verdict,
     message: String,
-    /// How to mend it.
+    /// How to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     mend: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `opb health`: is a process ready? For health checks of containers, which bring no other client.
+//! `opb health`: whether a process is ready. For health checks of containers, which have no other HTTP client.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use serde_json::json;
 use super::{print, print_json};
 use crate::outcome::Outcome;
 
-/// A health check has to end before its successor begins.
+/// Timeout: a health check has to end before the next one starts.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How much of an answer is shown.
+/// Maximum number of bytes of a response that are shown.
 const MAX_SHOWN_BYTES: usize = 64 << 10;
 
 /// Ask whether a process is ready; exit code 0 when it is, 1 when not
@@ -48,7 +48,7 @@ impl Health {
             said.extend_from_slice(location.as_bytes());
             said.push(b' ');
         }
-        // What a process says of its health is short; of anything longer the beginning is enough.
+        // Health responses are short; of anything longer the beginning is enough.
         while said.len() < MAX_SHOWN_BYTES
             && let Ok(Some(piece)) = response.chunk().await
         {

@@ -1,4 +1,4 @@
-//! `opb import`: brings a benchmark pack to the server, over REST.
+//! `opb import`: sends a benchmark pack to the server, over REST.
 
 mod progress;
 mod send;
@@ -49,7 +49,7 @@ pub struct Import {
 impl Import {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         let client = self.client.connect()?;
-        // What the folder holds is the user's to fix, like an option.
+        // Errors in the folder are the user's to fix, like wrong options.
         let refuse = |error: anyhow::Error| BadUsage(format!("{error:#}"));
         let pack = packs::read_folder(&self.folder, self.items.as_deref()).map_err(refuse)?;
         let prompts_folder = packs::read_pack_prompts(&self.folder).map_err(refuse)?;
@@ -114,7 +114,7 @@ impl Import {
     }
 }
 
-/// Adds a prompt with its versions, or its versions to the prompt of that slug; returns `slug@number` of the newest.
+/// Creates a prompt with its versions, or adds them to the prompt with that slug; returns `slug@number` of the newest.
 async fn import_prompt(client: &Client, prompt: PortablePrompt) -> anyhow::Result<String> {
     let first = prompt.first()?;
     let slug = first.slug.clone().unwrap_or_default();
@@ -141,7 +141,7 @@ async fn import_prompt(client: &Client, prompt: PortablePrompt) -> anyhow::Resul
         newest = format!("{}@{}", version.prompt, version.number);
     }
     if known == 0 {
-        // What the file does not say stays as it is.
+        // Fields that the file does not set stay unchanged.
         let said = |text: String| Some(text).filter(|text| !text.is_empty());
         let change = PromptChange {
             title: said(first.title),

@@ -1,4 +1,4 @@
-//! `opb key`: API keys for programs. An API key cannot make keys, so each command asks for the password.
+//! `opb key`: API keys for programs. An API key cannot manage keys, so each command asks for the password.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
@@ -78,7 +78,7 @@ struct RevokeKey {
     login: LoginOptions,
 }
 
-/// Where and who.
+/// The account, and how it logs in.
 #[derive(Debug, Args)]
 struct LoginOptions {
     /// Username or email address; without it, you are asked
@@ -102,7 +102,7 @@ impl KeyCommand {
 }
 
 impl LoginOptions {
-    /// Does something as the user who logs in for it, and logs out.
+    /// Logs in, runs `work`, and logs out.
     async fn with_session<T>(
         self,
         work: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
@@ -189,7 +189,7 @@ async fn list(client: &Client) -> anyhow::Result<Vec<ApiKey>> {
     }
 }
 
-/// The key of an id or of a name that only one has.
+/// The key with this id, or with this name if it is unique.
 fn find<'a>(keys: &'a [ApiKey], wanted: &str) -> anyhow::Result<&'a ApiKey> {
     if let Some(key) = keys.iter().find(|key| key.id.to_string() == wanted) {
         return Ok(key);

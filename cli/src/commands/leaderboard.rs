@@ -1,4 +1,4 @@
-//! `opb leaderboard`: the standings of a benchmark, split or over time, and the overall ranking.
+//! `opb leaderboard`: the standings of a benchmark, their effects or history, and the overall ranking.
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
@@ -290,7 +290,7 @@ fn show<T: Serialize>(
     Ok(Outcome::Done)
 }
 
-/// The path with what a filter says behind a question mark.
+/// Appends a filter to the path as a query string.
 fn with_query(path: &str, filter: &impl Serialize) -> anyhow::Result<String> {
     let serde_json::Value::Object(fields) = serde_json::to_value(filter)? else {
         return Err(BadUsage("a filter has no names".into()).into());

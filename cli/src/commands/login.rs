@@ -1,6 +1,6 @@
-//! `opb login`, `opb logout` and `opb whoami`: whose key the commands of this user send.
+//! `opb login`, `opb logout` and `opb whoami`: the API key that this user's commands send.
 //!
-//! A login becomes an API key that only this user can read; the password is sent once and kept nowhere.
+//! A login creates an API key that only this user can read; the password is sent once and never stored.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -26,7 +26,7 @@ use crate::{
     text,
 };
 
-/// How long the key of a login works.
+/// Lifetime of the key of a login.
 const KEY_LIFETIME: TimeDelta = TimeDelta::days(90);
 
 /// Log in to a server: other commands then use your account there
@@ -83,7 +83,7 @@ impl LogIn {
         if let Some(older) =
             older.filter(|older| older.key.expose_secret() != login.key.expose_secret())
         {
-            // It may have ended, or its server may not want it any more: the new one is what counts.
+            // The old key may have expired, or its server may reject it; the new one counts.
             let _ = revoke(&client.with_key(Some(older.key))).await;
         }
         if json {
@@ -124,7 +124,7 @@ impl LogOut {
             {
                 Err(error.context("the login is forgotten here, but its key could not be revoked"))
             }
-            // It had ended already.
+            // The key had expired already.
             _ => Ok(Outcome::Done),
         }
     }
@@ -144,7 +144,7 @@ impl WhoAmI {
 }
 
 impl AccountOptions {
-    /// A key for this account: the one that was given, or a new one with every right that the user has.
+    /// A key for this account: the given one, or a new one with all permissions of the user.
     async fn log_in_for_key(
         &self,
         client: &Client,
@@ -159,7 +159,7 @@ impl AccountOptions {
             .into_iter()
             .filter(|scope| is_admin || *scope != ApiKeyScope::Admin);
         let new = CreateApiKey {
-            // Each login has a key of its own, and each key a name.
+            // Each login has its own key, with its own name.
             name: format!(
                 "opb login {}",
                 Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
@@ -172,7 +172,7 @@ impl AccountOptions {
         Ok((user, made.key, made.api_key.expires_at))
     }
 
-    /// A client that is logged in: what an API key may never do needs one.
+    /// Logs in with a session, for actions that API keys may not perform.
     ///
     /// # Errors
     /// [`BadUsage`] for a wrong password.
@@ -201,16 +201,16 @@ impl AccountOptions {
         Ok(client.with_key(Some(session.tokens.access_token)))
     }
 
-    /// Ends the session of [`AccountOptions::log_in`]; what was given stays.
+    /// Ends the session of [`AccountOptions::log_in`]; a given token stays valid.
     pub async fn log_out(&self, session: &Client) {
         if !self.token_stdin {
-            // It ends by itself within a day.
+            // It expires within a day anyway.
             let _ = session.ask("/api/v1/auth/logout").await;
         }
     }
 }
 
-/// The file of logins.
+/// The user's file of logins.
 fn logins() -> anyhow::Result<Logins> {
     Logins::of_user().context(
         "there is no place to keep logins: set HOME or XDG_CONFIG_HOME to a folder of yours",

@@ -1,4 +1,4 @@
-//! The subcommands: one file each. Each starts the runtime that it needs, none before the command line is parsed.
+//! The subcommands, one file each. Each starts the runtime that it needs, after the command line is parsed.
 
 mod admin;
 mod alert;
@@ -89,7 +89,7 @@ enum Command {
     Health(health::Health),
     Completions(completions::Completions),
     Postgres(postgres::WithPostgres),
-    // Earlier names of the subcommands of `run`.
+    // Former names of the subcommands of `run`.
     #[command(hide = true)]
     Runs(run::list::ListRuns),
     #[command(hide = true)]
@@ -107,16 +107,16 @@ enum Command {
 }
 
 impl Program {
-    /// Whether output and errors are for programs.
+    /// Whether output and errors are JSON.
     pub fn json(&self) -> bool {
         self.json
     }
 }
 
-/// Does what the command line asks for.
+/// Runs the command.
 ///
 /// # Errors
-/// What went wrong, in words for the user.
+/// The error, as text for the user.
 pub fn execute(program: Program) -> anyhow::Result<Outcome> {
     let json = program.json;
     if program.wide {
@@ -165,7 +165,7 @@ fn with_threads<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
         .build()
         .context("the runtime cannot start")?;
     let result = runtime.block_on(work);
-    // Work on another thread that cannot be stopped must not keep the process.
+    // Blocking work on another thread must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     result
 }
@@ -181,7 +181,8 @@ fn alone<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> 
     result
 }
 
-/// A word of a closed set, as REST spells it; a dash is as good as an underscore, and what help says is what errors say.
+/// Parses a value of an enum by its REST name; dashes and underscores are equivalent, and errors use the words of the
+/// help.
 fn parse_word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(text.replace('-', "_").into()).map_err(|error| {
         let message = error.to_string();
@@ -193,7 +194,7 @@ fn parse_word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     })
 }
 
-/// Says that something was removed.
+/// Prints that something was removed.
 fn print_removed(noun: &str, name: &str, json: bool) -> anyhow::Result<()> {
     if json {
         print_json(&serde_json::json!({"removed": name}))
@@ -220,7 +221,7 @@ mod tests {
 
     use super::Program;
 
-    /// A longer line is broken up where the terminal ends, in the middle of a table or of a command to copy.
+    /// A longer line would be wrapped by the terminal, in the middle of a table or of a command to copy.
     #[test]
     fn help_fits_80_columns() {
         let mut root = Program::command().term_width(80);
@@ -236,7 +237,7 @@ mod tests {
         }
     }
 
-    /// Words that nobody says aloud to a user.
+    /// Words that nobody would say aloud to a user.
     #[test]
     fn help_is_in_plain_words() {
         let mut root = Program::command();

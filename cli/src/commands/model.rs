@@ -1,4 +1,4 @@
-//! `opb model`: the models that were used so far.
+//! `opb model`: models in use.
 
 use clap::{Args, Subcommand};
 use opb_core::{library::Page, models::Model};

@@ -1,21 +1,21 @@
-//! Things without a name of their own: by id, by the end of the id, or `last` for the newest.
+//! Picks things without a name: by id, by the end of the id, or `last` for the newest.
 
 use uuid::Uuid;
 
 use crate::outcome::BadUsage;
 
-/// The least that is taken for the end of an id, in characters.
+/// Minimum length of the end of an id, in characters.
 const MIN_END: usize = 4;
 
-/// The id among these that is meant; `what` names such a thing, and `list` the command that lists them.
+/// Picks an id from `ids`; errors call the thing `what`, and name the command `list` that lists them.
 ///
 /// # Errors
-/// [`BadUsage`] when it is none of them, or more than one.
+/// [`BadUsage`] if none matches, or more than one.
 pub fn pick(ids: &[Uuid], meant: &str, what: &str, list: &str) -> Result<Uuid, BadUsage> {
     if let Ok(id) = meant.parse() {
         return Ok(id);
     }
-    // The ids begin with their time.
+    // Ids are UUID v7, so they sort by time.
     if meant == "last" {
         let none = || BadUsage(format!("there is no {what} yet; {list} lists them"));
         return ids.iter().max().copied().ok_or_else(none);

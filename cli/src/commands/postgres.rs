@@ -42,7 +42,7 @@ impl WithPostgres {
             .prefix("opb-postgres-")
             .tempdir()
             .context("a folder for Postgres cannot be made")?;
-        // The server of root runs as another user, who must pass through.
+        // Root's server runs as another user, who needs to enter the folder.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
         let data = folder.path().join("data");
         let start = async {
@@ -57,7 +57,7 @@ impl WithPostgres {
             _ = interrupt.recv() => return Ok(Outcome::Interrupted),
             _ = terminate.recv() => return Ok(Outcome::Code(143)),
         };
-        // Developers make databases and roles of their own on it.
+        // Developers create their own databases and roles on it.
         let address = cluster.admin_database_url()?;
         let address = address.expose_secret();
         let child = child::inheriting(program)
@@ -75,7 +75,7 @@ impl WithPostgres {
     }
 }
 
-/// Waits for the command, and passes signals on to it.
+/// Waits for the command, and forwards signals to it.
 async fn wait(
     mut child: Child,
     interrupt: &mut Signal,

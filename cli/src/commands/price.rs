@@ -1,4 +1,4 @@
-//! `opb price`: what models cost.
+//! `opb price`: prices of models.
 
 use std::path::PathBuf;
 

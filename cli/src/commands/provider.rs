@@ -1,4 +1,4 @@
-//! `opb provider`: where models are called.
+//! `opb provider`: the providers that run models.
 
 pub(super) mod add;
 mod change;
@@ -47,7 +47,7 @@ enum Action {
     Remove(RemoveProvider),
 }
 
-/// Where a credential comes from; never the command line, which other users of the machine can read.
+/// The source of a credential; never the command line, which other users of the machine can read.
 #[derive(Debug, Args)]
 struct CredentialSource {
     /// Name of the environment variable that holds the credential
@@ -176,7 +176,7 @@ impl ProviderCommand {
 }
 
 impl CredentialSource {
-    /// The credential, if a source is named.
+    /// The credential, if a source was given.
     fn read(&self) -> anyhow::Result<Option<SecretString>> {
         let variable = self.credential_env.as_deref();
         read_secret("credential", variable, self.credential_stdin)
@@ -244,11 +244,11 @@ impl SetPrice {
     }
 }
 
-/// A value, or the wish that there be none.
+/// A value, or `none` to remove it.
 #[derive(Debug, Clone, Copy)]
 struct OrNone<T>(Option<T>);
 
-/// Reads `none`, or else what `parse` reads.
+/// Parses `none`, or a value with `parse`.
 fn parse_or_none<T>(
     parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
 ) -> impl Fn(&str) -> Result<OrNone<T>, String> + Clone + Send + Sync + 'static {

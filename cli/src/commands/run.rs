@@ -1,4 +1,4 @@
-//! `opb run`: submits a run, shows how it goes, and ends with what it found; its subcommands look at runs and change them.
+//! `opb run`: submits a run, shows its progress and its result; the subcommands inspect and change runs.
 
 pub mod control;
 mod end;
@@ -88,7 +88,7 @@ struct StartRun {
 /// What to run.
 #[derive(Debug, Args)]
 pub struct RequestOptions {
-    // Required, but where a subcommand takes its place.
+    // Required unless a subcommand is given.
     /// The benchmark: `slug`, or `slug@2` for one of its versions
     #[arg(
         long,
@@ -227,14 +227,14 @@ impl RequestOptions {
     }
 }
 
-/// Models as a request names them, each with these parameters.
+/// The models of a request, each with these parameters.
 pub fn model_requests(models: &[String], parameters: &[(String, Value)]) -> Vec<ModelRequest> {
     let parameters: Map<String, Value> = parameters.iter().cloned().collect();
     let model = |name: &String| {
         if parameters.is_empty() {
             return ModelRequest::Name(name.clone());
         }
-        // The type of this form has no name outside of its crate; its JSON is the public one.
+        // The type of this form is private to its crate; its JSON is public.
         let form = json!({"model": name, "parameters": parameters});
         serde_json::from_value(form).unwrap_or_else(|_| ModelRequest::Name(name.clone()))
     };
@@ -246,7 +246,7 @@ pub async fn submit(client: &Client, request: &SubmitRun) -> anyhow::Result<Run>
     client.post_once("/api/v1/runs", request).await
 }
 
-/// Shows the progress of a run until it has ended.
+/// Shows the progress of a run until it ends.
 pub async fn follow(client: &Client, run: &Run, quiet: bool) -> anyhow::Result<Run> {
     let mut progress = Progress::new(run, quiet);
     let ended = follow_run(client, run.id, |run| progress.show(run)).await;
@@ -254,7 +254,7 @@ pub async fn follow(client: &Client, run: &Run, quiet: bool) -> anyhow::Result<R
     ended
 }
 
-/// The standings that come from this run.
+/// The standings of this run.
 pub async fn leaderboard_of(
     client: &Client,
     run: &Run,
@@ -272,7 +272,7 @@ pub async fn leaderboard_of(
     Ok(leaderboard)
 }
 
-/// `name=value`; a value that is JSON is taken as such, anything else as text.
+/// Parses `name=value`; a value that is not JSON is text.
 pub fn parse_parameter(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => {

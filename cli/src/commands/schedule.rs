@@ -100,7 +100,7 @@ struct ChangeSchedule {
     pace: Pace,
 }
 
-/// How ticks are caught up with.
+/// What happens to missed ticks.
 #[derive(Debug, Args)]
 struct Pace {
     /// After missed ticks: no run, one run for all, or a run for each

@@ -1,4 +1,4 @@
-//! Secrets that a command sends: never words of the command line, which other users of the machine can read.
+//! Secrets that a command sends: never taken from the command line, which other users of the machine can read.
 
 use secrecy::SecretString;
 
@@ -7,8 +7,8 @@ use crate::{
     outcome::BadUsage,
 };
 
-/// The secret from an environment variable or from standard input; none when neither is named.
-/// `what` says in an error what it is.
+/// Reads the secret from an environment variable or from standard input; `None` if neither is given. Errors call it
+/// `what`.
 pub(super) fn read_secret(
     what: &str,
     variable: Option<&str>,
@@ -30,7 +30,7 @@ pub(super) fn read_secret(
     }
 }
 
-/// The next line of standard input, such as a username or a password. `what` says in an error what it is.
+/// Reads the next line of standard input, such as a username or a password. Errors call it `what`.
 pub(super) fn read_line(what: &str) -> anyhow::Result<String> {
     let read = read_line_bounded(std::io::stdin().lock(), MAX_SECRET_BYTES);
     Ok(read.map_err(|error| unreadable(what, &error))?)

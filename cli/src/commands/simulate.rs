@@ -25,7 +25,7 @@ impl Simulate {
         let stop = CancellationToken::new();
         config::stop_on_signals(stop.clone())?;
         serve(self.settings, stop, |address| {
-            // Whoever closed our output does not wait for this line.
+            // A closed output must not stop the server.
             let line = if json {
                 format!("{{\"ready\":\"http://{address}\"}}")
             } else {

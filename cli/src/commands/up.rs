@@ -56,7 +56,7 @@ impl Up {
         } else {
             format!("ready {}", bank.url)
         };
-        // Before the word that it is ready: who waits for that one finds all of this said.
+        // Printed before the ready line: programs that wait for it then have all of this.
         if !json {
             eprintln!("{}", welcome(&bank, &data, first_admin.as_deref()));
         }
@@ -68,7 +68,7 @@ impl Up {
         let client = Client::new(&bank.url, Some(bank.key.clone()))?;
         let demonstrate = stop.run_until_cancelled(demo::demonstrate(&client));
         let serve = bank.wait();
-        // The bank serves the demonstration; if it breaks meanwhile, that is what went wrong.
+        // If the bank fails during the demonstration, its error is the cause.
         let (shown, served) = tokio::join!(
             async {
                 match demonstrate.await {
@@ -99,7 +99,7 @@ impl Up {
     }
 }
 
-/// What a newcomer needs to know, in a few lines.
+/// A few lines for new users.
 fn welcome(bank: &Bank, data: &DataFolder, first_admin: Option<&str>) -> String {
     let mut lines = vec![
         format!("Serving until Ctrl-C. API documentation: {}/api/docs", bank.url),
@@ -115,7 +115,7 @@ fn welcome(bank: &Bank, data: &DataFolder, first_admin: Option<&str>) -> String 
     lines.join("\n")
 }
 
-/// Starts the log, without what libraries repeat of their own troubles.
+/// Starts the log, without the repeated warnings of some libraries.
 pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
     quiet(settings).start()
 }

@@ -1,4 +1,4 @@
-//! `opb webhook`: addresses that events are sent to, and what became of the messages.
+//! `opb webhook`: addresses that receive events, and the messages that were sent.
 
 use clap::{Args, Subcommand};
 use opb_api::routes::webhooks::{
@@ -74,7 +74,7 @@ struct AddWebhook {
     client: ClientSettings,
 }
 
-/// Where the address comes from; it is often a secret, so it is never on the command line.
+/// The source of the address; it is often a secret, so it is never on the command line.
 #[derive(Debug, Args)]
 struct AddressSource {
     /// Name of the environment variable that holds the address that messages are posted to
@@ -92,7 +92,7 @@ struct ListWebhooks {
     client: ClientSettings,
 }
 
-/// Names a webhook.
+/// The name of a webhook.
 #[derive(Debug, Args)]
 struct NamedWebhook {
     /// Name or id of the webhook
@@ -102,7 +102,7 @@ struct NamedWebhook {
     client: ClientSettings,
 }
 
-/// Names a message.
+/// The id of a message.
 #[derive(Debug, Args)]
 struct NamedDelivery {
     #[command(flatten)]

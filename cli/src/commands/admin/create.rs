@@ -1,4 +1,4 @@
-//! `opb admin create`: makes an administrator, with the database and without the API.
+//! `opb admin create`: creates an administrator directly in the database, without the API.
 
 use std::io::IsTerminal as _;
 
@@ -69,7 +69,7 @@ impl CreateAdmin {
     }
 }
 
-/// What the user can mend is bad usage.
+/// Turns errors that the user can fix into [`BadUsage`].
 fn explain(error: Error) -> anyhow::Error {
     match error {
         Error::Invalid(_) | Error::Conflict(_) => BadUsage(error.to_string()).into(),
@@ -77,7 +77,7 @@ fn explain(error: Error) -> anyhow::Error {
     }
 }
 
-/// Asks for the password twice without showing it, or reads it from a program.
+/// Asks for the password twice without echo, or reads it from standard input.
 fn read_password() -> anyhow::Result<SecretString> {
     if !std::io::stdin().is_terminal() {
         let password = read_line("password")?;

@@ -1,4 +1,4 @@
-//! The database of a bank, for commands of its operator: the bank may be serving meanwhile or not.
+//! The database of a bank, for the operator's commands, whether the bank is serving or not.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::{
     postgres::{self, Cluster},
 };
 
-/// Where the database of a bank is.
+/// The location of a bank's database.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseSettings {
@@ -28,7 +28,7 @@ pub struct DatabaseSettings {
     pub database_password_file: Option<PathBuf>,
 }
 
-/// An open database; [`Database::close`] stops what was started for it.
+/// An open database; [`Database::close`] stops the server that was started for it.
 pub struct Database {
     pub pool: PgPool,
     // The order matters: fields are dropped from the top, and the lock must outlive the server.
@@ -37,7 +37,8 @@ pub struct Database {
 }
 
 impl DatabaseSettings {
-    /// Opens the server of this address, or the embedded one of the data folder, which is started if nobody serves.
+    /// Opens the server at this address, or the embedded one of the data folder, which is started if no bank is
+    /// serving.
     pub async fn open(&self) -> anyhow::Result<Database> {
         let address = self.database_url.as_ref();
         if let Some(address) = address.filter(|address| !address.expose_secret().is_empty()) {
@@ -55,7 +56,7 @@ impl DatabaseSettings {
             Err(taken) => {
                 match postgres::running_database_url(folder.path()) {
                     Some(address) => Database::connect(&address, None, None).await,
-                    // A bank without a server of its own; only its operator knows where it is.
+                    // The bank uses another server; only its operator knows the address.
                     None => Err(taken
                         .context("the bank's database is not here: name it with --database-url")),
                 }
@@ -65,7 +66,7 @@ impl DatabaseSettings {
 }
 
 impl Database {
-    /// Closes the connections, and stops the server that was started for this.
+    /// Closes the connections, and stops the server that was started for this command.
     pub async fn close(self) -> anyhow::Result<()> {
         self.pool.close().await;
         if let Some(cluster) = self.cluster {
@@ -81,7 +82,7 @@ impl Database {
     ) -> anyhow::Result<Self> {
         let pool = database::connect(address, 2, "opb admin").await?;
         if cluster.is_some() {
-            // A folder that is used for the first time.
+            // A folder in its first use.
             database::migrate(&pool).await?;
         }
         database::require_migrated(&pool).await?;

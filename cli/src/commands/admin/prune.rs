@@ -1,4 +1,4 @@
-//! `opb admin prune`: forgets what models said in runs that ended long ago.
+//! `opb admin prune`: deletes the model outputs of runs that ended long ago.
 
 use clap::Args;
 use opb_core::{

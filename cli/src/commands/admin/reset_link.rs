@@ -1,4 +1,4 @@
-//! `opb admin reset-link`: makes a link with which a user chooses a new password, for banks without a mail server.
+//! `opb admin reset-link`: creates a link to set a new password, for banks without a mail server.
 
 use clap::Args;
 use opb_core::{Error, auth, config::LogSettings, mail::parse_public_url};
@@ -50,7 +50,7 @@ impl ResetLink {
         Ok(Outcome::Done)
     }
 
-    /// The setting, or where the bank of the data folder serves now.
+    /// The address from the option, or the address where the bank of the data folder serves.
     fn public_url(&self) -> anyhow::Result<Url> {
         if let Some(url) = &self.public_url {
             return Ok(url.clone());

@@ -1,7 +1,7 @@
-//! `opb admin rotate-master-key`: seals every stored credential anew.
+//! `opb admin rotate-master-key`: seals every stored credential with a new key.
 //!
-//! The order survives a crash at any point: first the new key is on disk, then the database is changed in one
-//! transaction, then the new key takes the old one's place. Until that last step the command can be run again.
+//! A crash at any point is safe: first the new key is written to disk, then the database is changed in one transaction,
+//! then the new key replaces the old one. Until that last step the command can be run again.
 
 use std::path::PathBuf;
 
@@ -125,7 +125,7 @@ impl RotateMasterKey {
     }
 }
 
-/// How many secrets were sealed with the new key, by what they belong to.
+/// Number of secrets that were sealed with the new key, by their owner.
 #[derive(Debug, Serialize)]
 struct Resealed {
     credentials: usize,

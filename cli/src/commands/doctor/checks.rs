@@ -1,4 +1,4 @@
-//! The checks of this machine. Each looks at one thing and changes nothing.
+//! The checks of this machine. Each checks one thing and changes nothing.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -9,14 +9,14 @@ use sqlx::PgPool;
 use super::{Check, Verdict};
 use crate::{child, data_folder::DataFolder, postgres, text};
 
-/// The versions of Postgres that are supported, the second one excluded, as the server counts them.
+/// The supported versions of Postgres, as `server_version_num`.
 const VERSIONS: std::ops::Range<i32> = 150_000..190_000;
-/// Less free space than this is worth a warning, in bytes.
+/// Less free space than this is a warning, in bytes.
 const LITTLE_SPACE: u64 = 2 << 30;
-/// With less than this nothing more can be stored, in bytes.
+/// With less free space than this nothing more can be stored, in bytes.
 const NO_SPACE: u64 = 100 << 20;
 
-/// A wrong configuration file does not come this far: parsing the command line refuses it.
+/// An invalid configuration file never gets here: parsing the command line rejects it.
 pub(super) fn check_config(config: Option<&Path>) -> Check {
     match config {
         Some(path) => Check::ok("configuration", format!("{} is valid", path.display())),
@@ -43,7 +43,7 @@ pub(super) fn check_folder(folder: &DataFolder, is_embedded: bool) -> Check {
         }
         Ok(_) => true,
     };
-    // What is not there yet is made in the folder above it.
+    // A missing folder is created in the nearest existing one above it.
     let place = path.ancestors().find(|place| place.exists());
     let place = place.unwrap_or(path);
     if let Err(error) = tempfile::tempfile_in(place) {
@@ -71,7 +71,7 @@ pub(super) fn check_folder(folder: &DataFolder, is_embedded: bool) -> Check {
     )
 }
 
-/// The address at which `opb up` would listen.
+/// The address that `opb up` would listen on.
 pub(super) fn check_address(address: SocketAddr) -> Check {
     match opb_api::check_address(address) {
         Ok(()) => Check::ok("address", format!("{address} is free")),
@@ -79,7 +79,7 @@ pub(super) fn check_address(address: SocketAddr) -> Check {
     }
 }
 
-/// Files that only their owner may read.
+/// The permissions of files that only their owner may read.
 pub(super) fn check_secrets(folder: &DataFolder) -> Vec<Check> {
     let files = [
         (folder.master_key_file(), "master key"),
@@ -102,7 +102,7 @@ pub(super) fn check_secrets(folder: &DataFolder) -> Vec<Check> {
 }
 
 pub(super) async fn check_disk(folder: &DataFolder) -> Check {
-    // The folder may not be there yet: what counts is the disk on which it will be.
+    // The folder may not exist yet: the disk on which it will be counts.
     let Some(place) = folder.path().ancestors().find(|place| place.exists()) else {
         return Check::warn(
             "disk",
@@ -160,7 +160,7 @@ pub(super) fn check_programs(folder: &DataFolder) -> Check {
     }
 }
 
-/// A Postgres server of the user's own.
+/// The user's own Postgres server.
 pub(super) async fn check_database(
     url: &SecretString,
     password: Option<&Path>,
@@ -192,7 +192,7 @@ pub(super) async fn check_database(
 }
 
 async fn check_version(pool: &PgPool) -> Check {
-    // Not a checked query: it says nothing about our tables.
+    // Not a checked query: it involves none of our tables.
     let asked = sqlx::query_as::<_, (i32, String)>(
         "select current_setting('server_version_num')::int, current_setting('server_version')",
     );

@@ -1,4 +1,4 @@
-//! The checks of the master key: the same that `opb up` makes.
+//! The checks of the master key: the same as in `opb up`.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use opb_core::{config::SecretSettings, sealed::FoundKey};
 use super::Check;
 use crate::data_folder::DataFolder;
 
-/// The master key as it is found, with what is to be said of it. `is_embedded`: the database is in the data folder.
+/// The state of the master key. `is_embedded`: the database is in the data folder.
 pub(super) fn check_key(
     secrets: &SecretSettings,
     folder: &DataFolder,
@@ -44,7 +44,7 @@ pub(super) fn check_key(
     Ok((found, Some(check)))
 }
 
-/// A relative name without a folder is in the current one.
+/// A relative name without a folder is in the current folder.
 fn existing(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() {
         Path::new(".")

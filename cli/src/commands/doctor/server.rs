@@ -1,4 +1,4 @@
-//! The checks of a server: is it there, who is asked as, which workers and schedulers live, do its providers answer.
+//! The checks of a server: its address, the account, live workers and schedulers, and its providers.
 
 use opb_core::{
     auth::{User, UserRole},
@@ -18,7 +18,8 @@ use crate::{
 /// The version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The server and, if it lets us in, what works behind it. `is_served`: a process holds the data folder.
+/// The server and, with a valid key, the processes and providers behind it. `is_served`: a process holds the data
+/// folder.
 pub(super) async fn check_server(settings: &ClientSettings, is_served: bool) -> Vec<Check> {
     let client = match settings.connect() {
         Ok(client) => client,
@@ -31,7 +32,7 @@ pub(super) async fn check_server(settings: &ClientSettings, is_served: bool) -> 
         }
     };
     if let Err(error) = client.get::<Value>("/readyz").await {
-        // Nobody expects a local bank to serve all the time; a server that was named is expected to.
+        // A local bank need not be running; a server that the user named should be.
         let message = error.to_string();
         return vec![if settings.url.is_some() {
             Check::fail("server", message, "check the address, and start the server")
@@ -70,13 +71,13 @@ pub(super) async fn check_server(settings: &ClientSettings, is_served: bool) -> 
     checks
 }
 
-/// The workers and schedulers that live, and whether all are of one version.
+/// The live workers and schedulers, and whether all have the same version.
 async fn check_processes(client: &Client) -> Vec<Check> {
     let page: anyhow::Result<Page<Process>> = client.get("/api/v1/processes?limit=100").await;
     let processes = match page {
         Ok(page) => page.items,
         Err(error) => {
-            // A key without the scope `admin` is not let in.
+            // The server rejects a key without the scope `admin`.
             let mend = "use the key of an administrator with the scope admin";
             return vec![Check::warn("workers", error.to_string(), mend)];
         }
@@ -151,7 +152,7 @@ async fn check_providers(client: &Client) -> Vec<Check> {
     }
 }
 
-/// Lets the server ask a provider: this machine may be in another network.
+/// Checks a provider from the server: this machine may be in another network.
 async fn check_provider(client: &Client, provider: &Provider) -> Check {
     let name = text::plain(&provider.name);
     match check(client, &provider.name).await {

@@ -1,4 +1,4 @@
-//! How far the import of a large benchmark is, on standard error: a bar on a terminal, now and then a line elsewhere.
+//! The progress of a large import on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::text;
 
-/// How often a line is printed where there is no terminal.
+/// How often a line is printed without a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Shows how much of a benchmark the server has.
+/// Shows how much of a benchmark the server has received.
 pub struct SentBytes {
     total: u64,
     shown: Shown,
@@ -24,11 +24,11 @@ enum Shown {
 }
 
 impl SentBytes {
-    /// Progress as it fits standard error; `quiet` shows nothing but a bar on a terminal.
+    /// Progress for standard error; `quiet` shows nothing except a bar on a terminal.
     pub fn new(total: u64, quiet: bool) -> Self {
         let shown = if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(total);
-            // A template that does not parse would cost the look, not the import.
+            // An invalid template costs only the looks of the bar, not the import.
             if let Ok(style) = ProgressStyle::with_template("{wide_bar:.cyan} {msg}") {
                 bar.set_style(style.progress_chars("━━─"));
             }
@@ -43,7 +43,7 @@ impl SentBytes {
         Self { total, shown }
     }
 
-    /// Shows what the server has now.
+    /// Shows what the server has received so far.
     pub fn show(&mut self, import: &Import) {
         let come = import.size_bytes.unsigned_abs();
         let message = format!(
@@ -68,7 +68,7 @@ impl SentBytes {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();

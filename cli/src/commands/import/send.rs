@@ -1,7 +1,7 @@
-//! Sending a benchmark: in one request if it fits, else in parts, straight from its file.
+//! Sends a benchmark: in one request if it fits, else in parts, straight from its file.
 //!
-//! The file is read twice: first to check and to measure it, so that what is there already is not sent, then to send it.
-//! An import that was interrupted goes on where it was when the same is sent again.
+//! The file is read twice: first to check and measure it, so that an existing version is not sent again, then to send
+//! it. An interrupted import continues when the same benchmark is sent again.
 
 use anyhow::Context as _;
 use opb_api::routes::imports::BegunImport;
@@ -15,15 +15,15 @@ use opb_core::{
 use super::progress::SentBytes;
 use crate::{client::Client, outcome::BadUsage, packs::FolderPack};
 
-/// The most bytes of items that are sent in one request; the item at the end of a part may be longer. By default a server
-/// takes 8 MiB.
+/// Maximum number of bytes of items in one request; only the last item of a part may exceed it. By default a server
+/// accepts 8 MiB.
 const REQUEST_BYTES: u64 = 4 << 20;
 
-/// Sends the benchmark of a pack, with at most `limit` items, and returns the version that holds it. `quiet` shows how far
-/// it is on a terminal only.
+/// Sends the benchmark of a pack, with at most `limit` items, and returns its version. With `quiet`, progress is shown
+/// only on a terminal.
 ///
 /// # Errors
-/// [`BadUsage`] for an item that is none; nothing answers, or the server refuses.
+/// [`BadUsage`] for an invalid item; the server does not answer, or rejects the request.
 pub async fn send(
     client: &Client,
     pack: &FolderPack,
@@ -59,7 +59,7 @@ pub async fn send(
     sent.context("give the same command again to go on with the import")
 }
 
-/// Reads all items, and keeps them as long as one request takes them.
+/// Reads and checks all items, and keeps them if they fit into one request.
 fn look_through(
     pack: &FolderPack,
     limit: Option<usize>,
@@ -82,7 +82,7 @@ fn look_through(
     Ok((content, kept))
 }
 
-/// The item as the server will read it, whose hash counts: reading a number may change its last digit.
+/// The item as the server will read it, whose hash counts: parsing a number may change its last digit.
 fn as_received(item: &Item) -> anyhow::Result<Item> {
     Ok(serde_json::from_slice(&serde_json::to_vec(item)?)?)
 }
@@ -115,7 +115,7 @@ async fn send_parts(
     client.post(&format!("{address}/publish"), &all).await
 }
 
-/// The next items as JSON Lines, about as many as one request takes.
+/// The next items as JSON Lines, up to about the size of one request.
 fn next_part(items: &mut impl Iterator<Item = anyhow::Result<Item>>) -> anyhow::Result<Vec<u8>> {
     let mut part = Vec::new();
     while (part.len() as u64) < REQUEST_BYTES

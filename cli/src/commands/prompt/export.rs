@@ -1,4 +1,4 @@
-//! `opb prompt export`: the prompts of an account as files.
+//! `opb prompt export`: writes the prompts of an account to files.
 
 use std::{
     fs,
@@ -60,14 +60,14 @@ impl ExportPrompts {
     }
 }
 
-/// Writes the very bytes that the server's export has.
+/// Writes the same bytes as the server's export.
 fn write_json(path: &Path, prompts: &[serde_json::Value]) -> anyhow::Result<()> {
     let unwritable = || format!("{} cannot be written", path.display());
     let mut file = BufWriter::new(NewFile::at(path)?);
     file.write_all(b"{\"format\":\"json\",\"prompts\":[")
         .with_context(unwritable)?;
     for (at, prompt) in prompts.iter().enumerate() {
-        // In the order of the fields, which a value alone does not keep.
+        // Restores the order of the fields, which a JSON value does not keep.
         let prompt: PortablePrompt = serde_json::from_value(prompt.clone())
             .context("the server's answer was not understood")?;
         file.write_all(if at == 0 { b"\n" } else { b",\n" })
@@ -81,7 +81,7 @@ fn write_json(path: &Path, prompts: &[serde_json::Value]) -> anyhow::Result<()> 
 fn write_files(folder: &Path, prompt: &PortablePrompt) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     for file in to_files(prompt) {
-        // A slug is letters, digits and dashes; a server that says otherwise shall not choose the place.
+        // A slug is letters, digits and dashes; a malicious server must not choose the path.
         let name = Path::new(&file.path).file_name();
         let name = name.filter(|name| *name == file.path.as_str());
         let name = name

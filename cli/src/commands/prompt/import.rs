@@ -1,4 +1,4 @@
-//! `opb prompt import`: prompts of a file or a folder. What is wrong with one keeps none of the others away.
+//! `opb prompt import`: imports prompts from a file or a folder. An invalid prompt does not affect the others.
 
 use std::path::{Path, PathBuf};
 
@@ -21,9 +21,9 @@ use crate::{
     packs, text,
 };
 
-/// Maximum number of prompts that are sent at once,
+/// Maximum number of prompts per request,
 const BATCH: usize = 100;
-/// unless they are larger than this together.
+/// and maximum size of a request.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Import prompts; what is there already is not added again
@@ -74,15 +74,15 @@ impl ImportPrompts {
     }
 }
 
-/// What a path holds.
+/// The contents of a path.
 struct Source {
-    /// Each prompt with its place: `row 3`, or the name of a file.
+    /// Each prompt with its location: `row 3`, or the name of a file.
     rows: Vec<(String, ParsedRow)>,
-    /// Names of files that hold no prompt.
+    /// Names of files that contain no prompt.
     ignored: Vec<String>,
 }
 
-/// Rows that are sent together.
+/// Rows that are sent in one request.
 #[derive(Default)]
 struct Batch {
     visibility: Option<Visibility>,
@@ -103,7 +103,7 @@ impl Batch {
         self.rows.len() >= BATCH || self.size_bytes >= BATCH_BYTES
     }
 
-    /// Adds a row; one that cannot be read goes straight into the report.
+    /// Adds a row; an unreadable one goes straight into the report.
     fn add(
         &mut self,
         number: usize,
@@ -142,7 +142,7 @@ impl Batch {
                         let message = refused.message.clone();
                         refuse_row(report, row, vec![FieldError { path, message }]);
                     }
-                    // One prompt may be why all are refused: each half is sent by itself.
+                    // A single prompt may cause the rejection of all: each half is sent separately.
                     _ => waiting.extend([batch.split_off_half(), batch]),
                 },
                 _ => return Err(in_part(error, report)),
@@ -184,7 +184,7 @@ impl Batch {
     }
 }
 
-/// Adds a row that was not imported to the report.
+/// Reports a row that was not imported.
 fn refuse_row(report: &mut ImportReport, row: usize, errors: Vec<FieldError>) {
     report.refused += 1;
     report.rows.push(ImportedRow {
@@ -196,7 +196,7 @@ fn refuse_row(report: &mut ImportReport, row: usize, errors: Vec<FieldError>) {
     });
 }
 
-/// What ends an import, with what it has done before.
+/// Adds to the error what the import had done before.
 fn in_part(error: anyhow::Error, report: &ImportReport) -> anyhow::Error {
     match report.created + report.updated + report.unchanged {
         0 => error,
@@ -206,7 +206,7 @@ fn in_part(error: anyhow::Error, report: &ImportReport) -> anyhow::Error {
     }
 }
 
-/// Reads a path as the source that it looks like.
+/// Reads a path as the kind of source that it looks like.
 fn read(path: &Path) -> anyhow::Result<Source> {
     let refuse = |message: String| BadUsage(format!("{}: {message}", path.display()));
     if path.is_dir() {
@@ -266,7 +266,7 @@ fn show(
             .map_or_else(String::new, |slug| format!(" ({})", text::plain(slug)));
         for error in &row.errors {
             let message = match error.path.as_str() {
-                // A file's own name is said already.
+                // The file's own name is already in the message.
                 "" => error.message.clone(),
                 path if path == place => error.message.clone(),
                 path => format!("{path}: {}", error.message),

@@ -96,7 +96,7 @@ impl AddProvider {
             free: (self.free || self.paid).then_some(self.free),
         };
         let provider: Provider = client.post("/api/v1/providers", &new).await?;
-        // The provider is added, whatever is found: its server may be started later.
+        // The provider is added even if the check fails: its server may be started later.
         let check = check(&client, &provider.name).await;
         if json {
             let mut shown = serde_json::to_value(&provider)?;
@@ -134,14 +134,14 @@ impl CheckProvider {
     }
 }
 
-/// Lets the server ask a provider's address.
+/// Asks the server to check a provider's address.
 pub(crate) async fn check(client: &Client, name: &str) -> anyhow::Result<ProviderCheck> {
     client
         .post(&format!("{}/check", address(name)), &json!({}))
         .await
 }
 
-/// What was found, in words.
+/// The result of the check, in words.
 fn described(check: &ProviderCheck) -> String {
     let name = text::plain(&check.provider);
     let found = format!("{name}: {}", text::plain(&check.message));
@@ -172,7 +172,7 @@ impl ListPresets {
     }
 }
 
-/// JSON, or `@` and the name of a file that holds it.
+/// Parses JSON, or reads it from a file named by `@FILE`.
 pub(super) fn parse_settings(text: &str) -> Result<Settings, String> {
     let json = match text.strip_prefix('@') {
         None => text.to_owned(),

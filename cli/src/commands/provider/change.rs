@@ -1,4 +1,4 @@
-//! `opb provider change`: another address, or other settings.
+//! `opb provider change`: changes address, settings or credential.
 
 use clap::Args;
 use opb_api::routes::models::UpdateProvider;
