@@ -1,7 +1,7 @@
-//! Writing files that the user names: whole or not at all.
+//! Writes files that the user names, completely or not at all.
 //!
-//! A file is written beside its place and put there when it is whole. Others may have put something into the folder: in a
-//! folder of files no link is followed, and nothing but a plain file is replaced.
+//! A file is written next to its target and renamed when it is complete. The folder may contain entries from others:
+//! there, no link is followed, and only regular files are replaced.
 
 use std::{
     ffi::OsStr,
@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use tempfile::NamedTempFile;
 
-/// A file that is being written. Without [`NewFile::keep`] nothing remains of it.
+/// A file that is being written. It is discarded without [`NewFile::keep`].
 #[derive(Debug)]
 pub struct NewFile {
     target: PathBuf,
@@ -22,17 +22,18 @@ pub struct NewFile {
 
 #[derive(Debug)]
 enum Place {
-    /// Beside the target.
+    /// A temporary file next to the target.
     Beside(NamedTempFile),
-    /// A device or a pipe stays what it is, and is written into.
+    /// A device or a pipe, which is written in place.
     Inside(File),
 }
 
 impl NewFile {
-    /// A file at the path that the user has named. A link there is followed: what it leads to is written, and it is kept.
+    /// Creates a file at the path that the user has named. A link is followed: its target is written, and the link is
+    /// kept.
     ///
     /// # Errors
-    /// The folder is not there, or nothing can be written into it.
+    /// The folder does not exist, or is not writable.
     pub fn at(path: &Path) -> anyhow::Result<Self> {
         let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if std::fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
@@ -44,10 +45,10 @@ impl NewFile {
         Self::beside(target)
     }
 
-    /// A file of this name in a folder that the user has named. A link of this name is replaced, and leads nowhere.
+    /// Creates a file of this name in a folder that the user has named. A link of this name is replaced, not followed.
     ///
     /// # Errors
-    /// The name is of something else than a file, or nothing can be written into the folder.
+    /// The name is taken by something other than a regular file, or the folder is not writable.
     pub fn inside(folder: &Path, name: &OsStr) -> anyhow::Result<Self> {
         let target = folder.join(name);
         if let Ok(found) = std::fs::symlink_metadata(&target) {
@@ -60,10 +61,10 @@ impl NewFile {
         Self::beside(target)
     }
 
-    /// Puts the file in its place.
+    /// Moves the file to its target.
     ///
     /// # Errors
-    /// It cannot be written to the end.
+    /// It cannot be written completely.
     pub fn keep(mut self) -> anyhow::Result<()> {
         let wrong = || unwritable(&self.target);
         match &mut self.place {
@@ -81,7 +82,7 @@ impl NewFile {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        // Made like any other file, and not for its owner's eyes only as temporary files are.
+        // With ordinary permissions, unlike temporary files, which only their owner can read.
         let file = tempfile::Builder::new()
             .prefix(".opb-new-")
             .make_in(folder, |path| File::create_new(path))

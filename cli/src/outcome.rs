@@ -1,4 +1,4 @@
-//! How a command ends: what it says, and the exit code that scripts read.
+//! How a command ends: its error message, and the exit code for scripts.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -27,36 +27,36 @@ and exit_code.
 Settings come from the command line, the environment (the names are in each
 --help) and a TOML file (--config), in this order.";
 
-/// How a command ended that could do its work.
+/// How a command ended that did its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// All went well.
+    /// Success.
     Done,
-    /// A check failed; what is wrong was printed.
+    /// A check failed; the problems were printed.
     Faulty,
-    /// The run that was waited for failed or was cancelled.
+    /// The awaited run failed or was cancelled.
     RunFailed,
-    /// The run that was waited for is paused.
+    /// The awaited run is paused.
     RunPaused,
-    /// The run that was waited for completed, and a column scored less than --fail-under asks for.
+    /// The awaited run completed, and a column scored less than --fail-under.
     ScoredUnder,
-    /// The user did not wait for the end.
+    /// The user interrupted the wait.
     Interrupted,
-    /// Another program ran, and ended with this code.
+    /// Another program was run, and ended with this code.
     Code(u8),
 }
 
-/// An error that the user can fix by writing the command, or a file that it names, differently.
+/// An error that the user can fix by changing the command line, or a file that it names.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadUsage(pub String);
 
-/// An import ended with a part of it accepted: no bad usage, whatever refused the rest.
+/// An import failed after a part was accepted; never reported as bad usage.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct DoneInPart(pub String);
 
-/// An error as programs read it, in the words of RFC 9457.
+/// An error as JSON, with the members of RFC 9457.
 #[derive(Debug, Serialize)]
 struct Problem<'a> {
     title: &'a str,
@@ -68,7 +68,7 @@ struct Problem<'a> {
     exit_code: u8,
 }
 
-/// Prints what went wrong on standard error, and says how the process ends.
+/// Prints the error on standard error, and returns the exit code.
 pub fn exit_code(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -78,7 +78,7 @@ pub fn exit_code(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
         Ok(Outcome::ScoredUnder) => ExitCode::from(5),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Ok(Outcome::Code(code)) => ExitCode::from(code),
-        // The reader of our output has had enough, as `head` has.
+        // The reader of our output has closed it, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let problem = problem(&error);
@@ -88,10 +88,10 @@ pub fn exit_code(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
     }
 }
 
-/// Prints what is wrong with the command line, and says how the process ends.
+/// Prints an error of the command line, and returns the exit code.
 pub fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     if config::is_help(error) {
-        // Help that was asked for ends well; a command without its subcommand does not.
+        // Requested help is a success; a command without its subcommand is not.
         let _ = error.print();
         return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
     }
@@ -145,7 +145,7 @@ impl Problem<'_> {
     }
 }
 
-/// True when the words ask for JSON, also where they are no command line otherwise.
+/// Whether the arguments ask for JSON, even if they are not a valid command line.
 fn wants_json(words: &[OsString]) -> bool {
     words
         .iter()

@@ -1,6 +1,6 @@
-//! The progress of a run on standard error: a bar on a terminal, now and then a line elsewhere.
+//! The progress of a run on standard error: a bar on a terminal, a line now and then elsewhere.
 //!
-//! On a terminal no line is ever wider than the terminal, or each redrawing would leave its half behind.
+//! On a terminal no line is wider than the terminal, or each redraw would leave a remainder behind.
 
 use std::{collections::VecDeque, io::IsTerminal as _, time::Duration};
 
@@ -11,16 +11,16 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::{tables::layout::cut_end, text};
 
-/// How often a line is printed where there is no terminal, unless the state changes.
+/// How often a line is printed without a terminal, unless the state changes.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// The rate is that of the last so many seconds: what was before says little about what is left.
+/// The time span of the displayed rate: older results say little about the remaining time.
 const WINDOW: Duration = Duration::from_mins(1);
-/// After so long without a result it is said that none comes.
+/// Time without a result after which this is reported.
 const SILENCE: Duration = Duration::from_secs(10);
-/// The least width of the bar, with the space after it.
+/// Minimum width of the bar, with the space after it.
 const BAR: usize = 12;
 
-/// Shows how far a run is.
+/// Shows the progress of a run.
 pub struct Progress {
     shown: Shown,
     pace: Pace,
@@ -35,17 +35,17 @@ enum Shown {
     Nothing,
 }
 
-/// How quickly results come in.
+/// The rate of results.
 #[derive(Debug, Default)]
 struct Pace {
-    /// When how many were done, oldest first.
+    /// Number of results at several times, oldest first.
     seen: VecDeque<(Instant, i64)>,
-    /// When the newest result was seen.
+    /// The time of the newest result.
     moved_at: Option<Instant>,
 }
 
 impl Progress {
-    /// Progress as it fits standard error; `quiet` shows nothing but a bar on a terminal.
+    /// Progress for standard error; `quiet` shows nothing except a bar on a terminal.
     pub fn new(run: &Run, quiet: bool) -> Self {
         let shown = if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(run.planned.unsigned_abs());
@@ -72,7 +72,7 @@ impl Progress {
         match &mut self.shown {
             Shown::Nothing => {}
             Shown::Bar(bar) => {
-                // Events may overtake one another; a bar never goes back.
+                // Events may arrive out of order; a bar never goes back.
                 let done = (run.recorded + run.skipped).unsigned_abs();
                 let width = terminal_size::terminal_size_of(std::io::stderr())
                     .map_or(80, |(width, _)| usize::from(width.0))
@@ -83,12 +83,12 @@ impl Progress {
                 } else {
                     "{wide_bar:.cyan} {prefix}"
                 };
-                // A template that does not parse would cost the look, not the run.
+                // An invalid template costs only the looks of the bar, not the run.
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     bar.set_style(style.progress_chars("━━─"));
                 }
                 bar.set_prefix(numbers(run, self.pace.rate(now), width.saturating_sub(BAR)));
-                // One letter less: some terminals break the line after the last.
+                // One column less: some terminals wrap after the last column.
                 bar.set_message(cut_end(&waits.unwrap_or_default(), width - 1));
                 bar.set_position(done.max(bar.position()));
             }
@@ -113,7 +113,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();
@@ -132,12 +132,12 @@ impl Pace {
         }
     }
 
-    /// For how long no result has come in.
+    /// Time since the newest result.
     fn silence(&self, now: Instant) -> Duration {
         self.moved_at.map_or(Duration::ZERO, |at| now - at)
     }
 
-    /// How many results came in so many seconds; nothing while that says nothing.
+    /// Number of results and the time span in seconds; `None` while there is too little data.
     fn rate(&self, now: Instant) -> Option<(i64, f64)> {
         let (at, before) = self.seen.front()?;
         let (_, done) = self.seen.back()?;
@@ -146,7 +146,7 @@ impl Pace {
     }
 }
 
-/// The state in the words of the API.
+/// The name of the state in the API.
 pub fn state_name(state: RunState) -> &'static str {
     match state {
         RunState::Queued => "queued",
@@ -159,7 +159,7 @@ pub fn state_name(state: RunState) -> &'static str {
     }
 }
 
-/// What has happened and what is left, as far as the width goes: the more important goes first.
+/// The counts and what is left, most important first, as far as the width allows.
 fn numbers(run: &Run, rate: Option<(i64, f64)>, width: usize) -> String {
     let done = run.recorded + run.skipped;
     let left = run.planned - done;
@@ -186,7 +186,7 @@ fn numbers(run: &Run, rate: Option<(i64, f64)>, width: usize) -> String {
     line
 }
 
-/// What the run waits for, as far as that is known.
+/// The reason that the run waits, if it is known.
 fn waits(run: &Run, silence: Duration) -> Option<String> {
     if let Some(reason) = &run.waiting_reason {
         return Some(format!("waits: {}", text::plain(reason)));
@@ -235,7 +235,7 @@ mod tests {
             numbers(&run, Some((20, 10.0)), 80),
             whole.replace("440 s left", "7 min 20 s left")
         );
-        // At first, and while nothing comes in, there is no rate and no time left.
+        // At first, and while no results arrive, there is no rate and no remaining time.
         assert_eq!(numbers(&run, None, 80), "120/1,000  3 errors  $1.23");
         for width in 0..80 {
             let line = numbers(&run, Some((20, 10.0)), width);

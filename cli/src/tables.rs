@@ -1,6 +1,6 @@
-//! Tables for people. Whatever shows simulated results says so.
+//! Tables for people. Every table of simulated results says so.
 //!
-//! A table says what it has to show, `layout` how that fits the screen.
+//! A table module defines the contents; `layout` fits them to the screen.
 
 mod alerts;
 mod comparison;
@@ -38,7 +38,7 @@ use crate::text;
 const SIMULATED: &str =
     "SIMULATED: no model was called; these numbers say nothing about any real model.";
 
-/// A word of a closed set, as REST spells it.
+/// The REST name of an enum's value.
 fn word(value: &impl serde::Serialize) -> String {
     let word = serde_json::to_value(value).ok();
     let word = word.as_ref().and_then(|word| word.as_str());

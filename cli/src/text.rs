@@ -1,7 +1,7 @@
-//! Text for people: numbers with their units, and words from a server made safe for a terminal.
+//! Text for people: numbers with units, and text from a server made safe for a terminal.
 //!
-//! What a server sends may hold what a model or a stranger wrote. Nothing of it may move the cursor, change colours or
-//! hide other text.
+//! A server's text may come from a model or another user. It must not move the cursor, change colours or hide other
+//! text.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -20,7 +20,7 @@ pub fn visibility(visibility: Visibility) -> &'static str {
     }
 }
 
-/// What became of a thing that was deleted.
+/// Reports what happened to something deleted.
 pub fn deleted(what: &str, deletion: Deletion) -> String {
     let what = plain(what);
     if deletion.withdrawn {
@@ -32,7 +32,7 @@ pub fn deleted(what: &str, deletion: Deletion) -> String {
     }
 }
 
-/// The text without control characters, escape sequences and marks that change the direction of writing.
+/// Removes control characters, escape sequences and marks that change the direction of writing.
 pub fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut letters = text.chars().peekable();
@@ -54,7 +54,7 @@ pub fn plain(text: &str) -> String {
     safe
 }
 
-/// The same, line by line: the lines of a text stay.
+/// Like [`plain`], but keeps the lines of the text.
 pub fn plain_lines(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(plain).collect();
     lines.join("\n")
@@ -70,7 +70,7 @@ pub fn score(score: f64, low: f64, high: f64) -> String {
     )
 }
 
-/// `1–2`, or `3` when the range holds one rank only.
+/// `1–2`, or `3` for a single rank.
 pub fn rank(low: i32, high: i32) -> String {
     if low == high {
         low.to_string()
@@ -79,7 +79,7 @@ pub fn rank(low: i32, high: i32) -> String {
     }
 }
 
-/// Dollars of micro-dollars: `$0.42`, with more digits for small amounts; nothing is `$0.00`, something never is.
+/// Dollars from micro-dollars: `$0.42`, with more digits for small amounts; only zero is `$0.00`.
 pub fn dollars(microusd: i64) -> String {
     let sign = if microusd < 0 { "-" } else { "" };
     let amount = microusd.unsigned_abs();
@@ -91,7 +91,7 @@ pub fn dollars(microusd: i64) -> String {
         100..1_000_000 if !amount.is_multiple_of(10_000) => {
             format!("{sign}$0.{:04}", ((amount + 50) / 100).min(9_999))
         }
-        // Cents, rounded half up, without the detour over a float.
+        // Cents, rounded half up, without floating point.
         _ => {
             let cents = (u128::from(amount) + 5_000) / 10_000;
             format!("{sign}${}.{:02}", cents / 100, cents % 100)
@@ -99,17 +99,17 @@ pub fn dollars(microusd: i64) -> String {
     }
 }
 
-/// Dollars of micro-dollars that may be less than one.
+/// Dollars from micro-dollars that may be fractional.
 pub fn small_dollars(microusd: f64) -> String {
     if microusd > 0.0 && microusd < 0.5 {
         return "<$0.000001".to_owned();
     }
-    // Far below 2⁶³ micro-dollars, and a fraction of one is not shown.
+    // Far below 2⁶³ micro-dollars, and fractions are not shown.
     #[expect(clippy::cast_possible_truncation, reason = "an amount of money")]
     dollars(microusd.round() as i64)
 }
 
-/// What a run cost; a model without a price makes that unknown, a price of zero does not.
+/// The cost of a run; unknown if a model has no price, but a price of zero counts.
 pub fn run_cost(run: &Run) -> String {
     match (run.unpriced, run.cost_microusd) {
         (0, cost) => dollars(cost),
@@ -132,7 +132,7 @@ pub fn many(number: i64, one: &str, several: &str) -> String {
     )
 }
 
-/// A number of a column that is not worth showing if it is 0 everywhere.
+/// A cell for a number; the column is hidden if it is 0 everywhere.
 pub fn none_or_count(number: i64) -> Cell {
     if number == 0 {
         Cell::idle("0")
@@ -161,7 +161,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// `12/s`, `20/min`, `3/h`: a number of things in some seconds.
+/// `12/s`, `20/min`, `3/h`: the rate of a number in some seconds.
 pub fn rate(number: f64, seconds: f64) -> String {
     let per_second = number / seconds;
     if per_second >= 10.0 {
@@ -188,7 +188,7 @@ pub fn count(number: i64) -> String {
     format!("{sign}{}", groups.join(","))
 }
 
-/// Whole milliseconds, `-` where nothing was measured.
+/// Whole milliseconds, `-` if not measured.
 pub fn millis(latency_ms: Option<f64>) -> String {
     latency_ms.map_or_else(|| "-".to_owned(), |latency| format!("{latency:.0}"))
 }
@@ -198,7 +198,7 @@ pub fn time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// `2026-05-01 14:34 CEST`: a time on the wall clock of a zone, in UTC where the zone is not known.
+/// `2026-05-01 14:34 CEST`: a time in a time zone, or in UTC if the zone is unknown.
 pub fn time_in(time: DateTime<Utc>, zone: &str) -> String {
     let zone: Tz = zone.parse().unwrap_or(Tz::UTC);
     time.with_timezone(&zone)
@@ -206,7 +206,7 @@ pub fn time_in(time: DateTime<Utc>, zone: &str) -> String {
         .to_string()
 }
 
-/// Marks that turn the direction of writing or have no width, and can make text look like other text.
+/// Marks that change the direction of writing or have no width, and can disguise text.
 fn hides_text(letter: char) -> bool {
     matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -1,4 +1,4 @@
-//! The packs that are part of the program.
+//! The packs that are built into the program.
 
 use std::path::Path;
 
@@ -18,10 +18,10 @@ pub const FIRST_BENCHMARK: &str = "first-steps";
 
 static BENCHMARKS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../benchmarks");
 
-/// Every built-in pack, by the name of its folder.
+/// All built-in packs, by the name of their folder.
 ///
 /// # Errors
-/// A pack does not parse; the tests see to it that none is shipped.
+/// A pack does not parse; tests ensure that this cannot happen.
 pub fn built_in_packs() -> anyhow::Result<Vec<Pack>> {
     let mut folders: Vec<&Dir> = BENCHMARKS.dirs().collect();
     folders.sort_by_key(|folder| folder.path());
@@ -31,10 +31,10 @@ pub fn built_in_packs() -> anyhow::Result<Vec<Pack>> {
         .collect()
 }
 
-/// Publishes the built-in benchmarks and prompts, owned by the system user. What is there already stays as it is.
+/// Publishes the built-in benchmarks and prompts as the system user. Existing ones stay unchanged.
 ///
 /// # Errors
-/// The database does not answer, or a slug belongs to somebody else.
+/// The database does not answer, or a slug belongs to another user.
 pub async fn load_built_in(conn: &mut PgConnection) -> anyhow::Result<()> {
     let owner = auth::system_user(conn).await?;
     for pack in built_in_packs()? {

@@ -1,4 +1,4 @@
-//! Packs in a folder of the user.
+//! Packs in a folder on disk.
 
 use std::{
     fs::File,
@@ -18,19 +18,19 @@ use crate::{
     outcome::BadUsage,
 };
 
-/// A pack of a folder. Its items may be many, and stay in their file until they are read.
+/// A pack in a folder. Its items may be many, so they stay in their file until they are read.
 #[derive(Debug)]
 pub struct FolderPack {
-    /// Everything about the benchmark but its items.
+    /// The benchmark without its items.
     pub header: PackHeader,
     items: File,
 }
 
 impl FolderPack {
-    /// Reads the items from the first on, at most `limit` of them, one at a time.
+    /// Reads the items one at a time, at most `limit` of them.
     ///
     /// # Errors
-    /// The file cannot be read. An item is an error when it does not parse; it names the line.
+    /// The file cannot be read. An item that does not parse is an error that names the line.
     pub fn items(
         &self,
         limit: Option<usize>,
@@ -44,11 +44,11 @@ impl FolderPack {
     }
 }
 
-/// Opens the pack of a folder; `items` names a file of items elsewhere. The folder may come from a stranger: nothing
-/// outside is read that the user has not named.
+/// Opens the pack of a folder; `items` names a file of items elsewhere. The folder may be untrusted: nothing outside it
+/// is read unless the user has named it.
 ///
 /// # Errors
-/// There is no header or no items file, or the header does not parse; the message names the file.
+/// The header or the items file is missing, or the header does not parse; the message names the file.
 pub fn read_folder(path: &Path, items: Option<&Path>) -> anyhow::Result<FolderPack> {
     if !path.is_dir() {
         bail!("there is no folder {}", path.display());
@@ -83,19 +83,19 @@ pub fn read_folder(path: &Path, items: Option<&Path>) -> anyhow::Result<FolderPa
     })
 }
 
-/// The prompts of a pack, each with the name of its file.
+/// The prompts of a pack.
 #[derive(Debug, Default)]
 pub struct PackPrompts {
-    /// By the names of the files.
+    /// Prompts, each with the name of its file.
     pub prompts: Vec<(String, PortablePrompt)>,
-    /// Files of the folder that hold no prompt.
+    /// Files of the folder that contain no prompt.
     pub ignored: Vec<String>,
 }
 
-/// Reads the prompts of a pack's folder, which may come from a stranger.
+/// Reads the prompts in a pack's folder, which may be untrusted.
 ///
 /// # Errors
-/// A file cannot be read or holds no prompt; the message names it.
+/// A file cannot be read or contains no prompt; the message names it.
 pub fn read_pack_prompts(path: &Path) -> anyhow::Result<PackPrompts> {
     let Some(folder) = ForeignFolder::open(path)?.folder("prompts")? else {
         return Ok(PackPrompts::default());
@@ -122,18 +122,18 @@ pub fn read_pack_prompts(path: &Path) -> anyhow::Result<PackPrompts> {
     })
 }
 
-/// The files of a folder of prompts.
+/// The contents of a folder of prompts.
 #[derive(Debug, Default)]
 pub struct PromptFolder {
-    /// Those that hold prompts.
+    /// Files that contain prompts.
     pub files: Vec<PromptFile>,
-    /// The names of those that should hold prompts and cannot be read, each with the reason.
+    /// Names of files that should contain prompts but cannot be read, each with the reason.
     pub unreadable: Vec<(String, String)>,
-    /// The names of the others.
+    /// Names of other files.
     pub ignored: Vec<String>,
 }
 
-/// Reads a folder of prompts, which may come from a stranger.
+/// Reads a folder of prompts, which may be untrusted.
 ///
 /// # Errors
 /// [`BadUsage`]: the folder cannot be read.
@@ -204,7 +204,7 @@ mod tests {
         );
     }
 
-    /// A header may name what it likes: nothing outside the folder is published.
+    /// A header may name any path: nothing outside the folder is published.
     #[test]
     fn items_outside_the_folder_must_be_named_by_the_user() {
         let site = tempfile::tempdir().unwrap();
@@ -225,7 +225,7 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", folder.join("prompts/a.yaml")).unwrap();
         let error = format!("{:#}", read_pack_prompts(&folder).unwrap_err());
         assert!(error.contains("a.yaml is a link"), "{error}");
-        // In a folder of prompts the others are read.
+        // In a folder of prompts, the other files are still read.
         fs::write(folder.join("prompts/b.txt"), "{{ question }}\n").unwrap();
         let found = read_prompt_folder(&folder.join("prompts")).unwrap();
         assert_eq!((found.files.len(), found.unreadable.len()), (1, 1));

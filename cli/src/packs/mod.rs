@@ -1,6 +1,6 @@
 //! Benchmark packs: a folder with `benchmark.yaml` (or `.yml`, `.toml`), items in JSON Lines, and `prompts/`.
 //!
-//! The same pack is read from a folder by `opb import`, and from the program itself by `opb up`.
+//! `opb import` reads packs from a folder, and `opb up` those built into the program.
 
 mod built_in;
 mod folder;
@@ -14,22 +14,22 @@ use opb_core::{
 pub use built_in::{FIRST_BENCHMARK, built_in_packs, load_built_in};
 pub use folder::{FolderPack, read_folder, read_pack_prompts, read_prompt_folder};
 
-/// The names that a pack's header may have.
+/// The possible names of a pack's header.
 const HEADER_NAMES: [&str; 3] = ["benchmark.yaml", "benchmark.yml", "benchmark.toml"];
 
-/// A pack of the program, parsed.
+/// A built-in pack, parsed.
 #[derive(Debug)]
 pub struct Pack {
-    /// Everything about the benchmark but its items.
+    /// The benchmark without its items.
     pub header: PackHeader,
-    /// The file of the items, if it is there.
+    /// The file of the items, if the program contains it.
     pub items: Option<String>,
-    /// Built-in prompts that fit the items, by file name.
+    /// Built-in prompts for the items.
     pub prompts: Vec<NewPrompt>,
 }
 
 impl Pack {
-    /// The benchmark with at most `limit` items, if the items are there.
+    /// The benchmark with at most `limit` items; `None` without items.
     pub fn definition(&self, limit: Option<usize>) -> anyhow::Result<Option<Definition>> {
         let Some(text) = &self.items else {
             return Ok(None);
@@ -49,7 +49,7 @@ impl Pack {
     }
 }
 
-/// Parses the file of a prompt.
+/// Parses a prompt file.
 fn parse_prompt(file_name: &str, text: &str) -> anyhow::Result<NewPrompt> {
     serde_saphyr::from_str(text).with_context(|| format!("{file_name} is not a prompt"))
 }
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// How a prompt and its body are checked where there is no database.
+    /// Compiles a prompt body without a database, and returns its variables.
     fn variables(body: &PromptBody) -> BTreeSet<String> {
         CompiledPrompt::compile(body).unwrap().variables()
     }

@@ -1,6 +1,6 @@
-//! As whom the server runs: as the caller, or as another user when the caller is root.
+//! The user that the server runs as: the caller, or another user if the caller is root.
 //!
-//! Postgres refuses to run as root, so root's server must never be started without this module.
+//! Postgres refuses to run as root, so as root its programs must only be started through this module.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown};
@@ -14,12 +14,12 @@ use super::Error;
 use super::folder::Folder;
 use crate::child;
 
-/// The user as whom the server and `initdb` run.
+/// The user that the server and `initdb` run as.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The user to become; nothing when the caller is an ordinary user.
+    /// The user to switch to; `None` if the caller is an ordinary user.
     user: Option<User>,
-    /// Whether `setpriv` can tie the server's life to ours.
+    /// Whether `setpriv` can stop the server when this process dies.
     has_setpriv: bool,
 }
 
@@ -31,7 +31,7 @@ struct User {
 }
 
 impl Account {
-    /// Chooses the user: whoever owns the data already, else `postgres`, else `nobody`.
+    /// Chooses the user: the owner of existing data, else `postgres`, else `nobody`.
     pub fn for_server_of(folder: &Folder) -> Result<Self, Error> {
         let user = if is_root() {
             Some(
@@ -52,19 +52,20 @@ impl Account {
         Ok(Self { user, has_setpriv })
     }
 
-    /// A command that runs `program` as this user, and that is asked to stop when the *thread* that spawned it ends.
+    /// A command that runs `program` as this user, and gets a signal to stop when the *thread* that spawned it ends.
     ///
-    /// It is in a process group of its own: a Ctrl-C at the terminal is for opb, which then stops the server in order.
+    /// It has its own process group, so that Ctrl-C at the terminal only reaches opb, which then stops the server in
+    /// order.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = if self.has_setpriv {
-            // The request for a signal would be lost on a change of user, but setpriv already starts as the new user.
+            // A change of user would reset the parent-death signal, but setpriv already starts as the new user.
             let mut command = child::command("setpriv");
             command.args(["--pdeathsig", "INT", "--"]).arg(program);
             command
         } else {
             child::command(program)
         };
-        // The log is searched for English messages, and the current folder may be closed to the user.
+        // The log is searched for English messages, and the user may have no access to the current folder.
         command
             .env("LC_ALL", "C")
             .current_dir("/")
@@ -79,7 +80,7 @@ impl Account {
         let Some(user) = &self.user else {
             return Ok(());
         };
-        // A link is not followed: in a folder of somebody else it could point anywhere.
+        // Links are not followed: in another user's folder a link could point anywhere.
         lchown(path, Some(user.uid), Some(user.gid)).map_err(Error::io(format!(
             "give {} to the user {}",
             path.display(),
@@ -87,7 +88,7 @@ impl Account {
         )))
     }
 
-    /// Checks that this user can enter the folder, through every folder above it.
+    /// Checks that this user can enter the folder and all folders above it.
     pub fn require_entry(&self, folder: &Folder) -> Result<(), Error> {
         let Some(user) = &self.user else {
             return Ok(());
@@ -109,7 +110,7 @@ impl Account {
 
     fn become_user(&self, command: &mut Command) {
         if let Some(user) = &self.user {
-            // The standard library drops root's supplementary groups along with this.
+            // The standard library also drops root's supplementary groups.
             command.uid(user.uid).gid(user.gid);
         }
     }
@@ -123,7 +124,7 @@ pub fn is_root() -> bool {
         .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-/// The owner of data that an ordinary user has made before, so that root can run on them too.
+/// The owner of data that an ordinary user has created, so that root can use them, too.
 fn owner(cluster: &Path) -> Option<User> {
     let metadata = fs::metadata(cluster)
         .ok()

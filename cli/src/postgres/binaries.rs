@@ -1,6 +1,6 @@
-//! Where the server's programs come from: this machine, or else a download.
+//! The server's programs: installed on this machine, or downloaded.
 //!
-//! A version outside the supported range is never used, not even when it is the only one.
+//! A version outside the supported range is never used, even if it is the only one.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -16,28 +16,28 @@ use super::Error;
 use super::folder::Folder;
 use crate::child;
 
-/// The major versions that are used, the bounds included.
+/// The supported major versions.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 15..=18;
 
 /// The major version that is downloaded for a new data folder.
 const DOWNLOADED: u32 = 17;
 
-/// How long a download may take; the archive has about 15 MB.
+/// Timeout of the download; the archive has about 15 MB.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// A folder with `postgres` and `initdb`.
+/// An installation of Postgres with `postgres` and `initdb`.
 #[derive(Clone, Debug)]
 pub struct Binaries {
-    /// Where the programs are.
+    /// The folder of the programs.
     pub folder: PathBuf,
-    /// Their version as they say it, such as `17.2`.
+    /// Their version as they report it, such as `17.2`.
     pub version: String,
     /// Their major version.
     pub major: u32,
 }
 
 impl Binaries {
-    /// The programs for a data folder: those in `PATH` first, then Debian's, then downloaded ones, then a download.
+    /// The programs for a data folder: from `PATH`, else Debian's, else an earlier download, else a new download.
     pub async fn find_or_download(folder: &Folder) -> Result<Self, Error> {
         if let Some(found) = Self::installed(folder)? {
             return Ok(found);
@@ -56,21 +56,21 @@ impl Binaries {
         })
     }
 
-    /// The programs for a data folder that are on this machine already.
+    /// The programs for a data folder, if they are already on this machine.
     pub fn installed(folder: &Folder) -> Result<Option<Self>, Error> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let roots = [Path::new("/usr/lib/postgresql"), &folder.servers()];
         find(&path, &roots, folder)
     }
 
-    /// The path of one of the programs.
+    /// The path of a program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// Reads the version of the programs in `folder`, if both are there and run.
+    /// Reads the version of the programs in `folder`, if both exist and run.
     fn read(folder: &Path) -> Option<Self> {
-        // A link in /usr/local/bin is followed, for the other programs stand beside the real one.
+        // Links such as in /usr/local/bin are followed, since the other programs are next to the real one.
         let postgres = folder.join("postgres").canonicalize().ok()?;
         let folder = postgres
             .parent()
@@ -83,7 +83,7 @@ impl Binaries {
             .split_whitespace()
             .next()?
             .to_owned();
-        // A version to come says `19beta1`.
+        // A beta version is `19beta1`.
         let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
         Some(Self {
             major: digits.parse().ok()?,
@@ -93,7 +93,7 @@ impl Binaries {
     }
 }
 
-/// The best programs on this machine that fit the data, or nothing where there are none at all.
+/// The best installed programs that fit the data, or `None` if none are installed.
 ///
 /// `roots` hold one folder per version, each with a `bin`.
 pub(super) fn find(
@@ -139,7 +139,7 @@ pub(super) fn find(
     }
 }
 
-/// Downloads the newest release of a major version; a crash leaves the whole of it or nothing.
+/// Downloads the newest release of a major version; after a crash it is complete or absent.
 async fn download(
     major: u32,
     servers: &Path,

@@ -1,16 +1,16 @@
-//! What can go wrong with the embedded Postgres, and how its owner mends it.
+//! Errors of the embedded Postgres, with advice for its owner.
 
 use std::path::PathBuf;
 
-/// Why the embedded Postgres does not run; each message says what to do about it.
+/// Why the embedded Postgres does not run; each message says how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or a process could not be handled.
     #[error("cannot {what}")]
     Io {
-        /// What was tried, as in "cannot …".
+        /// The failed action, after "cannot".
         what: String,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The folder belongs to a running `opb`.
@@ -19,7 +19,7 @@ pub enum Error {
         folder.display()
     )]
     Locked {
-        /// The other process, as it wrote itself down.
+        /// The other process id, from the lock file.
         process: String,
         /// The folder in use.
         folder: PathBuf,
@@ -38,19 +38,19 @@ pub enum Error {
         /// The lock file.
         file: PathBuf,
     },
-    /// The server's user may not enter the folder.
+    /// The server's user cannot enter the folder.
     #[error(
         "Postgres refuses to run as root, and the user `{user}`, as which it runs instead, cannot enter {}; \
          choose another folder with --data, for example /var/lib/openpromptbank",
         folder.display()
     )]
     NoEntry {
-        /// The user as whom the server would run.
+        /// The user that the server would run as.
         user: String,
-        /// The folder that is closed to that user.
+        /// The folder that this user cannot enter.
         folder: PathBuf,
     },
-    /// Root has nobody to run the server as.
+    /// There is no user that root can run the server as.
     #[error(
         "Postgres refuses to run as root, and there is neither a user `postgres` nor `nobody` to run it as; \
          run opb as an ordinary user, or set DATABASE_URL to a server of your own"
@@ -62,10 +62,10 @@ pub enum Error {
          install one of these, or set DATABASE_URL to a server of your own"
     )]
     UnsupportedVersion {
-        /// The versions found and where.
+        /// The versions found, with their folders.
         found: String,
     },
-    /// The data belong to a version that is not installed.
+    /// The data are from a version that is not installed.
     #[error(
         "the data in {} belong to Postgres {data}, but only Postgres {found} is here; \
          install Postgres {data} (on Debian: apt-get install postgresql-{data}), \
@@ -75,48 +75,48 @@ pub enum Error {
     OtherVersion {
         /// The major version of the data.
         data: u32,
-        /// The versions found and where.
+        /// The versions found, with their folders.
         found: String,
         /// The folder with the data.
         folder: PathBuf,
     },
-    /// No server is installed and none could be fetched.
+    /// No server is installed and the download failed.
     #[error(
         "no Postgres server is installed and Postgres {version} could not be downloaded; \
          install it (on Debian: apt-get install postgresql), or set DATABASE_URL to a server of your own"
     )]
     Download {
-        /// The major version asked for.
+        /// The requested major version.
         version: u32,
         /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Something that is no data folder stands in its place.
+    /// Something other than a data folder is in its place.
     #[error(
         "{} is not empty and not a Postgres data folder; move it away or choose another folder with --data",
         folder.display()
     )]
     NotData {
-        /// The folder in the way.
+        /// The path of the data folder.
         folder: PathBuf,
     },
-    /// The password file is gone while the data are there.
+    /// The password file is missing although there are data.
     #[error(
         "the password of the Postgres data is missing: {} does not exist; \
          restore it from your backup, or choose another folder with --data",
         file.display()
     )]
     PasswordMissing {
-        /// Where the password belongs.
+        /// The expected path of the password file.
         file: PathBuf,
     },
-    /// The server does not take the password from the file.
+    /// The server rejects the password in the file.
     #[error(
         "the Postgres server does not accept the password in {}; restore the file that belongs to the data",
         file.display()
     )]
     PasswordRejected {
-        /// Where the password was read.
+        /// The password file.
         file: PathBuf,
     },
     /// `initdb` failed.
@@ -133,17 +133,17 @@ pub enum Error {
         /// The last lines of its log.
         log: String,
     },
-    /// The server runs and does not answer.
+    /// The server runs but does not answer.
     #[error(
         "the Postgres server did not answer for {seconds} s; the last lines of its log:\n{log}"
     )]
     Silent {
-        /// How long it was waited for.
+        /// How long the start waited.
         seconds: u64,
         /// The last lines of its log.
         log: String,
     },
-    /// The server ended although nobody asked it to.
+    /// The server ended unexpectedly.
     #[error("the Postgres server ended unexpectedly ({status}); the last lines of its log:\n{log}")]
     Exited {
         /// How it ended.
@@ -151,7 +151,7 @@ pub enum Error {
         /// The last lines of its log.
         log: String,
     },
-    /// The installation lacks extensions that the queue needs.
+    /// The installation lacks extensions that the migrations need.
     #[error(
         "this Postgres lacks the extensions {names}; install its contrib modules \
          (on Debian they are part of postgresql-15 and later, elsewhere the package postgresql-contrib), \
@@ -161,15 +161,15 @@ pub enum Error {
         /// The missing extensions.
         names: String,
     },
-    /// The running server refused a statement.
+    /// The running server rejected a statement.
     #[error("cannot {what} on the embedded Postgres server")]
     Database {
-        /// What was tried, as in "cannot …".
+        /// The failed action, after "cannot".
         what: &'static str,
-        /// The server's answer.
+        /// The server's error.
         source: sqlx::Error,
     },
-    /// A server does not end.
+    /// The server does not stop.
     #[error("the Postgres server (process {pid}) does not stop; end that process and try again")]
     StillRunning {
         /// The server's process id.
@@ -178,7 +178,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Makes an [`Error::Io`] from what was tried.
+    /// Creates an [`Error::Io`] from the failed action.
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io {
             what: what.into(),

@@ -1,13 +1,13 @@
-//! The layout of the data folder, and its password.
+//! The layout of the data folder, and its passwords.
 //!
 //! ```text
-//! opb.lock            held while an opb uses the folder; says which process
-//! postgres/           the data of the server
-//! postgres.new/       the same while it is being made
-//! postgres-password   the password of the role `opb`, as which the bank works
+//! opb.lock            held while an opb uses the folder; contains its process id
+//! postgres/           the server's data
+//! postgres.new/       the same while it is being created
+//! postgres-password   the password of the role `opb`, which the bank uses
 //! postgres-admin-password   that of the superuser `opb_admin`
 //! postgres-server/    downloaded servers, one folder per version
-//! postgres.log        what the server says; postgres.log.1 is the one before
+//! postgres.log        the server's log; postgres.log.1 is the previous one
 //! ```
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -30,14 +30,14 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is missing; only its owner can look inside.
+    /// Creates the folder if it is missing; only its owner can list it.
     pub fn create(data: &Path) -> Result<Self, Error> {
         let what = || format!("make the data folder {}", data.display());
         if !data.exists() {
             if let Some(parent) = data.parent() {
                 fs::create_dir_all(parent).map_err(Error::io(what()))?;
             }
-            // The server of root runs as another user, who must pass through; what is inside stays closed.
+            // Root's server runs as another user, who needs to enter the folder; its contents stay private.
             let mode = if account::is_root() { 0o711 } else { 0o700 };
             DirBuilder::new()
                 .mode(mode)
@@ -56,29 +56,29 @@ impl Folder {
         self.root.join("opb.lock")
     }
 
-    /// The data of the server.
+    /// The server's data.
     pub fn cluster(&self) -> PathBuf {
         self.root.join("postgres")
     }
 
-    /// Where the data are made before they are moved into place.
+    /// Where the data are created before they are moved into place.
     pub fn new_cluster(&self) -> PathBuf {
         self.root.join("postgres.new")
     }
 
-    /// Where downloaded servers are kept.
+    /// The folder of downloaded servers.
     pub fn servers(&self) -> PathBuf {
         self.root.join("postgres-server")
     }
 
-    /// The log of the server.
+    /// The server's log.
     pub fn log(&self) -> Log {
         Log {
             path: self.root.join("postgres.log"),
         }
     }
 
-    /// The major version of the server that made the data, or nothing where there are no data yet.
+    /// The major version of the server that created the data; `None` if there are no data yet.
     pub fn version(&self) -> Result<Option<u32>, Error> {
         let cluster = self.cluster();
         match fs::read_to_string(cluster.join("PG_VERSION")) {
@@ -110,23 +110,23 @@ impl Folder {
         self.root.join("postgres-admin-password")
     }
 
-    /// The role as which the bank works.
+    /// The login of the bank's role.
     pub fn bank(&self) -> Result<Login, Error> {
         Login::read("opb", self.password_file())
     }
 
-    /// The superuser.
+    /// The login of the superuser.
     pub fn admin(&self) -> Result<Login, Error> {
         Login::read("opb_admin", self.admin_password_file())
     }
 
-    /// The address of the database of the server on `port`, for the bank.
+    /// The bank's database URL for the server on `port`.
     pub fn database_url(&self, port: u16) -> Result<SecretString, Error> {
         Ok(self.bank()?.url(port, "opb"))
     }
 }
 
-/// Makes a password where there is none; a crash leaves a whole one or none.
+/// Creates a password file if it is missing; after a crash it is complete or absent.
 pub fn create_password(path: &Path, account: &Account) -> Result<(), Error> {
     if path.exists() {
         return account.give(path);
@@ -136,7 +136,7 @@ pub fn create_password(path: &Path, account: &Account) -> Result<(), Error> {
     fs::remove_file(&new)
         .or_else(missing_is_fine)
         .map_err(Error::io(what()))?;
-    // Two random UUIDs carry 244 random bits and need no escape in an address.
+    // Two random UUIDs have 244 random bits and need no escaping in a URL.
     let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let mut file = OpenOptions::new()
         .write(true)
@@ -158,7 +158,7 @@ pub struct Login {
     pub user: &'static str,
     /// Its password.
     pub password: SecretString,
-    /// Where the password was read.
+    /// The file of the password.
     pub file: PathBuf,
 }
 
@@ -177,9 +177,9 @@ impl Login {
         }
     }
 
-    /// The address of a database of the server on `port`, with the password.
+    /// The URL of a database on the server on `port`, with the password.
     pub fn url(&self, port: u16, database: &str) -> SecretString {
-        // Nothing leaves this machine, so the question whether to encrypt is not worth a round trip.
+        // Connections never leave this machine, so negotiating encryption is not worth a round trip.
         format!(
             "postgres://{}:{}@127.0.0.1:{port}/{database}?sslmode=disable",
             self.user,
@@ -189,7 +189,7 @@ impl Login {
     }
 }
 
-/// Makes a missing file a success.
+/// Treats a missing file as success.
 pub fn missing_is_fine(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == ErrorKind::NotFound {
         Ok(())

@@ -1,6 +1,6 @@
-//! Makes the data folder, once.
+//! Creates the server's data folder, once.
 //!
-//! It is made under another name and then moved, so a crash at any line leaves a whole one or none.
+//! It is created under another name and then moved, so after a crash it is complete or absent.
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -13,19 +13,19 @@ use super::binaries::Binaries;
 use super::folder::{Folder, create_password, missing_is_fine};
 use super::log::last_lines;
 
-/// Sorting by bytes is quick and never changes with the system; upper and lower case know all of Unicode.
+/// Sorting by bytes is fast and independent of the system; upper and lower case cover all of Unicode.
 ///
-/// Where the system has no such locale, the second choice knows the case of ASCII letters only.
+/// The second choice, for systems without that locale, converts the case of ASCII letters only.
 const LOCALES: [&[&str]; 2] = [&["--locale=C", "--lc-ctype=C.UTF-8"], &["--locale=C"]];
 
-/// From version 17 on the server brings the same with it.
+/// The same with the locale provider that is built into Postgres 17 and later.
 const BUILTIN_LOCALES: [&[&str]; 1] = [&[
     "--locale=C",
     "--locale-provider=builtin",
     "--builtin-locale=C.UTF-8",
 ]];
 
-/// Makes the data folder with the superuser `opb_admin`, who must show the password on every connection.
+/// Creates the data folder with the superuser `opb_admin`; every connection requires a password.
 pub fn create(folder: &Folder, account: &Account, binaries: &Binaries) -> Result<(), Error> {
     info!(postgres.data = %folder.cluster().display(), "making the Postgres data folder");
     create_password(&folder.password_file(), account)?;

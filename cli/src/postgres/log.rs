@@ -1,4 +1,4 @@
-//! The server's log file: bounded at each start, quoted when something fails.
+//! The server's log file: rotated at each start, and quoted in errors.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -7,24 +7,24 @@ use std::path::PathBuf;
 
 use super::Error;
 
-/// A log larger than this is put aside at the next start, and the one before it is dropped.
+/// Size from which the log is rotated at the next start; only one older log is kept.
 const KEEP_BYTES: u64 = 10 * 1024 * 1024;
 
-/// How many lines an error quotes.
+/// Number of lines that an error quotes.
 const QUOTED_LINES: usize = 12;
 
-/// How far from the end those lines are looked for.
+/// How far from the end of the log these lines are searched.
 const QUOTED_BYTES: u64 = 8 * 1024;
 
-/// The log file of the server.
+/// The server's log file.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
 }
 
 impl Log {
-    /// Puts a log aside that has grown too large.
+    /// Rotates the log if it is too large.
     pub fn rotate(&self) -> Result<(), Error> {
         if self.size() <= KEEP_BYTES {
             return Ok(());
@@ -33,7 +33,7 @@ impl Log {
             .map_err(Error::io(format!("rotate {}", self.path.display())))
     }
 
-    /// Opens the log to append to it; only its owner can read it.
+    /// Opens the log for appending; only its owner can read it.
     pub fn open(&self) -> Result<File, Error> {
         OpenOptions::new()
             .append(true)
@@ -43,12 +43,12 @@ impl Log {
             .map_err(Error::io(format!("open {}", self.path.display())))
     }
 
-    /// The size in bytes, 0 for no log.
+    /// The size in bytes, 0 if there is no log.
     pub fn size(&self) -> u64 {
         fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
     }
 
-    /// The last lines that were written after the first `start` bytes; an unreadable log has none.
+    /// The last lines after the first `start` bytes; empty if the log cannot be read.
     pub fn tail(&self, start: u64) -> String {
         let start = start.max(self.size().saturating_sub(QUOTED_BYTES));
         let mut bytes = Vec::new();

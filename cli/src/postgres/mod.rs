@@ -1,9 +1,9 @@
-//! The Postgres server that `opb up` starts for people who have none.
+//! The embedded Postgres server of `opb up`, for users who have none.
 //!
-//! One folder holds everything: the server's data, its password, its log and a lock.
-//! The server listens on 127.0.0.1 only, on another free port at each start, and lives as long as its [`Cluster`].
-//! What the database has confirmed is on the disk: only [`Cluster::start_scratch`] trades that for speed, for data that
-//! nobody keeps.
+//! One folder contains everything: the server's data, its passwords, its log and a lock.
+//! The server listens on 127.0.0.1 only, on a free port that changes at each start, and lives as long as its
+//! [`Cluster`].
+//! Confirmed transactions are on disk; only [`Cluster::start_scratch`] trades that for speed, for temporary data.
 
 mod account;
 mod binaries;
@@ -32,15 +32,15 @@ use self::folder::Folder;
 use self::server::{Durability, Server};
 use crate::folder_lock::{FolderLock, Refusal};
 
-/// How often a start is tried again when something else was quicker to take the port.
+/// Maximum number of attempts to start, if another process takes the port first.
 const ATTEMPTS: u32 = 5;
 
-/// How long a server may keep silent before a start is given up; a server that says it is recovering is not silent.
+/// How long a start waits for a silent server; a server that reports recovery is not silent.
 const SILENCE: Duration = Duration::from_mins(1);
 
-/// A running Postgres server and the sole right to its folder.
+/// A running Postgres server with exclusive use of its folder.
 ///
-/// Dropping it stops the server too, but blocks the thread meanwhile; prefer [`Cluster::stop`].
+/// Dropping it also stops the server, but blocks the thread; prefer [`Cluster::stop`].
 #[derive(Debug)]
 pub struct Cluster {
     // The order matters: fields are dropped from the top, and the lock must outlive the server.
@@ -51,16 +51,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the server of the folder `data`, which is made first if it does not exist.
+    /// Starts the server of the folder `data`, which is created first if it does not exist.
     ///
     /// # Errors
-    /// When the folder is in use or cannot be entered, when no fitting Postgres is found or can be downloaded,
-    /// and when the server does not start; the last lines of its log are then part of the message.
+    /// The folder is in use or cannot be entered, no suitable Postgres is installed or can be downloaded, or the server
+    /// does not start; the message then includes the last lines of its log.
     pub async fn start(data: &Path) -> Result<Self, Error> {
         Self::start_with(data, Durability::Kept).await
     }
 
-    /// Starts a server whose data goes with it: it waits for no disk, so a power cut leaves them unreadable.
+    /// Starts a server for temporary data: it does not sync to disk, so a power failure corrupts the data.
     ///
     /// # Errors
     /// As [`Cluster::start`].
@@ -88,13 +88,13 @@ impl Cluster {
         })
     }
 
-    /// The address of the database `opb`, with its password; it changes at each start.
+    /// The URL of the database `opb`, with its password; it changes at each start.
     #[must_use]
     pub fn database_url(&self) -> &SecretString {
         &self.database_url
     }
 
-    /// The address of the same database for the superuser, who may make other databases and roles.
+    /// The URL of the same database for the superuser, who may create other databases and roles.
     ///
     /// # Errors
     /// The password cannot be read.
@@ -102,7 +102,7 @@ impl Cluster {
         Ok(self.folder.admin()?.url(self.server.port, "opb"))
     }
 
-    /// Waits until the server has ended, and returns why; it never returns while the server runs.
+    /// Waits until the server ends, and returns the reason; never returns while it runs.
     pub async fn wait_exit(&self) -> Error {
         let status = self.server.exited().await;
         Error::Exited {
@@ -111,27 +111,26 @@ impl Cluster {
         }
     }
 
-    /// Stops the server: open connections are cut, everything confirmed is kept.
+    /// Stops the server: open connections are cut, confirmed transactions are kept.
     ///
-    /// It takes at most about 45 seconds, usually far less than one.
+    /// Takes at most about 45 seconds, usually far less than one.
     ///
     /// # Errors
-    /// When the server is still there after even a kill.
+    /// The server survives even a kill.
     pub async fn stop(self) -> Result<(), Error> {
         blocking(move || self.server.halt()).await
     }
 }
 
-/// The folder that is used when none is named: `$XDG_DATA_HOME/openpromptbank` or `~/.local/share/openpromptbank`.
+/// The default data folder: `$XDG_DATA_HOME/openpromptbank` or `~/.local/share/openpromptbank`.
 ///
-/// For root it is `/var/lib/openpromptbank`: Postgres refuses to run as root, so the server runs as another user,
-/// who could not enter root's home.
+/// For root it is `/var/lib/openpromptbank`: root's server runs as another user, who cannot enter root's home.
 #[must_use]
 pub fn default_data_dir() -> PathBuf {
     if account::is_root() {
         return PathBuf::from("/var/lib/openpromptbank");
     }
-    // The XDG specification says that a relative path is to be ignored.
+    // The XDG specification requires relative paths to be ignored.
     let data_home = std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());
@@ -141,15 +140,15 @@ pub fn default_data_dir() -> PathBuf {
         .join("openpromptbank")
 }
 
-/// Makes a data folder that the server will be able to enter, and returns its absolute path.
+/// Creates a data folder that the server can enter, and returns its absolute path.
 ///
 /// # Errors
-/// When the folder cannot be made.
+/// The folder cannot be created.
 pub fn create_data_folder(data: &Path) -> Result<PathBuf, Error> {
     Ok(Folder::create(data)?.root)
 }
 
-/// The address of the database `opb` of the server that runs from the folder `data`, if one does.
+/// The URL of the database `opb` on the server that runs from the folder `data`, if one does.
 #[must_use]
 pub fn running_database_url(data: &Path) -> Option<SecretString> {
     let folder = Folder {
@@ -159,10 +158,10 @@ pub fn running_database_url(data: &Path) -> Option<SecretString> {
     folder.database_url(port).ok()
 }
 
-/// The Postgres programs that a start would use: their version and their folder. Nothing is downloaded.
+/// The version and the folder of the Postgres programs that a start would use. Nothing is downloaded.
 ///
 /// # Errors
-/// When there are programs, but none that fits the data.
+/// There are programs, but none fits the data.
 pub fn installed_version(data: &Path) -> Result<Option<(String, PathBuf)>, Error> {
     let folder = Folder {
         root: data.to_owned(),
@@ -171,17 +170,17 @@ pub fn installed_version(data: &Path) -> Result<Option<(String, PathBuf)>, Error
     Ok(binaries.map(|binaries| (binaries.version, binaries.folder)))
 }
 
-/// Refuses a data folder in which no server can be started, whether it is there or not. Nothing is made.
+/// Checks whether a server could be started in a data folder, which need not exist. Nothing is created.
 ///
 /// # Errors
-/// Those of [`Cluster::start`], as far as they can be foreseen.
+/// Those of [`Cluster::start`], as far as they can be predicted.
 pub fn check_data_folder(data: &Path) -> Result<(), Error> {
     let folder = Folder {
         root: data.to_owned(),
     };
     let account = Account::for_server_of(&folder)?;
     folder.version()?;
-    // What is made in a folder can be entered by whoever can enter that.
+    // The server can enter a new folder if it can enter the existing folder above it.
     let there = data.ancestors().find_map(|there| there.canonicalize().ok());
     match there {
         Some(root) => account.require_entry(&Folder { root }),
@@ -208,7 +207,7 @@ fn take_lock(folder: &Folder) -> Result<FolderLock, Error> {
     })
 }
 
-/// Makes the data folder if there is none, and clears what a crash has left.
+/// Creates the data folder if there is none, and cleans up after a crash.
 async fn prepare(folder: Folder, account: Account, binaries: Binaries) -> Result<(), Error> {
     blocking(move || {
         folder.log().rotate()?;
@@ -220,10 +219,10 @@ async fn prepare(folder: Folder, account: Account, binaries: Binaries) -> Result
     .await
 }
 
-/// Starts the server on a free port and makes its database ready.
+/// Starts the server on a free port and prepares its database.
 ///
-/// Between choosing a port and listening on it another process can take it, and the children of a server
-/// that was killed can hold its shared memory a moment longer; both mend themselves, so both are tried again.
+/// Another process can take the port after it was chosen, and the children of a killed server can hold its shared
+/// memory a moment longer; both problems are temporary, so the start is retried.
 async fn start_server(
     folder: &Folder,
     account: &Account,
@@ -268,7 +267,7 @@ fn free_port() -> Result<u16, Error> {
         .map_err(Error::io("find a free port on 127.0.0.1"))
 }
 
-/// Runs `work` where it may block.
+/// Runs `work` on a thread where it may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {

@@ -1,6 +1,6 @@
-//! What a crash leaves behind: a `postmaster.pid`, and perhaps the server that wrote it.
+//! Cleans up after a crash: a stale `postmaster.pid`, and perhaps the orphaned server that wrote it.
 //!
-//! Only who holds the folder's lock may change anything. A process is never signalled unless it is a server of these data.
+//! Callers must hold the folder's lock. A process is only signalled if it is a server of these data.
 
 use std::fs;
 use std::path::Path;
@@ -14,23 +14,23 @@ use super::Error;
 use super::folder::missing_is_fine;
 use crate::child;
 
-/// The signals that stop a server, and how long each is waited for: fast, immediate, at once.
+/// The signals that stop a server, and how long to wait after each: fast, immediate, kill.
 ///
-/// An immediate stop loses nothing that was confirmed; the next start reads it back from the log.
+/// Even an immediate stop loses nothing that was confirmed: the next start recovers it from the write-ahead log.
 pub const SIGNALS: [(&str, Duration); 3] = [
     ("INT", Duration::from_secs(30)),
     ("QUIT", Duration::from_secs(10)),
     ("KILL", Duration::from_secs(5)),
 ];
 
-/// What the process in a `postmaster.pid` is.
+/// The status of the process in a `postmaster.pid`.
 #[derive(Debug, PartialEq)]
 enum Process {
-    /// There is none, or it is not a server of these data.
+    /// It does not exist, or is not a server of these data.
     Stale,
-    /// A server of these data that has outlived its opb.
+    /// A server of these data whose opb has ended.
     Orphan,
-    /// The system does not tell; Postgres itself then refuses to start twice.
+    /// The system does not tell; Postgres itself refuses to start twice.
     Unknown,
 }
 
@@ -40,7 +40,7 @@ pub fn clear(cluster: &Path) -> Result<(), Error> {
     let Ok(text) = fs::read_to_string(&file) else {
         return Ok(());
     };
-    // Postgres writes the number negative when it runs without a network. A crash can leave the file empty.
+    // Postgres negates the process id when it runs without a network. A crash can leave the file empty.
     let pid = text
         .lines()
         .next()
@@ -64,13 +64,13 @@ pub fn clear(cluster: &Path) -> Result<(), Error> {
         .map_err(Error::io(format!("remove {}", file.display())))
 }
 
-/// The port of the server that has written a `postmaster.pid` and is ready.
+/// The port in the `postmaster.pid` of a server that is ready.
 pub fn port(cluster: &Path) -> Option<u16> {
     let text = fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
     text.lines().nth(3)?.trim().parse().ok()
 }
 
-/// Stops the process `pid` with ever stronger signals until `has_ended`; says whether it has.
+/// Stops the process `pid` with increasingly strong signals until `has_ended`; returns whether it has.
 pub fn halt(pid: u32, has_ended: impl Fn() -> bool) -> bool {
     for (signal, patience) in SIGNALS {
         if has_ended() {
@@ -92,7 +92,7 @@ pub fn halt(pid: u32, has_ended: impl Fn() -> bool) -> bool {
     has_ended()
 }
 
-/// Sends a signal through the shell, whose `kill` is always there; a process that is gone needs none.
+/// Sends a signal with the shell's built-in `kill`; a process that has ended needs none.
 fn send_signal(pid: u32, signal: &str) {
     let kill = child::command("sh")
         .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid.to_string()])
@@ -109,7 +109,7 @@ fn process(pid: u32, cluster: &Path) -> Process {
         return Process::Unknown;
     }
     let proc = Path::new("/proc").join(pid.to_string());
-    // A process that has ended but was not waited for has no command line left.
+    // A zombie has no command line.
     let Ok(command_line) = fs::read(proc.join("cmdline")) else {
         return Process::Stale;
     };
@@ -118,7 +118,7 @@ fn process(pid: u32, cluster: &Path) -> Process {
     if command_line.is_empty() || !is_postgres {
         return Process::Stale;
     }
-    // The command line can be read by all; the working folder, where a server goes to its data, by few.
+    // Every user can read the command line; only some can read the working folder, which a server sets to its data.
     if command_line
         .split(|byte| *byte == 0)
         .any(|argument| argument == cluster.as_os_str().as_encoded_bytes())

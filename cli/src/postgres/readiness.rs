@@ -1,4 +1,4 @@
-//! Waits until the server answers, and makes its roles and its database.
+//! Waits until the server answers, and creates its roles and its database.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use super::folder::{Folder, Login, create_password};
 use super::server::Server;
 use super::{Error, roles};
 
-/// The extensions that the migrations create: the queue's and our own.
+/// The extensions that the migrations create.
 const EXTENSIONS: [&str; 3] = ["hstore", "pg_trgm", "pgcrypto"];
 
-/// How long one attempt to connect may take.
+/// Timeout of one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// A server that has been started, and how it is waited for.
+/// A server that is starting, and how long to wait for it.
 struct Waiting<'a> {
     server: &'a Server,
     folder: &'a Folder,
@@ -30,10 +30,10 @@ struct Waiting<'a> {
     log_start: u64,
 }
 
-/// Waits until the server answers, checks its extensions, makes the roles and creates the database `opb` if there is none.
+/// Waits until the server answers, checks its extensions, and creates the roles and the database `opb` if they are
+/// missing.
 ///
-/// Gives up when the server ends or says nothing at all for as long as `silence`.
-/// `log_start` is where the log of this start begins.
+/// Gives up when the server ends, or is silent for `silence`. `log_start` is the offset of this start in the log.
 pub async fn prepare_database(
     server: &Server,
     folder: &Folder,
@@ -66,7 +66,7 @@ pub async fn prepare_database(
     bank.close().await.map_err(database("close a connection"))
 }
 
-/// Connects as the superuser, who is made first where an older opb has made the data.
+/// Connects as the superuser, which is created first if an older opb has created the data.
 async fn connect_admin(
     start: &Waiting<'_>,
     account: &Account,
@@ -79,7 +79,7 @@ async fn connect_admin(
             return admin;
         }
     }
-    // Data of an older opb, or a conversion that a crash has cut short.
+    // Data of an older opb, or an interrupted conversion.
     let mut old = connect(start, bank, "postgres").await?;
     if !roles::is_superuser(&mut old).await? {
         return Err(if file.exists() {
@@ -121,7 +121,7 @@ async fn connect(start: &Waiting<'_>, login: &Login, to: &str) -> Result<PgConne
         };
         match attempt.map(|result| result.map_err(|error| (code(&error), error))) {
             Ok(Ok(conn)) => return Ok(conn),
-            // After a crash the server reads its log back, which can take minutes and must not be cut short.
+            // After a crash the server recovers, which can take minutes and must not be interrupted.
             Ok(Err((Some(code), _))) if code == "57P03" => {
                 if !is_recovering {
                     info!("the Postgres server is starting up");
@@ -130,7 +130,7 @@ async fn connect(start: &Waiting<'_>, login: &Login, to: &str) -> Result<PgConne
                 deadline = Instant::now() + silence;
             }
             Ok(Err((Some(code), _))) if code == "28P01" => {
-                // Unless a stranger was quicker to take the port: then our own server is about to end.
+                // Unless another server took the port first: then our own server is about to end.
                 let status = timeout(CONNECT_TIMEOUT, server.exited()).await;
                 let rejected = |_| Error::PasswordRejected {
                     file: login.file.clone(),
@@ -150,7 +150,7 @@ async fn connect(start: &Waiting<'_>, login: &Login, to: &str) -> Result<PgConne
     }
 }
 
-/// These statements ask the server about itself before there is a schema, so they cannot be checked when compiled.
+/// Queries about the server itself, before there is a schema, so they cannot be checked at compile time.
 async fn require_extensions(conn: &mut PgConnection) -> Result<(), Error> {
     let statement = "
         -- readiness::require_extensions

@@ -1,15 +1,15 @@
-//! The two roles of the embedded server: who looks after it, and as whom the bank works.
+//! The two roles of the embedded server: the administrator's and the bank's.
 //!
-//! `opb_admin` is the superuser; opb uses it for a moment at each start. `opb` owns the database and nothing else: it
-//! reads no file and starts no program of the server's machine, so neither does whoever finds a hole in a statement.
-//! Folders that an older opb has made know one role, `opb`, a superuser; they are converted when they are started.
+//! `opb_admin` is the superuser; opb uses it briefly at each start. `opb` owns the database and nothing else: it can
+//! read no files and start no programs on the server's machine, and so an SQL injection cannot either.
+//! Folders of an older opb have one role, `opb`, a superuser; they are converted at the next start.
 
 use sqlx::{Connection as _, PgConnection, raw_sql};
 use tracing::info;
 
 use super::{Error, folder::Login};
 
-/// Makes `opb` where it is missing. A password cannot be bound in a statement of this kind, so it travels as a setting.
+/// Creates `opb` if it is missing. Such statements take no parameters, so the password is passed as a setting.
 const CREATE_ROLE: &str = "
     -- roles::ensure
     do $$
@@ -21,7 +21,7 @@ const CREATE_ROLE: &str = "
     end
     $$";
 
-/// A role that can rename the one that the server began with: nobody can rename himself.
+/// A temporary role to rename the initial one: a role cannot rename itself.
 const CREATE_CONVERTER: &str = "
     -- roles::convert (a role to do it)
     do $$
@@ -33,7 +33,7 @@ const CREATE_CONVERTER: &str = "
     end
     $$";
 
-/// The superuser gets another name, and its old one belongs to a role that may little. All of it happens or nothing.
+/// Renames the superuser, and gives its old name to a role with few rights. Atomic.
 const SPLIT_ROLES: &str = "
     -- roles::convert (the roles)
     do $$
@@ -47,7 +47,7 @@ const SPLIT_ROLES: &str = "
     end
     $$";
 
-/// Everything in the database that the superuser owns and no extension has made becomes the bank's.
+/// Gives the bank everything in the database that the superuser owns and no extension has created.
 const GIVE_ALL: &str = "
     -- roles::give_all
     do $$
@@ -96,18 +96,18 @@ const GIVE_ALL: &str = "
     end
     $$";
 
-/// Makes the role `opb` where it is missing, and tidies up after a conversion.
+/// Creates the role `opb` if it is missing, and cleans up after a conversion.
 pub async fn ensure(admin: &mut PgConnection, bank: &Login) -> Result<(), Error> {
     remember(admin, "opb.password", bank).await?;
     run(admin, CREATE_ROLE, "make the role opb").await
 }
 
-/// Gives the bank what is in its database, which `admin` is connected to.
+/// Gives the bank the contents of its database, to which `admin` is connected.
 pub async fn give_all(admin: &mut PgConnection) -> Result<(), Error> {
     run(admin, GIVE_ALL, "give the database to the role opb").await
 }
 
-/// True if the role of this connection is a superuser.
+/// Whether the role of this connection is a superuser.
 pub async fn is_superuser(conn: &mut PgConnection) -> Result<bool, Error> {
     let statement = "
         -- roles::is_superuser
@@ -118,8 +118,8 @@ pub async fn is_superuser(conn: &mut PgConnection) -> Result<bool, Error> {
         .map_err(database("ask for the role"))
 }
 
-/// Makes the two roles of the one that an older opb knew. `old` is connected as that one; `connect` connects as another
-/// role. A crash at any line leaves a server that the next start converts or finds converted.
+/// Splits the single role of an older opb in two. `old` is connected as that role; `connect` connects as another. After
+/// a crash at any point the next start continues.
 pub async fn convert(
     mut old: PgConnection,
     bank: &Login,

@@ -1,4 +1,4 @@
-//! One process of the server, from its first to its last moment.
+//! The server process, from start to end.
 
 use std::process::Command;
 use std::sync::mpsc;
@@ -11,12 +11,12 @@ use super::binaries::Binaries;
 use super::folder::Folder;
 use super::{Error, pidfile};
 
-/// Whether what the server confirms survives a power cut.
+/// Whether confirmed transactions survive a power failure.
 #[derive(Debug, Clone, Copy)]
 pub enum Durability {
-    /// It does.
+    /// They do.
     Kept,
-    /// It need not: the data are thrown away with the server.
+    /// They need not: the data are temporary.
     Scratch,
 }
 
@@ -33,11 +33,11 @@ impl Durability {
     }
 }
 
-/// The settings of every server; on the command line they outrank any file in the data folder.
-/// The sizes fit a small machine that runs opb too.
+/// The settings of every server; on the command line they override any file in the data folder.
+/// The sizes suit a small machine that also runs opb.
 const SETTINGS: [&str; 15] = [
     "listen_addresses=127.0.0.1",
-    // A socket's path may have about 100 bytes, and the data folder's name is not ours to choose.
+    // The path of a socket is limited to about 100 bytes, and the data folder's path may be longer.
     "unix_socket_directories=",
     "ssl=off",
     "max_connections=200",
@@ -54,17 +54,17 @@ const SETTINGS: [&str; 15] = [
     "cluster_name=openpromptbank",
 ];
 
-/// A server that has been started; dropping it stops it.
+/// A server process; dropping it stops it.
 #[derive(Debug)]
 pub struct Server {
-    /// The port on 127.0.0.1 where it listens.
+    /// Its port on 127.0.0.1.
     pub port: u16,
     pid: u32,
     exit: watch::Receiver<Option<String>>,
 }
 
 impl Server {
-    /// Starts the server; it needs a moment more before it answers.
+    /// Starts the server, which needs a moment before it answers.
     pub fn spawn(
         folder: &Folder,
         account: &Account,
@@ -94,7 +94,8 @@ impl Server {
 
         let (started, start) = mpsc::sync_channel(1);
         let (ended, exit) = watch::channel(None);
-        // Linux sends the signal of a dying parent when the parent's *thread* ends: this one lives exactly as long as the server.
+        // Linux sends the parent-death signal when the parent's *thread* ends: this one lives exactly as long as the
+        // server.
         thread::Builder::new()
             .name("postgres".to_owned())
             .spawn(move || keep(command, &started, &ended))
@@ -109,7 +110,7 @@ impl Server {
         })
     }
 
-    /// Waits until the server has ended, and says how.
+    /// Waits until the server has ended, and returns its exit status.
     pub async fn exited(&self) -> String {
         let mut exit = self.exit.clone();
         let status = exit.wait_for(Option::is_some).await;
@@ -119,7 +120,7 @@ impl Server {
             .unwrap_or_else(|| "unknown".to_owned())
     }
 
-    /// Stops the server and waits until it is gone; blocks for at most about 45 seconds.
+    /// Stops the server and waits for its end; blocks for at most about 45 seconds.
     pub fn halt(&self) -> Result<(), Error> {
         if pidfile::halt(self.pid, || self.exit.borrow().is_some()) {
             return Ok(());

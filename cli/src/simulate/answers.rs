@@ -1,4 +1,4 @@
-//! Reads the right answers from JSONL files.
+//! Reads the correct answers from JSONL files.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use crate::{
     packs::built_in_packs,
 };
 
-/// One line: an item with its text or its variables. Anything else on the line is ignored.
+/// One line: an item with its text or its variables. Other fields are ignored.
 #[derive(Deserialize)]
 struct Line {
     text: Option<String>,
@@ -23,8 +23,7 @@ struct Line {
     expected: Option<Value>,
 }
 
-/// Reads every file; the error names the file and the line. Without any, the answers are those of the built-in
-/// benchmarks, which a newcomer tries first.
+/// Reads all files; errors name the file and the line. Without files, the answers are those of the built-in benchmarks.
 pub(super) fn read_answers(paths: &[PathBuf]) -> anyhow::Result<AnswerKey> {
     if paths.is_empty() {
         return built_in_answers();
@@ -32,7 +31,7 @@ pub(super) fn read_answers(paths: &[PathBuf]) -> anyhow::Result<AnswerKey> {
     let mut key = AnswerKey::default();
     for path in paths {
         let file = open_named(path, MAX_ITEMS_BYTES)?;
-        // It may grow while it is read.
+        // The file may grow while it is read.
         let file = BufReader::new(file.take(MAX_ITEMS_BYTES));
         for (index, line) in file.lines().enumerate() {
             let place = || format!("line {} of {}", index + 1, path.display());
@@ -71,7 +70,7 @@ fn add_line(key: &mut AnswerKey, line: &str) -> serde_json::Result<()> {
     Ok(())
 }
 
-/// A string as it is, anything else as JSON.
+/// A string unchanged, other values as JSON.
 fn plain(value: Value) -> String {
     match value {
         Value::String(text) => text,

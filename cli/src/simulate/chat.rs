@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`: reading the request, and the reply in one piece or as events.
+//! `POST /v1/chat/completions`: parses the request, and creates the response in one piece or as events.
 
 mod events;
 mod request;
@@ -58,7 +58,7 @@ struct Usage {
 }
 
 impl Chat {
-    /// Reads a request body and makes up the reply.
+    /// Parses a request body and creates the completion.
     pub(super) fn create(
         body: &[u8],
         answers: &AnswerKey,
@@ -94,17 +94,17 @@ impl Chat {
         })
     }
 
-    /// True when the client asked for events.
+    /// Whether the client asked for events.
     pub(super) fn streams(&self) -> bool {
         self.streams
     }
 
-    /// How long the whole reply takes by the model's profile.
+    /// The duration of the whole response in the model's profile.
     pub(super) fn total(&self) -> Duration {
         self.reply.total
     }
 
-    /// The reply as one JSON object.
+    /// The response as one JSON object.
     pub(super) fn to_json(&self) -> Bytes {
         to_json(&Completion {
             id: &self.id,

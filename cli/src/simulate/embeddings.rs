@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::models::model_for;
 use super::response::{ApiError, to_json};
 
-/// Texts in one request, as `OpenAI` allows.
+/// Maximum number of texts in one request, as with `OpenAI`.
 const INPUTS_CAP: usize = 2048;
 
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ enum Input<'a> {
     Many(#[serde(borrow)] Vec<Cow<'a, str>>),
 }
 
-/// The response body for a request body.
+/// Creates the response body for a request body.
 pub(super) fn create_embeddings(body: &[u8]) -> Result<Bytes, ApiError> {
     let request: EmbeddingRequest<'_> = serde_json::from_slice(body).map_err(|error| {
         ApiError::invalid(format!("the body is not an embeddings request: {error}"))

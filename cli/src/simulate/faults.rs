@@ -1,4 +1,4 @@
-//! The faults, done for real on the wire.
+//! The simulated faults, on the wire.
 
 use std::future::pending;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use super::response::{ApiError, Body, JSON, streamed, whole};
 const SLOW_INTERVAL: Duration = Duration::from_secs(1);
 const FLUSH_PAUSE: Duration = Duration::from_millis(20);
 const HUGE_PIECE: Bytes = Bytes::from_static(&[b'a'; 64 * 1024]);
-/// Half a gibibyte in all.
+/// Number of pieces, half a gibibyte in total.
 const HUGE_PIECES: usize = 8 * 1024;
 
-/// The connection shall be dropped without an answer.
+/// Drops the connection without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is reset on purpose")]
 pub(super) struct ResetOnPurpose;
 
-/// The faulty response; `call` decides between the kinds of one fault, and `good` is what would have been sent.
+/// The faulty response; `call` selects between the variants of a fault, and `good` is the correct response.
 pub(super) async fn misbehave(
     fault: Fault,
     call: u64,
@@ -72,7 +72,7 @@ fn overloaded(other_kind: bool) -> Response<Body> {
     ApiError::new(status, "overloaded_error", None, "the model is overloaded").into_response()
 }
 
-/// The right body, but a byte a second.
+/// The correct body at one byte per second.
 fn slow(content_type: &'static str, good: Bytes) -> Response<Body> {
     let bytes = stream::iter(0..good.len()).then(move |place| {
         let byte = good.slice(place..=place);
@@ -84,14 +84,14 @@ fn slow(content_type: &'static str, good: Bytes) -> Response<Body> {
     streamed(content_type, bytes)
 }
 
-/// Half of the right body: with a clean end, or under a length that promises all of it.
+/// Half of the correct body: with a clean end, or with a content length that promises all of it.
 fn truncated(promises_all: bool, content_type: &'static str, mut good: Bytes) -> Response<Body> {
     let promised = good.len();
     good.truncate(promised / 2);
     if !promises_all {
         return whole(StatusCode::OK, content_type, good);
     }
-    // The pause lets the half out before the missing rest is noticed and the connection closed.
+    // The pause flushes the half before the missing rest is noticed and the connection closed.
     let pause = stream::once(sleep(FLUSH_PAUSE)).filter_map(async |()| None);
     let half = stream::iter([good]).chain(pause);
     let mut response = streamed(content_type, half);
@@ -101,7 +101,7 @@ fn truncated(promises_all: bool, content_type: &'static str, mut good: Bytes) ->
     response
 }
 
-/// A text that does not end, as it seems; made while it is sent.
+/// A huge text that is generated while it is sent.
 fn huge(content_type: &'static str) -> Response<Body> {
     let start = Bytes::from_static(br#"{"id":""#);
     let pieces =

@@ -1,7 +1,7 @@
-//! Requests a minute, as a token bucket without a lock.
+//! A limit of requests per minute, as a lock-free token bucket.
 //!
-//! The bucket is kept as one number, the time at which it will be full again (the generic cell rate algorithm),
-//! so admitting a request is one compare-and-swap.
+//! The bucket is one number, the time at which it will be full again (the generic cell rate algorithm), so admitting a
+//! request is one compare-and-swap.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,21 +9,21 @@ use std::time::Duration;
 
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// A bucket of one minute's requests that refills evenly.
+/// A bucket for one minute's requests that refills evenly.
 pub(super) struct Limiter {
     limit: u32,
-    /// Nanoseconds that one request takes from the bucket.
+    /// Nanoseconds of refill that one request takes from the bucket.
     cost_ns: u64,
-    /// When the bucket is full again, in nanoseconds since the server's start.
+    /// The time at which the bucket is full again, in nanoseconds since the server's start.
     full_at_ns: AtomicU64,
 }
 
-/// The limiter's verdict on one request.
+/// The limiter's decision about a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Admission {
-    /// How long to wait before the next try; zero when admitted.
+    /// Time until the next attempt; zero if admitted.
     pub(super) retry_after: Duration,
-    /// The bucket's size.
+    /// The size of the bucket.
     pub(super) limit: u32,
     /// Requests left in the bucket.
     pub(super) remaining: u32,

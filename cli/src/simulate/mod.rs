@@ -1,8 +1,9 @@
-//! `opb simulate`: an OpenAI-compatible server whose models are simulated.
+//! `opb simulate`: an OpenAI-compatible server with simulated models.
 //!
-//! It stands in for a provider in demonstrations, load measurements and tests of what providers do wrong.
-//! Every reply says that it is simulated: the header `x-simulated`, and `system_fingerprint` where the format has it.
-//! It must never call a real model, and nothing it says is a measurement of one.
+//! It replaces a provider in demonstrations, load measurements and tests of provider faults.
+//! Every response is marked as simulated: with the header `x-simulated`, and with `system_fingerprint` where the format
+//! has it.
+//! It must never call a real model, and none of its responses is a measurement of one.
 
 mod answers;
 mod chat;

@@ -14,7 +14,7 @@ pub(super) fn list_models() -> Value {
     json!({"object": "list", "data": data})
 }
 
-/// The model of that name and purpose, or a 404.
+/// The model with this name and purpose, or a 404.
 pub(super) fn model_for(purpose: Purpose, name: &str) -> Result<&'static SimulatedModel, ApiError> {
     find_model(name)
         .filter(|model| model.purpose == purpose)

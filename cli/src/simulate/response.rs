@@ -1,4 +1,4 @@
-//! Responses and errors, in `OpenAI`'s shapes.
+//! Responses and errors in `OpenAI`'s format.
 
 use std::convert::Infallible;
 
@@ -12,13 +12,13 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
-/// Most bodies are one piece; only streams and faults pay for a box.
+/// Most bodies are one piece; only streams and faults need a box.
 pub(super) type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
-/// An error the client is told about.
+/// An error that is sent to the client.
 #[derive(Debug)]
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
@@ -53,7 +53,7 @@ impl ApiError {
         )
     }
 
-    /// 404 for a model that is not there, or not for this purpose.
+    /// 404 for a model that does not exist, or not for this purpose.
     pub(super) fn no_model(name: &str) -> Self {
         let message = format!("the model {name:?} does not exist here");
         Self::new(
@@ -87,7 +87,7 @@ pub(super) fn whole(status: StatusCode, content_type: &'static str, body: Bytes)
     respond(status, content_type, Either::Left(Full::new(body)))
 }
 
-/// A response with status 200 whose pieces come in time.
+/// A response with status 200 whose pieces arrive over time.
 pub(super) fn streamed(
     content_type: &'static str,
     pieces: impl Stream<Item = Bytes> + Send + 'static,

@@ -1,4 +1,4 @@
-//! From a request to a response.
+//! Routes requests to responses.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use super::response::{ApiError, Body, EVENT_STREAM, JSON, streamed, to_json, who
 use super::settings::Latency;
 use super::stats::Stats;
 
-/// Largest request body: 8 MiB.
+/// Maximum size of a request body: 8 MiB.
 const BODY_CAP_BYTES: usize = 8 * 1024 * 1024;
 
-/// All that the routes know.
+/// The shared state of the routes.
 pub(super) struct Simulator {
     pub(super) answers: AnswerKey,
     pub(super) faults: FaultPlan,
@@ -44,7 +44,7 @@ enum Route {
     Model(Purpose),
 }
 
-/// Answers one request; the error drops the connection.
+/// Handles one request; an error drops the connection.
 pub(super) async fn handle(
     simulator: &Simulator,
     request: Request<Incoming>,
@@ -163,7 +163,7 @@ async fn read_body(request: Request<Incoming>) -> Result<Bytes, ApiError> {
     }
 }
 
-/// The limit's state, in the headers that providers use.
+/// The state of the limit, in the headers that providers use.
 fn announce(admission: &Admission, headers: &mut HeaderMap) {
     let mut insert = |name, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
@@ -219,14 +219,14 @@ async fn answer(
     Ok(made.into_response(simulator.latency).await)
 }
 
-/// A good answer, made but not yet sent.
+/// A good response, created but not yet sent.
 enum Made {
     Chat(Chat),
     Embeddings(Bytes),
 }
 
 impl Made {
-    /// All of the body at once, with its type.
+    /// The whole body with its content type.
     fn to_body(&self) -> (&'static str, Bytes) {
         match self {
             Self::Chat(chat) if chat.streams() => (EVENT_STREAM, chat.to_events()),

@@ -1,4 +1,4 @@
-//! Listens, hands connections to threads, and stops cleanly.
+//! Accepts connections, assigns them to threads, and stops cleanly.
 
 use std::error::Error as _;
 use std::net::SocketAddr;
@@ -24,15 +24,15 @@ use super::routes::{Simulator, handle};
 use super::settings::SimulateSettings;
 use super::stats::Stats;
 
-/// How long running requests may take after the stop; a hang would otherwise last for ever.
+/// How long requests may take after the stop; a hang would otherwise last forever.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Serves until `shutdown`; `ready` is told the address once connections are accepted.
+/// Serves until `shutdown`; `ready` receives the address once connections are accepted.
 ///
-/// Each thread has a runtime of its own and keeps its connections, so a request never crosses threads.
+/// Each thread has its own runtime and connections, so a request never crosses threads.
 ///
 /// # Errors
-/// When an answer file cannot be read or the address cannot be listened on.
+/// An answer file cannot be read, or the address cannot be listened on.
 pub async fn serve(
     settings: SimulateSettings,
     shutdown: CancellationToken,
@@ -66,7 +66,7 @@ pub async fn serve(
 
     while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
         let Ok(stream) = accepted.and_then(|(stream, _)| stream.into_std()) else {
-            // Out of file descriptors, most likely: some connections have to end first.
+            // Most likely out of file descriptors: some connections have to end first.
             sleep(Duration::from_millis(50)).await;
             continue;
         };
@@ -74,7 +74,7 @@ pub async fn serve(
         let tracked = connections.token();
         pool.spawn_pinned(move || async move {
             let _tracked = tracked;
-            // Registered again here, with the runtime of this thread.
+            // Registered with the runtime of this thread.
             if let Ok(stream) = TcpStream::from_std(stream) {
                 serve_connection(&simulator, stream, shutdown).await;
             }
@@ -88,7 +88,7 @@ pub async fn serve(
 
 async fn serve_connection(simulator: &Simulator, stream: TcpStream, shutdown: CancellationToken) {
     let _open = simulator.stats.open_connection();
-    // Without it a small answer may wait for an acknowledgement; a failure costs speed only.
+    // Otherwise a small response may wait for an acknowledgement; a failure only costs speed.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| handle(simulator, request));
     let mut connection = http1::Builder::new()
@@ -100,7 +100,7 @@ async fn serve_connection(simulator: &Simulator, stream: TcpStream, shutdown: Ca
         Pin::new(&mut connection).graceful_shutdown();
         finished = timeout(GRACE, &mut connection).await.ok();
     }
-    // What else goes wrong on a connection is the client's own business.
+    // Other errors of a connection are the client's.
     if matches!(finished, Some(Err(error)) if is_reset_on_purpose(&error)) {
         let _ = connection.into_parts().io.into_inner().set_zero_linger();
     }

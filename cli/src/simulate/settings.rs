@@ -1,4 +1,4 @@
-//! What can be set about the simulated server.
+//! Settings of the simulated server.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -81,7 +81,7 @@ pub enum Latency {
 }
 
 impl Latency {
-    /// The time to wait where the model's profile says `real`.
+    /// The delay; `real` is that of the model's profile.
     pub(super) fn of(self, real: Duration) -> Duration {
         match self {
             Self::None => Duration::ZERO,

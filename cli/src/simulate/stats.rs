@@ -1,4 +1,4 @@
-//! Counters of the simulated server: relaxed atomics, as they only ever grow and order nothing.
+//! Counters of the simulated server: relaxed atomics, since they only grow and order nothing.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,15 +7,15 @@ use hyper::StatusCode;
 use opb_worker::simulation::Fault;
 use serde_json::{Value, json};
 
-/// The statuses this server sends.
+/// The statuses that this server sends.
 const STATUSES: [u16; 11] = [200, 400, 401, 404, 405, 408, 413, 429, 500, 503, 529];
 
-/// What the server did since its start.
+/// Counts since the server's start.
 #[derive(Default)]
 pub(super) struct Stats {
     /// Requests of any kind.
     requests: AtomicU64,
-    /// Calls of a model; also the index of the next fault's draw.
+    /// Calls of a model; also the index of the next fault.
     model_calls: AtomicU64,
     by_status: [AtomicU64; STATUSES.len()],
     by_fault: [AtomicU64; Fault::ALL.len()],
@@ -27,7 +27,7 @@ impl Stats {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a call of a model and gives its place among them.
+    /// Counts a call of a model and returns its index.
     pub(super) fn count_model_call(&self) -> u64 {
         self.model_calls.fetch_add(1, Ordering::Relaxed)
     }
@@ -73,7 +73,7 @@ impl Stats {
     }
 }
 
-/// A connection that is counted as open while this lives.
+/// A connection that is counted as open until this is dropped.
 pub(super) struct OpenConnection<'a>(&'a Stats);
 
 impl Drop for OpenConnection<'_> {

@@ -1,4 +1,4 @@
-//! The simulated server over HTTP: every route, every fault on the wire.
+//! Tests of the simulated server over HTTP: every route, and every fault on the wire.
 
 use std::io::{ErrorKind, Write as _};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Server {
             .unwrap()
     }
 
-    /// Sends a chat request by hand, for what a proper client hides.
+    /// Sends a raw chat request, to see what an HTTP client would hide.
     async fn raw_chat(&self) -> TcpStream {
         let mut stream = TcpStream::connect(self.base.trim_start_matches("http://"))
             .await
@@ -467,7 +467,7 @@ async fn a_hang_never_answers_but_does_not_keep_the_server_from_stopping() {
 async fn a_client_that_leaves_a_hang_frees_the_connection() {
     let server = start("--latency none --fault-rate 1 --faults hang").await;
     let stream = server.raw_chat().await;
-    // The second connection is the one that asks for the counters.
+    // The second connection is the one that reads the counters.
     let wait_for = async |expect: u64| {
         while server.get("/stats").await["open_connections"] != expect {
             tokio::task::yield_now().await;
@@ -513,7 +513,7 @@ async fn the_server_stops_when_told() {
     let mut server = start("--latency none").await;
     server.chat(json!({})).await;
     server.shutdown.cancel();
-    // Well within the grace: an idle connection is closed at once.
+    // Well within the grace period: an idle connection is closed at once.
     timeout(Duration::from_secs(1), &mut server.task)
         .await
         .unwrap()

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::text;
 
-/// Alerts, one a line.
+/// A list of alerts.
 pub fn alerts(alerts: &[Alert]) -> Report {
     let mut table = Table::new([
         Column::name("name", 12),
@@ -78,7 +78,7 @@ pub fn alert(alert: &Alert, events: &[AlertEvent]) -> Report {
     report
 }
 
-/// When it fires, with the threshold in people's units.
+/// The condition of the alert, with the threshold in people's units.
 fn rule(alert: &Alert) -> String {
     let threshold = alert.threshold;
     let percent = threshold * 100.0;

@@ -1,4 +1,4 @@
-//! What a run would need, and how that is known.
+//! The estimate of a run, and its basis.
 
 use opb_core::runs::{Basis, Estimate, Interval};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::text;
 
-/// What a run would need, and how that is known.
+/// The estimated needs of a run, and their basis.
 pub fn estimate(estimate: &Estimate) -> Report {
     let evaluations = text::counted(estimate.evaluations, "evaluation");
     let mut report = Report::of(if estimate.stop_early {

@@ -1,8 +1,8 @@
-//! How tables fit a terminal: what is left out, what is cut, and what never is.
+//! Fits tables to a terminal: which columns are hidden, which texts are cut, and what never is.
 //!
-//! A column says whether it may be left out and whether its texts may be cut; a number, an id and a time are never cut,
-//! and no cell is ever broken over two lines. What is empty in every row is left out. Where output is no terminal,
-//! nothing is cut, since programs such as `grep` read it.
+//! A column declares whether it may be hidden and whether its texts may be cut; numbers, ids and times are never cut,
+//! and no cell is wrapped. Columns that are empty in every row are hidden. Without a terminal nothing is cut, since
+//! programs such as `grep` read the output.
 
 use std::{
     collections::HashSet,
@@ -13,29 +13,29 @@ use std::{
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// The width of a terminal that does not tell its own.
+/// The width of a terminal that does not report its own.
 const USUAL_WIDTH: usize = 80;
-/// A terminal that claims to be narrower than this does not know its width.
+/// A terminal that reports less than this is not believed.
 const LEAST_WIDTH: usize = 20;
-/// What stands between two columns.
+/// The space between two columns.
 const GAP: usize = 2;
-/// A text is not cut below this width, however narrow the terminal is.
+/// A text is never cut below this width, however narrow the terminal is.
 const LEAST_TEXT: usize = 6;
 
-/// True after `--wide`: every column is shown whole.
+/// Set by `--wide`: every column is shown in full.
 static WIDE: AtomicBool = AtomicBool::new(false);
 
-/// Shows every column whole from now on, as `--wide` asks.
+/// Shows every column in full from now on, for `--wide`.
 pub fn show_wide() {
     WIDE.store(true, Ordering::Relaxed);
 }
 
-/// What is known of the place where text is shown.
+/// What is known about the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Screen {
-    /// How many letters fit on a line; nothing where lines may have any length.
+    /// Maximum width of a line in columns; `None` if unlimited.
     pub width: Option<usize>,
-    /// Are headings bold?
+    /// Whether headings are bold.
     pub bold: bool,
 }
 
@@ -55,17 +55,17 @@ impl Screen {
     }
 }
 
-/// The width to count with: what a terminal says, if that can be true.
+/// The width to use: what a terminal reports, if plausible.
 fn usable(width: Option<usize>) -> usize {
     width
         .filter(|width| *width >= LEAST_WIDTH)
         .unwrap_or(USUAL_WIDTH)
 }
 
-/// What may be done to texts that do not fit.
+/// How texts that do not fit are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
-    /// Nothing: ids, numbers, times.
+    /// Never: ids, numbers, times.
     Never,
     /// `the beginning of it…`
     End,
@@ -79,14 +79,14 @@ pub struct Column {
     heading: &'static str,
     right: bool,
     cut: Cut,
-    /// Other columns are left out before this one becomes narrower than that.
+    /// Other columns are hidden before this one gets narrower than this.
     comfort: usize,
-    /// Columns with a lower number are left out first; one without is always shown.
+    /// Columns with a lower number are hidden first; one without is always shown.
     importance: Option<u8>,
 }
 
 impl Column {
-    /// A column that is always shown, and whole.
+    /// A column that is always shown in full.
     pub const fn new(heading: &'static str) -> Self {
         Self {
             heading,
@@ -104,7 +104,7 @@ impl Column {
         column
     }
 
-    /// A column of names, which lose letters in the middle.
+    /// A column of names, which are cut in the middle.
     pub const fn name(heading: &'static str, comfort: usize) -> Self {
         let mut column = Self::new(heading);
         column.cut = Cut::Middle;
@@ -112,7 +112,7 @@ impl Column {
         column
     }
 
-    /// A column of prose, which loses its end.
+    /// A column of prose, which is cut at the end.
     pub const fn prose(heading: &'static str, comfort: usize) -> Self {
         let mut column = Self::new(heading);
         column.cut = Cut::End;
@@ -120,7 +120,7 @@ impl Column {
         column
     }
 
-    /// The column is left out where there is no room, those with the lowest importance first.
+    /// The column may be hidden if space is short, the lowest importance first.
     pub const fn optional(mut self, importance: u8) -> Self {
         self.importance = Some(importance);
         self
@@ -135,7 +135,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// A text that says nothing: a column that has no other is left out.
+    /// A text without information: a column that has no other is hidden.
     pub fn idle(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -159,16 +159,16 @@ impl From<&str> for Cell {
     }
 }
 
-/// A table that does not know its width yet.
+/// A table, independent of the width of the screen.
 #[derive(Debug, Clone)]
 pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
-    /// Headings, and what their cells mean.
+    /// Headings, and the meaning of their cells.
     explained: Vec<(&'static str, &'static str)>,
 }
 
-/// Which columns are shown, and how wide.
+/// The shown columns and their widths.
 struct Layout {
     shown: Vec<(usize, usize)>,
     left_out: Vec<usize>,
@@ -184,7 +184,7 @@ impl Table {
         }
     }
 
-    /// Says below the table what the cells of a column mean, where the column is shown.
+    /// Explains the cells of a column below the table, if the column is shown.
     pub fn explain(&mut self, heading: &'static str, meaning: &'static str) {
         self.explained.push((heading, meaning));
     }
@@ -196,12 +196,12 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// True without rows.
+    /// Whether the table has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The table for a screen, without a line feed at its end.
+    /// Renders the table for a screen, without a final line feed.
     pub fn at(&self, screen: Screen) -> String {
         let layout = self.layout(screen.width);
         let width = total(&layout.shown);
@@ -230,7 +230,7 @@ impl Table {
         text
     }
 
-    /// Leaves out columns, the least important first, until the others fit and names can still be told apart.
+    /// Hides columns, the least important first, until the others fit and cut names stay distinct.
     fn layout(&self, width: Option<usize>) -> Layout {
         let mut shown: Vec<usize> = (0..self.columns.len())
             .filter(|at| self.rows.is_empty() || self.rows.iter().any(|row| !row[*at].says_nothing))
@@ -242,7 +242,7 @@ impl Table {
                 left_out,
             };
         };
-        // The first layout that fits, for the case that none keeps all names apart.
+        // The first layout that fits, if none keeps all names distinct.
         let mut first = None;
         loop {
             let mut sizes = self.natural(&shown);
@@ -272,7 +272,7 @@ impl Table {
         }
     }
 
-    /// Takes back what fits after all, the most important first: what was left out later may have been wider.
+    /// Shows hidden columns again if they fit, the most important first: a column hidden later may have been wider.
     fn refilled(
         &self,
         mut sizes: Vec<(usize, usize)>,
@@ -298,7 +298,7 @@ impl Table {
         }
     }
 
-    /// The columns with the width that their texts have.
+    /// The columns with the full width of their texts.
     fn natural(&self, shown: &[usize]) -> Vec<(usize, usize)> {
         let width = |at: usize| {
             let texts = self.rows.iter().map(|row| row[at].text.width());
@@ -310,7 +310,7 @@ impl Table {
         shown.iter().map(|at| (*at, width(*at))).collect()
     }
 
-    /// Makes the widest columns narrower until all fit, none below its bound; says whether they do.
+    /// Shrinks the widest columns until all fit, none below its bound; returns whether they do.
     fn shrink(
         &self,
         sizes: &mut [(usize, usize)],
@@ -333,7 +333,7 @@ impl Table {
         true
     }
 
-    /// True when two names of a column would look alike.
+    /// Whether two different names of a column would look the same.
     fn confuses(&self, sizes: &[(usize, usize)]) -> bool {
         sizes.iter().any(|(at, size)| {
             let names: HashSet<&str> = self.rows.iter().map(|row| &*row[*at].text).collect();
@@ -383,7 +383,7 @@ impl Table {
         }
     }
 
-    /// One line for each cell, where not even the narrowest table fits.
+    /// One line per cell, for screens too narrow for any table.
     fn records(&self, layout: &Layout) -> String {
         let widest = layout.shown.iter();
         let widest = widest
@@ -410,7 +410,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// What a command has to say: lines and tables, which take the width of the screen when they are shown.
+/// The output of a command: lines and tables, which are fitted to the screen when rendered.
 #[derive(Debug, Clone, Default)]
 pub struct Report(Vec<Part>);
 
@@ -438,7 +438,7 @@ impl Report {
         }
     }
 
-    /// The report for a screen, without a line feed at its end.
+    /// Renders the report for a screen, without a final line feed.
     pub fn at(&self, screen: Screen) -> String {
         let part = |part: &Part| match part {
             Part::Line(line) => wrap(line, screen.width),
@@ -470,7 +470,7 @@ fn join(cells: impl Iterator<Item = String>) -> String {
     cells.join(&" ".repeat(GAP)).trim_end().to_owned()
 }
 
-/// The text, broken at spaces so that each line fits; a longer word stays whole.
+/// Wraps the text at spaces so that each line fits; a longer word stays whole.
 pub fn wrap(text: &str, width: Option<usize>) -> String {
     let Some(width) = width else {
         return text.to_owned();
@@ -494,7 +494,7 @@ pub fn wrap(text: &str, width: Option<usize>) -> String {
     text.split('\n').map(wrapped).collect::<Vec<_>>().join("\n")
 }
 
-/// `the beginning of it…`, at most so wide.
+/// `the beginning of it…`, at most `width` columns wide.
 pub fn cut_end(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -503,7 +503,7 @@ pub fn cut_end(text: &str, width: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// `the begin…end`, at most so wide.
+/// `the begin…end`, at most `width` columns wide.
 pub fn cut_middle(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -518,12 +518,12 @@ pub fn cut_middle(text: &str, width: usize) -> String {
         }
         end = at;
     }
-    // A mark that belongs to the letter before it does not stand alone.
+    // A combining mark belongs to the letter before it.
     let end = text[end..].trim_start_matches(|letter| letter_width(letter) == 0);
     format!("{start}…{end}")
 }
 
-/// The longest beginning that is not wider.
+/// The longest prefix that is not wider than `width`.
 fn beginning(text: &str, width: usize) -> &str {
     let mut taken = 0;
     for (at, letter) in text.char_indices() {
@@ -535,7 +535,7 @@ fn beginning(text: &str, width: usize) -> &str {
     text
 }
 
-/// The width of a letter; the mark that makes an emoji of a letter makes it wider.
+/// The width of a character; an emoji variation selector makes the character before it wider.
 fn letter_width(letter: char) -> usize {
     match letter {
         '\u{fe0f}' => 1,

@@ -1,4 +1,4 @@
-//! Leaderboards: one benchmark's, split into effects, over time, and over all benchmarks.
+//! Tables of leaderboards: of one benchmark, as effects, over time, and over all benchmarks.
 
 use opb_core::{
     leaderboards::{
@@ -79,7 +79,7 @@ fn standings(standings: &[Standing], parameters: &[String]) -> Table {
         Column::right("p95 ms").optional(6),
         Column::right("errors").optional(8),
     ]);
-    // A mark that all have tells nothing.
+    // A mark that all have says nothing.
     let frontier_differs = standings
         .iter()
         .any(|standing| standing.frontier != FrontierPlace::On);
@@ -116,7 +116,7 @@ fn row(standing: &Standing, parameters: &str, frontier_differs: bool) -> Vec<Cel
     ]
 }
 
-/// What prompts do, or what models do, the other one averaged out.
+/// The effects of prompts, or of models, averaged over the other.
 pub fn effects(found: &LeaderboardEffects, of_models: bool) -> Report {
     let what = if of_models {
         "models, averaged over prompts, on"
@@ -181,7 +181,7 @@ fn effect_row(effect: &Effect, parameters: &str) -> Vec<Cell> {
     ]
 }
 
-/// The courses of standings, and models that drift.
+/// The standings over time, and models that drift.
 pub fn history(found: &LeaderboardHistory) -> Report {
     let label = if found.simulated {
         "SIMULATED history"
@@ -365,7 +365,7 @@ fn heading(
     )
 }
 
-/// Whose runs a board is made of.
+/// Whose runs a board includes.
 fn whose(board: BoardKind) -> &'static str {
     match board {
         BoardKind::Own => "your runs",
@@ -377,12 +377,12 @@ fn none() -> String {
     "-".to_owned()
 }
 
-/// Dollars, where a price is known; one of zero is a price.
+/// Dollars, if there is a price; a price of zero counts.
 fn money(microusd: Option<i64>) -> Cell {
     microusd.map_or_else(none, text::dollars).into()
 }
 
-/// `2/40`; no errors are nothing to tell.
+/// `2/40`; empty without errors.
 fn errors(errors: i64, evaluations: i64) -> Cell {
     let text = format!("{}/{}", text::count(errors), text::count(evaluations));
     if errors == 0 {
@@ -392,7 +392,7 @@ fn errors(errors: i64, evaluations: i64) -> Cell {
     }
 }
 
-/// A difference of scores in points: `+2.5`. Nothing is `+0.0`, from whichever side it was rounded.
+/// A difference of scores in points: `+2.5`. Zero is `+0.0`, also if rounded from below.
 pub fn points(difference: f64) -> String {
     let points = format!("{:+.1}", difference * 100.0);
     match points.as_str() {

@@ -1,4 +1,4 @@
-//! What there is to run: benchmarks, prompts and models.
+//! Tables of benchmarks, prompts and models.
 
 use opb_core::{
     benchmarks::{Benchmark, Import},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::text;
 
-/// Benchmarks, one a line.
+/// A list of benchmarks.
 pub fn benchmarks(benchmarks: &[Benchmark]) -> Report {
     let mut table = Table::new([
         Column::name("benchmark", 14),
@@ -60,7 +60,7 @@ pub fn benchmark(benchmark: &Benchmark) -> Report {
     report
 }
 
-/// Imports that were interrupted, one a line.
+/// A list of interrupted imports.
 pub fn imports(imports: &[Import]) -> Report {
     let mut table = Table::new([
         Column::new("import"),
@@ -86,7 +86,7 @@ fn megabytes(bytes: i64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Prompts, one a line.
+/// A list of prompts.
 pub fn prompts(page: &PromptPage) -> Report {
     if page.items.is_empty() {
         return Report::of("no prompts found");
@@ -168,7 +168,7 @@ pub fn prompt(title: &str, version: &PromptVersion) -> Report {
     report
 }
 
-/// Models, one a line.
+/// A list of models.
 pub fn models(models: &[Model]) -> Report {
     let rows = models.iter().map(|model| Some(&model.parameters));
     let parameters = Parameters::of(rows);

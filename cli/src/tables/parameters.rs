@@ -1,4 +1,4 @@
-//! The parameters of models: what all of a table share is said once, in its title.
+//! The parameters of models: those that all rows of a table share are shown once, in its title.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 use super::layout::cut_end;
 use crate::text;
 
-/// How much of a value is shown, in characters: a schema would fill the screen. `--json` has all of it.
+/// Maximum number of shown characters of a value, since a schema would fill the screen. `--json` shows all of it.
 const MAX_VALUE: usize = 40;
 
-/// Parameters of the rows of a table, taken apart.
+/// The parameters of the rows of a table, split into shared and own ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
-    /// What every row has, as in `temperature=0, max_tokens=100`; empty if that is nothing.
+    /// The parameters of every row, as in `temperature=0, max_tokens=100`; may be empty.
     pub shared: String,
-    /// What is left of each row.
+    /// The other parameters of each row.
     pub own: Vec<String>,
 }
 
 impl Parameters {
-    /// Takes apart the parameters of rows; a row without any counts as one with none set.
+    /// Splits the parameters of rows; a row without any counts as one with none set.
     pub fn of<'a>(rows: impl IntoIterator<Item = Option<&'a Value>>) -> Self {
         let none = Map::new();
         let rows: Vec<&Map<String, Value>> = rows
@@ -52,7 +52,7 @@ impl Parameters {
         }
     }
 
-    /// `, temperature=0` to follow a title, or nothing.
+    /// The shared parameters for a title, as in `, temperature=0`; may be empty.
     pub fn title(&self) -> String {
         if self.shared.is_empty() {
             String::new()
@@ -120,7 +120,7 @@ mod tests {
             "stop=[\"a\"]",
             &["temperature=0", "temperature=1", "effort=low"],
         );
-        // What one of them lacks is no property of all.
+        // A parameter that one row lacks is not shared.
         check(
             &[json!({"temperature": 0}), json!({})],
             "",

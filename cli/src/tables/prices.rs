@@ -1,4 +1,4 @@
-//! What models cost.
+//! The table of prices of models.
 
 use opb_core::models::{self, CurrentPrice, PriceSource};
 
@@ -43,7 +43,7 @@ pub fn prices(prices: &[CurrentPrice]) -> Report {
     report
 }
 
-/// Dollars to the last micro-dollar: prices of single tokens are small.
+/// Dollars with micro-dollar precision: prices of single tokens are small.
 fn exact_dollars(microusd: i64) -> String {
     models::dollars(microusd).replace('$', "")
 }

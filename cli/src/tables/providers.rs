@@ -1,4 +1,4 @@
-//! Providers, what can be one by its name, and their limits.
+//! Tables of providers, presets and limits.
 
 use opb_core::models::{DeclaredLimits, Preset, Provider};
 

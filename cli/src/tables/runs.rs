@@ -1,4 +1,4 @@
-//! Runs, one a line, and how one stands.
+//! A table of runs, and a one-line summary of a run.
 
 use opb_core::runs::{Run, RunState};
 
@@ -36,7 +36,7 @@ pub fn runs(runs: &[Run]) -> Report {
     table.into()
 }
 
-/// One line about how a run stands: what it is, how far it has come, how long it took, what it cost.
+/// A one-line summary of a run: what it is, progress, duration and cost.
 pub fn run_summary(run: &Run) -> String {
     let name = match run.name.as_str() {
         "" => String::new(),
@@ -49,7 +49,7 @@ pub fn run_summary(run: &Run) -> String {
     )];
     if let Some(finished_at) = run.finished_at {
         let seconds = (finished_at - run.active_since).as_seconds_f64();
-        // A run that was paused, retried or extended is not said to have taken the days between.
+        // The duration of a resumed run must not include the days before it was resumed.
         let resumed = (run.active_since - run.created_at).num_seconds() > 0;
         let since = if resumed { " since it was resumed" } else { "" };
         parts[0] = format!("{} in {}{since}", parts[0], text::duration(seconds));

@@ -1,4 +1,4 @@
-//! Tables of schedules and their ticks. Times are shown on the wall clock of the schedule's zone.
+//! Tables of schedules and their ticks. Times are in the schedule's time zone.
 
 use opb_core::{
     models::ModelRequest,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::text;
 
-/// Schedules, one a line.
+/// A list of schedules.
 pub fn schedules(schedules: &[Schedule]) -> Report {
     let mut table = Table::new([
         Column::name("name", 12),
@@ -45,7 +45,7 @@ pub fn schedules(schedules: &[Schedule]) -> Report {
     table.into()
 }
 
-/// A schedule: what it runs, when it is due, and what became of its ticks.
+/// A schedule: what it runs, when it is due, and the results of its ticks.
 pub fn schedule(schedule: &Schedule, firings: &[Firing]) -> Report {
     let zone = schedule.time_zone.as_str();
     let mut report = Report::of(format!(
@@ -89,7 +89,7 @@ pub fn schedule(schedule: &Schedule, firings: &[Firing]) -> Report {
     report
 }
 
-/// What each tick runs.
+/// The request of each tick.
 fn request(request: &SubmitRun) -> Vec<String> {
     let prompts: Vec<String> = request.prompts.iter().map(|it| text::plain(it)).collect();
     let models = request.models.iter().map(|request| match request {
@@ -130,7 +130,7 @@ fn request(request: &SubmitRun) -> Vec<String> {
     lines
 }
 
-/// What becomes of ticks that are missed, and how far ticks are delayed.
+/// How missed ticks are caught up, and how far ticks are delayed.
 fn pace(schedule: &Schedule) -> String {
     let missed = match schedule.catch_up {
         CatchUp::Skip => "no run".to_owned(),

@@ -1,4 +1,4 @@
-//! Every table at 60, 80, 120 and 200 columns, with names, numbers and ids that do not want to fit.
+//! Tests of every table at 60, 80, 120 and 200 columns, with long names, numbers and ids.
 
 use opb_core::runs::Run;
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ const WIDE: &str = "一般的な質問に日本語で丁寧に答えるプロン
 const MODEL: &str = "openrouter:meta-llama/llama-3.3-70b-instruct:free";
 const TIME: &str = "2026-11-30T05:30:00Z";
 
-/// What of a JSON that has the shape of an answer.
+/// Deserializes a response.
 #[track_caller]
 fn of<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()

@@ -1,4 +1,4 @@
-//! Tables of webhooks, their messages and how attempts ended.
+//! Tables of webhooks, their messages and the attempts to send them.
 
 use opb_core::webhooks::{Attempt, Delivery, DeliveryState, Webhook, WebhookEvent};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::text;
 
-/// Webhooks, one a line.
+/// A list of webhooks.
 pub fn webhooks(webhooks: &[Webhook]) -> Report {
     let mut table = Table::new([
         Column::name("name", 12),
@@ -29,7 +29,7 @@ pub fn webhooks(webhooks: &[Webhook]) -> Report {
     table.into()
 }
 
-/// A webhook and what became of its messages.
+/// A webhook and its messages.
 pub fn webhook(webhook: &Webhook, deliveries: &[Delivery]) -> Report {
     let mut report = Report::of(format!(
         "webhook {}: sends {} to {} (id {})",
@@ -61,7 +61,7 @@ pub fn webhook(webhook: &Webhook, deliveries: &[Delivery]) -> Report {
     report
 }
 
-/// How the attempts of a message ended.
+/// The attempts to send a message.
 pub fn attempts(attempts: &[Attempt]) -> Report {
     if attempts.is_empty() {
         return Report::of("not tried yet");

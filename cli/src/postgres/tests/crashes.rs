@@ -1,4 +1,4 @@
-//! Crashes of opb, of Postgres and of initdb, and what they leave.
+//! Tests of crashes of opb, Postgres and initdb.
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,7 @@ async fn an_orphan_is_stopped() {
     let account = Account::for_server_of(&folder).unwrap();
     let binaries = Binaries::find_or_download(&folder).await.unwrap();
     let port = free_port().unwrap().to_string();
-    // The shell ends at once and so leaves the server without a parent; `setpriv` spoke only to the shell.
+    // The shell ends at once and so orphans the server; `setpriv` applied to the shell only.
     let orphaned = account
         .command(Path::new("sh"))
         .args(["-c", "\"$0\" -D \"$1\" -p \"$2\" -k '' >/dev/null 2>&1 &"])

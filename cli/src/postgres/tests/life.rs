@@ -1,4 +1,4 @@
-//! How the server lives: what it promises, who may use it, how it ends.
+//! Tests of the server's life cycle, durability and access control.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -100,7 +100,7 @@ async fn a_folder_has_one_opb() {
 #[tokio::test]
 async fn an_ordinary_user_runs_the_server_as_himself() {
     let site = Site::new();
-    // Where the tests do not run as root, all of them are about an ordinary user.
+    // If the tests do not run as root, all of them run as an ordinary user.
     let uid = is_root().then_some(65_534);
     fs::set_permissions(site.0.path(), Permissions::from_mode(0o777)).unwrap();
     let mut parent = spawn_parent(&site.data(), uid);
@@ -112,11 +112,11 @@ async fn an_ordinary_user_runs_the_server_as_himself() {
             "{status}"
         );
     }
-    // The end of its input is the parent's sign to stop in order.
+    // Closing its input tells the parent to stop in order.
     drop(parent.stdin.take());
     assert!(parent.wait().unwrap().success());
     site.assert_empty();
-    // Root can go on with the same data, as their owner.
+    // Root can use the same data, as their owner.
     Cluster::start(&site.data())
         .await
         .unwrap()
@@ -139,7 +139,7 @@ async fn root_learns_that_its_home_is_closed_to_the_server() {
     );
 }
 
-/// An answer of the server to the bank's own role.
+/// The server's error for a statement of the bank's role.
 async fn refusal(cluster: &Cluster, statement: &'static str) -> String {
     let mut conn = PgConnection::connect(cluster.database_url().expose_secret())
         .await
@@ -188,7 +188,7 @@ async fn the_bank_is_no_superuser_and_children_have_no_secrets() {
         let metadata = fs::metadata(site.data().join(file)).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{file}");
     }
-    // Test runners set some dozen variables of their own, and so do shells.
+    // Test runners and shells set a dozen variables of their own.
     let environment = fs::read(format!("/proc/{}/environ", server_pid(&site))).unwrap();
     let environment = String::from_utf8_lossy(&environment).into_owned();
     let names: Vec<&str> = environment
@@ -205,7 +205,7 @@ async fn the_bank_is_no_superuser_and_children_have_no_secrets() {
             "TMPDIR",
             "TZ",
         ];
-        // Postgres sets those for its own children.
+        // Postgres sets these for its own children.
         let is_own = name.starts_with("LC_") || name.starts_with("PG") || *name == "OOM_SCORE_ADJ";
         assert!(harmless.contains(name) || is_own, "{name}");
     }
@@ -213,7 +213,7 @@ async fn the_bank_is_no_superuser_and_children_have_no_secrets() {
     cluster.stop().await.unwrap();
 }
 
-/// A data folder as opb made them before there were two roles.
+/// A data folder in the format of an older opb, with one role.
 async fn old_folder(site: &Site) {
     let folder = site.folder();
     let account = Account::for_server_of(&folder).unwrap();
@@ -279,7 +279,7 @@ async fn a_folder_of_an_older_opb_is_converted() {
         let cluster = Cluster::start(&site.data()).await.unwrap();
         assert_the_bank_may_little(&cluster).await;
         assert_eq!(ask(&cluster, "select word from kept").await, "here");
-        // What owners may: migrations change anything.
+        // Migrations can change anything that the role owns.
         tell(
             &cluster,
             "alter type mood add value if not exists 'so so';
@@ -306,14 +306,14 @@ async fn a_folder_of_an_older_opb_is_converted() {
 async fn a_conversion_that_was_cut_short_goes_on() {
     let site = Site::new();
     old_folder(&site).await;
-    // The password was written, and then the power went.
+    // A power failure after the password was written.
     let folder = site.folder();
     let account = Account::for_server_of(&folder).unwrap();
     create_password(&folder.admin_password_file(), &account).unwrap();
     let cluster = Cluster::start(&site.data()).await.unwrap();
     assert_the_bank_may_little(&cluster).await;
     cluster.stop().await.unwrap();
-    // Without the superuser's password nothing is converted by guessing.
+    // Without the superuser's password nothing is converted.
     fs::remove_file(folder.admin_password_file()).unwrap();
     let error = Cluster::start(&site.data()).await.unwrap_err();
     assert!(

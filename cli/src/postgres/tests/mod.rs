@@ -1,4 +1,4 @@
-//! Breaks the embedded Postgres on purpose, against a real server.
+//! Tests of the embedded Postgres under failures, with a real server.
 #![expect(
     clippy::disallowed_methods,
     reason = "children of tests need what the tests need"
@@ -22,10 +22,10 @@ use tempfile::TempDir;
 use super::Cluster;
 use super::folder::Folder;
 
-/// The folder for [`parent`], when this test binary is started once more as the process to kill.
+/// The folder for [`parent`], when this test binary runs again as the process to kill.
 const PARENT_FOLDER: &str = "OPB_TEST_PARENT_FOLDER";
 
-/// A folder of its own for each test, which the server's user can enter.
+/// A separate folder for each test, which the server's user can enter.
 struct Site(TempDir);
 
 impl Site {
@@ -43,7 +43,7 @@ impl Site {
         Folder::create(&self.data()).unwrap()
     }
 
-    /// Every living process that names this folder or works in it.
+    /// All live processes that name this folder or work in it.
     fn processes(&self) -> Vec<u32> {
         let needle = self.0.path().to_str().unwrap();
         let is_ours = |pid: &u32| {
@@ -64,7 +64,7 @@ impl Site {
         assert_eq!(self.processes(), Vec::<u32>::new());
     }
 
-    /// Waits for the moment when nothing runs here any more.
+    /// Waits until no process runs here.
     fn wait_until_empty(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !self.processes().is_empty() {
@@ -113,9 +113,9 @@ fn kill(signal: &str, pid: u32) {
     );
 }
 
-/// Starts this test binary once more, to run nothing but [`parent`].
+/// Runs this test binary again, with only [`parent`].
 fn spawn_parent(data: &Path, uid: Option<u32>) -> Child {
-    // The path of a test does not begin with its crate's name.
+    // The path of a test does not include its crate's name.
     let name = concat!(module_path!(), "::parent")
         .split_once("::")
         .unwrap()
@@ -145,7 +145,7 @@ fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
 
 /// Not a test of its own: the process that the tests below start and kill.
 ///
-/// It says `ready` in a file and runs until its input ends.
+/// Writes `ready` to a file and runs until its input is closed.
 #[tokio::test]
 async fn parent() {
     let Some(data) = std::env::var_os(PARENT_FOLDER).map(PathBuf::from) else {

@@ -1,4 +1,4 @@
-//! What cannot work is said clearly, and nothing is harmed.
+//! Tests of clear errors: what cannot work is reported, and nothing is damaged.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -128,7 +128,7 @@ fn check_programs(installed: &[&str], data: Option<u32>, expect: &str) {
         fs::create_dir_all(&bin).unwrap();
         File::create(bin.join("initdb")).unwrap();
         let script = format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version} (Debian)'\n");
-        // Written by a child: a thread that forks just now must not hold the script open for writing.
+        // Written by a child: a concurrent fork in this process would keep the script open for writing.
         let write = ["-c", "printf %s \"$0\" > \"$1\"; chmod 755 \"$1\"", &script];
         assert!(
             Command::new("sh")

@@ -1,4 +1,4 @@
-//! The reply as server-sent events, each token in its time.
+//! The response as server-sent events, with the timing of each token.
 
 use bytes::Bytes;
 use futures::stream::{self, Stream};
@@ -51,7 +51,7 @@ impl Chat {
         Bytes::from(out)
     }
 
-    /// The events in their time; what is due together is sent together.
+    /// The events with their timing; events that are due together are sent together.
     pub(in crate::simulate) fn into_timed_events(
         self,
         latency: Latency,
@@ -62,7 +62,7 @@ impl Chat {
         let start = Instant::now();
         let due = move |piece: u32| start + first + writing * piece / pieces;
 
-        // The state is the chat, the bytes already sent and the pieces already sent; `None` after the end.
+        // The state: the chat, the bytes sent and the pieces sent; `None` after the end.
         stream::unfold(Some((self, 0, 0_u32)), move |state| async move {
             let (chat, sent_bytes, mut sent_pieces) = state?;
             tokio::time::sleep_until(due(sent_pieces)).await;
@@ -103,10 +103,10 @@ impl Chat {
         self.write_choice(out, delta, None);
     }
 
-    /// The reason to finish, the usage and the end mark.
+    /// Writes the finish reason, the usage and the end mark.
     ///
-    /// Usage has a chunk of its own when the client asked for it, as with `OpenAI`;
-    /// otherwise it comes with the last choice, as with many other providers.
+    /// Usage has its own chunk if the client asked for it, as with `OpenAI`; otherwise it is in the chunk of the last
+    /// choice, as with many other providers.
     fn write_end(&self, out: &mut Vec<u8>) {
         let choice = ChunkChoice {
             index: 0,
@@ -156,7 +156,7 @@ impl Chat {
     }
 }
 
-/// Takes the next few characters off the front; `None` at the end.
+/// Removes the next few characters from the front; `None` at the end.
 fn take_piece<'a>(rest: &mut &'a str) -> Option<&'a str> {
     if rest.is_empty() {
         return None;

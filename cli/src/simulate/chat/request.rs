@@ -1,4 +1,4 @@
-//! A chat request, borrowed from its body wherever JSON escapes allow.
+//! A chat request, borrowed from its body where JSON escapes allow.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::simulate::response::ApiError;
 
-/// What matters here of a request; unknown members are ignored, as parameters that a simulation has no use for.
+/// The relevant members of a request; others, such as parameters without meaning for a simulation, are ignored.
 #[derive(Deserialize)]
 pub(super) struct ChatRequest<'a> {
     #[serde(borrow)]
@@ -46,7 +46,7 @@ struct RequestMessage<'a> {
 }
 
 impl<'a> ChatRequest<'a> {
-    /// Reads a request; the error is a 400.
+    /// Parses a request; the error is a 400.
     pub(super) fn read(body: &'a [u8]) -> Result<Self, ApiError> {
         let request: Self = serde_json::from_slice(body).map_err(|error| {
             ApiError::invalid(format!("the body is not a chat request: {error}"))
@@ -75,7 +75,7 @@ impl<'a> ChatRequest<'a> {
         Cow::Owned(contents.join("\n"))
     }
 
-    /// True when the response format is any kind of JSON.
+    /// Whether the response format is any kind of JSON.
     pub(super) fn wants_json(&self) -> bool {
         self.response_format
             .as_ref()
