@@ -200,7 +200,7 @@ impl Bank {
             let mut result = Ok(());
             while let Some(ended) = parts.join_next().await {
                 if let Ok((name, Err(error))) = ended {
-                    result = Err(error.context(format!("the {name} did not end in order")));
+                    result = Err(error.context(format!("the {name} did not stop cleanly")));
                 }
             }
             result
@@ -325,8 +325,8 @@ fn part_error(
     ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
 ) -> anyhow::Error {
     match ended {
-        Ok((name, Ok(()))) => anyhow!("the {name} ended by itself"),
-        Ok((name, Err(error))) => error.context(format!("the {name} ended")),
+        Ok((name, Ok(()))) => anyhow!("the {name} stopped unexpectedly"),
+        Ok((name, Err(error))) => error.context(format!("the {name} failed")),
         Err(error) => anyhow!(error).context("a part of the bank panicked"),
     }
 }

@@ -127,7 +127,7 @@ impl DataFolder {
         let lock = FolderLock::take(&path).map_err(|refusal| match refusal {
             Refusal::Taken(process) => anyhow!(self.taken(&process)),
             Refusal::Stranger { process, user } => anyhow!(
-                "process {process} of the user {user} holds {}, which only an opb of your own should; end that process \
+                "process {process} of the user {user} holds {}, which only your own opb should hold; end that process \
                  and start again",
                 path.display()
             ),

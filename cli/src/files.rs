@@ -72,7 +72,7 @@ pub fn open_named(path: &Path, most_bytes: u64) -> anyhow::Result<File> {
         check_size(metadata.len(), most_bytes).with_context(what)?;
         return Ok(file);
     }
-    let mut copy = tempfile::tempfile().context("no file can be made for what is read")?;
+    let mut copy = tempfile::tempfile().context("could not create a temporary file")?;
     let copied = std::io::copy(&mut file.take(most_bytes + 1), &mut copy).with_context(what)?;
     check_size(copied, most_bytes).with_context(what)?;
     Ok(copy)
@@ -192,7 +192,7 @@ impl ForeignFolder {
         let metadata = file.metadata().with_context(what)?;
         ensure!(
             metadata.is_file(),
-            "{} is no plain file, and nothing else is read there",
+            "{} is not a regular file, and nothing else is read there",
             shown.display()
         );
         check_size(metadata.len(), most_bytes).with_context(what)?;
@@ -210,11 +210,13 @@ fn refusal(error: Errno, path: &Path) -> anyhow::Error {
     match error {
         // Linux reports LOOP for a link, and NOTDIR for a link where a folder is expected; BSDs report MLINK.
         Errno::LOOP | Errno::MLINK => {
-            anyhow::anyhow!("{shown} is a link, which is not followed; copy what it leads to")
+            anyhow::anyhow!("{shown} is a link, which is not followed; copy its target instead")
         }
-        Errno::NOTDIR => anyhow::anyhow!("{shown} is a link or no folder, and is not read"),
+        Errno::NOTDIR => anyhow::anyhow!("{shown} is a link or not a folder, and is not read"),
         // A socket, or a device without a driver.
-        Errno::NXIO => anyhow::anyhow!("{shown} is no plain file, and nothing else is read there"),
+        Errno::NXIO => {
+            anyhow::anyhow!("{shown} is not a regular file, and nothing else is read there")
+        }
         error => anyhow::Error::new(std::io::Error::from(error))
             .context(format!("{shown} cannot be read")),
     }
@@ -284,10 +286,10 @@ mod tests {
             ("inside", "link"),
             ("zero", "link"),
             ("out/secret", "link"),
-            ("inner", "plain file"),
-            ("fifo", "plain file"),
-            ("socket", "plain file"),
-            ("plain/x", "no folder"),
+            ("inner", "regular file"),
+            ("fifo", "regular file"),
+            ("socket", "regular file"),
+            ("plain/x", "not a folder"),
             ("large", "larger"),
             ("bytes", "UTF-8"),
         ] {

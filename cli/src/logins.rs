@@ -106,7 +106,7 @@ impl Logins {
         let text = read_named(&self.0, MAX_TEXT_BYTES)?;
         serde_json::from_str(&text).map_err(|_| {
             let path = self.0.display();
-            anyhow!("{path} is not what opb has written; remove it and log in again")
+            anyhow!("{path} is not a valid file of logins; remove it and log in again")
         })
     }
 
@@ -119,7 +119,7 @@ impl Logins {
         let what = || format!("{} cannot be locked", self.0.display());
         if let Some(folder) = self.0.parent() {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.with_context(|| format!("{} cannot be made", folder.display()))?;
+            made.with_context(|| format!("{} cannot be created", folder.display()))?;
         }
         let file = OpenOptions::new()
             .write(true)

@@ -54,7 +54,7 @@ impl NewFile {
         if let Ok(found) = std::fs::symlink_metadata(&target) {
             ensure!(
                 found.is_file() || found.is_symlink(),
-                "{} is no plain file and is not replaced; move it away, or name another folder",
+                "{} is not a regular file and is not replaced; move it, or name another folder",
                 target.display()
             );
         }
@@ -141,7 +141,7 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(&outside).unwrap(), "mine");
         let error = write(NewFile::inside(&folder, "inner".as_ref()), "new").unwrap_err();
-        assert!(error.to_string().contains("no plain file"), "{error}");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
         assert_eq!(
             std::fs::read_dir(&folder).unwrap().count(),
             4,

@@ -189,7 +189,7 @@ fn numbers(run: &Run, rate: Option<(i64, f64)>, width: usize) -> String {
 /// The reason that the run waits, if it is known.
 fn waits(run: &Run, silence: Duration) -> Option<String> {
     if let Some(reason) = &run.waiting_reason {
-        return Some(format!("waits: {}", text::plain(reason)));
+        return Some(format!("waiting: {}", text::plain(reason)));
     }
     if silence < SILENCE {
         return None;
@@ -198,13 +198,15 @@ fn waits(run: &Run, silence: Duration) -> Option<String> {
     let left = run.planned - run.recorded - run.skipped;
     match run.state {
         RunState::Queued => Some(format!(
-            "no result for {silence}: no worker has begun, or the first calls are not answered yet"
+            "no result for {silence}: no worker has started, or the first calls are still in flight"
         )),
         RunState::Running => Some(format!(
             "no result for {silence}: {} not answered yet",
             text::counted(left, "evaluation")
         )),
-        RunState::Finishing => Some("all is recorded; the result is being computed".to_owned()),
+        RunState::Finishing => {
+            Some("all evaluations are recorded; the result is being computed".to_owned())
+        }
         _ => None,
     }
 }
@@ -271,6 +273,9 @@ mod tests {
             "no result for 45 s: 4 evaluations not answered yet"
         );
         run.waiting_reason = Some("local is down".into());
-        assert_eq!(waits(&run, Duration::ZERO).unwrap(), "waits: local is down");
+        assert_eq!(
+            waits(&run, Duration::ZERO).unwrap(),
+            "waiting: local is down"
+        );
     }
 }

@@ -89,7 +89,7 @@ impl ClientSettings {
         match Url::parse(&url) {
             Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => Ok((url, found)),
             _ => Err(BadUsage(format!(
-                "`{url}` is no address of a server, such as {DEFAULT_URL}"
+                "`{url}` is not a server address such as {DEFAULT_URL}"
             ))
             .into()),
         }
@@ -106,7 +106,7 @@ fn hint(found: &Found, folder: &DataFolder) -> String {
     };
     match found {
         Found::Named => {
-            "check --url (or OPB_URL) and whether the server runs; a bank of your own starts with: opb up".to_owned()
+            "check --url (or OPB_URL) and whether the server runs; start a bank of your own with: opb up".to_owned()
         }
         Found::Written => {
             format!("the bank in {shown} served there last; start it with: {start}")

@@ -42,7 +42,7 @@ pub async fn follow_run(
                 }
             }
             Err(error) if last_seen.elapsed() > PATIENCE => return Err(error),
-            Err(error) => tracing::debug!(%error, "the run could not be read, trying again"),
+            Err(error) => tracing::debug!(%error, "could not read run {id}, trying again"),
         }
         match client
             .open_events(&format!("/api/v1/runs/{id}/events"))

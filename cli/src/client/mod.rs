@@ -355,7 +355,7 @@ impl Client {
         }
         let bytes = self.whole(response, MAX_ANSWER_BYTES).await?;
         serde_json::from_slice(&bytes)
-            .with_context(|| format!("the answer to {path} was not understood"))
+            .with_context(|| format!("the response to {path} could not be parsed"))
     }
 
     /// Reads a response into memory, unless it is longer than `most_bytes`.
@@ -373,7 +373,7 @@ impl Client {
             if bytes.len() + piece.len() > most_bytes {
                 let (url, most) = (&self.url, most_bytes >> 20);
                 return Err(anyhow!(
-                    "{url} sent more than {most} MiB, which is no answer of an OpenPromptBank; check --url or OPB_URL"
+                    "{url} sent more than {most} MiB, which is not an OpenPromptBank response; check --url or OPB_URL"
                 ));
             }
             bytes.extend_from_slice(&piece);
@@ -394,7 +394,7 @@ impl Client {
                 text::plain(&base)
             ),
             None => anyhow!(
-                "{url} redirects ({status}) to no address that opb can use; check --url or OPB_URL"
+                "{url} redirects ({status}) to an address that opb cannot use; check --url or OPB_URL"
             ),
         }
     }
@@ -406,7 +406,7 @@ impl Client {
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => {
-                anyhow!("{url} answers {status}: a proxy is there, and no OpenPromptBank behind it")
+                anyhow!("{url} answers {status}: a proxy without an OpenPromptBank behind it")
             }
             _ => anyhow!(
                 "{url} is not an OpenPromptBank (another server answers there, {status}); check --url or OPB_URL"

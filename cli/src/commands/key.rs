@@ -133,7 +133,7 @@ impl CreateKey {
             print_json(&made)?;
         } else {
             eprintln!(
-                "{} is made{}; keep it, it is never shown again:",
+                "created the key {}{}; store it, it is not shown again:",
                 text::plain(&made.api_key.name),
                 until(made.api_key.expires_at)
             );

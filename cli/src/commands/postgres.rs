@@ -41,7 +41,7 @@ impl WithPostgres {
         let folder = tempfile::Builder::new()
             .prefix("opb-postgres-")
             .tempdir()
-            .context("a folder for Postgres cannot be made")?;
+            .context("a folder for Postgres cannot be created")?;
         // Root's server runs as another user, who needs to enter the folder.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
         let data = folder.path().join("data");
@@ -65,7 +65,7 @@ impl WithPostgres {
             .env("DATABASE_URL", address)
             .env("OPB_TEST_DATABASE_URL", address)
             .spawn()
-            .with_context(|| format!("{} cannot be run", program.display()));
+            .with_context(|| format!("could not run {}", program.display()));
         let outcome = match child {
             Ok(child) => wait(child, &mut interrupt, &mut terminate).await,
             Err(error) => Err(error),
@@ -84,7 +84,7 @@ async fn wait(
     loop {
         tokio::select! {
             status = child.wait() => {
-                let status = status.context("the command cannot be waited for")?;
+                let status = status.context("could not wait for the command")?;
                 let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
                 return Ok(Outcome::Code(u8::try_from(code).unwrap_or(1)));
             }
@@ -104,6 +104,6 @@ async fn pass_on(child: &Child, signal: &str) {
         .status()
         .await;
     if let Err(error) = sent {
-        tracing::warn!(%error, "a signal could not be passed on");
+        tracing::warn!(%error, "could not forward a signal to the command");
     }
 }

@@ -94,7 +94,7 @@ impl ImportPrices {
         let file = read_named(&self.file, MAX_TEXT_BYTES)
             .map_err(|error| BadUsage(format!("the file {error:#}")))?;
         let file: Map<String, Value> = serde_json::from_str(&file)
-            .map_err(|error| BadUsage(format!("the file {path} is no JSON object: {error}")))?;
+            .map_err(|error| BadUsage(format!("the file {path} is not a JSON object: {error}")))?;
         let client = self.client.connect()?;
         let report: PriceImport = client.post("/api/v1/prices/import", &file).await?;
         if json {

@@ -105,11 +105,11 @@ fn welcome(bank: &Bank, data: &DataFolder, first_admin: Option<&str>) -> String 
         format!("Serving until Ctrl-C. API documentation: {}/api/docs", bank.url),
         format!("Data, keys and database are in {}", data.path().display()),
         "In another terminal: opb run --benchmark first-steps --prompt number-only --model simulated:fast".to_owned(),
-        "Models of your own: opb provider add ollama (opb provider presets lists others). What is wrong: opb doctor".to_owned(),
+        "Your own models: opb provider add ollama (others: opb provider presets). Find problems: opb doctor".to_owned(),
     ];
     if let Some(link) = first_admin {
         lines.push(format!(
-            "There is no administrator yet. Within the hour, this link makes one, once:\n  {link}\nSo does: opb admin create NAME --email ADDRESS"
+            "There is no administrator yet. This link creates one; it works once, within the hour:\n  {link}\nOr use: opb admin create NAME --email ADDRESS"
         ));
     }
     lines.join("\n")

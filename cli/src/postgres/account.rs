@@ -46,7 +46,7 @@ impl Account {
             succeeds(child::command("setpriv").args(["--pdeathsig", "INT", "--", "true"]));
         if !has_setpriv {
             warn!(
-                "there is no setpriv with --pdeathsig: should opb be killed, Postgres ends only at its next start"
+                "setpriv with --pdeathsig is not available: if opb is killed, Postgres keeps running until opb starts again"
             );
         }
         Ok(Self { user, has_setpriv })

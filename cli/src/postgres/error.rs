@@ -26,7 +26,7 @@ pub enum Error {
     },
     /// The lock is held by a process that is no opb of this user.
     #[error(
-        "process {process} of the user {user} holds {}, which only an opb of your own should; \
+        "process {process} of the user {user} holds {}, which only your own opb should hold; \
          end that process and start again",
         file.display()
     )]
@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// The server's user cannot enter the folder.
     #[error(
-        "Postgres refuses to run as root, and the user `{user}`, as which it runs instead, cannot enter {}; \
+        "Postgres refuses to run as root, and the user `{user}`, which is used instead, cannot enter {}; \
          choose another folder with --data, for example /var/lib/openpromptbank",
         folder.display()
     )]
@@ -120,7 +120,7 @@ pub enum Error {
         file: PathBuf,
     },
     /// `initdb` failed.
-    #[error("cannot make the Postgres data folder; initdb said:\n{log}")]
+    #[error("cannot create the Postgres data folder; the output of initdb:\n{log}")]
     Initdb {
         /// The last lines it wrote.
         log: String,

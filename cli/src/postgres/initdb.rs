@@ -27,7 +27,7 @@ const BUILTIN_LOCALES: [&[&str]; 1] = [&[
 
 /// Creates the data folder with the superuser `opb_admin`; every connection requires a password.
 pub fn create(folder: &Folder, account: &Account, binaries: &Binaries) -> Result<(), Error> {
-    info!(postgres.data = %folder.cluster().display(), "making the Postgres data folder");
+    info!(postgres.data = %folder.cluster().display(), "creating the Postgres data folder");
     create_password(&folder.password_file(), account)?;
     create_password(&folder.admin_password_file(), account)?;
     let locales: &[&[&str]] = if binaries.major >= 17 {

@@ -74,12 +74,12 @@ impl Cluster {
         let account = Account::for_server_of(&folder)?;
         account.require_entry(&folder)?;
         let binaries = Binaries::find_or_download(&folder).await?;
-        info!(postgres.version = %binaries.version, postgres.folder = %binaries.folder.display(), "found a Postgres server");
+        info!(postgres.version = %binaries.version, postgres.folder = %binaries.folder.display(), "found Postgres {}", binaries.version);
 
         prepare(folder.clone(), account.clone(), binaries.clone()).await?;
         let server = start_server(&folder, &account, &binaries, durability).await?;
         let database_url = folder.database_url(server.port)?;
-        info!(postgres.port = server.port, postgres.data = %folder.cluster().display(), "the Postgres server is ready");
+        info!(postgres.port = server.port, postgres.data = %folder.cluster().display(), "the Postgres server is ready on port {}", server.port);
         Ok(Self {
             server,
             database_url,
@@ -244,7 +244,10 @@ async fn start_server(
         if attempt == ATTEMPTS || !mends_itself(log) {
             return Err(error);
         }
-        warn!(attempt, "the Postgres server could not start, trying again");
+        warn!(
+            attempt,
+            "the Postgres server could not start (attempt {attempt}), trying again"
+        );
         tokio::time::sleep(Duration::from_millis(250 * u64::from(attempt))).await;
         attempt += 1;
     }

@@ -47,12 +47,9 @@ pub fn clear(cluster: &Path) -> Result<(), Error> {
         .and_then(|line| line.trim().parse::<i32>().ok())
         .map_or(0, i32::unsigned_abs);
     match process(pid, cluster) {
-        Process::Stale => warn!(
-            pid,
-            "removing the process file of a Postgres server that is gone"
-        ),
+        Process::Stale => warn!(pid, "removing the stale PID file of Postgres process {pid}"),
         Process::Orphan => {
-            warn!(pid, "stopping a Postgres server that has outlived its opb");
+            warn!(pid, "stopping the orphaned Postgres server (process {pid})");
             if !halt(pid, || process(pid, cluster) != Process::Orphan) {
                 return Err(Error::StillRunning { pid });
             }
@@ -86,7 +83,7 @@ pub fn halt(pid: u32, has_ended: impl Fn() -> bool) -> bool {
         }
         warn!(
             pid,
-            signal, "the Postgres server did not stop after {signal}"
+            signal, "the Postgres server (process {pid}) did not stop after {signal}"
         );
     }
     has_ended()
@@ -100,7 +97,7 @@ fn send_signal(pid: u32, signal: &str) {
         .stderr(Stdio::null())
         .status();
     if let Err(error) = kill {
-        warn!(pid, signal, %error, "cannot send a signal");
+        warn!(pid, signal, %error, "could not send {signal} to Postgres process {pid}");
     }
 }
 

@@ -140,7 +140,7 @@ pub async fn convert(
     remember(&mut conn, "opb.admin_password", admin).await?;
     run(&mut conn, SPLIT_ROLES, "split the role opb").await?;
     conn.close().await.map_err(database("close a connection"))?;
-    info!("the Postgres server has a role without superuser rights for the bank now");
+    info!("the bank now uses a Postgres role without superuser rights");
     Ok(())
 }
 

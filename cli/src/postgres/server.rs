@@ -132,7 +132,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Err(error) = self.halt() {
-            tracing::error!(pid = self.pid, %error, "the Postgres server is left behind");
+            tracing::error!(pid = self.pid, %error, "could not stop the Postgres server (process {})", self.pid);
         }
     }
 }

@@ -49,7 +49,7 @@ pub fn leaderboard(board: &Leaderboard) -> Report {
         report.line(OVERLAPPING);
     }
     if board.standings.iter().any(|it| it.stopped_early) {
-        report.line("`†` stopped early, when its place in its run was decided: the order is sure, the score is slightly biased.");
+        report.line("`†` stopped early, when its place in its run was decided: the order is certain, the score is slightly biased.");
     }
     if !board.provisional.is_empty() {
         report.line("PROVISIONAL, runs that have not ended:");

@@ -85,7 +85,7 @@ pub fn run_summary(run: &Run) -> String {
         line.push_str(&text::plain(&run.state_reason));
     }
     if let Some(reason) = &run.waiting_reason {
-        line.push_str("\nwaits: ");
+        line.push_str("\nwaiting: ");
         line.push_str(&text::plain(reason));
     }
     wrap(&line, Screen::of_stdout().width)

@@ -75,7 +75,7 @@ fn nothing_is_read_without_an_end() {
     let head = "HTTP/1.1 422 No\r\ncontent-type: application/problem+json\r\n\r\n";
     let endless = [head.as_bytes(), &vec![b' '; 3 << 20]].concat();
     let printed = site.check(&["runs", "--url", &serve_bytes(endless)], 1);
-    let expect = "sent more than 1 MiB, which is no answer of an OpenPromptBank";
+    let expect = "sent more than 1 MiB, which is not an OpenPromptBank response";
     assert!(printed.error().contains(expect), "{}", printed.err);
 }
 
@@ -88,7 +88,10 @@ fn a_redirect_is_told_with_the_address_to_give() {
             "--url https://bank.example or",
         ),
         ("https://bank.example/", "--url https://bank.example or"),
-        ("mailto:ada@bank.example", "to no address that opb can use"),
+        (
+            "mailto:ada@bank.example",
+            "to an address that opb cannot use",
+        ),
     ] {
         let answer = format!(
             "HTTP/1.1 301 Moved\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

@@ -41,7 +41,7 @@ fn r7_a_large_benchmark_is_imported_in_parts_and_not_twice() {
     // Without the last item it is another benchmark, of which no part fits.
     let refused = site.check(&["import", &pack, "--limit=2999"], 2);
     assert!(
-        refused.error().contains("give the same command again"),
+        refused.error().contains("run the same command again"),
         "{}",
         refused.err
     );

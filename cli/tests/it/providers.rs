@@ -120,7 +120,7 @@ fn a_preset_needs_its_name_and_a_key_and_brings_its_prices() {
     fs::write(file, "[]").unwrap();
     let refused = site.check(&["price", "import", file], 2);
     assert!(
-        refused.error().contains("no JSON object"),
+        refused.error().contains("not a JSON object"),
         "{}",
         refused.err
     );

@@ -59,7 +59,7 @@ impl CreateAdmin {
         }
         let Some(email) = &self.email else {
             let name = &self.username;
-            let message = format!("there is no user `{name}`; to make one, give --email ADDRESS");
+            let message = format!("there is no user `{name}`; to create one, give --email ADDRESS");
             return Err(BadUsage(message).into());
         };
         let password = read_password()?;
@@ -89,7 +89,7 @@ fn read_password() -> anyhow::Result<SecretString> {
     }
     let ask = |prompt: &str| rpassword::prompt_password(prompt).context("no password was given");
     let password = ask("Password: ")?;
-    if ask("The same again: ")? != password {
+    if ask("Repeat the password: ")? != password {
         return Err(BadUsage("the two passwords differ".into()).into());
     }
     Ok(password.into())

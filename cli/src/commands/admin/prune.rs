@@ -41,9 +41,9 @@ impl Prune {
             print_json(&json!({"dry_run": self.dry_run, "forgotten": found}))?;
         } else {
             let done = if self.dry_run {
-                "would forget"
+                "would delete"
             } else {
-                "forgot"
+                "deleted"
             };
             print(&format!(
                 "{done} the texts of {} runs with {} evaluations: {:.1} MB",

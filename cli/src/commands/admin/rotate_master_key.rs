@@ -99,7 +99,7 @@ impl RotateMasterKey {
         if let (true, Some(old_file)) = (replaces, old_file) {
             std::fs::rename(&kept_in, &old_file).with_context(|| {
                 format!(
-                    "the new key is in {} and could not take the place of {}",
+                    "the new key is in {} and could not replace {}",
                     kept_in.display(),
                     old_file.display()
                 )

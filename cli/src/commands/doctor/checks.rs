@@ -39,7 +39,10 @@ pub(super) fn check_folder(folder: &DataFolder, is_embedded: bool) -> Check {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => return fail(format!("{shown}: {error}"), "make it accessible"),
         Ok(metadata) if !metadata.is_dir() => {
-            return fail(format!("{shown} is not a folder"), "move it away");
+            return fail(
+                format!("{shown} is not a folder"),
+                "move it to another place",
+            );
         }
         Ok(_) => true,
     };
@@ -50,7 +53,7 @@ pub(super) fn check_folder(folder: &DataFolder, is_embedded: bool) -> Check {
         let message = if is_there {
             format!("{shown} is not writable: {error}")
         } else {
-            format!("{shown} cannot be made in {}: {error}", place.display())
+            format!("{shown} cannot be created in {}: {error}", place.display())
         };
         return fail(message, "run opb as the user who owns it");
     }
@@ -64,9 +67,9 @@ pub(super) fn check_folder(folder: &DataFolder, is_embedded: bool) -> Check {
     Check::ok(
         "data folder",
         if is_there {
-            format!("{shown} is there and writable")
+            format!("{shown} exists and is writable")
         } else {
-            format!("{shown} does not exist yet; `opb up` makes it")
+            format!("{shown} does not exist yet; `opb up` creates it")
         },
     )
 }
@@ -106,7 +109,7 @@ pub(super) async fn check_disk(folder: &DataFolder) -> Check {
     let Some(place) = folder.path().ancestors().find(|place| place.exists()) else {
         return Check::warn(
             "disk",
-            "the free space is not known",
+            "the free space is unknown",
             "check the path of the data folder",
         );
     };
@@ -119,7 +122,7 @@ pub(super) async fn check_disk(folder: &DataFolder) -> Check {
         .nth(1)
         .and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
     let Some(bytes) = kibibytes.map(|kibibytes| kibibytes << 10) else {
-        return Check::warn("disk", "the free space is not known", "look at it with: df");
+        return Check::warn("disk", "the free space is unknown", "look at it with: df");
     };
     let mebibytes = bytes >> 20;
     let message = format!(
@@ -131,14 +134,14 @@ pub(super) async fn check_disk(folder: &DataFolder) -> Check {
         return Check::fail(
             "disk",
             message,
-            "make room: Postgres stops when the disk is full",
+            "free some space: Postgres stops when the disk is full",
         );
     }
     if bytes < LITTLE_SPACE {
         return Check::warn(
             "disk",
             message,
-            "make room, or choose a folder on another disk with --data",
+            "free some space, or choose a folder on another disk with --data",
         );
     }
     Check::ok("disk", message)
@@ -248,7 +251,7 @@ mod tests {
         let check = check_folder(&below, true);
         assert_eq!(check.verdict, Verdict::Fail);
         assert!(
-            check.message.contains("cannot be made"),
+            check.message.contains("cannot be created"),
             "{}",
             check.message
         );

@@ -28,8 +28,8 @@ pub(super) fn check_key(
     {
         return Err(Check::fail(
             "master key",
-            format!("{missing}, and none can be made: {error}"),
-            "make the folder, or name another file with --master-key-file",
+            format!("{missing}, and none can be created: {error}"),
+            "create the folder, or name another file with --master-key-file",
         ));
     }
     let check = if is_embedded && folder.has_database() {
@@ -39,7 +39,7 @@ pub(super) fn check_key(
             "put it back from where you keep a copy; without it no stored credential can be read",
         )
     } else {
-        Check::ok("master key", format!("{missing} yet; one is made"))
+        Check::ok("master key", format!("{missing} yet; `opb up` creates one"))
     };
     Ok((found, Some(check)))
 }

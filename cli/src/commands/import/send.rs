@@ -56,7 +56,7 @@ pub async fn send(
     let import = begun.import.context("the server did not begin an import")?;
     let progress = SentBytes::new(content.size_bytes, quiet);
     let sent = send_parts(client, pack, limit, import, &content, progress).await;
-    sent.context("give the same command again to go on with the import")
+    sent.context("run the same command again to continue the import")
 }
 
 /// Reads and checks all items, and keeps them if they fit into one request.

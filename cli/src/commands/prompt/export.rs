@@ -42,7 +42,7 @@ impl ExportPrompts {
         } else {
             for prompt in prompts {
                 let prompt: PortablePrompt = serde_json::from_value(prompt)
-                    .context("the server's answer was not understood")?;
+                    .context("the server's response could not be parsed")?;
                 write_files(&self.path, &prompt)?;
             }
         }
@@ -69,7 +69,7 @@ fn write_json(path: &Path, prompts: &[serde_json::Value]) -> anyhow::Result<()> 
     for (at, prompt) in prompts.iter().enumerate() {
         // Restores the order of the fields, which a JSON value does not keep.
         let prompt: PortablePrompt = serde_json::from_value(prompt.clone())
-            .context("the server's answer was not understood")?;
+            .context("the server's response could not be parsed")?;
         file.write_all(if at == 0 { b"\n" } else { b",\n" })
             .with_context(unwritable)?;
         serde_json::to_writer(&mut file, &prompt).with_context(unwritable)?;
@@ -79,7 +79,8 @@ fn write_json(path: &Path, prompts: &[serde_json::Value]) -> anyhow::Result<()> 
 }
 
 fn write_files(folder: &Path, prompt: &PortablePrompt) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    fs::create_dir_all(folder)
+        .with_context(|| format!("{} cannot be created", folder.display()))?;
     for file in to_files(prompt) {
         // A slug is letters, digits and dashes; a malicious server must not choose the path.
         let name = Path::new(&file.path).file_name();

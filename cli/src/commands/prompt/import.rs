@@ -201,7 +201,7 @@ fn in_part(error: anyhow::Error, report: &ImportReport) -> anyhow::Error {
     match report.created + report.updated + report.unchanged {
         0 => error,
         accepted => error.context(DoneInPart(format!(
-            "the import ended after {accepted} prompts; give the same command again to go on"
+            "the import stopped after {accepted} prompts; run the same command again to continue"
         ))),
     }
 }
