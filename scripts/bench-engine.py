@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measures the engine against `opb simulate`, side by side with a bare client, and prints one table.
+"""Measures the engine against `opb simulate`, beside a bare client, and prints a table.
 
-For each line: evaluations a second from submission to the end, CPU seconds per 1,000 evaluations (the bank's process
-and its Postgres together, the simulated provider apart), and the peak memory of the bank's process.
+Each line shows evaluations per second from submission to the end, CPU seconds per 1,000 evaluations (the bank's process
+and its Postgres together, without the simulated provider), and the peak memory of the bank's process.
 
 Settings: EVALUATIONS (100000), CONCURRENCY (256), ROUNDS (1), OPB_BIN (target/release/opb), BARE_BIN.
-promptfoo is measured, too, with PROMPTFOO_EVALUATIONS (2000) evaluations, when a program of that name is installed.
-Everything runs on loopback and is thrown away at the end.
+promptfoo is measured as well, with PROMPTFOO_EVALUATIONS (2000) evaluations, if it is installed.
+Everything runs on loopback and is deleted at the end.
 """
 
 import json
@@ -35,7 +35,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def main():
     folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o711)  # The Postgres of root runs as another user, who must pass through.
+    folder.chmod(0o711)  # Root's Postgres runs as another user, who needs to enter the folder.
     started = []
     try:
         measure(folder, started)
@@ -81,11 +81,11 @@ def measure(folder, started):
             opb("run", "-b", "bench-engine", "-p", "bench-engine", "-m", "bench:strong",
                 "--repeats", str(EVALUATIONS // ITEMS), "--seed", str(turn), *parameters)
             seconds = time.monotonic() - begin
-            used = cpu(bank.pid) - before  # Its Postgres is a child of it.
+            used = cpu(bank.pid) - before  # Its Postgres is a child process of the bank.
             lines.append((name, EVALUATIONS // ITEMS * ITEMS, seconds, used, peak_mib(bank.pid)))
     lines += promptfoo(folder, provider)
     report(lines)
-    print(f"\nconcurrency {CONCURRENCY}; the simulated provider used {cpu(simulate.pid):.1f} CPU seconds in all")
+    print(f"\nconcurrency {CONCURRENCY}; the simulated provider used {cpu(simulate.pid):.1f} CPU seconds in total")
 
 
 def serve(started, command, log, environment=None):
@@ -109,18 +109,18 @@ def bare_client():
         message = json.loads(line)
         if message.get("executable") and message["target"]["name"] == "bare_client":
             return message["executable"]
-    sys.exit("cargo did not say where it put the bare client")
+    sys.exit("could not find the bare client that cargo built")
 
 
 def database_of(data):
-    """The process of a bank's embedded Postgres, and an address to reach it by."""
+    """The process of a bank's embedded Postgres, and the URL of its database."""
     pidfile = next(data.glob("**/postmaster.pid")).read_text().splitlines()
     password = (data / "postgres-password").read_text().strip()
     return int(pidfile[0]), f"postgres://opb:{password}@127.0.0.1:{pidfile[3]}/opb?sslmode=disable"
 
 
 def tree(pid):
-    """A process and all that its threads have started."""
+    """A process and all its descendants."""
     found = [pid]
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -133,7 +133,7 @@ def tree(pid):
 
 
 def cpu(pid):
-    """CPU seconds of a process and of those that it started, ended ones included."""
+    """CPU seconds of a process and its descendants, including those that have ended."""
     total = 0
     for process in tree(pid):
         try:
@@ -149,7 +149,7 @@ def peak_mib(pid):
 
 
 def promptfoo(folder, provider):
-    """The same questions by promptfoo, fewer of them."""
+    """Runs the same questions with promptfoo, but fewer of them."""
     program = shutil.which("promptfoo")
     if program is None:
         return []

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measures how well worker processes that share a limit use it, and how rarely they are refused.
+"""Measures how fully worker processes use a shared rate limit, and how rarely they are rejected.
 
-A server (`opb simulate --rpm 600`) refuses what is more than its limit with 429.
-For each number of worker processes a run is made under the same limit, declared for the provider, and watched for a while
-after it has begun: calls that were answered against the limit, and the share of 429 among all answers.
-A line without a declared limit shows what the workers find out by themselves.
+A server (`opb simulate --rpm 600`) rejects calls above its limit with 429.
+For each number of worker processes, a run is started with the same limit declared for the provider, and measured after
+a warm-up: answered calls relative to the limit, and the share of 429 among all responses.
+A line without a declared limit shows what the workers learn by themselves.
 
 Settings: RPM (600), WORKERS ("1 4 16"), MEASURED_SECONDS (60, after WARM_UP, 20, seconds), LATENCY (100 ms),
-OPB_BIN_DIR (target/release). Everything runs on loopback and is thrown away at the end.
+OPB_BIN_DIR (target/release). Everything runs on loopback and is deleted at the end.
 """
 
 import json
@@ -33,7 +33,7 @@ LATENCY = os.environ.get("LATENCY", "100")
 def main():
     database = os.environ.get("DATABASE_URL")
     if not database:
-        # `opb postgres` starts a throw-away server and says where it is.
+        # `opb postgres` starts a throw-away server and passes its URL.
         again = [os.path.join(BIN, "opb"), "postgres", "--durable", "--", sys.executable, os.path.abspath(__file__)]
         sys.exit(subprocess.run(again, check=False).returncode)
     lines = []
@@ -43,11 +43,11 @@ def main():
             report(lines[-1:], heading=len(lines) == 1)
     bad = [line for line in lines if line[1] and (line[2] < 0.95 or line[3] >= 0.01)]
     if bad:
-        sys.exit("a declared limit must be used to 95 % at least, with less than 1 % of answers 429")
+        sys.exit("with a declared limit, at least 95 % of it must be used, with less than 1 % of responses 429")
 
 
 def measure(server, workers, limit):
-    """The part of the limit that was used, and the share of 429, with so many workers."""
+    """The used share of the limit, and the share of 429, with this number of workers."""
     name = f"bench_rpm_{workers}_{'declared' if limit else 'alone'}"
     psql(server, f"drop database if exists {name} with (force)")
     psql(server, f"create database {name}")
@@ -61,7 +61,7 @@ def measure(server, workers, limit):
         bank.add_provider("limited", SIMULATOR_KEY)
         if limit:
             bank.ask("PUT", "/api/v1/providers/limited/limits", {"requests_per_minute": limit})
-        # More than there is time for.
+        # More evaluations than there is time for.
         run = bank.submit(["limited:strong"], repeats=100)
         until("calls begin", lambda: stats(bank)["answered"] > 0)
         time.sleep(WARM_UP)
@@ -70,7 +70,7 @@ def measure(server, workers, limit):
         after, seconds = stats(bank), time.monotonic() - begin
         state = bank.run(run)["state"]
         if state != "running":
-            sys.exit(f"the run is {state} too early")
+            sys.exit(f"the run was {state} too early")
     answered = after["answered"] - before["answered"]
     refused = after["refused"] - before["refused"]
     return answered / (RPM * seconds / 60), refused / max(1, answered + refused), after["refused"] / max(

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measures what the engine promises at scale, with an API, a scheduler and workers as processes of their own.
+"""Measures the engine at scale, with an API, a scheduler and workers as separate processes.
 
-1. Calls that take 200 ms: one worker with 1,000 calls at once, then 1, 2 and 4 workers with 250 each. The rate is taken
-   from the middle of a run, and compared with calls at once ÷ 200 ms.
-2. A run of 1,000,000 evaluations: how long its submission takes, that all are recorded, how much memory the worker and the
-   API have on the way and at most, and what an evaluation takes on the disk.
+1. Calls that take 200 ms: one worker with 1,000 concurrent calls, then 1, 2 and 4 workers with 250 each. The rate is
+   taken from the middle of a run, and compared with concurrent calls ÷ 200 ms.
+2. A run of 1,000,000 evaluations: the duration of its submission, whether all are recorded, the memory of the worker
+   and the API during the run and at its peak, and the disk space per evaluation.
 
 Settings: PARTS ("delay million"), EVALUATIONS (1000000), OPB_BIN_DIR (target/release). Everything runs on loopback and is
-thrown away at the end. Fails when a promise is not kept.
+deleted at the end. Fails when a promise is not kept.
 """
 
 import os
@@ -26,8 +26,8 @@ PARTS = os.environ.get("PARTS", "delay million").split()
 ITEMS = 1000
 EVALUATIONS = int(os.environ.get("EVALUATIONS", "1000000"))
 LATENCY = 0.2
-SECONDS = 25  # how long a run with delayed calls takes at least
-LINES = [(1, 1000), (1, 250), (2, 250), (4, 250)]  # workers, and calls at once in each
+SECONDS = 25  # minimum duration of a run with delayed calls
+LINES = [(1, 1000), (1, 250), (2, 250), (4, 250)]  # workers, and concurrent calls of each
 USED_LEAST = 0.95
 MOST_MIB = 150
 PATIENCE = 1200
@@ -36,7 +36,7 @@ PATIENCE = 1200
 def main():
     server = os.environ.get("DATABASE_URL")
     if not server:
-        # `opb postgres` starts a throw-away server and says where it is.
+        # `opb postgres` starts a throw-away server and passes its URL.
         again = [os.path.join(BIN, "opb"), "postgres", "--durable", "--", sys.executable, os.path.abspath(__file__)]
         sys.exit(subprocess.run(again, check=False).returncode)
     broken = []
@@ -50,21 +50,21 @@ def main():
 
 def delay(server):
     broken = []
-    print(f"{'workers':>7} {'calls at once':>13} {'per second':>10} {'of the ideal':>12}")
+    print(f"{'workers':>7} {'concurrent calls':>16} {'per second':>10} {'of the ideal':>12}")
     for workers, calls in LINES:
         ideal = workers * calls / LATENCY
         with bank(server, f"bench_delay_{workers}_{calls}", workers, "--latency", str(int(LATENCY * 1000)),
                   OPB_CONCURRENCY=str(calls), OPB_SHARDS="32") as it:
             run = submit(it, int(ideal * SECONDS))
             rate = middle_rate(it, run)
-        print(f"{workers:>7} {workers * calls:>13} {rate:>10,.0f} {rate / ideal:>12.1%}", flush=True)
+        print(f"{workers:>7} {workers * calls:>16} {rate:>10,.0f} {rate / ideal:>12.1%}", flush=True)
         if rate / ideal < USED_LEAST:
             broken.append(f"{workers} workers with {calls} calls each reach {rate / ideal:.1%} of {ideal:,.0f} a second")
     return broken
 
 
 def middle_rate(it, run):
-    """Evaluations a second between a quarter and three quarters of a run."""
+    """Evaluations per second between a quarter and three quarters of a run."""
     planned = it.run(run)["planned"]
     first = reached(it, run, planned // 4)
     last = reached(it, run, planned * 3 // 4)
@@ -72,7 +72,7 @@ def middle_rate(it, run):
 
 
 def reached(it, run, count):
-    """When at least so many were recorded, and how many that were."""
+    """The time at which at least `count` evaluations were recorded, and the exact number."""
     recorded = until(f"{count} are recorded", lambda: (n := it.run(run)["recorded"]) >= count and n, PATIENCE)
     return time.monotonic(), recorded
 
@@ -111,14 +111,14 @@ def million(server):
 
 
 def memory(it, line="VmRSS"):
-    """What the API and the workers have, in MiB."""
+    """The memory of the API and the workers, in MiB."""
     names = [name for name in it.processes if name.startswith(("opb-api", "opb-worker"))]
     status = {name: Path(f"/proc/{it.processes[name].pid}/status").read_text() for name in names}
     return {name: int(re.search(rf"{line}:\s+(\d+)", text)[1]) / 1024 for name, text in status.items()}
 
 
 def bank(server, name, workers, *simulator, **settings):
-    """A bank with a database of its own and a provider `bench`."""
+    """A bank with its own database and a provider `bench`."""
     psql(server, f"drop database if exists {name} with (force)")
     psql(server, f"create database {name}")
     base, _, parameters = server.partition("?")
@@ -137,7 +137,7 @@ def bank(server, name, workers, *simulator, **settings):
 
 
 def submit(it, evaluations):
-    """A run of about so many."""
+    """Submits a run of about this number of evaluations."""
     body = {"benchmark": "bench-engine", "prompts": ["bench-engine"], "repeats": max(1, evaluations // ITEMS), "cache": False,
             "models": [{"model": "bench:strong", "parameters": {"stream": False}}]}
     return it.ask("POST", "/api/v1/runs", body)["id"]

@@ -1,6 +1,6 @@
-"""Measures how long the command `opb` takes to start: the median of some starts, beside that of `true`.
+"""Measures the start time of the command `opb`: the median of several starts, compared with `true`.
 
-Fails when the median is over 50 ms. OPB_BIN (target/release/opb), STARTS (50) and LIMIT_MS (50) may be set.
+Fails when the median exceeds 50 ms. Settings: OPB_BIN (target/release/opb), STARTS (50), LIMIT_MS (50).
 """
 
 import os
@@ -22,7 +22,7 @@ def milliseconds(command: list[str]) -> float:
 
 
 def main() -> None:
-    # In turn, so that whatever else the machine does meets all of them.
+    # In turn, so that other load on the machine affects all commands equally.
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(STARTS):
         for name, command in COMMANDS.items():

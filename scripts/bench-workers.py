@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measures how many workers one run bears: one run of 200,000 evaluations by 1, 4, 8 and 16 worker processes, whose calls of
-the simulated provider take 20 ms.
+"""Measures how one run scales over workers: a run of 200,000 evaluations by 1, 4, 8 and 16 worker processes, where each
+call of the simulated provider takes 20 ms.
 
-For each number of workers it prints the evaluations a second from the submission to the last one recorded, how many
-statements of the workers wait for a lock and how many are active on average, sampled ten times a second from
+For each number of workers it prints the evaluations per second from submission to the last record, and the average
+numbers of the workers' statements that wait for a lock and that are active, sampled ten times per second from
 pg_stat_activity.
 
-Settings: WORKERS ("1 4 8 16"), EVALUATIONS (200000), CONCURRENCY (calls at once of a worker, 64), OPB_BIN_DIR
-(target/release). Everything runs on loopback and is thrown away at the end.
+Settings: WORKERS ("1 4 8 16"), EVALUATIONS (200000), CONCURRENCY (concurrent calls per worker, 64), OPB_BIN_DIR
+(target/release). Everything runs on loopback and is deleted at the end.
 """
 
 import os
@@ -39,7 +39,7 @@ where datname = current_database() and application_name like 'opb-worker%'
 def main():
     server = os.environ.get("DATABASE_URL")
     if not server:
-        # `opb postgres` starts a throw-away server and says where it is.
+        # `opb postgres` starts a throw-away server and passes its URL.
         again = [os.path.join(BIN, "opb"), "postgres", "--", sys.executable, os.path.abspath(__file__)]
         sys.exit(subprocess.run(again, check=False).returncode)
     print(f"{'workers':>7} {'evaluations':>11} {'seconds':>7} {'per second':>10} {'waiting for locks':>17} {'active':>6}")

@@ -1,4 +1,4 @@
-"""Nothing lost, nothing doubled, whatever dies. See scripts/chaos."""
+"""No evaluation is lost or doubled, whichever process dies. See scripts/chaos."""
 
 import glob
 import json
@@ -18,15 +18,15 @@ WORKERS = 4
 ITEMS = 2_500
 PLANNED = ITEMS * 2 * 4
 MODELS = ["chaos:strong", "chaos:balanced", "chaos:fast", "chaos:weak"]
-# Short, so that what a dead worker held is taken over while the run goes on.
+# Short, so that the shards of a dead worker are taken over during the run.
 LEASE_SECONDS = 5
 KILL_EVERY_SECONDS = 2
 FAULTS = "server_error,reset,truncated_json,garbage"
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1, 1 << 32)
-# Without what protects a run: the comparison must fail then.
+# Removes the protection of a run: the comparison must then fail.
 PLANTED = bool(os.environ.get("CHAOS_PLANT"))
 
-# Everything about an evaluation that does not depend on when and by whom it was made.
+# The content of an evaluation that does not depend on when and by which worker it was made.
 CONTENT = """
 select count(*), count(distinct (item_position, repeat, prompt_position, model_position)),
        md5(string_agg(concat_ws('|', item_position, repeat, prompt_position, model_position, state, score, passed,
@@ -46,7 +46,7 @@ TOTALS = ("recorded", "passed", "errors", "cost_microusd", "input_tokens", "outp
 
 
 class Postgres:
-    """A server of our own, durable as in production, that can be restarted."""
+    """Our own server, durable as in production, that can be restarted."""
 
     def __init__(self):
         found = shutil.which("initdb")
@@ -80,7 +80,7 @@ class Postgres:
 
 
 def pack(folder):
-    """A benchmark that every model answers in part."""
+    """A benchmark that every model answers partly correctly."""
     os.makedirs(f"{folder}/prompts")
     with open(f"{folder}/benchmark.yaml", "w", encoding="utf-8") as file:
         file.write("slug: chaos\ntitle: Chaos\nscorers:\n  - type: icontains\nitems:\n  file: items.jsonl\n")
@@ -96,7 +96,7 @@ def pack(folder):
 
 
 def furnish(bank, folder, *simulate):
-    """Everything but workers: schema, provider with prices, benchmark, API and scheduler."""
+    """Everything except workers: schema, provider with prices, benchmark, API and scheduler."""
     bank.migrate()
     bank.start_simulator("--seed", "7", "--answers", f"{folder}/answers.jsonl", *simulate)
     bank.start_all()
@@ -131,18 +131,18 @@ class ChaosBank(Bank):
         return int(count)
 
     def freeze(self, name):
-        """Stops a worker where it stands, and says which shards it held."""
+        """Freezes a worker, and returns the shards that it held."""
         process = self.processes[name]
         process.send_signal(signal.SIGSTOP)
         return psql(self.database, f"select id from shards where worker = '{process.pid}' and state = 'running'")
 
     def holders(self):
-        """How many workers hold a shard."""
+        """The number of workers that hold a shard."""
         [count] = psql(self.database, "select count(distinct worker) from shards where state = 'running'")
         return int(count)
 
     def at_work_elsewhere(self, name, shards):
-        """How many of these shards another worker has in its hands."""
+        """The number of these shards that another worker holds."""
         [count] = psql(self.database, f"""select count(*) from shards where id = any('{{{",".join(shards)}}}')
             and state = 'running' and lease_until > now() and worker <> '{self.processes[name].pid}'""")
         return int(count)
@@ -158,7 +158,7 @@ class ChaosBank(Bank):
 
 
 def result(bank, run):
-    """What two runs of one request must have in common."""
+    """What two runs of the same request must have in common."""
     totals = bank.run(run)
     return {"totals": {name: totals[name] for name in TOTALS},
             "evaluations": psql(bank.database, CONTENT.format(run=run)),
@@ -166,7 +166,7 @@ def result(bank, run):
 
 
 def plant(database):
-    """Removes what protects a run: fences never move, results have no key, and more of them may come than were planned."""
+    """Removes the protection of a run: fences never move, and results have no key and no limit on their number."""
     psql(database, """
         create function forget_fence() returns trigger language plpgsql as $$
             begin new.fence := old.fence; return new; end $$;
@@ -174,14 +174,14 @@ def plant(database):
         alter table evaluations drop constraint evaluations_pkey cascade;
         alter table shards drop constraint shards_counted_check;
         alter table runs drop constraint runs_check, drop constraint runs_counted_check""")
-    print("planted: no fences, no unique key, no bound of what is recorded")
+    print("planted: no fences, no unique key, no limit on recorded evaluations")
 
 
 def plant_open(database, shards):
-    """Removes the last protection of a shard that is done, its state: it looks as its first worker has left it."""
+    """Removes the last protection of a finished shard, its state: it looks as its first worker left it."""
     psql(database, f"""update shards set state = 'running', lease_until = now() + interval '1 hour'
         where id = any('{{{",".join(shards)}}}')""")
-    print("planted: shards that are done look open")
+    print("planted: finished shards look open")
 
 
 def undisturbed(postgres, folder):
@@ -197,7 +197,7 @@ def undisturbed(postgres, folder):
 
 
 def tear(postgres, folder):
-    """Kills, freezes and restarts until the run ends. Returns what it became."""
+    """Kills, freezes and restarts until the run ends. Returns the result."""
     decide = random.Random(SEED)
     with ChaosBank(postgres.database("disturbed")) as bank:
         furnish(bank, folder, "--latency", "150", "--fault-rate", "0.2", "--faults", FAULTS)
@@ -207,7 +207,8 @@ def tear(postgres, folder):
         alive = [bank.start_worker(**settings) for _ in range(WORKERS)]
         run = bank.submit_chaos()
         until("every worker has a shard", lambda: bank.holders() == WORKERS)
-        # Before anything is killed: what has crashed twice is cut into pieces that the frozen worker does not know.
+        # Before the first kill: shards that have crashed twice are split into parts that the frozen worker does not
+        # know.
         frozen, froze_at, frozen_seconds = alive.pop(0), time.monotonic(), None
         held = bank.freeze(frozen)
         assert held, "the frozen worker holds no shard"
@@ -217,7 +218,7 @@ def tear(postgres, folder):
         begun = time.monotonic()
         while (done := bank.recorded(run)) < PLANNED:
             if time.monotonic() - begun > 900:
-                raise SystemExit(f"chaos: the run stands at {done} of {PLANNED} after 15 minutes; seed {SEED}")
+                raise SystemExit(f"chaos: the run is at {done} of {PLANNED} after 15 minutes; seed {SEED}")
             if restarts and done >= restarts[0][0]:
                 mode = restarts.pop(0)[1]
                 postgres.stop(mode)
@@ -229,7 +230,7 @@ def tear(postgres, folder):
                 alive.append(bank.start_worker(**settings))
             next_kill = time.monotonic() + KILL_EVERY_SECONDS
             while time.monotonic() < next_kill:
-                # Woken while another has one of its shards in its hands: only the fence tells them apart then.
+                # Woken while another worker holds one of its shards: only the fence separates them then.
                 if frozen_seconds is None and bank.at_work_elsewhere(frozen, held):
                     bank.wake(frozen)
                     frozen_seconds = time.monotonic() - froze_at
@@ -238,7 +239,7 @@ def tear(postgres, folder):
         seconds = time.monotonic() - begun
         ended = bank.finished(run)
         assert not restarts, "the run ended before Postgres was restarted three times"
-        assert frozen_seconds, "no other worker was seen with a shard of the frozen one"
+        assert frozen_seconds, "no other worker was seen with a shard of the frozen worker"
         seen = result(bank, run)
         stats = bank.calls()
         crashes, fences = psql(bank.database, "select coalesce(sum(crashes), 0), max(fence) from shards")[0].split("|")
@@ -255,7 +256,7 @@ def tear(postgres, folder):
 
 
 def wake_the_dead(postgres, folder):
-    """Most workers are frozen in the middle of their work; one finishes everything; then all wake up."""
+    """Freezes most workers in the middle of their work; one finishes everything; then all wake up."""
     with ChaosBank(postgres.database("zombies")) as bank:
         furnish(bank, folder, "--latency", "100")
         if PLANTED:
@@ -272,7 +273,7 @@ def wake_the_dead(postgres, folder):
             plant_open(bank.database, held)
         for name in zombies:
             bank.wake(name)
-        # Their calls are answered or long timed out; what they write now must be refused. They end in order.
+        # Their calls have been answered or have timed out; what they write now must be rejected. They stop cleanly.
         for name in zombies:
             bank.processes[name].send_signal(signal.SIGTERM)
         for name in zombies:

@@ -1,8 +1,8 @@
 """Compares the statistics of `stats/src` with scipy, statsmodels, ruptures, paretoset and choix.
 
-Every check draws data sets from a seed, asks the Rust program one JSON line each, computes the same by an
-independent implementation, and keeps the largest difference, relative to the size of the expected number where that
-is above 1. Where no package has the method, the reference is the definition itself, by brute force, and the table says so.
+Every check draws data sets from a seed, sends the Rust program one JSON line each, computes the same with an
+independent implementation, and keeps the largest difference, relative to the expected number if that is above 1.
+Where no package has the method, the reference is the definition itself, by brute force, and the table says so.
 """
 
 import argparse
@@ -28,7 +28,7 @@ CHECKS = []
 
 
 def check(statistic, reference, tolerance=1e-6):
-    """Registers a function that makes a question and the function that tells the expected numbers from its answer."""
+    """Registers a function that creates a request, and one that extracts the expected numbers from the response."""
 
     def register(make):
         CHECKS.append((statistic, reference, tolerance, make))
@@ -110,7 +110,7 @@ def ratio(over, under, axis=-1):
 
 
 class Replicates:
-    """What scipy.stats.bootstrap takes as an earlier result."""
+    """The earlier result that scipy.stats.bootstrap accepts."""
 
     def __init__(self, values):
         self.bootstrap_distribution = numpy.array(values)
@@ -118,7 +118,7 @@ class Replicates:
 
 @check("BCa interval, same resamples", "scipy bootstrap(bootstrap_result=…)")
 def bootstrap(chance):
-    # Fewer values can be drawn in their own number, and scipy lets rounding decide on which side such a tie falls.
+    # With fewer values whole resamples repeat, and in scipy rounding decides on which side such a tie falls.
     values = chance.beta(0.5, 2, int(chance.integers(15, 200)))
 
     def expect(found):
@@ -245,7 +245,7 @@ def mcnemar(chance):
     only_a, only_b = (int(count) for count in chance.integers(0, chance.choice([5, 40, 2000]), 2))
     table = [[10, only_a], [only_b, 10]]
     exact = min(1.0, statsmodels_mcnemar(table, exact=True).pvalue) if only_a + only_b else 1.0
-    # Half the chance of what was seen, and the whole chance of all that is more uneven.
+    # Half the probability of the observed split, and the whole probability of all more uneven ones.
     splits = numpy.arange(only_a + only_b + 1)
     chances = stats.binom.pmf(splits, only_a + only_b, 0.5)
     uneven = abs(2 * splits - only_a - only_b) - abs(only_a - only_b)
@@ -334,7 +334,7 @@ def needed(chance):
 def two_way(chance):
     rows, columns = (int(size) for size in chance.integers(2, 7, 2))
     cells = chance.normal(0.6, 0.2, (rows, columns))
-    # The first row and the first column stay whole, so that all cells can be compared.
+    # The first row and the first column stay complete, so that all cells can be compared.
     missing = chance.random((rows, columns)) < chance.choice([0.0, 0.3])
     missing[0, :] = missing[:, 0] = False
 
@@ -388,7 +388,7 @@ def win_rates(chance):
 
 @check("Pareto frontier", "paretoset; `off` by brute force")
 def frontier(chance):
-    # Sixteenths are exact, so that a tie is one on both sides.
+    # Sixteenths are exact, so that ties are ties on both sides.
     values = chance.integers(0, 9, (int(chance.integers(1, 40)), 3)) / 8
     half = chance.integers(0, 4, values.shape) / 16
     on = paretoset.paretoset(values, sense=["max", "min", "min"], distinct=False)
@@ -481,7 +481,7 @@ def drawn_choices(chance):
 @check("Bradley-Terry strengths, penalised, with ties", "choix opt_pairwise")
 def bradley_terry(chance):
     question = drawn_choices(chance)
-    # A tie is one victory each of a choice that counts twice, as then all do, and the penalty, too.
+    # A tie is one win each of a choice with double weight, so all weights and the penalty are doubled.
     pairs = []
     for left, right, outcome, _ in question["choices"]:
         pairs += [(left, right)] * round(2 * outcome) + [(right, left)] * round(2 - 2 * outcome)
@@ -562,7 +562,7 @@ def ranks_across(chance):
 
 
 def difference(found, expected):
-    """How far two numbers are apart, relative to the expected one where that is above 1."""
+    """The difference of two numbers, relative to the expected one if that is above 1."""
     if math.isnan(expected) or math.isnan(found):
         return 0.0 if math.isnan(expected) and math.isnan(found) else math.inf
     return abs(found - expected) / max(1.0, abs(expected))

@@ -1,4 +1,4 @@
-"""What schemathesis has to know besides the API's document: how a body of JSON Lines is written."""
+"""A schemathesis hook: how to serialise a body of JSON Lines."""
 
 import json
 

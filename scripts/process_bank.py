@@ -18,7 +18,7 @@ SIMULATOR_KEY = "sk-simulated-0123456789"
 
 
 def free_ports(count):
-    """Ports that nobody uses now."""
+    """Ports that are free now."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -29,7 +29,7 @@ def free_ports(count):
 
 
 def until(what, ask, patience=PATIENCE):
-    """Asks until the answer is true, and returns it."""
+    """Polls until the result is true, and returns it."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -47,7 +47,7 @@ def new_master_key():
 
 
 def psql(address, sql, **environment):
-    """The rows that a statement answers, as text."""
+    """The rows of a statement's result, as text."""
     done = subprocess.run(
         ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", address, "-c", sql],
         capture_output=True, text=True, check=False, env={**os.environ, **environment})
@@ -57,7 +57,7 @@ def psql(address, sql, **environment):
 
 
 def write_questions(folder, items):
-    """A benchmark of so many short questions, whose answers are compared with a text, as a folder to import."""
+    """A folder to import: a benchmark of `items` short questions, whose answers are compared with a text."""
     (folder / "prompts").mkdir(parents=True)
     (folder / "benchmark.yaml").write_text(
         "slug: bench-engine\ntitle: Engine\nscorers:\n  - type: icontains\nitems:\n  file: items.jsonl\n")
@@ -114,7 +114,7 @@ class Bank:
                        env={**os.environ, "DATABASE_URL": self.database})
 
     def start_all(self, **settings):
-        """Starts every process and waits until each says that it is ready."""
+        """Starts every process and waits until each is ready."""
         for name, port in self.monitors.items():
             program = name if name in ("opb-api", "opb-scheduler") else "opb-worker"
             self.start(name, program, OPB_LISTEN=f"127.0.0.1:{self.api_port}",
@@ -129,7 +129,7 @@ class Bank:
         return True
 
     def health(self, port):
-        """The exit code of the health check of containers."""
+        """The exit code of the containers' health check."""
         return subprocess.run([os.path.join(BIN, "opb"), "health", "--health-url", f"http://127.0.0.1:{port}/readyz"],
                               check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
 
@@ -139,7 +139,7 @@ class Bank:
         self.simulator = f"http://127.0.0.1:{port}/v1"
 
     def stop_all(self):
-        """Asks every process to stop; each has to end in order."""
+        """Asks every process to stop; each must stop cleanly."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
         for name, process in self.processes.items():

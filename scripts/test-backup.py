@@ -1,4 +1,4 @@
-"""Backup, destruction, restore: totals equal, work goes on, sealed credentials open. See scripts/test-backup."""
+"""Backup, destruction, restore: totals are equal, work continues, sealed credentials open. See scripts/test-backup."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from process_bank import SIMULATOR_KEY, Bank, new_master_key, psql, until
 
-# Of a finished run nothing may differ, to the last digit and byte.
+# Nothing in a finished run may differ, to the last digit and byte.
 CONTENT = """
 select (select string_agg(kind || ' ' || rows, ', ' order by kind) from (
            select 'users' as kind, count(*) as rows from users
@@ -30,7 +30,7 @@ def database(name):
 
 
 def script(name, address, file):
-    """What a script says, and its exit code."""
+    """The output of a script, and its exit code."""
     done = subprocess.run([f"scripts/{name}", file], env={**os.environ, "DATABASE_URL": address}, check=False,
                           stderr=subprocess.PIPE, text=True)
     return done.returncode, done.stderr.strip()
@@ -51,15 +51,15 @@ def main():
         done = bank.submit(["sealed:strong", "simulated:weak"])
         run = bank.finished(done)
         assert run["state"] == "completed" and run["errors"] == 0, run
-        # A second run is in the middle of its work while the copy is made, and when everything is destroyed.
+        # A second run is in progress both when the copy is made and when everything is destroyed.
         under_way = bank.submit(["sealed:fast", "simulated:balanced"], repeats=20)
         until("the second run has begun", lambda: bank.run(under_way)["recorded"] > 0)
         content = psql(before, CONTENT.format(run=done))
         code, said = script("backup", before, file)
         assert code == 0, said
         print(said)
-        assert script("backup", before, file)[0] == 2, "a backup never takes the place of another one"
-        assert bank.run(under_way)["state"] == "running", "the run was to be in the middle"
+        assert script("backup", before, file)[0] == 2, "a backup must not overwrite another one"
+        assert bank.run(under_way)["state"] == "running", "the second run should be in progress"
         with open(file, "rb") as copy:
             copied = copy.read()
         assert key.encode() not in copied, "the master key is in the copy"
@@ -84,26 +84,26 @@ def main():
 
     with Bank(after, key) as bank:
         bank.start_simulator("--latency", "none")
-        # The provider moved, as it may after a disaster; the credential stays sealed where it is.
+        # The provider has moved, as it may after a disaster; its sealed credential stays.
         psql(after, f"update providers set base_url = '{bank.simulator}' where name = 'sealed'")
         bank.migrate()
         bank.start_all()
         bank.log_in()
         run = bank.finished(under_way)
         assert (run["state"], run["recorded"], run["errors"]) == ("completed", run["planned"], 0), run
-        print(f"the unfinished run went on to its {run['planned']} evaluations without an error")
+        print(f"the unfinished run completed its {run['planned']} evaluations without an error")
         run = bank.finished(bank.submit(["sealed:strong"]))
         assert (run["state"], run["errors"]) == ("completed", 0), run
         print("the sealed credential opens")
         bank.stop_all()
 
-    # With another master key it does not: so what was shown above was not shown for nothing.
+    # With another master key it does not, so the check above was meaningful.
     with Bank(after, new_master_key()) as bank:
         bank.start_all()
         bank.log_in()
         run = bank.finished(bank.submit(["sealed:strong"]))
         assert run["errors"] == run["planned"], run
-        print("another master key opens nothing, and says so in every evaluation")
+        print("another master key opens nothing, and every evaluation reports it")
         bank.stop_all()
 
 

@@ -1,4 +1,4 @@
-"""The examples of both inherited dialects; see scripts/test-dialects. Argument: the address of a bank."""
+"""The examples of both inherited dialects; see scripts/test-dialects. Argument: the URL of a bank."""
 
 import sys
 
@@ -9,7 +9,7 @@ asked = 0
 
 
 def check(method, path, status, expect, body=None, token=None):
-    """Fails unless the answer has this status and exactly these keys; `...` stands for any text or number."""
+    """Fails unless the response has this status and exactly these keys; `...` stands for any text or number."""
     global asked
     asked += 1
     headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,7 +1,7 @@
 """Real Prometheus and Alertmanager beside a bank of separate processes. See scripts/test-ops.
 
-Everything that grafana/ and prometheus/ promise is asked for here: targets, metrics, every panel's query, every rule,
-and one alert on its whole way to a receiver.
+Checks everything that grafana/ and prometheus/ promise: targets, metrics, every panel's queries, every rule, and one
+alert on its way to a receiver.
 """
 
 import collections
@@ -34,7 +34,7 @@ def get(url):
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
-    """What Alertmanager sends alerts to, and the bank its webhooks' messages."""
+    """The receiver of Alertmanager's alerts and of the bank's webhook messages."""
 
     received: typing.ClassVar = collections.defaultdict(list)
 
@@ -49,7 +49,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 
 class Monitoring:
-    """Prometheus with the shipped rules, and Alertmanager with the shipped route to a receiver of ours."""
+    """Prometheus with the shipped rules, and Alertmanager with the shipped route to a receiver of this test."""
 
     def __init__(self, bank):
         self.folder = os.path.join(bank.folder, "monitoring")
@@ -69,7 +69,7 @@ class Monitoring:
         ]
 
     def write_settings(self, bank):
-        """The shipped files; only addresses, and how long to wait, are this test's own."""
+        """Writes the shipped files; only addresses and delays are this test's own."""
         shutil.copytree("prometheus/rules", f"{self.folder}/rules")
         with open("prometheus/prometheus.yml", encoding="utf-8") as file:
             settings = file.read()
@@ -116,7 +116,7 @@ class Monitoring:
         return answer["data"]
 
     def query(self, expression):
-        """The values of an expression, those that are no number left out."""
+        """The values of an expression, without those that are not numbers."""
         samples = self.api("query", query=expression)["result"]
         return [sample for sample in samples if not math.isnan(float(sample["value"][1]))]
 
@@ -132,7 +132,7 @@ def check_targets(monitoring, bank):
 
 
 def check_metrics(bank):
-    """promtool has nothing to say, labels are known, and no value is an id."""
+    """promtool reports no problems, all labels are known, and no value is an id."""
     families, most = set(), 0
     for name, port in bank.monitors.items():
         text = get(f"http://127.0.0.1:{port}/metrics")
@@ -150,14 +150,14 @@ def check_metrics(bank):
     public = urllib.request.Request(f"{bank.url}/metrics")
     try:
         urllib.request.urlopen(public, timeout=10)
-        raise AssertionError("the public door shows metrics though they have one of their own")
+        raise AssertionError("the public port serves metrics although they have their own port")
     except urllib.error.HTTPError as error:
         assert error.code == 404, error
-    print(f"metrics: {len(families)} names, at most {most} series of one process, promtool content")
+    print(f"metrics: {len(families)} names, at most {most} series per process, promtool reports no problems")
 
 
 def start_what_repeats(bank, monitoring):
-    """A schedule that is due every minute, and a webhook that is told of every run that ends."""
+    """Starts a schedule that is due every minute, and a webhook for every run that ends."""
     request = {"benchmark": "first-steps", "prompts": ["number-only"], "models": ["simulated:strong"]}
     bank.ask("POST", "/api/v1/schedules", {"name": "minutely", "cron": "* * * * *", "request": request})
     bank.ask("POST", "/api/v1/webhooks", {"name": "receiver", "url": f"{monitoring.receiver_url}/webhook",
@@ -165,7 +165,7 @@ def start_what_repeats(bank, monitoring):
 
 
 def check_what_repeats(bank, monitoring):
-    """A tick fires, the webhook is told, a run that is asked for again finds its answers kept; and all is counted."""
+    """A tick fires, the webhook gets a message, a repeated run uses cached responses; and all of it is counted."""
     for _ in range(2):
         bank.finished(bank.submit(["remote:fast"], cache=True))
     for counted in ('opb_cache_lookups_total{outcome="miss"}', 'opb_cache_lookups_total{outcome="hit"}',
@@ -174,7 +174,7 @@ def check_what_repeats(bank, monitoring):
         until(f"{counted} counts", lambda counted=counted: monitoring.query(f"sum({counted}) > 0"))
     told = {message["type"] for message in Receiver.received["/webhook"]}
     assert told == {"run.finished"}, told
-    print(f"repeated: a tick fired, a run found its answers kept, {len(Receiver.received['/webhook'])} messages to a webhook")
+    print(f"repeated: a tick fired, a run used cached responses, {len(Receiver.received['/webhook'])} messages to a webhook")
 
 
 def dashboards():
@@ -184,7 +184,7 @@ def dashboards():
 
 
 def check_dashboards():
-    """What Grafana would find wrong: ids, titles, units, variables, data sources."""
+    """Checks what Grafana would reject: ids, titles, units, variables, data sources."""
     uids = collections.Counter(dashboard["uid"] for _, dashboard in dashboards())
     assert max(uids.values()) == 1, uids
     for name, dashboard in dashboards():
@@ -209,7 +209,7 @@ def check_dashboards():
 
 
 def check_panels(monitoring, reader):
-    """Every panel's query answers with data."""
+    """Every panel's query returns data."""
     asked = collections.Counter()
     for name, dashboard in dashboards():
         for variable in dashboard["templating"]["list"]:
@@ -234,7 +234,7 @@ def check_panels(monitoring, reader):
 
 
 def check_reader(reader):
-    """The role reads what it is for, and nothing else."""
+    """The role can read its views, and nothing else."""
     for sql in ("select * from public.users", "select * from public.evaluations", "select * from public.providers",
                 "create table reader.mine (id int)", "delete from reader.leaderboard", "create table public.mine (id int)"):
         try:
@@ -246,7 +246,7 @@ def check_reader(reader):
 
 
 def check_rules(monitoring):
-    """Every rule can be evaluated, and every alert's runbook is there."""
+    """Every rule can be evaluated, and every alert has a runbook."""
     def evaluated():
         groups = monitoring.api("rules")["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
@@ -266,12 +266,12 @@ def check_rules(monitoring):
 
 
 def check_alert(bank):
-    """A wrong credential becomes an alert at the receiver, by the shipped rule and route."""
+    """A wrong credential becomes an alert at the receiver, through the shipped rule and route."""
     name = "OpbCredentialRefused"
     alerts = lambda: [alert for message in Receiver.received["/alerts"] for alert in message["alerts"]]
     assert not any(alert["labels"]["alertname"] == name for alert in alerts()), "it fired before there was a reason"
     bank.add_provider("locked", "sk-not-the-right-one-0000")
-    # Refused calls are final, so the run is as short as its shards; several of them make a rising counter.
+    # Rejected calls are final, so the run is as short as its shards; several of them make a rising counter.
     started = time.monotonic()
     def fired():
         bank.finished(bank.submit(["locked:fast"]))
@@ -287,7 +287,7 @@ def main():
     database = os.environ["DATABASE_URL"]
     with Bank(database, new_master_key(), workers=2) as bank:
         bank.migrate()
-        # Faults, so that failures, retries and rate limits have something to show.
+        # Faults, so that there are failures, retries and rate limits to show.
         bank.start_simulator("--latency", "50", "--fault-rate", "0.2", "--faults", "server_error,reset,rate_limit")
         bank.start_all(OPB_CONCURRENCY="16", OPB_HOUSEKEEPING="1")
         bank.become_administrator()
@@ -303,7 +303,7 @@ def main():
             start_what_repeats(bank, monitoring)
             assert bank.finished(bank.submit(["simulated:strong", "simulated:weak"]))["state"] == "completed"
             check_what_repeats(bank, monitoring)
-            # Work for the whole test; it is stopped in the end.
+            # Work for the whole test; it is stopped at the end.
             long = bank.submit(["remote:fast", "simulated:balanced"], repeats=500)
             check_panels(monitoring, reader)
             check_reader(reader)
@@ -314,7 +314,7 @@ def main():
         ports = list(bank.monitors.values())
         bank.stop_all()
         assert all(bank.health(port) == 1 for port in ports), "a stopped process is healthy"
-        print("every process ended in order, and its health check noticed")
+        print("every process stopped cleanly, and its health check noticed")
 
 
 main()

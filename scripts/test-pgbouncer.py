@@ -10,16 +10,16 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 from process_bank import SIMULATOR_KEY, Bank, free_ports, new_master_key, psql, until
 
 WORKERS = 2
-# What PgBouncer may open, for all processes together.
+# Maximum number of server connections of PgBouncer, for all processes together.
 POOL = 6
-# What each process opens beside: the doorbell of the API, the queue and the doorbell of a worker.
+# Direct connections of each process: the doorbell of the API, the queue and the doorbell of a worker.
 DIRECT = {"opb-api": 1, "opb-worker": 6, "opb-scheduler": 0}
 
 server = os.environ["DATABASE_URL"]
 
 
 def start_pgbouncer(database):
-    """A PgBouncer in transaction mode before a database; its process and the address that leads through it."""
+    """Starts a PgBouncer in transaction mode before a database; returns its process and the URL through it."""
     parts = urlsplit(database)
     query = parse_qs(parts.query)
     host = query.get("host", [parts.hostname])[0]
@@ -57,7 +57,7 @@ ignore_startup_parameters = extra_float_digits
 
 
 class Watch(threading.Thread):
-    """Notes the most connections that Postgres has at any moment, by who opened them."""
+    """Records the maximum number of connections to Postgres at any moment, by who opened them."""
 
     def __init__(self, database):
         super().__init__(daemon=True)
@@ -96,7 +96,7 @@ def main():
             watch.start()
             run = bank.submit(["pooled:strong", "simulated:weak"], repeats=20)
             assert b"recorded" in first_event(bank, run)
-            # Many readers beside the run, each on whatever connection is free.
+            # Many readers beside the run, each on any free connection.
             errors = []
 
             def read():
@@ -121,7 +121,7 @@ def main():
             assert board["standings"], board
             watch.stop.set()
             watch.join()
-            print(f"{ended['recorded']} evaluations, {ended['errors']} errors; the most connections to Postgres: {watch.most}")
+            print(f"{ended['recorded']} evaluations, {ended['errors']} errors; maximum of connections to Postgres: {watch.most}")
             for name, count in sorted(watch.most_by.items()):
                 print(f"  {count:3}  {name}")
             bound = POOL + DIRECT["opb-api"] + WORKERS * DIRECT["opb-worker"]

@@ -1,4 +1,4 @@
-"""Every tick becomes exactly one run, whatever clocks do and whoever is killed. See scripts/test-schedules."""
+"""Every tick becomes exactly one run, whatever clocks do and whichever process is killed. See scripts/test-schedules."""
 
 import os
 import time
@@ -9,7 +9,7 @@ SCHEDULES = 10
 CLOCK = os.environ["OPB_CLOCK_FILE"]
 DATABASE = os.environ["SCRATCH_DATABASE_URL"]
 
-# Per schedule: ticks that fired, ticks there were, and runs. Policies leave nothing out here.
+# Per schedule: ticks that fired, ticks that were due, and runs. The policies skip nothing here.
 BOOKS = """
 with books as (
     select count(*) as fired, count(distinct run_id) as runs, max(missed) as missed,
@@ -22,7 +22,7 @@ from books
 
 
 def set_clock(text):
-    """What libfaketime reads: an offset, and how fast the clock runs."""
+    """Sets what libfaketime reads: an offset, and the speed of the clock."""
     with open(CLOCK + ".new", "w", encoding="utf-8") as file:
         file.write(text + "\n")
     os.replace(CLOCK + ".new", CLOCK)
@@ -48,7 +48,7 @@ def main():
             port = bank.monitors[name]
             bank.start(name, program, OPB_LISTEN=f"127.0.0.1:{bank.api_port}", OPB_MONITOR_LISTEN=f"127.0.0.1:{port}")
             until(f"{name} is ready", lambda port=port: bank.health(port) == 0)
-        # The worker has brought the simulated models; its leases would run out sixty times as fast.
+        # The worker has registered the simulated models; its leases would expire sixty times as fast.
         bank.processes["opb-worker-1"].kill()
         bank.become_administrator()
         request = {"benchmark": "first-steps", "prompts": ["number-only"], "models": ["simulated:strong"], "limit": 1}
