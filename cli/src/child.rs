@@ -3,7 +3,10 @@
 //! A child inherits no secret. Our environment holds keys of providers, the master key and passwords, and every process
 //! of the child's user can read the child's environment in `/proc`. So a child gets a short list of harmless variables
 //! and nothing else.
-#![expect(clippy::disallowed_methods, reason = "everybody else is sent here")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "all other modules must use this one"
+)]
 
 use std::{ffi::OsStr, process::Command};
 

@@ -27,7 +27,7 @@ impl From<f64> for Unit {
     }
 }
 
-/// The bias-corrected and accelerated (BCa) bootstrap interval of `Σ over / Σ under`; the same seed gives the same
+/// The bias-corrected and accelerated bootstrap interval of `Σ over / Σ under`; the same seed gives the same
 /// interval.
 ///
 /// Efron (1987), "Better bootstrap confidence intervals", JASA 82; Efron & Tibshirani (1993), "An introduction to the

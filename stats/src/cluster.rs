@@ -26,8 +26,8 @@ pub struct ClusteredMean {
 
 /// The mean of all values with a cluster-robust interval; `None` for fewer than two clusters.
 ///
-/// Liang & Zeger (1986), "Longitudinal data analysis using generalized linear models", Biometrika 73, with the factor G
-/// / (G − 1) and Student's t with G − 1 degrees of freedom; recommended for evaluations of language models by Miller
+/// Liang & Zeger (1986), "Longitudinal data analysis using generalized linear models", Biometrika 73, with the factor
+/// G / (G − 1) and Student's t with G − 1 degrees of freedom; recommended for evaluations of language models by Miller
 /// (2024), "Adding error bars to evals", arXiv:2411.00640. The design effect is that of Kish (1965), "Survey sampling".
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2⁵³")]

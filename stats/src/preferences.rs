@@ -127,7 +127,7 @@ impl Table {
         table
     }
 
-    /// Newton's method; a step that would decrease the likelihood is halved.
+    /// Newton's method; a step that would decrease the penalised likelihood is halved.
     fn fit(&self, penalty: f64) -> Vec<f64> {
         let mut strengths = vec![0.0; self.count];
         let mut height = self.height(&strengths, penalty);

@@ -79,7 +79,7 @@ impl Demo {
         }
         let stop = CancellationToken::new();
         config::stop_on_signals(stop.clone())?;
-        eprintln!("starting a bank of its own");
+        eprintln!("starting a temporary bank");
         let Some(bank) = Bank::start(self.bank, stop.clone()).await? else {
             return Ok(Outcome::Interrupted);
         };

@@ -278,7 +278,7 @@ fn priced(price: &ModelPrice) -> String {
     }
     if let Some(tokens) = price.max_output_tokens {
         let tokens = text::count(tokens.into());
-        words.push(format!("answers have {tokens} tokens at most"));
+        words.push(format!("at most {tokens} tokens per answer"));
     }
     words.join("; ")
 }

@@ -32,7 +32,7 @@ pub struct Folder {
 impl Folder {
     /// Creates the folder if it is missing; only its owner can list it.
     pub fn create(data: &Path) -> Result<Self, Error> {
-        let what = || format!("make the data folder {}", data.display());
+        let what = || format!("create the data folder {}", data.display());
         if !data.exists() {
             if let Some(parent) = data.parent() {
                 fs::create_dir_all(parent).map_err(Error::io(what()))?;

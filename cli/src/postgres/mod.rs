@@ -74,12 +74,20 @@ impl Cluster {
         let account = Account::for_server_of(&folder)?;
         account.require_entry(&folder)?;
         let binaries = Binaries::find_or_download(&folder).await?;
-        info!(postgres.version = %binaries.version, postgres.folder = %binaries.folder.display(), "found Postgres {}", binaries.version);
+        info!(
+            postgres.version = %binaries.version,
+            postgres.folder = %binaries.folder.display(),
+            "found Postgres {}", binaries.version
+        );
 
         prepare(folder.clone(), account.clone(), binaries.clone()).await?;
         let server = start_server(&folder, &account, &binaries, durability).await?;
         let database_url = folder.database_url(server.port)?;
-        info!(postgres.port = server.port, postgres.data = %folder.cluster().display(), "the Postgres server is ready on port {}", server.port);
+        info!(
+            postgres.port = server.port,
+            postgres.data = %folder.cluster().display(),
+            "the Postgres server is ready on port {}", server.port
+        );
         Ok(Self {
             server,
             database_url,

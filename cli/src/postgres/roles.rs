@@ -99,7 +99,7 @@ const GIVE_ALL: &str = "
 /// Creates the role `opb` if it is missing, and cleans up after a conversion.
 pub async fn ensure(admin: &mut PgConnection, bank: &Login) -> Result<(), Error> {
     remember(admin, "opb.password", bank).await?;
-    run(admin, CREATE_ROLE, "make the role opb").await
+    run(admin, CREATE_ROLE, "create the role opb").await
 }
 
 /// Gives the bank the contents of its database, to which `admin` is connected.
@@ -127,7 +127,12 @@ pub async fn convert(
     connect: impl AsyncFnOnce(&Login) -> Result<PgConnection, sqlx::Error>,
 ) -> Result<(), Error> {
     remember(&mut old, "opb.admin_password", admin).await?;
-    run(&mut old, CREATE_CONVERTER, "make a role for the conversion").await?;
+    run(
+        &mut old,
+        CREATE_CONVERTER,
+        "create a role for the conversion",
+    )
+    .await?;
     old.close().await.map_err(database("close a connection"))?;
     let converter = Login {
         user: "opb_convert",

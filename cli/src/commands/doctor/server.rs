@@ -57,7 +57,7 @@ pub(super) async fn check_server(settings: &ClientSettings, is_served: bool) -> 
     };
     checks.push(Check::ok(
         "key",
-        format!("valid, of the user {}", text::plain(&user.username)),
+        format!("valid, user {}", text::plain(&user.username)),
     ));
     if user.role != UserRole::Admin {
         checks.push(Check::ok(

@@ -107,7 +107,7 @@ impl AddProvider {
         print(&tables::providers(std::slice::from_ref(&provider)))?;
         match check {
             Ok(check) => print(&described(&check))?,
-            Err(error) => print(&format!("it could not be checked: {error:#}"))?,
+            Err(error) => print(&format!("could not check the provider: {error:#}"))?,
         }
         if provider.free {
             print(
