@@ -11,7 +11,7 @@ use std::{
 
 use axum::{extract::Request, http::StatusCode, middleware::Next, response::Response};
 
-use crate::problem::{Refusal, Result};
+use crate::problem::{ApiError, Result};
 
 /// Maximum size of a body without a valid credential, and of a body that is not counted against the budget.
 pub(crate) const SMALL_BYTES: u64 = 64 * 1024;
@@ -32,7 +32,7 @@ struct Budget {
 }
 
 /// The share of the budget that one body uses; released on drop.
-pub(crate) struct Portion {
+pub(crate) struct BodyPermit {
     bodies: Bodies,
     user_id: i64,
     bytes: u64,
@@ -50,8 +50,8 @@ impl Bodies {
     }
 
     /// Starts counting a body of a user.
-    pub(crate) fn begin(&self, user_id: i64) -> Portion {
-        Portion {
+    pub(crate) fn begin(&self, user_id: i64) -> BodyPermit {
+        BodyPermit {
             bodies: self.clone(),
             user_id,
             bytes: 0,
@@ -59,7 +59,7 @@ impl Bodies {
     }
 }
 
-impl Portion {
+impl BodyPermit {
     /// Raises the body's size to this many bytes.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Portion {
         let mut budget = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held_by_user = budget.held_by.get(&self.user_id).copied().unwrap_or(0) + more;
         if held_by_user > budget.most_per_user {
-            return Err(Refusal::new(
+            return Err(ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_bodies",
                 format!(
@@ -82,7 +82,7 @@ impl Portion {
             ));
         }
         if budget.held + more > budget.most {
-            return Err(Refusal::new(
+            return Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
                 "too many large requests are in progress; try again in a moment",
@@ -95,7 +95,7 @@ impl Portion {
     }
 }
 
-impl Drop for Portion {
+impl Drop for BodyPermit {
     fn drop(&mut self) {
         if self.bytes == 0 {
             return;
@@ -113,18 +113,18 @@ impl Drop for Portion {
 
 /// Holds the portion of a request's body until the response is sent, because the parsed body lives as long.
 #[derive(Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Option<Portion>>>);
+pub(crate) struct BodyPermitSlot(Arc<Mutex<Option<BodyPermit>>>);
 
-impl Kept {
+impl BodyPermitSlot {
     /// Stores a portion.
-    pub(crate) fn put(&self, portion: Portion) {
+    pub(crate) fn put(&self, portion: BodyPermit) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(portion);
     }
 }
 
 /// Handles a request, then releases its body's portion of the budget.
 pub(crate) async fn give_back(mut request: Request, next: Next) -> Response {
-    let kept = Kept::default();
+    let kept = BodyPermitSlot::default();
     request.extensions_mut().insert(kept.clone());
     let response = next.run(request).await;
     drop(kept);

@@ -17,9 +17,9 @@ use serde_json::{Value, error::Category};
 
 use crate::{
     AppState,
-    bodies::{Kept, SMALL_BYTES},
+    bodies::{BodyPermitSlot, SMALL_BYTES},
     caller::{Turn, UserId},
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 /// Maximum number of bytes of an oversized body that are read and discarded, so that the client receives the error
@@ -42,7 +42,7 @@ pub(crate) struct JsonLines(pub(crate) Vec<u8>);
 const LARGE: usize = 64 * 1024;
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self> {
         receive_json(request, state, parse_exactly).await.map(Self)
@@ -50,7 +50,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Json<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for LenientJson<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self> {
         receive_json(request, state, parse).await.map(Self)
@@ -77,7 +77,7 @@ async fn receive_json<T: Send + 'static>(
 }
 
 impl FromRequest<AppState> for JsonLines {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self> {
         let kind = media_type(request.headers());
@@ -97,8 +97,8 @@ fn media_type(headers: &HeaderMap) -> String {
     kind.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-fn unsupported(what: &str, media_type: &str) -> Refusal {
-    Refusal::new(
+fn unsupported(what: &str, media_type: &str) -> ApiError {
+    ApiError::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_media_type",
         format!("the body must be {what}, with the header `content-type: {media_type}`"),
@@ -109,7 +109,7 @@ fn unsupported(what: &str, media_type: &str) -> Refusal {
 /// has been checked before: without one, only a small body is accepted.
 async fn receive(request: Request, state: &AppState) -> Result<Vec<u8>> {
     if is_encoded(request.headers()) {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_content_encoding",
             "the body must not be compressed; send it without the header `content-encoding`",
@@ -118,7 +118,7 @@ async fn receive(request: Request, state: &AppState) -> Result<Vec<u8>> {
     let body = read(request, state);
     let body = tokio::time::timeout(state.request_timeout / 2, body).await;
     body.unwrap_or_else(|_| {
-        Err(Refusal::new(
+        Err(ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             "slow_body",
             "the body did not arrive in time",
@@ -134,7 +134,7 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 
 async fn read(request: Request, state: &AppState) -> Result<Vec<u8>> {
     let user = request.extensions().get::<UserId>().copied();
-    let kept = request.extensions().get::<Kept>().cloned();
+    let kept = request.extensions().get::<BodyPermitSlot>().cloned();
     let mut portion = user.map(|UserId(id)| state.bodies.begin(id));
     let limit_bytes = match user {
         Some(_) => state.body_limit_bytes,
@@ -146,7 +146,7 @@ async fn read(request: Request, state: &AppState) -> Result<Vec<u8>> {
         } else {
             ""
         };
-        Refusal::new(
+        ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
             format!("the body is larger than {limit_bytes} bytes{remedy}"),
@@ -165,7 +165,7 @@ async fn read(request: Request, state: &AppState) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| {
-            Refusal::new(
+            ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "broken_body",
                 "the body ended too early",
@@ -204,18 +204,18 @@ async fn drain(mut stream: BodyDataStream) {
 fn parse_exactly<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     let parsed = parse(body)?;
     match find_inexact(body) {
-        Some(inexact) => Err(Refusal::invalid(inexact.path, inexact.message)),
+        Some(inexact) => Err(ApiError::invalid(inexact.path, inexact.message)),
         None => Ok(parsed),
     }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     if let Some(path) = find_nul(body) {
-        return Err(Refusal::invalid(path, "must not hold a NUL character"));
+        return Err(ApiError::invalid(path, "must not hold a NUL character"));
     }
     // serde accepts a list for an object, field by field.
     if body.trim_ascii_start().starts_with(b"[") {
-        return Err(Refusal::invalid("", "must be an object"));
+        return Err(ApiError::invalid("", "must be an object"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let parsed: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -226,7 +226,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     Ok(parsed)
 }
 
-fn refuse(path: &str, error: &serde_json::Error) -> Refusal {
+fn refuse(path: &str, error: &serde_json::Error) -> ApiError {
     let text = error.to_string();
     let reason = text
         .rsplit_once(" at line ")
@@ -234,12 +234,12 @@ fn refuse(path: &str, error: &serde_json::Error) -> Refusal {
     match error.classify() {
         Category::Data => {
             let (path, message) = explain(path, reason);
-            Refusal::invalid(path, message)
+            ApiError::invalid(path, message)
         }
         Category::Syntax | Category::Eof | Category::Io => {
             let (line, column) = (error.line(), error.column());
             let message = format!("{reason} (line {line}, column {column})");
-            Refusal::new(
+            ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "malformed_json",
                 format!("the body is not JSON: {message}"),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     AppState,
     client::Client,
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 /// A caller with a valid credential.
@@ -61,7 +61,7 @@ impl Watch {
 }
 
 impl FromRequestParts<AppState> for Watch {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         Ok(match bearer(parts)? {
@@ -76,7 +76,7 @@ impl FromRequestParts<AppState> for Watch {
 }
 
 impl FromRequestParts<AppState> for Authenticated {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         if bearer(parts)?.is_none() {
@@ -88,7 +88,7 @@ impl FromRequestParts<AppState> for Authenticated {
 }
 
 impl FromRequestParts<AppState> for Viewer {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let Some(credential) = bearer(parts)? else {
@@ -123,7 +123,7 @@ impl FromRequestParts<AppState> for Turn {
 pub(crate) struct UserId(pub(crate) i64);
 
 impl FromRequestParts<AppState> for LoggedIn {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let credential = bearer(parts)?.ok_or_else(nobody)?;
@@ -131,7 +131,7 @@ impl FromRequestParts<AppState> for LoggedIn {
         let Credential::Session(session_id) = caller.credential else {
             let error =
                 Error::Forbidden("an API key cannot do this; send the access token of a login");
-            return Err(Refusal::from(error).with_code("login_needed"));
+            return Err(ApiError::from(error).with_code("login_needed"));
         };
         parts.extensions.insert(UserId(caller.user.id));
         Ok(Self {
@@ -145,7 +145,7 @@ impl FromRequestParts<AppState> for LoggedIn {
 pub(crate) struct SentKey(pub(crate) SecretString);
 
 impl FromRequestParts<AppState> for SentKey {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let credential = bearer(parts)?.ok_or_else(nobody)?;
@@ -176,7 +176,7 @@ pub(crate) fn check_scope(parts: &Parts, caller: &Caller) -> Result<()> {
         } else {
             format!("the API key lacks the scope `{needed}`")
         };
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "scope_missing",
             message,
@@ -203,7 +203,7 @@ pub(crate) fn bearer(parts: &Parts) -> Result<Option<&str>> {
         return Ok(None);
     };
     if headers.next().is_some() {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             "two_credentials",
             "the request has more than one authorization header",
@@ -220,7 +220,7 @@ pub(crate) fn bearer(parts: &Parts) -> Result<Option<&str>> {
     Ok(Some(credential.trim()))
 }
 
-fn nobody() -> Refusal {
+fn nobody() -> ApiError {
     Error::Unauthenticated("log in and send the header `authorization: Bearer <token or API key>`")
         .into()
 }

@@ -10,7 +10,7 @@ pub(crate) mod flask;
 use std::sync::Arc;
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::Request,
     http::{
         HeaderValue, Method, StatusCode,
@@ -80,7 +80,7 @@ pub(crate) async fn respell(request: Request, next: Next) -> Response {
 
 /// A response in a dialect's own shape.
 fn answer(status: StatusCode, body: impl Serialize) -> Response {
-    let mut response = (status, Answer(body)).into_response();
+    let mut response = (status, JsonResponse(body)).into_response();
     if status == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(WWW_AUTHENTICATE, scheme);

@@ -10,7 +10,7 @@ use std::{
 use axum::http::StatusCode;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::problem::{Refusal, Result};
+use crate::problem::{ApiError, Result};
 
 /// Maximum number of concurrent imports.
 const PLACES: usize = 2;
@@ -55,7 +55,7 @@ impl ImportPlaces {
             users.insert(user_id)
         };
         if !is_first {
-            return Err(Refusal::new(
+            return Err(ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "import_under_way",
                 "your previous import is still in progress; send the next one when it has finished",
@@ -70,7 +70,7 @@ impl ImportPlaces {
                 _permit: permit,
                 _user: user,
             }),
-            Ok(Err(_)) | Err(_) => Err(Refusal::new(
+            Ok(Err(_)) | Err(_) => Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
                 "other users' imports are in progress; try again in a moment",

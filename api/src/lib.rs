@@ -5,12 +5,10 @@
 //! It must never call a model: runs are done by the workers.
 
 mod account_pages;
-mod answers;
 mod bodies;
 mod body;
 mod caller;
 mod client;
-mod courier;
 mod dialects;
 mod etag;
 mod examples;
@@ -28,6 +26,7 @@ mod parameters;
 mod prober;
 mod problem;
 mod replica;
+mod response_cache;
 pub mod routes;
 mod seats;
 mod secret;
@@ -35,8 +34,8 @@ mod server;
 mod settings;
 mod state;
 mod unread;
+mod webhook_sender;
 
-pub use courier::WebhookSettings;
 pub use listen::check_address;
 pub use mail::MailSettings;
 pub use oidc::OidcSettings;
@@ -49,3 +48,4 @@ pub use replica::Replica;
 pub use server::{BELLS, router, serve};
 pub use settings::{ApiSettings, CorsOrigin};
 pub use state::AppState;
+pub use webhook_sender::WebhookSettings;

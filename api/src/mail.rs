@@ -43,7 +43,7 @@ pub struct MailSettings {
 }
 
 /// Sends the mails.
-pub(crate) struct Postman {
+pub(crate) struct MailSender {
     server: AsyncSmtpTransport<Tokio1Executor>,
     sender: Mailbox,
 }
@@ -53,7 +53,10 @@ impl MailSettings {
     ///
     /// # Errors
     /// A setting is invalid, or another one is missing.
-    pub(crate) fn postman(&self, public_url: Option<&Url>) -> anyhow::Result<Option<Postman>> {
+    pub(crate) fn mail_sender(
+        &self,
+        public_url: Option<&Url>,
+    ) -> anyhow::Result<Option<MailSender>> {
         let Some(url) = &self.smtp_url else {
             return Ok(None);
         };
@@ -78,11 +81,11 @@ impl MailSettings {
             );
         }
         let server = server.timeout(Some(ATTEMPT_TIME)).build();
-        Ok(Some(Postman { server, sender }))
+        Ok(Some(MailSender { server, sender }))
     }
 }
 
-impl Postman {
+impl MailSender {
     /// Sends mails until `stop` is cancelled; mails in flight are then finished.
     pub(crate) async fn carry(
         self,
@@ -233,7 +236,7 @@ mod tests {
                 mail_from: from.map(Into::into),
             };
             let public = public.map(|text| text.parse().unwrap());
-            let error = settings.postman(public.as_ref()).err().unwrap();
+            let error = settings.mail_sender(public.as_ref()).err().unwrap();
             let error = format!("{error:#}");
             assert!(error.contains(expect), "{error}");
             assert!(!error.contains("hunter2"), "{error}");

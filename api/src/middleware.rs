@@ -18,7 +18,7 @@ use opb_monitor::traces::{self, EXPORTED_SPANS};
 use tracing::{Instrument as _, Span, field::Empty};
 use uuid::Uuid;
 
-use crate::{AppState, dialects, problem::Refusal};
+use crate::{AppState, dialects, problem::ApiError};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -131,7 +131,7 @@ pub(crate) async fn check_host(
     if state.hosts.accept(request.uri(), request.headers()) {
         return next.run(request).await;
     }
-    Refusal::new(
+    ApiError::new(
         StatusCode::MISDIRECTED_REQUEST,
         "wrong_host",
         "this server does not accept that host name; its operator sets the accepted names with \
@@ -148,7 +148,7 @@ pub(crate) async fn limit_time(
 ) -> Response {
     match tokio::time::timeout(state.request_timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Refusal::new(
+        Err(_) => ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "timeout",
             format!(
@@ -172,12 +172,12 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
     let error = opb_core::Error::Internal(format!("a handler panicked: {message}"));
-    Refusal::from(error).into_response()
+    ApiError::from(error).into_response()
 }
 
 /// Responds to paths that no route has.
-pub(crate) async fn no_route() -> Refusal {
-    Refusal::new(
+pub(crate) async fn no_route() -> ApiError {
+    ApiError::new(
         StatusCode::NOT_FOUND,
         "no_route",
         "there is no such path; see /api/docs",
@@ -185,8 +185,8 @@ pub(crate) async fn no_route() -> Refusal {
 }
 
 /// Responds to methods that the route does not have; the header `allow` lists those that it has.
-pub(crate) async fn wrong_method() -> Refusal {
-    Refusal::new(
+pub(crate) async fn wrong_method() -> ApiError {
+    ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         "this method is not allowed here",

@@ -76,18 +76,18 @@ pub(crate) struct Provider {
     settings: ProviderSettings,
     redirect_url: RedirectUrl,
     http: Http,
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<ProviderMetadata>>,
 }
 
 /// A provider's metadata, and when it was fetched.
 #[derive(Clone)]
-struct Known {
+struct ProviderMetadata {
     at: Instant,
     metadata: CoreProviderMetadata,
 }
 
 /// The parameters with which the provider sends the browser back.
-pub(crate) struct Returned {
+pub(crate) struct CallbackParameters {
     pub(crate) code: String,
     /// The issuer, if the provider sends it (RFC 9207).
     pub(crate) issuer: Option<String>,
@@ -216,7 +216,7 @@ impl Provider {
     /// The provider cannot be reached, or does not prove the identity.
     pub(crate) async fn finish(
         &self,
-        returned: Returned,
+        returned: CallbackParameters,
         nonce: String,
         verifier: String,
     ) -> Result<ConfirmedIdentity, Fault> {
@@ -375,12 +375,12 @@ impl Provider {
         .set_redirect_uri(self.redirect_url.clone()))
     }
 
-    async fn discover(&self) -> Result<Known, Fault> {
+    async fn discover(&self) -> Result<ProviderMetadata, Fault> {
         let issuer: IssuerUrl = self.settings.issuer.clone();
         let metadata = CoreProviderMetadata::discover_async(issuer, &self.http)
             .await
             .map_err(|error| self.note(Fault::Unavailable, &error.to_string()))?;
-        Ok(Known {
+        Ok(ProviderMetadata {
             at: Instant::now(),
             metadata,
         })

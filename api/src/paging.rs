@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::problem::{Refusal, Result};
+use crate::problem::{ApiError, Result};
 
 /// Maximum number of entries on a page.
 const MAX_LIMIT: i64 = 100;
@@ -67,7 +67,7 @@ pub(crate) fn check_limit(limit: Option<i64>) -> Result<i64> {
         return Ok(limit);
     }
     let message = format!("must be between 1 and {MAX_LIMIT}");
-    Err(Refusal::invalid("limit", message))
+    Err(ApiError::invalid("limit", message))
 }
 
 /// The cursor of an evaluation.
@@ -94,8 +94,8 @@ pub(crate) fn decode_key(cursor: &str) -> Result<EvaluationKey> {
 }
 
 /// The error for a cursor that is not one of this list's.
-pub(crate) fn bad_cursor() -> Refusal {
-    Refusal::invalid("cursor", "is not the `next_cursor` of a page of this list")
+pub(crate) fn bad_cursor() -> ApiError {
+    ApiError::invalid("cursor", "is not the `next_cursor` of a page of this list")
 }
 
 #[cfg(test)]

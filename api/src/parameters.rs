@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     AppState,
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 /// The only parameter in the path of a route.
@@ -23,7 +23,7 @@ pub(crate) struct Path2<A, B>(pub(crate) A, pub(crate) B);
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<T: FromStr + Send> FromRequestParts<AppState> for Path<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let parameters = path_parameters(parts, state).await?;
@@ -32,7 +32,7 @@ impl<T: FromStr + Send> FromRequestParts<AppState> for Path<T> {
 }
 
 impl<A: FromStr + Send, B: FromStr + Send> FromRequestParts<AppState> for Path2<A, B> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let parameters = path_parameters(parts, state).await?;
@@ -43,22 +43,22 @@ impl<A: FromStr + Send, B: FromStr + Send> FromRequestParts<AppState> for Path2<
 async fn path_parameters(parts: &mut Parts, state: &AppState) -> Result<RawPathParams> {
     RawPathParams::from_request_parts(parts, state)
         .await
-        .map_err(|_| Refusal::invalid("", "the path is not valid UTF-8"))
+        .map_err(|_| ApiError::invalid("", "the path is not valid UTF-8"))
 }
 
 fn parse<T: FromStr>(parameters: &RawPathParams, at: usize) -> Result<T> {
     let Some((name, text)) = parameters.iter().nth(at) else {
-        return Err(Refusal::invalid("", "the path lacks its parameter"));
+        return Err(ApiError::invalid("", "the path lacks its parameter"));
     };
     if text.contains('\0') {
-        return Err(Refusal::invalid(name, "must not hold a NUL character"));
+        return Err(ApiError::invalid(name, "must not hold a NUL character"));
     }
     text.parse()
-        .map_err(|_| Refusal::invalid(name, "is not an id"))
+        .map_err(|_| ApiError::invalid(name, "is not an id"))
 }
 
 impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self> {
         if let Ok(AxumQuery(pairs)) = AxumQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri)
@@ -67,7 +67,7 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
                 .find(|(name, value)| name.contains('\0') || value.contains('\0'))
         {
             let name = name.replace('\0', "");
-            return Err(Refusal::invalid(name, "must not hold a NUL character"));
+            return Err(ApiError::invalid(name, "must not hold a NUL character"));
         }
         match AxumQuery::try_from_uri(&parts.uri) {
             Ok(AxumQuery(query)) => Ok(Self(query)),
@@ -83,22 +83,22 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
 }
 
 /// axum's message is `name: reason`, or only the reason when it concerns no single parameter.
-fn refuse(reason: &str) -> Refusal {
+fn refuse(reason: &str) -> ApiError {
     if let Some(rest) = reason
         .strip_prefix("unknown field `")
         .or_else(|| reason.split_once(": unknown field `").map(|(_, rest)| rest))
     {
         let (name, known) = rest.split_once("`, ").unwrap_or((rest, ""));
-        return Refusal::invalid(name, format!("is not known, {known}"));
+        return ApiError::invalid(name, format!("is not known, {known}"));
     }
     if let Some(rest) = reason.strip_prefix("duplicate field `") {
-        return Refusal::invalid(rest.trim_end_matches('`'), "is given twice");
+        return ApiError::invalid(rest.trim_end_matches('`'), "is given twice");
     }
     match reason.split_once(": ") {
         Some((name, "invalid digit found in string")) => {
-            Refusal::invalid(name, "must be a whole number")
+            ApiError::invalid(name, "must be a whole number")
         }
-        Some((name, reason)) => Refusal::invalid(name, reason),
-        None => Refusal::invalid("", reason),
+        Some((name, reason)) => ApiError::invalid(name, reason),
+        None => ApiError::invalid("", reason),
     }
 }

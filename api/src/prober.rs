@@ -125,18 +125,18 @@ impl Prober {
         &self,
         provider: &AskableProvider,
         key: Key,
-    ) -> Result<(CheckOutcome, String, Option<Vec<String>>), Found> {
+    ) -> Result<(CheckOutcome, String, Option<Vec<String>>), CheckFailure> {
         let Some(base_url) = provider.base_url.as_deref() else {
             let message = "is built into the workers and needs no address".to_owned();
             return Ok((CheckOutcome::Ready, message, None));
         };
         if let Key::Missing(message) = key {
-            return Err(Found(CheckOutcome::NoKey, message));
+            return Err(CheckFailure(CheckOutcome::NoKey, message));
         }
         let request = self.request(provider, base_url, &key)?;
         let request = request.build().map_err(|_| {
             let message = format!("`{base_url}` is not a valid address");
-            Found(CheckOutcome::Unreachable, message)
+            CheckFailure(CheckOutcome::Unreachable, message)
         })?;
         let client = self.http.client(request.url()).map_err(|_| not_allowed())?;
         let response = client.execute(request).await;
@@ -150,7 +150,7 @@ impl Prober {
         provider: &AskableProvider,
         base_url: &str,
         key: &Key,
-    ) -> Result<RequestBuilder, Found> {
+    ) -> Result<RequestBuilder, CheckFailure> {
         let key = match key {
             Key::Known(key) => Some(key.expose_secret()),
             _ => None,
@@ -173,7 +173,7 @@ impl Prober {
             }
             ProviderKind::AzureOpenai => {
                 let settings: AzureSettings = read_settings(&provider.settings)
-                    .map_err(|error| Found(CheckOutcome::Failing, error.to_string()))?;
+                    .map_err(|error| CheckFailure(CheckOutcome::Failing, error.to_string()))?;
                 let path = format!("/openai/models?api-version={}", settings.api_version);
                 with(&path, "api-key")
             }
@@ -189,7 +189,7 @@ impl Prober {
         base_url: &str,
         key: Key,
         response: Response,
-    ) -> Result<(CheckOutcome, String, Option<Vec<String>>), Found> {
+    ) -> Result<(CheckOutcome, String, Option<Vec<String>>), CheckFailure> {
         let status = response.status();
         let is_problem = content_type(&response).starts_with("application/problem+json");
         if matches!(provider.kind, ProviderKind::Bedrock | ProviderKind::Http) {
@@ -208,7 +208,7 @@ impl Prober {
             let message = format!(
                 "an OpenPromptBank answers at {base_url}, not a server of models: correct --base-url (vLLM uses port 8000, too)"
             );
-            return Err(Found(CheckOutcome::NotAProvider, message));
+            return Err(CheckFailure(CheckOutcome::NotAProvider, message));
         }
         match status.as_u16() {
             200..=299 => Ok(listed(provider, &body, secret.as_ref())),
@@ -230,21 +230,21 @@ impl Prober {
                     "redirects (HTTP {}), and redirects are not followed: set its final address",
                     status.as_u16()
                 );
-                Err(Found(CheckOutcome::Failing, message))
+                Err(CheckFailure(CheckOutcome::Failing, message))
             }
             number => {
                 let message = format!(
                     "answers at {base_url} with HTTP {number}{}",
                     reason(status, &body, secret.as_ref())
                 );
-                Err(Found(CheckOutcome::Failing, message))
+                Err(CheckFailure(CheckOutcome::Failing, message))
             }
         }
     }
 }
 
 /// A finding that prevents the use of the provider.
-struct Found(CheckOutcome, String);
+struct CheckFailure(CheckOutcome, String);
 
 /// A header value that is not logged. Text that cannot be a header value makes building the request fail.
 fn sensitive(text: &str) -> reqwest::header::HeaderValue {
@@ -311,34 +311,34 @@ fn refused(
     key: &Key,
     body: &[u8],
     secret: Option<&SecretString>,
-) -> Found {
+) -> CheckFailure {
     let name = &provider.name;
     match key {
-        Key::Known(_) => Found(
+        Key::Known(_) => CheckFailure(
             CheckOutcome::KeyRefused,
             format!(
                 "refused the key{}: set another with opb provider set-key {name}",
                 reason(StatusCode::UNAUTHORIZED, body, secret)
             ),
         ),
-        Key::WithWorkers => Found(
+        Key::WithWorkers => CheckFailure(
             CheckOutcome::KeyNotTried,
             "answers and needs a key; only the workers have it, so it was not tried".to_owned(),
         ),
-        _ => Found(
+        _ => CheckFailure(
             CheckOutcome::NoKey,
             format!("needs a key, and none is stored: opb provider set-key {name}"),
         ),
     }
 }
 
-fn not_allowed() -> Found {
+fn not_allowed() -> CheckFailure {
     let message = "is at an address that this server may not call; its operator can allow it with --allow-outbound";
-    Found(CheckOutcome::NotAllowed, message.to_owned())
+    CheckFailure(CheckOutcome::NotAllowed, message.to_owned())
 }
 
 /// Why the request got no response.
-fn no_answer(base_url: &str, error: &reqwest::Error) -> Found {
+fn no_answer(base_url: &str, error: &reqwest::Error) -> CheckFailure {
     if causes(error).any(<dyn std::error::Error>::is::<Forbidden>) {
         return not_allowed();
     }
@@ -356,7 +356,7 @@ fn no_answer(base_url: &str, error: &reqwest::Error) -> Found {
             .map_or_else(String::new, ToString::to_string)
     };
     let message = format!("nothing answers at {base_url}: {why}");
-    Found(CheckOutcome::Unreachable, message)
+    CheckFailure(CheckOutcome::Unreachable, message)
 }
 
 /// An error and all its causes.

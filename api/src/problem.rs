@@ -23,7 +23,7 @@ use crate::middleware;
 const MAX_ERRORS: usize = 100;
 
 /// The result of a handler.
-pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = ApiError> = std::result::Result<T, E>;
 
 /// An error response (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,13 +53,13 @@ pub struct Problem {
 
 /// A problem to be sent as the response.
 #[derive(Debug, Clone)]
-pub(crate) struct Refusal {
+pub(crate) struct ApiError {
     problem: Box<Problem>,
     /// Seconds after which the client should try again, if that helps.
     retry_after_seconds: u64,
 }
 
-impl Refusal {
+impl ApiError {
     /// An error response with this status; `code` is for programs, `detail` for people.
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let problem = Box::new(Problem {
@@ -108,7 +108,7 @@ impl Refusal {
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
         match error {
@@ -170,7 +170,7 @@ impl From<Error> for Refusal {
     }
 }
 
-impl Refusal {
+impl ApiError {
     fn internal(error: &Error) -> Self {
         log(error);
         Self::new(
@@ -181,7 +181,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut problem = *self.problem;
         problem.request_id = middleware::request_id().map(|id| id.to_string());
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn every_error_has_its_status() {
         let check = |error: Error, status: u16, code: &str| {
-            let problem = *Refusal::from(error).problem;
+            let problem = *ApiError::from(error).problem;
             assert_eq!(
                 (problem.status, problem.code.as_str()),
                 (status, code),
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn internal_detail_stays_inside() {
-        let problem = Refusal::from(Error::Internal("select secret from users".into())).problem;
+        let problem = ApiError::from(Error::Internal("select secret from users".into())).problem;
         assert!(
             !serde_json::to_string(&problem)
                 .unwrap()

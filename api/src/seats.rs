@@ -9,7 +9,7 @@ use std::{
 use axum::http::StatusCode;
 use opb_core::computing::Asker;
 
-use crate::problem::{Refusal, Result};
+use crate::problem::{ApiError, Result};
 
 /// Maximum number of concurrent streams and exports of one user, or of one network of callers without a login.
 const SEATS_EACH: usize = 16;
@@ -18,10 +18,10 @@ const SEATS_OF_STRANGERS: usize = 128;
 
 /// The seats in use.
 #[derive(Clone, Default)]
-pub(crate) struct Seats(Arc<Mutex<Taken>>);
+pub(crate) struct Seats(Arc<Mutex<SeatCounts>>);
 
 #[derive(Default)]
-struct Taken {
+struct SeatCounts {
     by: HashMap<Asker, usize>,
     by_strangers: usize,
 }
@@ -41,14 +41,14 @@ impl Seats {
         let is_stranger = matches!(asker, Asker::Network(_));
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.by.get(&asker).is_some_and(|own| *own >= SEATS_EACH) {
-            return Err(Refusal::new(
+            return Err(ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_streams",
                 format!("at most {SEATS_EACH} live streams and exports at a time; close one first"),
             ));
         }
         if is_stranger && taken.by_strangers >= SEATS_OF_STRANGERS {
-            return Err(Refusal::new(
+            return Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
                 "too many callers without a login have live streams or exports; try again later, or log in",

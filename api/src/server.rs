@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tower_http::{add_extension::AddExtension, catch_panic::CatchPanicLayer};
 
 use crate::{
-    ApiSettings, AppState, CorsOrigin, bodies, client::Peer, courier::Courier, dialects, headers,
-    listen::listen, middleware, openapi, unread,
+    ApiSettings, AppState, CorsOrigin, bodies, client::Peer, dialects, headers, listen::listen,
+    middleware, openapi, unread, webhook_sender::WebhookSender,
 };
 
 /// Maximum time for requests in progress to finish after the process was asked to stop.
@@ -55,7 +55,7 @@ pub async fn serve(
     ready: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
     // Contradictory settings are reported before the first request is served.
-    let postman = settings.mail.postman(settings.public_url.as_ref())?;
+    let mail_sender = settings.mail.mail_sender(settings.public_url.as_ref())?;
     let state = AppState::new(
         pool.clone(),
         doorbell.clone(),
@@ -74,16 +74,16 @@ pub async fn serve(
     if let Some(url) = &settings.public_url {
         settings.outbound.own().serves(url);
     }
-    let courier = Courier::new(
+    let webhook_sender = WebhookSender::new(
         &settings.webhooks,
         state.webhooks.clone(),
         pool.clone(),
         master_key,
     )?;
-    let courier = tokio::spawn(courier.carry(doorbell.clone(), stop.clone()));
-    let postman = postman
-        .zip(outbox)
-        .map(|(postman, outbox)| tokio::spawn(postman.carry(pool, doorbell, outbox, stop.clone())));
+    let webhook_sender = tokio::spawn(webhook_sender.carry(doorbell.clone(), stop.clone()));
+    let mail_sender = mail_sender.zip(outbox).map(|(mail_sender, outbox)| {
+        tokio::spawn(mail_sender.carry(pool, doorbell, outbox, stop.clone()))
+    });
     let router = router(state, &settings.cors_origins);
     tracing::info!(api.address = %address, "the API is ready");
     ready(address);
@@ -98,11 +98,11 @@ pub async fn serve(
             DRAIN_TIME.as_secs()
         );
     }
-    if let Some(postman) = postman {
+    if let Some(mail_sender) = mail_sender {
         // A mail whose attempt is aborted here is sent by the next process.
-        let _ = tokio::time::timeout(DRAIN_TIME, postman).await;
+        let _ = tokio::time::timeout(DRAIN_TIME, mail_sender).await;
     }
-    let _ = tokio::time::timeout(DRAIN_TIME, courier).await;
+    let _ = tokio::time::timeout(DRAIN_TIME, webhook_sender).await;
     Ok(())
 }
 

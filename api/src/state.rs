@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
 use crate::{
-    ApiSettings, Replica, answers::Answers, bodies::Bodies, courier::WebhookPolicies,
-    import_places::ImportPlaces, oidc::Oidc, prober::Prober, problem::Result, seats::Seats,
+    ApiSettings, Replica, bodies::Bodies, import_places::ImportPlaces, oidc::Oidc, prober::Prober,
+    problem::Result, response_cache::ResponseCache, seats::Seats, webhook_sender::WebhookPolicies,
 };
 
 /// State that all handlers share; clones are cheap and share everything.
@@ -45,7 +45,7 @@ pub struct Shared {
     pub(crate) accounts: Accounts,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) doorbell: Doorbell,
-    pub(crate) answers: Answers,
+    pub(crate) response_cache: ResponseCache,
     pub(crate) seats: Seats,
     pub(crate) body_limit_bytes: u64,
     pub(crate) bodies: Bodies,
@@ -123,7 +123,7 @@ impl AppState {
                 strict_rotation: settings.require_rotation,
             },
             trusted_proxies: settings.trusted_proxies.clone(),
-            answers: Answers::new(&doorbell, stop.clone()),
+            response_cache: ResponseCache::new(&doorbell, stop.clone()),
             doorbell,
             seats: Seats::default(),
             body_limit_bytes: settings.body_limit_bytes,

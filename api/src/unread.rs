@@ -43,7 +43,7 @@ pub(crate) async fn finish_body(request: Request, next: Next) -> Response {
     let waits = request.headers().contains_key(EXPECT);
     let rest = Rest::default();
     let request = request.map(|body| {
-        Body::new(Lent {
+        Body::new(ReclaimedBody {
             body: Some(body),
             rest: Arc::clone(&rest),
         })
@@ -103,12 +103,12 @@ fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
 type Rest = Arc<Mutex<Option<Body>>>;
 
 /// A body that is returned to its place when the reader drops it.
-struct Lent {
+struct ReclaimedBody {
     body: Option<Body>,
     rest: Rest,
 }
 
-impl HttpBody for Lent {
+impl HttpBody for ReclaimedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -131,7 +131,7 @@ impl HttpBody for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for ReclaimedBody {
     fn drop(&mut self) {
         *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
     }

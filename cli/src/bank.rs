@@ -109,7 +109,7 @@ pub struct Bank {
 }
 
 /// What a bank needs before its parts start.
-struct Ground {
+struct Foundation {
     master_key: Arc<MasterKey>,
     key: SecretString,
     first_admin: Option<SecretString>,
@@ -128,24 +128,27 @@ impl Bank {
         settings: BankSettings,
         stop: CancellationToken,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(ground) = stop.run_until_cancelled(lay_ground(&settings)).await else {
+        let Some(foundation) = stop
+            .run_until_cancelled(prepare_foundation(&settings))
+            .await
+        else {
             return Ok(None);
         };
-        let ground = ground?;
+        let foundation = foundation?;
         let (ready, is_ready) = oneshot::channel();
         let parts_stop = CancellationToken::new();
-        let parts = spawn_parts(&ground, settings, &parts_stop, ready);
+        let parts = spawn_parts(&foundation, settings, &parts_stop, ready);
         let mut bank = Self {
             url: String::new(),
-            key: ground.key,
-            first_admin: ground.first_admin,
+            key: foundation.key,
+            first_admin: foundation.first_admin,
             parts,
-            pools: ground.pools,
+            pools: foundation.pools,
             stop,
             parts_stop,
-            cluster: ground.cluster,
-            folder: ground.folder,
-            _lock: ground.lock,
+            cluster: foundation.cluster,
+            folder: foundation.folder,
+            _lock: foundation.lock,
         };
         let Ok(address) = is_ready.await else {
             // The API ended before it was ready; its error says why.
@@ -216,7 +219,7 @@ impl Bank {
 }
 
 /// Prepares everything that serving needs: folder, database, schema, built-in contents, keys.
-async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
+async fn prepare_foundation(settings: &BankSettings) -> anyhow::Result<Foundation> {
     let folder = DataFolder::new(settings.data.as_deref()).create()?;
     let lock = folder.lock()?;
     // Checked before the slow steps: a first start creates a database.
@@ -253,7 +256,7 @@ async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
     let first_admin = auth::invite_first_admin(&mut conn, FIRST_ADMIN_LIFETIME).await?;
     drop(conn);
     let key = local_key(pool, &master_key, &folder).await?;
-    Ok(Ground {
+    Ok(Foundation {
         master_key,
         key,
         first_admin,
@@ -265,16 +268,16 @@ async fn lay_ground(settings: &BankSettings) -> anyhow::Result<Ground> {
 }
 
 fn spawn_parts(
-    ground: &Ground,
+    foundation: &Foundation,
     settings: BankSettings,
     stop: &CancellationToken,
     ready: oneshot::Sender<SocketAddr>,
 ) -> JoinSet<(&'static str, anyhow::Result<()>)> {
-    let [api_pool, worker_pool, queue_pool] = ground.pools.clone();
+    let [api_pool, worker_pool, queue_pool] = foundation.pools.clone();
     let scheduler_pool = worker_pool.clone();
     let (api_key, worker_key) = (
-        Arc::clone(&ground.master_key),
-        Arc::clone(&ground.master_key),
+        Arc::clone(&foundation.master_key),
+        Arc::clone(&foundation.master_key),
     );
     let (api_stop, worker_stop, scheduler_stop) = (stop.clone(), stop.clone(), stop.clone());
     let BankSettings {

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 
 use crate::{
     files::read_named,
-    folder_lock::{FolderLock, Refusal},
+    folder_lock::{FolderLock, LockError},
     new_file::NewFile,
     postgres,
 };
@@ -125,13 +125,13 @@ impl DataFolder {
     pub fn lock(&self) -> anyhow::Result<FolderLock> {
         let path = self.lock_file();
         let lock = FolderLock::take(&path).map_err(|refusal| match refusal {
-            Refusal::Taken(process) => anyhow!(self.taken(&process)),
-            Refusal::Stranger { process, user } => anyhow!(
+            LockError::Held(process) => anyhow!(self.taken(&process)),
+            LockError::HeldByOtherUser { process, user } => anyhow!(
                 "process {process} of the user {user} holds {}, which only your own opb should hold; end that process \
                  and start again",
                 path.display()
             ),
-            Refusal::Io(error) => {
+            LockError::Io(error) => {
                 anyhow!(error).context(format!("{} cannot be locked", path.display()))
             }
         })?;

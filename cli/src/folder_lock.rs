@@ -21,11 +21,11 @@ pub struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")]
 
 /// Why a lock was not taken.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum LockError {
     /// Another opb has it: its process id, as far as it is known.
-    Taken(String),
+    Held(String),
     /// Another user's process has it.
-    Stranger {
+    HeldByOtherUser {
         /// The process id.
         process: u32,
         /// The name or the number of the user that it runs as.
@@ -37,8 +37,8 @@ pub enum Refusal {
 
 impl FolderLock {
     /// Takes the lock and writes the process id into the file, for the error message of the next process.
-    pub fn take(path: &Path) -> Result<Self, Refusal> {
-        let mut file = open(path).map_err(Refusal::Io)?;
+    pub fn take(path: &Path) -> Result<Self, LockError> {
+        let mut file = open(path).map_err(LockError::Io)?;
         let mut attempt = 1;
         loop {
             match file.try_lock() {
@@ -48,13 +48,13 @@ impl FolderLock {
                     std::thread::sleep(PAUSE);
                 }
                 Err(TryLockError::WouldBlock) => return Err(holder(&mut file)),
-                Err(TryLockError::Error(error)) => return Err(Refusal::Io(error)),
+                Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
         }
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(Refusal::Io)?;
+            .map_err(LockError::Io)?;
         Ok(Self(file))
     }
 
@@ -91,7 +91,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The holder of the lock.
-fn holder(file: &mut File) -> Refusal {
+fn holder(file: &mut File) -> LockError {
     let mut written = String::new();
     // The process id is only informative; without one the lock is still valid.
     let _ = file.read_to_string(&mut written);
@@ -103,12 +103,12 @@ fn holder(file: &mut File) -> Refusal {
         && let Ok(other) = std::fs::metadata(format!("/proc/{process}"))
         && Some(other.uid()) != own
     {
-        return Refusal::Stranger {
+        return LockError::HeldByOtherUser {
             process,
             user: user_name(other.uid()),
         };
     }
-    Refusal::Taken(match written {
+    LockError::Held(match written {
         "" => "unknown".to_owned(),
         number => number.to_owned(),
     })
@@ -152,7 +152,7 @@ mod tests {
         let first = FolderLock::take(&path).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert!(FolderLock::is_held(&path));
-        let Refusal::Taken(process) = FolderLock::take(&path).unwrap_err() else {
+        let LockError::Held(process) = FolderLock::take(&path).unwrap_err() else {
             panic!("the lock is our own");
         };
         assert_eq!(process, std::process::id().to_string());

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use opb_core::{FieldError, config};
 use serde::Serialize;
 
-use crate::client::Refused;
+use crate::client::RejectedRequest;
 
 /// The exit codes, as `--help` shows them.
 pub const EXIT_CODES: &str = "\
@@ -33,13 +33,13 @@ pub enum Outcome {
     /// Success.
     Done,
     /// A check failed; the problems were printed.
-    Faulty,
+    ChecksFailed,
     /// The awaited run failed or was cancelled.
     RunFailed,
     /// The awaited run is paused.
     RunPaused,
     /// The awaited run completed, and a column scored less than --fail-under.
-    ScoredUnder,
+    BelowThreshold,
     /// The user interrupted the wait.
     Interrupted,
     /// Another program was run, and ended with this code.
@@ -54,7 +54,7 @@ pub struct BadUsage(pub String);
 /// An import failed after a part was accepted; never reported as bad usage.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct DoneInPart(pub String);
+pub struct PartialImport(pub String);
 
 /// An error as JSON, with the members of RFC 9457.
 #[derive(Debug, Serialize)]
@@ -72,10 +72,10 @@ struct Problem<'a> {
 pub fn exit_code(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Faulty) => ExitCode::from(1),
+        Ok(Outcome::ChecksFailed) => ExitCode::from(1),
         Ok(Outcome::RunFailed) => ExitCode::from(3),
         Ok(Outcome::RunPaused) => ExitCode::from(4),
-        Ok(Outcome::ScoredUnder) => ExitCode::from(5),
+        Ok(Outcome::BelowThreshold) => ExitCode::from(5),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Ok(Outcome::Code(code)) => ExitCode::from(code),
         // The reader of our output has closed it, as `head` does.
@@ -109,13 +109,13 @@ pub fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
 
 fn problem(error: &anyhow::Error) -> Problem<'_> {
     let detail = format!("{error:#}");
-    if let Some(refused) = error.downcast_ref::<Refused>() {
+    if let Some(refused) = error.downcast_ref::<RejectedRequest>() {
         return Problem {
             title: &refused.title,
             detail,
             status: Some(refused.status),
             errors: &refused.errors,
-            exit_code: if refused.is_final() && !error.is::<DoneInPart>() {
+            exit_code: if refused.is_final() && !error.is::<PartialImport>() {
                 2
             } else {
                 1

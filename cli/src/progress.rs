@@ -22,11 +22,11 @@ const BAR: usize = 12;
 
 /// Shows the progress of a run.
 pub struct Progress {
-    shown: Shown,
+    shown: Display,
     pace: Pace,
 }
 
-enum Shown {
+enum Display {
     Bar(ProgressBar),
     Lines {
         state: Option<RunState>,
@@ -50,11 +50,11 @@ impl Progress {
         let shown = if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(run.planned.unsigned_abs());
             bar.enable_steady_tick(Duration::from_millis(100));
-            Shown::Bar(bar)
+            Display::Bar(bar)
         } else if quiet {
-            Shown::Nothing
+            Display::Nothing
         } else {
-            Shown::Lines {
+            Display::Lines {
                 state: None,
                 next: Instant::now(),
             }
@@ -70,8 +70,8 @@ impl Progress {
         let now = Instant::now();
         self.pace.note(now, run.recorded + run.skipped);
         match &mut self.shown {
-            Shown::Nothing => {}
-            Shown::Bar(bar) => {
+            Display::Nothing => {}
+            Display::Bar(bar) => {
                 // Events may arrive out of order; a bar never goes back.
                 let done = (run.recorded + run.skipped).unsigned_abs();
                 let width = terminal_size::terminal_size_of(std::io::stderr())
@@ -92,7 +92,7 @@ impl Progress {
                 bar.set_message(cut_end(&waits.unwrap_or_default(), width - 1));
                 bar.set_position(done.max(bar.position()));
             }
-            Shown::Lines { state, next } => {
+            Display::Lines { state, next } => {
                 if *state == Some(run.state) && now < *next {
                     return;
                 }
@@ -115,7 +115,7 @@ impl Progress {
 
     /// Removes the bar.
     pub fn finish(&self) {
-        if let Shown::Bar(bar) = &self.shown {
+        if let Display::Bar(bar) = &self.shown {
             bar.finish_and_clear();
         }
     }

@@ -1,6 +1,6 @@
 //! Alerts: rules on the runs of a schedule.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     alerts::{self, Alert, AlertEvent, NewAlert, Silence, UpdateAlert},
     library::Page,
@@ -38,11 +38,11 @@ async fn list_alerts(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Alert>>> {
+) -> Result<JsonResponse<Page<Alert>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page = alerts::list_alerts(&mut conn, &user, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Creates an alert on one of the caller's schedules.
@@ -63,10 +63,10 @@ async fn create_alert(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Json(body): Json<NewAlert>,
-) -> Result<(StatusCode, Answer<Alert>)> {
+) -> Result<(StatusCode, JsonResponse<Alert>)> {
     let mut conn = state.conn().await?;
     let alert = alerts::create_alert(&mut conn, &user, &body).await?;
-    Ok((StatusCode::CREATED, Answer(alert)))
+    Ok((StatusCode::CREATED, JsonResponse(alert)))
 }
 
 /// Returns an alert with the subjects that fire now.
@@ -82,10 +82,12 @@ async fn get_alert(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(alert): Path<String>,
-) -> Result<Answer<Alert>> {
+) -> Result<JsonResponse<Alert>> {
     let mut conn = state.conn().await?;
     let id = alerts::name_alert(&mut conn, &user, &alert).await?;
-    Ok(Answer(alerts::find_alert(&mut conn, &user, id).await?))
+    Ok(JsonResponse(
+        alerts::find_alert(&mut conn, &user, id).await?,
+    ))
 }
 
 /// Updates an alert.
@@ -103,11 +105,11 @@ async fn update_alert(
     Authenticated(user): Authenticated,
     Path(alert): Path<String>,
     Json(body): Json<UpdateAlert>,
-) -> Result<Answer<Alert>> {
+) -> Result<JsonResponse<Alert>> {
     let mut conn = state.conn().await?;
     let id = alerts::name_alert(&mut conn, &user, &alert).await?;
     let alert = alerts::update_alert(&mut conn, &user, id, body).await?;
-    Ok(Answer(alert))
+    Ok(JsonResponse(alert))
 }
 
 /// Deletes an alert with its history.
@@ -147,11 +149,11 @@ async fn silence_alert(
     Authenticated(user): Authenticated,
     Path(alert): Path<String>,
     Json(body): Json<Silence>,
-) -> Result<Answer<Alert>> {
+) -> Result<JsonResponse<Alert>> {
     let mut conn = state.conn().await?;
     let id = alerts::name_alert(&mut conn, &user, &alert).await?;
     let alert = alerts::silence_alert(&mut conn, &user, id, body).await?;
-    Ok(Answer(alert))
+    Ok(JsonResponse(alert))
 }
 
 /// Resolves a firing alert; its baseline starts again from now.
@@ -170,10 +172,12 @@ async fn resolve_alert(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(alert): Path<String>,
-) -> Result<Answer<Alert>> {
+) -> Result<JsonResponse<Alert>> {
     let mut conn = state.conn().await?;
     let id = alerts::name_alert(&mut conn, &user, &alert).await?;
-    Ok(Answer(alerts::resolve_alert(&mut conn, &user, id).await?))
+    Ok(JsonResponse(
+        alerts::resolve_alert(&mut conn, &user, id).await?,
+    ))
 }
 
 /// Lists the history of an alert, newest first: when it began to fire and when it was resolved.
@@ -190,10 +194,10 @@ async fn list_alert_events(
     Authenticated(user): Authenticated,
     Path(alert): Path<String>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<AlertEvent>>> {
+) -> Result<JsonResponse<Page<AlertEvent>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let id = alerts::name_alert(&mut conn, &user, &alert).await?;
     let page = alerts::list_alert_events(&mut conn, &user, id, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }

@@ -1,6 +1,6 @@
 //! Aliases of prompt versions, and their history.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::library::{self, Alias, AliasChange, Page, SetAlias};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -42,10 +42,10 @@ async fn list_prompt_aliases(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Path(prompt): Path<String>,
-) -> Result<Answer<Aliases>> {
+) -> Result<JsonResponse<Aliases>> {
     let mut conn = state.conn().await?;
     let items = library::list_aliases(&mut conn, viewer.as_ref(), &prompt).await?;
-    Ok(Answer(Aliases { items }))
+    Ok(JsonResponse(Aliases { items }))
 }
 
 /// Lists all moves of a prompt's aliases, newest first.
@@ -62,12 +62,12 @@ async fn list_prompt_alias_changes(
     Viewer(viewer): Viewer,
     Path(prompt): Path<String>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<AliasChange>>> {
+) -> Result<JsonResponse<Page<AliasChange>>> {
     let (before, limit) = query.by_number()?;
     let mut conn = state.conn().await?;
     let page =
         library::list_alias_changes(&mut conn, viewer.as_ref(), &prompt, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Points an alias at a version; creates the alias if it is new.
@@ -92,10 +92,10 @@ async fn set_prompt_alias(
     Authenticated(user): Authenticated,
     Path2(prompt, alias): Path2<String, String>,
     Json(body): Json<SetAlias>,
-) -> Result<Answer<Alias>> {
+) -> Result<JsonResponse<Alias>> {
     let mut conn = state.conn().await?;
     let alias = library::set_alias(&mut conn, &user, &prompt, &alias, &body).await?;
-    Ok(Answer(alias))
+    Ok(JsonResponse(alias))
 }
 
 /// Deletes an alias.

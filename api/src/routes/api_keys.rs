@@ -1,6 +1,6 @@
 //! API keys: created and revoked by users who logged in, used by programs.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use opb_core::{
     auth::{self, ApiKey, ApiKeyScope, NewApiKey},
@@ -71,10 +71,10 @@ async fn list_api_keys(
     State(state): State<AppState>,
     LoggedIn { user, .. }: LoggedIn,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<ApiKey>>> {
+) -> Result<JsonResponse<Page<ApiKey>>> {
     let mut conn = state.conn().await?;
     let keys = auth::list_api_keys(&mut conn, &user).await?;
-    Ok(Answer(query.cut(keys, |key| key.id.to_string())?))
+    Ok(JsonResponse(query.cut(keys, |key| key.id.to_string())?))
 }
 
 /// Creates an API key.
@@ -97,7 +97,7 @@ async fn create_api_key(
     Client(origin): Client,
     LoggedIn { user, .. }: LoggedIn,
     Json(body): Json<CreateApiKey>,
-) -> Result<(StatusCode, Answer<CreatedApiKey>)> {
+) -> Result<(StatusCode, JsonResponse<CreatedApiKey>)> {
     let new = NewApiKey {
         name: body.name,
         scopes: body.scopes,
@@ -106,7 +106,7 @@ async fn create_api_key(
     let mut conn = state.conn().await?;
     let (api_key, key) = auth::create_scoped_api_key(&mut conn, &user, new, &origin).await?;
     let created = CreatedApiKey { api_key, key };
-    Ok((StatusCode::CREATED, Answer(created)))
+    Ok((StatusCode::CREATED, JsonResponse(created)))
 }
 
 /// Revokes the API key that the request is sent with, whatever its scopes are.

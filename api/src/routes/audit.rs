@@ -1,6 +1,6 @@
 //! The audit log, for administrators.
 
-use axum::{Json as Answer, extract::State};
+use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
     auth::{self, AuditEntry},
     library::Page,
@@ -12,7 +12,7 @@ use crate::{
     caller::Authenticated,
     paging::{PageQuery, check_limit},
     parameters::Query,
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
@@ -36,11 +36,11 @@ async fn list_audit_entries(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<AuditEntry>>> {
+) -> Result<JsonResponse<Page<AuditEntry>>> {
     let before = query.cursor.as_deref().map(str::parse::<i64>).transpose();
-    let before = before.map_err(|_| Refusal::invalid("cursor", "is not a cursor of this list"))?;
+    let before = before.map_err(|_| ApiError::invalid("cursor", "is not a cursor of this list"))?;
     let limit = check_limit(query.limit)?;
     let mut conn = state.conn().await?;
     let page = auth::list_audit_entries(&mut conn, &user, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }

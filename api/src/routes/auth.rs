@@ -1,6 +1,6 @@
 //! Accounts: registration, login, logout, and the caller's own user.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::auth::{self, NewUser, ProfileChange, Rotation, TOKEN_LIFETIME, Tokens, User};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -146,7 +146,7 @@ async fn register_user(
     State(state): State<AppState>,
     Client(origin): Client,
     Json(body): Json<RegisterUser>,
-) -> Result<(StatusCode, Answer<Session>)> {
+) -> Result<(StatusCode, JsonResponse<Session>)> {
     let new = NewUser {
         username: body.username,
         email: body.email,
@@ -155,7 +155,7 @@ async fn register_user(
     };
     let (user, tokens) = auth::register(&state.accounts, new, &origin).await?;
     let tokens = tokens.into();
-    Ok((StatusCode::CREATED, Answer(Session { user, tokens })))
+    Ok((StatusCode::CREATED, JsonResponse(Session { user, tokens })))
 }
 
 /// Logs a user in.
@@ -174,11 +174,11 @@ async fn login_user(
     State(state): State<AppState>,
     Client(origin): Client,
     Json(body): Json<LoginUser>,
-) -> Result<Answer<Session>> {
+) -> Result<JsonResponse<Session>> {
     let (user, tokens) =
         auth::login(&state.accounts, &body.username, body.password, &origin).await?;
     let tokens = tokens.into();
-    Ok(Answer(Session { user, tokens }))
+    Ok(JsonResponse(Session { user, tokens }))
 }
 
 /// Exchanges a refresh token for new tokens.
@@ -196,10 +196,10 @@ async fn refresh_session(
     State(state): State<AppState>,
     Client(origin): Client,
     Json(body): Json<RefreshSession>,
-) -> Result<Answer<SessionTokens>> {
+) -> Result<JsonResponse<SessionTokens>> {
     let token = body.refresh_token.expose_secret();
     let tokens = auth::refresh(&state.accounts, token, Rotation::Rotate, &origin).await?;
-    Ok(Answer(tokens.into()))
+    Ok(JsonResponse(tokens.into()))
 }
 
 /// Ends the session of the access token; its tokens stop working at once.
@@ -255,9 +255,9 @@ async fn logout_user(
 async fn get_me(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-) -> Result<Answer<User>> {
+) -> Result<JsonResponse<User>> {
     let mut conn = state.conn().await?;
-    Ok(Answer(auth::find_user(&mut conn, user.id).await?))
+    Ok(JsonResponse(auth::find_user(&mut conn, user.id).await?))
 }
 
 /// Updates the caller's username or email address.
@@ -278,14 +278,14 @@ async fn change_me(
     Client(origin): Client,
     LoggedIn { user, .. }: LoggedIn,
     Json(body): Json<ChangeMe>,
-) -> Result<Answer<User>> {
+) -> Result<JsonResponse<User>> {
     let change = ProfileChange {
         current_password: body.current_password,
         username: body.username,
         email: body.email,
     };
     let user = auth::change_profile(&state.accounts, &user, change, &origin).await?;
-    Ok(Answer(user))
+    Ok(JsonResponse(user))
 }
 
 /// Changes the caller's password and ends all their other sessions.

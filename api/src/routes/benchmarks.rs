@@ -1,7 +1,7 @@
 //! Benchmarks and their items.
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::State,
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
@@ -22,7 +22,7 @@ use crate::{
     caller::{Authenticated, Turn, Viewer},
     paging::{PageQuery, check_limit},
     parameters::{Path, Path2, Query},
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 /// The range of a benchmark's items.
@@ -74,11 +74,11 @@ async fn list_benchmarks(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Benchmark>>> {
+) -> Result<JsonResponse<Page<Benchmark>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page = benchmarks::list_benchmarks(&mut conn, viewer.as_ref(), before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Publishes a benchmark, or the next version of the caller's benchmark with the same slug.
@@ -107,7 +107,11 @@ async fn publish_benchmark(
     let version =
         benchmarks::publish_benchmark(&mut conn, &user, &checked, default_visibility).await?;
     let address = format!("/api/v1/benchmarks/{}", version.benchmark);
-    Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(version)))
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, address)],
+        JsonResponse(version),
+    ))
 }
 
 /// Returns a benchmark.
@@ -123,10 +127,10 @@ async fn get_benchmark(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Path(benchmark): Path<String>,
-) -> Result<Answer<Benchmark>> {
+) -> Result<JsonResponse<Benchmark>> {
     let mut conn = state.conn().await?;
     let benchmark = benchmarks::find_benchmark(&mut conn, viewer.as_ref(), &benchmark).await?;
-    Ok(Answer(benchmark))
+    Ok(JsonResponse(benchmark))
 }
 
 /// Updates the description and the visibility of a benchmark; its versions stay unchanged.
@@ -148,10 +152,10 @@ async fn update_benchmark(
     Authenticated(user): Authenticated,
     Path(benchmark): Path<String>,
     Json(body): Json<BenchmarkChange>,
-) -> Result<Answer<Benchmark>> {
+) -> Result<JsonResponse<Benchmark>> {
     let mut conn = state.conn().await?;
     let changed = benchmarks::change_benchmark(&mut conn, &user, &benchmark, &body).await?;
-    Ok(Answer(changed))
+    Ok(JsonResponse(changed))
 }
 
 /// Deletes a benchmark with all its versions.
@@ -173,10 +177,10 @@ async fn delete_benchmark(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(benchmark): Path<String>,
-) -> Result<Answer<Deletion>> {
+) -> Result<JsonResponse<Deletion>> {
     let mut conn = state.conn().await?;
     let deletion = benchmarks::delete_benchmark(&mut conn, &user, &benchmark).await?;
-    Ok(Answer(deletion))
+    Ok(JsonResponse(deletion))
 }
 
 /// Deletes one version of a benchmark.
@@ -199,11 +203,11 @@ async fn delete_benchmark_version(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path2(benchmark, number): Path2<String, i32>,
-) -> Result<Answer<Deletion>> {
+) -> Result<JsonResponse<Deletion>> {
     let mut conn = state.conn().await?;
     let deletion =
         benchmarks::delete_benchmark_version(&mut conn, &user, &benchmark, number).await?;
-    Ok(Answer(deletion))
+    Ok(JsonResponse(deletion))
 }
 
 /// Lists the items of a benchmark version, in order.
@@ -220,11 +224,11 @@ async fn list_benchmark_items(
     Viewer(viewer): Viewer,
     Path(benchmark): Path<String>,
     Query(query): Query<ItemsQuery>,
-) -> Result<Answer<Items>> {
+) -> Result<JsonResponse<Items>> {
     let limit = check_limit(query.limit)?;
     let first = query.first.unwrap_or(0);
     if first < 0 {
-        return Err(Refusal::invalid("first", "must not be negative"));
+        return Err(ApiError::invalid("first", "must not be negative"));
     }
     let mut conn = state.conn().await?;
     let version = benchmarks::resolve_benchmark(&mut conn, viewer.as_ref(), &benchmark).await?;
@@ -235,7 +239,7 @@ async fn list_benchmark_items(
         .last()
         .map(|item| item.position + 1)
         .filter(|next| *next < version.item_count);
-    Ok(Answer(Items {
+    Ok(JsonResponse(Items {
         benchmark: format!("{}@{}", version.benchmark, version.number),
         item_count: version.item_count,
         items,

@@ -1,6 +1,6 @@
 //! Categories and tags.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::library::{self, Category, NewCategory, Tag};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -61,10 +61,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn list_categories(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
-) -> Result<Answer<Categories>> {
+) -> Result<JsonResponse<Categories>> {
     let mut conn = state.conn_for(viewer.as_ref()).await?;
     let items = library::list_categories(&mut conn).await?;
-    Ok(Answer(Categories { items }))
+    Ok(JsonResponse(Categories { items }))
 }
 
 /// Creates a category, or changes its title and place. For moderators.
@@ -127,9 +127,9 @@ async fn list_tags(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Query(query): Query<TagsQuery>,
-) -> Result<Answer<Tags>> {
+) -> Result<JsonResponse<Tags>> {
     let limit = check_limit(query.limit)?;
     let mut conn = state.conn_for(viewer.as_ref()).await?;
     let items = library::list_tags(&mut conn, &query.q, limit).await?;
-    Ok(Answer(Tags { items }))
+    Ok(JsonResponse(Tags { items }))
 }

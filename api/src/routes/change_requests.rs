@@ -1,7 +1,7 @@
 //! Change requests: versions that users propose for prompts of other users.
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::State,
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
@@ -66,7 +66,7 @@ async fn list_change_requests(
     Viewer(viewer): Viewer,
     Path(prompt): Path<String>,
     Query(query): Query<ChangeRequestsQuery>,
-) -> Result<Answer<Page<ChangeRequest>>> {
+) -> Result<JsonResponse<Page<ChangeRequest>>> {
     let page = PageQuery {
         cursor: query.cursor,
         limit: query.limit,
@@ -82,7 +82,7 @@ async fn list_change_requests(
         limit,
     )
     .await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Proposes a version for a prompt.
@@ -110,7 +110,11 @@ async fn create_change_request(
     let mut conn = state.conn().await?;
     let request = library::create_change_request(&mut conn, &user, &prompt, checked).await?;
     let address = format!("/api/v1/change-requests/{}", request.id);
-    Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(request)))
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, address)],
+        JsonResponse(request),
+    ))
 }
 
 /// Returns a change request.
@@ -126,10 +130,10 @@ async fn get_change_request(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Path(id): Path<Uuid>,
-) -> Result<Answer<ChangeRequest>> {
+) -> Result<JsonResponse<ChangeRequest>> {
     let mut conn = state.conn().await?;
     let request = library::find_change_request(&mut conn, viewer.as_ref(), id).await?;
-    Ok(Answer(request))
+    Ok(JsonResponse(request))
 }
 
 /// Accepts a change request: its content becomes the newest version of the prompt, with its author as the version's
@@ -152,10 +156,10 @@ async fn accept_change_request(
     Authenticated(user): Authenticated,
     Path(id): Path<Uuid>,
     Json(body): Json<Decision>,
-) -> Result<Answer<SavedVersion>> {
+) -> Result<JsonResponse<SavedVersion>> {
     let mut conn = state.conn().await?;
     let decided = library::accept_change_request(&mut conn, &user, id, &body).await?;
-    Ok(Answer(decided))
+    Ok(JsonResponse(decided))
 }
 
 /// Declines a change request.
@@ -177,10 +181,10 @@ async fn decline_change_request(
     Authenticated(user): Authenticated,
     Path(id): Path<Uuid>,
     Json(body): Json<Decision>,
-) -> Result<Answer<ChangeRequest>> {
+) -> Result<JsonResponse<ChangeRequest>> {
     let mut conn = state.conn().await?;
     let decided = library::decline_change_request(&mut conn, &user, id, &body).await?;
-    Ok(Answer(decided))
+    Ok(JsonResponse(decided))
 }
 
 /// Withdraws the caller's own change request.
@@ -202,10 +206,10 @@ async fn withdraw_change_request(
     Authenticated(user): Authenticated,
     Path(id): Path<Uuid>,
     Json(body): Json<Decision>,
-) -> Result<Answer<ChangeRequest>> {
+) -> Result<JsonResponse<ChangeRequest>> {
     let mut conn = state.conn().await?;
     let decided = library::withdraw_change_request(&mut conn, &user, id, &body).await?;
-    Ok(Answer(decided))
+    Ok(JsonResponse(decided))
 }
 
 /// Lists the comments on a change request, oldest first.
@@ -223,14 +227,14 @@ async fn list_change_request_comments(
     Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<ChangeRequestComment>>> {
+) -> Result<JsonResponse<Page<ChangeRequestComment>>> {
     let (after, limit) = query.by_id()?;
     let loaded = {
         let mut conn = state.conn().await?;
         library::list_change_request_comments(&mut conn, viewer.as_ref(), id, after, limit).await?
     };
     let page = state.computing.finish(asker, loaded).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Adds a comment to a change request.
@@ -252,11 +256,11 @@ async fn create_change_request_comment(
     Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Json(body): Json<NewChangeRequestComment>,
-) -> Result<(StatusCode, Answer<ChangeRequestComment>)> {
+) -> Result<(StatusCode, JsonResponse<ChangeRequestComment>)> {
     let loaded = {
         let mut conn = state.conn().await?;
         library::add_change_request_comment(&mut conn, &user, id, &body).await?
     };
     let comment = state.computing.finish(asker, loaded).await?;
-    Ok((StatusCode::CREATED, Answer(comment)))
+    Ok((StatusCode::CREATED, JsonResponse(comment)))
 }

@@ -1,7 +1,7 @@
 //! Collections: ordered lists of prompts that a user selected.
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::State,
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
@@ -21,7 +21,7 @@ use crate::{
     caller::{Authenticated, Viewer},
     paging::PageQuery,
     parameters::{Path, Query},
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 /// A filter of collections.
@@ -70,7 +70,7 @@ async fn list_collections(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Query(query): Query<CollectionQuery>,
-) -> Result<Answer<Page<Collection>>> {
+) -> Result<JsonResponse<Page<Collection>>> {
     let page = PageQuery {
         cursor: query.cursor,
         limit: query.limit,
@@ -80,7 +80,7 @@ async fn list_collections(
     let mut conn = state.conn().await?;
     let page =
         community::list_collections(&mut conn, viewer.as_ref(), owner, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Creates an empty collection.
@@ -108,7 +108,7 @@ async fn create_collection(
     Ok((
         StatusCode::CREATED,
         [(LOCATION, address)],
-        Answer(collection),
+        JsonResponse(collection),
     ))
 }
 
@@ -125,10 +125,10 @@ async fn get_collection(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Path(id): Path<Uuid>,
-) -> Result<Answer<Collection>> {
+) -> Result<JsonResponse<Collection>> {
     let mut conn = state.conn().await?;
     let collection = community::find_collection(&mut conn, viewer.as_ref(), id).await?;
-    Ok(Answer(collection))
+    Ok(JsonResponse(collection))
 }
 
 /// Updates a collection; absent fields stay unchanged.
@@ -149,10 +149,10 @@ async fn update_collection(
     Authenticated(user): Authenticated,
     Path(id): Path<Uuid>,
     Json(body): Json<CollectionChange>,
-) -> Result<Answer<Collection>> {
+) -> Result<JsonResponse<Collection>> {
     let mut conn = state.conn().await?;
     let collection = community::update_collection(&mut conn, &user, id, body).await?;
-    Ok(Answer(collection))
+    Ok(JsonResponse(collection))
 }
 
 /// Deletes a collection; its prompts stay.
@@ -191,14 +191,14 @@ async fn list_collection_prompts(
     Viewer(viewer): Viewer,
     Path(id): Path<Uuid>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<RankedPrompt>>> {
+) -> Result<JsonResponse<Page<RankedPrompt>>> {
     let limit = crate::paging::check_limit(query.limit)?;
     let after = query.cursor.as_deref().map(str::parse::<i32>).transpose();
-    let after = after.map_err(|_| Refusal::invalid("cursor", "is not a cursor of this list"))?;
+    let after = after.map_err(|_| ApiError::invalid("cursor", "is not a cursor of this list"))?;
     let mut conn = state.conn().await?;
     let page =
         community::list_collection_prompts(&mut conn, viewer.as_ref(), id, after, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Replaces the prompts of a collection, in the given order.
@@ -219,8 +219,8 @@ async fn set_collection_prompts(
     Authenticated(user): Authenticated,
     Path(id): Path<Uuid>,
     Json(body): Json<SetCollectionPrompts>,
-) -> Result<Answer<Collection>> {
+) -> Result<JsonResponse<Collection>> {
     let mut conn = state.conn().await?;
     let collection = community::set_collection_prompts(&mut conn, &user, id, &body.prompts).await?;
-    Ok(Answer(collection))
+    Ok(JsonResponse(collection))
 }

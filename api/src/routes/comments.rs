@@ -1,6 +1,6 @@
 //! Comments on prompts and their moderation.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     community::{self, Comment, Moderation, NewComment, NewReport, ReportedComment},
     library::Page,
@@ -52,14 +52,14 @@ async fn list_comments(
     Turn(asker): Turn,
     Path(prompt): Path<String>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Comment>>> {
+) -> Result<JsonResponse<Page<Comment>>> {
     let (before, limit) = query.by_id()?;
     let loaded = {
         let mut conn = state.conn().await?;
         community::list_comments(&mut conn, viewer.as_ref(), &prompt, before, limit).await?
     };
     let page = state.computing.finish(asker, loaded).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Adds a comment to a prompt, or a reply to one of its comments.
@@ -81,13 +81,13 @@ async fn create_comment(
     Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<NewComment>,
-) -> Result<(StatusCode, Answer<Comment>)> {
+) -> Result<(StatusCode, JsonResponse<Comment>)> {
     let loaded = {
         let mut conn = state.conn().await?;
         community::create_comment(&mut conn, &user, &prompt, body).await?
     };
     let comment = state.computing.finish(asker, loaded).await?;
-    Ok((StatusCode::CREATED, Answer(comment)))
+    Ok((StatusCode::CREATED, JsonResponse(comment)))
 }
 
 /// Changes the text of the caller's own comment.
@@ -109,13 +109,13 @@ async fn update_comment(
     Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Json(body): Json<UpdateComment>,
-) -> Result<Answer<Comment>> {
+) -> Result<JsonResponse<Comment>> {
     let loaded = {
         let mut conn = state.conn().await?;
         community::update_comment(&mut conn, &user, id, &body.body).await?
     };
     let comment = state.computing.finish(asker, loaded).await?;
-    Ok(Answer(comment))
+    Ok(JsonResponse(comment))
 }
 
 /// Deletes the caller's own comment.
@@ -157,14 +157,14 @@ async fn list_replies(
     Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Comment>>> {
+) -> Result<JsonResponse<Page<Comment>>> {
     let (after, limit) = query.by_id()?;
     let loaded = {
         let mut conn = state.conn().await?;
         community::list_replies(&mut conn, viewer.as_ref(), id, after, limit).await?
     };
     let page = state.computing.finish(asker, loaded).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Reports a comment to the moderators.
@@ -213,13 +213,13 @@ async fn moderate_comment(
     Turn(asker): Turn,
     Path(id): Path<Uuid>,
     Json(body): Json<Moderation>,
-) -> Result<Answer<Comment>> {
+) -> Result<JsonResponse<Comment>> {
     let loaded = {
         let mut conn = state.conn().await?;
         community::moderate_comment(&mut conn, &user, id, &body).await?
     };
     let comment = state.computing.finish(asker, loaded).await?;
-    Ok(Answer(comment))
+    Ok(JsonResponse(comment))
 }
 
 /// Lists the comments with open reports, oldest first. For moderators.
@@ -238,9 +238,9 @@ async fn list_reported_comments(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<ReportedComment>>> {
+) -> Result<JsonResponse<Page<ReportedComment>>> {
     let (after, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page = community::list_reported_comments(&mut conn, &user, after, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }

@@ -1,7 +1,7 @@
 //! Comparisons of columns. They change nothing; they are POSTs because a selection of columns does not fit into a
 //! URL.
 
-use axum::{Json as Answer, extract::State};
+use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
     comparisons::{self, CompareRequest, ComparisonTable, Flip, FlipsRequest},
     library::Page,
@@ -39,12 +39,12 @@ async fn compare_columns(
     Viewer(viewer): Viewer,
     Turn(asker): Turn,
     Json(body): Json<CompareRequest>,
-) -> Result<Answer<ComparisonTable>> {
+) -> Result<JsonResponse<ComparisonTable>> {
     let loaded = {
         let mut conn = state.conn().await?;
         comparisons::load_comparison(&mut conn, viewer.as_ref(), &body).await?
     };
-    Ok(Answer(state.statistics.finish(asker, loaded).await?))
+    Ok(JsonResponse(state.statistics.finish(asker, loaded).await?))
 }
 
 /// Lists the items that one of two columns passes and the other fails, in the order of the items.
@@ -63,11 +63,11 @@ async fn list_flips(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Json(body): Json<FlipsRequest>,
-) -> Result<Answer<Page<Flip>>> {
+) -> Result<JsonResponse<Page<Flip>>> {
     let limit = check_limit(body.limit)?;
     let after = body.cursor.as_deref().map(str::parse).transpose();
     let after = after.map_err(|_| bad_cursor())?;
     let mut conn = state.conn().await?;
     let page = comparisons::list_flips(&mut conn, viewer.as_ref(), &body, after, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }

@@ -1,7 +1,7 @@
 //! Forks of prompts, and transfers of prompts to other users.
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::State,
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
@@ -39,11 +39,11 @@ async fn list_prompt_forks(
     Viewer(viewer): Viewer,
     Path(prompt): Path<String>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Prompt>>> {
+) -> Result<JsonResponse<Page<Prompt>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page = library::list_forks(&mut conn, viewer.as_ref(), &prompt, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Forks a prompt: creates a prompt of the caller that starts with one of its versions.
@@ -75,7 +75,11 @@ async fn fork_prompt(
     )
     .await?;
     let address = format!("/api/v1/prompts/{}", fork.slug);
-    Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(fork)))
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, address)],
+        JsonResponse(fork),
+    ))
 }
 
 /// Offers a prompt to another user, who may then read and accept it.
@@ -140,8 +144,8 @@ async fn accept_prompt(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(prompt): Path<String>,
-) -> Result<Answer<Prompt>> {
+) -> Result<JsonResponse<Prompt>> {
     let mut conn = state.conn().await?;
     let prompt = library::accept_transfer(&mut conn, &user, &prompt).await?;
-    Ok(Answer(prompt))
+    Ok(JsonResponse(prompt))
 }

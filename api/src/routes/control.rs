@@ -1,6 +1,6 @@
 //! Changes to submitted runs other than cancelling them, and the quotas of users.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     Error, leaderboards,
     quotas::{Quotas, set_user_quotas},
@@ -48,7 +48,7 @@ async fn update_run(
     Authenticated(user): Authenticated,
     Path(run): Path<RunReference>,
     Json(body): Json<UpdateRun>,
-) -> Result<Answer<Run>> {
+) -> Result<JsonResponse<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
     let run = runs::update_under_rules(&mut tx, &user, run, &body, &state.rules).await?;
@@ -56,7 +56,7 @@ async fn update_run(
     if body.visibility.is_some() {
         leaderboards::renew_small_boards(&mut *state.conn().await?, run.id).await?;
     }
-    Ok(Answer(run))
+    Ok(JsonResponse(run))
 }
 
 /// Pauses a run: no new calls start; calls in flight finish and are recorded.
@@ -76,10 +76,10 @@ async fn pause_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(run): Path<RunReference>,
-) -> Result<Answer<Run>> {
+) -> Result<JsonResponse<Run>> {
     let mut conn = state.conn().await?;
     let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
-    Ok(Answer(runs::pause_run(&mut conn, &user, run).await?))
+    Ok(JsonResponse(runs::pause_run(&mut conn, &user, run).await?))
 }
 
 /// Resumes a paused run.
@@ -99,12 +99,12 @@ async fn resume_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(run): Path<RunReference>,
-) -> Result<Answer<Run>> {
+) -> Result<JsonResponse<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
     let run = runs::resume_under_rules(&mut tx, &user, run, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
-    Ok(Answer(run))
+    Ok(JsonResponse(run))
 }
 
 /// Retries the failed evaluations of a run that has ended.
@@ -126,12 +126,12 @@ async fn retry_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(run): Path<RunReference>,
-) -> Result<(StatusCode, Answer<Run>)> {
+) -> Result<(StatusCode, JsonResponse<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
     let run = runs::retry_under_rules(&mut tx, &user, run, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
-    Ok((StatusCode::ACCEPTED, Answer(run)))
+    Ok((StatusCode::ACCEPTED, JsonResponse(run)))
 }
 
 /// Adds prompts, models, items or repeats to a run that has ended. Recorded evaluations are not repeated.
@@ -153,12 +153,12 @@ async fn extend_run(
     Authenticated(user): Authenticated,
     Path(run): Path<RunReference>,
     Json(body): Json<ExtendRun>,
-) -> Result<(StatusCode, Answer<Run>)> {
+) -> Result<(StatusCode, JsonResponse<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
     let run = runs::extend_under_rules(&mut tx, &user, run, &body, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
-    Ok((StatusCode::ACCEPTED, Answer(run)))
+    Ok((StatusCode::ACCEPTED, JsonResponse(run)))
 }
 
 /// Scores the answers of an ended run with another benchmark version. Creates a new run, which calls no model and
@@ -182,13 +182,13 @@ async fn rescore_run(
     Authenticated(user): Authenticated,
     Path(run): Path<RunReference>,
     Json(body): Json<RescoreRun>,
-) -> Result<(StatusCode, Answer<Run>)> {
+) -> Result<(StatusCode, JsonResponse<Run>)> {
     let mut conn = state.conn().await?;
     let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
     let default = state.rules.default_visibility;
     let run = runs::rescore_run(&mut conn, &user, run, &body, default).await?;
     middleware::run_submitted(run.id);
-    Ok((StatusCode::ACCEPTED, Answer(run)))
+    Ok((StatusCode::ACCEPTED, JsonResponse(run)))
 }
 
 /// The quota of a user. Absent fields are reset to the server's defaults.
@@ -232,7 +232,7 @@ async fn update_quota(
     Authenticated(user): Authenticated,
     Path(username): Path<String>,
     Json(body): Json<UserQuota>,
-) -> Result<Answer<UserQuota>> {
+) -> Result<JsonResponse<UserQuota>> {
     let mut conn = state.conn().await?;
     let mut tx = conn.begin().await.map_err(Error::Database)?;
     runs::set_quota(&mut tx, &user, &username, body.daily_budget_microusd).await?;
@@ -243,5 +243,5 @@ async fn update_quota(
     };
     set_user_quotas(&mut tx, &user, &username, &quotas).await?;
     tx.commit().await.map_err(Error::Database)?;
-    Ok(Answer(body))
+    Ok(JsonResponse(body))
 }

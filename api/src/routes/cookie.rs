@@ -5,7 +5,7 @@
 //! two routes accept only requests from the server's own pages (docs/decisions/0007).
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::{FromRequestParts, State},
     http::{
         HeaderMap, HeaderValue, StatusCode,
@@ -27,7 +27,7 @@ use crate::{
     AppState,
     body::Json,
     client::Client,
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
     secret,
 };
 
@@ -100,11 +100,11 @@ async fn create_cookie(
                 expires_in_seconds: TOKEN_LIFETIME.as_secs(),
             };
             let cookie = jar.kind.set(tokens.refresh_token.expose_secret())?;
-            Ok(([(SET_COOKIE, cookie)], Answer(answer)).into_response())
+            Ok(([(SET_COOKIE, cookie)], JsonResponse(answer)).into_response())
         }
         Err(error @ (Error::Unauthenticated(_) | Error::UserGone)) => {
             let cookie = jar.kind.clear();
-            Ok(([(SET_COOKIE, cookie)], Refusal::from(error)).into_response())
+            Ok(([(SET_COOKIE, cookie)], ApiError::from(error)).into_response())
         }
         Err(error) => Err(error.into()),
     }
@@ -146,28 +146,28 @@ enum Kind {
 }
 
 impl FromRequestParts<AppState> for Jar {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self> {
         let headers = &parts.headers;
         let host = text(headers, HOST.as_str()).unwrap_or_default();
         if !is_own_page(headers, state.behind_tls, host) {
             let error = Error::Forbidden("only pages of this server may use its cookie");
-            return Err(Refusal::from(error).with_code("foreign_origin"));
+            return Err(ApiError::from(error).with_code("foreign_origin"));
         }
         let kind = match state.behind_tls {
             true => Kind::OverTls,
             false if is_loopback(host) => Kind::OnLoopback,
             false => {
                 let detail = "a session in a cookie needs TLS: put a proxy with a certificate before the API and set --behind-tls";
-                return Err(Refusal::from(Error::Forbidden(detail)).with_code("tls_needed"));
+                return Err(ApiError::from(Error::Forbidden(detail)).with_code("tls_needed"));
             }
         };
         let mut tokens = cookies(headers, kind.name());
         let token = tokens.next();
         if headers.contains_key(AUTHORIZATION) || tokens.next().is_some() {
             let detail = "the request has more than one credential";
-            return Err(Refusal::new(
+            return Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "two_credentials",
                 detail,

@@ -1,6 +1,6 @@
 //! Measured results of a prompt.
 
-use axum::{Json as Answer, extract::State};
+use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
     community::{self, Evidence, EvidenceFilter},
     library::Page,
@@ -59,7 +59,7 @@ async fn list_evidence(
     Viewer(viewer): Viewer,
     Path(prompt): Path<String>,
     Query(query): Query<EvidenceQuery>,
-) -> Result<Answer<Page<Evidence>>> {
+) -> Result<JsonResponse<Page<Evidence>>> {
     let filter = EvidenceFilter {
         simulated: query.simulated,
         version: query.version,
@@ -72,7 +72,7 @@ async fn list_evidence(
     };
     let mut conn = state.conn().await?;
     let evidence = community::list_evidence(&mut conn, viewer.as_ref(), &prompt, &filter).await?;
-    Ok(Answer(page.cut(evidence, |line| {
+    Ok(JsonResponse(page.cut(evidence, |line| {
         format!("{}.{}.{}", line.version, line.benchmark, line.model_id)
     })?))
 }

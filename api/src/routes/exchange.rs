@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     body::{Body, Bytes},
     extract::State,
     http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
@@ -94,7 +94,7 @@ async fn import_prompts(
     Authenticated(user): Authenticated,
     Turn(asker): Turn,
     Json(body): Json<ImportRequest>,
-) -> Result<Answer<ImportReport>> {
+) -> Result<JsonResponse<ImportReport>> {
     let reading = move || library::read_source(body.source);
     let rows = state.checking.run(asker, reading).await??;
     let options = ImportOptions {
@@ -105,7 +105,7 @@ async fn import_prompts(
     let _place = state.imports.take(user.id).await?;
     let mut conn = state.conn().await?;
     let report = library::import_prompts(&mut conn, &user, rows, options).await?;
-    Ok(Answer(report))
+    Ok(JsonResponse(report))
 }
 
 /// Exports all prompts of the caller with all versions, by slug, in the format that an import reads.

@@ -1,6 +1,6 @@
 //! Favourites: prompts that a user bookmarked.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     community::{self, RankedPrompt},
     library::Page,
@@ -73,10 +73,10 @@ async fn list_favourites(
     Viewer(viewer): Viewer,
     Path(username): Path<String>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<RankedPrompt>>> {
+) -> Result<JsonResponse<Page<RankedPrompt>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page =
         community::list_favourites(&mut conn, viewer.as_ref(), &username, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }

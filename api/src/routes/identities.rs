@@ -1,7 +1,7 @@
 //! Logins through OpenID Connect providers, and linking them to accounts.
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::State,
     http::{
         HeaderMap, HeaderValue, StatusCode,
@@ -26,9 +26,9 @@ use crate::{
     body::Json,
     caller::LoggedIn,
     client::Client,
-    oidc::{self, Fault, Progress, Provider, Returned},
+    oidc::{self, CallbackParameters, Fault, Progress, Provider},
     parameters::{Path, Query},
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
     secret,
 };
 
@@ -90,13 +90,13 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     tag = "auth",
     responses((status = 200, description = "The providers, by name", body = [OidcProvider]))
 )]
-async fn list_oidc_providers(State(state): State<AppState>) -> Answer<Vec<OidcProvider>> {
+async fn list_oidc_providers(State(state): State<AppState>) -> JsonResponse<Vec<OidcProvider>> {
     let providers = state.oidc.providers().map(|provider| OidcProvider {
         name: provider.name.clone(),
         display_name: provider.display_name().to_owned(),
         start_path: format!("/api/v1/auth/oidc/{}/start", provider.name),
     });
-    Answer(providers.collect())
+    JsonResponse(providers.collect())
 }
 
 /// Starts a login: redirects the browser to the provider.
@@ -178,7 +178,7 @@ async fn login_oidc_user(
     let collected = auth::collect_login(&state.accounts, code, &browser, &origin).await;
     let (user, tokens) = collected.map_err(|error| {
         let is_conflict = matches!(error, Error::Conflict(_));
-        let refusal = Refusal::from(error);
+        let refusal = ApiError::from(error);
         if is_conflict {
             refusal.with_code("link_needed")
         } else {
@@ -187,7 +187,7 @@ async fn login_oidc_user(
     })?;
     let tokens = tokens.into();
     let cookie = oidc::clear(state.is_secure()).map_err(|_| broken())?;
-    let session = Answer(Session { user, tokens });
+    let session = JsonResponse(Session { user, tokens });
     Ok((AppendHeaders([(SET_COOKIE, cookie)]), session).into_response())
 }
 
@@ -205,9 +205,9 @@ async fn login_oidc_user(
 async fn list_identities(
     State(state): State<AppState>,
     LoggedIn { user, .. }: LoggedIn,
-) -> Result<Answer<Vec<Identity>>> {
+) -> Result<JsonResponse<Vec<Identity>>> {
     let mut conn = state.conn().await?;
-    Ok(Answer(auth::list_identities(&mut conn, &user).await?))
+    Ok(JsonResponse(auth::list_identities(&mut conn, &user).await?))
 }
 
 /// Links an identity at a provider to the caller's account, with the code of a login.
@@ -229,12 +229,12 @@ async fn link_identity(
     LoggedIn { user, .. }: LoggedIn,
     headers: HeaderMap,
     Json(body): Json<OidcCode>,
-) -> Result<(StatusCode, Answer<Identity>)> {
+) -> Result<(StatusCode, JsonResponse<Identity>)> {
     let browser = browser(&state, &headers)?;
     let mut conn = state.conn().await?;
     let code = body.code.expose_secret();
     let identity = auth::link_identity(&mut conn, &user, code, &browser, &origin).await?;
-    Ok((StatusCode::CREATED, Answer(identity)))
+    Ok((StatusCode::CREATED, JsonResponse(identity)))
 }
 
 /// Removes an identity of the caller; it no longer logs in to this account.
@@ -287,7 +287,7 @@ async fn take_back(
     let (Some(code), None) = (query.code, query.error) else {
         return Ok(Err(Fault::Refused));
     };
-    let returned = Returned {
+    let returned = CallbackParameters {
         code,
         issuer: query.iss,
     };
@@ -314,7 +314,7 @@ async fn take_back(
 fn browser(state: &AppState, headers: &HeaderMap) -> Result<String> {
     match oidc::read(headers, &state.master_key, state.is_secure()) {
         Some(Progress::Confirmed { browser, .. }) => Ok(browser),
-        Some(Progress::Started { .. }) | None => Err(Refusal::invalid(
+        Some(Progress::Started { .. }) | None => Err(ApiError::invalid(
             "code",
             "was sent without the cookie of the browser that began the login; log in again",
         )),
@@ -348,6 +348,6 @@ fn redirect<E>(url: &str, cookie: Result<HeaderValue, E>) -> Result<Response> {
     Ok((StatusCode::SEE_OTHER, headers).into_response())
 }
 
-fn broken() -> Refusal {
+fn broken() -> ApiError {
     Error::Internal("an address or a cookie cannot be written into a header".into()).into()
 }

@@ -1,7 +1,7 @@
 //! Imports: uploads in parts of benchmarks that are too large for one request.
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::State,
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
@@ -62,10 +62,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn list_imports(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-) -> Result<Answer<Imports>> {
+) -> Result<JsonResponse<Imports>> {
     let mut conn = state.conn().await?;
     let imports = benchmarks::list_imports(&mut conn, &user).await?;
-    Ok(Answer(Imports { imports }))
+    Ok(JsonResponse(Imports { imports }))
 }
 
 /// Begins the import of a benchmark that is too large for one request: everything except its items, which follow in
@@ -102,7 +102,11 @@ async fn create_import(
     let address = import
         .as_ref()
         .map(|import| [(LOCATION, format!("/api/v1/imports/{}", import.id))]);
-    Ok((status, address, Answer(BegunImport { version, import })))
+    Ok((
+        status,
+        address,
+        JsonResponse(BegunImport { version, import }),
+    ))
 }
 
 /// Returns an import with its progress.
@@ -118,10 +122,10 @@ async fn get_import(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(import): Path<Uuid>,
-) -> Result<Answer<Import>> {
+) -> Result<JsonResponse<Import>> {
     let mut conn = state.conn().await?;
     let found = benchmarks::find_import(&mut conn, &user, import).await?;
-    Ok(Answer(found.import))
+    Ok(JsonResponse(found.import))
 }
 
 /// Deletes an unpublished import and its parts.
@@ -164,7 +168,7 @@ async fn set_import_part(
     Path2(import, number): Path2<Uuid, i32>,
     Turn(asker): Turn,
     JsonLines(lines): JsonLines,
-) -> Result<Answer<Import>> {
+) -> Result<JsonResponse<Import>> {
     let open = {
         let mut conn = state.conn().await?;
         benchmarks::find_import(&mut conn, &user, import).await?
@@ -174,7 +178,7 @@ async fn set_import_part(
     let part = state.checking.run(asker, parse).await??;
     let mut conn = state.conn().await?;
     let import = benchmarks::add_part(&mut conn, &user, import, number, &part).await?;
-    Ok(Answer(import))
+    Ok(JsonResponse(import))
 }
 
 /// Publishes a complete import as the next version of its benchmark.
@@ -201,5 +205,9 @@ async fn publish_import(
     let mut conn = state.conn().await?;
     let version = benchmarks::publish_import(&mut conn, &user, import, &body).await?;
     let address = format!("/api/v1/benchmarks/{}", version.benchmark);
-    Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(version)))
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, address)],
+        JsonResponse(version),
+    ))
 }

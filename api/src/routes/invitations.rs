@@ -1,6 +1,6 @@
 //! Invitations to register, for administrators.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use opb_core::{
     auth::{self, Invitation, NewInvitation},
@@ -73,11 +73,11 @@ async fn list_invitations(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Invitation>>> {
+) -> Result<JsonResponse<Page<Invitation>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page = auth::list_invitations(&mut conn, &user, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Creates an invitation. For administrators.
@@ -99,7 +99,7 @@ async fn create_invitation(
     Client(origin): Client,
     Authenticated(user): Authenticated,
     Json(body): Json<CreateInvitation>,
-) -> Result<(StatusCode, Answer<CreatedInvitation>)> {
+) -> Result<(StatusCode, JsonResponse<CreatedInvitation>)> {
     let new = NewInvitation {
         email: body.email,
         uses: body.uses,
@@ -108,7 +108,7 @@ async fn create_invitation(
     let mut conn = state.conn().await?;
     let (invitation, secret) = auth::create_invitation(&mut conn, &user, new, &origin).await?;
     let created = CreatedInvitation { invitation, secret };
-    Ok((StatusCode::CREATED, Answer(created)))
+    Ok((StatusCode::CREATED, JsonResponse(created)))
 }
 
 /// Revokes an invitation; users who registered with it keep their accounts. For administrators.

@@ -1,6 +1,6 @@
 //! Leaderboards, which are only read here; `opb-core` computes them.
 
-use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
+use axum::{Json as JsonResponse, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
     auth::CurrentUser,
     computing::Asker,
@@ -155,12 +155,12 @@ async fn hide_standings(
     Authenticated(user): Authenticated,
     Path(run): Path<RunReference>,
     Json(body): Json<HideStandings>,
-) -> Result<Answer<Vec<BoardColumn>>> {
+) -> Result<JsonResponse<Vec<BoardColumn>>> {
     let mut conn = state.conn().await?;
     let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
     let columns = leaderboards::hide_standings(&mut conn, &user, run, &body).await?;
     leaderboards::renew_small_boards(&mut conn, run).await?;
-    Ok(Answer(columns))
+    Ok(JsonResponse(columns))
 }
 
 /// Callers without a credential share one response, which may be cached; other callers get their own view.
@@ -173,7 +173,7 @@ async fn answer(
     let tagged = if let Some(viewer) = viewer {
         Box::pin(read(&state, Some(&viewer), asker, &question)).await?
     } else {
-        let answers = state.answers.clone();
+        let answers = state.response_cache.clone();
         let name = format!("{question:?}");
         let make = move || {
             let (state, question) = (state.clone(), question.clone());

@@ -1,6 +1,6 @@
 //! Limits of providers, which hold for all workers together.
 
-use axum::{Json as Answer, extract::State};
+use axum::{Json as JsonResponse, extract::State};
 use opb_core::models::{self, DeclaredLimits, ProviderLimits};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -26,9 +26,11 @@ async fn list_limits(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(name): Path<String>,
-) -> Result<Answer<Vec<DeclaredLimits>>> {
+) -> Result<JsonResponse<Vec<DeclaredLimits>>> {
     let mut conn = state.conn().await?;
-    Ok(Answer(models::list_limits(&mut conn, &user, &name).await?))
+    Ok(JsonResponse(
+        models::list_limits(&mut conn, &user, &name).await?,
+    ))
 }
 
 /// Sets the limits of a provider or of one of its models, replacing the previous ones. For administrators.
@@ -52,8 +54,10 @@ async fn update_limits(
     Authenticated(user): Authenticated,
     Path(name): Path<String>,
     Json(body): Json<ProviderLimits>,
-) -> Result<Answer<Vec<DeclaredLimits>>> {
+) -> Result<JsonResponse<Vec<DeclaredLimits>>> {
     let mut conn = state.conn().await?;
     models::update_limits(&mut conn, &user, &name, &body).await?;
-    Ok(Answer(models::list_limits(&mut conn, &user, &name).await?))
+    Ok(JsonResponse(
+        models::list_limits(&mut conn, &user, &name).await?,
+    ))
 }

@@ -1,6 +1,6 @@
 //! The caller's own sessions, usage and account deletion.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     auth::{self, SessionEntry},
     library::Page,
@@ -52,9 +52,9 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn get_usage(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-) -> Result<Answer<Usage>> {
+) -> Result<JsonResponse<Usage>> {
     let mut conn = state.conn().await?;
-    Ok(Answer(quotas::find_usage(&mut conn, &user).await?))
+    Ok(JsonResponse(quotas::find_usage(&mut conn, &user).await?))
 }
 
 /// Deletes the caller's account. All sessions and API keys end at once, and private data is erased.
@@ -100,10 +100,10 @@ async fn list_sessions(
     State(state): State<AppState>,
     LoggedIn { user, session_id }: LoggedIn,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<SessionEntry>>> {
+) -> Result<JsonResponse<Page<SessionEntry>>> {
     let mut conn = state.conn().await?;
     let sessions = auth::list_sessions(&mut conn, &user, session_id).await?;
-    Ok(Answer(
+    Ok(JsonResponse(
         query.cut(sessions, |session| session.id.to_string())?,
     ))
 }

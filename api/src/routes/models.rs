@@ -1,6 +1,6 @@
 //! Providers and models.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     Error, FieldError,
     library::Page,
@@ -163,10 +163,10 @@ async fn list_providers(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Provider>>> {
+) -> Result<JsonResponse<Page<Provider>>> {
     let mut conn = state.conn().await?;
     let providers = models::list_providers(&mut conn, &user).await?;
-    Ok(Answer(
+    Ok(JsonResponse(
         query.cut(providers, |provider| provider.name.clone())?,
     ))
 }
@@ -188,12 +188,12 @@ async fn create_provider(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Json(body): Json<CreateProvider>,
-) -> Result<(StatusCode, Answer<Provider>)> {
+) -> Result<(StatusCode, JsonResponse<Provider>)> {
     let new = body.resolve()?;
     let mut conn = state.conn().await?;
     let provider =
         models::create_provider(&mut conn, &user, &state.master_key, &state.outbound, new).await?;
-    Ok((StatusCode::CREATED, Answer(provider)))
+    Ok((StatusCode::CREATED, JsonResponse(provider)))
 }
 
 /// Updates a provider. For administrators.
@@ -216,7 +216,7 @@ async fn update_provider(
     Authenticated(user): Authenticated,
     Path(name): Path<String>,
     Json(body): Json<UpdateProvider>,
-) -> Result<Answer<Provider>> {
+) -> Result<JsonResponse<Provider>> {
     let change = ProviderChange {
         base_url: body.base_url,
         settings: body.settings,
@@ -234,7 +234,7 @@ async fn update_provider(
     )
     .await?;
     tx.commit().await.map_err(Error::Database)?;
-    Ok(Answer(provider))
+    Ok(JsonResponse(provider))
 }
 
 /// Deletes a provider that no run uses. For administrators.
@@ -279,7 +279,7 @@ async fn check_provider(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(name): Path<String>,
-) -> Result<Answer<ProviderCheck>> {
+) -> Result<JsonResponse<ProviderCheck>> {
     let (provider, key) = {
         let mut conn = state.conn().await?;
         let provider = models::find_provider(&mut conn, &user, &name).await?;
@@ -287,7 +287,7 @@ async fn check_provider(
         (provider, key)
     };
     // No database connection is held while the provider answers.
-    Ok(Answer(state.prober.check(&provider, key).await))
+    Ok(JsonResponse(state.prober.check(&provider, key).await))
 }
 
 /// The key for calls to the provider, as far as this process knows it.
@@ -328,8 +328,8 @@ async fn key_for(
     security((), ("bearer" = [])),
     responses((status = 200, description = "All presets", body = Vec<Preset>))
 )]
-async fn list_presets(Viewer(_viewer): Viewer) -> Answer<Vec<Preset>> {
-    Answer(models::presets())
+async fn list_presets(Viewer(_viewer): Viewer) -> JsonResponse<Vec<Preset>> {
+    JsonResponse(models::presets())
 }
 
 /// Lists models with their parameters and prices, by name: those with a price, and those that public runs or the
@@ -346,9 +346,9 @@ async fn list_models(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Model>>> {
+) -> Result<JsonResponse<Page<Model>>> {
     let (after, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page = models::list_models(&mut conn, viewer.as_ref(), after, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::State,
     http::{
         HeaderMap, StatusCode,
@@ -22,7 +22,7 @@ use crate::{
     AppState,
     client::IsLocal,
     middleware,
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 /// Timeout of the readiness check: probes repeat often and need a prompt answer.
@@ -50,8 +50,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     tag = "operations",
     responses((status = 200, description = "The process is alive", body = Health))
 )]
-async fn get_health() -> Answer<Health> {
-    Answer(Health {
+async fn get_health() -> JsonResponse<Health> {
+    JsonResponse(Health {
         status: "ok".into(),
     })
 }
@@ -69,7 +69,7 @@ async fn get_health() -> Answer<Health> {
 async fn get_readiness(
     State(state): State<AppState>,
     IsLocal(is_local): IsLocal,
-) -> Result<Answer<Health>> {
+) -> Result<JsonResponse<Health>> {
     // The reason is shown to the operator only, who asks from this machine or at the monitoring address.
     let not_ready = |detail: &str| {
         let detail = if is_local {
@@ -77,11 +77,11 @@ async fn get_readiness(
         } else {
             "the server is not ready"
         };
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail)
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail)
     };
     let asked = tokio::time::timeout(READY_TIMEOUT, is_migrated(&state)).await;
     match asked {
-        Ok(Ok(true)) => Ok(Answer(Health {
+        Ok(Ok(true)) => Ok(JsonResponse(Health {
             status: "ready".into(),
         })),
         Ok(Ok(false)) => Err(not_ready("the database is not migrated")),
@@ -117,7 +117,7 @@ async fn get_metrics(
         return Err(middleware::no_route().await);
     }
     if !is_local && !brings_token(&state, &headers) {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
             "metrics are shown to programs on the server's machine; other clients must send the operator's \

@@ -1,6 +1,8 @@
 //! Blind preferences between the answers of two prompts.
 
-use axum::{Json as Answer, extract::State, http::HeaderMap, http::StatusCode, response::Response};
+use axum::{
+    Json as JsonResponse, extract::State, http::HeaderMap, http::StatusCode, response::Response,
+};
 use opb_core::community::{
     self, BlindPair, NewPreference, Preference, PreferenceBoard, PreferenceChoice,
 };
@@ -61,10 +63,10 @@ async fn create_preference(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Json(body): Json<NewPreference>,
-) -> Result<(StatusCode, Answer<BlindPair>)> {
+) -> Result<(StatusCode, JsonResponse<BlindPair>)> {
     let mut conn = state.conn().await?;
     let pair = community::create_preference(&mut conn, &user, &body).await?;
-    Ok((StatusCode::CREATED, Answer(pair)))
+    Ok((StatusCode::CREATED, JsonResponse(pair)))
 }
 
 /// Records which answer the caller prefers, and reveals the prompts. The choice is final.
@@ -85,10 +87,10 @@ async fn set_preference(
     Authenticated(user): Authenticated,
     Path(id): Path<Uuid>,
     Json(body): Json<SetPreference>,
-) -> Result<Answer<Preference>> {
+) -> Result<JsonResponse<Preference>> {
     let mut conn = state.conn().await?;
     let preference = community::set_preference(&mut conn, &user, id, body.choice).await?;
-    Ok(Answer(preference))
+    Ok(JsonResponse(preference))
 }
 
 /// Returns the prompts of a benchmark version ranked by blind preference.

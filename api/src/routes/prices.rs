@@ -1,6 +1,6 @@
 //! Prices of models.
 
-use axum::{Json as Answer, extract::State};
+use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
     library::Page,
     models::{self, CurrentPrice, ModelPrice, PriceChange, PriceImport},
@@ -62,10 +62,10 @@ async fn update_price(
     Authenticated(user): Authenticated,
     Path(name): Path<String>,
     Json(body): Json<PriceChange>,
-) -> Result<Answer<ModelPrice>> {
+) -> Result<JsonResponse<ModelPrice>> {
     let mut conn = state.conn().await?;
     let price = models::update_price(&mut conn, &user, &name, &body).await?;
-    Ok(Answer(price))
+    Ok(JsonResponse(price))
 }
 
 /// Lists the prices in force, by provider and model: set by an administrator, otherwise published.
@@ -81,7 +81,7 @@ async fn list_prices(
     State(state): State<AppState>,
     Authenticated(_user): Authenticated,
     Query(query): Query<PricesQuery>,
-) -> Result<Answer<Page<CurrentPrice>>> {
+) -> Result<JsonResponse<Page<CurrentPrice>>> {
     let mut conn = state.conn().await?;
     let prices = models::list_prices(&mut conn, query.provider.as_deref()).await?;
     let page = PageQuery {
@@ -89,7 +89,7 @@ async fn list_prices(
         limit: query.limit,
     };
     let key = |price: &CurrentPrice| format!("{}:{}", price.provider, price.model);
-    Ok(Answer(page.cut(prices, key)?))
+    Ok(JsonResponse(page.cut(prices, key)?))
 }
 
 /// Imports published prices from a file in litellm's format. For administrators. Prices that were set by hand stay in
@@ -109,9 +109,9 @@ async fn import_prices(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     LenientJson(file): LenientJson<Map<String, Value>>,
-) -> Result<Answer<PriceImport>> {
+) -> Result<JsonResponse<PriceImport>> {
     let mut conn = state.conn().await?;
-    Ok(Answer(
+    Ok(JsonResponse(
         models::import_litellm(&mut conn, &user, &file).await?,
     ))
 }

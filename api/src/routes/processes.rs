@@ -1,6 +1,6 @@
 //! Running workers and schedulers, for administrators.
 
-use axum::{Json as Answer, extract::State};
+use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
     library::Page,
     processes::{self, Process},
@@ -31,10 +31,10 @@ async fn list_processes(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Process>>> {
+) -> Result<JsonResponse<Page<Process>>> {
     let mut conn = state.conn().await?;
     let processes = processes::list_processes(&mut conn, &user).await?;
-    Ok(Answer(
+    Ok(JsonResponse(
         query.cut(processes, |process| process.id.to_string())?,
     ))
 }

@@ -1,7 +1,7 @@
 //! Profiles, and the export of a user's own data.
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     body::{Body, Bytes},
     extract::State,
     http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE},
@@ -45,13 +45,13 @@ async fn get_profile(
     Viewer(viewer): Viewer,
     Turn(asker): Turn,
     Path(username): Path<String>,
-) -> Result<Answer<Profile>> {
+) -> Result<JsonResponse<Profile>> {
     let loaded = {
         let mut conn = state.conn_for(viewer.as_ref()).await?;
         community::find_profile(&mut conn, viewer.as_ref(), &username).await?
     };
     let profile = state.computing.finish(asker, loaded).await?;
-    Ok(Answer(profile))
+    Ok(JsonResponse(profile))
 }
 
 /// Returns the caller's profile and its visibility settings.
@@ -65,10 +65,10 @@ async fn get_profile(
 async fn get_own_profile(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-) -> Result<Answer<ProfileSettings>> {
+) -> Result<JsonResponse<ProfileSettings>> {
     let mut conn = state.conn().await?;
     let settings = community::find_profile_settings(&mut conn, &user).await?;
-    Ok(Answer(settings))
+    Ok(JsonResponse(settings))
 }
 
 /// Replaces the caller's profile and its visibility settings.
@@ -87,10 +87,10 @@ async fn set_own_profile(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Json(body): Json<ProfileSettings>,
-) -> Result<Answer<ProfileSettings>> {
+) -> Result<JsonResponse<ProfileSettings>> {
     let mut conn = state.conn().await?;
     community::update_profile_settings(&mut conn, &user, &body).await?;
-    Ok(Answer(body))
+    Ok(JsonResponse(body))
 }
 
 /// Exports all of the caller's data as one JSON object, without secrets.

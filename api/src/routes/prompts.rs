@@ -1,7 +1,7 @@
 //! Prompts of the library, and search.
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::State,
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
@@ -57,11 +57,11 @@ async fn list_prompts(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Query(query): Query<PromptQuery>,
-) -> Result<Answer<PromptPage>> {
+) -> Result<JsonResponse<PromptPage>> {
     let _turn = state.searches.acquire().await;
     let mut conn = state.conn_for(viewer.as_ref()).await?;
     let page = library::list_prompts(&mut conn, &state.estimates, viewer.as_ref(), &query).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Suggests prompts while a user types.
@@ -77,11 +77,11 @@ async fn suggest_prompts(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Query(query): Query<SuggestQuery>,
-) -> Result<Answer<Suggestions>> {
+) -> Result<JsonResponse<Suggestions>> {
     let _turn = state.searches.acquire().await;
     let mut conn = state.conn_for(viewer.as_ref()).await?;
     let items = library::suggest_prompts(&mut conn, viewer.as_ref(), &query.q).await?;
-    Ok(Answer(Suggestions { items }))
+    Ok(JsonResponse(Suggestions { items }))
 }
 
 /// Creates a prompt with its first version.
@@ -116,7 +116,11 @@ async fn create_prompt(
         .computing
         .run(asker, || PromptDetail::of(prompt, version))
         .await?;
-    Ok((StatusCode::CREATED, [(LOCATION, address)], Answer(detail)))
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, address)],
+        JsonResponse(detail),
+    ))
 }
 
 /// Returns a prompt with its newest version.
@@ -133,13 +137,13 @@ async fn get_prompt(
     Viewer(viewer): Viewer,
     Turn(asker): Turn,
     Path(prompt): Path<String>,
-) -> Result<Answer<PromptDetail>> {
+) -> Result<JsonResponse<PromptDetail>> {
     let (prompt, version) = {
         let mut conn = state.conn().await?;
         library::find_newest(&mut conn, viewer.as_ref(), &prompt).await?
     };
     let describing = || PromptDetail::of(prompt, version);
-    Ok(Answer(state.computing.run(asker, describing).await?))
+    Ok(JsonResponse(state.computing.run(asker, describing).await?))
 }
 
 /// Updates the description and settings of a prompt, and archives or restores it.
@@ -162,14 +166,14 @@ async fn update_prompt(
     Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<PromptChange>,
-) -> Result<Answer<PromptDetail>> {
+) -> Result<JsonResponse<PromptDetail>> {
     let (prompt, version) = {
         let mut conn = state.conn().await?;
         let prompt = library::change_prompt(&mut conn, &user, &prompt, body).await?;
         library::find_newest(&mut conn, Some(&user), &prompt.id.to_string()).await?
     };
     let describing = || PromptDetail::of(prompt, version);
-    Ok(Answer(state.computing.run(asker, describing).await?))
+    Ok(JsonResponse(state.computing.run(asker, describing).await?))
 }
 
 /// Deletes a prompt. Results that used it keep their versions.

@@ -1,6 +1,6 @@
 //! The community ranking of all public prompts: by votes, trend, measured quality, or combined.
 
-use axum::{Json as Answer, extract::State};
+use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
     community::{self, RankOrder, RankedPrompt},
     library::Page,
@@ -44,10 +44,10 @@ async fn list_ranked_prompts(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Query(query): Query<RankQuery>,
-) -> Result<Answer<Page<RankedPrompt>>> {
+) -> Result<JsonResponse<Page<RankedPrompt>>> {
     let limit = check_limit(query.limit)?;
     let mut conn = state.conn_for(viewer.as_ref()).await?;
     let cursor = query.cursor.as_deref();
     let page = community::list_ranked_prompts(&mut conn, query.sort, cursor, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }

@@ -12,7 +12,7 @@ use crate::{
     body::Json,
     caller::LoggedIn,
     client::Client,
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
     secret,
 };
 
@@ -142,9 +142,9 @@ async fn request_email_verification(
     Ok(StatusCode::ACCEPTED)
 }
 
-fn name_missing_mail(error: Error) -> Refusal {
+fn name_missing_mail(error: Error) -> ApiError {
     let is_missing = matches!(error, Error::Forbidden(_));
-    let refusal = Refusal::from(error);
+    let refusal = ApiError::from(error);
     if is_missing {
         refusal.with_code("mail_not_set")
     } else {

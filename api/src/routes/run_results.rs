@@ -1,12 +1,12 @@
 //! Results of a run: its own table, and its evaluations.
 
-use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
+use axum::{Json as JsonResponse, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
     computing::Asker,
     library::Page,
     runs::{
-        self, Evaluation, EvaluationFilter, EvaluationState, RunColumns, RunGroups, RunReference,
-        RunState,
+        self, Evaluation, EvaluationFilter, EvaluationState, Run, RunColumns, RunGroups,
+        RunReference, RunState,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -166,7 +166,7 @@ async fn sum_up_once(
             }
         }
     };
-    Ok(Box::pin(state.answers.get(name, make))
+    Ok(Box::pin(state.response_cache.get(name, make))
         .await?
         .respond(headers))
 }
@@ -190,7 +190,7 @@ async fn list_evaluations(
     Viewer(viewer): Viewer,
     Path(run): Path<RunReference>,
     Query(query): Query<EvaluationsQuery>,
-) -> Result<Answer<Page<Evaluation>>> {
+) -> Result<JsonResponse<Page<Evaluation>>> {
     let limit = check_limit(query.limit)?;
     let after = query.cursor.as_deref().map(decode_key).transpose()?;
     let filter = EvaluationFilter {
@@ -203,7 +203,7 @@ async fn list_evaluations(
     let mut conn = state.conn().await?;
     let run = runs::resolve_readable_run(&mut conn, viewer.as_ref(), &run).await?;
     let page = runs::list_evaluations(&mut conn, &run, &filter, after, limit).await?;
-    Ok(Answer(Page {
+    Ok(JsonResponse(Page {
         items: page.evaluations,
         next_cursor: page.next.map(encode_key),
     }))

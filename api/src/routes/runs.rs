@@ -1,7 +1,7 @@
 //! Runs: submitting, reading, cancelling and deleting them. Their results are in `run_results`.
 
 use axum::{
-    Json as Answer,
+    Json as JsonResponse,
     extract::State,
     http::{HeaderMap, StatusCode, header::LOCATION},
     response::{IntoResponse, Response},
@@ -20,7 +20,7 @@ use crate::{
     etag, middleware,
     paging::PageQuery,
     parameters::{Path, Query},
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
@@ -44,11 +44,11 @@ async fn list_runs(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Run>>> {
+) -> Result<JsonResponse<Page<Run>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page = runs::list_runs(&mut conn, viewer.as_ref(), before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Submits a run; workers begin with it at once.
@@ -80,7 +80,11 @@ async fn create_run(
     tx.commit().await.map_err(Error::Database)?;
     middleware::run_submitted(run.id);
     let address = format!("/api/v1/runs/{}", run.id);
-    Ok((StatusCode::ACCEPTED, [(LOCATION, address)], Answer(run)))
+    Ok((
+        StatusCode::ACCEPTED,
+        [(LOCATION, address)],
+        JsonResponse(run),
+    ))
 }
 
 /// Estimates the calls, tokens, money and time of a run. Nothing is submitted.
@@ -97,13 +101,13 @@ async fn estimate_run(
     Authenticated(user): Authenticated,
     Turn(asker): Turn,
     Json(body): Json<SubmitRun>,
-) -> Result<Answer<Estimate>> {
+) -> Result<JsonResponse<Estimate>> {
     let prospect = {
         let mut conn = state.conn().await?;
         runs::find_prospect(&mut conn, &user, &body).await?
     };
     let estimating = move || prospect.estimate();
-    Ok(Answer(state.checking.run(asker, estimating).await?))
+    Ok(JsonResponse(state.checking.run(asker, estimating).await?))
 }
 
 /// Returns a run. Poll it with `if-none-match`, or follow its events.
@@ -171,14 +175,14 @@ async fn cancel_run(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(run): Path<RunReference>,
-) -> Result<Answer<Run>> {
+) -> Result<JsonResponse<Run>> {
     let mut conn = state.conn().await?;
     let run = runs::resolve_run(&mut conn, Some(&user), &run).await?.id;
-    Ok(Answer(runs::cancel_run(&mut conn, &user, run).await?))
+    Ok(JsonResponse(runs::cancel_run(&mut conn, &user, run).await?))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>> {
-    let refused = |message| Refusal::invalid("idempotency-key", message);
+    let refused = |message| ApiError::invalid("idempotency-key", message);
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else {
         return Ok(None);

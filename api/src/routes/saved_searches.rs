@@ -1,6 +1,6 @@
 //! Saved searches of users.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::library::{self, NewSavedSearch, SavedSearch};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -33,10 +33,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn list_saved_searches(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-) -> Result<Answer<SavedSearches>> {
+) -> Result<JsonResponse<SavedSearches>> {
     let mut conn = state.conn().await?;
     let items = library::list_saved_searches(&mut conn, &user).await?;
-    Ok(Answer(SavedSearches { items }))
+    Ok(JsonResponse(SavedSearches { items }))
 }
 
 /// Saves a search, replacing one with the same name.
@@ -55,10 +55,10 @@ async fn save_search(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Json(body): Json<NewSavedSearch>,
-) -> Result<(StatusCode, Answer<SavedSearch>)> {
+) -> Result<(StatusCode, JsonResponse<SavedSearch>)> {
     let mut conn = state.conn().await?;
     let saved = library::save_search(&mut conn, &user, body).await?;
-    Ok((StatusCode::CREATED, Answer(saved)))
+    Ok((StatusCode::CREATED, JsonResponse(saved)))
 }
 
 /// Deletes a saved search.

@@ -1,6 +1,6 @@
 //! Schedules: recurring runs.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use opb_core::{
     bounds::is_time,
@@ -40,11 +40,11 @@ async fn list_schedules(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Schedule>>> {
+) -> Result<JsonResponse<Page<Schedule>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let page = schedules::list_schedules(&mut conn, &user, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Creates a schedule.
@@ -67,11 +67,11 @@ async fn create_schedule(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Json(body): Json<NewSchedule>,
-) -> Result<(StatusCode, Answer<Schedule>)> {
+) -> Result<(StatusCode, JsonResponse<Schedule>)> {
     let mut conn = state.conn().await?;
     let schedule =
         schedules::create_schedule_under_rules(&mut conn, &user, &body, &state.rules).await?;
-    Ok((StatusCode::CREATED, Answer(schedule)))
+    Ok((StatusCode::CREATED, JsonResponse(schedule)))
 }
 
 /// Returns a schedule with its next five ticks.
@@ -87,11 +87,11 @@ async fn get_schedule(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(schedule): Path<String>,
-) -> Result<Answer<Schedule>> {
+) -> Result<JsonResponse<Schedule>> {
     let mut conn = state.conn().await?;
     let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let schedule = schedules::find_schedule(&mut conn, &user, id).await?;
-    Ok(Answer(schedule))
+    Ok(JsonResponse(schedule))
 }
 
 /// Updates a schedule.
@@ -111,11 +111,11 @@ async fn update_schedule(
     Authenticated(user): Authenticated,
     Path(schedule): Path<String>,
     Json(body): Json<UpdateSchedule>,
-) -> Result<Answer<Schedule>> {
+) -> Result<JsonResponse<Schedule>> {
     let mut conn = state.conn().await?;
     let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let schedule = schedules::update_schedule(&mut conn, &user, id, body).await?;
-    Ok(Answer(schedule))
+    Ok(JsonResponse(schedule))
 }
 
 /// Deletes a schedule and the history of its ticks. Its runs stay.
@@ -154,11 +154,11 @@ async fn pause_schedule(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(schedule): Path<String>,
-) -> Result<Answer<Schedule>> {
+) -> Result<JsonResponse<Schedule>> {
     let mut conn = state.conn().await?;
     let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let schedule = schedules::pause_schedule(&mut conn, &user, id).await?;
-    Ok(Answer(schedule))
+    Ok(JsonResponse(schedule))
 }
 
 /// Resumes a paused schedule with the next tick from now.
@@ -177,11 +177,11 @@ async fn resume_schedule(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(schedule): Path<String>,
-) -> Result<Answer<Schedule>> {
+) -> Result<JsonResponse<Schedule>> {
     let mut conn = state.conn().await?;
     let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let schedule = schedules::resume_schedule(&mut conn, &user, id).await?;
-    Ok(Answer(schedule))
+    Ok(JsonResponse(schedule))
 }
 
 /// Lists the past ticks of a schedule and their outcomes, newest first.
@@ -198,7 +198,7 @@ async fn list_firings(
     Authenticated(user): Authenticated,
     Path(schedule): Path<String>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Firing>>> {
+) -> Result<JsonResponse<Page<Firing>>> {
     let limit = check_limit(query.limit)?;
     let before = query.cursor.as_deref().map(str::parse::<DateTime<Utc>>);
     let before = before.transpose().map_err(|_| bad_cursor())?;
@@ -208,7 +208,7 @@ async fn list_firings(
     let mut conn = state.conn().await?;
     let id = schedules::name_schedule(&mut conn, &user, &schedule).await?;
     let firings = schedules::list_firings(&mut conn, &user, id, before, limit).await?;
-    Ok(Answer(Page::cut(firings, limit, |firing| {
+    Ok(JsonResponse(Page::cut(firings, limit, |firing| {
         firing
             .due_at
             .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)

@@ -1,7 +1,7 @@
 //! Accounts of other users, for administrators. Changing them needs a login, so that a stolen API key cannot create
 //! administrators.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     auth::{self, Account, AccountChange, UserRole},
     library::Page,
@@ -17,7 +17,7 @@ use crate::{
     client::Client,
     paging::{PageQuery, check_limit},
     parameters::{Path, Query},
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 /// An update of an account; absent fields stay unchanged.
@@ -54,13 +54,13 @@ async fn list_users(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Account>>> {
+) -> Result<JsonResponse<Page<Account>>> {
     let before = query.cursor.as_deref().map(str::parse::<i64>).transpose();
-    let before = before.map_err(|_| Refusal::invalid("cursor", "is not a cursor of this list"))?;
+    let before = before.map_err(|_| ApiError::invalid("cursor", "is not a cursor of this list"))?;
     let limit = check_limit(query.limit)?;
     let mut conn = state.conn().await?;
     let page = auth::list_accounts(&mut conn, &user, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Changes a user's role, or disables or enables their account, at once. For administrators.
@@ -83,14 +83,14 @@ async fn change_user(
     LoggedIn { user, .. }: LoggedIn,
     Path(username): Path<String>,
     Json(body): Json<ChangeUser>,
-) -> Result<Answer<Account>> {
+) -> Result<JsonResponse<Account>> {
     let change = AccountChange {
         role: body.role,
         disabled: body.disabled,
     };
     let mut conn = state.conn().await?;
     let account = auth::change_account(&mut conn, &user, &username, change, &origin).await?;
-    Ok(Answer(account))
+    Ok(JsonResponse(account))
 }
 
 /// Deletes a user's account, like the user's own deletion of it. For administrators.

@@ -1,6 +1,6 @@
 //! Versions of prompts: adding, reading, comparing and rendering them.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     Error,
     benchmarks::Deletion,
@@ -72,11 +72,11 @@ async fn list_prompt_versions(
     Viewer(viewer): Viewer,
     Path(prompt): Path<String>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<PromptVersion>>> {
+) -> Result<JsonResponse<Page<PromptVersion>>> {
     let (below, limit) = query.by_number()?;
     let mut conn = state.conn().await?;
     let page = library::list_versions(&mut conn, viewer.as_ref(), &prompt, below, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Adds a version to a prompt.
@@ -101,11 +101,11 @@ async fn create_prompt_version(
     Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<NewPromptVersion>,
-) -> Result<(StatusCode, Answer<SavedVersion>)> {
+) -> Result<(StatusCode, JsonResponse<SavedVersion>)> {
     let checked = state.computing.run(asker, move || body.checked()).await??;
     let mut conn = state.conn().await?;
     let version = library::add_version(&mut conn, &user, &prompt, checked).await?;
-    Ok((StatusCode::CREATED, Answer(version)))
+    Ok((StatusCode::CREATED, JsonResponse(version)))
 }
 
 /// Returns a version of a prompt.
@@ -124,11 +124,11 @@ async fn get_prompt_version(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Path2(prompt, version): Path2<String, String>,
-) -> Result<Answer<PromptVersion>> {
+) -> Result<JsonResponse<PromptVersion>> {
     let mut conn = state.conn().await?;
     let reference = format!("{}@{version}", plain(&prompt)?);
     let version = library::resolve_version(&mut conn, viewer.as_ref(), &reference).await?;
-    Ok(Answer(version))
+    Ok(JsonResponse(version))
 }
 
 /// Deletes an older version of a prompt.
@@ -154,10 +154,10 @@ async fn delete_prompt_version(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path2(prompt, version): Path2<String, i32>,
-) -> Result<Answer<Deletion>> {
+) -> Result<JsonResponse<Deletion>> {
     let mut conn = state.conn().await?;
     let deletion = library::delete_prompt_version(&mut conn, &user, &prompt, version).await?;
-    Ok(Answer(deletion))
+    Ok(JsonResponse(deletion))
 }
 
 /// Compares two versions of a prompt as written.
@@ -175,7 +175,7 @@ async fn compare_prompt_versions(
     Turn(asker): Turn,
     Path(prompt): Path<String>,
     Query(query): Query<DiffQuery>,
-) -> Result<Answer<VersionDiff>> {
+) -> Result<JsonResponse<VersionDiff>> {
     let sides = {
         let mut conn = state.conn().await?;
         let wanted = (query.from.as_str(), query.to.as_str());
@@ -185,7 +185,7 @@ async fn compare_prompt_versions(
         .computing
         .run(asker, move || sides.compare(None))
         .await??;
-    Ok(Answer(diff))
+    Ok(JsonResponse(diff))
 }
 
 /// Compares two versions of a prompt as written and as rendered for a model.
@@ -205,7 +205,7 @@ async fn compare_rendered_versions(
     Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<DiffRequest>,
-) -> Result<Answer<VersionDiff>> {
+) -> Result<JsonResponse<VersionDiff>> {
     let sides = {
         let mut conn = state.conn().await?;
         let wanted = (body.from.as_str(), body.to.as_str());
@@ -213,7 +213,7 @@ async fn compare_rendered_versions(
     };
     let comparing = move || sides.compare(Some(&body.variables));
     let diff = state.computing.run(asker, comparing).await??;
-    Ok(Answer(diff))
+    Ok(JsonResponse(diff))
 }
 
 /// Renders a prompt as a preview.
@@ -234,7 +234,7 @@ async fn render_prompt(
     Turn(asker): Turn,
     Path(prompt): Path<String>,
     Json(body): Json<PreviewRequest>,
-) -> Result<Answer<Preview>> {
+) -> Result<JsonResponse<Preview>> {
     let version = {
         let mut conn = state.conn().await?;
         let wanted = body.version.as_deref().unwrap_or("latest");
@@ -242,7 +242,7 @@ async fn render_prompt(
         library::resolve_version(&mut conn, viewer.as_ref(), &reference).await?
     };
     let rendering = move || library::preview(&version, &body.variables);
-    Ok(Answer(state.computing.run(asker, rendering).await??))
+    Ok(JsonResponse(state.computing.run(asker, rendering).await??))
 }
 
 /// A slug or id without a version.

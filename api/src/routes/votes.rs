@@ -1,6 +1,6 @@
 //! Votes on prompts.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::community::{self, Vote, VoteCount};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -39,10 +39,10 @@ async fn get_vote(
     State(state): State<AppState>,
     Viewer(viewer): Viewer,
     Path(prompt): Path<String>,
-) -> Result<Answer<VoteCount>> {
+) -> Result<JsonResponse<VoteCount>> {
     let mut conn = state.conn().await?;
     let votes = community::find_votes(&mut conn, viewer.as_ref(), &prompt).await?;
-    Ok(Answer(votes))
+    Ok(JsonResponse(votes))
 }
 
 /// Votes on a prompt, or changes the caller's vote.
@@ -63,10 +63,10 @@ async fn set_vote(
     Authenticated(user): Authenticated,
     Path(prompt): Path<String>,
     Json(body): Json<SetVote>,
-) -> Result<Answer<VoteCount>> {
+) -> Result<JsonResponse<VoteCount>> {
     let mut conn = state.conn().await?;
     let votes = community::set_vote(&mut conn, &user, &prompt, body.vote).await?;
-    Ok(Answer(votes))
+    Ok(JsonResponse(votes))
 }
 
 /// Removes the caller's vote.

@@ -1,6 +1,6 @@
 //! Webhooks: addresses to which events are posted.
 
-use axum::{Json as Answer, extract::State, http::StatusCode};
+use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     auth::UserRole,
     library::Page,
@@ -112,10 +112,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn list_webhooks(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
-) -> Result<Answer<Webhooks>> {
+) -> Result<JsonResponse<Webhooks>> {
     let mut conn = state.conn().await?;
     let items = webhooks::list_webhooks(&mut conn, &user).await?;
-    Ok(Answer(Webhooks { items }))
+    Ok(JsonResponse(Webhooks { items }))
 }
 
 /// Creates a webhook. Its secret is shown only in this response.
@@ -134,7 +134,7 @@ async fn create_webhook(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Json(body): Json<CreateWebhook>,
-) -> Result<(StatusCode, Answer<CreatedWebhook>)> {
+) -> Result<(StatusCode, JsonResponse<CreatedWebhook>)> {
     let new = NewWebhook {
         name: body.name,
         url: body.url,
@@ -148,7 +148,7 @@ async fn create_webhook(
     let secret = secret.expose_secret().to_owned();
     Ok((
         StatusCode::CREATED,
-        Answer(CreatedWebhook { webhook, secret }),
+        JsonResponse(CreatedWebhook { webhook, secret }),
     ))
 }
 
@@ -165,11 +165,11 @@ async fn get_webhook(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(webhook): Path<String>,
-) -> Result<Answer<Webhook>> {
+) -> Result<JsonResponse<Webhook>> {
     let mut conn = state.conn().await?;
     let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let webhook = webhooks::find_webhook(&mut conn, &user, id).await?;
-    Ok(Answer(webhook))
+    Ok(JsonResponse(webhook))
 }
 
 /// Updates a webhook, or enables one that was disabled.
@@ -187,7 +187,7 @@ async fn update_webhook(
     Authenticated(user): Authenticated,
     Path(webhook): Path<String>,
     Json(body): Json<ChangeWebhook>,
-) -> Result<Answer<Webhook>> {
+) -> Result<JsonResponse<Webhook>> {
     let change = UpdateWebhook {
         name: body.name,
         url: body.url,
@@ -200,7 +200,7 @@ async fn update_webhook(
     let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let changed =
         webhooks::update_webhook(&mut conn, &user, &state.master_key, outbound, id, &change);
-    Ok(Answer(changed.await?))
+    Ok(JsonResponse(changed.await?))
 }
 
 /// Deletes a webhook with all its messages.
@@ -236,12 +236,12 @@ async fn rotate_webhook_secret(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(webhook): Path<String>,
-) -> Result<Answer<WebhookSecret>> {
+) -> Result<JsonResponse<WebhookSecret>> {
     let mut conn = state.conn().await?;
     let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let secret = webhooks::rotate_secret(&mut conn, &user, &state.master_key, id).await?;
     let secret = secret.expose_secret().to_owned();
-    Ok(Answer(WebhookSecret { secret }))
+    Ok(JsonResponse(WebhookSecret { secret }))
 }
 
 /// Sends a test message to a webhook.
@@ -260,11 +260,11 @@ async fn test_webhook(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path(webhook): Path<String>,
-) -> Result<(StatusCode, Answer<Delivery>)> {
+) -> Result<(StatusCode, JsonResponse<Delivery>)> {
     let mut conn = state.conn().await?;
     let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let delivery = webhooks::test_webhook(&mut conn, &user, id).await?;
-    Ok((StatusCode::ACCEPTED, Answer(delivery)))
+    Ok((StatusCode::ACCEPTED, JsonResponse(delivery)))
 }
 
 /// Lists the messages of a webhook with their outcomes, newest first; they are kept for 30 days.
@@ -281,12 +281,12 @@ async fn list_deliveries(
     Authenticated(user): Authenticated,
     Path(webhook): Path<String>,
     Query(query): Query<PageQuery>,
-) -> Result<Answer<Page<Delivery>>> {
+) -> Result<JsonResponse<Page<Delivery>>> {
     let (before, limit) = query.by_id()?;
     let mut conn = state.conn().await?;
     let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let page = webhooks::list_deliveries(&mut conn, &user, id, before, limit).await?;
-    Ok(Answer(page))
+    Ok(JsonResponse(page))
 }
 
 /// Lists the attempts to deliver a message.
@@ -302,11 +302,11 @@ async fn list_attempts(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path2(webhook, delivery): Path2<String, Uuid>,
-) -> Result<Answer<Attempts>> {
+) -> Result<JsonResponse<Attempts>> {
     let mut conn = state.conn().await?;
     let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let items = webhooks::list_attempts(&mut conn, &user, id, delivery).await?;
-    Ok(Answer(Attempts { items }))
+    Ok(JsonResponse(Attempts { items }))
 }
 
 /// Sends a message again at once, with the same id.
@@ -325,9 +325,9 @@ async fn replay_delivery(
     State(state): State<AppState>,
     Authenticated(user): Authenticated,
     Path2(webhook, delivery): Path2<String, Uuid>,
-) -> Result<(StatusCode, Answer<Delivery>)> {
+) -> Result<(StatusCode, JsonResponse<Delivery>)> {
     let mut conn = state.conn().await?;
     let id = webhooks::name_webhook(&mut conn, &user, &webhook).await?;
     let delivery = webhooks::replay_delivery(&mut conn, &user, id, delivery).await?;
-    Ok((StatusCode::ACCEPTED, Answer(delivery)))
+    Ok((StatusCode::ACCEPTED, JsonResponse(delivery)))
 }

@@ -512,7 +512,7 @@ async fn a_run_is_split_by_a_key_of_its_items_metadata() {
                 .collect();
             json!([group["value"], group["items"], columns])
         });
-        Value::from_iter(groups)
+        groups.collect::<Value>()
     };
     let none = json!([null, 1, []]);
     assert_eq!(

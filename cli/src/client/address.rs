@@ -29,15 +29,15 @@ pub struct ClientSettings {
 
 /// The source of the server's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
+enum AddressSource {
     /// Named by the user.
-    Named,
+    Option,
     /// Stored by the bank of the data folder.
-    Written,
+    DataFolder,
     /// The server of the last login.
-    LoggedIn,
+    Login,
     /// None: the default.
-    Nowhere,
+    Default,
 }
 
 impl ClientSettings {
@@ -68,23 +68,23 @@ impl ClientSettings {
             return false;
         };
         let is_own = own.is_some_and(|own| own.trim_end_matches('/') == url.trim_end_matches('/'));
-        matches!(found, Found::Named | Found::LoggedIn) && !is_own
+        matches!(found, AddressSource::Option | AddressSource::Login) && !is_own
     }
 
     fn address(
         &self,
         folder: &DataFolder,
         logins: Option<&Logins>,
-    ) -> anyhow::Result<(String, Found)> {
+    ) -> anyhow::Result<(String, AddressSource)> {
         let named = self.url.clone().filter(|url| !url.is_empty());
         let (url, found) = if let Some(url) = named {
-            (url, Found::Named)
+            (url, AddressSource::Option)
         } else if let Some(url) = folder.url() {
-            (url, Found::Written)
+            (url, AddressSource::DataFolder)
         } else if let Some(url) = logins.map(Logins::newest).transpose()?.flatten() {
-            (url, Found::LoggedIn)
+            (url, AddressSource::Login)
         } else {
-            (DEFAULT_URL.to_owned(), Found::Nowhere)
+            (DEFAULT_URL.to_owned(), AddressSource::Default)
         };
         match Url::parse(&url) {
             Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => Ok((url, found)),
@@ -97,7 +97,7 @@ impl ClientSettings {
 }
 
 /// Advice for the case that the server does not answer.
-fn hint(found: &Found, folder: &DataFolder) -> String {
+fn hint(found: &AddressSource, folder: &DataFolder) -> String {
     let shown = folder.path().display();
     let start = if folder.is_default() {
         "opb up".to_owned()
@@ -105,16 +105,16 @@ fn hint(found: &Found, folder: &DataFolder) -> String {
         format!("opb up --data {}", quoted(&shown.to_string()))
     };
     match found {
-        Found::Named => {
+        AddressSource::Option => {
             "check --url (or OPB_URL) and whether the server runs; start a bank of your own with: opb up".to_owned()
         }
-        Found::Written => {
+        AddressSource::DataFolder => {
             format!("the bank in {shown} served there last; start it with: {start}")
         }
-        Found::LoggedIn => {
+        AddressSource::Login => {
             "you logged in there last; check whether the server runs, or name another with --url".to_owned()
         }
-        Found::Nowhere => format!(
+        AddressSource::Default => format!(
             "no bank serves from {shown}; start it with: {start} (--data or OPB_DATA_DIR name another folder, --url another server)"
         ),
     }
@@ -219,16 +219,16 @@ mod tests {
     fn who_seeks_in_vain_is_told_how_to_start_the_right_bank() {
         let folder = DataFolder::new(Some(std::path::Path::new("/srv/my bank")));
         for (found, expect) in [
-            (Found::Named, "check --url"),
-            (Found::Written, "opb up --data '/srv/my bank'"),
-            (Found::LoggedIn, "logged in"),
-            (Found::Nowhere, "opb up --data '/srv/my bank'"),
+            (AddressSource::Option, "check --url"),
+            (AddressSource::DataFolder, "opb up --data '/srv/my bank'"),
+            (AddressSource::Login, "logged in"),
+            (AddressSource::Default, "opb up --data '/srv/my bank'"),
         ] {
             let hint = hint(&found, &folder);
             assert!(hint.contains(expect), "{found:?}: {hint}");
         }
         let default = DataFolder::new(None);
-        assert!(hint(&Found::Nowhere, &default).contains("start it with: opb up (--data"));
+        assert!(hint(&AddressSource::Default, &default).contains("start it with: opb up (--data"));
     }
 
     #[test]

@@ -57,7 +57,7 @@ struct Problem {
 /// A request that the server rejected.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}{hint}")]
-pub struct Refused {
+pub struct RejectedRequest {
     /// The server's message, as text for the user.
     pub message: String,
     /// Advice that follows the message; may be empty.
@@ -70,7 +70,7 @@ pub struct Refused {
     pub errors: Vec<FieldError>,
 }
 
-impl Refused {
+impl RejectedRequest {
     /// Whether the request conflicts with stored data.
     pub fn is_conflict(&self) -> bool {
         self.status == StatusCode::CONFLICT.as_u16()
@@ -153,7 +153,7 @@ impl Client {
     /// Posts a body. It is sent only once, since the request may not be idempotent.
     ///
     /// # Errors
-    /// The server does not answer, or rejects the request: [`Refused`].
+    /// The server does not answer, or rejects the request: [`RejectedRequest`].
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -428,7 +428,7 @@ impl Client {
         }
         let bytes = self.whole(response, MAX_REFUSAL_BYTES).await?;
         let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
-        let refused = Refused {
+        let refused = RejectedRequest {
             status: status.as_u16(),
             title: match problem.title.as_str() {
                 "" => status.canonical_reason().unwrap_or("Refused").to_owned(),
@@ -448,8 +448,8 @@ impl Client {
 
 /// Whether the server has rejected the request and would again.
 fn is_final(error: &anyhow::Error) -> bool {
-    let refused = error.downcast_ref::<Refused>();
-    refused.is_some_and(Refused::is_final)
+    let refused = error.downcast_ref::<RejectedRequest>();
+    refused.is_some_and(RejectedRequest::is_final)
 }
 
 /// Whether the response has this media type.

@@ -61,7 +61,7 @@ fn hide_unless_needed(arg: Arg) -> Arg {
 
 /// The result of the demonstration.
 #[derive(Serialize)]
-pub struct Shown {
+pub struct DemoResult {
     run: Run,
     leaderboard: Leaderboard,
     /// The same as text.
@@ -103,7 +103,7 @@ impl Demo {
     }
 }
 
-fn finish(shown: &Shown, json: bool, remark: &str) -> anyhow::Result<Outcome> {
+fn finish(shown: &DemoResult, json: bool, remark: &str) -> anyhow::Result<Outcome> {
     if json {
         print_json(shown)?;
     } else {
@@ -117,7 +117,7 @@ fn finish(shown: &Shown, json: bool, remark: &str) -> anyhow::Result<Outcome> {
 }
 
 /// Runs the first benchmark with each of its prompts on each simulated model, over REST like any other client.
-pub async fn demonstrate(client: &Client) -> anyhow::Result<Shown> {
+pub async fn demonstrate(client: &Client) -> anyhow::Result<DemoResult> {
     let request = request()?;
     let run = run::submit(client, &request).await?;
     let run = run::follow(client, &run, false).await?;
@@ -127,7 +127,7 @@ pub async fn demonstrate(client: &Client) -> anyhow::Result<Shown> {
         tables::run_summary(&run),
         tables::leaderboard(&leaderboard)
     );
-    Ok(Shown {
+    Ok(DemoResult {
         run,
         leaderboard,
         text,

@@ -143,7 +143,7 @@ impl Doctor {
         }
         let fails = report.iter().any(|check| check.verdict == Verdict::Fail);
         Ok(if fails {
-            Outcome::Faulty
+            Outcome::ChecksFailed
         } else {
             Outcome::Done
         })

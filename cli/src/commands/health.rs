@@ -69,7 +69,7 @@ impl Health {
         Ok(if ready {
             Outcome::Done
         } else {
-            Outcome::Faulty
+            Outcome::ChecksFailed
         })
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{print, print_json};
 use crate::{
-    client::{Client, ClientSettings, Refused, segment},
+    client::{Client, ClientSettings, RejectedRequest, segment},
     outcome::{BadUsage, Outcome},
     packs, text,
 };
@@ -62,7 +62,7 @@ impl Import {
             let file = format!("prompts/{}", text::plain(&file));
             match import_prompt(&client, prompt).await {
                 Ok(imported) => prompts.push(imported),
-                Err(error) => match error.downcast_ref::<Refused>() {
+                Err(error) => match error.downcast_ref::<RejectedRequest>() {
                     Some(of_the_prompt) if of_the_prompt.is_final() => {
                         refused.push((file, of_the_prompt.message.clone()));
                     }
@@ -74,7 +74,7 @@ impl Import {
         let outcome = if refused.is_empty() {
             Outcome::Done
         } else {
-            Outcome::Faulty
+            Outcome::ChecksFailed
         };
         if json {
             let refused = refused
@@ -121,8 +121,8 @@ async fn import_prompt(client: &Client, prompt: PortablePrompt) -> anyhow::Resul
     let visibility = first.visibility;
     let created = client.post::<Prompt>("/api/v1/prompts", &first).await;
     let is_taken = |error: &anyhow::Error| {
-        let refused = error.downcast_ref::<Refused>();
-        refused.is_some_and(Refused::is_conflict)
+        let refused = error.downcast_ref::<RejectedRequest>();
+        refused.is_some_and(RejectedRequest::is_conflict)
     };
     let (mut newest, known) = match created {
         Ok(created) => (format!("{}@{}", created.slug, created.latest_version), 1),

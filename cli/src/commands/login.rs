@@ -20,7 +20,7 @@ use super::{
     secret::{read_line, read_secret},
 };
 use crate::{
-    client::{Client, ClientSettings, Refused},
+    client::{Client, ClientSettings, RejectedRequest},
     logins::{Login, Logins},
     outcome::{BadUsage, Outcome},
     text,
@@ -119,8 +119,8 @@ impl LogOut {
         match revoked {
             Err(error)
                 if !error
-                    .downcast_ref::<Refused>()
-                    .is_some_and(Refused::is_unauthenticated) =>
+                    .downcast_ref::<RejectedRequest>()
+                    .is_some_and(RejectedRequest::is_unauthenticated) =>
             {
                 Err(error.context("the login is forgotten here, but its key could not be revoked"))
             }
@@ -193,7 +193,7 @@ impl AccountOptions {
             .with_key(None)
             .post("/api/v1/auth/login", &login)
             .await;
-        let session = session.map_err(|error| match error.downcast::<Refused>() {
+        let session = session.map_err(|error| match error.downcast::<RejectedRequest>() {
             Ok(refused) if refused.is_unauthenticated() => BadUsage(refused.message).into(),
             Ok(refused) => refused.into(),
             Err(error) => error,

@@ -105,7 +105,7 @@ impl ImportPrices {
         Ok(if report.refused == 0 {
             Outcome::Done
         } else {
-            Outcome::Faulty
+            Outcome::ChecksFailed
         })
     }
 }

@@ -94,7 +94,7 @@ impl Up {
         Ok(if shown {
             Outcome::Done
         } else {
-            Outcome::Faulty
+            Outcome::ChecksFailed
         })
     }
 }

@@ -30,7 +30,7 @@ use self::binaries::Binaries;
 pub use self::error::Error;
 use self::folder::Folder;
 use self::server::{Durability, Server};
-use crate::folder_lock::{FolderLock, Refusal};
+use crate::folder_lock::{FolderLock, LockError};
 
 /// Maximum number of attempts to start, if another process takes the port first.
 const ATTEMPTS: u32 = 5;
@@ -199,16 +199,16 @@ pub fn check_data_folder(data: &Path) -> Result<(), Error> {
 fn take_lock(folder: &Folder) -> Result<FolderLock, Error> {
     let path = folder.lock_file();
     FolderLock::take(&path).map_err(|refusal| match refusal {
-        Refusal::Taken(process) => Error::Locked {
+        LockError::Held(process) => Error::Locked {
             process,
             folder: folder.root.clone(),
         },
-        Refusal::Stranger { process, user } => Error::LockedByStranger {
+        LockError::HeldByOtherUser { process, user } => Error::LockedByStranger {
             process,
             user,
             file: path.clone(),
         },
-        Refusal::Io(source) => Error::Io {
+        LockError::Io(source) => Error::Io {
             what: format!("lock {}", path.display()),
             source,
         },

@@ -204,9 +204,9 @@ async fn answer(
     }
     let made = match purpose {
         Purpose::Text => {
-            Chat::create(body, &simulator.answers, simulator.seed, call).map(Made::Chat)
+            Chat::create(body, &simulator.answers, simulator.seed, call).map(PreparedResponse::Chat)
         }
-        Purpose::Embedding => create_embeddings(body).map(Made::Embeddings),
+        Purpose::Embedding => create_embeddings(body).map(PreparedResponse::Embeddings),
     };
     let made = match made {
         Ok(made) => made,
@@ -220,12 +220,12 @@ async fn answer(
 }
 
 /// A good response, created but not yet sent.
-enum Made {
+enum PreparedResponse {
     Chat(Chat),
     Embeddings(Bytes),
 }
 
-impl Made {
+impl PreparedResponse {
     /// The whole body with its content type.
     fn to_body(&self) -> (&'static str, Bytes) {
         match self {

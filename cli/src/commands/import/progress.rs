@@ -14,10 +14,10 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// Shows how much of a benchmark the server has received.
 pub struct SentBytes {
     total: u64,
-    shown: Shown,
+    shown: DemoResult,
 }
 
-enum Shown {
+enum DemoResult {
     Bar(ProgressBar),
     Lines { next: Instant },
     Nothing,
@@ -32,11 +32,11 @@ impl SentBytes {
             if let Ok(style) = ProgressStyle::with_template("{wide_bar:.cyan} {msg}") {
                 bar.set_style(style.progress_chars("━━─"));
             }
-            Shown::Bar(bar)
+            DemoResult::Bar(bar)
         } else if quiet {
-            Shown::Nothing
+            DemoResult::Nothing
         } else {
-            Shown::Lines {
+            DemoResult::Lines {
                 next: Instant::now() + LINE_INTERVAL,
             }
         };
@@ -53,12 +53,12 @@ impl SentBytes {
             text::counted(import.item_count, "item")
         );
         match &mut self.shown {
-            Shown::Nothing => {}
-            Shown::Bar(bar) => {
+            DemoResult::Nothing => {}
+            DemoResult::Bar(bar) => {
                 bar.set_message(message);
                 bar.set_position(come);
             }
-            Shown::Lines { next } => {
+            DemoResult::Lines { next } => {
                 let now = Instant::now();
                 if now >= *next {
                     *next = now + LINE_INTERVAL;
@@ -70,7 +70,7 @@ impl SentBytes {
 
     /// Removes the bar.
     pub fn finish(&self) {
-        if let Shown::Bar(bar) = &self.shown {
+        if let DemoResult::Bar(bar) = &self.shown {
             bar.finish_and_clear();
         }
     }

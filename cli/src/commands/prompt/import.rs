@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::{print, print_json};
 use crate::{
-    client::{Client, ClientSettings, Refused},
+    client::{Client, ClientSettings, RejectedRequest},
     files::{MAX_ITEMS_BYTES, read_named},
-    outcome::{BadUsage, DoneInPart, Outcome},
+    outcome::{BadUsage, Outcome, PartialImport},
     packs, text,
 };
 
@@ -69,7 +69,7 @@ impl ImportPrompts {
         Ok(if report.refused == 0 {
             Outcome::Done
         } else {
-            Outcome::Faulty
+            Outcome::ChecksFailed
         })
     }
 }
@@ -135,7 +135,7 @@ impl Batch {
                 }
                 Err(error) => error,
             };
-            match error.downcast_ref::<Refused>() {
+            match error.downcast_ref::<RejectedRequest>() {
                 Some(refused) if refused.is_about_the_body() => match batch.rows[..] {
                     [row] => {
                         let path = String::new();
@@ -200,7 +200,7 @@ fn refuse_row(report: &mut ImportReport, row: usize, errors: Vec<FieldError>) {
 fn in_part(error: anyhow::Error, report: &ImportReport) -> anyhow::Error {
     match report.created + report.updated + report.unchanged {
         0 => error,
-        accepted => error.context(DoneInPart(format!(
+        accepted => error.context(PartialImport(format!(
             "the import stopped after {accepted} prompts; run the same command again to continue"
         ))),
     }

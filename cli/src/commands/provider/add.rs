@@ -129,7 +129,7 @@ impl CheckProvider {
         Ok(if check.outcome.is_usable() {
             Outcome::Done
         } else {
-            Outcome::Faulty
+            Outcome::ChecksFailed
         })
     }
 }

@@ -69,7 +69,7 @@ impl Gate {
                 text::plain(&column.prompt),
                 text::plain(&model_label(&column.model, &column.parameters))
             );
-            outcome = Outcome::ScoredUnder;
+            outcome = Outcome::BelowThreshold;
         }
         Ok(outcome)
     }

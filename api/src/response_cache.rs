@@ -22,43 +22,43 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     etag::Tagged,
-    problem::{Refusal, Result},
+    problem::{ApiError, Result},
 };
 
 /// Maximum age of a response that is served.
-const OLDEST: Duration = Duration::from_secs(2);
+const MAX_AGE: Duration = Duration::from_secs(2);
 /// An older response is served once more while its replacement is computed.
-const FRESH: Duration = Duration::from_secs(1);
+const REFRESH_AFTER: Duration = Duration::from_secs(1);
 /// Maximum memory of the cached responses.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// The response cache.
 #[derive(Clone)]
-pub(crate) struct Answers(Cache<String, Arc<Answer>>);
+pub(crate) struct ResponseCache(Cache<String, Arc<CachedResponse>>);
 
-struct Answer {
+struct CachedResponse {
     tagged: Tagged,
     made_at: Instant,
     /// True while a replacement is being computed.
     aging: AtomicBool,
 }
 
-impl Answers {
+impl ResponseCache {
     /// Creates a cache that follows the doorbell until `stop` is cancelled.
     pub(crate) fn new(doorbell: &Doorbell, stop: CancellationToken) -> Self {
-        let cache: Cache<String, Arc<Answer>> = Cache::builder()
-            .time_to_live(OLDEST)
-            .max_capacity(MOST_BYTES)
-            .weigher(|key: &String, answer: &Arc<Answer>| {
-                let size = key.len() + answer.tagged.size_bytes();
+        let cache: Cache<String, Arc<CachedResponse>> = Cache::builder()
+            .time_to_live(MAX_AGE)
+            .max_capacity(MAX_BYTES)
+            .weigher(|key: &String, response: &Arc<CachedResponse>| {
+                let size = key.len() + response.tagged.size_bytes();
                 u32::try_from(size).unwrap_or(u32::MAX)
             })
             .build();
-        let answers = Self(cache);
-        let listening = answers.clone();
+        let cache = Self(cache);
+        let listening = cache.clone();
         let rings = doorbell.subscribe();
         tokio::spawn(async move { stop.run_until_cancelled(listening.listen(rings)).await });
-        answers
+        cache
     }
 
     /// The cached response of this name, or a new one. Concurrent requests for the same name compute it once.
@@ -70,11 +70,13 @@ impl Answers {
     where
         M: Future<Output = Result<Tagged>> + Send,
     {
-        let answer = self.0.try_get_with_by_ref(&name, made(make()));
-        let answer = answer
+        let response = self.0.try_get_with_by_ref(&name, made(make()));
+        let response = response
             .await
-            .map_err(|refusal: Arc<Refusal>| (*refusal).clone())?;
-        if answer.made_at.elapsed() > FRESH && !answer.aging.swap(true, Ordering::Relaxed) {
+            .map_err(|refusal: Arc<ApiError>| (*refusal).clone())?;
+        if response.made_at.elapsed() > REFRESH_AFTER
+            && !response.aging.swap(true, Ordering::Relaxed)
+        {
             let kept = self.0.clone();
             tokio::spawn(async move {
                 // If this fails, the entry expires and the next request gets the error.
@@ -83,7 +85,7 @@ impl Answers {
                 }
             });
         }
-        Ok(answer.tagged.clone())
+        Ok(response.tagged.clone())
     }
 
     /// Empties the cache whenever a board changes.
@@ -98,10 +100,10 @@ impl Answers {
     }
 }
 
-async fn made(making: impl Future<Output = Result<Tagged>>) -> Result<Arc<Answer>> {
+async fn made(making: impl Future<Output = Result<Tagged>>) -> Result<Arc<CachedResponse>> {
     // The age counts from when the tables were read, not from when the response was ready.
     let made_at = Instant::now();
-    Ok(Arc::new(Answer {
+    Ok(Arc::new(CachedResponse {
         tagged: making.await?,
         made_at,
         aging: AtomicBool::new(false),

@@ -75,7 +75,7 @@ impl WebhookPolicies {
 }
 
 /// Sends the messages.
-pub(crate) struct Courier {
+pub(crate) struct WebhookSender {
     policies: WebhookPolicies,
     users: Guarded,
     administrators: Guarded,
@@ -85,7 +85,7 @@ pub(crate) struct Courier {
     master_key: Arc<MasterKey>,
 }
 
-impl Courier {
+impl WebhookSender {
     /// A sender that connects where the policies allow it.
     ///
     /// # Errors
@@ -116,19 +116,19 @@ impl Courier {
     /// Sends messages until `stop` is cancelled; messages in flight are then finished.
     pub(crate) async fn carry(self, doorbell: Doorbell, stop: CancellationToken) {
         let mut rings = doorbell.subscribe();
-        let courier = Arc::new(self);
+        let webhook_sender = Arc::new(self);
         let mut under_way = JoinSet::new();
         // The owner of each message in flight.
         let mut owners: Vec<i64> = Vec::new();
         while !stop.is_cancelled() {
-            match courier.take(&owners, LANES - under_way.len()).await {
+            match webhook_sender.take(&owners, LANES - under_way.len()).await {
                 Ok(due) => {
                     for delivery in due {
-                        let courier = Arc::clone(&courier);
+                        let webhook_sender = Arc::clone(&webhook_sender);
                         let owner_id = delivery.owner_id;
                         owners.push(owner_id);
                         under_way.spawn(async move {
-                            courier.attempt(delivery).await;
+                            webhook_sender.attempt(delivery).await;
                             owner_id
                         });
                     }
