@@ -533,7 +533,7 @@ async fn a_run_is_split_by_a_key_of_its_items_metadata() {
         ])
     );
     assert_eq!(
-        groups("year").await[0],
+        groups("year").await[1],
         json!(["2024", 1, [[0.5, 1, 1, 0, 1]]])
     );
     let easy = server.get(&path("level"), "").await.expect(200)["groups"][0]["columns"][0].clone();

@@ -289,7 +289,9 @@ mod tests {
         );
         for wrong in ["bank.example", "ftp://bank.example", "http://"] {
             assert!(
-                address(Some(wrong)).unwrap_err().contains("no address"),
+                address(Some(wrong))
+                    .unwrap_err()
+                    .contains("not a server address"),
                 "{wrong}"
             );
         }

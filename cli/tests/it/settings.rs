@@ -68,7 +68,7 @@ fn a_bad_setting_is_one_line_and_code_2() {
     );
     check(
         &["leaderboard", "a", "--url", "nowhere"],
-        "no address of a server",
+        "not a server address",
     );
     check(&["run", "cancel"], "<RUN>");
     check(
