@@ -1,6 +1,6 @@
-//! Aliases: names such as `production` that point at a version and can be moved. Every move is kept.
+//! Aliases: names such as `production` that point at a version and can be moved. The history of moves is kept.
 //!
-//! `latest` is computed and can neither be set nor removed.
+//! `latest` is computed and can be neither set nor removed.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,36 +10,36 @@ use utoipa::ToSchema;
 use super::{Page, find_prompt, versions::lock_own};
 use crate::{Error, Result, auth::CurrentUser};
 
-/// A name for a version.
+/// An alias of a version.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Alias {
     /// The name, as in `slug@name`.
     pub name: String,
     /// The number of the version that it points at.
     pub version: i32,
-    /// Since when.
+    /// When it was last moved.
     pub updated_at: DateTime<Utc>,
 }
 
-/// A move of an alias.
+/// A change of an alias.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AliasChange {
     /// The name.
     pub name: String,
-    /// The version that it points at from then on; absent when it was removed.
+    /// The version that it points at from then on; absent if it was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i32>,
-    /// Who moved it; absent when the account is gone.
+    /// The user who moved it; absent if the account was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// When.
+    /// When it was moved.
     pub at: DateTime<Utc>,
-    /// The change's number, which pages are cut by.
+    /// The id of the change, used as the page cursor.
     #[serde(skip)]
     pub id: i64,
 }
 
-/// Where an alias shall point.
+/// The new target of an alias.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetAlias {
@@ -78,10 +78,11 @@ pub async fn list_aliases(
     Ok(aliases)
 }
 
-/// Points an alias at a version, and makes it when it is new. Pointing it where it points already is no move.
+/// Points an alias at a version, and creates the alias if it does not exist. An unchanged target is not recorded as a
+/// move.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`] for a name that is none or a version that is not there.
+/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`] for an invalid name or an unknown version.
 pub async fn set_alias(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -173,7 +174,7 @@ pub async fn remove_alias(
     Ok(())
 }
 
-/// A page of the moves of a prompt's aliases, newest first.
+/// A page of the changes of a prompt's aliases, newest first.
 ///
 /// # Errors
 /// [`Error::NotFound`].

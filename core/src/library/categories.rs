@@ -1,4 +1,4 @@
-//! Categories, a tree, and tags, a heap; both with the number of public prompts in them.
+//! Categories, which form a tree, and tags, which are flat; both with the number of public prompts.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -11,40 +11,40 @@ use crate::{
     texts,
 };
 
-/// The deepest that categories nest.
+/// Maximum depth of nested categories.
 const MAX_DEPTH: i32 = 5;
 
-/// A subject that prompts are filed under.
+/// A category of prompts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Category {
-    /// Its name in addresses.
+    /// Its name in URLs.
     pub slug: String,
     /// Its title.
     pub title: String,
-    /// How many public prompts are filed under it or below it.
+    /// Number of public prompts in it and its subcategories.
     pub prompts: i64,
-    /// The categories below it, by title.
+    /// Its subcategories, by title.
     #[schema(no_recursion)]
     pub children: Vec<Category>,
 }
 
-/// What a category is called and where it belongs.
+/// A category to create, or the new values of one.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCategory {
     /// 1 to 100 characters.
     pub title: String,
-    /// The slug of the category above it; none for one at the top.
+    /// The slug of the parent category; absent for a top-level category.
     #[serde(default)]
     pub parent: Option<String>,
 }
 
-/// A tag and how often it is used.
+/// A tag with its number of uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tag {
     /// The tag.
     pub tag: String,
-    /// How many public prompts have it.
+    /// Number of public prompts that have it.
     pub prompts: i64,
 }
 
@@ -58,7 +58,7 @@ struct Row {
 /// The tree of categories, by title.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_categories(conn: &mut PgConnection) -> Result<Vec<Category>> {
     let rows = sqlx::query_as!(
         Row,
@@ -76,10 +76,10 @@ pub async fn list_categories(conn: &mut PgConnection) -> Result<Vec<Category>> {
     Ok(below(None, &rows, MAX_DEPTH))
 }
 
-/// Makes a category, or changes the one of this slug.
+/// Creates a category, or changes the one with this slug.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for those who are not moderators; [`Error::Invalid`] for a wrong field or a circle.
+/// [`Error::Forbidden`] for users who are not moderators; [`Error::Invalid`] for an invalid field or a cycle.
 pub async fn save_category(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -121,10 +121,10 @@ pub async fn save_category(
     }
 }
 
-/// Deletes a category that nothing is filed under.
+/// Deletes an empty category.
 ///
 /// # Errors
-/// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Conflict`] while prompts or categories belong to it.
+/// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Conflict`] if it still has prompts or subcategories.
 pub async fn delete_category(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -156,10 +156,10 @@ pub async fn delete_category(
     }
 }
 
-/// The most used tags that begin with these characters.
+/// The most used tags with this prefix.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_tags(conn: &mut PgConnection, start: &str, limit: i64) -> Result<Vec<Tag>> {
     let tags = sqlx::query_as!(
         Tag,
@@ -178,7 +178,7 @@ pub async fn list_tags(conn: &mut PgConnection, start: &str, limit: i64) -> Resu
     Ok(tags)
 }
 
-/// Refuses a parent that lies below the category, or too deep.
+/// Refuses a parent that is a descendant of the category, or too deep in the tree.
 async fn check_place(conn: &mut PgConnection, slug: &str, parent: &str) -> Result<()> {
     let above = sqlx::query!(
         r#"-- categories::check_place

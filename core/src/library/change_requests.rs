@@ -1,6 +1,6 @@
-//! Change requests: a version that somebody proposes for a prompt of somebody else.
+//! Change requests: versions that a user proposes for another user's prompt.
 //!
-//! An accepted one becomes a version whose author is who proposed it.
+//! An accepted change request becomes a version whose author is the user who proposed it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -20,24 +20,24 @@ use crate::{
     texts,
 };
 
-/// How many change requests a user may make in an hour, of all prompts.
+/// Maximum number of change requests per user and hour, over all prompts.
 const PER_HOUR: i64 = 60;
 
-/// A version that somebody proposes.
+/// A proposed version.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ChangeRequest {
     /// The request's id.
     pub id: Uuid,
     /// The slug of the prompt.
     pub prompt: String,
-    /// The prompt's id, which names no other.
+    /// The prompt's id, which is unique where slugs are not.
     #[serde(skip)]
     pub prompt_id: Uuid,
-    /// Who proposes it.
+    /// The user who proposes it.
     pub author: String,
-    /// What it is about.
+    /// A short summary.
     pub title: String,
-    /// The note of the version that it becomes.
+    /// The note of the resulting version.
     pub note: String,
     /// The number of the version that the author started from.
     pub base_version: i32,
@@ -50,53 +50,53 @@ pub struct ChangeRequest {
     /// The proposed model parameters.
     #[schema(value_type = Parameters)]
     pub parameters: Json<Parameters>,
-    /// How far it has come.
+    /// The state.
     pub state: ChangeRequestState,
-    /// Who accepted, declined or withdrew it.
+    /// The user who accepted, declined or withdrew it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_by: Option<String>,
-    /// When.
+    /// When it was accepted, declined or withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_at: Option<DateTime<Utc>>,
-    /// Why.
+    /// The reason of the decision.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// The number of the version that it became.
+    /// The number of the version that it became, if it was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i32>,
     /// When it was proposed.
     pub created_at: DateTime<Utc>,
 }
 
-/// How far a change request has come.
+/// The state of a change request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "change_request_state", rename_all = "lowercase")]
 pub enum ChangeRequestState {
-    /// Nobody has decided.
+    /// Not decided yet.
     Open,
     /// It became a version.
     Accepted,
-    /// The owner does not want it.
+    /// The owner declined it.
     Declined,
-    /// Its author took it back.
+    /// Its author withdrew it.
     Withdrawn,
 }
 
-/// What somebody proposes.
+/// A change request to create.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewChangeRequest {
-    /// What it is about, 1 to 200 characters.
+    /// A short summary, 1 to 200 characters.
     pub title: String,
-    /// The number of the version that you started from; the newest, when absent.
+    /// The number of the version that you started from; absent: the newest version.
     #[serde(default)]
     pub base_version: Option<i32>,
     /// The proposed version.
     pub version: NewPromptVersion,
 }
 
-/// Why a request is accepted, declined or withdrawn.
+/// The reason for accepting, declining or withdrawing a change request.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
@@ -105,7 +105,7 @@ pub struct Decision {
     pub reason: String,
 }
 
-/// A change request that may be made: only [`NewChangeRequest::checked`] makes one.
+/// A valid change request. Only [`NewChangeRequest::checked`] creates one.
 #[derive(Debug, Clone)]
 pub struct CheckedChangeRequest {
     new: NewChangeRequest,
@@ -113,10 +113,10 @@ pub struct CheckedChangeRequest {
 }
 
 impl NewChangeRequest {
-    /// Checks what the request says, which takes rendering it once: nothing for whoever holds a connection.
+    /// Validates the change request, which includes rendering it once. Do not call it while holding a connection.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with every wrong field.
+    /// [`Error::Invalid`] with every invalid field.
     pub fn checked(self) -> Result<CheckedChangeRequest> {
         texts::check_line("title", &self.title, 1..=200)?;
         let version = self
@@ -136,8 +136,8 @@ impl NewChangeRequest {
 /// Proposes a version for a prompt.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Conflict`] for an archived prompt or content that a version has already,
-/// [`Error::Invalid`] for a base that is not there, [`Error::TooManyAttempts`], [`Error::QuotaExceeded`].
+/// [`Error::NotFound`], [`Error::Conflict`] for an archived prompt or content that already is a version,
+/// [`Error::Invalid`] for an unknown base version, [`Error::TooManyAttempts`], [`Error::QuotaExceeded`].
 pub async fn create_change_request(
     conn: &mut PgConnection,
     author: &CurrentUser,
@@ -197,7 +197,7 @@ pub async fn create_change_request(
     Ok(request)
 }
 
-/// A change request of a prompt that the viewer may see.
+/// A change request of a prompt that the viewer may read.
 ///
 /// # Errors
 /// [`Error::NotFound`].
@@ -235,10 +235,10 @@ pub async fn list_change_requests(
     Ok(Page::cut(found, limit, |request| request.id.to_string()))
 }
 
-/// Turns a request into the newest version of the prompt; its author stays its author.
+/// Accepts a change request: it becomes the newest version of the prompt and keeps its author.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for all but the owner, [`Error::Conflict`] when it is decided already.
+/// [`Error::NotFound`], [`Error::Forbidden`] for everybody but the owner, [`Error::Conflict`] if it is already decided.
 pub async fn accept_change_request(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -274,10 +274,10 @@ pub async fn accept_change_request(
     Ok(saved)
 }
 
-/// Turns a request down.
+/// Declines a change request.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for all but the owner, [`Error::Conflict`] when it is decided already.
+/// [`Error::NotFound`], [`Error::Forbidden`] for everybody but the owner, [`Error::Conflict`] if it is already decided.
 pub async fn decline_change_request(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -308,10 +308,11 @@ pub async fn decline_change_request(
     Ok(request)
 }
 
-/// Takes a request back, also where its prompt is no longer its author's to see.
+/// Withdraws a change request, even if its author may no longer read the prompt.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for all but its author, [`Error::Conflict`] when it is decided already.
+/// [`Error::NotFound`], [`Error::Forbidden`] for everybody but its author, [`Error::Conflict`] if it is already
+/// decided.
 pub async fn withdraw_change_request(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -341,7 +342,7 @@ pub async fn withdraw_change_request(
     Ok(request)
 }
 
-/// A change request of a prompt that the user may see, or of the user's own.
+/// A change request of a prompt that the user may read, or one of the user's own.
 async fn find_own(tx: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<ChangeRequest> {
     let found = read(
         tx,
@@ -356,14 +357,14 @@ async fn find_own(tx: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result
     found.ok_or_else(|| Error::NotFound(format!("the change request `{id}`")))
 }
 
-/// Which change requests are read.
+/// The filter of a query for change requests.
 #[derive(Default)]
 struct Wanted {
     prompt_id: Option<Uuid>,
     id: Option<Uuid>,
     state: Option<ChangeRequestState>,
     before: Option<Uuid>,
-    /// True for those of the viewer's own, too, whose prompt the viewer may not see.
+    /// Includes the viewer's own change requests on prompts that the viewer may not read.
     own: bool,
     limit: i64,
 }
@@ -422,7 +423,7 @@ async fn read(
     Ok(found)
 }
 
-/// Locks a request that nobody has decided; returns its author.
+/// Locks an open change request and returns its author.
 async fn lock_open(tx: &mut PgConnection, id: Uuid) -> Result<i64> {
     let author_id = sqlx::query_scalar!(
         "-- change_requests::lock_open
@@ -468,7 +469,7 @@ fn check_reason(decision: &Decision) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a user who proposes faster than people read.
+/// Refuses more change requests than [`PER_HOUR`].
 async fn slow_down(tx: &mut PgConnection, author: &CurrentUser) -> Result<()> {
     lock_count(tx, "change_requests", author.id).await?;
     let made = sqlx::query_scalar!(

@@ -1,6 +1,7 @@
-//! What changed between two versions, line by line: as written, and as rendered with the same variables.
+//! The differences between two versions, line by line: of the templates, and of both rendered with the same variables.
 //!
-//! Comparing renders and takes time: it is done from texts that were loaded before, never while a connection is held.
+//! Comparing and rendering take time, so both work on texts that were loaded before, and never while a connection is
+//! held.
 
 use std::time::Duration;
 
@@ -17,33 +18,33 @@ use crate::{
     template::{Message, PromptBody, Role},
 };
 
-/// After this time a diff stops looking for the smallest one and takes what it has.
+/// Time limit for finding the smallest diff; after it, the diff may be larger than necessary.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How many lines that both sides have are shown around what changed.
+/// Number of unchanged lines shown around a change.
 const CONTEXT: usize = 3;
-/// The most lines of an answer.
+/// Maximum number of lines in a response.
 const MAX_LINES: usize = 5_000;
-/// The most bytes of an answer.
+/// Maximum size of a response, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// What changed from one version to another.
+/// The differences between two versions.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct VersionDiff {
     /// The number of the older side.
     pub from: i32,
     /// The number of the newer side.
     pub to: i32,
-    /// The templates. The messages of a chat begin with a line such as `[user]`.
+    /// The changes of the templates. Each message of a chat begins with a line such as `[user]`.
     pub text: Vec<Hunk>,
-    /// Variables and parameters, as JSON.
+    /// The changes of variables and parameters, as JSON.
     pub declarations: Vec<Hunk>,
-    /// Both versions rendered with the variables of the request, if it has any.
+    /// The changes of the rendered text, if the request has variables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rendered: Option<Vec<Hunk>>,
 }
 
-/// Lines that changed, with up to three lines before and after them that did not. What lies between two hunks is the
-/// same on both sides.
+/// Changed lines with up to three unchanged lines before and after them. The lines between two hunks are the same on
+/// both sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Hunk {
     /// The lines, in order.
@@ -53,41 +54,41 @@ pub struct Hunk {
 /// A line of either side or of both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiffLine {
-    /// On which side it is.
+    /// Which side it is on.
     pub change: Change,
-    /// Its number on the older side, from 1.
+    /// Its line number on the older side, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_line: Option<usize>,
-    /// Its number on the newer side, from 1.
+    /// Its line number on the newer side, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_line: Option<usize>,
-    /// The line without its end.
+    /// The line without its line ending.
     pub text: String,
 }
 
-/// On which side a line is.
+/// Which side a line is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// On both.
+    /// On both sides.
     Equal,
-    /// On the older only.
+    /// On the older side only.
     Removed,
-    /// On the newer only.
+    /// On the newer side only.
     Added,
 }
 
-/// Two versions of a prompt that are to be compared.
+/// Two versions of a prompt to compare.
 #[derive(Debug, Clone)]
 pub struct Sides {
     from: PromptVersion,
     to: PromptVersion,
 }
 
-/// Loads two versions of a prompt; a version is a number or an alias.
+/// Loads two versions of a prompt, each named by number or alias.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Invalid`] for a version that is not there.
+/// [`Error::NotFound`], [`Error::Invalid`] for an unknown version.
 pub async fn find_sides(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -109,10 +110,10 @@ pub async fn find_sides(
 }
 
 impl Sides {
-    /// What changed. Nothing for whoever holds a connection: it may take a tenth of a second.
+    /// Computes the differences. It may take a tenth of a second: do not call it while holding a connection.
     ///
     /// # Errors
-    /// [`Error::Unrenderable`], [`Error::Invalid`] when more changed than an answer may hold.
+    /// [`Error::Unrenderable`], [`Error::Invalid`] if the differences exceed the maximum size of a response.
     pub fn compare(&self, variables: Option<&Map<String, Value>>) -> Result<VersionDiff> {
         let Self { from, to } = self;
         let mut left = Left {
@@ -140,14 +141,14 @@ impl Sides {
     }
 }
 
-/// How much an answer may still hold.
+/// What is left of the size limits of a response.
 struct Left {
     lines: usize,
     bytes: usize,
 }
 
 impl Left {
-    /// Pays for a line.
+    /// Subtracts a line.
     fn pay(&mut self, field: &str, line: &DiffLine) -> Result<()> {
         let (lines, bytes) = (
             self.lines.checked_sub(1),
@@ -164,7 +165,7 @@ impl Left {
     }
 }
 
-/// What changed from one text to the other. A difference that is too large is found at `field`.
+/// The differences between two texts. If they are too large, the error names `field`.
 fn hunks(left: &mut Left, field: &str, from: &str, to: &str) -> Result<Vec<Hunk>> {
     let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(from, to);
     let mut hunks = Vec::new();
@@ -200,7 +201,7 @@ fn written(body: &PromptBody) -> String {
 }
 
 fn flat(messages: &[Message]) -> String {
-    // A text prompt is one message of the user, and reads better without a heading.
+    // A text prompt is one user message, and reads better without a heading.
     if let [only] = messages
         && only.role == Role::User
     {
@@ -310,10 +311,10 @@ mod tests {
             };
             assert_eq!(fields[0].path, "to");
         };
-        // By its lines, without one in common, and by its bytes.
+        // Exceeds the number of lines, with no line in common, and the number of bytes.
         refused(&text(0, 16_000), &text(50_000, 16_000));
         refused("", &"x".repeat(MAX_BYTES));
-        // What becomes longer in JSON counts as long as it is there.
+        // Bytes are counted as they are in JSON, where this character is longer.
         refused("", &"\u{1}".repeat(MAX_BYTES / 5));
         assert!(compare(&text(0, 2_000), &text(50_000, 2_000)).is_ok());
     }

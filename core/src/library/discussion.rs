@@ -9,25 +9,25 @@ use uuid::Uuid;
 use super::{Page, find_change_request, markdown::to_html};
 use crate::{Error, Result, auth::CurrentUser, computing::Loaded, quotas::lock_count, texts};
 
-/// How many comments on change requests a user may write in an hour.
+/// Maximum number of comments on change requests per user and hour.
 const PER_HOUR: i64 = 60;
 
-/// What somebody says about a change request.
+/// A comment on a change request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ChangeRequestComment {
     /// The comment's id.
     pub id: Uuid,
-    /// Who says it.
+    /// The user who wrote it.
     pub author: String,
-    /// Markdown, as it was written.
+    /// Markdown, as written.
     pub text: String,
-    /// The same as HTML that holds nothing but text, emphasis, lists, tables and links.
+    /// The text as HTML that holds only text, emphasis, lists, tables and links.
     pub html: String,
-    /// When.
+    /// When it was written.
     pub created_at: DateTime<Utc>,
 }
 
-/// What to say.
+/// A comment to add.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewChangeRequestComment {
@@ -35,7 +35,7 @@ pub struct NewChangeRequestComment {
     pub text: String,
 }
 
-/// Adds a comment to a change request that the caller may see, decided or not.
+/// Adds a comment to a change request that the caller may read, in any state.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Invalid`], [`Error::TooManyAttempts`].

@@ -1,13 +1,13 @@
-//! Erasing what nobody but a deleted user could see.
+//! Erases prompts that only a deleted user could read.
 
 use sqlx::PgConnection;
 
 use crate::Result;
 
-/// Erases the private prompts of a user that no run has used.
+/// Erases the private prompts of a user that are not used in any run.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn erase_private_prompts(tx: &mut PgConnection, owner_id: i64) -> Result<()> {
     sqlx::query!(
         "-- erase::erase_private_prompts

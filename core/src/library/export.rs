@@ -1,4 +1,4 @@
-//! Prompts on their way out: everything that they say, in an order that only depends on their slugs.
+//! Exports prompts in full, in an order that depends only on their slugs.
 
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
@@ -10,10 +10,10 @@ use crate::{
     template::PromptBody,
 };
 
-/// The next prompts of the caller after a slug, by slug, archived ones included.
+/// The caller's next prompts after a slug, by slug, including archived ones.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn export_prompts(
     conn: &mut PgConnection,
     owner: &CurrentUser,

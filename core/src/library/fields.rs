@@ -1,4 +1,4 @@
-//! What the fields of a prompt may hold. Pure: every check collects what is wrong instead of stopping at the first.
+//! Validation of a prompt's fields. Pure: every check collects all errors instead of stopping at the first.
 
 use uuid::Uuid;
 
@@ -7,13 +7,13 @@ use crate::{
     texts::{check_line, is_plain_text},
 };
 
-/// The most tags of a prompt.
+/// Maximum number of tags of a prompt.
 const MAX_TAGS: usize = 20;
-/// Words that stand in an address where the slug of a prompt or benchmark would. A test of the API compares them with
-/// its routes.
+/// Path segments that are used where a URL would have the slug of a prompt or benchmark. A test of the API compares
+/// them with its routes.
 const RESERVED: [&str; 5] = ["community", "export", "import", "suggest", "tags"];
 
-/// The fields that people fill in, as far as they are given.
+/// The user-provided fields, as far as they are present.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Fields<'a> {
     pub(super) title: Option<&'a str>,
@@ -25,7 +25,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// Everything that is wrong.
+    /// Returns every error.
     pub(super) fn check(&self) -> Vec<FieldError> {
         let mut wrong = Vec::new();
         if let Some(title) = self.title {
@@ -65,10 +65,10 @@ impl Fields<'_> {
     }
 }
 
-/// Tags as they are stored: lower-case, words joined by dashes, sorted, each once.
+/// Tags in their stored form: lower-case, words joined by dashes, sorted, without duplicates.
 ///
 /// # Errors
-/// What is wrong with them.
+/// The error in the tags.
 pub(super) fn normalise_tags(tags: &[String]) -> Result<Vec<String>, FieldError> {
     let mut normal = Vec::new();
     for (at, tag) in tags.iter().enumerate() {
@@ -92,7 +92,7 @@ pub(super) fn normalise_tags(tags: &[String]) -> Result<Vec<String>, FieldError>
     Ok(normal)
 }
 
-/// Refuses what is not a slug, and what an address uses for something else: a word of a route, or an id.
+/// Refuses text that is not a slug, and slugs that would be ambiguous in a URL: a reserved word or an id.
 ///
 /// # Errors
 /// [`Error::Invalid`] at `slug`.
@@ -121,7 +121,7 @@ pub(super) fn is_slug(slug: &str) -> bool {
     slug.len() <= 80 && slug.split('-').all(word)
 }
 
-/// The slug that a title suggests; empty when the title has no Latin letter and no digit.
+/// The slug for a title; empty if the title has no Latin letter and no digit.
 pub(super) fn slug_of(title: &str) -> String {
     let words = title.to_lowercase();
     let words = words

@@ -1,4 +1,4 @@
-//! Forks: a prompt of one's own that begins as a version of another prompt, and remembers which.
+//! Forks: prompts that begin as a version of another prompt and record their origin.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -14,30 +14,30 @@ use crate::{
     auth::{CurrentUser, Visibility},
 };
 
-/// How a fork differs from its origin.
+/// The differences between a fork and its origin.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewFork {
-    /// The version to begin with, a number or an alias; the newest, when absent.
+    /// The version to begin with, a number or an alias; absent: the newest.
     #[serde(default)]
     pub version: Option<String>,
-    /// The fork's slug; that of the origin with your name behind it, when absent.
+    /// The fork's slug; absent: the origin's slug followed by your name.
     #[serde(default)]
     pub slug: Option<String>,
-    /// The fork's title; that of the origin, when absent.
+    /// The fork's title; absent: the origin's title.
     #[serde(default)]
     pub title: Option<String>,
-    /// Who may see the fork; when absent as this bank is set up, but never more than may see the origin. That of somebody
-    /// else's prompt cannot be wider than the prompt's own.
+    /// Who may read the fork; absent: this bank's default, but never wider than the origin's visibility. The visibility
+    /// of a fork of another user's prompt cannot be wider than the prompt's own.
     #[serde(default)]
     pub visibility: Option<Visibility>,
 }
 
-/// Makes a prompt of the caller that begins as a version of another prompt; `default_visibility` is for a fork that
-/// names none.
+/// Creates a prompt of the caller that begins as a version of another prompt. `default_visibility` is used if the
+/// request has none.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Conflict`] when the slug is taken, [`Error::Invalid`].
+/// [`Error::NotFound`], [`Error::Conflict`] if the slug is taken, [`Error::Invalid`].
 pub async fn fork_prompt(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -57,7 +57,7 @@ pub async fn fork_prompt(
         }
         Some(visibility) => visibility,
     };
-    // Who may see the fork and not its origin learns no name of it.
+    // Readers of the fork who may not read its origin must not learn the origin's name.
     let tells = visibility <= origin.visibility;
     let attribution = match origin.attribution.as_str() {
         "" if tells => format!("{} in the prompt {}", version.author, origin.slug),
@@ -135,7 +135,7 @@ pub async fn list_forks(
     Ok(Page::cut(forks, limit, |fork| fork.id.to_string()))
 }
 
-/// The origin's slug with the user's name behind it, cut so that both fit.
+/// The origin's slug followed by the user's name, shortened so that both fit.
 fn slug_of_fork(origin: &str, username: &str) -> String {
     let name = super::fields::slug_of(username);
     let room = 80_usize.saturating_sub(name.len() + 1);

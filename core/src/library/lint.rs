@@ -1,6 +1,6 @@
-//! What is told to an author who saves a version: faults refuse it, warnings come with the answer.
+//! Checks of a version that an author saves: errors refuse it, warnings are returned in the response.
 //!
-//! Pure. It renders the template once with made-up values, to see whether it is one that can never be afforded.
+//! Pure. It renders the template once with made-up values, to detect templates that always exceed the rendering budget.
 
 use std::collections::BTreeSet;
 
@@ -17,14 +17,14 @@ use crate::{
     template::{CompiledPrompt, Content, Part, PromptBody, TemplateError, TemplateErrorKind},
 };
 
-/// Something that an author should look at; the version is saved all the same.
+/// A warning for the author; the version is saved nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
-    /// What kind of warning it is, for programs.
+    /// The kind of warning, for programs.
     pub code: WarningCode,
-    /// Where.
+    /// The path of the field.
     pub path: String,
-    /// What it is about and how to mend it.
+    /// What is wrong and how to fix it.
     pub message: String,
 }
 
@@ -32,17 +32,17 @@ pub struct Warning {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WarningCode {
-    /// A variable is declared and no template uses it.
+    /// A variable is declared but not used by any template.
     UnusedVariable,
-    /// A template uses a variable that is not declared.
+    /// A template uses an undeclared variable.
     UndeclaredVariable,
-    /// The text holds characters that nobody sees, which can hide instructions.
+    /// The text holds invisible characters, which can hide instructions.
     HiddenCharacters,
-    /// The text holds what looks like a password or a key.
+    /// The text holds something that looks like a password or a key.
     LooksLikeASecret,
 }
 
-/// How secrets begin that people paste by mistake, and how long they are at least.
+/// Prefixes of secrets that are often pasted by mistake, with their minimum length.
 const SECRETS: [(&str, usize); 9] = [
     ("sk-", 24),
     ("sk_live_", 24),
@@ -55,10 +55,10 @@ const SECRETS: [(&str, usize); 9] = [
     ("glpat-", 24),
 ];
 
-/// Checks what a version says.
+/// Checks the content of a version.
 ///
 /// # Errors
-/// Every fault: a wrong declaration, a template that does not compile or that no item could afford to render.
+/// Every error: an invalid declaration, or a template that does not compile or always exceeds the rendering budget.
 pub fn lint(body: &PromptBody, variables: &[Variable]) -> Result<Vec<Warning>, Vec<FieldError>> {
     let mut wrong = check_variables(variables);
     let compiled = match CompiledPrompt::compile(body) {
@@ -122,7 +122,7 @@ pub fn lint(body: &PromptBody, variables: &[Variable]) -> Result<Vec<Warning>, V
     Ok(warnings)
 }
 
-/// A template's fault as a fault of the field `body`.
+/// A template error as an error of the field `body`.
 pub(super) fn field_of(error: &TemplateError) -> FieldError {
     FieldError::new(
         format!("body.{}", error.path),
@@ -130,7 +130,7 @@ pub(super) fn field_of(error: &TemplateError) -> FieldError {
     )
 }
 
-/// The fault of a body that says nothing to a model.
+/// The error of a body without text for the model.
 fn empty(body: &PromptBody) -> Option<FieldError> {
     let says_nothing = |content: &Content| match content {
         Content::Text(text) => text.trim().is_empty(),
@@ -151,7 +151,7 @@ fn empty(body: &PromptBody) -> Option<FieldError> {
     ))
 }
 
-/// Why rendering can never be afforded, if even small values cost too much.
+/// The error of a template that exceeds the rendering budget even with small values.
 fn unaffordable(
     compiled: &CompiledPrompt,
     names: &BTreeSet<String>,
@@ -173,14 +173,14 @@ fn unaffordable(
         .map(sample)
         .chain(defaults(variables))
         .collect();
-    // Made-up values may not fit what the template does with them; only its price counts here.
+    // The made-up values may not fit the template; only the cost matters here.
     let rendered = compiled.render(&samples);
     rendered
         .err()
         .filter(|error| error.kind == TemplateErrorKind::Limit)
 }
 
-/// Every template of a body with its path.
+/// Every template of a body, with its path.
 fn texts(body: &PromptBody) -> Vec<(String, &str)> {
     match body {
         PromptBody::Text { text } => vec![("body.text".into(), text)],
@@ -192,7 +192,7 @@ fn texts(body: &PromptBody) -> Vec<(String, &str)> {
     }
 }
 
-/// The templates of a message with their paths, without the data of images: it is no text to find anything in.
+/// The templates of a message, with their paths; without image data, which is not text.
 fn texts_of(content: &Content, at: usize) -> Vec<(String, &str)> {
     let path = format!("body.messages[{at}].content");
     let parts = match content {
@@ -207,14 +207,14 @@ fn texts_of(content: &Content, at: usize) -> Vec<(String, &str)> {
     texts.collect()
 }
 
-/// Characters that change how text reads without being seen: overrides of direction, tags, controls.
+/// Invisible characters that change how text reads: direction overrides, tags, controls.
 fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{E0000}'..='\u{E0FFF}' | '\u{200B}' | '\u{2060}'..='\u{2064}'
         | '\u{FEFF}' | '\u{0001}'..='\u{0008}' | '\u{000B}' | '\u{000C}' | '\u{000E}'..='\u{001F}' | '\u{007F}')
 }
 
-/// The first characters of what looks like a secret.
+/// The prefix of the first word that looks like a secret.
 fn secret_in(text: &str) -> Option<&'static str> {
     if text.contains("PRIVATE KEY-----") {
         return Some("-----BEGIN");
@@ -224,7 +224,7 @@ fn secret_in(text: &str) -> Option<&'static str> {
         let known = SECRETS
             .iter()
             .find(|(start, length)| word.starts_with(start) && word.len() >= *length);
-        // A long word with dashes is a name; a key has digits.
+        // A long word with dashes may be a name; a key has digits.
         known
             .filter(|_| word.bytes().filter(u8::is_ascii_digit).count() >= 3)
             .map(|(start, _)| *start)

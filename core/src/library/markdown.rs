@@ -1,19 +1,19 @@
-//! Markdown as HTML that is safe to put into a page as it is.
+//! Converts Markdown to HTML that is safe to embed in a page.
 //!
-//! Nothing of the source becomes a tag: raw HTML is shown as the text it is, links lead to the web or to a mailbox,
-//! and pictures are links, so that reading a description never calls a foreign host.
-//! A few characters of a table or a list can become thousands of bytes, so the HTML has a bound.
+//! Nothing of the source becomes a tag: raw HTML is shown as text, links lead to the web or to a mailbox, and images
+//! become links, so that reading a description never contacts a third-party host. A few characters of a table or a list
+//! can become thousands of bytes, so the size of the HTML is limited.
 
 use std::fmt;
 
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 use url::Url;
 
-/// The most bytes of HTML for a byte of Markdown. A list of one-letter words makes 9, a table of such cells 12.
+/// Maximum number of bytes of HTML per byte of Markdown. A list of one-letter words makes 9, a table of such cells 12.
 const MOST_PER_BYTE: usize = 16;
 
-/// Renders Markdown, which takes some milliseconds: nothing for whoever holds a connection. What would become more than
-/// 16 bytes of HTML a byte is shown as the text it is.
+/// Renders Markdown, which takes milliseconds: do not call it while holding a connection. Text that would exceed 16
+/// bytes of HTML per byte is shown as plain text.
 #[must_use]
 pub fn to_html(markdown: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
@@ -35,7 +35,7 @@ pub fn to_html(markdown: &str) -> String {
     out
 }
 
-/// HTML that ends with an error where it grows too long.
+/// A writer of HTML that fails when the text becomes too long.
 struct Bounded {
     html: String,
     most: usize,
@@ -64,12 +64,12 @@ fn inert(event: Event<'_>) -> Event<'_> {
     }
 }
 
-/// The tag that opens a link; one that leads nowhere when the address is not a plain one.
+/// The opening tag of a link; without a target if the URL is not plain.
 fn opening(address: &str) -> String {
     let url = Url::parse(address).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https" | "mailto"));
     match url {
-        // The parsed address has no spaces, quotes or angle brackets left but these.
+        // A parsed URL has no spaces, quotes or angle brackets except these.
         Some(url) => {
             let address = url.as_str().replace('&', "&amp;");
             let address = address.replace('\'', "&#39;").replace('"', "&quot;");
@@ -129,7 +129,7 @@ mod tests {
         }
     }
 
-    /// Everything in angle brackets must be one of the tags that the writer itself makes.
+    /// Everything in angle brackets must be a tag that the writer itself creates.
     #[test]
     fn attacks_come_out_as_text() {
         let attacks = [

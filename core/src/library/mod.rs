@@ -1,6 +1,6 @@
-//! The prompt library: prompts with immutable, numbered versions, and everything that people do with them.
+//! The prompt library: prompts with immutable, numbered versions, and the operations on them.
 //!
-//! A prompt of somebody else that is private, and one that was deleted, is here as if it were not there.
+//! Private prompts of other users and deleted prompts are reported as not found.
 
 mod aliases;
 mod categories;

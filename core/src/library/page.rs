@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The most bytes of JSON that the entries of a page have together; a page always has one entry, however large.
+/// Maximum size of the entries of a page, in bytes of JSON; a page always has at least one entry, of any size.
 pub const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// A page of a list, in the order of the list, newest first.
@@ -11,13 +11,12 @@ pub const MAX_PAGE_BYTES: usize = 1024 * 1024;
 pub struct Page<T> {
     /// The entries.
     pub items: Vec<T>,
-    /// Ask with `?cursor=` of this for the next page; absent on the last page.
+    /// Pass it as `?cursor=` to get the next page; absent on the last page.
     pub next_cursor: Option<String>,
 }
 
 impl<T: Serialize> Page<T> {
-    /// Cuts a list that was read with one entry more than `limit` into a page, which ends earlier where its entries are
-    /// large.
+    /// Cuts a list that was read with `limit` + 1 entries into a page, which is shorter if its entries are large.
     pub fn cut(mut items: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Self {
         let limit = usize::try_from(limit).unwrap_or(0);
         let keep = fitting(&items).min(limit);
@@ -28,12 +27,12 @@ impl<T: Serialize> Page<T> {
     }
 }
 
-/// How many entries, from the first, have at most [`MAX_PAGE_BYTES`] together; one at least, if there is one.
+/// Number of leading entries that fit into [`MAX_PAGE_BYTES`]; at least one, if there is one.
 pub fn fitting<T: Serialize>(entries: &[T]) -> usize {
     fitting_in(entries, MAX_PAGE_BYTES)
 }
 
-/// How many entries, from the first, have at most `max_bytes` of JSON together; one at least, if there is one.
+/// Number of leading entries that fit into `max_bytes` of JSON; at least one, if there is one.
 pub(crate) fn fitting_in<T: Serialize>(entries: &[T], max_bytes: usize) -> usize {
     let mut left = max_bytes;
     let fit = |entry: &&T| {
@@ -47,10 +46,10 @@ pub(crate) fn fitting_in<T: Serialize>(entries: &[T], max_bytes: usize) -> usize
         .max(entries.len().min(1))
 }
 
-/// The length of a value as JSON, without keeping the JSON.
+/// The length of a value as JSON, without storing the JSON.
 pub fn json_bytes(value: &impl Serialize) -> usize {
     let mut counted = Counter(0);
-    // What does not serialise fails again, and is reported, where it is answered.
+    // A value that does not serialise fails again, and is reported, when the response is written.
     let _ = serde_json::to_writer(&mut counted, value);
     counted.0
 }

@@ -1,4 +1,4 @@
-//! Rendering a prompt to look at it, without a model.
+//! Preview of a prompt: renders it without calling a model.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -7,35 +7,36 @@ use utoipa::ToSchema;
 use super::{PromptVersion, json_bytes, lint::field_of};
 use crate::{Error, FieldError, Result, template::Message};
 
-/// What to render a prompt with.
+/// A request for a preview.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewRequest {
-    /// The number of a version or an alias; the newest version, when absent.
+    /// The number of a version or an alias; absent: the newest version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The values of the variables; those with a default may be left out.
+    /// The values of the variables; those with a default are optional.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub variables: Map<String, Value>,
 }
 
-/// A rendered prompt: what a model would be sent.
+/// A rendered prompt, as it would be sent to a model.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Preview {
     /// `slug@number` of the version.
     pub prompt: String,
-    /// The messages, first to last. A text prompt is one message of the user.
+    /// The messages, in order. A text prompt is one user message.
     pub messages: Vec<Message>,
 }
 
-/// The most bytes of an answer.
+/// Maximum size of a response, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Renders a version. Nothing for whoever holds a connection: it may take a tenth of a second.
+/// Renders a version. It may take a tenth of a second: do not call it while holding a connection.
 ///
 /// # Errors
-/// [`Error::Unrenderable`] with the field at fault, [`Error::Invalid`] for more than an answer may hold.
+/// [`Error::Unrenderable`] with the field at fault, [`Error::Invalid`] if the result exceeds the maximum size of a
+/// response.
 pub fn preview(version: &PromptVersion, variables: &Map<String, Value>) -> Result<Preview> {
     let messages = render(version, variables)?;
     if json_bytes(&messages) > MAX_BYTES {
@@ -50,7 +51,7 @@ pub fn preview(version: &PromptVersion, variables: &Map<String, Value>) -> Resul
     })
 }
 
-/// Renders a version into messages, under the budget that every rendering has.
+/// Renders a version into messages, within the usual rendering budget.
 pub(super) fn render(
     version: &PromptVersion,
     variables: &Map<String, Value>,

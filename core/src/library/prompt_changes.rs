@@ -1,4 +1,4 @@
-//! What an owner does with a prompt besides adding versions: describe it anew, archive, hand over, delete.
+//! Changes of a prompt by its owner other than new versions: edit the metadata, archive, transfer, delete.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -16,7 +16,7 @@ use crate::{
     auth::{CurrentUser, Visibility, can_change},
 };
 
-/// What to change about a prompt; what is absent stays.
+/// Changes of a prompt's metadata; absent fields stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptChange {
@@ -26,7 +26,7 @@ pub struct PromptChange {
     /// What it is for, in Markdown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The slug of a category; null takes it out of its category.
+    /// The slug of a category; null removes the prompt from its category.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -37,7 +37,7 @@ pub struct PromptChange {
     /// At most 20 words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
-    /// The language that it is written in, such as `en`; null when nobody knows.
+    /// The language that it is written in, such as `en`; null if unknown.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -53,30 +53,30 @@ pub struct PromptChange {
     )]
     #[schema(value_type = Option<String>)]
     pub licence: Option<Option<String>>,
-    /// Who wrote it and where it came from.
+    /// The author and the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attribution: Option<String>,
-    /// Who may see it.
+    /// Who may read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// True puts it into the archive, false takes it out.
+    /// True archives the prompt, false restores it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<bool>,
 }
 
-/// An offer to take a prompt over.
+/// An offer to transfer a prompt.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transfer {
-    /// The name of the user who may take it over.
+    /// The name of the user who may accept it.
     pub to: String,
 }
 
-/// Changes what a prompt says about itself. Its versions stay as they are.
+/// Changes the metadata of a prompt. Its versions stay as they are.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`] with every wrong field, [`Error::Conflict`] when others
-/// shall see it and its slug is taken among what they see.
+/// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`] with every invalid field, [`Error::Conflict`] if the
+/// prompt becomes visible to others and its slug is taken among the prompts visible to others.
 pub async fn change_prompt(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -139,7 +139,7 @@ pub async fn change_prompt(
     Ok(changed)
 }
 
-/// Refuses to show the fork of somebody else's prompt to more people than may see that prompt, as making it does.
+/// Refuses a visibility of a fork that is wider than that of another user's origin, as creating the fork does.
 async fn require_wide_origin(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -167,8 +167,8 @@ async fn require_wide_origin(
     Ok(())
 }
 
-/// Deletes a prompt for everybody. Versions that results point at stay where the results find them, and the slug
-/// stays taken then, so that it never names something else.
+/// Deletes a prompt. Versions that results refer to are kept for those results, and the slug then stays taken, so that
+/// it never names a different prompt.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`].
@@ -189,7 +189,7 @@ pub async fn delete_prompt(
     .await;
     match deleted {
         Ok(_) => attempt.commit().await?,
-        // Runs hold on to the versions that they used.
+        // Runs refer to the versions that they used.
         Err(error) if is_used(&error) => {
             attempt.rollback().await?;
             sqlx::query!(
@@ -208,7 +208,7 @@ pub async fn delete_prompt(
     Ok(())
 }
 
-/// Offers a prompt to another user. Until they accept, nothing changes hands; a new offer replaces the one before.
+/// Offers a prompt to another user. Ownership changes only when they accept; a new offer replaces an earlier one.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::Invalid`] for an unknown user or the owner.
@@ -239,11 +239,11 @@ pub async fn offer_transfer(
     Ok(())
 }
 
-/// Takes over a prompt that was offered to the caller.
+/// Accepts the transfer of a prompt that was offered to the caller.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] when it was not offered, [`Error::Conflict`] when the caller has a prompt of
-/// the same slug.
+/// [`Error::NotFound`], [`Error::Forbidden`] if it was not offered to the caller, [`Error::Conflict`] if the caller has
+/// a prompt with the same slug.
 pub async fn accept_transfer(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -267,10 +267,10 @@ pub async fn accept_transfer(
     find_prompt(conn, Some(user), &found.id.to_string()).await
 }
 
-/// Takes an offer back, or turns it down. Without an offer nothing happens.
+/// Withdraws or declines an offer. Does nothing if there is no offer.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for everybody but the owner and whom it was offered to.
+/// [`Error::NotFound`], [`Error::Forbidden`] for everybody but the owner and the recipient of the offer.
 pub async fn withdraw_transfer(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -294,7 +294,7 @@ pub async fn withdraw_transfer(
     Ok(())
 }
 
-/// The prompt of a slug or id, one that was offered to the caller before all others of that slug.
+/// The prompt with a slug or id; a prompt that was offered to the caller takes precedence over others with that slug.
 async fn find_offered(conn: &mut PgConnection, user: &CurrentUser, prompt: &str) -> Result<Prompt> {
     let offered = sqlx::query_scalar!(
         "-- prompt_changes::find_offered
@@ -323,7 +323,7 @@ impl PromptChange {
     }
 }
 
-/// Locks the row of a prompt that the caller may change, archived or not.
+/// Locks a prompt that the caller may change, archived or not.
 async fn own(tx: &mut PgConnection, user: &CurrentUser, prompt: &str) -> Result<Prompt> {
     let found = find_prompt(tx, Some(user), prompt).await?;
     let owner_id = sqlx::query_scalar!(
@@ -345,7 +345,7 @@ fn is_used(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("23503"))
 }
 
-/// Tells a field that is null from one that is absent.
+/// Distinguishes a null field from an absent one.
 #[expect(
     clippy::option_option,
     reason = "absent, null and given are three answers"

@@ -25,13 +25,13 @@ use crate::{
 pub struct Prompt {
     /// The prompt's id.
     pub id: Uuid,
-    /// The prompt's name in addresses and on the command line; it never changes.
+    /// The prompt's name in URLs and on the command line; it never changes.
     pub slug: String,
     /// The prompt's title.
     pub title: String,
-    /// What it is for, in Markdown as it was written.
+    /// What it is for, in Markdown as written.
     pub description: String,
-    /// The category it is filed under.
+    /// The slug of its category.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
     /// Lower-case words with dashes, sorted.
@@ -43,24 +43,24 @@ pub struct Prompt {
     /// Its licence, as an SPDX expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// Who wrote it and where it came from, when that is not the owner.
+    /// The author and the source, if that is not the owner.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attribution: String,
     /// The kind of the newest version.
     pub kind: PromptKind,
-    /// Who may see it.
+    /// Who may read it.
     pub visibility: Visibility,
     /// The name of its owner.
     pub owner: String,
     /// The number of the newest version.
     pub latest_version: i32,
-    /// `slug@number` of the version that it began as, if the caller may find that.
+    /// `slug@number` of the version that it was forked from, if the caller may find that version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<String>,
-    /// True when it is in no list and takes no versions.
+    /// True if it is archived: not listed, and without new versions.
     #[serde(default)]
     pub archived: bool,
-    /// When it was added.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it or its newest version last changed.
     pub updated_at: DateTime<Utc>,
@@ -93,19 +93,19 @@ pub struct PromptDetail {
     /// The entry.
     #[serde(flatten)]
     pub prompt: Prompt,
-    /// The description as HTML that holds nothing but text, emphasis, lists, tables and links.
+    /// The description as HTML that holds only text, emphasis, lists, tables and links.
     pub description_html: String,
     /// The newest version.
     pub version: PromptVersion,
-    /// What its author should look at.
+    /// Warnings for the author.
     pub warnings: Vec<Warning>,
 }
 
-/// What a new prompt needs.
+/// A prompt to create.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPrompt {
-    /// Lower-case words with dashes between them; made from the title when absent.
+    /// Lower-case words joined by dashes; absent: made from the title.
     pub slug: Option<String>,
     /// 1 to 200 characters.
     pub title: String,
@@ -124,10 +124,10 @@ pub struct NewPrompt {
     /// An SPDX licence such as `CC0-1.0`.
     #[serde(default)]
     pub licence: Option<String>,
-    /// Who wrote it and where it came from, when that is not you.
+    /// The author and the source, if that is not you.
     #[serde(default)]
     pub attribution: String,
-    /// Who may see it; when absent as this bank is set up, which is only you unless its operator says otherwise.
+    /// Who may read it; absent: this bank's default, which is only you unless the operator has changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
     /// The text or the chat messages of version 1.
@@ -141,7 +141,7 @@ pub struct NewPrompt {
 }
 
 impl NewPrompt {
-    /// A prompt with nothing but a title and a body.
+    /// A prompt with only a title and a body.
     #[must_use]
     pub fn new(title: impl Into<String>, body: PromptBody) -> Self {
         Self {
@@ -160,10 +160,10 @@ impl NewPrompt {
         }
     }
 
-    /// Checks what the prompt says, which takes rendering it once: nothing for whoever holds a connection.
+    /// Validates the prompt, which includes rendering it once. Do not call it while holding a connection.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a wrong field or a template that does not compile.
+    /// [`Error::Invalid`] for an invalid field or a template that does not compile.
     pub fn checked(self) -> Result<CheckedPrompt> {
         check(&self)?;
         let version = NewPromptVersion {
@@ -190,17 +190,17 @@ impl NewPrompt {
     }
 }
 
-/// A prompt that may be added: only [`NewPrompt::checked`] makes one.
+/// A valid prompt. Only [`NewPrompt::checked`] creates one.
 #[derive(Debug, Clone)]
 pub struct CheckedPrompt {
     new: NewPrompt,
     version: CheckedVersion,
 }
 
-/// Adds a prompt with its first version.
+/// Creates a prompt with its first version.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a category that is not known, [`Error::Conflict`] when the slug is taken.
+/// [`Error::Invalid`] for an unknown category, [`Error::Conflict`] if the slug is taken.
 pub async fn create_prompt(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -214,8 +214,8 @@ pub async fn create_prompt(
     Ok((prompt, saved.version))
 }
 
-/// Adds a prompt, or a version to the prompt of the same slug and owner, or nothing when the newest version is equal. For
-/// prompts that come with the program: it checks them while it holds the connection.
+/// Creates a prompt, or adds a version to the prompt with the same slug and owner; does nothing if the newest version
+/// is equal. Only for built-in prompts, because it validates them while holding the connection.
 ///
 /// # Errors
 /// Those of [`create_prompt`].
@@ -241,10 +241,11 @@ pub async fn ensure_prompt(
     }
 }
 
-/// The prompt of a slug or id. Of two with the same slug it is the viewer's own, or else the one that others can see.
+/// The prompt with a slug or id. Of two with the same slug, the viewer's own takes precedence over the one visible to
+/// others.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a prompt that the viewer may not see.
+/// [`Error::NotFound`], also for a prompt that the viewer may not read.
 pub async fn find_prompt(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -280,7 +281,7 @@ pub async fn find_prompt(
     .ok_or_else(|| Error::NotFound(format!("the prompt `{reference}`")))
 }
 
-/// The prompt of a slug or id; an error for a person, who may have misspelt it.
+/// The prompt with a slug or id; the error suggests similar slugs.
 pub(super) async fn find_prompt_or_hint(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -295,10 +296,10 @@ pub(super) async fn find_prompt_or_hint(
     }
 }
 
-/// The prompt of a slug or id with its newest version; [`PromptDetail::of`] says more about the two.
+/// The prompt with a slug or id, with its newest version; see [`PromptDetail::of`].
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private prompt of somebody else.
+/// [`Error::NotFound`], also for another user's private prompt.
 pub async fn find_newest(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -310,11 +311,11 @@ pub async fn find_newest(
 }
 
 impl PromptDetail {
-    /// What is said about a prompt and its newest version, which takes rendering it once: nothing for whoever holds a
-    /// connection.
+    /// Builds the details of a prompt and its newest version, which includes rendering it once. Do not call it while
+    /// holding a connection.
     #[must_use]
     pub fn of(prompt: Prompt, version: PromptVersion) -> Self {
-        // What was accepted under older rules is shown as it is.
+        // A version that was accepted under older rules is shown without warnings.
         let warnings = lint(&version.body, &version.variables).unwrap_or_default();
         Self {
             description_html: to_html(&prompt.description),
@@ -325,7 +326,7 @@ impl PromptDetail {
     }
 }
 
-/// Inserts the row of a prompt, without a version yet, and returns its id.
+/// Inserts a prompt without a version, and returns its id.
 pub(super) async fn insert(
     tx: &mut PgConnection,
     owner: &CurrentUser,
@@ -362,7 +363,7 @@ pub(super) async fn insert(
     }
 }
 
-/// The id of the prompt of a slug that a user owns, if there is one.
+/// The id of the user's own prompt with this slug, if it exists.
 pub(super) async fn find_own(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -379,7 +380,7 @@ pub(super) async fn find_own(
     Ok(id)
 }
 
-/// What is wrong when the database refuses a prompt of this slug.
+/// Maps the database's refusal of a prompt with this slug to a domain error.
 pub(super) fn explain(error: Error, slug: &str) -> Error {
     if error.violates("prompts_owner_slug_key") {
         return Error::Conflict(format!(
@@ -397,7 +398,7 @@ pub(super) fn explain(error: Error, slug: &str) -> Error {
     error
 }
 
-/// Checks a new prompt and returns its slug.
+/// Validates a new prompt and returns its slug.
 fn check(new: &NewPrompt) -> Result<String> {
     let wrong = new.fields().check();
     if !wrong.is_empty() {

@@ -1,4 +1,4 @@
-//! Searches that a user wants to ask again. Nobody else sees them.
+//! Saved searches, visible only to their user.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,19 +14,19 @@ use crate::{
     texts,
 };
 
-/// The most saved searches of a user.
+/// Maximum number of saved searches per user.
 const MOST: i64 = 100;
-/// The most bytes of a saved search as JSON.
+/// Maximum size of a saved search, in bytes of JSON.
 const MOST_BYTES: usize = 4 * 1024;
 
-/// A search by name.
+/// A named search.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SavedSearch {
     /// The search's id.
     pub id: Uuid,
     /// The search's name.
     pub name: String,
-    /// What to send to `GET /api/v1/prompts`.
+    /// The parameters of `GET /api/v1/prompts`.
     #[schema(value_type = PromptQuery)]
     pub query: Json<PromptQuery>,
     /// When it was saved.
@@ -37,17 +37,17 @@ pub struct SavedSearch {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSavedSearch {
-    /// 1 to 100 characters; a search of the same name is replaced.
+    /// 1 to 100 characters; a search with the same name is replaced.
     pub name: String,
-    /// The parameters of `GET /api/v1/prompts`, at most 4 KiB; cursor and limit are not kept.
+    /// The parameters of `GET /api/v1/prompts`, at most 4 KiB; cursor and limit are not stored.
     #[serde(deserialize_with = "crate::bounds::object")]
     pub query: PromptQuery,
 }
 
-/// Saves a search of the caller.
+/// Saves a search for the caller.
 ///
 /// # Errors
-/// [`Error::Invalid`], [`Error::Conflict`] when the caller has too many.
+/// [`Error::Invalid`], [`Error::Conflict`] if the caller has too many.
 pub async fn save_search(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -93,10 +93,10 @@ pub async fn save_search(
     Ok(saved)
 }
 
-/// The saved searches of the caller, by name.
+/// The caller's saved searches, by name.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_saved_searches(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -115,10 +115,10 @@ pub async fn list_saved_searches(
     Ok(saved)
 }
 
-/// Deletes a saved search of the caller.
+/// Deletes one of the caller's saved searches.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a search of somebody else.
+/// [`Error::NotFound`], also for another user's search.
 pub async fn delete_saved_search(
     conn: &mut PgConnection,
     user: &CurrentUser,

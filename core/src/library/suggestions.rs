@@ -1,7 +1,7 @@
-//! Help with words: prompts while somebody types, and the word that a misspelt one was meant to be.
+//! Suggestions: prompts while a user types, and corrections of misspelt words.
 //!
-//! The words of public prompts are kept in a table of their own. They only ever lead to a prompt that the caller may
-//! find; none is shown by itself, as a word may have stopped being public.
+//! The words of public prompts are stored in their own table. They only lead to prompts that the caller may find; a
+//! word itself is never shown, because it may have stopped being public.
 
 use std::ops::Range;
 
@@ -11,16 +11,16 @@ use utoipa::ToSchema;
 
 use crate::{Error, Result, auth::CurrentUser};
 
-/// The most suggestions.
+/// Maximum number of suggestions.
 const SUGGESTIONS: i64 = 8;
-/// Maximum number of words of a query that are looked up, to see whether they are misspelt.
+/// Maximum number of words of a query that are checked for misspellings.
 const LOOKED_UP: usize = 12;
-/// So many similar words are looked at for each.
+/// Number of similar words that are compared for each.
 const CANDIDATES: i64 = 50;
-/// Slips are undone in the first so many letters of a word; longer ones share enough trigrams.
+/// Typing errors are undone only in this many leading letters; longer words share enough trigrams.
 const SLIPS_WITHIN: usize = 16;
 
-/// A prompt that somebody who types may mean.
+/// A prompt that matches what the user types.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Suggestion {
     /// The prompt's slug.
@@ -29,10 +29,10 @@ pub struct Suggestion {
     pub title: String,
 }
 
-/// Prompts whose title, tags or description have the words, the last of which may be unfinished; newest first.
+/// Prompts whose title, tags or description have the words, the last of which may be incomplete; newest first.
 ///
 /// # Errors
-/// [`Error::Invalid`] for too long a text.
+/// [`Error::Invalid`] if the text is too long.
 pub async fn suggest_prompts(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -50,7 +50,7 @@ pub async fn suggest_prompts(
         return Ok(Vec::new());
     };
     let mut endings = completions(conn, &unfinished).await?;
-    // What is indexed are stems, so that the finished words are looked for beside the unfinished one.
+    // The index holds stems, so the complete words are searched beside the incomplete one.
     endings.retain(|word| *word != unfinished);
     let suggestions = sqlx::query_as!(
         Suggestion,
@@ -76,8 +76,8 @@ pub async fn suggest_prompts(
     Ok(suggestions)
 }
 
-/// The words of a query that may be misspelt, by where they stand: those of three letters and more that no public prompt
-/// has in its title, tags or description.
+/// The positions of the words of a query that may be misspelt: words of three or more letters that no public prompt has
+/// in its title, tags or description.
 pub(super) async fn doubtful_words(
     conn: &mut PgConnection,
     query: &str,
@@ -100,7 +100,7 @@ pub(super) async fn doubtful_words(
     Ok(words)
 }
 
-/// Where the words of a text stand that have three letters or more.
+/// The positions of the words of three or more letters in a text.
 fn words_of(text: &str) -> Vec<Range<usize>> {
     let mut words: Vec<Range<usize>> = Vec::new();
     for (at, letter) in text.char_indices().filter(|(_, c)| c.is_alphabetic()) {
@@ -114,9 +114,9 @@ fn words_of(text: &str) -> Vec<Range<usize>> {
     words
 }
 
-/// The word that a misspelt one was meant to be. Trigrams find those that come into question, and of short words, which
-/// share too few of them after one slip of the fingers, those that differ by one letter too many or two that have changed
-/// places. Which of these is nearest is told by the number of slips; where they are more than half of the letters, none is.
+/// The most likely correction of a misspelt word. Candidates come from trigrams and, for short words, which share too
+/// few trigrams after one typing error, from words that differ by one added letter or two swapped letters. The
+/// candidate with the smallest edit distance wins; if that is more than half of the letters, there is none.
 pub(super) async fn nearest_word(conn: &mut PgConnection, word: &str) -> Result<Option<String>> {
     let word = word.to_lowercase();
     let slips = slips_of(&word);
@@ -133,7 +133,7 @@ pub(super) async fn nearest_word(conn: &mut PgConnection, word: &str) -> Result<
     )
     .fetch_all(conn)
     .await?;
-    // Of equals the first, which is the most similar one.
+    // `min_by_key` takes the first of equals, which is the most similar one.
     Ok(similar
         .into_iter()
         .map(|other| (strsim::osa_distance(&word, &other), other))
@@ -142,7 +142,7 @@ pub(super) async fn nearest_word(conn: &mut PgConnection, word: &str) -> Result<
         .map(|(_, other)| other))
 }
 
-/// What a word was before two neighbours changed places, or a letter was added.
+/// The words that become this one by swapping two adjacent letters or adding a letter.
 fn slips_of(word: &str) -> Vec<String> {
     let letters: Vec<char> = word.chars().take(SLIPS_WITHIN).collect();
     let rest: String = word.chars().skip(SLIPS_WITHIN).collect();
@@ -160,9 +160,9 @@ fn slips_of(word: &str) -> Vec<String> {
     swapped.chain(shorter).map(with_rest).collect()
 }
 
-/// Some words that begin like this one.
+/// Some words with this prefix.
 async fn completions(conn: &mut PgConnection, start: &str) -> Result<Vec<String>> {
-    // One letter begins too many words to mean one of them.
+    // Too many words begin with one or two letters.
     if start.chars().count() < 3 {
         return Ok(Vec::new());
     }

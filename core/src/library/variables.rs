@@ -1,4 +1,4 @@
-//! What a version declares besides its text: variables, and the model parameters that its author recommends.
+//! Declarations of a version besides its text: variables and recommended model parameters.
 
 use std::collections::BTreeSet;
 
@@ -8,30 +8,30 @@ use utoipa::ToSchema;
 
 use crate::{FieldError, texts};
 
-/// The most variables of a version.
+/// Maximum number of variables of a version.
 pub(super) const MAX_VARIABLES: usize = 100;
-/// The largest default, as JSON, in bytes.
+/// Maximum size of a default, in bytes of JSON.
 const MAX_DEFAULT_BYTES: usize = 16 * 1024;
 
-/// A variable that a template asks for.
+/// A variable of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Variable {
-    /// As the template writes it.
+    /// The name in the template.
     #[schema(example = "topic")]
     pub name: String,
-    /// What it holds; text, when absent.
+    /// The type of its value; absent: text.
     #[serde(rename = "type", default)]
     pub kind: VariableType,
-    /// What to put in; at most 1,000 characters.
+    /// What the value should be; at most 1,000 characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Used when nothing is given; without one, the variable must be given.
+    /// The value if none is given; without a default, the variable is required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }
 
-/// What a variable holds.
+/// The type of a variable's value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VariableType {
@@ -48,7 +48,7 @@ pub enum VariableType {
     Object,
 }
 
-/// The model parameters that an author recommends. A run uses what it names itself.
+/// The model parameters that an author recommends. The parameters of a run override them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
@@ -67,16 +67,16 @@ pub struct Parameters {
     /// -2 to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence_penalty: Option<f64>,
-    /// Makes answers repeatable where the model can.
+    /// Makes responses reproducible if the model supports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
-    /// Texts that end the answer; at most 8 of at most 100 characters.
+    /// Texts that end the response; at most 8 of at most 100 characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
 }
 
 impl Parameters {
-    /// True when nothing is recommended.
+    /// True if no parameter is recommended.
     #[must_use]
     pub fn are_none(&self) -> bool {
         *self == Self::default()
@@ -84,7 +84,7 @@ impl Parameters {
 }
 
 impl VariableType {
-    /// True when a value is of this type.
+    /// Whether a value has this type.
     #[must_use]
     pub fn holds(self, value: &Value) -> bool {
         match self {
@@ -115,7 +115,7 @@ pub fn defaults(variables: &[Variable]) -> Map<String, Value> {
     variables.iter().filter_map(named).collect()
 }
 
-/// What is wrong with declared variables.
+/// The errors of declared variables.
 pub(super) fn check_variables(variables: &[Variable]) -> Vec<FieldError> {
     if variables.len() > MAX_VARIABLES {
         let message = format!("must be at most {MAX_VARIABLES}");
@@ -156,7 +156,7 @@ pub(super) fn check_variables(variables: &[Variable]) -> Vec<FieldError> {
     wrong
 }
 
-/// What is wrong with recommended parameters.
+/// The errors of recommended parameters.
 pub(super) fn check_parameters(parameters: &Parameters) -> Vec<FieldError> {
     let mut wrong = Vec::new();
     let mut within = |name: &str, value: Option<f64>, low: f64, high: f64| {
@@ -183,7 +183,7 @@ pub(super) fn check_parameters(parameters: &Parameters) -> Vec<FieldError> {
     wrong
 }
 
-/// True for what a template can use as a variable's name.
+/// Whether a template can use the text as a variable's name.
 pub(super) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= 64

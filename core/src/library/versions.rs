@@ -1,4 +1,4 @@
-//! Versions of prompts: immutable, numbered, content-hashed.
+//! Versions of prompts: immutable, numbered and content-hashed.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub struct PromptVersion {
     pub id: Uuid,
     /// The slug of the prompt.
     pub prompt: String,
-    /// Counts from 1.
+    /// The number, from 1.
     pub number: i32,
     /// The text or the chat messages.
     #[schema(value_type = PromptBody)]
@@ -39,32 +39,32 @@ pub struct PromptVersion {
     /// The model parameters that the author recommends.
     #[schema(value_type = Parameters)]
     pub parameters: Json<Parameters>,
-    /// What changed.
+    /// What changed with this version.
     pub note: String,
-    /// The name of whoever wrote it.
+    /// The name of its author.
     pub author: String,
-    /// SHA-256 of the canonical JSON of body, variables and parameters, in hex.
+    /// SHA-256 of the canonical JSON of body, variables and parameters, in hexadecimal.
     pub content_hash: String,
-    /// When it was added.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// A version that was just saved.
+/// A version that was just saved, with its warnings.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SavedVersion {
     /// The version that holds the content.
     #[serde(flatten)]
     pub version: PromptVersion,
-    /// What its author should look at.
+    /// Warnings for the author.
     #[serde(default)]
     pub warnings: Vec<Warning>,
 }
 
-/// What a new version needs.
+/// A version to create.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPromptVersion {
-    /// What changed.
+    /// What changes with this version.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
     /// The declared variables.
@@ -77,8 +77,8 @@ pub struct NewPromptVersion {
     pub body: PromptBody,
 }
 
-/// A version that may be saved: checked, with its hash and what its author should look at. Only
-/// [`NewPromptVersion::checked`] makes one, so nothing is rendered where it is saved.
+/// A valid version, with its hash and warnings. Only [`NewPromptVersion::checked`] creates one, so that saving it
+/// renders nothing.
 #[derive(Debug, Clone)]
 pub struct CheckedVersion {
     pub(super) new: NewPromptVersion,
@@ -87,7 +87,7 @@ pub struct CheckedVersion {
 }
 
 impl PromptVersion {
-    /// The templates, ready to be rendered; variables with a default need not be given.
+    /// Compiles the templates; variables with a default are optional.
     ///
     /// # Errors
     /// The body does not compile.
@@ -97,7 +97,7 @@ impl PromptVersion {
 }
 
 impl NewPromptVersion {
-    /// A version with nothing but a body.
+    /// A version with only a body.
     #[must_use]
     pub fn new(body: PromptBody) -> Self {
         Self {
@@ -108,10 +108,10 @@ impl NewPromptVersion {
         }
     }
 
-    /// Checks what the version says, which takes rendering it once: nothing for whoever holds a connection.
+    /// Validates the version, which includes rendering it once. Do not call it while holding a connection.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with every fault.
+    /// [`Error::Invalid`] with every error.
     pub fn checked(self) -> Result<CheckedVersion> {
         let warnings = self.check()?;
         Ok(CheckedVersion {
@@ -120,7 +120,7 @@ impl NewPromptVersion {
         })
     }
 
-    /// The same for what was checked when it was stored; without warnings.
+    /// Like [`Self::checked`] for content that was validated when it was stored; without rendering and warnings.
     pub(super) fn known_to_be_right(self) -> Result<CheckedVersion> {
         Ok(CheckedVersion {
             content_hash: self.content_hash()?,
@@ -146,7 +146,7 @@ impl NewPromptVersion {
         }
     }
 
-    /// SHA-256 of what the version says. Versions without declarations keep the hash that they had before there were any.
+    /// SHA-256 of the content. Versions without declarations keep the hash from before declarations existed.
     fn content_hash(&self) -> Result<Vec<u8>> {
         let broken = |error| Error::Internal(format!("a prompt does not serialise: {error}"));
         let mut hasher = Sha256::new();
@@ -159,10 +159,10 @@ impl NewPromptVersion {
     }
 }
 
-/// Adds a version to a prompt. A version with the same content is returned instead of added again.
+/// Adds a version to a prompt. If a version has the same content, it is returned instead.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's prompt, [`Error::Conflict`] for an archived prompt.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's prompt, [`Error::Conflict`] for an archived prompt.
 pub async fn add_version(
     conn: &mut PgConnection,
     author: &CurrentUser,
@@ -176,7 +176,7 @@ pub async fn add_version(
     Ok(saved)
 }
 
-/// A page of the versions of a prompt, newest first, below one of them.
+/// A page of the versions of a prompt below a version number, newest first.
 ///
 /// # Errors
 /// [`Error::NotFound`].
@@ -210,7 +210,7 @@ pub async fn list_versions(
     }))
 }
 
-/// The version that `slug`, `slug@3` or `slug@alias` names; without a version, the newest.
+/// The version that `slug`, `slug@3` or `slug@alias` names; `slug` alone names the newest.
 ///
 /// # Errors
 /// [`Error::NotFound`].
@@ -250,8 +250,8 @@ pub async fn resolve_version(
     .ok_or_else(|| Error::NotFound(format!("version `{wanted}` of the prompt `{slug}`")))
 }
 
-/// Locks the row of a prompt that the caller may change, and that takes versions; returns its id.
-/// The lock serialises two authors who add a version at once, so that numbers have no gaps and no doubles.
+/// Locks a prompt that the caller may change and that takes new versions; returns its id.
+/// The lock serialises concurrent authors, so that version numbers have no gaps and no duplicates.
 pub(super) async fn lock_own(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -283,7 +283,7 @@ pub(super) async fn lock_own(
     Ok(prompt.id)
 }
 
-/// Inserts a version unless its content is there already. The caller holds the prompt's row.
+/// Inserts a version unless its content exists already. The caller must hold the lock on the prompt.
 pub(super) async fn insert(
     tx: &mut PgConnection,
     prompt_id: Uuid,

@@ -1,7 +1,7 @@
-//! Deleting versions of prompts.
+//! Deletion of versions of prompts.
 //!
-//! A version that no run rests on is erased. One that runs rest on is withdrawn: it is in no list and takes no more runs,
-//! and whoever has such a run can still read it. Housekeeping erases it when the last of those runs is gone.
+//! A version that no run uses is erased. A version that runs use is withdrawn: it is not listed and takes no more runs,
+//! but readers of those runs can still read it. Housekeeping erases it when the last of those runs is gone.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -15,8 +15,8 @@ use crate::{
 /// Deletes one version of a prompt.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's, [`Error::Conflict`] for the newest version, and for one
-/// that an alias points at.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's prompt, [`Error::Conflict`] for the newest version, and
+/// for one that an alias points at.
 pub async fn delete_prompt_version(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -72,11 +72,11 @@ pub async fn delete_prompt_version(
     })
 }
 
-/// Erases what no run rests on any more: withdrawn versions, those of deleted prompts, and the private prompts of deleted
+/// Erases what no run uses any more: withdrawn versions, versions of deleted prompts, and private prompts of deleted
 /// users.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(crate) async fn erase_withdrawn(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!(
         "-- withdraw::erase_withdrawn

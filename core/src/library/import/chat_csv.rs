@@ -1,4 +1,4 @@
-//! The CSV of prompts.chat: `act`, `prompt`, and where they are there `for_devs`, `type` and `contributor`. Pure.
+//! Reader of prompts.chat's CSV: `act`, `prompt`, and optionally `for_devs`, `type` and `contributor`. Pure.
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
@@ -9,16 +9,16 @@ use crate::{
     template::PromptBody,
 };
 
-/// The most columns.
+/// Maximum number of columns.
 const MAX_COLUMNS: usize = 1_000;
-/// The largest record, in bytes.
+/// Maximum size of a record, in bytes.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// The largest field, in bytes.
+/// Maximum size of a field, in bytes.
 const MAX_FIELD_BYTES: usize = 256 * 1024;
-/// What the project says that everything in the file is under.
+/// The licence of the whole file, as the project states it.
 const LICENCE: &str = "CC0-1.0";
 
-/// Where the columns are.
+/// The positions of the columns.
 struct Columns {
     act: usize,
     prompt: usize,
@@ -27,10 +27,10 @@ struct Columns {
     contributor: Option<usize>,
 }
 
-/// Reads the file's text.
+/// Parses the file.
 ///
 /// # Errors
-/// [`Error::Invalid`] at `content` when the text is not such a file; the message names the line. At `source` when it has
+/// [`Error::Invalid`] at `content` if the text is not such a file; the message names the line. At `source` if it has
 /// too many rows.
 pub(super) fn read(text: &str, most: usize) -> Result<Vec<ParsedRow>> {
     let refuse = |message: String| Error::invalid("content", message);
@@ -103,7 +103,7 @@ fn row(columns: &Columns, record: &StringRecord) -> Result<PortablePrompt, &'sta
     if for_devs {
         tags.push("for-devs".to_owned());
     }
-    // What is written as plain text needs no tag.
+    // Plain text is the default and needs no tag.
     if ["structured", "image", "video", "audio"].contains(&kind.as_str()) {
         tags.push(kind.clone());
     }

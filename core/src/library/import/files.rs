@@ -1,10 +1,11 @@
-//! A folder of files: `<slug>.md` holds a prompt with its newest version, `<slug>@1.md`, `<slug>@2.md` … those before.
-//! `<slug>.txt` is a text and nothing else, `<slug>.yaml` a prompt in the shape of REST.
+//! Reader and writer of a folder of prompt files: `<slug>.md` holds a prompt with its newest version, `<slug>@1.md`,
+//! `<slug>@2.md` … the earlier versions. `<slug>.txt` holds only a text, `<slug>.yaml` a prompt in the form of the REST
+//! API.
 //!
-//! A Markdown file may begin with front matter, whose values are written as JSON, which is YAML too; after it comes the text as it
-//! is. The messages of a chat begin with a line such as `<|user|>`, the parts of a message that holds images with
-//! `<|part:text|>` or `<|part:image|>`; a line of a text that looks like one gets a backslash before it. What is written here is read back to the letter, but for line ends at the end of a file:
-//! one is added, and one is taken away.
+//! A Markdown file may begin with front matter, whose values are written as JSON, which is also YAML; the unchanged
+//! text follows. The messages of a chat begin with a line such as `<|user|>`, the parts of a message with images with
+//! `<|part:text|>` or `<|part:image|>`; a backslash escapes a line of text that looks like one. Reading a written file
+//! gives back the exact text: writing adds one line end at the end of a file, and reading removes it.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -24,33 +25,33 @@ use crate::{
     template::{Content, Message, Part, PromptBody, Role},
 };
 
-/// The roles of messages, as a line names them.
+/// The roles of messages, by their markers.
 const ROLES: [(&str, Role); 3] = [
     ("<|system|>", Role::System),
     ("<|user|>", Role::User),
     ("<|assistant|>", Role::Assistant),
 ];
 
-/// How the parts of a message begin that has parts.
+/// The markers of the parts of a message.
 const TEXT_PART: &str = "<|part:text|>";
 const IMAGE_PART: &str = "<|part:image|>";
 
-/// A file of a folder.
+/// A file in a folder of prompts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptFile {
     /// Its path within the folder.
     #[schema(example = "linux-terminal.md")]
     pub path: String,
-    /// What is in it.
+    /// Its content.
     pub text: String,
 }
 
-/// What stands before the text. Every field may be left out.
+/// The metadata before the text. Every field is optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FrontMatter {
-    /// 1 to 200 characters; the name of the file with spaces for dashes, when absent.
+    /// 1 to 200 characters; absent: the name of the file with spaces for dashes.
     title: Option<String>,
     /// What the prompt is for, in Markdown.
     description: String,
@@ -62,27 +63,27 @@ pub struct FrontMatter {
     language: Option<String>,
     /// An SPDX licence such as `CC0-1.0`.
     licence: Option<String>,
-    /// Who wrote it and where it came from, when that is not you.
+    /// The author and the source, if that is not you.
     attribution: String,
-    /// Who may see it; as the bank is set up, when absent.
+    /// Who may read it; absent: this bank's default.
     visibility: Option<Visibility>,
-    /// True for a prompt in the archive: it is in no list and takes no versions.
+    /// True for an archived prompt: it is not listed and takes no new versions.
     archived: bool,
     /// Aliases such as `production` with the number of their version.
     #[schema(value_type = Object)]
     aliases: BTreeMap<String, usize>,
-    /// What the text below is: one text, or the messages of a chat.
+    /// Whether the text below is one text or the messages of a chat.
     #[schema(default = "text")]
     kind: Option<PromptKind>,
     /// What changed with this version.
     note: String,
-    /// The variables of the text; those that are not declared must be given by every item.
+    /// The variables of the text; every item must provide those that are not declared.
     variables: Vec<Variable>,
-    /// The model parameters that you recommend. A run uses those that it names itself.
+    /// The model parameters that you recommend. The parameters of a run override them.
     parameters: Parameters,
 }
 
-/// The files of a prompt.
+/// Writes a prompt as files.
 #[must_use]
 pub fn to_files(prompt: &PortablePrompt) -> Vec<PromptFile> {
     let slug = prompt.slug.as_deref().unwrap_or("prompt");
@@ -106,17 +107,17 @@ pub fn to_files(prompt: &PortablePrompt) -> Vec<PromptFile> {
     prompt.versions.iter().enumerate().map(file).collect()
 }
 
-/// True for a file that holds a prompt, as far as its name tells.
+/// Whether a file holds a prompt, judged by its name.
 #[must_use]
 pub fn is_prompt_file(path: &str) -> bool {
     name_of(path).is_some()
 }
 
-/// Reads the files of a folder, one row for each prompt with the path of the file that names it. Other files are left
-/// alone.
+/// Reads the files of a folder. Returns one row for each prompt, with the path of its main file. Other files are
+/// ignored.
 ///
 /// # Errors
-/// There are files of too many prompts.
+/// The files hold too many prompts.
 pub(super) fn read(files: Vec<PromptFile>, most: usize) -> Outcome<Vec<(String, ParsedRow)>> {
     let mut rows = Vec::new();
     let mut prompts: BTreeMap<String, BTreeMap<usize, PromptFile>> = BTreeMap::new();
@@ -137,7 +138,7 @@ pub(super) fn read(files: Vec<PromptFile>, most: usize) -> Outcome<Vec<(String, 
         }
         let (slug, place) = match name.split_once('@') {
             Some((slug, number)) => (slug, number.parse().unwrap_or(0)),
-            // The newest comes after all that have a number.
+            // The newest version comes after all numbered ones.
             None => (name, usize::MAX),
         };
         prompts
@@ -156,7 +157,7 @@ pub(super) fn read(files: Vec<PromptFile>, most: usize) -> Outcome<Vec<(String, 
     Ok(rows)
 }
 
-/// The name without its extension, and the extension, of a file that holds a prompt.
+/// The name without extension and the extension of a prompt file.
 fn name_of(path: &str) -> Option<(&str, &str)> {
     let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
     let (name, extension) = name.rsplit_once('.')?;
@@ -164,7 +165,7 @@ fn name_of(path: &str) -> Option<(&str, &str)> {
     (is_prompt && name != "README" && !name.is_empty()).then_some((name, extension))
 }
 
-/// The name of a file as a slug; what no slug can be made of is refused with the other faults.
+/// The slug for a file's name; validation refuses names that cannot become a slug.
 fn slug_for(name: &str) -> String {
     if is_slug(name) {
         return name.to_owned();
@@ -195,7 +196,7 @@ fn yaml_prompt(slug: String, file: &PromptFile) -> ParsedRow {
     }))
 }
 
-/// Two files with one slug would become versions of one prompt, in an order that nobody chose.
+/// Refuses two files with the same slug: they would become versions of one prompt in an arbitrary order.
 fn refuse_doubles(rows: &mut [(String, ParsedRow)]) {
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for (path, row) in rows {
@@ -317,7 +318,7 @@ fn read_chat(text: &str) -> Result<PromptBody, String> {
     })
 }
 
-/// A text, or what the lines between its parts hold.
+/// Parses a text, or the parts between their markers.
 fn read_content(lines: &[&str]) -> Content {
     let is_part = |line: &&str| [TEXT_PART, IMAGE_PART].contains(&line.trim_end());
     if !lines.first().is_some_and(is_part) {
@@ -340,7 +341,7 @@ fn read_content(lines: &[&str]) -> Content {
     Content::Parts(parts.collect())
 }
 
-/// Lines without the backslash before those that look like a marker.
+/// Removes the backslash before lines that look like a marker.
 fn unescaped(lines: &[&str]) -> String {
     let lines = lines.iter().map(|line| match line.strip_prefix('\\') {
         Some(escaped) if is_marker(escaped) => escaped,
@@ -349,7 +350,7 @@ fn unescaped(lines: &[&str]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// True for a line that begins a message or a part, were it not for backslashes before it.
+/// Whether a line, without leading backslashes, is a marker of a message or a part.
 fn is_marker(line: &str) -> bool {
     let line = line.trim_start_matches('\\');
     role_of(line).is_some() || [TEXT_PART, IMAGE_PART].contains(&line.trim_end())
@@ -364,7 +365,7 @@ fn role_of(line: &str) -> Option<Role> {
 }
 
 fn write_prompt(head: &mut String, prompt: &PortablePrompt) {
-    // The same names and the same omissions as in JSON, in the order of the fields.
+    // Names and omitted fields are the same as in JSON, in the order of the fields.
     if let Ok(Value::Object(fields)) = serde_json::to_value(prompt) {
         for name in [
             "title",
@@ -402,7 +403,7 @@ fn write_field(head: &mut String, name: &str, value: &Value) {
     head.push_str(name);
     head.push_str(": ");
     for c in value.to_string().chars() {
-        // Characters that end a line in YAML, or that it does not take as they are.
+        // Characters that end a line in YAML, or that YAML requires to be escaped.
         if matches!(
             c,
             '\u{7F}'..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}'

@@ -1,7 +1,7 @@
-//! Prompts from elsewhere: the CSV of prompts.chat, our own JSON, and folders of files.
+//! Imports prompts: from the CSV of prompts.chat, our own JSON, and folders of files.
 //!
-//! Every row is a transaction of its own and gets a line in the report; what is there already is not added again.
-//! A dry run does exactly the same and takes every row back.
+//! Every row has its own transaction and its own line in the report; content that exists already is not added again. A
+//! dry run does exactly the same and rolls back every row.
 
 mod chat_csv;
 mod files;
@@ -26,14 +26,14 @@ use crate::{
     texts::path_of_nul,
 };
 
-/// The most prompts of one request.
+/// Maximum number of prompts in one request.
 const MAX_ROWS: usize = 1_000;
-/// The most versions of all its prompts together.
+/// Maximum number of versions of all its prompts together.
 const MAX_VERSIONS: usize = 5_000;
-/// The most aliases of a prompt.
+/// Maximum number of aliases of a prompt.
 const MAX_ALIASES: usize = 100;
 
-/// Where prompts come from. What an export answers is a source.
+/// The source of an import. The response of an export is a valid source.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "format", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ImportSource {
@@ -42,96 +42,96 @@ pub enum ImportSource {
         /// The file's text.
         content: String,
     },
-    /// Prompts as an export writes them.
+    /// Prompts in the form of an export.
     Json {
-        /// The prompts, each as an export writes it. A row of another shape is refused in its line of the report, and
-        /// harms no other.
+        /// The prompts, each in the form of an export. A row of a different form is refused in its line of the report
+        /// and does not affect the others.
         #[schema(value_type = Vec<Value>)]
         prompts: Vec<Value>,
     },
-    /// A folder of files, as an export writes them: `.md` with or without front matter, `.txt`, `.yaml`.
+    /// A folder of files in the form of an export: `.md` with or without front matter, `.txt`, `.yaml`.
     Files {
         /// The files.
         files: Vec<PromptFile>,
     },
 }
 
-/// How prompts are imported.
+/// The options of an import.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ImportOptions {
-    /// Take every row back, and only report.
+    /// Roll back every row and only report.
     pub dry_run: bool,
-    /// Who may see the prompts, whatever the source says.
+    /// Who may read the prompts, overriding the source.
     pub visibility: Option<Visibility>,
-    /// Who may see a new prompt when nothing says it.
+    /// Who may read a new prompt if neither the source nor the request says so.
     pub default_visibility: Visibility,
 }
 
-/// What became of every row.
+/// The outcome of every row.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct ImportReport {
-    /// True when nothing was kept.
+    /// True if nothing was kept.
     pub dry_run: bool,
-    /// How many prompts are new.
+    /// Number of new prompts.
     pub created: usize,
-    /// How many have a new version, or say something new about themselves.
+    /// Number of prompts with a new version or changed metadata.
     pub updated: usize,
-    /// How many were there already.
+    /// Number of prompts that existed already.
     pub unchanged: usize,
-    /// How many are wrong.
+    /// Number of invalid rows.
     pub refused: usize,
-    /// The rows, in their order.
+    /// The rows, in order.
     pub rows: Vec<ImportedRow>,
 }
 
-/// What became of a row.
+/// The outcome of a row.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ImportedRow {
-    /// The number of the row, from 1; of the file, in a folder.
+    /// The number of the row, from 1; in a folder, the number of the file.
     pub row: usize,
     /// The prompt's slug, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slug: Option<String>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: ImportOutcome,
-    /// What is wrong with it.
+    /// The errors of a refused row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// What somebody should look at.
+    /// Warnings for the author.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
 }
 
-/// What can become of a row.
+/// The possible outcomes of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ImportOutcome {
-    /// It is a new prompt.
+    /// The prompt is new.
     Created,
-    /// Its prompt has a new version, or says something new about itself.
+    /// The prompt has a new version or changed metadata.
     Updated,
-    /// Everything was there already.
+    /// The prompt existed already.
     Unchanged,
-    /// It is wrong.
+    /// The row is invalid.
     Refused,
 }
 
-/// What a row says: a prompt, or what is wrong with it.
+/// A prompt, or the errors of its row.
 pub type ParsedRow = Result<PortablePrompt, Vec<FieldError>>;
 
-/// A row of a source that was read and checked.
+/// A parsed and validated row of a source.
 #[derive(Debug)]
 pub struct SourceRow {
     slug: Option<String>,
     prompt: Result<(PortablePrompt, Vec<CheckedVersion>)>,
 }
 
-/// Reads a source and checks every row, which renders each version once; every prompt has a slug then. Nothing for whoever
-/// holds a connection.
+/// Parses a source and validates every row, which renders each version once. Every prompt gets a slug. Do not call it
+/// while holding a connection.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the source as a whole cannot be read, or has too many rows; what lies behind these is not
-/// looked at.
+/// [`Error::Invalid`] if the source as a whole cannot be parsed or has too many rows; rows beyond the limit are not
+/// read.
 pub fn read_source(source: ImportSource) -> Result<Vec<SourceRow>> {
     let mut rows = parse(source, MAX_ROWS)?;
     let versions = rows.iter().flatten().map(|prompt| prompt.versions.len());
@@ -143,22 +143,22 @@ pub fn read_source(source: ImportSource) -> Result<Vec<SourceRow>> {
     Ok(rows.into_iter().map(checked).collect())
 }
 
-/// Reads a source of any size without checking what the prompts say, for whoever sends them on in parts; every prompt has
-/// a slug then.
+/// Parses a source of any size without validating the prompts, for clients that send them in parts. Every prompt gets a
+/// slug.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the source as a whole cannot be read.
+/// [`Error::Invalid`] if the source as a whole cannot be parsed.
 pub fn parse_source(source: ImportSource) -> Result<Vec<ParsedRow>> {
     let mut rows = parse(source, usize::MAX)?;
     portable::name(&mut rows);
     Ok(rows)
 }
 
-/// Reads the files of a folder: each prompt with the path of the file that names it, by path. Every prompt has a slug.
-/// A file that holds no prompt is a row that says so.
+/// Parses the files of a folder: each prompt with the path of its main file, by path. Every prompt gets a slug. A file
+/// that does not hold a prompt becomes a row with an error.
 #[must_use]
 pub fn read_prompt_files(files: Vec<PromptFile>) -> Vec<(String, ParsedRow)> {
-    // Without a limit, every file becomes a row.
+    // Cannot fail without a limit: every file becomes a row.
     files::read(files, usize::MAX).unwrap_or_default()
 }
 
@@ -176,7 +176,7 @@ fn parse(source: ImportSource, most: usize) -> Result<Vec<ParsedRow>> {
     })
 }
 
-/// Refuses more rows than a request may have. Readers ask before each row.
+/// Refuses more rows than a request may have. Parsers call it before each row.
 fn require_room(rows: usize, most: usize) -> Result<()> {
     if rows <= most {
         return Ok(());
@@ -192,13 +192,13 @@ fn checked(row: ParsedRow) -> SourceRow {
             let message = format!("must be at most {MAX_ALIASES}");
             return Err(Error::invalid("aliases", message));
         }
-        // Files and tables bring such a character past the check of the request.
+        // Files and CSV bypass the check of the request body for this character.
         let written =
             serde_json::to_value(&prompt).map_err(|error| Error::Internal(error.to_string()))?;
         if let Some(path) = path_of_nul(&written) {
             return Err(Error::invalid(path, "must not hold a NUL character"));
         }
-        // The first version is what a new prompt is made of; it stays where it is.
+        // A new prompt is created from the first version, which also stays in the list.
         let first = prompt.versions.first().cloned();
         let versions = std::mem::take(&mut prompt.versions).into_iter().enumerate();
         let versions = versions.map(|(at, version)| {
@@ -215,10 +215,10 @@ fn checked(row: ParsedRow) -> SourceRow {
     }
 }
 
-/// Imports prompts of the caller.
+/// Imports prompts for the caller.
 ///
 /// # Errors
-/// The database does not answer. A wrong row is in the report.
+/// The database does not respond. Invalid rows are reported, not returned as errors.
 pub async fn import_prompts(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -265,7 +265,7 @@ pub async fn import_prompts(
     Ok(report)
 }
 
-/// Imports one prompt; a dry run takes it back.
+/// Imports one prompt; a dry run rolls it back.
 async fn import_prompt(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -325,7 +325,7 @@ async fn import_prompt(
     Ok((outcome, warnings))
 }
 
-/// Points aliases where the source says; true when one of them moved.
+/// Sets the aliases of the source; true if one of them moved.
 async fn point_aliases(
     tx: &mut PgConnection,
     owner: &CurrentUser,

@@ -1,26 +1,26 @@
-//! The placeholders of prompts.chat, `${name}` and `${name:default}`, as Jinja variables. Pure.
+//! Converts the placeholders of prompts.chat, `${name}` and `${name:default}`, to Jinja variables. Pure.
 //!
-//! Everything else of the text is kept to the letter, also where it looks like Jinja: rendering the template with the
-//! placeholders as values gives the text back.
+//! The rest of the text is kept exactly, even where it looks like Jinja: rendering the template with the placeholders
+//! as values gives the original text.
 
 use crate::library::{Variable, variables::MAX_VARIABLES};
 
-/// The longest placeholder, in bytes.
+/// Maximum length of a placeholder, in bytes.
 const MAX_BYTES: usize = 400;
-/// Words that Jinja keeps for itself.
+/// Reserved words of Jinja.
 const KEYWORDS: [&str; 14] = [
     "and", "else", "elif", "false", "for", "if", "in", "is", "loop", "none", "not", "or", "range",
     "true",
 ];
 
-/// A placeholder as it was written.
+/// A placeholder as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placeholder<'a> {
     pub(super) name: &'a str,
     pub(super) default: Option<&'a str>,
 }
 
-/// Turns a text into a template and the variables that it declares.
+/// Converts a text into a template and its variables.
 pub(super) fn convert(text: &str) -> (String, Vec<Variable>) {
     let mut template = String::with_capacity(text.len() + text.len() / 8);
     let mut names = Names::default();
@@ -44,7 +44,7 @@ pub(super) fn convert(text: &str) -> (String, Vec<Variable>) {
     (template, names.variables)
 }
 
-/// The text in literals and placeholders, in turn.
+/// Splits the text into literals and placeholders.
 pub(super) fn pieces(text: &str) -> Vec<Result<&str, Placeholder<'_>>> {
     let mut pieces = Vec::new();
     let (mut done, mut from) = (0, 0);
@@ -66,7 +66,7 @@ pub(super) fn pieces(text: &str) -> Vec<Result<&str, Placeholder<'_>>> {
     pieces
 }
 
-/// The placeholder that begins at a `${`, and where it ends.
+/// The placeholder that begins at a `${`, and the position of its end.
 fn placeholder_at(text: &str, start: usize) -> Option<(Placeholder<'_>, usize)> {
     let inside = &text[start + 2..];
     let end = inside
@@ -86,7 +86,7 @@ fn placeholder_at(text: &str, start: usize) -> Option<(Placeholder<'_>, usize)> 
     is_name.then_some((Placeholder { name, default }, start + end + 3))
 }
 
-/// Writes a literal so that no part of it is taken for Jinja.
+/// Escapes a literal so that Jinja does not interpret any part of it.
 fn escape(literal: &str, expression_follows: bool, template: &mut String) {
     let mut rest = literal.chars().peekable();
     while let Some(c) = rest.next() {
@@ -102,7 +102,7 @@ fn escape(literal: &str, expression_follows: bool, template: &mut String) {
     }
 }
 
-/// The variables of a text, with the placeholders that they stand for.
+/// The variables of a text, with their placeholders.
 #[derive(Default)]
 struct Names {
     variables: Vec<Variable>,
@@ -110,10 +110,10 @@ struct Names {
 }
 
 impl Names {
-    /// Declares the variable of a placeholder, unless one does already.
-    /// A placeholder whose default differs from that of its namesake is a variable of its own.
+    /// Declares the variable of a placeholder, unless it is already declared.
+    /// A placeholder with the same name but a different default gets its own variable.
     fn meet(&mut self, placeholder: &Placeholder<'_>) {
-        // One more than a version may have is enough for it to be refused; what comes after it costs no time.
+        // One variable above the limit is enough to have the version refused; ignoring the rest saves time.
         if self.variables.len() > MAX_VARIABLES {
             return;
         }
@@ -196,7 +196,7 @@ mod tests {
         template::{CompiledPrompt, PromptBody},
     };
 
-    /// The text that a template gives back when every placeholder without a default stands for itself.
+    /// The text that rendering the template gives if every placeholder without a default is replaced by itself.
     fn round_trip(text: &str) -> String {
         let (template, variables) = convert(text);
         let mut values: Map<_, _> = variables
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// All prompts of prompts.chat; .config/nextest.toml leaves it out where the file may not be at hand.
+    /// Converts all prompts of prompts.chat; .config/nextest.toml skips it where the file may be missing.
     #[test]
     fn with_data_the_real_prompts_come_through_to_the_letter() {
         let path = std::env::var("PROMPTS_CHAT_PATH")
@@ -296,7 +296,7 @@ mod tests {
                 .map(|piece| match piece {
                     Ok(literal) => (*literal).to_owned(),
                     Err(p) => {
-                        // A namesake lends its default.
+                        // A placeholder without a default uses the default of another one of the same name.
                         let same = |other: &Result<&str, Placeholder<'_>>| match other {
                             Err(other) if other.name == p.name => other.default.map(str::to_owned),
                             _ => None,

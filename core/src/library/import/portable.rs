@@ -1,4 +1,4 @@
-//! A prompt on its way between banks: everything that it says, and nothing that a bank adds, such as ids and times.
+//! The format of prompts that are moved between banks: all content, without what a bank adds, such as ids and times.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PortablePrompt {
-    /// The slug; made from the title when absent.
+    /// The slug; absent: made from the title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slug: Option<String>,
     /// The title.
@@ -35,22 +35,22 @@ pub struct PortablePrompt {
     /// Tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// The language that it is written in.
+    /// The language of the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
     /// Its licence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// Who wrote it and where it came from.
+    /// The author and the source.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attribution: String,
-    /// Who may see it. When absent, a prompt that is there stays as it is, and a new one is as this bank is set up.
+    /// Who may read it. If absent, an existing prompt keeps its visibility, and a new one gets this bank's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// True when it is archived.
+    /// True if it is archived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archived: bool,
-    /// Aliases with the place of their version in `versions`, from 1.
+    /// Aliases with the position of their version in `versions`, from 1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, usize>,
     /// The versions, oldest first.
@@ -58,7 +58,7 @@ pub struct PortablePrompt {
 }
 
 impl PortablePrompt {
-    /// The prompt as it was when it was new.
+    /// The prompt as created, with only its first version.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a prompt without a version.
@@ -104,7 +104,7 @@ impl PortablePrompt {
         }
     }
 
-    /// What has to change about a prompt until it says the same.
+    /// The changes that turn the metadata of `known` into those of this prompt.
     pub(super) fn difference(&self, known: &Prompt) -> Result<PromptChange> {
         fn changed<T: PartialEq + Clone>(new: &T, known: &T) -> Option<T> {
             (new != known).then(|| new.clone())
@@ -126,21 +126,21 @@ impl PortablePrompt {
     }
 }
 
-/// Reads one prompt of a JSON source.
+/// Parses one prompt of a JSON source.
 pub(super) fn parse(value: Value) -> ParsedRow {
     serde_json::from_value(value).map_err(|error| {
-        // The message of serde may quote the value; a report stays small.
+        // The message of serde may quote the value, so it is shortened to keep the report small.
         let message: String = error.to_string().chars().take(200).collect();
         vec![FieldError::new("", message)]
     })
 }
 
-/// Gives a slug to every prompt that has none: that of its title, and where that is none or taken by a row before,
-/// one with the beginning of the title's hash. The same source always gets the same slugs.
+/// Gives a slug to every prompt without one: made from its title, or, if that is impossible or taken by an earlier row,
+/// with the beginning of the title's hash. The same source always gives the same slugs.
 pub(super) fn name(rows: &mut [ParsedRow]) {
     let given = rows.iter().flatten().filter_map(|row| row.slug.clone());
     let mut taken: HashSet<String> = given.collect();
-    // The last number that each name was tried with, so that a thousand rows of one title do not try all of them each.
+    // The last number tried for each name, so that a thousand rows with one title do not retry all earlier numbers.
     let mut copies: HashMap<String, u32> = HashMap::new();
     for row in rows.iter_mut().flatten().filter(|row| row.slug.is_none()) {
         let mut slug = slug_of(&row.title);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn rows_of_one_title_are_numbered_in_one_pass() {
         let row = || parse(serde_json::json!({"title": "a", "versions": []}));
-        // Trying every number from the start for each of them would take hours.
+        // Trying every number from the start for each row would take hours.
         let mut rows: Vec<ParsedRow> = (0..200_000).map(|_| row()).collect();
         name(&mut rows);
         let slug = |at: usize| rows[at].as_ref().unwrap().slug.clone().unwrap();

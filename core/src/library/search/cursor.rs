@@ -1,4 +1,4 @@
-//! Where a page of prompts ends, and the next one begins.
+//! Cursors of pages of prompts.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -8,18 +8,20 @@ use uuid::Uuid;
 use super::PromptSort;
 use crate::{Error, Result, bounds::is_time};
 
-/// Where a page ends. It is opaque to clients.
+/// The end of a page. Opaque to clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "o", rename_all = "lowercase")]
 pub(super) enum SearchCursor {
-    /// Among the ranked matches, the oldest of which is told if older ones were not ranked; the nil UUID says that all are.
+    /// Among the ranked matches; with the oldest ranked match, if older ones were not ranked. The nil UUID means that
+    /// all are ranked.
     Ranked {
         score: f32,
         id: Uuid,
         ranked: Option<Uuid>,
         q: String,
     },
-    /// Among the matches after those: the oldest ranked one, if older ones were not ranked, and the last one seen.
+    /// Among the unranked matches; with the oldest ranked match, if older ones were not ranked, and the last match of
+    /// the page.
     Rest {
         ranked: Option<Uuid>,
         id: Option<Uuid>,
@@ -36,7 +38,7 @@ pub(super) enum SearchCursor {
         title: String,
         id: Uuid,
     },
-    /// In an order of the community; the bits of the number, because the next page begins exactly there.
+    /// In a community order; the number's bits, so that the next page begins exactly there.
     Rank {
         sort: PromptSort,
         bits: u64,

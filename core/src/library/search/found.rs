@@ -1,5 +1,5 @@
-//! The prompts of a page: what a list shows of those that a search found. The statement is the same for every search, so
-//! that it is checked and planned once.
+//! Loads the prompts of a page of search results. The statement is the same for every search, so that it is checked at
+//! compile time and planned once.
 
 use std::collections::HashMap;
 
@@ -13,19 +13,19 @@ use crate::{
     library::{Prompt, PromptKind},
 };
 
-/// A prompt that was found.
+/// A prompt of the search results.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) prompt: Prompt,
-    /// The beginning of the newest version's text, when there are words to show in it.
+    /// The beginning of the newest version's text, if the query has words to highlight in it.
     pub(super) text: Option<String>,
-    /// The words as they are indexed.
+    /// The query's words as indexed.
     pub(super) lexemes: Vec<String>,
-    /// Where it was found.
+    /// The match behind it.
     pub(super) place: Match,
 }
 
-/// The prompts of these matches, in their order. One that was hidden meanwhile is left out.
+/// The prompts of these matches, in the same order. A prompt that became hidden in the meantime is left out.
 pub(super) async fn load(
     conn: &mut PgConnection,
     viewer_id: Option<i64>,

@@ -1,12 +1,12 @@
-//! Finding prompts: one grammar of filters, orders and pages for every list of prompts.
+//! Prompt search: one set of filters, orders and pages for every list of prompts.
 //!
-//! Prompts that have the words in title, tags or description come first, the best before the others; then follow, newest
-//! first, those that have them in the text only.
-//! Where very many have them in title, tags or description, only the newest hundred of those are
-//! ranked, so that a word that half of the library has costs no more than a rare one.
+//! Prompts with the words in title, tags or description come first, best match first; prompts with the words only in
+//! the text follow, newest first.
+//! Where very many prompts have them in title, tags or description, only the newest hundred of those are ranked, so
+//! that a word that half of the library has costs no more than a rare one.
 //! Every match is on exactly one page, and each page is read through an index.
 //!
-//! A misspelt word costs nothing until nothing is found: then it is compared with the words that titles have.
+//! Misspelt words cost nothing unless there are no results: only then are they compared with the words of titles.
 
 mod cursor;
 mod found;
@@ -31,25 +31,26 @@ pub use self::{snippets::Fragment, ways::Estimates};
 use super::{Prompt, PromptKind, fields::normalise_tags, fitting, suggestions};
 use crate::{Error, FieldError, Result, auth::CurrentUser};
 
-/// The most entries of a page.
+/// Maximum number of entries of a page.
 const MAX_LIMIT: i64 = 100;
-/// The entries of a page when the client does not say.
+/// Number of entries of a page if the client does not set a limit.
 const DEFAULT_LIMIT: i64 = 50;
 /// Maximum number of words of a query that are corrected.
 const CORRECTIONS: usize = 3;
 
-/// Which prompts, in which order.
+/// The filters, order and page of a list of prompts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PromptQuery {
-    /// Words that the prompt has; `"two words"` together, `or` between alternatives, `-word` for words it must not have.
+    /// Words that the prompt must have; `"two words"` together, `or` between alternatives, `-word` for words it must
+    /// not have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
-    /// The slug of a category; the categories below it count too.
+    /// The slug of a category; its subcategories are included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
-    /// Tags with commas between them; the prompt has them all.
+    /// Tags separated by commas; the prompt must have all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// The name of the owner.
@@ -65,29 +66,29 @@ pub struct PromptQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub kind: Option<PromptKind>,
-    /// The slug of a public benchmark that the prompt was measured on with a real model, in its newest version.
+    /// The slug of a public benchmark on whose newest version the prompt was measured with a real model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub benchmark: Option<String>,
     /// The model that the prompt was measured with, such as `openai:gpt-5-mini`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The least mean score of such a measurement, 0 to 1.
+    /// Minimum mean score of such a measurement, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_score: Option<f64>,
-    /// True for the prompts in the archive instead of the others.
+    /// True for archived prompts instead of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<bool>,
-    /// True for the prompts that their owner offers to the caller.
+    /// True for prompts that are offered to the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offered: Option<bool>,
-    /// The order; `relevance` when there are words to search for, otherwise `newest`.
+    /// The order; absent: `relevance` if there are words to search for, otherwise `newest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub sort: Option<PromptSort>,
-    /// `next_cursor` of the page before; absent for the first page.
+    /// `next_cursor` of the previous page; absent for the first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// The most entries to return; 50 when absent.
+    /// Maximum number of entries to return; 50 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 100)]
     pub limit: Option<i64>,
@@ -101,22 +102,22 @@ pub enum PromptSort {
     Relevance,
     /// The newest prompt first.
     Newest,
-    /// The prompt that changed last first.
+    /// The most recently changed prompt first.
     Updated,
     /// By title, from A to Z.
     Title,
-    /// The best liked first, as far as the votes prove it.
+    /// The highest lower bound of the share of positive votes first.
     Top,
-    /// The most fresh votes first.
+    /// The most recent votes first.
     Trending,
-    /// The best measured first, as far as the items prove it; unmeasured prompts come last.
+    /// The highest lower bound of the best measured score first; unmeasured prompts come last.
     Quality,
     /// Measured quality and votes together.
     Combined,
 }
 
 impl PromptSort {
-    /// The column of `prompt_ranks` behind an order of the community.
+    /// The column of `prompt_ranks` behind a community order.
     pub(super) fn rank(self) -> Option<&'static str> {
         match self {
             Self::Top => Some("wilson"),
@@ -134,7 +135,7 @@ pub struct FoundPrompt {
     /// The prompt.
     #[serde(flatten)]
     pub prompt: Prompt,
-    /// The part of its text that has the words, as plain text in pieces; absent without words.
+    /// The excerpt of its text that has the words, as plain text in pieces; absent without words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snippet: Vec<Fragment>,
 }
@@ -144,9 +145,9 @@ pub struct FoundPrompt {
 pub struct PromptPage {
     /// The prompts.
     pub items: Vec<FoundPrompt>,
-    /// Ask with `?cursor=` of this for the next page; absent on the last page.
+    /// Pass it as `?cursor=` to get the next page; absent on the last page.
     pub next_cursor: Option<String>,
-    /// What was searched for instead, when nothing had the words as they were written.
+    /// The corrected query, if the original one had no results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrected_query: Option<String>,
 }
@@ -154,7 +155,7 @@ pub struct PromptPage {
 /// A page of the prompts that the viewer may find.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a wrong parameter.
+/// [`Error::Invalid`] for an invalid parameter.
 pub async fn list_prompts(
     conn: &mut PgConnection,
     estimates: &Estimates,
@@ -176,7 +177,7 @@ pub async fn list_prompts(
     }
     let mut corrected = None;
     match &cursor {
-        // The words that were searched for stay those that the first page was found with.
+        // Later pages keep the words of the first page.
         Some(SearchCursor::Ranked { q, .. } | SearchCursor::Rest { q, .. }) => {
             wanted.words = Some(with_single_dashes(q));
         }
@@ -190,7 +191,7 @@ pub async fn list_prompts(
     {
         wanted.words = Some(words.clone());
         matches = find(conn, estimates, &wanted, None, limit).await?;
-        // A correction that leads nowhere would only tell which words others use.
+        // A correction without results would only reveal which words other prompts use.
         corrected = (!matches.is_empty()).then_some(words);
     }
     let more = shorten(&mut matches, limit);
@@ -215,7 +216,7 @@ pub async fn list_prompts(
     Ok(page(found, more, corrected, place))
 }
 
-/// The query with the first words replaced that find nothing by themselves; nothing when there is nothing to replace.
+/// The query with the first words that match nothing replaced; `None` if there is nothing to replace.
 async fn correct(
     conn: &mut PgConnection,
     estimates: &Estimates,
@@ -243,7 +244,7 @@ async fn correct(
     Ok((corrected != query).then_some(corrected))
 }
 
-/// One more match than the limit, if there are as many: first the ranked ones, then the rest.
+/// Up to one match more than the limit: the ranked ones first, then the rest.
 async fn find(
     conn: &mut PgConnection,
     estimates: &Estimates,
@@ -286,7 +287,7 @@ async fn find(
 }
 
 impl PromptQuery {
-    /// The order and the limit, if everything is as it should be.
+    /// Validates the query; returns the order and the limit.
     fn check(&self) -> Result<(PromptSort, i64)> {
         let mut wrong = Vec::new();
         let words = self.words();
@@ -327,7 +328,7 @@ impl PromptQuery {
         self.q.as_deref().map(str::trim).filter(|q| !q.is_empty())
     }
 
-    /// The tags, in the form they are stored in.
+    /// The tags in their stored form.
     pub(super) fn tags(&self) -> Result<Vec<String>> {
         let Some(tags) = &self.tag else {
             return Ok(Vec::new());
@@ -337,7 +338,7 @@ impl PromptQuery {
             .map_err(|wrong| Error::Invalid(vec![FieldError::new("tag", wrong.message)]))
     }
 
-    /// The same search from its first page, if everything is as it should be.
+    /// Validates the search, and returns it without its cursor and limit.
     pub(super) fn without_page(mut self) -> Result<Self> {
         self.cursor = None;
         self.limit = None;
@@ -347,7 +348,7 @@ impl PromptQuery {
 }
 
 impl Found {
-    /// Where a page ends whose last entry this is.
+    /// The cursor of a page that ends with this entry.
     fn place(&self, sort: PromptSort) -> SearchCursor {
         let id = self.prompt.id;
         match sort {
@@ -371,7 +372,7 @@ impl Found {
     }
 }
 
-/// Leaves a page of the matches. True if there were more.
+/// Shortens the matches to a page. True if there were more.
 fn shorten(matches: &mut Vec<Match>, limit: i64) -> bool {
     let limit = usize::try_from(limit).unwrap_or(0);
     let more = matches.len() > limit;

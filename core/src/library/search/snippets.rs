@@ -1,13 +1,13 @@
-//! The part of a prompt that shows why it was found. Pure.
+//! Excerpts of prompts that show why they match. Pure.
 //!
-//! A snippet is plain text in pieces, never HTML: whoever shows it marks the hits with elements of their own.
+//! A snippet is plain text in pieces, never HTML: the client highlights the matches itself.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The length of a snippet, in characters.
 const LENGTH: usize = 200;
-/// How much of a prompt's text is looked at, in characters.
+/// Number of characters of a prompt's text that are searched.
 pub(super) const READ_CHARS: i32 = 16 * 1024;
 
 /// A piece of a snippet, as plain text.
@@ -15,12 +15,12 @@ pub(super) const READ_CHARS: i32 = 16 * 1024;
 pub struct Fragment {
     /// The text.
     pub text: String,
-    /// True when it is one of the words that were searched for.
+    /// True if it is one of the query's words.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hit: bool,
 }
 
-/// The first part of description or text that has one of the words; without any, the beginning of the text.
+/// The first excerpt of description or text that has one of the words; otherwise the beginning of the text.
 pub(super) fn snippet(description: &str, text: &str, lexemes: &[String]) -> Vec<Fragment> {
     for text in [description, text] {
         if let Some((at, _)) = words(text).find(|(_, word)| is_hit(word, lexemes)) {
@@ -30,7 +30,7 @@ pub(super) fn snippet(description: &str, text: &str, lexemes: &[String]) -> Vec<
     cut(text, 0, lexemes)
 }
 
-/// The text around a place, in pieces.
+/// The text around a position, in pieces.
 fn cut(text: &str, at: usize, lexemes: &[String]) -> Vec<Fragment> {
     let before = text[..at].char_indices().rev().take(LENGTH / 4).last();
     let start = before.map_or(at, |(start, _)| start);
@@ -68,7 +68,7 @@ fn push(fragments: &mut Vec<Fragment>, text: &str, hit: bool) {
     }
 }
 
-/// Every word with its place.
+/// Every word with its position.
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut rest = 0;
     std::iter::from_fn(move || {
@@ -81,7 +81,7 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// True when a word is one of those that were searched for, whatever its ending.
+/// Whether a word is one of the query's words, ignoring its ending.
 fn is_hit(word: &str, lexemes: &[String]) -> bool {
     lexemes.iter().any(|lexeme| {
         // The stem of `happy` is `happi`.

@@ -1,8 +1,8 @@
-//! The statements behind a list of prompts. Their shape varies with the filters, so that they are built here and not
+//! The statements behind a list of prompts. Their shape varies with the filters, so they are built at run time and not
 //! checked by the compiler; every value is bound.
 //!
-//! They are planned anew for each request, as the best way to a rare word is the worst to a common one; lists without
-//! words and filters, and rare words without filters, are planned once.
+//! They are planned for each request, because the best plan for a rare word is the worst for a common one. Lists
+//! without words and filters, and rare words without filters, are planned once.
 
 use sqlx::{Connection as _, FromRow, PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -15,28 +15,28 @@ use super::{
 };
 use crate::Result;
 
-/// How many matches are ranked; further ones follow newest first.
+/// Maximum number of ranked matches; further matches follow, newest first.
 const RANKED: i64 = 100;
-/// Stands for the oldest ranked match where all are ranked: no prompt is older.
+/// Stands for the oldest ranked match if all are ranked: no prompt has a smaller id.
 pub(super) const ALL_RANKED: Uuid = Uuid::nil();
 
-/// A prompt that was found, and where.
+/// A matching prompt and its position in the order.
 #[derive(Debug, Clone, Copy, FromRow)]
 pub(super) struct Match {
     /// The prompt's id.
     pub(super) id: Uuid,
-    /// How well it matches, if it was ranked.
+    /// The relevance, if it was ranked.
     #[sqlx(default)]
     pub(super) score: Option<f32>,
-    /// The oldest prompt that was ranked, if older matches were not.
+    /// The oldest ranked prompt, if older matches were not ranked.
     #[sqlx(default)]
     pub(super) ranked: Option<Uuid>,
-    /// The number that an order of the community goes by.
+    /// The number of a community order.
     #[sqlx(default)]
     pub(super) rank: Option<f64>,
 }
 
-/// Prompts in an order that every prompt has.
+/// Prompts in an order that is defined for every prompt.
 pub(super) async fn list_in_order(
     conn: &mut PgConnection,
     estimates: &Estimates,
@@ -120,14 +120,14 @@ pub(super) async fn list_in_order(
     read(conn, sql).await
 }
 
-/// The best matches in title, tags and description. `after` is the place where the page before ended.
+/// The best matches in title, tags and description, after the end of the previous page, `after`.
 pub(super) async fn rank_all(
     conn: &mut PgConnection,
     wanted: &Wanted,
     after: Option<(f32, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Match>> {
-    // All rare words are found in the same way: through the index of words.
+    // All rare words have the same plan: through the index of words.
     let once = wanted.has_only_words();
     let mut sql = QueryBuilder::new(
         "-- search::rank_all
@@ -146,9 +146,9 @@ pub(super) async fn rank_all(
     read(conn, sql).await
 }
 
-/// The best of the newest matches in title, tags and description, each with the oldest of them all if there are more
-/// than are ranked. `expected` counts the matches, by the statistics. `after` is the place where the page before ended;
-/// it names that oldest one, so that a prompt that was added since pushes none out.
+/// The best of the newest matches in title, tags and description, each with the oldest ranked one if there are more
+/// than are ranked. `expected` is the estimated number of matches. `after` is the end of the previous page; it names
+/// the oldest ranked match, so that a prompt added since then does not push one out.
 pub(super) async fn rank_newest(
     conn: &mut PgConnection,
     wanted: &Wanted,
@@ -191,7 +191,7 @@ pub(super) async fn rank_newest(
     read(conn, sql).await
 }
 
-/// The best matches first, from the place where the page before ended.
+/// Appends the order, with the best matches first, after the end of the previous page.
 fn push_page(sql: &mut QueryBuilder<Postgres>, after: Option<(f32, Uuid)>, limit: i64) {
     if let Some((score, id)) = after {
         sql.push(" where (score, id) < (")
@@ -203,7 +203,7 @@ fn push_page(sql: &mut QueryBuilder<Postgres>, after: Option<(f32, Uuid)>, limit
     sql.push(format_args!(" order by score desc, id desc limit {limit}"));
 }
 
-/// Matches that were not ranked, newest first, when the oldest ranked one is `ranked`.
+/// Matches older than `ranked`, the oldest ranked one; newest first.
 pub(super) async fn list_matches(
     conn: &mut PgConnection,
     estimates: &Estimates,
@@ -246,7 +246,7 @@ pub(super) async fn list_matches(
     Ok(matches)
 }
 
-/// What follows the page before, in an order that every prompt has.
+/// Appends the condition for the next page in an order that is defined for every prompt.
 fn push_after(
     sql: &mut QueryBuilder<Postgres>,
     sort: PromptSort,
@@ -285,7 +285,7 @@ fn push_after(
     Ok(())
 }
 
-/// Runs a statement that is planned for these very values.
+/// Runs a statement that is planned for these values.
 async fn read(conn: &mut PgConnection, mut sql: QueryBuilder<Postgres>) -> Result<Vec<Match>> {
     let mut tx = conn
         .begin_with("begin; set local plan_cache_mode = force_custom_plan")

@@ -1,12 +1,12 @@
-//! What a search looks for: the filters of a query, as parts of a statement. Every value is bound.
+//! The filters of a search, as parts of a statement. Every value is bound.
 
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use super::PromptQuery;
 use crate::{Result, auth::CurrentUser, library::PromptKind};
 
-/// What somebody typed, for Postgres, which refuses a query in which dashes pile up: of the dashes between two words only
-/// the first stays. Together they mean what one means.
+/// Removes repeated dashes between words, because Postgres refuses a query with many of them. Several dashes mean the
+/// same as one.
 pub(super) fn with_single_dashes(words: &str) -> String {
     let mut after_dash = false;
     let keep = |letter: &char| {
@@ -17,7 +17,7 @@ pub(super) fn with_single_dashes(words: &str) -> String {
     words.chars().filter(keep).collect()
 }
 
-/// What is looked for, with every name resolved.
+/// The search with every name resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Wanted {
     pub(super) words: Option<String>,
@@ -30,14 +30,14 @@ pub(super) struct Wanted {
     kind: Option<PromptKind>,
     benchmark: Option<String>,
     model: Option<String>,
-    /// The bits of a number.
+    /// The bits of the floating-point number.
     min_score: Option<u64>,
     archived: bool,
     offered: bool,
 }
 
 impl Wanted {
-    /// Looks up the names of a query. Nothing when one of them does not exist, so that nothing can be found.
+    /// Looks up the names of a query. `None` if one of them does not exist, so that there are no results.
     pub(super) async fn resolve(
         conn: &mut PgConnection,
         viewer: Option<&CurrentUser>,
@@ -92,7 +92,7 @@ impl Wanted {
         Ok(Some(wanted))
     }
 
-    /// One word and no filter, for the same viewer.
+    /// A search for one word without filters, for the same viewer.
     pub(super) fn only_word(&self, word: &str) -> Self {
         Self {
             words: Some(word.to_owned()),
@@ -111,7 +111,7 @@ impl Wanted {
         }
     }
 
-    /// The memory that it takes.
+    /// Its memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let Self {
             words,
@@ -134,12 +134,12 @@ impl Wanted {
         size_of::<Self>() + bytes
     }
 
-    /// Whether nothing is asked for but an order: one plan is the best for all of these, with the limit in it.
+    /// Whether the search has only an order: all of these share one best plan, which includes the limit.
     pub(super) fn is_plain(&self) -> bool {
         self.words.is_none() && self.has_only_words()
     }
 
-    /// Whether there is no filter but words.
+    /// Whether there is no filter except words.
     pub(super) fn has_only_words(&self) -> bool {
         let Self {
             words: _,
@@ -162,7 +162,7 @@ impl Wanted {
         tags.is_empty()
     }
 
-    /// `where` with every filter but the words.
+    /// Appends `where` with every filter except the words.
     pub(super) fn push_filters(&self, sql: &mut QueryBuilder<Postgres>) {
         sql.push(" where prompts.deleted_at is null");
         sql.push(if self.archived {
@@ -202,7 +202,7 @@ impl Wanted {
         self.push_measured(sql);
     }
 
-    /// What was measured with a real model on the newest version of a public benchmark.
+    /// Appends the conditions on measurements with a real model on the newest version of a public benchmark.
     fn push_measured(&self, sql: &mut QueryBuilder<Postgres>) {
         if self.benchmark.is_none() && self.model.is_none() && self.min_score.is_none() {
             return;
@@ -234,17 +234,17 @@ impl Wanted {
         sql.push(")");
     }
 
-    /// `where` with every filter, and the words in title, tags or description.
+    /// Appends `where` with every filter, and the words in title, tags or description.
     pub(super) fn push_heads(&self, sql: &mut QueryBuilder<Postgres>, query: Query) {
         self.push_filters(sql);
         self.push_words(sql, "head", query);
-        // A word that must be missing must be missing from the text, too; other words are there if the head has them.
+        // An excluded word must also be missing from the text; the other words are there if the head has them.
         if self.words.as_ref().is_some_and(|words| words.contains('-')) {
             self.push_words(sql, "document", query);
         }
     }
 
-    /// The words as a condition on `column`; nothing without words.
+    /// Appends the words as a condition on `column`; nothing without words.
     pub(super) fn push_words(
         &self,
         sql: &mut QueryBuilder<Postgres>,
@@ -267,9 +267,9 @@ impl Wanted {
 /// Whether the words are known when a statement is planned.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Query {
-    /// Postgres expects as many matches as they have by its statistics.
+    /// Postgres estimates the number of matches of these words by its statistics.
     Known,
-    /// It expects few of any words, so that one plan serves them all.
+    /// Postgres expects few matches for any words, so that one plan serves them all.
     Unknown,
 }
 

@@ -1,5 +1,5 @@
-//! Two ways to the first matches of a list: to gather all matches through the indexes and sort them, or to walk the table
-//! in the order of the list until there are enough. Which of them costs less is told by what Postgres expects.
+//! Chooses between two plans for the first matches of a list: gather all matches through the indexes and sort them, or
+//! walk the table in the order of the list until there are enough. Postgres's row estimates decide which is cheaper.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, types::Json};
 use super::wanted::{Query, Wanted};
 use crate::Result;
 
-/// What a row costs that is looked at while the table is walked in order, in rows that an index names.
+/// The cost of a row that is read while walking the table in order, in units of a row that is read through an index.
 pub(super) const WALKED: f64 = 0.5;
-/// The same when the `document` is looked into: it is often kept elsewhere and compressed, which Postgres does not count.
+/// The cost if the `document` is read too: it is often stored elsewhere and compressed, which Postgres ignores.
 pub(super) const WALKED_DOCUMENT: f64 = 2.0;
-/// How long an estimate is used: a library changes less in that time than the statistics of Postgres are wrong by.
+/// How long an estimate is cached: the library changes less in that time than the statistics of Postgres are off.
 const KEPT: Duration = Duration::from_mins(1);
-/// How much memory the kept estimates may take, in bytes: who asks decides how long the questions are.
+/// Maximum memory of the cached estimates, in bytes, since clients decide how long queries are.
 const KEPT_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What prompts are listed from.
+/// The tables that prompts are listed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     Prompts,
-    /// Prompts with the numbers that orders of the community go by.
+    /// Prompts with the numbers of the community orders.
     Ranks,
 }
 
@@ -39,7 +39,7 @@ impl Source {
 /// The first matches in an order, as the common table expression `first`.
 pub(super) struct First {
     pub(super) of: Source,
-    /// With those of the order.
+    /// The columns, including those of the order.
     pub(super) columns: &'static str,
     pub(super) order: &'static str,
     /// Whether all matches are gathered through the indexes and then sorted, instead of walking the table in its order
@@ -48,7 +48,7 @@ pub(super) struct First {
 }
 
 impl First {
-    /// What comes after `with`, up to the limit, which whoever calls this adds with a closing parenthesis.
+    /// Appends everything after `with` up to the limit; the caller adds the limit and a closing parenthesis.
     pub(super) fn push(
         &self,
         sql: &mut QueryBuilder<Postgres>,
@@ -74,7 +74,7 @@ impl First {
     }
 }
 
-/// A plan of Postgres, as far as it is read here.
+/// The fields of a Postgres plan that are read here.
 #[derive(Deserialize)]
 struct Plan {
     #[serde(rename = "Plan Rows")]
@@ -84,8 +84,8 @@ struct Plan {
 }
 
 impl Plan {
-    /// The two parts of a union, below whatever gathers them. Nothing, when one of them is no part of the plan, since
-    /// nothing can meet its condition.
+    /// The two parts of a union, below the node that gathers them. `None` if one of them is missing because its
+    /// condition is never true.
     fn two(&self) -> Option<[&Self; 2]> {
         match self.parts.as_slice() {
             [one, other] => Some([one, other]),
@@ -101,19 +101,19 @@ struct Explained {
     plan: Plan,
 }
 
-/// How many rows Postgres expects, by its statistics.
+/// The row counts that Postgres estimates from its statistics.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
-    /// Of the table of prompts.
+    /// Rows of the table of prompts.
     all: f64,
-    /// That meet a condition.
+    /// Rows that meet a condition.
     matches: f64,
 }
 
 impl Expected {
-    /// Whether matches are so few that reading all of them costs less than walking the table until `limit` are found, when
-    /// a row that is walked costs `walked`. Postgres decides otherwise: it takes for granted that matches are spread evenly
-    /// over the table, and that a long text costs what a short one does.
+    /// Whether there are so few matches that reading all of them is cheaper than walking the table until `limit` are
+    /// found, if a walked row costs `walked`. Postgres would decide differently: it assumes that matches are spread
+    /// evenly over the table, and that a long text costs the same as a short one.
     pub(super) fn are_rare(self, walked: f64, limit: i64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "a limit is small")]
         let walked_rows = limit as f64 * self.all / self.matches.max(1.0);
@@ -124,15 +124,15 @@ impl Expected {
 /// The prompts whose number is estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Part {
-    /// All that meet the filters and have the words anywhere.
+    /// Prompts that meet the filters and have the words anywhere.
     List { of: Source },
-    /// Those that have the words in title, tags or description.
+    /// Prompts with the words in title, tags or description.
     Heads,
-    /// Those that have them in the text only.
+    /// Prompts with the words only in the text.
     Rest,
 }
 
-/// What Postgres expects of searches, each kept for a minute. Estimates only choose between ways to the same prompts.
+/// A cache of estimates by search, each kept for a minute. Estimates only choose between plans for the same results.
 #[derive(Debug, Clone)]
 pub struct Estimates(Cache<(Part, Wanted), Expected>);
 
@@ -151,8 +151,10 @@ impl Default for Estimates {
 }
 
 impl Estimates {
+    /// The estimate for a part of a search.
+    ///
     /// # Errors
-    /// The database does not answer.
+    /// The database does not respond.
     pub(super) async fn of(
         &self,
         conn: &mut PgConnection,
@@ -186,7 +188,7 @@ impl Estimates {
                 sql.push(")");
             }
         }
-        // Explained anew each time, whether it has a name or not.
+        // `explain` is planned each time, even for a named statement.
         let explained: Json<Vec<Explained>> = sql.build_query_scalar().fetch_one(conn).await?;
         let parts = explained
             .0
