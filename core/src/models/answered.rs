@@ -1,14 +1,14 @@
-//! Which providers have ever answered at their present address: one that never has is most probably mistyped.
+//! Providers that have answered at their current address. An address that never answered is probably mistyped.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::Result;
 
-/// Remembers that these providers have answered. What is remembered already is not written again.
+/// Records that these providers have answered; already recorded providers are not written again.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn mark_answered(conn: &mut PgConnection, provider_ids: &[Uuid]) -> Result<()> {
     sqlx::query!(
         "-- answered::mark_answered
@@ -21,10 +21,10 @@ pub async fn mark_answered(conn: &mut PgConnection, provider_ids: &[Uuid]) -> Re
     Ok(())
 }
 
-/// Those of these providers that have answered, to whichever worker.
+/// The subset of these providers that have answered any worker.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn answered_among(conn: &mut PgConnection, provider_ids: &[Uuid]) -> Result<Vec<Uuid>> {
     let answered = sqlx::query_scalar!(
         "-- answered::answered_among

@@ -1,4 +1,4 @@
-//! Where the credential of a provider comes from, and what is said when there is none.
+//! The source of a provider's credential, and the message if there is none.
 
 use clap::Args;
 use secrecy::SecretString;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{ProviderKind, operator_key_variable, presets::usual_key_variable};
 use crate::{FieldError, Result, processes::worker_has_key};
 
-/// The operator's own credentials. Each goes to the preset that it is for, and nowhere else.
+/// The operator's own credentials. Each is sent only to the preset that it belongs to.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Credentials")]
 pub struct OperatorKeys {
@@ -74,7 +74,7 @@ pub struct OperatorKeys {
 }
 
 impl OperatorKeys {
-    /// The credential of a variable of the environment.
+    /// The credential in an environment variable.
     #[must_use]
     pub fn of(&self, variable: &str) -> Option<&SecretString> {
         let key = match variable {
@@ -91,7 +91,7 @@ impl OperatorKeys {
         key.as_ref()
     }
 
-    /// The names of the variables that are set.
+    /// The names of the environment variables that are set.
     #[must_use]
     pub fn variables(&self) -> Vec<String> {
         let presets = super::presets();
@@ -108,8 +108,8 @@ impl OperatorKeys {
     }
 }
 
-/// What is missing for a provider without a stored credential, and how to mend it; nothing when it needs none.
-/// An operator's own credential is another matter: ask [`operator_key_variable`] for it first.
+/// The error for a provider without a stored credential, with its remedy; `None` if the provider needs no credential.
+/// Check for an operator's credential first, with [`operator_key_variable`].
 #[must_use]
 pub fn missing_key(name: &str, kind: ProviderKind, base_url: Option<&str>) -> Option<String> {
     if let Some(variable) = operator_key_variable(name, kind, base_url) {
@@ -125,8 +125,8 @@ pub fn missing_key(name: &str, kind: ProviderKind, base_url: Option<&str>) -> Op
     })
 }
 
-/// Says which of the models cannot be asked because their provider has no key. Whether the operator has set one is only
-/// known while a worker lives. The paths are those of a request.
+/// Returns errors for the models that cannot be called because their provider has no credential. Operator credentials
+/// are only known while a worker is alive. The paths are those of a request.
 pub(crate) async fn check_keys(
     tx: &mut PgConnection,
     model_ids: &[Uuid],

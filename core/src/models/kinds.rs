@@ -1,4 +1,4 @@
-//! Kinds of providers, and the settings that some of them need beyond an address and a credential.
+//! Kinds of providers, and the settings that some kinds need beyond a base URL and a credential.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{Error, Result, template::JsonTemplate};
 
-/// Headers that the worker sets itself, or that would change how a request is carried.
+/// Headers that the worker sets itself, or that would change how a request is transferred.
 const OWN_HEADERS: [&str; 8] = [
     "connection",
     "content-length",
@@ -18,36 +18,36 @@ const OWN_HEADERS: [&str; 8] = [
     "transfer-encoding",
     "upgrade",
 ];
-/// The largest template of a request, in bytes of its JSON.
+/// Maximum size of a request template, in bytes of JSON.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
-/// How a provider is spoken to.
+/// The API of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "provider_kind", rename_all = "snake_case")]
 pub enum ProviderKind {
-    /// The chat completions API of `OpenAI`, which many servers offer.
+    /// The chat completions API of `OpenAI`, which many servers implement.
     Openai,
     /// The responses API of `OpenAI`.
     OpenaiResponses,
     /// The messages API of Anthropic.
     Anthropic,
-    /// The API `generateContent` of Google's Gemini models.
+    /// The `generateContent` API of Google's Gemini models.
     Gemini,
-    /// `OpenAI`'s models at Azure, where a model is the name of a deployment.
+    /// `OpenAI`'s models on Azure, where a model is the name of a deployment.
     AzureOpenai,
-    /// The API `converse` of Amazon Bedrock.
+    /// The `converse` API of Amazon Bedrock.
     Bedrock,
-    /// Any other API that takes JSON and answers JSON, described by the provider's settings.
+    /// Any other API with JSON requests and responses, described by the provider's settings.
     Http,
-    /// Answers with the last message of the user: offline, free of charge.
+    /// Responds with the last message of the user: offline, free of charge.
     Echo,
     /// The built-in simulation: offline, deterministic, free of charge.
     Simulated,
 }
 
 impl ProviderKind {
-    /// True when a model is really called, somewhere else.
+    /// Whether calls go to a remote model.
     #[must_use]
     pub fn is_remote(self) -> bool {
         !matches!(self, Self::Echo | Self::Simulated)
@@ -75,23 +75,23 @@ pub struct BedrockSettings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSettings {
-    /// The body of a request, a JSON value whose texts are templates.
+    /// The body of a request: a JSON value whose strings are templates.
     pub request: Value,
-    /// Where the text of an answer is, as a JSON pointer such as `/choices/0/message/content`.
+    /// The JSON pointer to the text of a response, such as `/choices/0/message/content`.
     pub text: String,
-    /// Where the number of input tokens is.
+    /// The JSON pointer to the number of input tokens.
     pub input_tokens: Option<String>,
-    /// Where the number of output tokens is.
+    /// The JSON pointer to the number of output tokens.
     pub output_tokens: Option<String>,
-    /// Where the reason is why the model stopped.
+    /// The JSON pointer to the finish reason.
     pub finish_reason: Option<String>,
-    /// The header that carries the credential; `authorization` when absent.
+    /// The header of the credential; absent: `authorization`.
     pub credential_header: Option<String>,
-    /// What stands before the credential in its header; `Bearer ` when `credential_header` is absent, else nothing.
+    /// The prefix of the credential in its header; absent: `Bearer ` if `credential_header` is absent too, else none.
     pub credential_prefix: Option<String>,
 }
 
-/// Reads the settings of a kind. What is stored was checked.
+/// Parses the settings of a kind. Stored settings are valid.
 ///
 /// # Errors
 /// [`Error::Invalid`] that names the field below `settings`.
@@ -99,7 +99,7 @@ pub fn read_settings<T: DeserializeOwned>(settings: &Map<String, Value>) -> Resu
     T::deserialize(settings).map_err(|error| Error::invalid("settings", error.to_string()))
 }
 
-/// Checks the settings of a new or changed provider.
+/// Validates the settings of a new or changed provider.
 pub(super) fn check_settings(
     kind: ProviderKind,
     base_url: Option<&str>,
@@ -205,7 +205,7 @@ fn check_http(settings: &HttpSettings) -> Result<()> {
     Ok(())
 }
 
-/// What the template of a request may name.
+/// The names that a request template may use.
 const HTTP_NAMES: [&str; 4] = ["messages", "model", "parameters", "prompt"];
 
 fn azure_version() -> String {

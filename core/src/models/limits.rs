@@ -1,6 +1,6 @@
-//! Limits of providers: the most that all workers together may ask of a provider, or of one of its models.
+//! Limits of providers: maximum usage of a provider, or of one of its models, by all workers together.
 //!
-//! This file only keeps what administrators declare; `slices.rs` and `shares.rs` divide it among the workers.
+//! This file only stores the declared limits; `slices.rs` and `shares.rs` divide them among the workers.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -10,58 +10,58 @@ use uuid::Uuid;
 use super::references::check_model_name;
 use crate::{Error, FieldError, Result, auth::CurrentUser};
 
-/// The limits of a provider, or of one of its models. What is absent has no limit.
+/// The limits of a provider, or of one of its models. An absent limit is unlimited.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderLimits {
     /// The name after the colon; absent for all models of the provider together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Calls that may begin in a minute.
+    /// Maximum number of calls that start per minute.
     #[schema(minimum = 1)]
     pub requests_per_minute: Option<i32>,
-    /// Tokens of prompts and answers in a minute.
+    /// Maximum number of input and output tokens per minute.
     #[serde(deserialize_with = "crate::bounds::optional_count")]
     #[schema(minimum = 1, maximum = 1_000_000_000_000_000_i64)]
     pub tokens_per_minute: Option<i64>,
-    /// Calls that may run at once.
+    /// Maximum number of concurrent calls.
     #[schema(minimum = 1)]
     pub concurrent_calls: Option<i32>,
-    /// Micro-dollars that calls may cost in a day of UTC. Calls of models whose price is unknown are not counted.
+    /// Maximum cost of calls per UTC day, in micro-dollars. Calls of models without a known price are not counted.
     #[serde(deserialize_with = "crate::bounds::optional_microusd")]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub daily_microusd: Option<i64>,
 }
 
-/// Limits as a provider's page shows them. What is null has no limit.
+/// The limits on a provider's page. A limit that is null is unlimited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeclaredLimits {
     /// The name after the colon; absent for all models of the provider together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Calls that may begin in a minute.
+    /// Maximum number of calls that start per minute.
     pub requests_per_minute: Option<i32>,
-    /// Tokens of prompts and answers in a minute.
+    /// Maximum number of input and output tokens per minute.
     pub tokens_per_minute: Option<i64>,
-    /// Calls that may run at once.
+    /// Maximum number of concurrent calls.
     pub concurrent_calls: Option<i32>,
-    /// Micro-dollars that calls may cost in a day of UTC. Calls of models whose price is unknown are not counted.
+    /// Maximum cost of calls per UTC day, in micro-dollars. Calls of models without a known price are not counted.
     pub daily_microusd: Option<i64>,
-    /// Micro-dollars that are spent today, or given to workers to spend; only under a limit of dollars.
+    /// Micro-dollars spent today or allocated to workers; only under a daily limit of dollars.
     pub spent_today_microusd: i64,
 }
 
-/// What limits apply to: a provider, or one of its models.
+/// The scope of limits: a provider, or one of its models.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LimitKey {
     /// The provider.
     pub provider_id: Uuid,
-    /// The model; none for all models of the provider together.
+    /// The model; `None` for all models of the provider together.
     pub model: Option<String>,
 }
 
 impl ProviderLimits {
-    /// True when nothing is limited.
+    /// True if there is no limit.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.requests_per_minute.is_none()
@@ -71,11 +71,12 @@ impl ProviderLimits {
     }
 }
 
-/// Declares the limits of a provider, or of one of its models, in the place of those it had. Limits that are all absent
-/// remove them. Workers heed the change within seconds.
+/// Replaces the limits of a provider, or of one of its models. If all limits are absent, they are removed. Workers
+/// apply the change within seconds.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such provider, [`Error::Invalid`] for a number that is too small.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] if there is no such provider,
+/// [`Error::Invalid`] for a number that is too small.
 pub async fn update_limits(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -121,10 +122,10 @@ pub async fn update_limits(
     Ok(())
 }
 
-/// The limits that are declared for a provider and its models, those of the whole provider first.
+/// The declared limits of a provider and its models, those of the whole provider first.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such provider.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] if there is no such provider.
 pub async fn list_limits(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -154,21 +155,21 @@ pub async fn list_limits(
     Ok(declared.collect())
 }
 
-/// Limits as workers need them.
+/// Limits in the form that workers use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadedLimits {
-    /// What they apply to.
+    /// The scope of the limits.
     pub key: LimitKey,
     /// The provider's name.
     pub provider: String,
-    /// What is declared.
+    /// The declared limits.
     pub limits: ProviderLimits,
 }
 
-/// Every limit that is declared, for workers.
+/// Loads all declared limits, for workers.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn load_limits(conn: &mut PgConnection) -> Result<Vec<LoadedLimits>> {
     let rows = sqlx::query!(
         "-- limits::load_limits
@@ -209,7 +210,7 @@ async fn find_provider(conn: &mut PgConnection, provider: &str) -> Result<Uuid> 
 fn check(limits: &ProviderLimits) -> Result<()> {
     let mut wrong = Vec::new();
     if let Some(model) = &limits.model {
-        // Without a model the limits are for all models of the provider.
+        // Without a model, the limits apply to all models of the provider.
         wrong.extend(check_model_name("model", model).err());
     }
     for (path, number, least) in [

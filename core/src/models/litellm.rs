@@ -1,8 +1,8 @@
-//! Prices from a file of litellm's published format: an object from the names of models to what they cost, in dollars
-//! per token. Anybody can write such a file, so every row is checked, and a wrong one harms no other.
+//! Imports prices from a file in litellm's published format: an object that maps names of models to their cost in
+//! dollars per token. Files are not trusted: every row is validated, and an invalid row does not affect the others.
 //!
-//! Rows of providers that have no price list here, and of models that do not answer with text, are left out. Prices that
-//! rise with the length of the prompt are taken at their first step.
+//! Rows of providers without a price list here, and of models that do not generate text, are left out. Of prices that
+//! depend on the length of the prompt, the price of the first tier is used.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ use super::{
 };
 use crate::{Error, Result, auth::CurrentUser};
 
-/// The most rows of a file.
+/// Maximum number of rows in a file.
 const MAX_ROWS: usize = 50_000;
-/// So many refused rows are named.
+/// Maximum number of refused rows in the report.
 const MAX_NAMED: usize = 100;
-/// A dearer token is a mistake: a million dollars per million.
+/// Maximum price: a million dollars per million tokens; a higher one is a mistake.
 const MAX_MICROUSD_PER_MTOK: f64 = 1e12;
 
-/// litellm's name of a provider, the beginning of its models' names, and the list they go to.
+/// litellm's name of a provider, the prefix of its models' names, and its price list here.
 const PROVIDERS: [(&str, &str, &str); 10] = [
     ("anthropic", "anthropic/", "anthropic"),
     ("bedrock", "", "bedrock"),
@@ -39,33 +39,33 @@ const PROVIDERS: [(&str, &str, &str); 10] = [
     ("together_ai", "together_ai/", "together"),
 ];
 
-/// What became of a file of prices.
+/// The result of importing a file of prices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PriceImport {
-    /// Prices that were not known.
+    /// Number of new prices.
     pub added: usize,
-    /// Prices that were another.
+    /// Number of changed prices.
     pub changed: usize,
-    /// Prices that were the same.
+    /// Number of unchanged prices.
     pub unchanged: usize,
-    /// Rows of other providers, and of models that do not answer with text.
+    /// Number of rows of other providers, and of models that do not generate text.
     pub left_out: usize,
-    /// Rows that are wrong, and were not kept.
+    /// Number of invalid rows, which were not stored.
     pub refused: usize,
-    /// The first hundred of them, and why.
+    /// The first hundred invalid rows, with reasons.
     pub refused_rows: Vec<RefusedPrice>,
 }
 
-/// A row that was not kept.
+/// A row that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedPrice {
-    /// Its key in the file, cut to 200 characters.
+    /// Its key in the file, shortened to 200 characters.
     pub model: String,
     /// What is wrong with it.
     pub reason: String,
 }
 
-/// Stores the prices of a file of litellm's format.
+/// Imports a file of prices in litellm's format.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for everybody but administrators; [`Error::Invalid`] for too many rows.
@@ -89,12 +89,12 @@ pub async fn import_litellm(
     Ok(report)
 }
 
-/// The prices of a file, and what was left out or refused.
+/// Parses a file into prices and a report of rows that were left out or refused.
 fn read(file: &Map<String, Value>) -> (Vec<Listed>, PriceImport) {
     let mut report = PriceImport::default();
     let mut listed = BTreeMap::new();
     for (key, row) in file {
-        // A description of the format, written like a model.
+        // A description of the format, in the form of a model.
         if key == "sample_spec" {
             continue;
         }
@@ -102,7 +102,7 @@ fn read(file: &Map<String, Value>) -> (Vec<Listed>, PriceImport) {
             Ok(None) => report.left_out += 1,
             Ok(Some((prefixed, row))) => {
                 let name = (row.list.clone(), row.price.model.clone());
-                // The same model is often listed with and without its provider: the full name speaks for it.
+                // The same model is often listed with and without its provider; the full name takes precedence.
                 if prefixed || !listed.contains_key(&name) {
                     listed.insert(name, row);
                 }
@@ -119,7 +119,7 @@ fn read(file: &Map<String, Value>) -> (Vec<Listed>, PriceImport) {
     (listed.into_values().collect(), report)
 }
 
-/// The price of a row, and whether its name began with its provider; nothing for a row that is not for us.
+/// The price of a row, and whether its name begins with its provider; `None` for a row that is left out.
 fn read_row(key: &str, row: &Value) -> Result<Option<(bool, Listed)>, String> {
     let Value::Object(row) = row else {
         return Err("is not an object".to_owned());
@@ -134,7 +134,7 @@ fn read_row(key: &str, row: &Value) -> Result<Option<(bool, Listed)>, String> {
     }
     let stripped = key.strip_prefix(prefix).filter(|_| !prefix.is_empty());
     let model = stripped.unwrap_or(key);
-    // Bedrock's prices of one region, or of reserved capacity, are written with a path; calls name the model alone.
+    // Bedrock's prices for one region, or for reserved capacity, have a path; calls name only the model.
     if *list == "bedrock" && model.contains('/') {
         return Ok(None);
     }
@@ -158,7 +158,7 @@ fn required(row: &Map<String, Value>, name: &str) -> Result<i64, String> {
     cost(row, name)?.ok_or_else(|| format!("has no `{name}`"))
 }
 
-/// Micro-dollars per million tokens of dollars per token.
+/// Converts dollars per token to micro-dollars per million tokens.
 fn cost(row: &Map<String, Value>, name: &str) -> Result<Option<i64>, String> {
     let Some(value) = row.get(name).filter(|value| !value.is_null()) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Providers and models: where models are called, with which parameters, and what they cost.
+//! Providers and models: where models are called, with which parameters, and at which price.
 
 mod answered;
 mod keys;

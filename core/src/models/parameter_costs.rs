@@ -1,17 +1,17 @@
-//! Which parameters of a model a budget knows the cost of, and which nobody but an administrator may send.
+//! Lists of model parameters whose cost a budget can bound, and of parameters that only administrators may send.
 //!
-//! A budget reserves the dearest answer that the length limit allows, at the model's price. Whatever makes a call cost
-//! more than that (answers that are thrown away, searches, audio, dearer tiers of service, another model) would break it,
-//! and a provider may add such a parameter any day. So there is no list of dear parameters but one, for each kind of
-//! provider, of those that are known to change nothing but the answer. docs/PROVIDERS.md says which.
+//! A budget reserves the most expensive response that the length limit allows, at the model's price. A parameter that
+//! makes a call cost more (discarded responses, searches, audio, more expensive service tiers, another model) would
+//! break the budget, and a provider may add such a parameter any day. So there is no list of expensive parameters, but
+//! one for each kind of provider of those known to change only the response. docs/PROVIDERS.md lists them.
 
 use serde_json::{Map, Value};
 
 use super::ProviderKind;
 use crate::FieldError;
 
-/// Parameters that lead a call elsewhere or carry a credential; some client or server library knows each of them. They
-/// are compared without regard to case, dashes and underscores.
+/// Parameters that redirect a call or carry a credential; each is known to some client or server library. They are
+/// compared without regard to case, dashes and underscores.
 const DIVERTING: [&str; 24] = [
     "apibase",
     "apikey",
@@ -39,25 +39,25 @@ const DIVERTING: [&str; 24] = [
     "url",
 ];
 
-/// What a parameter may hold for its cost to be known.
+/// The values of a parameter for which its cost is known.
 enum Rule {
-    /// Whatever it likes: its bytes are counted as tokens, and it changes the answer only.
+    /// Any value: its bytes are counted as tokens, and it changes only the response.
     Any,
-    /// An object with no other fields than these.
+    /// An object with only these fields.
     Object(&'static [(&'static str, Rule)]),
-    /// A list of these.
+    /// A list of values that match the rule.
     List(&'static Rule),
     /// One of these words, or a list of them.
     Words(&'static [&'static str]),
-    /// A function that the model may call, in the words of any API. Tools that the provider carries out itself cost extra.
+    /// A function that the model may call, in the format of any API. Tools that the provider runs itself cost extra.
     Function,
-    /// Which function is to be called.
+    /// The choice of the function to call.
     Choice,
 }
 
 use Rule::{Any, Choice, Function, List, Object, Words};
 
-/// The names of chat completions, which are moved to their place in every kind's API.
+/// The parameters of chat completions, which are translated for every kind's API.
 const COMMON: &[(&str, Rule)] = &[
     ("frequency_penalty", Any),
     ("logprobs", Any),
@@ -109,7 +109,7 @@ const RESPONSES: &[(&str, Rule)] = &[
     ("user", Any),
 ];
 
-/// Thinking is a part of `max_tokens` here.
+/// Reasoning counts against `max_tokens` here.
 const ANTHROPIC: &[(&str, Rule)] = &[
     ("metadata", Object(&[("user_id", Any)])),
     ("output_config", Object(&[("effort", Any), ("format", Any)])),
@@ -121,7 +121,7 @@ const ANTHROPIC: &[(&str, Rule)] = &[
     ),
 ];
 
-/// Thoughts are a part of `maxOutputTokens` here.
+/// Reasoning counts against `maxOutputTokens` here.
 const GEMINI: &[(&str, Rule)] = &[
     (
         "generationConfig",
@@ -180,7 +180,7 @@ const BEDROCK: &[(&str, Rule)] = &[
     ),
 ];
 
-/// The parameters whose cost a budget does not know, each by its path, such as `generationConfig.speechConfig`.
+/// The parameters whose cost a budget cannot bound, as paths such as `generationConfig.speechConfig`.
 #[must_use]
 pub fn unknown_costs(kind: ProviderKind, parameters: &Map<String, Value>) -> Vec<String> {
     let own = match kind {
@@ -189,9 +189,9 @@ pub fn unknown_costs(kind: ProviderKind, parameters: &Map<String, Value>) -> Vec
         ProviderKind::Anthropic => ANTHROPIC,
         ProviderKind::Gemini => GEMINI,
         ProviderKind::Bedrock => BEDROCK,
-        // Its template takes what it knows, and only the common names say what they do.
+        // Its template decides what is sent, so only the common names have a known meaning.
         ProviderKind::Http => &[],
-        // Nothing costs anything.
+        // All calls are free.
         ProviderKind::Echo | ProviderKind::Simulated => return Vec::new(),
     };
     let mut unknown = Vec::new();
@@ -205,7 +205,7 @@ pub fn unknown_costs(kind: ProviderKind, parameters: &Map<String, Value>) -> Vec
     unknown
 }
 
-/// What only an administrator may send: parameters that lead a call elsewhere or carry a credential, by their names.
+/// The names of parameters that only an administrator may send: those that redirect a call or carry a credential.
 #[must_use]
 pub fn diverting(parameters: &Map<String, Value>) -> Vec<&str> {
     let plain = |name: &str| -> String {
@@ -225,8 +225,8 @@ pub fn diverting(parameters: &Map<String, Value>) -> Vec<&str> {
         .collect()
 }
 
-/// The faults of a user's model at `path`: what nobody but an administrator may send, and under a budget also what has no
-/// known cost.
+/// The errors of a user's model at `path`: parameters that only an administrator may send, and under a budget also
+/// those without a known cost.
 pub(crate) fn refuse_parameters(
     path: &str,
     kind: ProviderKind,
@@ -261,7 +261,7 @@ pub(crate) fn refuse_parameters(
 
 fn look(rule: &Rule, path: &str, value: &Value, unknown: &mut Vec<String>) {
     let known = match (rule, value) {
-        // An absent value asks for nothing.
+        // Null leaves the parameter unset.
         (_, Value::Null) | (Any, _) => true,
         (Object(fields), Value::Object(values)) => {
             for (name, value) in values {
@@ -292,7 +292,7 @@ fn look(rule: &Rule, path: &str, value: &Value, unknown: &mut Vec<String>) {
     }
 }
 
-/// True for a function that the model may call and nobody carries out, in the words of any API.
+/// Whether a tool is a function that the model may call and the provider does not run, in the format of any API.
 fn is_function(tool: &Value) -> bool {
     let Some(fields) = tool.as_object() else {
         return false;
@@ -326,7 +326,7 @@ fn is_function(tool: &Value) -> bool {
         let names = ["name", "description", "inputSchema", "strict"];
         return fields.len() == 1 && only(function, &names) && is_name(function.get("name"));
     }
-    // The responses API, and Anthropic's.
+    // The responses API and Anthropic.
     let names = [
         "type",
         "name",
@@ -343,14 +343,14 @@ fn is_function(tool: &Value) -> bool {
     own && only(fields, &names) && is_name(fields.get("name"))
 }
 
-/// True for a name of a function; some servers give names with other characters a meaning of their own.
+/// Whether the name is a plain function name; some servers give names with other characters a special meaning.
 fn is_name(name: Option<&Value>) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     name.and_then(Value::as_str)
         .is_some_and(|name| !name.is_empty() && name.chars().all(plain))
 }
 
-/// True for a word, or for the choice of a function in the words of any API.
+/// Whether the choice is a word, or the choice of a function in the format of any API.
 fn is_choice(choice: &Value) -> bool {
     match choice {
         Value::String(_) => true,

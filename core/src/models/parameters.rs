@@ -1,15 +1,16 @@
-//! Parameters of models whose names every API knows: a value that none of them takes is refused before a call is paid.
+//! Validates parameters of models that are known in every API: a value that no API accepts is refused before a call is
+//! paid for.
 //!
-//! What is not known here is the provider's business, and so is what a provider makes of a value that is possible.
+//! Unknown parameters, and the meaning of possible values, are left to the provider.
 
 use serde_json::{Map, Value};
 
-/// What a parameter may be.
+/// The type of a parameter.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// A whole number of at least so much.
+    /// An integer of at least this value.
     Whole(i64),
-    /// A number between two.
+    /// A number in this range.
     Number(f64, f64),
     Bool,
     Text,
@@ -17,13 +18,13 @@ enum Kind {
     Texts,
     List,
     Map,
-    /// A truth value, or a whole number of at least 0.
+    /// A boolean, or an integer of at least 0.
     BoolOrWhole,
     /// A text or an object.
     TextOrMap,
     /// A list of texts.
     TextList,
-    /// A truth value or an object.
+    /// A boolean or an object.
     BoolOrMap,
 }
 
@@ -45,7 +46,7 @@ const KNOWN: [(&str, Kind); 24] = [
     ("stop", Kind::Texts),
     ("stream", Kind::Bool),
     ("stream_options", Kind::Map),
-    // Some APIs take more than the 2 of others.
+    // Some APIs accept more than 2, the maximum of others.
     ("temperature", Kind::Number(0.0, 100.0)),
     ("tool_choice", Kind::TextOrMap),
     ("tools", Kind::List),
@@ -55,7 +56,7 @@ const KNOWN: [(&str, Kind); 24] = [
     ("user", Kind::Text),
 ];
 
-/// Parameters of the APIs of single providers that stand within others, by their paths.
+/// Nested parameters of single providers' APIs, by path.
 const WITHIN: [(&[&str], Kind); 28] = [
     (&["generationConfig"], Kind::Map),
     (
@@ -108,7 +109,7 @@ const WITHIN: [(&[&str], Kind); 28] = [
     (&["thinking", "type"], Kind::Text),
 ];
 
-/// What simulated models take; they refuse all others, so that a typing error does not pass for a setting.
+/// The parameters of simulated models; all others are refused, so that a typing error is noticed.
 const SIMULATED: [(&str, Kind); 5] = [
     ("fault_rate", Kind::Number(0.0, 1.0)),
     ("faults", Kind::Texts),
@@ -117,7 +118,7 @@ const SIMULATED: [(&str, Kind); 5] = [
     ("temperature", Kind::Number(0.0, 100.0)),
 ];
 
-/// Says which parameter a simulated model does not take, if there is one.
+/// The error of the first parameter that a simulated model does not accept.
 pub(super) fn wrong_simulated_parameter(parameters: &Map<String, Value>) -> Option<String> {
     parameters.iter().find_map(|(name, value)| {
         let Some((_, kind)) = SIMULATED.iter().find(|(known, _)| known == name) else {
@@ -148,13 +149,13 @@ pub(super) fn wrong_simulated_parameter(parameters: &Map<String, Value>) -> Opti
     })
 }
 
-/// Says which parameter has a value that cannot be, if one has; of one within another, the whole path.
+/// The error of the first parameter with an impossible value; nested parameters are named by their full path.
 pub(super) fn wrong_parameter(parameters: &Map<String, Value>) -> Option<String> {
     let known = KNOWN.iter().map(|(name, kind)| (vec![*name], *kind));
     let within = WITHIN.iter().map(|(path, kind)| (path.to_vec(), *kind));
     known.chain(within).find_map(|(path, kind)| {
         let value = value_at(parameters, &path)?;
-        // Some clients send null for what they leave to the provider.
+        // Some clients send null for parameters that they leave to the provider.
         if value.is_null() || kind.takes(value) {
             return None;
         }
@@ -167,7 +168,7 @@ pub(super) fn wrong_parameter(parameters: &Map<String, Value>) -> Option<String>
     })
 }
 
-/// The value at a path, if every step but the last leads to an object.
+/// The value at a path, if every step but the last is an object.
 fn value_at<'v>(parameters: &'v Map<String, Value>, path: &[&str]) -> Option<&'v Value> {
     let (first, rest) = path.split_first()?;
     let value = parameters.get(*first)?;
@@ -217,7 +218,7 @@ impl Kind {
     }
 }
 
-/// Whether a value is a whole number, `100.0` included: JSON knows one kind of numbers.
+/// Whether a value is an integer of at least `least`; `100.0` is one, because JSON has only one type of numbers.
 fn is_whole(value: &Value, least: i64) -> bool {
     if let Some(number) = value.as_i64() {
         return number >= least;
@@ -299,7 +300,7 @@ mod tests {
         check(json!({"stream": "yes"}), Some("true or false"));
         check(json!({"tools": {}}), Some("a list"));
         check(json!({"response_format": "json"}), Some("an object"));
-        // What single APIs have within an object is named by its path.
+        // Nested parameters of single APIs are named by their path.
         check(
             json!({"generationConfig": {"maxOutputTokens": 9, "thinkingConfig": {"thinkingBudget": -1}}}),
             None,

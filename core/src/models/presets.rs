@@ -1,4 +1,4 @@
-//! Presets: well-known providers, so that nobody has to look up an address.
+//! Presets: well-known providers with their base URLs.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,17 +8,17 @@ use super::ProviderKind;
 /// A well-known provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Preset {
-    /// What it is called, and what a provider made of it is called unless it is given another name.
+    /// The preset's name, and the default name of a provider created from it.
     pub name: String,
-    /// How it is spoken to.
+    /// Its API.
     pub kind: ProviderKind,
-    /// Where it is.
+    /// Its base URL.
     pub base_url: String,
-    /// The environment variable that usually holds its credential; absent where none is needed.
+    /// The environment variable that usually holds its credential; absent if it needs none.
     pub key_variable: Option<String>,
 }
 
-/// Name, kind, address, and the variable that usually holds the credential.
+/// Name, kind, base URL, and the variable that usually holds the credential.
 type Row = (
     &'static str,
     ProviderKind,
@@ -26,7 +26,7 @@ type Row = (
     Option<&'static str>,
 );
 
-/// By name. Published prices are listed under the name of the preset at whose address a provider is.
+/// The presets by name. Published prices are listed under the name of the preset with the provider's base URL.
 const PRESETS: [Row; 13] = {
     use ProviderKind::{Anthropic, Gemini, Openai, OpenaiResponses};
     [
@@ -97,14 +97,14 @@ pub fn presets() -> Vec<Preset> {
     PRESETS.iter().map(preset).collect()
 }
 
-/// The preset of a name.
+/// The preset with this name.
 #[must_use]
 pub fn find_preset(name: &str) -> Option<Preset> {
     PRESETS.iter().find(|row| row.0 == name).map(preset)
 }
 
-/// The variable of the operator's environment whose credential a provider may use when none is stored for it: it must be
-/// called like a preset, and be what the preset is. Whatever an administrator moves elsewhere gets nothing.
+/// The environment variable whose credential a provider may use if none is stored for it. The provider must have the
+/// name, the kind and the base URL of a preset; a provider that was moved elsewhere gets no credential.
 #[must_use]
 pub fn operator_key_variable(
     name: &str,
@@ -116,17 +116,17 @@ pub fn operator_key_variable(
     row.3.filter(|_| is_preset)
 }
 
-/// The variable that usually holds a credential for this address, if it is that of a preset that needs one.
+/// The variable that usually holds the credential for this base URL, if it belongs to a preset that needs one.
 pub(super) fn usual_key_variable(base_url: Option<&str>) -> Option<&'static str> {
     PRESETS.iter().find(|row| Some(row.2) == base_url)?.3
 }
 
-/// Whose published prices a provider's models have.
+/// The name of the price list for a provider's models.
 pub(super) fn price_list(kind: ProviderKind, base_url: Option<&str>) -> Option<&'static str> {
     if kind == ProviderKind::Bedrock {
         return Some("bedrock");
     }
-    // The first of those at one address, so that both of OpenAI's APIs share its list.
+    // The first preset with this base URL, so that both OpenAI APIs share one list.
     let row = PRESETS.iter().find(|row| Some(row.2) == base_url)?;
     row.3.map(|_| row.0)
 }

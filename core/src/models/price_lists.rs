@@ -1,6 +1,6 @@
-//! Published prices: those that are shipped with the program, and what is in force for every model.
+//! Published prices: those shipped with the program, and the current price of every model.
 //!
-//! What an administrator sets for a provider's model goes before every list, and no list ever changes it.
+//! A price that an administrator sets for a provider's model overrides every list, and is never changed by a list.
 
 use std::collections::HashMap;
 
@@ -12,23 +12,23 @@ use utoipa::ToSchema;
 use super::{ModelPrice, prices::faults};
 use crate::{Error, Result};
 
-/// Dollars per million tokens, as the providers publish them.
+/// Dollars per million tokens, as published by the providers.
 const SHIPPED: &str = include_str!("prices.csv");
 
-/// Where a price comes from.
+/// The source of a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "price_source", rename_all = "snake_case")]
 pub enum PriceSource {
-    /// It came with the program.
+    /// Shipped with the program.
     Shipped,
-    /// It was imported from a file of litellm's format.
+    /// Imported from a file in litellm's format.
     Litellm,
-    /// An administrator set it.
+    /// Set by an administrator.
     Hand,
 }
 
-/// A price that is in force.
+/// The current price of a model.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CurrentPrice {
     /// The provider's name.
@@ -39,28 +39,28 @@ pub struct CurrentPrice {
     pub input_microusd_per_mtok: i64,
     /// Micro-dollars per million output tokens.
     pub output_microusd_per_mtok: i64,
-    /// Micro-dollars per million input tokens from the provider's cache; absent for the price of every other.
+    /// Micro-dollars per million input tokens from the provider's cache; absent: the same as other input tokens.
     pub cached_input_microusd_per_mtok: Option<i64>,
-    /// Micro-dollars per million output tokens of reasoning; absent for the price of every other.
+    /// Micro-dollars per million output tokens of reasoning; absent: the same as other output tokens.
     pub reasoning_microusd_per_mtok: Option<i64>,
-    /// The longest answer that the model can give; absent when unknown.
+    /// Maximum number of output tokens of the model; absent if unknown.
     pub max_output_tokens: Option<i32>,
-    /// The most tokens of one image; absent for the bound of the provider's kind.
+    /// Maximum number of tokens of one image; absent: the bound of the provider's kind.
     pub max_image_tokens: Option<i32>,
-    /// Where it comes from.
+    /// The source of the price.
     pub source: PriceSource,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// A price of a list.
+/// A price in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) list: String,
     pub(super) price: ModelPrice,
 }
 
-/// What became of a list.
+/// The result of storing a list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) added: usize,
@@ -68,10 +68,10 @@ pub(super) struct Stored {
     pub(super) unchanged: usize,
 }
 
-/// Prices in force, by provider and model; of one provider, if it is named.
+/// Current prices by provider and model, optionally of one provider.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_prices(
     conn: &mut PgConnection,
     provider: Option<&str>,
@@ -95,17 +95,17 @@ pub async fn list_prices(
     Ok(prices)
 }
 
-/// Stores the prices that come with the program, but for those that an import brought. Must run in a transaction.
+/// Stores the prices shipped with the program, except where an import has set one. Must run in a transaction.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn load_shipped_prices(conn: &mut PgConnection) -> Result<()> {
     let shipped = read_shipped()?;
     store(conn, &shipped, PriceSource::Shipped).await?;
     Ok(())
 }
 
-/// Stores prices of lists. An import goes before what is shipped, which never takes its place. Must run in a
+/// Stores the prices of a list. Imported prices override shipped ones, which never replace them. Must run in a
 /// transaction.
 pub(super) async fn store(
     tx: &mut PgConnection,
@@ -211,7 +211,7 @@ async fn insert(tx: &mut PgConnection, rows: &[&Listed], source: PriceSource) ->
     Ok(())
 }
 
-/// A line of the shipped file, in dollars per million tokens.
+/// A row of the shipped file, in dollars per million tokens.
 #[derive(Deserialize)]
 struct ShippedRow {
     list: String,
@@ -249,7 +249,7 @@ fn read_shipped() -> Result<Vec<Listed>> {
         .collect()
 }
 
-/// Micro-dollars of dollars.
+/// Converts dollars to micro-dollars.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a cast of floats to integers saturates, and nobody asks for as much"

@@ -1,4 +1,4 @@
-//! What a model costs. Money is integer micro-dollars.
+//! Prices of models. Money is integer micro-dollars.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -15,9 +15,9 @@ pub struct Price {
     pub input_microusd_per_mtok: i64,
     /// Per million output tokens.
     pub output_microusd_per_mtok: i64,
-    /// Per million input tokens that the provider had in its cache, if that differs; never more than for others.
+    /// Per million input tokens from the provider's cache, if different; never more than for other input tokens.
     pub cached_input_microusd_per_mtok: Option<i64>,
-    /// Per million output tokens that were spent on reasoning, if that differs.
+    /// Per million output tokens of reasoning, if different.
     pub reasoning_microusd_per_mtok: Option<i64>,
 }
 
@@ -26,11 +26,11 @@ pub struct Price {
 pub struct Tokens {
     /// All tokens of the prompt.
     pub input: i64,
-    /// Those of them that the provider had in its cache.
+    /// The input tokens that came from the provider's cache.
     pub cached_input: i64,
-    /// All tokens of the answer.
+    /// All tokens of the response.
     pub output: i64,
-    /// Those of them that were spent on reasoning.
+    /// The output tokens that were spent on reasoning.
     pub reasoning: i64,
 }
 
@@ -46,40 +46,41 @@ pub struct ModelPrice {
     /// Micro-dollars per million output tokens.
     #[schema(minimum = 0)]
     pub output_microusd_per_mtok: i64,
-    /// Micro-dollars per million input tokens that the provider had in its cache; absent for the price of every other.
+    /// Micro-dollars per million input tokens from the provider's cache; absent: the same as other input tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
     pub cached_input_microusd_per_mtok: Option<i64>,
-    /// Micro-dollars per million output tokens that were spent on reasoning; absent for the price of every other.
+    /// Micro-dollars per million output tokens of reasoning; absent: the same as other output tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
     pub reasoning_microusd_per_mtok: Option<i64>,
-    /// The longest answer that the model can give; absent when unknown.
+    /// Maximum number of output tokens of the model; absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_output_tokens: Option<i32>,
-    /// The most tokens that the model counts for one image of a prompt; absent for the bound of the provider's kind.
+    /// Maximum number of tokens that the model counts for one image of a prompt; absent: the bound of the provider's
+    /// kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_image_tokens: Option<i32>,
 }
 
-/// What to change about the price of a model. What is absent stays; null removes it where it may be absent.
+/// Changes of the price of a model. Absent fields stay as they are; null removes an optional field.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceChange {
     /// The name after the colon.
     #[schema(example = "gpt-5-mini")]
     pub model: String,
-    /// Micro-dollars per million input tokens; needed for a model without a price.
+    /// Micro-dollars per million input tokens; required for a model without a price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, example = 250_000)]
     pub input_microusd_per_mtok: Option<i64>,
-    /// Micro-dollars per million output tokens; needed for a model without a price.
+    /// Micro-dollars per million output tokens; required for a model without a price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, example = 2_000_000)]
     pub output_microusd_per_mtok: Option<i64>,
-    /// Micro-dollars per million input tokens that the provider had in its cache; null for the price of every other.
+    /// Micro-dollars per million input tokens from the provider's cache; null: the same as other input tokens.
     #[serde(
         default,
         deserialize_with = "given",
@@ -87,7 +88,7 @@ pub struct PriceChange {
     )]
     #[schema(value_type = Option<i64>, minimum = 0)]
     pub cached_input_microusd_per_mtok: Option<Option<i64>>,
-    /// Micro-dollars per million output tokens that were spent on reasoning; null for the price of every other.
+    /// Micro-dollars per million output tokens of reasoning; null: the same as other output tokens.
     #[serde(
         default,
         deserialize_with = "given",
@@ -95,7 +96,7 @@ pub struct PriceChange {
     )]
     #[schema(value_type = Option<i64>, minimum = 0)]
     pub reasoning_microusd_per_mtok: Option<Option<i64>>,
-    /// The longest answer that the model can give; null when unknown.
+    /// Maximum number of output tokens of the model; null if unknown.
     #[serde(
         default,
         deserialize_with = "given",
@@ -103,7 +104,8 @@ pub struct PriceChange {
     )]
     #[schema(value_type = Option<i32>, minimum = 1)]
     pub max_output_tokens: Option<Option<i32>>,
-    /// The most tokens that the model counts for one image of a prompt; null for the bound of the provider's kind.
+    /// Maximum number of tokens that the model counts for one image of a prompt; null: the bound of the provider's
+    /// kind.
     #[serde(
         default,
         deserialize_with = "given",
@@ -114,10 +116,10 @@ pub struct PriceChange {
 }
 
 impl Price {
-    /// Nothing at all.
+    /// The price of a free model.
     pub const FREE: Self = Self::new(0, 0);
 
-    /// A price that asks for nothing but input and output.
+    /// A price with only input and output.
     #[must_use]
     pub const fn new(input_microusd_per_mtok: i64, output_microusd_per_mtok: i64) -> Self {
         Self {
@@ -128,8 +130,8 @@ impl Price {
         }
     }
 
-    /// The price of a row of `current_prices`, if there is one. What is not called costs nothing, nor does a model without a
-    /// price at a provider that is `free`.
+    /// The price in a row of `current_prices`, if there is one. Models that are not called remotely are free, and so
+    /// are models without a price at a provider that is `free`.
     #[must_use]
     pub(crate) fn of_row(
         (kind, free): (ProviderKind, bool),
@@ -149,13 +151,14 @@ impl Price {
         })
     }
 
-    /// True when no token costs anything.
+    /// True if no token costs anything.
     #[must_use]
     pub fn is_free(self) -> bool {
         self.at_most() == Self::FREE && self.cached_input_microusd_per_mtok.unwrap_or(0) == 0
     }
 
-    /// The dearest that every token can be: nothing is in the cache, and all or nothing of the output is reasoning.
+    /// The upper bound of the price per token: no input token is cached, and all or none of the output tokens are
+    /// reasoning.
     #[must_use]
     pub fn at_most(self) -> Self {
         let reasoning = self.reasoning_microusd_per_mtok.unwrap_or(0);
@@ -167,7 +170,7 @@ impl Price {
 }
 
 impl Tokens {
-    /// Tokens of which nothing is known but their number.
+    /// Tokens of which only the totals are known.
     #[must_use]
     pub const fn new(input: i64, output: i64) -> Self {
         Self {
@@ -179,8 +182,8 @@ impl Tokens {
     }
 }
 
-/// What a call cost, in micro-dollars, rounded up so that money is never lost in small calls. Tokens of the cache and of
-/// reasoning are part of input and output, and cost the same unless they are priced apart.
+/// The cost of a call in micro-dollars, rounded up so that small calls are never counted as free. Cached and reasoning
+/// tokens are part of input and output, and cost the same unless they have their own price.
 #[must_use]
 pub fn cost_microusd(price: Price, tokens: Tokens) -> i64 {
     let (input, output) = (tokens.input.max(0), tokens.output.max(0));
@@ -203,7 +206,7 @@ pub fn cost_microusd(price: Price, tokens: Tokens) -> i64 {
     i64::try_from(cost).unwrap_or(i64::MAX)
 }
 
-/// `$1.00`, `$0.997`: cents, and more digits where there are more.
+/// Formats micro-dollars as dollars, `$1.00` or `$0.997`: with cents, and more digits where needed.
 #[must_use]
 pub fn dollars(microusd: i64) -> String {
     let rest = format!("{:06}", microusd % 1_000_000);
@@ -211,10 +214,10 @@ pub fn dollars(microusd: i64) -> String {
     format!("${}.{}", microusd / 1_000_000, &rest[..digits])
 }
 
-/// Micro-dollars of dollars as people write them: `1`, `$0.50`, `0.000001`.
+/// Parses dollars as people write them, `1`, `$0.50` or `0.000001`, into micro-dollars.
 ///
 /// # Errors
-/// The text is none, in words for whoever wrote it.
+/// The text is not an amount; the message is meant for the user who wrote it.
 pub fn parse_dollars(text: &str) -> Result<i64, String> {
     let number = text.strip_prefix('$').unwrap_or(text);
     let (whole, rest) = number.split_once('.').unwrap_or((number, ""));
@@ -228,10 +231,10 @@ pub fn parse_dollars(text: &str) -> Result<i64, String> {
     parsed.ok_or_else(|| "expected dollars such as 1.50, with at most six decimals".to_owned())
 }
 
-/// Sets the price of a model that comes with the program, such as a simulated one.
+/// Sets the price of a model that is shipped with the program, such as a simulated one.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn set_price(
     conn: &mut PgConnection,
     provider_id: Uuid,
@@ -262,12 +265,12 @@ pub async fn set_price(
     Ok(())
 }
 
-/// Changes the price of a model at a provider of this name; what is absent stays as it is in force, whoever set it.
-/// Returns the whole price.
+/// Changes the price of a model at the named provider; absent fields keep their current value, from any source. Returns
+/// the whole price.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such provider; [`Error::Invalid`] for a negative price, an empty name, or a model
-/// without a price of which input or output is absent.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] if there is no such provider;
+/// [`Error::Invalid`] for a negative price, an empty name, or a new price without input or output.
 pub async fn update_price(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -276,7 +279,7 @@ pub async fn update_price(
 ) -> Result<ModelPrice> {
     user.require_admin("only administrators can set prices")?;
     let mut tx = conn.begin().await?;
-    // The lock makes changes wait for each other: none is lost.
+    // The lock serialises concurrent changes, so that none is lost.
     let provider_id = sqlx::query_scalar!(
         "-- prices::update_price (lock)
         select id from providers where name = $1 for no key update",
@@ -336,7 +339,7 @@ pub async fn update_price(
 }
 
 impl From<ModelPrice> for PriceChange {
-    /// The change that makes any price this one.
+    /// The change that sets this price, whatever the price was before.
     fn from(price: ModelPrice) -> Self {
         Self {
             model: price.model,
@@ -351,7 +354,7 @@ impl From<ModelPrice> for PriceChange {
 }
 
 impl PriceChange {
-    /// The price that `before` becomes.
+    /// Applies the change to the price `before`.
     fn apply(&self, before: Option<ModelPrice>) -> Result<ModelPrice> {
         let first = before.is_none();
         let before = before.unwrap_or_else(|| ModelPrice {
@@ -410,7 +413,7 @@ impl PriceChange {
     }
 }
 
-/// A field of a change that was given, null or not.
+/// Deserializes a field that is present, null or not.
 #[expect(
     clippy::option_option,
     reason = "absent, null and a value mean three things"
@@ -421,7 +424,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-/// What is wrong with a price.
+/// The errors of a price.
 pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
     let mut wrong = Vec::new();
     let name = &price.model;
@@ -449,7 +452,7 @@ pub(super) fn faults(price: &ModelPrice) -> Vec<FieldError> {
             wrong.push(FieldError::new(path, message));
         }
     }
-    // A budget's bound is computed as if nothing came from a cache.
+    // A budget's bound is computed as if no token came from a cache.
     if price
         .cached_input_microusd_per_mtok
         .is_some_and(|cached| cached > price.input_microusd_per_mtok)
@@ -528,7 +531,7 @@ mod tests {
         check(price(Some(0), None), [100, 100, 0, 0], 0);
         check(price(None, Some(8_000_000)), [0, 0, 10, 5], 20 + 40);
         check(price(None, Some(1_000_000)), [0, 0, 10, 10], 10);
-        // What cannot be is cut: no part is larger than the whole.
+        // Impossible values are clamped: no part is larger than the whole.
         check(price(Some(0), Some(8_000_000)), [10, 99, 10, 99], 80);
         check(price(Some(0), Some(0)), [10, -5, 10, -5], 50);
     }

@@ -1,7 +1,7 @@
-//! Changing and removing providers, and sealing their credentials anew.
+//! Changing and removing providers, and re-encrypting their credentials.
 //!
-//! A stored credential goes nowhere but to where it was given for: this file must never let the address of a provider
-//! change under its credential.
+//! A stored credential is only sent where it was given for: this file must never let the address of a provider change
+//! under its credential.
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -16,37 +16,39 @@ use super::{
 };
 use crate::{Error, Result, auth::CurrentUser, outbound::OutboundPolicy, sealing::MasterKey};
 
-/// What to change about a provider.
+/// Changes of a provider.
 #[derive(Default)]
 pub struct ProviderChange {
-    /// Its new address.
+    /// The new base URL.
     pub base_url: Option<String>,
-    /// All of its new settings.
+    /// The complete new settings.
     pub settings: Option<Map<String, Value>>,
-    /// What becomes of its credential.
+    /// The change of its credential.
     pub credential: CredentialChange,
-    /// Do models of it without a price cost nothing? When absent, that stays, unless it moves to another host.
+    /// Whether its models without a price are free. If absent, this stays as it is, unless the provider moves to
+    /// another host.
     pub free: Option<bool>,
 }
 
-/// What becomes of a stored credential.
+/// A change of a stored credential.
 #[derive(Debug, Clone, Default)]
 pub enum CredentialChange {
-    /// It stays.
+    /// The credential stays.
     #[default]
     Keep,
-    /// It is removed.
+    /// The credential is removed.
     Remove,
-    /// This one takes its place.
+    /// The credential is replaced by this one.
     Replace(SecretString),
 }
 
-/// Changes a provider. Runs that a worker has begun go on with what they began with, address and credential alike.
-/// Must run in a transaction.
+/// Changes a provider. Runs that a worker has prepared continue with their old address and credential. Must run in a
+/// transaction.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`]; [`Error::Invalid`] for a wrong field, or when scheme, host or port change and the stored
-/// credential is neither replaced nor removed: nothing is changed then.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`]; [`Error::Invalid`] for an invalid field,
+/// or if scheme, host or port change and the stored credential is neither replaced nor removed; nothing is changed
+/// then.
 pub async fn update_provider(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -116,10 +118,11 @@ pub async fn update_provider(
     Ok(provider)
 }
 
-/// Removes a provider that no run names, with its credential, prices and models.
+/// Deletes a provider that no run uses, with its credential, prices and models.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`]; [`Error::Conflict`] when runs name it, whose results must stay readable.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`]; [`Error::Conflict`] if runs use it,
+/// because their results must stay readable.
 pub async fn delete_provider(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -144,17 +147,17 @@ pub async fn delete_provider(
     }
 }
 
-/// Seals every credential anew, with another master key. Returns how many were changed; those that the new key opens
-/// already are left, so doing it twice is harmless. Must run in a transaction.
+/// Re-encrypts every credential with a new master key. Returns the number of changed credentials. Credentials that the
+/// new key already opens are skipped, so that repeating it is harmless. Must run in a transaction.
 ///
 /// # Errors
-/// [`Error::Conflict`] when a credential opens with neither key: nothing may be committed then.
+/// [`Error::Conflict`] if a credential opens with neither key; the transaction must not be committed then.
 pub async fn reseal_credentials(
     conn: &mut PgConnection,
     old: &MasterKey,
     new: &MasterKey,
 ) -> Result<usize> {
-    // No credential may be sealed with the old key behind our back.
+    // Prevents that another session stores a credential with the old key at the same time.
     sqlx::query!("lock table providers in share row exclusive mode")
         .execute(&mut *conn)
         .await?;
@@ -191,7 +194,7 @@ pub async fn reseal_credentials(
     Ok(changed)
 }
 
-/// Scheme, host and port: what decides who receives a credential.
+/// Scheme, host and port: they decide who receives a credential.
 fn origin(base_url: Option<&str>) -> Option<Origin> {
     Some(Url::parse(base_url?).ok()?.origin())
 }

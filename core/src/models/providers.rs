@@ -25,61 +25,62 @@ pub struct Provider {
     pub id: Uuid,
     /// The name before the colon in `provider:model`.
     pub name: String,
-    /// How it is spoken to.
+    /// Its API.
     pub kind: ProviderKind,
-    /// Where it is; absent for what is not called at all.
+    /// Its base URL; absent for providers that are not called remotely.
     pub base_url: Option<String>,
-    /// What its kind needs beyond that; null for callers who are no administrators.
+    /// The settings of its kind; null for callers who are not administrators.
     #[schema(value_type = Option<Object>)]
     pub settings: Option<Value>,
     /// The last four characters of the stored credential.
     pub credential_hint: Option<String>,
-    /// True when models of it without a price cost nothing: runs on them need no budget and count against no quota.
+    /// True if its models without a price are free: runs on them need no budget and count against no quota.
     pub free: bool,
     /// When it was added.
     pub created_at: DateTime<Utc>,
 }
 
-/// What a new provider needs.
+/// A provider to create.
 pub struct NewProvider {
     /// Lower-case letters, digits, dashes and underscores.
     pub name: String,
-    /// How it is spoken to.
+    /// Its API.
     pub kind: ProviderKind,
-    /// `http://…/v1` or `https://…/v1`; none for what is not called at all, and as you like for Bedrock.
+    /// `http://…/v1` or `https://…/v1`; absent for providers that are not called remotely, and optional for Bedrock.
     pub base_url: Option<String>,
-    /// What its kind needs beyond that; see docs/PROVIDERS.md.
+    /// The settings of its kind; see docs/PROVIDERS.md.
     pub settings: Map<String, Value>,
-    /// Sent in the header that the kind asks for; stored sealed.
+    /// Sent in the header that the kind defines; stored encrypted.
     pub credential: Option<SecretString>,
-    /// Do its models cost nothing, unless they have a price? When absent: if it is on this machine or in a private network
-    /// and asks for no credential.
+    /// Whether its models without a price are free. Absent: true if it is on this machine or in a private network and
+    /// has no credential.
     pub free: Option<bool>,
 }
 
-/// A provider with all that asking it needs.
+/// A provider with everything needed to call it.
 #[derive(Debug, Clone)]
 pub struct AskableProvider {
     /// The provider's id.
     pub id: Uuid,
     /// The name before the colon in `provider:model`.
     pub name: String,
-    /// How it is spoken to.
+    /// Its API.
     pub kind: ProviderKind,
-    /// Where it is; absent for what is not called at all.
+    /// Its base URL; absent for providers that are not called remotely.
     pub base_url: Option<String>,
-    /// What its kind needs beyond that.
+    /// The settings of its kind.
     pub settings: Map<String, Value>,
-    /// Opens with the master key and the provider's id.
+    /// Decrypted with the master key and the provider's id.
     pub sealed_credential: Option<Vec<u8>>,
-    /// True when models of it without a price cost nothing.
+    /// True if its models without a price are free.
     pub free: bool,
 }
 
-/// Adds a provider. Its base URL is stored in its one canonical spelling.
+/// Creates a provider. Its base URL is stored in canonical form.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::Invalid`] for a wrong field or an address that is forbidden, [`Error::Conflict`] when the name is taken.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::Invalid`] for an invalid field or a forbidden
+/// address, [`Error::Conflict`] if the name is taken.
 pub async fn create_provider(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -131,10 +132,10 @@ pub async fn create_provider(
     }
 }
 
-/// Adds a provider without a credential unless its name is known. Returns its id.
+/// Creates a provider without a credential unless one with this name exists. Returns its id.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn ensure_provider(
     conn: &mut PgConnection,
     name: &str,
@@ -157,10 +158,10 @@ pub async fn ensure_provider(
     Ok(id)
 }
 
-/// All providers, by name. Where they are, their settings, and the ends of their credentials are for administrators.
+/// All providers, by name. Base URLs, settings and credential hints are only for administrators.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_providers(
     conn: &mut PgConnection,
     viewer: &CurrentUser,
@@ -184,7 +185,7 @@ pub async fn list_providers(
     Ok(providers)
 }
 
-/// The provider of a name, with its sealed credential, for asking it whether it is there.
+/// The provider with this name and its encrypted credential, for probing it.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`].
@@ -216,9 +217,9 @@ pub async fn find_provider(
     })
 }
 
-/// Whether the models of a provider cost nothing when nobody says so: a server on this machine or in a private network
-/// that asks for no credential is the operator's own. A gateway there that spends money asks for one; if it does not, its
-/// administrator says so, or sets prices.
+/// The default of `free`: a server on this machine or in a private network without a credential belongs to the
+/// operator. A gateway there that spends money usually needs a credential; if it does not, its administrator sets
+/// `free` or prices.
 pub(super) fn is_usually_free(
     kind: ProviderKind,
     base_url: Option<&str>,
@@ -240,7 +241,7 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The base URL as it is stored.
+/// Validates a base URL; returns it in canonical form.
 pub(super) fn check_base_url(
     outbound: &OutboundPolicy,
     kind: ProviderKind,
@@ -267,7 +268,7 @@ pub(super) fn check_base_url(
     }
 }
 
-/// A credential travels in a header; Bedrock's may have parts.
+/// Validates a credential: it must fit into a header; Bedrock's may have several parts.
 pub(super) fn check_credential(kind: ProviderKind, credential: &SecretString) -> Result<()> {
     let wrong = |message: &str| Err(Error::invalid("credential", message));
     if !kind.is_remote() {
@@ -286,7 +287,7 @@ pub(super) fn check_credential(kind: ProviderKind, credential: &SecretString) ->
     Ok(())
 }
 
-/// The last four characters, if that leaves enough of the secret unsaid.
+/// The last four characters, if the rest of the secret is long enough.
 pub(super) fn hint(secret: &SecretString) -> String {
     let text: Vec<char> = secret.expose_secret().chars().collect();
     match text.len() {

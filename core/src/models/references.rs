@@ -17,22 +17,22 @@ use crate::{
     texts::check_line,
 };
 
-/// The largest parameters of a model, in bytes of their JSON.
+/// Maximum size of the parameters of a model, in bytes of JSON.
 const MAX_PARAMETERS_BYTES: usize = 16 * 1024;
-/// The largest parameters of the models of a request together, in bytes of their JSON.
+/// Maximum size of the parameters of all models of a request together, in bytes of JSON.
 const MAX_PARAMETERS_TOGETHER_BYTES: usize = 64 * 1024;
 
-/// A model as a request names it: `"simulated:strong"`, or an object with parameters.
+/// A model in a request: `"simulated:strong"`, or an object with parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum ModelRequest {
-    /// `provider:name` with no parameters.
+    /// `provider:name` without parameters.
     Name(String),
     /// `provider:name` with parameters.
     WithParameters(ModelWithParameters),
 }
 
-/// A model with parameters that are sent along with every call.
+/// A model with parameters that are sent with every call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelWithParameters {
@@ -44,17 +44,17 @@ pub struct ModelWithParameters {
     pub parameters: Map<String, Value>,
 }
 
-/// A model that is known.
+/// A known model.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Model {
     /// The model's id.
     pub id: Uuid,
     /// `provider:name`.
     pub model: String,
-    /// What is sent along with every call.
+    /// The parameters that are sent with every call.
     #[schema(value_type = Object)]
     pub parameters: Value,
-    /// True when its answers are simulated, or mere echoes.
+    /// True if its responses are simulated or echoes.
     pub simulated: bool,
     /// Micro-dollars per million input tokens, if known.
     pub input_microusd_per_mtok: Option<i64>,
@@ -63,7 +63,7 @@ pub struct Model {
 }
 
 impl ModelRequest {
-    /// `provider:name` and the parameters.
+    /// The `provider:name` and the parameters.
     #[must_use]
     pub fn parts(&self) -> (&str, Value) {
         match self {
@@ -73,10 +73,10 @@ impl ModelRequest {
     }
 }
 
-/// The id of a model, which is added when its provider is known and the model is new.
+/// The id of a model. The model is created if it is new and its provider exists.
 ///
 /// # Errors
-/// [`Error::Invalid`] at `path` for a wrong form, an unknown provider or an unknown simulated model.
+/// [`Error::Invalid`] at `path` for an invalid form, an unknown provider or an unknown simulated model.
 pub async fn find_or_create_model(
     conn: &mut PgConnection,
     request: &ModelRequest,
@@ -137,7 +137,7 @@ pub async fn find_or_create_model(
     )
     .fetch_optional(conn)
     .await?;
-    // Two texts of one hash were made by somebody who wanted to see what happens.
+    // A hash collision can only be deliberate.
     id.ok_or_else(|| {
         Error::invalid(
             format!("{path}.parameters"),
@@ -146,12 +146,12 @@ pub async fn find_or_create_model(
     })
 }
 
-/// A page of the models that the viewer may know of, by name: what the runs used that the viewer may find, with their parameters,
-/// and what has a price, without any. Administrators see all. So nobody learns from here what others ask in private, and
-/// nobody can write into the list of somebody else.
+/// A page of the models that the viewer may see, by name: models of runs that the viewer may find, with their
+/// parameters, and models with a price, without parameters. Administrators see all models. So the list reveals nothing
+/// about private runs, and no user can add entries to another user's list.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_models(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -191,7 +191,7 @@ pub async fn list_models(
     Ok(Page::cut(models, limit, |model| model.id.to_string()))
 }
 
-/// Checks that the parameters of a request's models are not too large together.
+/// Checks the total size of the parameters of a request's models.
 pub(crate) fn check_parameters_together(models: &[ModelRequest]) -> Result<(), FieldError> {
     let bytes: usize = models
         .iter()
@@ -206,10 +206,10 @@ pub(crate) fn check_parameters_together(models: &[ModelRequest]) -> Result<(), F
     Err(FieldError::new("models", message))
 }
 
-/// Checks the name of a model. It becomes a part of addresses, of which `.` and `..` would take parts away.
+/// Validates the name of a model. It becomes part of URLs, where `.` and `..` would remove segments.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The error in the name.
 pub(super) fn check_model_name(path: &str, name: &str) -> Result<(), FieldError> {
     check_line(path, name, 1..=200)?;
     let is_step = |part: &str| matches!(part, "." | "..");
@@ -253,7 +253,7 @@ async fn find_provider(conn: &mut PgConnection, name: &str, path: &str) -> Resul
     ))
 }
 
-/// A model with its parameters in one line, as people tell models of one name apart:
+/// A model with its parameters in one line, to distinguish models with the same name:
 /// `local:small max_tokens=100 temperature=0`.
 #[must_use]
 pub fn model_label(model: &str, parameters: &Value) -> String {
@@ -270,7 +270,7 @@ pub fn model_label(model: &str, parameters: &Value) -> String {
     label
 }
 
-/// Whether somebody means this model: by its name, or by its name and its parameters as in [`model_label`].
+/// Whether a text names this model: by its name, or by its name and parameters as in [`model_label`].
 #[must_use]
 pub fn is_model(wanted: &str, model: &str, parameters: &Value) -> bool {
     if wanted == model {

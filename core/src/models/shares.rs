@@ -1,7 +1,7 @@
-//! Shares of a limit of concurrent calls: how many of them each worker process may have running.
+//! Shares of a limit on concurrent calls: how many calls each worker process may have in flight.
 //!
-//! A share is valid for some seconds and has to be renewed; that of a dead worker runs out. The sum of all valid shares
-//! never exceeds the limit.
+//! A share is valid for some seconds and has to be renewed; the share of a dead worker expires. The sum of all valid
+//! shares never exceeds the limit.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use uuid::Uuid;
 use super::LimitKey;
 use crate::Result;
 
-/// What a worker process has and wants.
+/// The current use and the demand of a worker process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShareWish {
-    /// The process.
+    /// The process's id.
     pub worker_id: Uuid,
-    /// Calls that run.
+    /// Number of calls in flight.
     pub running: u32,
-    /// Calls that run or wait.
+    /// Number of calls in flight or waiting.
     pub wanted: u32,
 }
 
-/// Another process.
+/// Another process with a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Other {
     wanted: u32,
     held: u32,
 }
 
-/// Renews the share of a process: how many calls it may have running for `valid` from now. A process that wants nothing
-/// gives its share back. Nothing, when no such limit is declared any more.
+/// Renews the share of a process: the number of calls that it may have in flight for `valid` from now. A process
+/// without demand returns its share. `None` if the limit no longer exists.
 ///
 /// # Errors
-/// The database does not answer; the share is what it was.
+/// The database does not respond; the share is unchanged.
 pub async fn renew_share(
     conn: &mut PgConnection,
     key: &LimitKey,
@@ -80,7 +80,7 @@ pub async fn renew_share(
         .collect();
     let share = share(limit.unsigned_abs(), wish.wanted, &others);
     if wish.wanted > 0 || wish.running > 0 {
-        // Calls that run are counted until they end, also those above a share that became smaller.
+        // Calls in flight are counted until they end, even if the share has become smaller than their number.
         let held = share.max(wish.running);
         sqlx::query!(
             "-- shares::renew_share (write)
@@ -100,8 +100,8 @@ pub async fn renew_share(
     Ok(Some(share))
 }
 
-/// How many of `limit` calls a process gets that wants so many: what the others do not hold, but not more than an equal
-/// part of all while another waits for its own equal part.
+/// Number of the `limit` calls that a process with a demand of `wanted` gets: what the others do not hold, but no more
+/// than an equal part of the limit while another process waits for its own equal part.
 fn share(limit: u32, wanted: u32, others: &[Other]) -> u32 {
     let held: u32 = others
         .iter()
@@ -127,7 +127,7 @@ mod tests {
             (100, 256, vec![], 100),
             (100, 30, vec![], 30),
             (100, 256, vec![other(256, 100)], 0),
-            // The other one asks again while somebody waits, and gives half of it back.
+            // The other process renews while someone waits, and then returns half of its share.
             (100, 256, vec![other(256, 0)], 50),
             (100, 256, vec![other(10, 10)], 90),
             (100, 256, vec![other(256, 50)], 50),

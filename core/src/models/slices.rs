@@ -1,13 +1,13 @@
-//! Slices: what one worker takes of a provider's limits for the next moments.
+//! Slices of a provider's limits, which workers take for the next moments.
 //!
-//! A limit of so many requests a minute is a line of moments, one for each request, and a row says up to which moment
-//! the line is given away. Taking a slice moves that point: the moments in between belong to one worker, who makes its
-//! calls at them. So the calls of the whole cluster are spread evenly however many workers there are, nobody asks the
-//! database for a single call, and what a dead worker has taken passes by itself.
-//! (This is the generic cell rate algorithm, ITU-T I.371, with the cell's time handed to whoever asks.)
+//! A limit on requests per minute is a timeline of moments, one for each request, and a row stores up to which moment
+//! the timeline has been given out. Taking a slice advances that point: the moments in between belong to one worker,
+//! which starts its calls at them. So the calls of the whole cluster are spread evenly over any number of workers, no
+//! call needs a database query of its own, and the slice of a dead worker simply passes.
+//! (This is the generic cell rate algorithm, ITU-T I.371, where the worker gets the cell's time.)
 //!
-//! Tokens are a line of their own. They are estimated when a slice is taken; the difference to what was really used is
-//! told with the next one. Money is taken the same way and what is left of it comes back.
+//! Tokens have a timeline of their own. They are estimated when a slice is taken; the difference from the actual use is
+//! reported with the next slice. Money is taken in the same way, and unused money is returned.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sqlx::{Connection as _, PgConnection};
@@ -15,48 +15,48 @@ use sqlx::{Connection as _, PgConnection};
 use super::{LimitKey, ProviderLimits};
 use crate::Result;
 
-/// The share of a limit that is given away: the rest is room for what comes a little late or early, whichever way a
-/// provider counts its minutes.
+/// The fraction of a limit that is given out. The rest absorbs calls that arrive early or late, however a provider
+/// counts its minutes.
 const SHARE: f64 = 0.98;
-/// Moments of so many seconds that nobody asked for may still be used: whoever asks a little late loses nothing.
+/// Unused moments of the last second may still be used, so that a worker that asks slightly late loses none.
 const LOOKBACK_SECONDS: f64 = 1.0;
 
-/// What a worker wants.
+/// The demand of a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SliceWish {
-    /// Calls to make.
+    /// Number of calls to make.
     pub requests: u32,
-    /// Tokens that they will use, by estimate.
+    /// Estimated number of tokens of these calls.
     pub tokens: i64,
-    /// Tokens that earlier calls used beyond their estimate; negative when they used fewer.
+    /// Tokens that earlier calls used beyond their estimate; negative if they used fewer.
     pub more_tokens: i64,
-    /// Micro-dollars that the calls may cost; negative for what is given back.
+    /// Maximum cost of the calls in micro-dollars; negative to return money.
     pub microusd: i64,
 }
 
-/// What a worker got. Offsets are seconds from the moment of the answer, and may lie a little in the past.
+/// A slice given to a worker. Offsets are seconds from the moment of the response, and may be slightly negative.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slice {
-    /// The limits as they are now.
+    /// The current limits.
     pub limits: ProviderLimits,
-    /// The line of requests, under a limit of requests.
+    /// Moments on the timeline of requests, under a limit on requests.
     pub requests: Option<Moments>,
-    /// The line of tokens, under a limit of tokens.
+    /// Moments on the timeline of tokens, under a limit on tokens.
     pub tokens: Option<Moments>,
-    /// Micro-dollars that may be spent; all that was wanted unless the day's limit is near.
+    /// Micro-dollars that may be spent; the full demand unless the day's limit is near.
     pub microusd: i64,
 }
 
-/// Moments on a line.
+/// Evenly spaced moments on a timeline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moments {
-    /// The first one, in seconds from now.
+    /// The first moment, in seconds from now.
     pub first_in_seconds: f64,
-    /// From one to the next, in seconds.
+    /// The interval between moments, in seconds.
     pub step_seconds: f64,
 }
 
-/// What is given away of a limit.
+/// The part of a limit that has been given out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Given {
     requests_until: Option<DateTime<Utc>>,
@@ -65,10 +65,10 @@ struct Given {
     spent_microusd: i64,
 }
 
-/// Takes a slice of the limits of a provider or a model. Nothing, when no limits are declared any more.
+/// Takes a slice of the limits of a provider or a model. `None` if no limits are declared any more.
 ///
 /// # Errors
-/// The database does not answer; nothing is taken then.
+/// The database does not respond; nothing is taken then.
 pub async fn take_slice(
     conn: &mut PgConnection,
     key: &LimitKey,
@@ -122,7 +122,7 @@ pub async fn take_slice(
     Ok(Some(slice))
 }
 
-/// How many requests, or tokens, of a limit a minute pass in so many seconds.
+/// Number of requests, or tokens, that a limit per minute allows in this many seconds.
 #[must_use]
 pub fn passing(per_minute: i64, seconds: f64) -> f64 {
     seconds / step_seconds(per_minute)
@@ -136,7 +136,7 @@ fn step_seconds(per_minute: i64) -> f64 {
     60.0 / (per_minute as f64 * SHARE)
 }
 
-/// Cuts a slice, and says what is given away then.
+/// Cuts a slice; returns it with what has been given out afterwards.
 fn cut(
     limits: ProviderLimits,
     given: Given,
@@ -238,7 +238,7 @@ mod tests {
             let (slice, next) = cut(limits(Some(600), None, None), given, wish, at(0));
             given = next;
             let moments = slice.requests.unwrap();
-            // Microseconds are rounded, once for each slice.
+            // Microseconds are rounded once per slice.
             let expect = -1.0 + f64::from(number) * 4.0 * step;
             assert!((moments.first_in_seconds - expect).abs() < 1e-4, "{number}");
             assert!((moments.step_seconds - step).abs() < 1e-9);
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn no_minute_holds_more_than_the_limit() {
-        // Whoever comes after a long silence gets the second that is not lost, and then the steady pace.
+        // After a long silence, a worker gets the moments of the last second at once, and then the steady rate.
         let wish = SliceWish {
             requests: 10_000,
             ..SliceWish::default()
@@ -266,7 +266,7 @@ mod tests {
                 at(0),
             );
             let moments = slice.requests.unwrap();
-            // Whatever lies in the past is used at once, so the first minute counts it.
+            // Moments in the past are used at once, so the first minute counts them.
             let in_a_minute = (60.0 - moments.first_in_seconds) / moments.step_seconds;
             assert!(in_a_minute <= f64::from(limit), "{limit}: {in_a_minute}");
         }
