@@ -1,4 +1,4 @@
-//! What an owner changes about a benchmark without publishing a version.
+//! Changes of a benchmark by its owner that do not publish a version.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -10,7 +10,7 @@ use crate::{
     auth::{CurrentUser, Visibility, can_change},
 };
 
-/// What to change about a benchmark; what is absent stays.
+/// Changes of a benchmark's metadata; absent fields stay as they are.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BenchmarkChange {
@@ -20,16 +20,17 @@ pub struct BenchmarkChange {
     /// What it measures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Who may see it.
+    /// Who may read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
 }
 
-/// Changes what a benchmark says about itself and who may see it. Its versions stay as they are.
+/// Changes the metadata and the visibility of a benchmark. Its versions stay as they are.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's, [`Error::Invalid`] with every wrong field,
-/// [`Error::Conflict`] when others shall see it and its slug is taken among what they see.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's benchmark, [`Error::Invalid`] with every invalid field,
+/// [`Error::Conflict`] if the benchmark becomes visible to others and its slug is taken among the benchmarks visible to
+/// others.
 pub async fn change_benchmark(
     conn: &mut PgConnection,
     user: &CurrentUser,

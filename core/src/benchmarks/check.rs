@@ -1,4 +1,4 @@
-//! The rules that a benchmark must keep: all of them for one that comes in one piece, and those of its items part by part.
+//! Validation of benchmarks: of a complete definition, and of its items part by part.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,29 +12,29 @@ use crate::{
     texts::{check_line, is_plain_text},
 };
 
-/// The most items of one version.
+/// Maximum number of items of a version.
 const MAX_ITEMS: usize = 100_000;
-/// The most bytes of one item as JSON.
+/// Maximum size of an item, in bytes of JSON.
 const MAX_ITEM_BYTES: u64 = 1 << 20;
-/// The most bytes of one version as JSON, scorers and items together.
+/// Maximum size of a version, in bytes of JSON, scorers and items together.
 const MAX_VERSION_BYTES: u64 = 512 << 20;
-/// The most scorers of a benchmark, or of one item.
+/// Maximum number of scorers of a benchmark, or of one item.
 const MAX_SCORERS: usize = 100;
 /// Maximum number of different metrics of a version, or of one part of it.
 const MAX_METRICS: usize = 100;
-/// Maximum size of what a version says about where it comes from, in bytes of JSON.
+/// Maximum size of a version's `source`, in bytes of JSON.
 const MAX_SOURCE_BYTES: usize = 20_000;
-/// The steps that a benchmark, or a part of one, may take to check: rendering its scorers' templates for every item, and
-/// compiling their regular expressions. It takes two seconds or so; a hundred thousand items with a small template each need
-/// a twentieth.
+/// Maximum number of steps for checking a benchmark, or a part of one: rendering its scorers' templates for every item,
+/// and compiling their regular expressions. The maximum takes about two seconds; a hundred thousand items with a small
+/// template each need a twentieth of it.
 pub(super) const MAX_STEPS: u64 = 20_000_000;
-/// The most wrong fields that one answer lists.
+/// Maximum number of errors in one response.
 const MAX_ERRORS: usize = 20;
 
-/// Checks a definition, or one whose items come later when `items_follow`, and reports all that is wrong, up to a bound.
+/// Validates a definition, without its items if `items_follow`, and reports all errors, up to [`MAX_ERRORS`].
 ///
 /// # Errors
-/// [`Error::Invalid`] with the path of each wrong field.
+/// [`Error::Invalid`] with the path of each invalid field.
 pub(super) fn check_definition(definition: &Definition, items_follow: bool) -> Result<()> {
     check_slug(&definition.slug)?;
     let mut wrong = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn check_definition(definition: &Definition, items_follow: bool) -> R
     refuse(wrong)
 }
 
-/// Refuses when something is wrong, and lists so much of it as is bearable.
+/// Returns an error if the list is not empty, with at most [`MAX_ERRORS`] entries.
 pub(super) fn refuse(mut wrong: Vec<FieldError>) -> Result<()> {
     wrong.truncate(MAX_ERRORS);
     if wrong.is_empty() {
@@ -63,7 +63,7 @@ pub(super) fn refuse(mut wrong: Vec<FieldError>) -> Result<()> {
     }
 }
 
-/// Checks how much a version holds.
+/// Checks the number of items and the size of a version.
 pub(super) fn check_totals(items: usize, size_bytes: u64) -> std::result::Result<(), FieldError> {
     if items > MAX_ITEMS {
         return Err(FieldError::new(
@@ -80,7 +80,7 @@ pub(super) fn check_totals(items: usize, size_bytes: u64) -> std::result::Result
     Ok(())
 }
 
-/// Checks how large an item is.
+/// Checks the size of an item.
 pub(super) fn check_size(position: usize, size_bytes: u64) -> std::result::Result<(), FieldError> {
     if size_bytes > MAX_ITEM_BYTES {
         let message =
@@ -90,7 +90,8 @@ pub(super) fn check_size(position: usize, size_bytes: u64) -> std::result::Resul
     Ok(())
 }
 
-/// Checks items under the scorers of their version, of which the first has the position `first`, in so many steps at most.
+/// Validates items under the scorers of their version, within a number of steps. The first item has the position
+/// `first`.
 pub(super) fn check_items<'a>(
     scorers: &'a [ScorerSpec],
     items: &'a [Item],
@@ -144,7 +145,7 @@ pub(super) fn check_items<'a>(
             check_scorers(specs, &at("scorers"), (patterns, effort), wrong)
         });
         let scorers = own.as_deref().unwrap_or(&scorers);
-        // What cannot be stored is named already.
+        // A value that cannot be stored has been reported already.
         let storable = !item.expected.as_ref().is_some_and(holds_nul);
         let found = storable.then(|| {
             fault(
@@ -168,7 +169,7 @@ pub(super) fn check_items<'a>(
     }
 }
 
-/// Checks what a benchmark says about itself, as far as it is given.
+/// Validates the texts of a benchmark that are present.
 pub(super) fn check_texts(
     title: Option<&str>,
     description: Option<&str>,
@@ -183,7 +184,7 @@ pub(super) fn check_texts(
     }
 }
 
-/// Checks what a benchmark says about where it comes from.
+/// Validates the `source` of a benchmark.
 fn check_source(source: &Map<String, Value>, wrong: &mut Vec<FieldError>) {
     if json_bytes(source) > MAX_SOURCE_BYTES {
         let message = format!("must have at most {MAX_SOURCE_BYTES} bytes as JSON");
@@ -200,7 +201,7 @@ fn check_source(source: &Map<String, Value>, wrong: &mut Vec<FieldError>) {
     }
 }
 
-/// Whether every text in a value, the names of its fields included, can be shown.
+/// Whether every text in a value, including the names of fields, is displayable.
 fn holds_plain_texts(value: &Value) -> bool {
     match value {
         Value::String(text) => is_plain_text(text),
@@ -212,7 +213,7 @@ fn holds_plain_texts(value: &Value) -> bool {
     }
 }
 
-/// Takes in the metrics of scorers, checks their names, and refuses too many.
+/// Collects the metrics of scorers, checks their names, and refuses too many.
 fn check_metrics<'a>(
     scorers: &'a [ScorerSpec],
     path: &str,
@@ -236,11 +237,11 @@ fn check_metrics<'a>(
     }
 }
 
-/// The regular expressions of scorers that were looked at, and whether an item has a say in each of them.
+/// The regular expressions of scorers checked so far, and whether each depends on the item.
 type KnownPatterns<'a> = HashMap<&'a str, bool>;
 
-/// The scorers that compile, but for those with a regular expression that is among `patterns` and the same for every item:
-/// they are neither compiled again nor ever at fault. Counts what it takes.
+/// Compiles the scorers, counting the work, and returns those without errors. Scorers whose regular expression is among
+/// `patterns` and the same for every item are skipped: they were compiled before and cannot fail.
 fn check_scorers<'a>(
     scorers: &'a [ScorerSpec],
     path: &str,
@@ -284,7 +285,7 @@ fn check_scorers<'a>(
     compiled
 }
 
-/// Why no output of an item can be judged by one of its scorers, if that is so.
+/// Why one of the scorers cannot judge any output of the item, if that is the case.
 pub(super) fn fault(
     id: &str,
     (expected, vars): (Option<&Value>, &Map<String, Value>),
@@ -299,7 +300,7 @@ pub(super) fn fault(
                 shown(id)
             ));
         }
-        // The caller says so, with the item.
+        // The caller reports this error with the item.
         if effort.is_used_up() {
             return None;
         }
@@ -307,12 +308,12 @@ pub(super) fn fault(
     None
 }
 
-/// An id as far as a message shows it.
+/// An id, shortened for messages.
 fn shown(id: &str) -> String {
     id.chars().take(80).collect()
 }
 
-/// Postgres stores no NUL characters.
+/// Whether a value holds a NUL character, which Postgres cannot store.
 fn holds_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
@@ -345,7 +346,7 @@ mod tests {
         let large = json!({"type": "regex"});
         let loops = "{% for i in range(5000) %}{{ expected }}{% endfor %}";
         let template = json!({"type": "equals", "value": loops});
-        // A large pattern or a long rendering an item, or a small pattern of each item's own.
+        // Few expensive items (a large pattern or a long rendering), or many items with a small pattern of their own.
         for (few, many) in [
             (
                 definition(&large, 2, expecting(r"\w{9}")),

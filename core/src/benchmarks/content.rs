@@ -1,4 +1,5 @@
-//! What a version holds, measured: by the same recipe whether it comes in one piece or in parts.
+//! Hash, number of items and size of a version's content, computed in the same way for a complete definition and for
+//! parts.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -10,21 +11,21 @@ use super::{
 };
 use crate::{Error, Result, library::json_bytes, scorers::ScorerSpec};
 
-/// What a version holds.
+/// The measured content of a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    /// SHA-256 over the hash of the scorers and the hashes of all items in order, each of one line of JSON.
+    /// SHA-256 over the hash of the scorers and the hashes of all items in order, each hash over one line of JSON.
     pub hash: Vec<u8>,
-    /// How many items.
+    /// Number of items.
     pub item_count: usize,
-    /// Bytes of scorers and items as JSON, and of what the definition says of itself if that was taken in.
+    /// Bytes of scorers and items as JSON, and of the definition's metadata if it was counted.
     pub size_bytes: u64,
     /// The variables that every item has.
     pub(super) variables: Vec<String>,
 }
 
 impl Content {
-    /// Checks that it is not more than one version holds.
+    /// Checks the limits of one version.
     ///
     /// # Errors
     /// [`Error::Invalid`].
@@ -32,7 +33,7 @@ impl Content {
         check_totals(self.item_count, self.size_bytes).map_err(|wrong| Error::Invalid(vec![wrong]))
     }
 
-    /// The hash in hex, as the API shows it.
+    /// The hash in hexadecimal, as in the API.
     #[must_use]
     pub fn hex(&self) -> String {
         self.hash.iter().fold(String::new(), |mut hex, byte| {
@@ -43,7 +44,7 @@ impl Content {
     }
 }
 
-/// Measures what a version holds while its items go by, without keeping them.
+/// Measures the content of a version incrementally, without keeping the items.
 #[derive(Debug, Clone)]
 pub struct Measure {
     hash: Sha256,
@@ -53,7 +54,7 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// What a definition takes, without its items.
+    /// Measures a definition without its items.
     pub(super) fn of(definition: &Definition) -> Result<Self> {
         let mut measure = Self::new(&definition.scorers)?;
         measure.size_bytes +=
@@ -61,10 +62,10 @@ impl Measure {
         Ok(measure)
     }
 
-    /// A version of these scorers, without items yet.
+    /// Starts with the scorers of a version, without items.
     ///
     /// # Errors
-    /// A scorer does not serialise.
+    /// A scorer cannot be serialized.
     pub fn new(scorers: &[ScorerSpec]) -> Result<Self> {
         let (scorers, size_bytes) = hash_scorers(scorers)?;
         Ok(Self {
@@ -75,7 +76,7 @@ impl Measure {
         })
     }
 
-    /// Takes in the next item, and returns its bytes as JSON.
+    /// Adds the next item; returns its size in bytes of JSON.
     ///
     /// # Errors
     /// [`Error::Invalid`] for an item that is too large.
@@ -89,7 +90,7 @@ impl Measure {
         Ok(size_bytes)
     }
 
-    /// All that went by.
+    /// The content measured so far.
     #[must_use]
     pub fn finish(self) -> Content {
         Content {
@@ -101,7 +102,7 @@ impl Measure {
     }
 }
 
-/// The variables that all items have that went by.
+/// The variables that all items seen so far have.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Variables(Option<BTreeSet<String>>);
 
@@ -118,12 +119,12 @@ impl Variables {
     }
 }
 
-/// The hash of a version's scorers, and their bytes as JSON.
+/// The hash of a version's scorers, and their size in bytes of JSON.
 pub(super) fn hash_scorers(scorers: &[ScorerSpec]) -> Result<([u8; 32], u64)> {
     hash(&scorers)
 }
 
-/// The hash of an item, and its bytes as JSON.
+/// The hash of an item, and its size in bytes of JSON.
 pub(super) fn hash_item(item: &Item) -> Result<([u8; 32], u64)> {
     hash(item)
 }

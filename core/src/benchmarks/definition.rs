@@ -1,4 +1,4 @@
-//! A benchmark as its author writes it.
+//! The definition of a benchmark, as its author writes it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,11 +6,11 @@ use utoipa::ToSchema;
 
 use crate::{auth::Visibility, scorers::ScorerSpec};
 
-/// A benchmark with its items, as a request or a file describes it.
+/// A benchmark with its items, in a request or a file.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
-    /// The benchmark's name in addresses and on the command line.
+    /// The benchmark's name in URLs and on the command line.
     pub slug: String,
     /// 1 to 200 characters.
     pub title: String,
@@ -21,11 +21,11 @@ pub struct Definition {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub source: Map<String, Value>,
-    /// Who may see it. When absent, a benchmark that is there stays as it is, and a new one is as this bank is set up,
-    /// which is only you unless its operator says otherwise.
+    /// Who may read it. If absent, an existing benchmark keeps its visibility, and a new one gets this bank's default,
+    /// which is only you unless the operator has changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// The scorers of every item that has none of its own.
+    /// The scorers of every item without scorers of its own.
     #[serde(default)]
     pub scorers: Vec<ScorerSpec>,
     /// The test cases, in order.
@@ -42,11 +42,11 @@ pub struct Item {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub vars: Map<String, Value>,
-    /// What a right answer is, for scorers without a value of their own.
+    /// The correct answer, for scorers without a value of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Value>,
-    /// Anything else worth keeping; no scorer and no prompt reads it, and `opb run show RUN --by KEY` splits a run by a key
-    /// of it.
+    /// Additional data; no scorer and no prompt reads it, and `opb run show RUN --by KEY` groups the results of a run
+    /// by one of its keys.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,

@@ -1,8 +1,8 @@
-//! Deleting benchmarks and their versions.
+//! Deletion of benchmarks and their versions.
 //!
-//! What no run rests on is erased. What runs rest on is withdrawn: it is in no list and takes no more runs, and whoever
-//! has such a run can still read it, so that their results stay explainable. Housekeeping erases it when the last of
-//! those runs is gone, a bounded part at a time.
+//! A version that no run uses is erased. A version that runs use is withdrawn: it is not listed and takes no more runs,
+//! but readers of those runs can still read it, so that their results stay explainable. Housekeeping erases it when the
+//! last of those runs is gone, in limited batches.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -15,25 +15,25 @@ use crate::{
     auth::{AuditEvent, CurrentUser, can_change, note_deed},
 };
 
-/// How many items one statement erases, so that its transaction stays short.
+/// Number of items that one statement erases, so that its transaction stays short.
 const ITEMS: i64 = 10_000;
-/// How many such statements one round makes.
+/// Number of such statements per round.
 const BATCHES: usize = 20;
-/// How many benchmarks without versions one round erases.
+/// Number of benchmarks without versions that one round erases.
 const EMPTY: i64 = 1_000;
 
-/// What became of a thing that was deleted.
+/// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Deletion {
-    /// True when runs rest on it: it takes no more runs, and is readable only for the owners of those. False when it is
+    /// True if runs use it: then it takes no more runs, and only the owners of those runs can read it. False if it is
     /// erased.
     pub withdrawn: bool,
 }
 
-/// Deletes a benchmark with all of its versions. Its slug is free again.
+/// Deletes a benchmark with all of its versions. Its slug becomes free.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's benchmark.
 pub async fn delete_benchmark(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -41,7 +41,7 @@ pub async fn delete_benchmark(
 ) -> Result<Deletion> {
     let mut tx = conn.begin().await?;
     let id = own(&mut tx, user, benchmark).await?;
-    // The old name stays recognisable where results name it.
+    // The new name contains the old one, so that results stay recognisable.
     let deleted = sqlx::query!(
         r#"-- delete::delete_benchmark
         update benchmarks
@@ -67,7 +67,7 @@ pub async fn delete_benchmark(
 /// Deletes one version of a benchmark.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's, [`Error::Conflict`] for the only version.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's benchmark, [`Error::Conflict`] for the only version.
 pub async fn delete_benchmark_version(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -111,7 +111,7 @@ pub async fn delete_benchmark_version(
     })
 }
 
-/// The id of a benchmark that the user may change, locked.
+/// Locks a benchmark that the user may change; returns its id.
 async fn own(tx: &mut PgConnection, user: &CurrentUser, benchmark: &str) -> Result<Uuid> {
     let found = find_benchmark(tx, Some(user), benchmark).await?;
     let row = sqlx::query!(
@@ -132,11 +132,11 @@ async fn own(tx: &mut PgConnection, user: &CurrentUser, benchmark: &str) -> Resu
     Ok(found.id)
 }
 
-/// Erases withdrawn versions that no run rests on, imports that were given up, and benchmarks without versions: a bounded
-/// part of it. Safe to stop anywhere and to call at once by several.
+/// Erases withdrawn versions that no run uses, abandoned imports, and benchmarks without versions, in limited batches.
+/// Safe to interrupt and to run concurrently.
 ///
 /// # Errors
-/// The database does not answer; what was erased so far stays erased.
+/// The database does not respond; what was erased before stays erased.
 pub(crate) async fn erase_deleted(conn: &mut PgConnection) -> Result<()> {
     for _ in 0..BATCHES {
         let Some(version_id) = begin_erasing(conn).await? else {
@@ -165,8 +165,8 @@ pub(crate) async fn erase_deleted(conn: &mut PgConnection) -> Result<()> {
     erase_empty(conn).await
 }
 
-/// Chooses a version to erase. From here on it has no hash, so that it does not come back half erased when its content is
-/// published again.
+/// Chooses a version to erase and removes its hash, so that publishing its content again cannot restore a half-erased
+/// version.
 async fn begin_erasing(conn: &mut PgConnection) -> Result<Option<Uuid>> {
     let mut tx = conn.begin().await?;
     let version_id = sqlx::query_scalar!(
@@ -184,7 +184,7 @@ async fn begin_erasing(conn: &mut PgConnection) -> Result<Option<Uuid>> {
     let Some(version_id) = version_id else {
         return Ok(None);
     };
-    // It may have come back in the moment before it was locked.
+    // It may have been restored before it was locked.
     let erasing = sqlx::query_scalar!(
         "-- delete::begin_erasing
         update benchmark_versions
@@ -202,10 +202,10 @@ async fn begin_erasing(conn: &mut PgConnection) -> Result<Option<Uuid>> {
     Ok(erasing)
 }
 
-/// Erases benchmarks whose last version was erased, or whose only import was given up.
+/// Erases benchmarks whose last version was erased, or whose only import was abandoned.
 async fn erase_empty(conn: &mut PgConnection) -> Result<()> {
     let mut tx = conn.begin().await?;
-    // Locked first, so that the next statement sees the versions that others gave them before.
+    // Locked first, so that the next statement sees versions that were added in the meantime.
     let empty = sqlx::query_scalar!(
         "-- delete::erase_empty
         select id from benchmarks

@@ -1,16 +1,16 @@
-//! Erasing what nobody but a deleted user could see.
+//! Erases benchmarks that only a deleted user could read.
 
 use sqlx::PgConnection;
 
 use crate::Result;
 
-/// Benchmarks of up to so many items are erased in the caller's transaction.
+/// Maximum number of items of a benchmark that is erased in the caller's transaction.
 const ERASED_AT_ONCE: i64 = 10_000;
 
-/// Erases the private benchmarks of a user, and what has come of imports.
+/// Erases the private benchmarks of a user, and the user's imports.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn erase_private_benchmarks(tx: &mut PgConnection, owner_id: i64) -> Result<()> {
     sqlx::query!(
         "-- erase::erase_private_benchmarks
@@ -25,8 +25,8 @@ pub async fn erase_private_benchmarks(tx: &mut PgConnection, owner_id: i64) -> R
     )
     .execute(&mut *tx)
     .await?;
-    // Others are gone for everybody, and housekeeping erases them: the large ones, and those on which a run rests with the
-    // last of these.
+    // The others are deleted for everybody and erased by housekeeping: large benchmarks, and those used by runs,
+    // together with the last of these runs.
     sqlx::query!(
         "-- erase::erase_private_benchmarks
         update benchmarks set deleted_at = now()

@@ -1,21 +1,22 @@
-//! Which rules the stored items of a version were checked by.
+//! The version of the rules by which the stored items of a benchmark were validated.
 //!
-//! Items are checked when their version is published, so that a fault that every evaluation would end with is found before
-//! a call is paid, and never again: that may take long, and whoever submits a run holds a connection.
+//! Items are validated when their version is published, so that an error that every evaluation would end in is found
+//! before a call is paid for. They are never validated again: that may take long, and submitting a run holds a
+//! connection.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::Result;
 
-/// The rules that items are checked by when a version is published. Goes up with each new rule: older versions take no runs
-/// then until their content has been published again.
+/// The current version of the rules. It increases with each new rule; versions validated by older rules then take no
+/// runs until their content is published again.
 pub(super) const ITEM_RULES: i16 = 1;
 
-/// Says why a version takes no runs if its items were checked by older rules.
+/// Why a version takes no runs, if its items were validated by older rules.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn outdated_check(
     conn: &mut PgConnection,
     benchmark_version_id: Uuid,

@@ -1,6 +1,6 @@
-//! Benchmark packs: a folder with a header in YAML or TOML, items in JSON Lines, and prompts to try.
+//! Benchmark packs: a folder with a header in YAML or TOML, items in JSON Lines, and example prompts.
 //!
-//! This file parses text. Reading folders is the command line's business.
+//! This file only parses text; the command line reads the folders.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +18,10 @@ use crate::{
     parse_errors::json_line_error, scorers::ScorerSpec,
 };
 
-/// The longest line of a file of items. An item may be much shorter than its line, of which some fields are taken.
+/// Maximum length of a line in a file of items, in bytes. An item may be much smaller than its line, because only some
+/// fields are used.
 const MAX_LINE_BYTES: u64 = 16 << 20;
-/// What `source` may say.
+/// The keys that `source` may have.
 const SOURCE_KEYS: [&str; 10] = [
     "name",
     "description",
@@ -34,52 +35,52 @@ const SOURCE_KEYS: [&str; 10] = [
     "floor",
 ];
 
-/// The header of a pack: everything but the items.
+/// The header of a pack: everything except the items.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PackHeader {
-    /// The benchmark's name in addresses and on the command line.
+    /// The benchmark's name in URLs and on the command line.
     pub slug: String,
-    /// Its name for people: 1 to 200 characters.
+    /// The displayed title: 1 to 200 characters.
     pub title: String,
     /// What it measures; at most 20,000 bytes.
     #[serde(default)]
     pub description: String,
-    /// Who may see it; as the bank is set up, when absent.
+    /// Who may read it; absent: this bank's default.
     pub visibility: Option<Visibility>,
-    /// Where the items come from: any map. `name`, `licence` and `url` are shown, `url` is named when the file of the
-    /// items is missing, and `floor` is the score from 0 to 1 that guessing reaches.
+    /// Where the items come from, any map. `name`, `licence` and `url` are shown, `url` is mentioned if the file of the
+    /// items is missing, and `floor` is the score of guessing, from 0 to 1.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub source: Map<String, Value>,
-    /// The scorers of every item that has none of its own.
+    /// The scorers of every item without scorers of its own.
     #[serde(default)]
     pub scorers: Vec<ScorerSpec>,
-    /// Which file holds the items, and how its fields become items.
+    /// The file with the items, and how its fields map to items.
     pub items: ItemsSource,
 }
 
-/// Where a pack's items are and how to read them.
+/// The location and the format of a pack's items.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemsSource {
-    /// A JSON Lines file in the pack's folder, or one that the user names.
+    /// A JSON Lines file in the pack's folder, or a file that the user names.
     pub file: String,
-    /// How the fields of a line become an item; absent when the lines are items already.
+    /// How the fields of a line map to an item; absent if the lines are items already.
     pub fields: Option<FieldMap>,
 }
 
-/// How the fields of a line become an item.
+/// The mapping from the fields of a line to an item.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldMap {
-    /// The field with the item's id; without it, the number of the line.
+    /// The field with the item's id; absent: the number of the line.
     pub id: Option<String>,
-    /// Variable of the prompt, and the field that it comes from.
+    /// The variables of the prompt, each with the field of its value.
     pub vars: BTreeMap<String, String>,
-    /// The field with the right answer.
+    /// The field with the correct answer.
     pub expected: Option<String>,
-    /// Take only what follows the last occurrence of this text in the right answer.
+    /// Use only the text after the last occurrence of this string in the correct answer.
     pub expected_after: Option<String>,
 }
 
@@ -87,7 +88,7 @@ impl PackHeader {
     /// Parses a header. `file_name` ends in `.toml` for TOML; anything else is YAML.
     ///
     /// # Errors
-    /// The text does not parse; the error says where.
+    /// The text does not parse; the error names the position.
     pub fn parse(file_name: &str, text: &str) -> anyhow::Result<Self> {
         if std::path::Path::new(file_name)
             .extension()
@@ -123,7 +124,7 @@ impl PackHeader {
         Ok(self)
     }
 
-    /// Joins the header and its items into a definition.
+    /// Combines the header and the items into a definition.
     #[must_use]
     pub fn with_items(self, items: Vec<Item>) -> Definition {
         Definition {
@@ -152,9 +153,9 @@ pub fn parse_items(
         .collect()
 }
 
-/// Reads items in JSON Lines, a line at a time. Empty lines are skipped.
+/// Parses items in JSON Lines, one line at a time. Empty lines are skipped.
 ///
-/// An item is an error when it cannot be read, its line is not JSON or longer than 16 MiB, or lacks a field; the error
+/// An item is an error if it cannot be read, its line is not JSON or is longer than 16 MiB, or lacks a field; the error
 /// names the line.
 pub fn read_items(
     mut lines: impl BufRead,
@@ -177,7 +178,7 @@ pub fn read_items(
     })
 }
 
-/// The next line, without what does not count; nothing after the last.
+/// The next line that is not skipped; `None` at the end.
 fn next_line<'a>(
     lines: &mut impl BufRead,
     line: &'a mut Vec<u8>,
@@ -194,7 +195,7 @@ fn next_line<'a>(
 }
 
 fn parse_item(number: usize, line: &str, fields: Option<&FieldMap>) -> anyhow::Result<Item> {
-    // serde would take a list for an item, field by field.
+    // serde accepts a list for an item, field by field.
     if !line.starts_with('{') {
         bail!("is not a JSON object");
     }

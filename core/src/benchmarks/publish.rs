@@ -14,13 +14,14 @@ use crate::{
     quotas::check_stored,
 };
 
-/// How many items one statement inserts: large enough to be fast, small enough to keep the statement's arrays small.
+/// Number of items per insert statement: large enough to be fast, small enough to keep the statement's arrays small.
 const ITEMS_PER_INSERT: usize = 5_000;
-/// How many bytes of items one statement inserts, or one item: Postgres holds each statement in memory several times.
+/// Maximum number of bytes of items per insert statement, unless one item is larger: Postgres holds each statement in
+/// memory several times.
 const BYTES_PER_INSERT: usize = 1 << 20;
 
-/// A definition that may be published, measured: only [`Definition::checked`] makes one, so nothing is checked or hashed
-/// where it is published.
+/// A valid and measured definition. Only [`Definition::checked`] creates one, so that publishing validates and hashes
+/// nothing.
 #[derive(Debug, Clone)]
 pub struct CheckedDefinition {
     definition: Definition,
@@ -28,11 +29,11 @@ pub struct CheckedDefinition {
 }
 
 impl Definition {
-    /// Checks every rule and reports all that is wrong, up to a bound. It may take seconds: nothing for whoever holds a
-    /// connection.
+    /// Validates the definition and reports all errors, up to a limit. It may take seconds: do not call it while
+    /// holding a connection.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with the path of each wrong field.
+    /// [`Error::Invalid`] with the path of each invalid field.
     pub fn checked(self) -> Result<CheckedDefinition> {
         check_definition(&self, false)?;
         let mut measure = Measure::of(&self)?;
@@ -46,12 +47,13 @@ impl Definition {
     }
 }
 
-/// Publishes a definition: as a new benchmark, as the next version of the owner's benchmark of that slug,
-/// or, when the newest content is equal, not at all. Returns the version that holds the content.
-/// A new benchmark whose definition says nothing about who may see it has the default visibility.
+/// Publishes a definition as a new benchmark or as the next version of the owner's benchmark with that slug. If a
+/// version with the same content exists, nothing is published. Returns the version with the content.
+/// A new benchmark without a visibility gets the default one.
 ///
 /// # Errors
-/// [`Error::Conflict`] when others shall see it and its slug is taken among what they see, [`Error::QuotaExceeded`].
+/// [`Error::Conflict`] if the benchmark becomes visible to others and its slug is taken among the benchmarks visible to
+/// others, [`Error::QuotaExceeded`].
 pub async fn publish_benchmark(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -87,8 +89,8 @@ pub async fn publish_benchmark(
     Ok(version)
 }
 
-/// The benchmark of the owner with this slug, made if need be; what it says of itself is set until its first version is
-/// published. The update takes the lock that gives versions their order.
+/// The owner's benchmark with this slug, created if necessary; its metadata can change until its first version is
+/// published. The update takes the lock that serialises the numbering of versions.
 pub(super) async fn find_or_create(
     tx: &mut PgConnection,
     owner: &CurrentUser,
@@ -119,7 +121,7 @@ pub(super) async fn find_or_create(
     found.map_err(|error| explain(error.into(), &definition.slug))
 }
 
-/// Sets what a benchmark says of itself, and who may see it if that is said.
+/// Sets a benchmark's metadata, and its visibility if it is given.
 pub(super) async fn set_header(
     tx: &mut PgConnection,
     benchmark_id: Uuid,
@@ -150,15 +152,15 @@ pub(super) async fn set_header(
     Ok(())
 }
 
-/// The number of the version that holds this content, if there is one. One that was withdrawn comes back, and one that was
-/// published under older rules than the content has been checked by takes runs again.
+/// The number of the version with this content, if there is one. A withdrawn version is restored, and a version
+/// published under older rules takes runs again once its content has passed the current ones.
 pub(super) async fn find_published(
     tx: &mut PgConnection,
     benchmark_id: Uuid,
     content_hash: &[u8],
     checked_by: i16,
 ) -> Result<Option<i32>> {
-    // Locked, so that it is not erased while it comes back; once erasing has begun, it is found by no hash.
+    // Locked, so that it is not erased while it is restored; once erasing has begun, it has no hash to be found by.
     let known = sqlx::query!(
         r#"-- publish::find_published
         select id, number as "number!", withdrawn_at is not null or item_rules < $3 as "changes!"
@@ -187,7 +189,7 @@ pub(super) async fn find_published(
     Ok(Some(known.number))
 }
 
-/// What is wrong when the database refuses a benchmark of this slug.
+/// Maps the database's refusal of a benchmark with this slug to a domain error.
 pub(super) fn explain(error: Error, slug: &str) -> Error {
     if error.violates("benchmarks_slug_key") {
         return Error::Conflict(format!(
@@ -229,7 +231,7 @@ async fn insert_version(
     Ok(number)
 }
 
-/// Takes the next number for a version of a benchmark that the caller has locked.
+/// Takes the next version number of a benchmark that the caller has locked.
 pub(super) async fn next_number(tx: &mut PgConnection, benchmark_id: Uuid) -> Result<i32> {
     let number = sqlx::query_scalar!(
         "-- publish::next_number
@@ -241,7 +243,7 @@ pub(super) async fn next_number(tx: &mut PgConnection, benchmark_id: Uuid) -> Re
     Ok(number)
 }
 
-/// An import that has announced this content gives it up to a version that holds it.
+/// Removes the announced hash of an import, in favour of a version with that content.
 pub(super) async fn release_hash(
     tx: &mut PgConnection,
     benchmark_id: Uuid,
@@ -267,7 +269,7 @@ fn columns_of(content: &Content) -> Result<(i32, i64)> {
     Ok((item_count, size_bytes))
 }
 
-/// Inserts items from a position on.
+/// Inserts items, starting at a position.
 pub(super) async fn insert_items(
     tx: &mut PgConnection,
     version_id: Uuid,
@@ -285,7 +287,7 @@ pub(super) async fn insert_items(
     Ok(())
 }
 
-/// How many items, from the first, one statement inserts; one at least.
+/// Number of leading items that one statement inserts; at least one.
 fn slice_length(items: &[Item]) -> usize {
     let mut left = BYTES_PER_INSERT;
     let fit = items.iter().take(ITEMS_PER_INSERT).take_while(|item| {

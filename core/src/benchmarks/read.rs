@@ -1,4 +1,4 @@
-//! Reading benchmarks, their versions and their items.
+//! Queries for benchmarks, their versions and their items.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,9 +15,9 @@ use crate::{
     scorers::ScorerSpec,
 };
 
-/// How many items are read at once.
+/// Maximum number of items per query.
 const MOST_ITEMS: i64 = 1_000;
-/// Before an item that is read as one of many, so many bytes of others are.
+/// Maximum number of bytes of the items before the last one of a query.
 const MOST_BYTES: i64 = 8 << 20;
 
 /// A benchmark.
@@ -25,21 +25,21 @@ const MOST_BYTES: i64 = 8 << 20;
 pub struct Benchmark {
     /// The benchmark's id.
     pub id: Uuid,
-    /// The benchmark's name in addresses and on the command line.
+    /// The benchmark's name in URLs and on the command line.
     pub slug: String,
     /// The benchmark's title.
     pub title: String,
     /// What it measures.
     pub description: String,
-    /// Who may see it.
+    /// Who may read it.
     pub visibility: Visibility,
     /// The name of its owner.
     pub owner: String,
     /// The number of the newest version.
     pub latest_version: i32,
-    /// How many items the newest version holds.
+    /// Number of items of the newest version.
     pub item_count: i32,
-    /// When it was added.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
 }
 
@@ -50,43 +50,45 @@ pub struct BenchmarkVersion {
     pub id: Uuid,
     /// The slug of the benchmark.
     pub benchmark: String,
-    /// Counts from 1.
+    /// The number, from 1.
     pub number: i32,
-    /// The scorers of every item that has none of its own.
+    /// The scorers of every item without scorers of its own.
     #[schema(value_type = Vec<ScorerSpec>)]
     pub scorers: Json<Vec<ScorerSpec>>,
     /// Where the items come from.
     #[schema(value_type = Object)]
     pub source: Value,
-    /// How many items it holds.
+    /// Number of items.
     pub item_count: i32,
-    /// SHA-256 over the hash of the scorers and the hashes of all items in order, each of one line of JSON, in hex.
+    /// SHA-256 over the hash of the scorers and the hashes of all items in order, each hash over one line of JSON, in
+    /// hexadecimal.
     pub content_hash: String,
     /// When it was published.
     pub created_at: DateTime<Utc>,
 }
 
-/// An item as it is stored.
+/// A stored item.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StoredItem {
-    /// Counts from 0.
+    /// The position, from 0.
     pub position: i32,
     /// The item's own id.
     pub id: String,
     /// The values of the prompt's variables.
     #[schema(value_type = Object)]
     pub vars: Value,
-    /// What a right answer is.
+    /// The correct answer.
     pub expected: Option<Value>,
     /// Replaces the benchmark's scorers.
     #[schema(value_type = Option<Vec<ScorerSpec>>)]
     pub scorers: Option<Json<Vec<ScorerSpec>>>,
 }
 
-/// The benchmark of a slug or id. Of two with the same slug it is the viewer's own, or else the one that others can see.
+/// The benchmark with a slug or id. Of two with the same slug, the viewer's own takes precedence over the one visible
+/// to others.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a benchmark that the viewer may not see.
+/// [`Error::NotFound`], also for a benchmark that the viewer may not read.
 pub async fn find_benchmark(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -128,7 +130,7 @@ pub async fn find_benchmark(
 /// A page of the benchmarks that the viewer may find, newest first.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_benchmarks(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -160,8 +162,8 @@ pub async fn list_benchmarks(
     }))
 }
 
-/// The version that `slug` or `slug@2` names; without a number, the newest. One that was withdrawn is found by its number,
-/// by administrators and by those whose runs rest on it.
+/// The version that `slug` or `slug@2` names; without a number, the newest. A withdrawn version is only found by its
+/// number, by administrators and by owners of runs that use it.
 ///
 /// # Errors
 /// [`Error::NotFound`].
@@ -204,11 +206,11 @@ pub async fn resolve_benchmark(
     }
 }
 
-/// The items of a version from position `first` on: at most `limit`, and no more than 8 MiB of them, but one at least.
-/// Whoever wants all asks again from the position after the last.
+/// The items of a version from position `first`: at most `limit` and 8 MiB, but at least one. To read all items, call
+/// it again with the position after the last one.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_items(
     conn: &mut PgConnection,
     benchmark_version_id: Uuid,

@@ -1,4 +1,4 @@
-//! Beginning an import, or going on with one.
+//! Starts or resumes an import.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,14 +20,14 @@ use crate::{
     scorers::ScorerSpec,
 };
 
-/// How many imports of one user are open at once.
+/// Maximum number of open imports per user.
 const MOST_OPEN: i64 = 50;
 
-/// Everything about a benchmark but its items, which follow in parts.
+/// A benchmark without its items, which follow in parts.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewImport {
-    /// The benchmark's name in addresses and on the command line.
+    /// The benchmark's name in URLs and on the command line.
     pub slug: String,
     /// 1 to 200 characters.
     pub title: String,
@@ -38,33 +38,33 @@ pub struct NewImport {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub source: Map<String, Value>,
-    /// Who may see it once it is published. When absent, a benchmark that is there stays as it is, and a new one is as this
-    /// bank is set up, which is only you unless its operator says otherwise.
+    /// Who may read it once it is published. If absent, an existing benchmark keeps its visibility, and a new one gets
+    /// this bank's default, which is only you unless the operator has changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// The scorers of every item that has none of its own.
+    /// The scorers of every item without scorers of its own.
     #[serde(default)]
     pub scorers: Vec<ScorerSpec>,
-    /// The content hash that the version will have, in hex, if you know it: a version that is there already is found by it,
-    /// and so is an import that was interrupted.
+    /// The expected content hash of the version, in hexadecimal, if known. It finds a version with this content, or an
+    /// interrupted import to resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_hash: Option<String>,
 }
 
-/// What an import begins with, checked: only [`NewImport::checked`] makes one.
+/// A valid start of an import. Only [`NewImport::checked`] creates one.
 #[derive(Debug, Clone)]
 pub struct CheckedImport {
-    /// A definition whose items follow.
+    /// The definition, without items.
     definition: Definition,
     content_hash: Option<Vec<u8>>,
     size_bytes: i64,
 }
 
 impl NewImport {
-    /// Checks every rule and reports all that is wrong, up to a bound.
+    /// Validates the definition and reports all errors, up to a limit.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with the path of each wrong field.
+    /// [`Error::Invalid`] with the path of each invalid field.
     pub fn checked(self) -> Result<CheckedImport> {
         let content_hash = self.content_hash.as_deref().map(parse_hash).transpose()?;
         let definition = Definition {
@@ -87,7 +87,7 @@ impl NewImport {
     }
 }
 
-/// A content hash that somebody wrote in hex.
+/// Parses a content hash in hexadecimal.
 pub(super) fn parse_hash(hex: &str) -> Result<Vec<u8>> {
     let digits = hex.as_bytes().chunks(2);
     let bytes = digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
@@ -97,24 +97,23 @@ pub(super) fn parse_hash(hex: &str) -> Result<Vec<u8>> {
         .ok_or_else(|| Error::invalid("content_hash", "must be a SHA-256 in 64 digits of hex"))
 }
 
-/// What a beginning has led to.
+/// The result of starting an import.
 #[derive(Debug, Clone)]
 pub enum Begun {
-    /// The content is published: nothing is to be sent.
+    /// The content is already published: there is nothing to send.
     Published(BenchmarkVersion),
-    /// An import of this content was begun before: what is missing is to be sent.
+    /// An import of this content is already open: only the missing parts are to be sent.
     Resumed(Import),
-    /// A new import: all is to be sent.
+    /// A new import: all parts are to be sent.
     New(Import),
 }
 
-/// Begins an import, as the next version of the owner's benchmark of that slug or as a new benchmark; or finds the version
-/// that holds the announced content, or the import that was begun with it. A new benchmark of which nothing is said about
-/// who may see it has the default visibility.
+/// Starts an import, as the next version of the owner's benchmark with that slug or as a new benchmark; or finds the
+/// version or the open import with the announced content. A new benchmark without a visibility gets the default one.
 ///
 /// # Errors
-/// [`Error::Conflict`] when others shall see it and its slug is taken among what they see, or too many imports are open;
-/// [`Error::QuotaExceeded`].
+/// [`Error::Conflict`] if the benchmark becomes visible to others and its slug is taken among the benchmarks visible to
+/// others, or if too many imports are open; [`Error::QuotaExceeded`].
 pub async fn begin_import(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -143,7 +142,7 @@ pub async fn begin_import(
     Ok(begun)
 }
 
-/// The open import of the announced content. What it will say of itself is what is said now.
+/// The open import of the announced content. Its metadata is replaced by that of this request.
 async fn resume(
     tx: &mut PgConnection,
     benchmark_id: Uuid,

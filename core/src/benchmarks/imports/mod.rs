@@ -1,7 +1,7 @@
-//! Imports: a large benchmark comes part by part, and its items lie where they stay from the first part on.
+//! Imports: a large benchmark is uploaded in parts, and the items of each part are stored in their final place.
 //!
-//! An import is a version without a number, which nobody but its owner knows of. Publishing gives it the number.
-//! One that nobody goes on with is given up, and housekeeping erases it like a version that was deleted.
+//! An import is a version without a number, which only its owner can see. Publishing gives it the number.
+//! An import without progress expires, and housekeeping erases it like a deleted version.
 
 mod begin;
 mod part;
@@ -23,41 +23,41 @@ pub use begin::{Begun, CheckedImport, NewImport, begin_import};
 pub use part::{CheckedPart, add_part};
 pub use publish::{PublishImport, publish_import};
 
-/// After how many days without a new part an import is given up.
+/// Number of days without a new part after which an import expires.
 const LIFETIME_DAYS: i32 = 7;
 
-/// A benchmark version that is being sent part by part.
+/// A benchmark version that is being uploaded in parts.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Import {
-    /// The import's id; once it is published, that of the version.
+    /// The import's id, which becomes the id of the version.
     pub id: Uuid,
     /// The slug of the benchmark.
     pub benchmark: String,
-    /// How many parts have come. The next part has the number after it.
+    /// Number of parts received. The next part has the number after it.
     pub parts: i32,
-    /// How many items have come.
+    /// Number of items received.
     pub item_count: i32,
-    /// Bytes of scorers and items that have come, as JSON. They count as stored.
+    /// Size of scorers and items received, in bytes of JSON. They count against the quota of stored bytes.
     pub size_bytes: i64,
-    /// When it was begun.
+    /// When it was started.
     pub created_at: DateTime<Utc>,
-    /// When it is given up if no further part comes.
+    /// When it expires if no further part arrives.
     pub expires_at: DateTime<Utc>,
 }
 
-/// An import, with what its parts are checked by.
+/// An import with what is needed to validate its parts.
 #[derive(Debug, Clone)]
 pub struct OpenImport {
     /// The import.
     pub import: Import,
-    /// The scorers of every item that has none of its own.
+    /// The scorers of every item without scorers of its own.
     pub scorers: Vec<ScorerSpec>,
 }
 
-/// The imports of a user that are not published, newest first.
+/// The unpublished imports of a user, newest first.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_imports(conn: &mut PgConnection, user: &CurrentUser) -> Result<Vec<Import>> {
     let rows = sqlx::query_as!(
         Row,
@@ -80,7 +80,7 @@ pub async fn list_imports(conn: &mut PgConnection, user: &CurrentUser) -> Result
 /// An import of the user.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's, and for one that is published or given up.
+/// [`Error::NotFound`], also for another user's import, and for one that is published or abandoned.
 pub async fn find_import(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -105,7 +105,7 @@ pub async fn find_import(
         .ok_or_else(|| not_found(import_id))
 }
 
-/// Gives an import up. What has come of it is erased by housekeeping.
+/// Abandons an import. Housekeeping erases what was received.
 ///
 /// # Errors
 /// Those of [`find_import`].
@@ -129,10 +129,10 @@ pub async fn abandon_import(
     Ok(())
 }
 
-/// Gives up imports that nobody goes on with.
+/// Abandons imports without progress.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(crate) async fn expire_imports(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!(
         "-- imports::expire_imports
@@ -147,7 +147,7 @@ pub(crate) async fn expire_imports(conn: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// An import as the database has it.
+/// The row of an import.
 struct Row {
     id: Uuid,
     slug: String,
@@ -181,7 +181,8 @@ fn not_found(import_id: Uuid) -> Error {
     Error::NotFound(format!("the import `{import_id}`"))
 }
 
-/// Locks an import of the user, so that its parts come one after the other and none comes while it is published.
+/// Locks an import of the user, so that its parts are added one after the other and none is added while it is
+/// published.
 ///
 /// # Errors
 /// Those of [`find_import`].

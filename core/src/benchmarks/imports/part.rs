@@ -1,4 +1,4 @@
-//! A part of an import: checked by itself, and stored in one transaction.
+//! A part of an import: validated on its own, and stored in one transaction.
 
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection};
@@ -19,11 +19,11 @@ use crate::{
     scorers::ScorerSpec,
 };
 
-/// A part that may be stored: only [`CheckedPart::parse`] makes one.
+/// A valid part. Only [`CheckedPart::parse`] creates one.
 #[derive(Debug, Clone)]
 pub struct CheckedPart {
     items: Vec<Item>,
-    /// The hash of each item, one after the other.
+    /// The hashes of the items, concatenated.
     item_hashes: Vec<u8>,
     content_hash: Vec<u8>,
     size_bytes: u64,
@@ -31,12 +31,12 @@ pub struct CheckedPart {
 }
 
 impl CheckedPart {
-    /// Reads items in JSON Lines and checks them under the scorers of their import, which has `first` items already. It may
-    /// take seconds: nothing for whoever holds a connection.
+    /// Parses items in JSON Lines and validates them under the scorers of their import, which already has `first`
+    /// items. It may take seconds: do not call it while holding a connection.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with the line that is no item, or the path of each wrong field, by the position that the item
-    /// will have.
+    /// [`Error::Invalid`] with the line that is not an item, or the path of each invalid field, by the position that
+    /// the item will have.
     pub fn parse(lines: &[u8], scorers: &[ScorerSpec], first: i32) -> Result<Self> {
         let items = parse_items(lines, None, None)
             .map_err(|error| Error::invalid("", format!("{error:#}")))?;
@@ -66,11 +66,12 @@ impl CheckedPart {
     }
 }
 
-/// Stores the part of this number, which follows on those that have come. One that has come already is not stored again.
+/// Stores the part with this number, which must be the next one. A part that was received before is not stored again.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Conflict`] when another part is the next, or other items came under this number;
-/// [`Error::Invalid`] when the id of an item came before, or it is too much; [`Error::QuotaExceeded`].
+/// [`Error::NotFound`], [`Error::Conflict`] if another part is next, or this number was received with other items;
+/// [`Error::Invalid`] if the id of an item was received before, or the version exceeds its limits;
+/// [`Error::QuotaExceeded`].
 pub async fn add_part(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -106,7 +107,7 @@ pub async fn add_part(
     Ok(import)
 }
 
-/// A part may come twice, but not as another.
+/// Accepts a repeated part only with the same items.
 async fn refuse_other(
     tx: &mut PgConnection,
     import_id: Uuid,
@@ -157,7 +158,7 @@ async fn insert_part(
     Ok(())
 }
 
-/// Adds a part to what the import holds, and returns the benchmark's owner.
+/// Adds a part to the totals of the import, and returns the benchmark's owner.
 async fn count(tx: &mut PgConnection, import: &Import, part: &CheckedPart) -> Result<i64> {
     let owner_id = sqlx::query_scalar!(
         "-- part::count
@@ -179,7 +180,7 @@ async fn count(tx: &mut PgConnection, import: &Import, part: &CheckedPart) -> Re
     Ok(owner_id)
 }
 
-/// What is wrong when the database refuses the items of a part.
+/// Maps the database's refusal of a part's items to a domain error.
 async fn explain(
     conn: &mut PgConnection,
     error: Error,

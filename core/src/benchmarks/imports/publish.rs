@@ -1,4 +1,4 @@
-//! Publishing an import: it gets a number, and its items stay where they are.
+//! Publishes an import: it gets a number, and its items stay in place.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -17,23 +17,25 @@ use crate::{
     },
 };
 
-/// What its sender knows of a benchmark that has come completely.
+/// What the sender knows about the complete benchmark.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublishImport {
-    /// How many items were sent. When others have come, nothing is published.
+    /// Number of items sent. If a different number was received, nothing is published.
     pub item_count: i32,
-    /// The content hash of all that was sent, in hex, if you know it. When another has come, nothing is published.
+    /// The content hash of everything sent, in hexadecimal, if known. If the received content differs, nothing is
+    /// published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_hash: Option<String>,
 }
 
-/// Publishes an import as the next version of its benchmark, or, when a version holds its content already, gives it up.
-/// Returns the version that holds the content.
+/// Publishes an import as the next version of its benchmark, or abandons it if a version with its content exists.
+/// Returns the version with the content.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Invalid`] for what is no hash, [`Error::Conflict`] when other items have come than were
-/// sent, or others shall see the benchmark and its slug is taken among what they see.
+/// [`Error::NotFound`], [`Error::Invalid`] for text that is not a hash, [`Error::Conflict`] if the received items
+/// differ from those sent, or if the benchmark becomes visible to others and its slug is taken among the benchmarks
+/// visible to others.
 pub async fn publish_import(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -89,7 +91,7 @@ pub async fn publish_import(
     Ok(version)
 }
 
-/// Locks the benchmark of an import, which gives versions their order.
+/// Locks the benchmark of an import, which serialises the numbering of versions.
 async fn lock_benchmark(tx: &mut PgConnection, import_id: Uuid) -> Result<Uuid> {
     let benchmark_id = sqlx::query_scalar!(
         "-- publish::lock_benchmark
@@ -103,8 +105,8 @@ async fn lock_benchmark(tx: &mut PgConnection, import_id: Uuid) -> Result<Uuid> 
     benchmark_id.ok_or_else(|| super::not_found(import_id))
 }
 
-/// The hash of what has come, if it is what was announced, now and at the beginning. Postgres has the hashes of the items
-/// and hashes them: some megabytes at most.
+/// The hash of the received content, if it matches the hashes announced now and at the start. Postgres hashes the
+/// items' hashes, which are a few megabytes at most.
 async fn hash_of_parts(
     tx: &mut PgConnection,
     open: &OpenImport,
