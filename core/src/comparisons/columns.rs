@@ -1,4 +1,4 @@
-//! Finding columns, and reading what was recorded for them.
+//! Finds the columns of a comparison, and loads their recorded results.
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -29,7 +29,7 @@ pub(super) struct Column {
     pub(super) simulated: bool,
 }
 
-/// What was recorded for one item of a column, its repeats together.
+/// The recorded results for one item of a column, over its repeats.
 #[derive(Debug, Clone)]
 pub(super) struct Tried {
     pub(super) prompt_position: i16,
@@ -39,15 +39,15 @@ pub(super) struct Tried {
     pub(super) errors: i64,
     pub(super) scored: i64,
     pub(super) passed: i64,
-    /// The mean over the repeats that were scored.
+    /// The mean over the scored repeats.
     pub(super) score: Option<f32>,
-    /// Nothing when the cost of one of them is unknown.
+    /// `None` if the cost of one of them is unknown.
     pub(super) cost_microusd: Option<i64>,
     pub(super) latencies_ms: Vec<i32>,
 }
 
-/// The columns that the choices name, in their order; a column that is named twice comes once. Stops once there are more
-/// than a comparison takes.
+/// The columns that the choices name, in order and without duplicates. Stops when there are more than a comparison
+/// allows.
 pub(super) async fn resolve_columns(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -60,7 +60,7 @@ pub(super) async fn resolve_columns(
             break;
         }
         let path = format!("columns[{index}]");
-        // Says whether the viewer may read the run, and every part of it.
+        // Also checks that the viewer may read the run and every part of it.
         let run = resolve_run(conn, viewer, &choice.run)
             .await
             .map_err(|error| error.below(&path))?;
@@ -111,7 +111,7 @@ fn is_same(a: &Column, b: &Column) -> bool {
     key(a) == key(b)
 }
 
-/// Why two columns cannot be compared.
+/// Why two columns cannot be compared, if they cannot.
 fn mismatch(first: &Column, column: &Column) -> Option<String> {
     if first.benchmark_version_id != column.benchmark_version_id {
         return Some(format!(
@@ -153,7 +153,7 @@ async fn list_columns(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<Colum
     Ok(columns)
 }
 
-/// What was recorded for each column, item by item.
+/// The recorded results of each column, by item.
 pub(super) async fn load_tries(
     conn: &mut PgConnection,
     columns: &[Column],

@@ -1,4 +1,4 @@
-//! The items on which two columns disagree: passed by the one and failed by the other.
+//! The items on which two columns disagree: one passes and the other fails.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{ColumnChoice, columns::resolve_columns};
 use crate::{Error, Result, auth::CurrentUser, library::Page};
 
-/// Which two columns, and which page of their flips.
+/// The two columns, and the page of their flips.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FlipsRequest {
@@ -16,16 +16,16 @@ pub struct FlipsRequest {
     pub baseline: ColumnChoice,
     /// Another column of the same benchmark version.
     pub candidate: ColumnChoice,
-    /// `next_cursor` of the page before; absent for the first page.
+    /// `next_cursor` of the previous page; absent for the first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// The most flips to return; 50 when absent.
+    /// Maximum number of flips to return; 50 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 100)]
     pub limit: Option<i64>,
 }
 
-/// Which way an item flipped.
+/// The direction in which an item flipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FlipDirection {
@@ -35,35 +35,35 @@ pub enum FlipDirection {
     Lost,
 }
 
-/// An item that one column passes and the other fails. Of repeats, at least half must pass.
+/// An item that one column passes and the other fails. With repeats, an item passes if at least half of them pass.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Flip {
     /// The item's position in the benchmark version.
     pub item_position: i32,
     /// The item's own id.
     pub item: String,
-    /// Which way.
+    /// The direction.
     pub direction: FlipDirection,
     /// The values of the prompt's variables.
     #[schema(value_type = Object)]
     pub vars: Value,
-    /// What a right answer is.
+    /// The correct answer.
     pub expected: Option<Value>,
     /// The baseline's mean score on the item.
     pub baseline_score: f32,
     /// The candidate's mean score on the item.
     pub candidate_score: f32,
-    /// What the baseline said first.
+    /// The baseline's first output.
     pub baseline_output: Option<String>,
-    /// What the candidate said first.
+    /// The candidate's first output.
     pub candidate_output: Option<String>,
 }
 
-/// A page of the items that flipped, in the order of the items, after the item at position `after`.
+/// A page of the items that flipped, in item order, after the item at position `after`.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a run that the viewer may not find; [`Error::Invalid`] when a side is not exactly one column, or when
-/// the two cannot be compared.
+/// [`Error::NotFound`] for a run that the viewer may not find; [`Error::Invalid`] if a side is not exactly one column,
+/// or the two cannot be compared.
 pub async fn list_flips(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -148,7 +148,7 @@ pub async fn list_flips(
     }))
 }
 
-/// Says the path of a side where the columns' own paths are those of a list.
+/// Replaces the list paths of column errors by the path of a side.
 fn under(side: &str, error: Error) -> Error {
     let Error::Invalid(mut fields) = error else {
         return error;

@@ -1,6 +1,6 @@
-//! Comparisons: columns of one or several runs, set against each other on the items that they share.
+//! Comparisons: columns of one or several runs, compared on the items that they share.
 //!
-//! A column is one prompt version on one model in one run. Nothing is stored: every answer is computed from the
+//! A column is one prompt version on one model in one run. Nothing is stored: every response is computed from the
 //! recorded evaluations. Real and simulated columns are never compared with each other.
 
 mod columns;
@@ -21,91 +21,93 @@ use self::{
 };
 use crate::{Error, Result, auth::CurrentUser, computing::Loaded, runs::RunReference, stats};
 
-/// The most columns of one table; their pairs grow with the square.
+/// Maximum number of columns of a table; the number of pairs grows quadratically.
 const MAX_COLUMNS: usize = 30;
-/// The difference that matters when the caller does not say.
+/// The default for the difference that matters.
 const DEFAULT_SMALLEST_DIFFERENCE: f64 = 0.05;
 
-/// Which columns to compare.
+/// The columns to compare.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompareRequest {
-    /// At least two columns once every choice is spread out, at most 30. Each is the baseline of those after it.
+    /// At least two and at most 30 columns after expanding every choice. Each is the baseline of those after it.
     pub columns: Vec<ColumnChoice>,
-    /// The smallest difference of scores that matters, above 0 and at most 1; decides between `no_difference_shown` and `too_few_items`.
+    /// The smallest difference of scores that matters, above 0 and at most 1; it decides between `no_difference_shown`
+    /// and `too_few_items`.
     #[serde(default = "default_smallest_difference")]
     #[schema(default = 0.05)]
     pub smallest_difference: f64,
 }
 
-/// Some columns of a run: all of them, or those of a prompt, of a model, or of both.
+/// A choice of columns of a run: all, or those of a prompt, of a model, or of both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ColumnChoice {
     /// The run: its number, its id or a unique end of it, or `last`.
     pub run: RunReference,
-    /// `slug` or `slug@number` of a prompt version of the run; all when absent.
+    /// `slug` or `slug@number` of a prompt version of the run; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// `provider:name` of a model of the run, also with its parameters as in `local:small temperature=0`; all when absent.
+    /// `provider:name` of a model of the run, optionally with its parameters as in `local:small temperature=0`; absent:
+    /// all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }
 
-/// Columns side by side, and every pair of them compared.
+/// A table of columns, and the comparisons of every pair.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ComparisonTable {
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
-    /// How many items were asked; of a run that asked fewer, fewer have a score.
+    /// Number of items of the version; a run on fewer items has fewer scores.
     pub item_count: i32,
-    /// True when these are simulated models.
+    /// True if the models are simulated.
     pub simulated: bool,
-    /// True when a run has not ended, so that the numbers will still change.
+    /// True if a run has not ended, so that the numbers will still change.
     pub provisional: bool,
-    /// The level of all intervals.
+    /// The confidence level of all intervals.
     pub confidence: f64,
     /// The smallest difference of scores that matters.
     pub smallest_difference: f64,
-    /// In the order of the request.
+    /// The columns, in the order of the request.
     pub columns: Vec<ComparedColumn>,
-    /// Each pair of columns, the earlier one as the baseline.
+    /// Comparisons of every pair of columns, with the earlier one as the baseline.
     pub comparisons: Vec<stats::Comparison>,
 }
 
-/// One column by itself.
+/// The results of one column.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ComparedColumn {
-    /// The run that it comes from.
+    /// The id of its run.
     pub run_id: Uuid,
-    /// The number of that run.
+    /// The number of its run.
     pub run_number: i64,
     /// `slug@number` of the prompt version.
     pub prompt: String,
     /// `provider:name` of the model.
     pub model: String,
-    /// What is sent along with every call.
+    /// The parameters that are sent with every call.
     #[schema(value_type = Object)]
     pub parameters: serde_json::Value,
-    /// Evaluations, errors included.
+    /// Number of evaluations, including errors.
     pub evaluations: i64,
-    /// Evaluations that ended in an error; they have no score and are left out of every comparison.
+    /// Number of evaluations that ended in an error; they have no score and are left out of every comparison.
     pub errors: i64,
-    /// The mean score with its interval, if anything was scored.
+    /// The mean score with its interval, if there are scores.
     pub score: Option<ScoreSummary>,
-    /// What a passed evaluation costs, if every price is known.
+    /// The cost per passed evaluation, if every price is known.
     pub cost_per_pass: Option<CostPerPass>,
     /// The median and the 95th percentile of the latency.
     pub latency: Vec<LatencyPercentile>,
-    /// What several tries would reach; empty without repeats.
+    /// The success rates of several attempts; empty without repeats.
     pub tries: Vec<RepeatedTries>,
 }
 
-/// Loads columns that are to be compared on the items that they share.
+/// Loads the columns of a comparison.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a run that the viewer may not find; [`Error::Invalid`] for columns that do not exist, are too few
-/// or too many, belong to different benchmark versions, or mix real with simulated models.
+/// [`Error::NotFound`] for a run that the viewer may not find; [`Error::Invalid`] for columns that do not exist, are
+/// too few or too many, belong to different benchmark versions, or mix real with simulated models.
 pub async fn load_comparison(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -122,7 +124,7 @@ pub async fn load_comparison(
         let message = format!("name {count} columns; a comparison takes 2 to {MAX_COLUMNS}");
         Error::invalid("columns", message)
     };
-    // Each choice is looked up by itself.
+    // Each choice costs a query.
     if request.columns.len() > MAX_COLUMNS {
         return Err(refuse_number(request.columns.len().to_string()));
     }
@@ -133,7 +135,7 @@ pub async fn load_comparison(
         few => return Err(refuse_number(few.to_string())),
     }
     let tries = load_tries(conn, &columns).await?;
-    // Minutes of arithmetic are possible; other requests must not wait for them.
+    // The computation may take minutes, so it must not block other requests.
     Ok(Loaded::new(move || tabulate(columns, &tries, smallest)))
 }
 

@@ -1,4 +1,4 @@
-//! A column by itself: how good, how dear, how fast, and how sure each of these is. Pure.
+//! Summary of a column: score, cost and latency, each with its uncertainty. Pure.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,43 +9,43 @@ use crate::stats::{
     wilson,
 };
 
-/// The level of all intervals.
+/// The confidence level of all intervals.
 const CONFIDENCE: f64 = 0.95;
-/// Up to so many items the bootstrap adds something to Student's t.
+/// Maximum number of items for which the bootstrap adds information to Student's t.
 const BOOTSTRAPPED_UP_TO: usize = 2_000;
-/// The most tries that are told of.
+/// Maximum number of attempts, k, that is reported.
 const MOST_TRIES: usize = 10;
 
 /// A mean score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ScoreSummary {
-    /// The mean over the items; an item's repeats count as one.
+    /// The mean over the items; the repeats of an item count as one.
     pub mean: f64,
     /// Its interval.
     pub interval: Interval,
     /// How the interval was computed: `wilson`, `student` or `clustered`.
     pub interval_method: String,
-    /// The bootstrap interval, where scores are graded and items are few enough for it to matter.
+    /// The bootstrap interval, if scores are graded and there are few enough items for it to matter.
     pub bootstrap: Option<Interval>,
-    /// The share of the scored evaluations that passed.
+    /// The share of scored evaluations that passed.
     pub pass_rate: f64,
-    /// Items with a score.
+    /// Number of items with a score.
     pub items: usize,
 }
 
-/// What one passed evaluation costs, the failed ones paid along.
+/// The cost per passed evaluation, including the cost of failed ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CostPerPass {
     /// Micro-dollars.
     pub microusd: f64,
-    /// Its interval; nothing when too few evaluations passed to bound it.
+    /// Its interval; absent if too few evaluations passed to bound it.
     pub interval: Option<Interval>,
 }
 
 /// A percentile of the latency.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LatencyPercentile {
-    /// Which: 0.5 or 0.95.
+    /// The percentile as a share: 0.5 or 0.95.
     pub share: f64,
     /// Milliseconds.
     pub latency_ms: f64,
@@ -53,20 +53,20 @@ pub struct LatencyPercentile {
     pub interval: QuantileInterval,
 }
 
-/// What so many tries of an item would reach.
+/// The success rates of k attempts at an item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RepeatedTries {
-    /// The number of tries.
+    /// The number of attempts.
     pub k: usize,
-    /// pass@k: the chance that at least one of them passes.
+    /// pass@k: the probability that at least one attempt passes.
     pub pass_at_k: f64,
-    /// pass^k: the chance that all of them pass.
+    /// pass^k: the probability that all attempts pass.
     pub pass_hat_k: f64,
-    /// Items that were tried so often.
+    /// Number of items with at least k attempts.
     pub items: usize,
 }
 
-/// All of it.
+/// The summary of a column.
 pub(super) struct Summary {
     pub(super) score: Option<ScoreSummary>,
     pub(super) cost_per_pass: Option<CostPerPass>,

@@ -1,7 +1,7 @@
-//! Audiences: each board is made of the runs of one, and shown to it alone.
+//! Audiences: each board is made from the runs of one audience, and only visible to it.
 //!
-//! The public board of a benchmark version is made of the runs that everybody may read; a user's own board of all of
-//! their runs, whatever their visibility. Boards are ranked among themselves: nothing of one is computed from another.
+//! The public board of a benchmark version is made from the runs that everybody may read; a user's own board from all
+//! of their runs, whatever their visibility. Each board is ranked separately: nothing of one is computed from another.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -10,17 +10,17 @@ use uuid::Uuid;
 
 use crate::{Error, Result, auth::CurrentUser};
 
-/// Which board: the public one, or that of the caller's own runs.
+/// A kind of board: the public one, or that of the caller's own runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BoardKind {
-    /// The runs that everybody may read.
+    /// The public board, of runs that everybody may read.
     Public,
-    /// The caller's own runs, whatever their visibility.
+    /// The board of the caller's own runs, whatever their visibility.
     Own,
 }
 
-/// Whose runs a board is made of.
+/// The readers for whom a board is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Audience {
     /// Runs that everybody may read.
@@ -30,7 +30,7 @@ pub(super) enum Audience {
 }
 
 impl Audience {
-    /// As it is stored: null is the public one.
+    /// The stored form: null for the public board.
     pub(super) fn id(self) -> Option<i64> {
         match self {
             Self::Public => None,
@@ -49,8 +49,8 @@ impl Audience {
         }
     }
 
-    /// The audience that the caller asks for. When they do not say: their own if they have results there, on any board
-    /// when no benchmark version is named, else the public one.
+    /// The audience that the caller requests. By default it is the caller, if the caller has results on the board
+    /// (without a benchmark version, on any board), else the public.
     pub(super) async fn choose(
         conn: &mut PgConnection,
         viewer: Option<&CurrentUser>,

@@ -1,7 +1,7 @@
-//! Blocks: an open run is summed up by ranges of items whose evaluations are all recorded.
+//! Blocks: ranges of items by which an open run is summarised once all of their evaluations are recorded.
 //!
-//! What is kept for a block is computed from the evaluations alone, so that computing it twice changes nothing, and
-//! losing it loses nothing. Recording knows nothing of it.
+//! The summary of a block is computed only from its evaluations, so that computing it twice changes nothing, and losing
+//! it loses nothing. Recording evaluations does not depend on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,15 @@ use uuid::Uuid;
 use super::summary::{Counted, Histogram, Summary, Sums};
 use crate::{Result, runs::RunShape};
 
-/// A run is cut into about this many blocks.
+/// The approximate number of blocks of a run.
 const AIMED_BLOCKS: i32 = 200;
-/// About so many evaluations are read at once, which bounds the memory.
+/// The approximate number of evaluations that are read at once, which limits memory.
 const READ_AT_ONCE: i64 = 50_000;
 
 /// A column of a run: the positions of its prompt version and its model.
 pub(crate) type ColumnKey = (i16, i16);
 
-/// How a run is cut.
+/// The division of a run into blocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocks {
     run_id: Uuid,
@@ -37,7 +37,7 @@ impl Blocks {
         }
     }
 
-    /// Sums up what no open shard touches and is not summed up yet, and keeps it.
+    /// Summarises and stores the blocks that no open shard touches and that are not stored yet.
     pub(super) async fn keep_complete(self, conn: &mut PgConnection) -> Result<()> {
         let mut wanted = self.missing(conn).await?;
         for shard in self.load_open_shards(conn).await? {
@@ -51,7 +51,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// Every column, summed up over all blocks: what is kept, and with `whole` the rest of the run, too.
+    /// The summary of every column over all stored blocks, and with `whole` also over the rest of the run.
     pub(super) async fn load(
         self,
         conn: &mut PgConnection,
@@ -77,7 +77,7 @@ impl Blocks {
         blocks_of(self.shape.items, self.items_per_block)
     }
 
-    /// The blocks that are not kept.
+    /// The blocks that are not stored.
     async fn missing(self, conn: &mut PgConnection) -> Result<BTreeSet<i32>> {
         let kept = sqlx::query_scalar!(
             "-- blocks::missing
@@ -118,7 +118,7 @@ impl Blocks {
         Ok(touched)
     }
 
-    /// Ranges of items, none too long to be read at once.
+    /// Ranges of items that cover the blocks, each short enough to be read at once.
     fn ranges(self, blocks: &BTreeSet<i32>) -> Vec<(i32, i32)> {
         let evaluations = self.shape.evaluations() / i64::from(self.shape.items.max(1));
         let most = i32::try_from(READ_AT_ONCE / evaluations.max(1)).unwrap_or(i32::MAX);
@@ -134,13 +134,13 @@ impl Blocks {
         ranges
     }
 
-    /// Reads the evaluations of a range of items, and sums them up by blocks and columns.
+    /// Reads the evaluations of a range of items, and summarises them by block and column.
     async fn sum_up(
         self,
         conn: &mut PgConnection,
         (first, end): (i32, i32),
     ) -> Result<Vec<(ColumnKey, Summary)>> {
-        // A row a column: an array costs a tenth of as many rows.
+        // One row per column with arrays is a tenth of the cost of one row per evaluation.
         let columns = sqlx::query!(
             r#"-- blocks::sum_up
             select prompt_position, model_position,
@@ -220,7 +220,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// The columns, as far as they are kept; row by row, since all rows together may be large.
+    /// The stored summaries by column; read row by row, because all rows together may be large.
     async fn load_kept(self, conn: &mut PgConnection) -> Result<BTreeMap<ColumnKey, Summary>> {
         let mut columns: BTreeMap<ColumnKey, Summary> = BTreeMap::new();
         let mut rows = sqlx::query!(
@@ -251,7 +251,7 @@ impl Blocks {
     }
 }
 
-/// How many blocks of this size so many items make, the last one perhaps smaller.
+/// The number of blocks of this size for this number of items; the last one may be smaller.
 fn blocks_of(items: i32, size: i32) -> i32 {
     items / size + i32::from(items % size > 0)
 }

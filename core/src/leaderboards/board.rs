@@ -1,4 +1,4 @@
-//! One benchmark's leaderboard, or a selection of it. Ranks are those within the selection.
+//! The leaderboard of one benchmark, or a selection of it. Ranks are those within the selection.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -19,80 +19,80 @@ use crate::{
     library::json_bytes,
 };
 
-/// Maximum size of the lines in an answer, in bytes of JSON.
+/// Maximum size of the lines in a response, in bytes of JSON.
 const MAX_BYTES: usize = 4 << 20;
 
-/// A benchmark version's standings.
+/// The standings of a benchmark version.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Leaderboard {
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
-    /// Whose runs it is made of: those that everybody may read, or your own.
+    /// The runs behind it: those that everybody may read, or your own.
     pub board: BoardKind,
-    /// How many items the version has.
+    /// Number of items of the version.
     pub item_count: i32,
     /// True when these are the standings of simulated models.
     pub simulated: bool,
-    /// The level of all intervals and comparisons.
+    /// The confidence level of all intervals and comparisons.
     pub confidence: f64,
-    /// What is not shown, and where to see it; absent when everything is here. A board keeps its best lines: 2,000 of them,
-    /// fewer for versions of more than 1,000 items, 200 for one of 100,000.
+    /// What is not shown, and where to see it; absent if everything is here. A board keeps its best lines: 2,000 of
+    /// them, fewer for versions of more than 1,000 items, 200 for one of 100,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
-    /// Best first.
+    /// The standings, best first.
     pub standings: Vec<Standing>,
-    /// What the columns of open runs have reached so far, best first. Each has the rank that it would have if it ended
-    /// here; the standings are ranked without them, and the numbers will still change.
+    /// The results of open runs' columns so far, best first. Each has the rank that it would have if its run ended now;
+    /// the standings are ranked without them, and the numbers will still change.
     pub provisional: Vec<Standing>,
 }
 
-/// Which standings. What a filter does not mention stays.
+/// A selection of standings. Filters that are absent do not restrict it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct BoardFilter {
-    /// The public board, or that of your own runs; when absent, your own if you have results there, else the public one.
+    /// The public board, or that of your own runs; absent: your own if you have results there, else the public one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub board: Option<BoardKind>,
-    /// Those of simulated models, or those of real ones; when absent, the real ones if there are any.
+    /// Simulated or real models; absent: the real ones if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<bool>,
-    /// Only what an administrator or a moderator measured on real models.
+    /// Only results that an administrator or a moderator measured on real models.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[param(required = false)]
     pub verified: bool,
     /// Only this prompt: `slug`, or `slug@number` for one version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// Only the newest version of each prompt that was measured.
+    /// Only the newest measured version of each prompt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[param(required = false)]
     pub newest: bool,
-    /// Only models that are sent these parameters, among others: a JSON object, as in `{"temperature":0}`.
+    /// Only models with at least these parameters: a JSON object, as in `{"temperature":0}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<String>,
-    /// The slug of a category of prompts; the categories below it count too.
+    /// The slug of a category of prompts; its subcategories are included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
-    /// How the names of models begin, up to the end of a word: `gpt-5` or `openai:gpt-5`, upper or lower case.
+    /// A prefix of the names of models, up to the end of a word: `gpt-5` or `openai:gpt-5`, in upper or lower case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
-    /// The most that 1,000 evaluations may cost, in micro-dollars; what has no known cost is left out.
+    /// Maximum cost of 1,000 evaluations, in micro-dollars; standings without a known cost are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0)]
     pub max_cost_per_1000_microusd: Option<i64>,
-    /// The highest 95th percentile of the latency, in milliseconds.
+    /// Maximum 95th percentile of the latency, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0)]
     pub max_latency_p95_ms: Option<f64>,
-    /// Only what was measured at this time or later, as RFC 3339.
+    /// Only results measured at this time or later, as RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
 }
 
 impl BoardFilter {
-    /// Refuses what no standing could answer.
+    /// Refuses filters that no standing could match.
     pub(super) fn check(&self) -> Result<()> {
         let mut wrong = Vec::new();
         if self.verified && self.simulated == Some(true) {
@@ -129,7 +129,7 @@ impl BoardFilter {
         }
     }
 
-    /// The parameters that models must have, as they are stored.
+    /// The required parameters of models, in their stored form.
     pub(super) fn wanted_parameters(&self) -> Result<Option<Value>> {
         let Some(text) = &self.parameters else {
             return Ok(None);
@@ -140,7 +140,7 @@ impl BoardFilter {
         }
     }
 
-    /// Whether to show simulated standings or real ones.
+    /// Whether to show simulated or real standings.
     pub(super) async fn wants_simulated(
         &self,
         conn: &mut PgConnection,
@@ -155,11 +155,10 @@ impl BoardFilter {
     }
 }
 
-/// Loads a leaderboard. Real and simulated standings never mix; when the caller does not say which, the real ones
-/// come if there are any.
+/// Loads a leaderboard. Real and simulated standings never mix; by default, the real ones are shown if there are any.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such benchmark, [`Error::Invalid`] for a filter that makes no sense.
+/// [`Error::NotFound`] if there is no such benchmark, [`Error::Invalid`] for an invalid filter.
 pub async fn load_leaderboard(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -195,7 +194,7 @@ pub async fn load_leaderboard(
 }
 
 impl Leaderboard {
-    /// Ranks the lines, and takes in as many as fit into an answer.
+    /// Ranks the lines, and includes as many as fit into a response.
     fn with(self, mut finals: Vec<Line>, mut provisional: Vec<Line>) -> Self {
         place_finals(&mut finals);
         place_provisional(&finals, &mut provisional);

@@ -1,7 +1,7 @@
-//! Hiding columns of runs: they count for no board, until they are shown again.
+//! Hiding columns of runs: they count on no board until they are shown again.
 //!
-//! The owner of a run hides what shall stand on no board at all. Moderators and administrators hide what of others' runs
-//! shall not stand on the public board; the owner's own board keeps it, and only they can show it again.
+//! The owner of a run hides columns from all boards. Moderators and administrators hide columns of other users' runs
+//! from the public board; the owner's own board keeps them, and only moderators and administrators can show them again.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -15,45 +15,44 @@ use crate::{
     runs::find_readable_run,
 };
 
-/// Maximum size of the columns in an answer, in bytes of JSON.
+/// Maximum size of the columns in a response, in bytes of JSON.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Which standings of a run, and whether boards show them.
+/// A choice of standings of a run, and whether boards show them.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HideStandings {
     /// True hides them, false shows them again.
     pub hidden: bool,
-    /// `slug` or `slug@number` of a prompt version of the run; all when absent.
+    /// `slug` or `slug@number` of a prompt version of the run; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// `provider:name` of a model of the run; all when absent.
+    /// `provider:name` of a model of the run; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }
 
-/// A column that a run measured, and whether it is hidden.
+/// A measured column of a run, and whether it is hidden.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BoardColumn {
     /// `slug@number` of the prompt version.
     pub prompt: String,
     /// `provider:name` of the model.
     pub model: String,
-    /// What is sent along with every call.
+    /// The parameters that are sent with every call.
     #[schema(value_type = Object)]
     pub parameters: serde_json::Value,
-    /// The run's owner has hidden it from all boards.
+    /// True if the run's owner has hidden it from all boards.
     pub hidden_by_owner: bool,
-    /// A moderator has hidden it from the public board.
+    /// True if a moderator has hidden it from the public board.
     pub hidden_by_moderator: bool,
 }
 
-/// Hides standings of a run, or shows them again. Answers with the columns that the run measured, as many as fit into
-/// 4 MiB.
+/// Hides standings of a run, or shows them again. Returns the measured columns of the run, up to 4 MiB.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for users who are neither the run's owner nor moderators, [`Error::Invalid`]
-/// when the run has measured no such column.
+/// [`Error::NotFound`], [`Error::Forbidden`] for users who are neither the run's owner nor moderators,
+/// [`Error::Invalid`] if the run has not measured such a column.
 pub async fn hide_standings(
     conn: &mut PgConnection,
     user: &CurrentUser,

@@ -1,4 +1,4 @@
-//! A run summed up by columns for its own table, by the same code as its standings.
+//! Summarises a run by columns for its own table, with the code that also computes its standings.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     runs::{MeasuredColumn, RunShape},
 };
 
-/// Every column of a run that has an evaluation, as far as the run has come.
+/// Every column of a run that has an evaluation so far.
 pub(crate) async fn measure_run(
     conn: &mut PgConnection,
     run_id: Uuid,

@@ -1,14 +1,15 @@
-//! Leaderboards: standings are computed when a run completes, and only read when a page asks for them.
+//! Leaderboards: standings are computed when a run completes, and only read when a page shows them.
 //!
 //! A standing is one prompt version on one model. Its score is the mean of the scored evaluations; evaluations that
-//! ended in an error are counted beside it, because a provider's failure says nothing about the quality of a prompt.
+//! ended in an error are counted separately, because a provider's failure says nothing about the quality of a prompt.
 //!
-//! `figures` lists what is said of a column, `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, and `write` keeps what was found.
-//! `audience` says whose board is meant, `renew` makes a board of what was found, `size` says how
-//! large it may be, `ranking` compares its lines, and `hidden` keeps columns off it; `measure` sums a run up for its own
-//! table. `board` reads one benchmark's standings and `placing` ranks them, `effects` splits them into what the prompt does
-//! and what the model does, `overall` reads across benchmarks, and `history` reads the courses over time.
-//! Real and simulated standings must never meet, in none of them.
+//! `figures` lists the numbers of a column, `summary` summarises columns, `blocks` does so while a run goes on,
+//! `refresh` decides when, and `write` stores the results.
+//! `audience` selects the board, `renew` builds a board from the results, `size` limits it, `ranking` compares its
+//! lines, and `hidden` excludes columns; `measure` summarises a run for its own table. `board` reads one benchmark's
+//! standings and `placing` ranks them, `effects` splits them into effects of prompts and of models, `overall` reads
+//! across benchmarks, and `history` reads the courses over time.
+//! Real and simulated standings must never mix in any of them.
 
 mod audience;
 mod blocks;
@@ -50,8 +51,8 @@ pub(crate) use self::refresh::{forget_progress, lock_progress, update_standings}
 pub use self::renew::{renew_small_boards, renew_stale_boards};
 pub use self::standing::Standing;
 
-/// All intervals and comparisons are made at this level.
+/// The confidence level of all intervals and comparisons.
 pub(crate) const CONFIDENCE: f64 = 0.95;
 
-/// The channel on which Postgres tells that a board changed; the payload is the benchmark version's id.
+/// The Postgres channel for changes of boards; the payload is the benchmark version's id.
 pub const DOORBELL: &str = "opb_leaderboards";

@@ -1,12 +1,12 @@
-//! Ranks within a selection of a board, by the comparisons that were made when the board was ranked. Pure, and too much
-//! for a thread that others wait for: it grows with the square of the lines.
+//! Ranks within a selection of a board, from the comparisons made when the board was ranked. Pure, but quadratic in the
+//! number of lines, so it must not run on a thread that serves other requests.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{Figures, standing::Line};
 use crate::stats::{self, Estimate, Interval, Offer, Rank};
 
-/// Ranks a selection among itself, by the comparisons that were made when the board was ranked.
+/// Ranks the lines of a selection, from the comparisons made when the board was ranked.
 pub(super) fn place_finals(lines: &mut [Line]) {
     let index: HashMap<i64, usize> = lines
         .iter()
@@ -38,7 +38,7 @@ pub(super) fn place_finals(lines: &mut [Line]) {
     }
 }
 
-/// Gives each provisional line the rank that it would have among the standings, in the place of its own one.
+/// Gives each provisional line the rank that it would have among the standings.
 pub(super) fn place_provisional(finals: &[Line], lines: &mut [Line]) {
     let offers = finals
         .iter()
@@ -72,7 +72,7 @@ pub(super) fn place_provisional(finals: &[Line], lines: &mut [Line]) {
     }
 }
 
-/// What a column offers for its price and its time.
+/// The score, cost and latency of a column, for the Pareto frontier.
 #[expect(clippy::cast_precision_loss, reason = "money is far below 2⁵³")]
 fn offer(figures: &Figures) -> Offer {
     let estimate = |value: f64, low: Option<f64>, high: Option<f64>| Estimate {

@@ -1,4 +1,4 @@
-//! Ranking a board: who is surely better than whom, kept beside the standings, so that reading compares nothing.
+//! Ranks a board: the significant differences are stored with the standings, so that reading compares nothing.
 
 use std::collections::HashMap;
 
@@ -58,7 +58,7 @@ pub(super) async fn rank_board(tx: &mut PgConnection, board: Board) -> Result<()
 }
 
 /// Compares the best columns of an open run with the standings of each board that shows them. The standings themselves
-/// stay as they are.
+/// are not changed.
 pub(super) async fn rank_provisional(
     tx: &mut PgConnection,
     run: &MeasuredRun,
@@ -77,7 +77,7 @@ pub(super) async fn rank_provisional(
     )
     .fetch_all(&mut *tx)
     .await?;
-    // Ids of standings name one board each, so that what is said of several can be kept together.
+    // A standing's id belongs to one board, so that the results for several boards can be stored together.
     let mut said: HashMap<(Uuid, Uuid), (Vec<i64>, Vec<i64>)> = HashMap::new();
     for board in run.boards(simulated) {
         let (ids, mut entries) = load_entries(tx, board).await?;
@@ -144,7 +144,7 @@ async fn load_entries(tx: &mut PgConnection, board: Board) -> Result<(Vec<i64>, 
     Ok(entries.unzip())
 }
 
-/// Seconds of arithmetic are possible; what else this thread does must not wait for them.
+/// Runs a computation that may take seconds outside the async threads.
 async fn away<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await

@@ -1,4 +1,4 @@
-//! Refreshing: the standings of a run are computed when it ends, and while it goes on as far as it has come.
+//! Refresh of standings: computes those of a run when it ends, and provisional ones while it goes on.
 
 use std::collections::HashMap;
 
@@ -18,24 +18,24 @@ use crate::{
     runs::{RunShape, RunState},
 };
 
-/// Provisional standings are computed anew when a run has grown by a quarter, so that all of them together cost no more
-/// than a few times the last.
+/// Provisional standings are recomputed when a run has grown by a quarter, so that all recomputations together cost
+/// only a few times as much as the last one.
 const GROWTH: f64 = 1.25;
-/// They are computed anew after so many seconds in any case, if the run has grown at all.
+/// They are also recomputed after this many seconds, if the run has grown at all.
 const OLDEST_SECONDS: f64 = 60.0;
 
-/// A run, as far as its standings are concerned.
+/// The data of a run that its standings need.
 pub(super) struct MeasuredRun {
     pub(super) id: Uuid,
     pub(super) benchmark_version_id: Uuid,
     pub(super) shape: RunShape,
     /// By position.
     prompt_version_ids: Vec<Uuid>,
-    /// By position, with true for simulated ones.
+    /// By position, with true for simulated models.
     models: Vec<(Uuid, bool)>,
     state: RunState,
     owner_id: i64,
-    /// May everybody read it?
+    /// Whether everybody may read the run.
     public: bool,
 }
 
@@ -47,7 +47,7 @@ impl MeasuredRun {
         Some((*prompt, *model, *simulated))
     }
 
-    /// The boards that it counts for.
+    /// The boards that the run counts on.
     pub(super) fn boards(&self, simulated: bool) -> Vec<Board> {
         let audiences = [Audience::Own(self.owner_id), Audience::Public];
         let count = if self.public { 2 } else { 1 };
@@ -60,12 +60,12 @@ impl MeasuredRun {
     }
 }
 
-/// Keeps what the run measured, and makes the boards that it counts for anew: its owner's own, and the public one if
-/// everybody may read the run. The caller's transaction ends the run.
+/// Stores the results of a run, and rebuilds the boards that it counts on: its owner's own, and the public one if
+/// everybody may read the run. Part of the transaction that ends the run.
 pub(crate) async fn update_standings(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let run = load_run(tx, run_id).await?;
     let columns = Blocks::of(run_id, run.shape).load(tx, true).await?;
-    // Two runs of one benchmark version that end at once rank it one after the other.
+    // Two runs on one benchmark version that end at the same time rank it one after the other.
     lock_boards(tx, run.benchmark_version_id).await?;
     let mut measured = [false; 2];
     for (key, summary) in &columns {
@@ -85,7 +85,7 @@ pub(crate) async fn update_standings(tx: &mut PgConnection, run_id: Uuid) -> Res
     tell(tx, run.benchmark_version_id).await
 }
 
-/// Forgets what was summed up of a run so far. The caller's transaction ends the run.
+/// Deletes the summaries of a run's progress. Part of the transaction that ends the run.
 pub(crate) async fn forget_progress(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     sqlx::query!(
         "-- refresh::forget_progress
@@ -104,7 +104,7 @@ pub(crate) async fn forget_progress(tx: &mut PgConnection, run_id: Uuid) -> Resu
     Ok(())
 }
 
-/// Waits until nobody sums a run up, and keeps others from it until the transaction ends.
+/// Waits until no other process summarises a run, and locks it until the transaction ends.
 pub(crate) async fn lock_progress(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     sqlx::query_scalar!(
         r#"-- refresh::lock_progress
@@ -116,17 +116,17 @@ pub(crate) async fn lock_progress(tx: &mut PgConnection, run_id: Uuid) -> Result
     Ok(())
 }
 
-/// What a process knows of runs that are shown as far as they have come: the shards that each had open then.
+/// The runs whose provisional standings a process has refreshed, with the number of shards open at that time.
 #[derive(Debug, Default)]
 pub struct Shown(HashMap<Uuid, i32>);
 
-/// Sums every open run up as far as it has come, and shows that as provisional standings.
-/// Safe to call at any time, also by several processes at once.
+/// Summarises the progress of every open run, and shows it as provisional standings.
+/// Safe to call at any time, also concurrently by several processes.
 ///
 /// # Errors
-/// The database does not answer; what was done so far stays, and nothing of it is lost.
+/// The database does not respond; completed work is kept.
 pub async fn refresh_open_runs(conn: &mut PgConnection, shown: &mut Shown) -> Result<()> {
-    // Whatever ended without being finished, as a cancelled run does.
+    // Runs that ended without being finished, such as cancelled ones.
     sqlx::query!(
         "-- refresh::refresh_open_runs
         with ended as (
@@ -150,7 +150,7 @@ pub async fn refresh_open_runs(conn: &mut PgConnection, shown: &mut Shown) -> Re
     .await?;
     let mut now = HashMap::new();
     for run in open {
-        // A block becomes complete when a shard ends, and only then: runs that wait cost nothing.
+        // A block only becomes complete when a shard ends, so runs without progress cost nothing.
         let waits = shown.0.get(&run.id) == Some(&run.shards_open);
         if waits || refresh_run(conn, run.id).await? {
             now.insert(run.id, run.shards_open);
@@ -160,7 +160,7 @@ pub async fn refresh_open_runs(conn: &mut PgConnection, shown: &mut Shown) -> Re
     Ok(())
 }
 
-/// Returns true when all that is complete is shown.
+/// Returns true if everything complete is shown.
 async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<bool> {
     let mut tx = conn.begin().await?;
     let free = sqlx::query_scalar!(
@@ -174,10 +174,10 @@ async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<bool> {
         tx.rollback().await?;
         return Ok(false);
     }
-    // Looked at under the lock: a run that ends waits for it, and one that has ended is left alone.
+    // Read under the lock: a run that is ending waits for it, and a run that has ended is skipped.
     let run = load_run(&mut tx, run_id).await?;
     if !matches!(run.state, RunState::Running | RunState::Paused) {
-        // Not left to the drop, which would keep the lock until the connection is used again.
+        // Explicit, because dropping the transaction would keep the lock until the connection is used again.
         tx.rollback().await?;
         return Ok(false);
     }
@@ -203,14 +203,14 @@ async fn refresh_run(conn: &mut PgConnection, run_id: Uuid) -> Result<bool> {
     Ok(lag != Lag::Later)
 }
 
-/// Whether the provisional standings of a run lag behind its summaries.
+/// Whether the provisional standings of a run are older than its summaries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lag {
-    /// They show all there is.
+    /// They are up to date.
     None,
-    /// They do, and will be computed anew later.
+    /// They are out of date and will be recomputed later.
     Later,
-    /// They are to be computed anew.
+    /// They have to be recomputed now.
     Due,
 }
 
@@ -235,7 +235,7 @@ async fn lag(tx: &mut PgConnection, run_id: Uuid) -> Result<Lag> {
     })
 }
 
-/// Tells whoever keeps answers that a board has changed.
+/// Notifies caches that a board has changed.
 pub(super) async fn tell(tx: &mut PgConnection, benchmark_version_id: Uuid) -> Result<()> {
     doorbell::ring(tx, DOORBELL, &benchmark_version_id.to_string()).await
 }

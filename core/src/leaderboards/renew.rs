@@ -1,8 +1,9 @@
-//! Making boards anew from the points of their runs: when a run ends, and when what may be shown has changed.
+//! Rebuilds boards from the points of runs: when a run ends, and when the visible runs have changed.
 //!
 //! A line of a board is the point of its column with the most items, and of those the newest, among the runs of the
-//! board's audience. A board has its best lines only, as many as `size` allows. So narrowing a run, deleting it or hiding a column brings the earlier result back, and nothing of
-//! what is hidden stays in ranks, trends or counts.
+//! board's audience. A board has only its best lines, up to its maximum size. So narrowing the visibility of a run,
+//! deleting it or hiding a column brings the earlier result back, and nothing hidden remains in ranks, trends or
+//! counts.
 
 use futures::TryStreamExt as _;
 use sqlx::{Connection as _, PgConnection};
@@ -11,9 +12,10 @@ use uuid::Uuid;
 use super::{audience::Audience, ranking::rank_board, refresh::tell, size::max_lines};
 use crate::{Result, stats};
 
-/// Boards up to this size are made anew while the caller waits; others by the next scheduler.
+/// Maximum number of lines of a board that is rebuilt while the caller waits; larger boards are rebuilt by the next
+/// scheduler.
 const SMALL_BOARD: i64 = 100;
-/// The same for the items of a benchmark version.
+/// Maximum number of items of its benchmark version.
 const SMALL_ITEMS: i32 = 2_000;
 
 /// One board.
@@ -24,10 +26,10 @@ pub(super) struct Board {
     pub(super) audience: Audience,
 }
 
-/// Makes every board that is marked as stale anew. Safe to call at any time, also by several processes at once.
+/// Rebuilds every board that is marked as stale. Safe to call at any time, also concurrently by several processes.
 ///
 /// # Errors
-/// The database does not answer; boards that are not done stay marked.
+/// The database does not respond; boards that are not finished stay marked.
 pub async fn renew_stale_boards(conn: &mut PgConnection) -> Result<()> {
     loop {
         let stale = sqlx::query!(
@@ -48,11 +50,11 @@ pub async fn renew_stale_boards(conn: &mut PgConnection) -> Result<()> {
     }
 }
 
-/// Makes the stale boards of a run's benchmark version anew if they are small, so that whoever changed something sees it
-/// at once; large ones are left to the schedulers.
+/// Rebuilds the stale boards of a run's benchmark version if they are small, so that a user sees a change at once;
+/// large ones are left to the schedulers.
 ///
 /// # Errors
-/// The database does not answer; boards that are not done stay marked.
+/// The database does not respond; boards that are not finished stay marked.
 pub async fn renew_small_boards(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let benchmark_version_id = sqlx::query_scalar!(
         "-- renew::renew_small_boards
@@ -92,7 +94,7 @@ pub async fn renew_small_boards(conn: &mut PgConnection, run_id: Uuid) -> Result
 async fn renew_if_stale(conn: &mut PgConnection, board: Board) -> Result<()> {
     let mut tx = conn.begin().await?;
     lock_boards(&mut tx, board.benchmark_version_id).await?;
-    // What is marked after this statement is made anew once more.
+    // Boards that are marked after this statement are rebuilt again.
     let marks = sqlx::query!(
         "-- renew::renew_if_stale
         delete from stale_boards
@@ -111,7 +113,7 @@ async fn renew_if_stale(conn: &mut PgConnection, board: Board) -> Result<()> {
     Ok(())
 }
 
-/// Keeps others from the boards of a benchmark version until the transaction ends.
+/// Locks the boards of a benchmark version until the transaction ends.
 pub(super) async fn lock_boards(tx: &mut PgConnection, benchmark_version_id: Uuid) -> Result<()> {
     sqlx::query_scalar!(
         r#"-- renew::lock_boards
@@ -123,7 +125,7 @@ pub(super) async fn lock_boards(tx: &mut PgConnection, benchmark_version_id: Uui
     Ok(())
 }
 
-/// Chooses the lines of a board anew, all of them or those of a run's columns, and ranks the board. The caller holds its
+/// Rebuilds the lines of a board, all of them or those of a run's columns, and ranks the board. The caller holds its
 /// lock.
 pub(super) async fn renew_board(
     tx: &mut PgConnection,
@@ -131,7 +133,7 @@ pub(super) async fn renew_board(
     columns_of: Option<Uuid>,
 ) -> Result<()> {
     let (lines, max_lines) = count_lines(tx, board).await?;
-    // A full board has left lines out, for which a line that gets worse makes room.
+    // A full board has excluded lines, one of which may have to replace a line that got worse.
     let columns_of = columns_of.filter(|_| lines < max_lines);
     let runs = counted_runs(tx, board, columns_of).await?;
     choose_lines(tx, board, columns_of, &runs, max_lines).await?;
@@ -140,7 +142,7 @@ pub(super) async fn renew_board(
     rank_board(tx, board).await
 }
 
-/// How many lines a board has, and may have.
+/// The number of lines of a board, and its maximum.
 pub(super) async fn count_lines(conn: &mut PgConnection, board: Board) -> Result<(i64, i64)> {
     let row = sqlx::query!(
         r#"-- renew::count_lines
@@ -158,7 +160,7 @@ pub(super) async fn count_lines(conn: &mut PgConnection, board: Board) -> Result
     Ok((row.lines, max_lines(row.item_count)))
 }
 
-/// Deletes the lines that the board has no room for, those with the lowest scores.
+/// Deletes the lines with the lowest scores that exceed the board's maximum size.
 async fn keep_best(tx: &mut PgConnection, board: Board, max_lines: i64) -> Result<()> {
     sqlx::query!(
         "-- renew::keep_best
@@ -177,7 +179,7 @@ async fn keep_best(tx: &mut PgConnection, board: Board, max_lines: i64) -> Resul
     Ok(())
 }
 
-/// The runs that count for the board.
+/// The runs that count on the board.
 async fn counted_runs(
     tx: &mut PgConnection,
     board: Board,
@@ -268,7 +270,7 @@ async fn choose_lines(
     Ok(())
 }
 
-/// How many runs each line's column has, and by how much the line differs from the run before.
+/// Updates the number of runs of each line's column, and the line's difference from the previous run.
 async fn renew_trends(
     tx: &mut PgConnection,
     board: Board,
@@ -317,7 +319,7 @@ async fn renew_trends(
     .fetch(&mut *tx);
     let (mut ids, mut counts) = (Vec::new(), Vec::new());
     let (mut trends, mut lows, mut highs) = (Vec::new(), Vec::new(), Vec::new());
-    // Line by line: the scores of all items twice over are much to hold.
+    // Line by line: twice the scores of all items of all lines would take much memory.
     while let Some(line) = lines.try_next().await? {
         let before = line.before.as_deref();
         let trend = before

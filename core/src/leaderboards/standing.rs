@@ -1,4 +1,4 @@
-//! A standing as it is shown, and reading those of a board.
+//! A standing as shown on a board, and the query for the standings of a board.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -21,42 +21,42 @@ use crate::{
 /// One line of a leaderboard.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Standing {
-    /// One more than the number of standings that are surely better.
+    /// One plus the number of standings that are significantly better.
     pub rank_low: i32,
-    /// The number of standings less those that are surely worse.
+    /// The number of standings minus those that are significantly worse.
     pub rank_high: i32,
-    /// Standings of one group cannot be told apart from the group's best.
+    /// Standings of one group are not significantly different from the group's best.
     pub tie_group: i32,
-    /// Whether another one is at least as good on score, cost and latency, and better on one of them.
+    /// The place relative to the Pareto frontier of score, cost and latency.
     pub frontier: FrontierPlace,
-    /// `slug@number` of the prompt version; `(hidden)` on your own board when you may no longer see the prompt.
+    /// `slug@number` of the prompt version; `(hidden)` on your own board if you may no longer read the prompt.
     pub prompt: String,
     /// `provider:name` of the model.
     pub model: String,
-    /// What is sent along with every call.
+    /// The parameters that are sent with every call.
     #[schema(value_type = Object)]
     pub parameters: Value,
-    /// True when the answers are simulated.
+    /// True if the model is simulated.
     pub simulated: bool,
-    /// True when an administrator or a moderator measured it.
+    /// True if an administrator or a moderator measured it.
     pub verified: bool,
-    /// Evaluations, errors included.
+    /// Number of evaluations, including errors.
     pub evaluations: i64,
-    /// Evaluations that ended in an error.
+    /// Number of evaluations that ended in an error.
     pub errors: i64,
-    /// True when the run did not ask all that it had planned of this column, since its place among the run's others was
-    /// decided. Where it stands is as sure as it says; the score of a column that stopped early leans a little away from
-    /// those of the others.
+    /// True if the run stopped evaluating this column early, because its place among the run's columns was settled. Its
+    /// rank is as reliable as stated; the score of a column that stopped early is slightly biased away from those of
+    /// the others.
     pub stopped_early: bool,
-    /// Completed runs of this column that count for the board.
+    /// Number of completed runs of this column that count on the board.
     pub runs: i32,
-    /// By how much the score lies above that of the run before, on the items of both.
+    /// The difference from the score of the previous run, on the items of both.
     pub trend: Option<f64>,
-    /// Lower bound of the trend's interval; absent where the differences have no spread.
+    /// Lower bound of the trend's interval; absent if the differences have no spread.
     pub trend_low: Option<f64>,
     /// Upper bound of the trend's interval.
     pub trend_high: Option<f64>,
-    /// What was measured.
+    /// The measured figures.
     #[serde(flatten)]
     pub figures: Figures,
     /// The run that it comes from.
@@ -65,16 +65,16 @@ pub struct Standing {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A standing with what its rank is read off.
+/// A standing with the comparisons behind its rank.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
-    /// Nothing for a provisional one.
+    /// `None` for a provisional standing.
     pub(super) id: Option<i64>,
     pub(super) prompt_version_id: Uuid,
     pub(super) model_id: Uuid,
-    /// Ids of the standings that are surely better.
+    /// Ids of the standings that are significantly better.
     pub(super) worse_than: Vec<i64>,
-    /// Ids of the standings that are surely worse; of a provisional one only.
+    /// Ids of the standings that are significantly worse; only for a provisional standing.
     pub(super) better_than: Vec<i64>,
     pub(super) standing: Standing,
 }
@@ -88,9 +88,8 @@ impl Standing {
     }
 }
 
-/// The final and the provisional standings of a board that the filter lets through, best first, at most twice
-/// [`MAX_LINES`] of them. Whether a run may still
-/// be shown is looked at here, too: a board is made anew only a moment after that has changed.
+/// The final and the provisional standings of a board that match the filter, best first, at most twice [`MAX_LINES`].
+/// Visibility of the runs is checked here again, because a board is only rebuilt some time after a change.
 #[expect(clippy::too_many_lines, reason = "one statement and its columns")]
 pub(super) async fn load_lines(
     conn: &mut PgConnection,
@@ -216,7 +215,7 @@ pub(super) async fn load_lines(
     Ok(lines.partition(|line| line.id.is_some()))
 }
 
-/// A pattern for names that begin with a family: `gpt-5` begins `gpt-5-mini` and not `gpt-55`.
+/// A pattern for names that begin with a family: `gpt-5` matches `gpt-5-mini` but not `gpt-55`.
 pub(super) fn family_pattern(family: &str) -> String {
     let mut pattern = String::from("^");
     for character in family.to_lowercase().chars() {

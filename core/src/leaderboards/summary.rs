@@ -1,6 +1,8 @@
-//! A column summed up over items, block by block, and the figures of a standing that follow from it. Pure.
+//! The summary of a column over items, computed block by block, and the figures of a standing that follow from it.
+//! Pure.
 //!
-//! Blocks follow each other, so a run can be summed up while it goes on, and its end has only the rest to look at.
+//! Summaries of adjacent blocks can be joined, so a run is summarised while it goes on, and only the rest is left when
+//! it ends.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::{CONFIDENCE, Figures};
 use crate::stats::{self, Interval, Unit};
 
-/// Instead of the passes of an item that lies between parts that are summed up.
+/// Placeholder for the passes of an item between two summarised ranges.
 const NOT_SUMMED_UP: i32 = -1;
 
-/// How often each number of milliseconds occurred.
+/// The number of occurrences of each number of milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Histogram(BTreeMap<i32, i32>);
 
-/// One evaluation, as far as it counts.
+/// The fields of an evaluation that are summarised.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counted {
     pub(super) item: i32,
@@ -30,20 +32,20 @@ pub(super) struct Counted {
     pub(super) reasoning_tokens: Option<i32>,
 }
 
-/// One prompt version on one model, summed up over the items from `first_item` on.
+/// The summary of one prompt version on one model over the items from `first_item`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Summary {
     pub(super) first_item: i32,
     pub(super) sums: Sums,
     pub(super) item_scores: Vec<Option<f32>>,
     pub(super) item_passes: Vec<i32>,
-    /// Nothing where the cost of an answer is unknown; a failed call of unknown cost counts as free.
+    /// `None` if the cost of a response is unknown; a failed call with unknown cost counts as free.
     pub(super) item_costs: Vec<Option<i64>>,
     pub(super) latencies: Histogram,
     pub(super) first_tokens: Histogram,
 }
 
-/// What is only added up. Stored as JSON under these names.
+/// Plain sums. Stored as JSON under these names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Sums {
@@ -51,15 +53,15 @@ pub(super) struct Sums {
     pub(super) errors: i64,
     pub(super) scored: i64,
     pub(super) passed: i64,
-    /// Was any score neither 0 nor 1?
+    /// Whether any score is neither 0 nor 1.
     pub(super) graded: bool,
     pub(super) priced: i64,
     pub(super) cost_microusd: i64,
     pub(super) output_tokens: i64,
-    /// Latency of the evaluations whose output tokens are known.
+    /// Total latency of the evaluations with a known number of output tokens.
     pub(super) output_ms: i64,
     pub(super) reasoning_tokens: i64,
-    /// Evaluations whose tokens of reasoning are known.
+    /// Number of evaluations with a known number of reasoning tokens.
     pub(super) reasoned: i64,
 }
 
@@ -80,7 +82,7 @@ impl Sums {
 }
 
 impl Summary {
-    /// Sums up evaluations of `count` items from `first_item` on; those of other items are left out.
+    /// Summarises evaluations of `count` items from `first_item`; others are ignored.
     pub(super) fn of(
         first_item: i32,
         count: usize,
@@ -110,7 +112,7 @@ impl Summary {
         for (score, (sum, count)) in summary.item_scores.iter_mut().zip(sums) {
             *score = (count > 0).then(|| narrow(sum / f64::from(count)));
         }
-        // What was not asked cost nothing, which says nothing about costs.
+        // Items that were not evaluated have no cost, and must not count as free.
         for (passes, asked) in summary.item_passes.iter_mut().zip(asked) {
             if !asked {
                 *passes = NOT_SUMMED_UP;
@@ -157,7 +159,7 @@ impl Summary {
         }
     }
 
-    /// Takes in the summary of other items of the same column. `self` begins with the first item of all.
+    /// Appends the summary of later items of the same column.
     pub(super) fn take_in(&mut self, part: &Self) {
         let begin = usize::try_from(part.first_item - self.first_item).unwrap_or(0);
         let end = begin + part.item_scores.len();
@@ -174,7 +176,7 @@ impl Summary {
         self.first_tokens.take_in(&part.first_tokens);
     }
 
-    /// The figures of the column; nothing when nothing was scored.
+    /// The figures of the column; `None` if there are no scores.
     #[expect(clippy::cast_precision_loss, reason = "sums are far below 2⁵³")]
     pub(super) fn figures(&self, repeats: i16) -> Option<Figures> {
         let scored = self.item_scores.iter().flatten();
@@ -196,7 +198,7 @@ impl Summary {
         let around_pass = pass.and_then(|pass| pass.interval);
         Some(Figures {
             items: i32::try_from(values.len()).unwrap_or(i32::MAX),
-            // Not the running mean: that of passes and failures is exact so, and equals are equal.
+            // Not a running mean: for passes and failures the sum is exact, so that equal columns get equal scores.
             score: values.iter().sum::<f64>() / values.len() as f64,
             score_low: interval.low,
             score_high: interval.high,
@@ -222,13 +224,13 @@ impl Summary {
         })
     }
 
-    /// What all evaluations cost together; nothing when the cost of an answer is unknown.
+    /// The cost of all evaluations together; `None` if the cost of a response is unknown.
     pub(super) fn total_cost_microusd(&self) -> Option<i64> {
         let known = self.paid_items().all(|(cost, _)| cost.is_some());
         known.then_some(self.sums.cost_microusd)
     }
 
-    /// The cost and the passes of each item that is summed up.
+    /// The cost and the passes of each summarised item.
     fn paid_items(&self) -> impl Iterator<Item = (Option<i64>, i32)> {
         let items = self.item_costs.iter().copied();
         items
@@ -236,7 +238,7 @@ impl Summary {
             .filter(|(_, passes)| *passes != NOT_SUMMED_UP)
     }
 
-    /// The cost of 1,000 evaluations, as sure as the items say: what varies is what an item costs.
+    /// The interval of the cost of 1,000 evaluations, from the variation of the cost between items.
     #[expect(clippy::cast_precision_loss, reason = "sums are far below 2⁵³")]
     fn cost_interval(&self) -> Option<(i64, i64)> {
         let costs: Vec<f64> = self
@@ -272,11 +274,11 @@ impl Summary {
     }
 }
 
-/// The interval of a mean over items, and the word for how it was computed.
+/// The interval of a mean over items, and the name of its method.
 fn score_interval(values: &[f64], repeats: i16, graded: bool) -> (Interval, &'static str) {
     let student = || stats::score_interval(values, CONFIDENCE);
     if repeats > 1 {
-        // Repeats of one item are not independent: the items are the sample (cluster = item).
+        // Repeats of one item are not independent, so the items are the sample (cluster = item).
         (student(), "clustered")
     } else if graded {
         (student(), "student")
@@ -306,7 +308,7 @@ impl Histogram {
         }
     }
 
-    /// The values that occurred, and how often each did.
+    /// The values and their counts.
     pub(super) fn parts(&self) -> (Vec<i32>, Vec<i32>) {
         (
             self.0.keys().copied().collect(),
@@ -314,7 +316,7 @@ impl Histogram {
         )
     }
 
-    /// Every value as often as it occurred, ascending.
+    /// Every value as often as it occurred, in ascending order.
     fn values(&self) -> Vec<f64> {
         let each = self.0.iter();
         each.flat_map(|(value, count)| {

@@ -1,4 +1,4 @@
-//! Summaries as tables of evaluations and figures.
+//! Tests of summaries against tables of evaluations and figures.
 
 use super::Figures;
 use super::standing::family_pattern;
@@ -16,7 +16,7 @@ fn answer(item: i32, score: f32, cost_microusd: i64, latency_ms: i32) -> Counted
     }
 }
 
-/// Forty items, two tries each; every seventh call fails.
+/// Forty items with two repeats; every seventh call fails.
 fn evaluations() -> Vec<Counted> {
     let tries = (0..40).flat_map(|item| (0..2).map(move |try_| (item, try_)));
     tries

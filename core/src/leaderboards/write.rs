@@ -1,4 +1,4 @@
-//! Writing what runs measured: points, of which boards are made, and provisional standings of open runs.
+//! Stores the results of runs: points, from which boards are built, and provisional standings of open runs.
 
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use crate::Result;
 /// A prompt version, a model, and whether it is simulated.
 type Column = (Uuid, Uuid, bool);
 
-/// Keeps what the run measured of a column, or corrects it: everything that a standing of it would show.
+/// Stores or updates the result of a column of the run, with everything that its standing shows.
 pub(super) async fn point(
     tx: &mut PgConnection,
     run: &MeasuredRun,
@@ -42,7 +42,7 @@ pub(super) async fn point(
     Ok(())
 }
 
-/// Shows how far a column of an open run has come.
+/// Stores the progress of a column of an open run.
 pub(super) async fn provisional(
     tx: &mut PgConnection,
     run: &MeasuredRun,

@@ -1,7 +1,7 @@
-//! By prompt and by model: what each does, with the other averaged out.
+//! Effects of prompts and of models: the score of each, averaged over the other.
 //!
-//! The additive model of [`crate::stats::two_way`] is fitted item by item, with the same weights for every item, so that
-//! an effect has as many observations as there are items, and two effects are compared on the same items.
+//! The additive model of [`crate::stats::two_way`] is fitted item by item, with the same weights for every item, so
+//! that an effect has as many observations as there are items, and two effects are compared on the same items.
 
 mod split;
 
@@ -18,66 +18,66 @@ use super::{
 };
 use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded};
 
-/// A benchmark version's standings, split into what the prompt does and what the model does.
+/// The standings of a benchmark version, split into the effects of prompts and of models.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LeaderboardEffects {
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
-    /// Whose runs the standings are made of: those that everybody may read, or your own.
+    /// The runs behind the standings: those that everybody may read, or your own.
     pub board: BoardKind,
-    /// How many items the version has.
+    /// Number of items of the version.
     pub item_count: i32,
-    /// True when these are simulated models.
+    /// True if the models are simulated.
     pub simulated: bool,
-    /// The level of all intervals and comparisons.
+    /// The confidence level of all intervals and comparisons.
     pub confidence: f64,
-    /// How the two are split: `two_way`.
+    /// The method: `two_way`.
     pub method: String,
-    /// Items that every standing has a score for; only they count here.
+    /// Number of items for which every standing has a score; only these are used.
     pub items: i32,
-    /// The mean over all prompts and models; absent when the standings cannot be split.
+    /// The mean over all prompts and models; absent if the standings cannot be split.
     pub grand_mean: Option<f64>,
-    /// The share of what the standings differ by that the two effects explain; the rest is how prompts and models suit
-    /// each other.
+    /// The share of the variation between standings that the two effects explain; the rest is interaction between
+    /// prompts and models.
     pub explained: Option<f64>,
-    /// Why the standings cannot be split, if so.
+    /// Why the standings cannot be split, if they cannot.
     pub reason: Option<String>,
-    /// The prompt versions, best first, models averaged.
+    /// The prompt versions, best first, averaged over models.
     pub prompts: Vec<Effect>,
-    /// The models, best first, prompts averaged.
+    /// The models, best first, averaged over prompts.
     pub models: Vec<Effect>,
 }
 
-/// What a prompt version does on an average model, or a model with an average prompt.
+/// The score of a prompt version on an average model, or of a model with an average prompt.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Effect {
-    /// One more than the number of those that are surely better.
+    /// One plus the number of entries that are significantly better.
     pub rank_low: i32,
-    /// Their number less those that are surely worse.
+    /// The number of entries minus those that are significantly worse.
     pub rank_high: i32,
-    /// Those of one group cannot be told apart from the group's best.
+    /// Entries of one group are not significantly different from the group's best.
     pub tie_group: i32,
     /// `slug@number` of the prompt version, or `provider:name` of the model.
     pub name: String,
     /// The model's parameters; absent for a prompt version.
     #[schema(value_type = Option<Object>)]
     pub parameters: Option<serde_json::Value>,
-    /// The score to expect with the other one average, 0 to 1.
+    /// The expected score with an average counterpart, 0 to 1.
     pub score: f64,
     /// Lower bound of the score's interval.
     pub score_low: f64,
     /// Upper bound of the score's interval.
     pub score_high: f64,
-    /// By how much it lies above the grand mean; where the table has gaps, more than scores can differ.
+    /// The difference from the grand mean; in a table with gaps it may exceed the range of scores.
     pub effect: f64,
-    /// How many standings it is seen in.
+    /// Number of standings that it appears in.
     pub standings: i32,
 }
 
-/// Loads the standings of a board, or a selection of them, that are to be split.
+/// Loads the standings of a board, or a selection of them, for splitting into effects.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such benchmark, [`Error::Invalid`] for a filter that makes no sense.
+/// [`Error::NotFound`] if there is no such benchmark, [`Error::Invalid`] for an invalid filter.
 pub async fn load_effects(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -112,7 +112,7 @@ pub async fn load_effects(
     Ok(Loaded::new(move || Ok(split(empty, &lines, &scores))))
 }
 
-/// The item scores of the lines, in their order.
+/// The item scores of the lines, in order.
 async fn load_item_scores(
     conn: &mut PgConnection,
     lines: &[Line],

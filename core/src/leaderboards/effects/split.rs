@@ -1,4 +1,4 @@
-//! Splitting a table of standings, item by item. Pure.
+//! Splits a table of standings into effects, item by item. Pure.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -9,15 +9,15 @@ use crate::{
     stats::{self, EffectWeights, RankEntry},
 };
 
-/// A table of standings: prompts down, models across.
+/// A table of standings: one row per prompt, one column per model.
 struct Table {
     prompts: Vec<(Uuid, String)>,
     models: Vec<(Uuid, String, Value)>,
-    /// The index of the line that each cell holds.
+    /// The index of the line in each cell.
     cells: Vec<Vec<Option<usize>>>,
 }
 
-/// Splits the lines by the scores of their items; what cannot be split says why.
+/// Splits the lines by the scores of their items; the error says why they cannot be split.
 pub(super) fn split(
     empty: LeaderboardEffects,
     lines: &[Line],
@@ -222,7 +222,8 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// A single, in which what rounding left of 0 and 1 is 0 and 1 again: these are compared by an exact test.
+/// Converts to single precision, which removes the rounding errors of 0 and 1: these scores are compared by an exact
+/// test.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a mean of singles fits a single"

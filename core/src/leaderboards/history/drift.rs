@@ -1,4 +1,4 @@
-//! Whether models still answer as they did first. Pure.
+//! Detects whether a model's results have changed since its first run. Pure.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ fn model_drift(rows: &[&Row]) -> Option<ModelDrift> {
     })
 }
 
-/// The items' scores of two runs, each the mean over the prompts that have a score for the item in both.
+/// The items' scores of two runs, averaged over the prompts that have a score for the item in both runs.
 fn averaged(shared: &[(&Row, &Row)]) -> (Vec<Option<f32>>, Vec<Option<f32>>) {
     let items = shared
         .iter()

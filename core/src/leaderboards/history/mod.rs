@@ -1,4 +1,4 @@
-//! The courses of standings over time: every run's point, the steps between them, and models that drift.
+//! The courses of standings over time: the point of every run, the step changes between them, and models that drift.
 
 mod drift;
 
@@ -12,11 +12,11 @@ use self::drift::model_drifts;
 use super::{BoardFilter, BoardKind, CONFIDENCE, Figures, audience::Audience};
 use crate::{Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded, stats};
 
-/// The most columns whose courses are shown at once: those with the newest points.
+/// Maximum number of columns whose courses are shown at once: those with the newest points.
 const MOST_COURSES: i64 = 50;
-/// The most points of a course: the newest.
+/// Maximum number of points of a course: the newest.
 const MOST_POINTS: i64 = 100;
-/// The intervals of standings are about this many standard errors wide on each side.
+/// The half-width of a standing's interval in standard errors.
 const Z: f64 = 1.959_963_984_540_054;
 
 /// The courses of a benchmark version's standings.
@@ -24,15 +24,15 @@ const Z: f64 = 1.959_963_984_540_054;
 pub struct LeaderboardHistory {
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
-    /// Whose runs the points are: those that everybody may read, or your own.
+    /// The runs behind the points: those that everybody may read, or your own.
     pub board: BoardKind,
-    /// True when these are simulated models.
+    /// True if the models are simulated.
     pub simulated: bool,
-    /// The level of all intervals and of every alarm.
+    /// The confidence level of all intervals and alarms.
     pub confidence: f64,
-    /// One for each column, by prompt and model; at most 50, those that were measured last.
+    /// The courses of columns, by prompt and model; at most 50, those that were measured last.
     pub courses: Vec<Course>,
-    /// One for each model that was measured at least twice with the same prompt, by name.
+    /// The drift of models that were measured at least twice with the same prompt, by name.
     pub models: Vec<ModelDrift>,
 }
 
@@ -43,32 +43,32 @@ pub struct Course {
     pub prompt: String,
     /// `provider:name` of the model.
     pub model: String,
-    /// What is sent along with every call.
+    /// The parameters that are sent with every call.
     #[schema(value_type = Object)]
     pub parameters: serde_json::Value,
-    /// Oldest first; at most the newest 100.
+    /// The points, oldest first; at most the newest 100.
     pub points: Vec<CoursePoint>,
 }
 
-/// What one run measured.
+/// The results of one run.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CoursePoint {
-    /// The run.
+    /// The run's id.
     pub run_id: Uuid,
     /// When it ended.
     pub measured_at: DateTime<Utc>,
-    /// True when the course took a step here: with this point another level begins.
+    /// True if a step change was detected here: a new level begins with this point.
     pub change: bool,
-    /// Evaluations, errors included.
+    /// Number of evaluations, including errors.
     pub evaluations: i64,
-    /// Evaluations that ended in an error.
+    /// Number of evaluations that ended in an error.
     pub errors: i64,
-    /// What was measured.
+    /// The measured figures.
     #[serde(flatten)]
     pub figures: Figures,
 }
 
-/// Whether a model still answers as it did first.
+/// Whether a model's results have changed since its first run.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ModelDrift {
     /// `provider:name` of the model.
@@ -80,28 +80,28 @@ pub struct ModelDrift {
     pub first_run_id: Uuid,
     /// When that run ended.
     pub first_measured_at: DateTime<Utc>,
-    /// True when any later run surely differs.
+    /// True if a later run differs significantly.
     pub drifted: bool,
     /// The later runs, oldest first.
     pub runs: Vec<DriftPoint>,
 }
 
-/// By how much a run of a model lies above its first one.
+/// The difference between a run of a model and its first one.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DriftPoint {
-    /// The run.
+    /// The run's id.
     pub run_id: Uuid,
     /// When it ended.
     pub measured_at: DateTime<Utc>,
     /// The mean difference of the items' scores, over the prompts of both runs.
     pub difference: f64,
-    /// Lower bound of the difference; it holds however often one looks.
+    /// Lower bound of the difference; it stays valid however often the data is inspected.
     pub low: f64,
     /// Upper bound of the difference.
     pub high: f64,
-    /// Items that both runs have a score for.
+    /// Number of items for which both runs have a score.
     pub items: i32,
-    /// True when no difference is ruled out.
+    /// True if a difference of zero is ruled out.
     pub drifted: bool,
 }
 
@@ -119,30 +119,31 @@ struct Row {
     item_scores: Vec<Option<f32>>,
 }
 
-/// Which courses.
+/// A selection of courses.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct HistoryFilter {
-    /// The public board, or that of your own runs; when absent, your own if you have results there, else the public one.
+    /// The public board, or that of your own runs; absent: your own if you have results there, else the public one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub board: Option<BoardKind>,
-    /// Those of simulated models, or those of real ones; when absent, the real ones if there are any.
+    /// Simulated or real models; absent: the real ones if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<bool>,
-    /// `slug`, or `slug@number` of a prompt version; all when absent.
+    /// `slug`, or `slug@number` of a prompt version; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// `provider:name` of a model; all when absent.
+    /// `provider:name` of a model; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }
 
-/// Loads the courses of a benchmark version's standings, of all columns or of those of a prompt, of a model, or of both.
+/// Loads the courses of a benchmark version's standings, of all columns or of those of a prompt, of a model, or of
+/// both.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`] when there is no such benchmark.
+/// [`crate::Error::NotFound`] if there is no such benchmark.
 pub async fn load_history(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -227,7 +228,7 @@ pub async fn load_history(
     }))
 }
 
-/// The rows come course by course.
+/// Groups the rows by course; they are sorted by course.
 fn courses(rows: &[Row]) -> Vec<Course> {
     let same =
         |a: &Row, b: &Row| (a.prompt_version_id, a.model_id) == (b.prompt_version_id, b.model_id);

@@ -1,4 +1,4 @@
-//! What counts for the order over all benchmarks: the standings, and the entries that they make.
+//! The standings that count in the ranking over all benchmarks, and the entries made of them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     stats::{EffectWeights, Measured},
 };
 
-/// A standing, as far as it counts here.
+/// The fields of a standing that count here.
 pub(super) struct Cell {
     pub(super) benchmark_version_id: Uuid,
     pub(super) benchmark: String,
@@ -28,10 +28,10 @@ pub(super) struct Cell {
     pub(super) score_high: f64,
 }
 
-/// What an entry is called: the ids keep apart what has one name.
+/// The key of an entry: ids distinguish entries with the same name.
 pub(super) type EntryKey = (Option<Uuid>, Option<Uuid>);
 
-/// The entries of one board. Averaged ones are left out where the two-way model cannot compare them.
+/// The entries of one board. Averaged entries are left out if the two-way model cannot compare them.
 pub(super) fn entries_of<'a>(
     board: &[&'a Cell],
     by: OverallBy,
@@ -83,7 +83,8 @@ pub(super) fn entries_of<'a>(
         .collect();
     let values: Vec<f64> = cells.iter().map(|cell| cell.score).collect();
     let scores = spread(&weights, &values, by);
-    // A weighted sum errs at most as much as its parts do when they all err the same way.
+    // The error of a weighted sum is at most the weighted sum of the errors, which is reached if all have the same
+    // sign.
     let mut errors = vec![0.0; scores.len()];
     for (place, cell) in cells.iter().enumerate() {
         let mut unit = vec![0.0; cells.len()];
@@ -114,7 +115,7 @@ pub(super) fn entries_of<'a>(
         .collect()
 }
 
-/// What to expect of each prompt on an average model, or of each model with an average prompt.
+/// The expected score of each prompt on an average model, or of each model with an average prompt.
 fn spread(weights: &EffectWeights, values: &[f64], by: OverallBy) -> Vec<f64> {
     let (grand, prompts, models) = weights.apply(values);
     let effects = if by == OverallBy::Prompt {
@@ -125,7 +126,7 @@ fn spread(weights: &EffectWeights, values: &[f64], by: OverallBy) -> Vec<f64> {
     effects.into_iter().map(|effect| grand + effect).collect()
 }
 
-/// The standings of the newest versions of all benchmarks that the viewer may find, of the boards of one audience.
+/// The standings of the newest versions of all benchmarks that the viewer may find, from the boards of one audience.
 pub(super) async fn load_cells(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,

@@ -1,6 +1,6 @@
-//! Across benchmarks: one order over all of them, by two methods that the answer names.
+//! The ranking across all benchmarks, by two methods that the response names.
 //!
-//! Only the newest version of a benchmark counts, and only entries that were measured on enough of them.
+//! Only the newest version of a benchmark counts, and only entries that were measured on enough benchmarks.
 
 mod cells;
 
@@ -20,97 +20,97 @@ use crate::{
     stats::{self, Measured},
 };
 
-/// What is shown: the normal distribution's half width at 95 %, by which the intervals of standings become standard errors.
+/// The normal quantile of a 95 % interval, which converts half-widths of standings' intervals to standard errors.
 const Z: f64 = 1.959_963_984_540_054;
-/// The most entries that are compared with each other.
+/// Maximum number of entries that are compared with each other.
 const MOST_ENTRIES: usize = 1_000;
 
-/// What an entry is.
+/// The kinds of entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OverallBy {
     /// A prompt version on a model.
     #[default]
     Column,
-    /// A prompt version, with the models averaged by the two-way model.
+    /// A prompt version, averaged over models by the two-way model.
     Prompt,
-    /// A model, with the prompts averaged by the two-way model.
+    /// A model, averaged over prompts by the two-way model.
     Model,
 }
 
-/// Which entries.
+/// A selection of entries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OverallFilter {
-    /// The public boards, or those of your own runs; when absent, your own if you have any results, else the public ones.
+    /// The public boards, or those of your own runs; absent: your own if you have any results, else the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub board: Option<BoardKind>,
-    /// What an entry is; `column` when absent.
+    /// The kind of entry; absent: `column`.
     #[serde(default)]
     #[param(inline, required = false)]
     pub by: OverallBy,
-    /// Simulated models, or real ones; when absent, the real ones if there are any.
+    /// Simulated or real models; absent: the real ones if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<bool>,
-    /// Only what an administrator or a moderator measured on real models.
+    /// Only results that an administrator or a moderator measured on real models.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[param(required = false)]
     pub verified: bool,
-    /// How the names of models begin, up to the end of a word: `gpt-5` or `openai:gpt-5`, upper or lower case.
+    /// A prefix of the names of models, up to the end of a word: `gpt-5` or `openai:gpt-5`, in upper or lower case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
-    /// The share of the benchmarks that an entry must have been measured on, 0 to 1; 0.5 when absent.
+    /// The minimum share of benchmarks that an entry must have been measured on, 0 to 1; absent: 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0, maximum = 1)]
     pub min_coverage: Option<f64>,
 }
 
-/// An order over all benchmarks.
+/// The ranking over all benchmarks.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OverallLeaderboard {
-    /// How it came about.
+    /// How it is computed.
     pub method: OverallMethod,
-    /// Whose runs it is made of: those that everybody may read, or your own.
+    /// The runs behind it: those that everybody may read, or your own.
     pub board: BoardKind,
-    /// True when these are simulated models.
+    /// True if the models are simulated.
     pub simulated: bool,
-    /// The level of all intervals and comparisons.
+    /// The confidence level of all intervals and comparisons.
     pub confidence: f64,
     /// `slug@number` of the benchmark versions that count, by name.
     pub benchmarks: Vec<String>,
-    /// How many entries were measured on too few benchmarks, and are left out.
+    /// Number of entries that are left out because they were measured on too few benchmarks.
     pub left_out: usize,
-    /// Best first, by the normalised mean.
+    /// The entries, best normalised mean first.
     pub entries: Vec<OverallEntry>,
 }
 
-/// How an order over all benchmarks came about.
+/// How the ranking over all benchmarks is computed.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OverallMethod {
-    /// What an entry is.
+    /// The kind of entry.
     pub by: OverallBy,
-    /// What the normalised mean is.
+    /// The definition of the normalised mean.
     pub normalised_mean: String,
-    /// What the mean win rate is.
+    /// The definition of the mean win rate.
     pub mean_win_rate: String,
-    /// How ranks and intervals were found.
+    /// How ranks and intervals are computed.
     pub ranks: String,
     /// Which entries count.
     pub completeness: String,
-    /// The share of the benchmarks that an entry must have been measured on.
+    /// The minimum share of benchmarks that an entry must have been measured on.
     pub min_coverage: f64,
 }
 
-/// One line of the order over all benchmarks.
+/// One line of the ranking over all benchmarks.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OverallEntry {
-    /// One more than the number of entries that are surely better.
+    /// One plus the number of entries that are significantly better.
     pub rank_low: i32,
-    /// The number of entries less those that are surely worse.
+    /// The number of entries minus those that are significantly worse.
     pub rank_high: i32,
-    /// Entries of one group cannot be told apart from the group's best.
+    /// Entries of one group are not significantly different from the group's best.
     pub tie_group: i32,
     /// `slug@number` of the prompt version; absent for a model.
     pub prompt: Option<String>,
@@ -119,24 +119,24 @@ pub struct OverallEntry {
     /// The model's parameters; absent for a prompt.
     #[schema(value_type = Option<Object>)]
     pub parameters: Option<serde_json::Value>,
-    /// On how many of the benchmarks it was measured.
+    /// Number of benchmarks that it was measured on.
     pub benchmarks: usize,
-    /// The mean over its benchmarks of scores that are stretched so that guessing is 0 and perfection is 1.
+    /// The mean over its benchmarks of scores rescaled so that guessing is 0 and a perfect score is 1.
     pub normalised_mean: f64,
     /// Lower bound of the normalised mean's interval.
     pub normalised_low: f64,
     /// Upper bound of the normalised mean's interval.
     pub normalised_high: f64,
-    /// How often it beats another entry, averaged over the benchmarks; absent where it met nobody.
+    /// The share of other entries that it beats, averaged over the benchmarks; absent if there was no other entry.
     pub mean_win_rate: Option<f64>,
-    /// Its score on each of the benchmarks, in their order; null where it was not measured.
+    /// Its score on each of the benchmarks, in order; null where it was not measured.
     pub scores: Vec<Option<f64>>,
 }
 
-/// Loads what the order is made of over the newest versions of all benchmarks that the viewer may find.
+/// Loads the data for the ranking over the newest versions of all benchmarks that the viewer may find.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a filter that makes no sense or lets too many entries through.
+/// [`Error::Invalid`] for an invalid filter, or one that matches too many entries.
 pub async fn load_overall(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -248,7 +248,7 @@ fn least_benchmarks(benchmarks: usize, min_coverage: f64) -> usize {
     share.max(benchmarks.min(2))
 }
 
-/// The numbers of each entry; names are filled in later.
+/// The numbers of each entry; names are added later.
 #[expect(clippy::cast_precision_loss, reason = "a count of benchmarks")]
 fn tabulate(table: &[Vec<Option<Measured>>], floors: &[f64]) -> Vec<OverallEntry> {
     let scores: Vec<Vec<Option<f64>>> = table
