@@ -1,4 +1,4 @@
-//! Checking: a run of a schedule has ended or paused, and each alert of the schedule looks at it once.
+//! Checks the alerts of a schedule, once for each run that has ended or paused.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::{
     webhooks::{Message, WebhookEvent, announce},
 };
 
-/// An alert that looks at a run.
+/// An alert that checks a run.
 struct Rule {
     id: Uuid,
     owner_id: i64,
@@ -28,30 +28,30 @@ struct Rule {
     silenced: bool,
 }
 
-/// What an alert says of a column, or of the run as a whole.
+/// The result of an alert for a column, or for the run as a whole.
 struct Finding {
     subject: String,
     label: String,
-    /// Nothing where nothing can be said.
+    /// `None` if there is too little data.
     fires: Option<bool>,
-    /// Tells again although it fires already.
+    /// Whether it is reported again although it already fires.
     anew: bool,
     summary: String,
     data: Value,
-    /// Where the course that is watched begins from now on.
+    /// The new start of the column's course.
     course_since: Option<DateTime<Utc>>,
 }
 
-/// Checks the alerts of one run that waits for it; false when none does.
+/// Checks the alerts of the next run that waits for it; false if there is none.
 ///
 /// # Errors
-/// The database does not answer; the run is checked again.
+/// The database does not respond; the run is checked again later.
 pub async fn check_next_run(conn: &mut PgConnection) -> Result<bool> {
     let mut tx = conn.begin().await?;
     let Some(run) = take_run(&mut tx).await? else {
         return Ok(false);
     };
-    // Two runs of a schedule that end at once are looked at one after the other.
+    // Two runs of a schedule that end at the same time are checked one after the other.
     let rules = sqlx::query_as!(
         Rule,
         r#"-- check::check_next_run
@@ -142,7 +142,7 @@ fn budget(rule: &Rule, run: &WatchedRun) -> Option<Finding> {
     } else {
         1.0
     };
-    // The next call did not fit, whatever the share that is spent.
+    // The next call did not fit into the budget, whatever share is spent.
     let used_up = run.state == RunState::Paused && run.paused_for == Some(PauseReason::Budget);
     if run.state == RunState::Paused && !used_up && value < rule.threshold {
         return None;
@@ -158,7 +158,7 @@ fn budget(rule: &Rule, run: &WatchedRun) -> Option<Finding> {
     Some(of_run(run, fires, summary, value, rule.threshold))
 }
 
-/// Looks for a step in the course of a column.
+/// Looks for a step change in the course of a column.
 async fn drop(
     tx: &mut PgConnection,
     rule: &Rule,
@@ -254,7 +254,7 @@ fn tell_step(
     )
 }
 
-/// A number of a column, against the threshold.
+/// Compares a number of a column with the threshold.
 fn measured(rule: &Rule, run: &WatchedRun, column: &Column, value: f64, text: &str) -> Finding {
     Finding {
         subject: column.subject(),
@@ -273,7 +273,7 @@ fn measured(rule: &Rule, run: &WatchedRun, column: &Column, value: f64, text: &s
     }
 }
 
-/// A number of a run as a whole.
+/// Compares a number of a run as a whole with the threshold.
 fn of_run(run: &WatchedRun, fires: bool, summary: String, value: f64, threshold: f64) -> Finding {
     Finding {
         subject: String::new(),
@@ -286,7 +286,7 @@ fn of_run(run: &WatchedRun, fires: bool, summary: String, value: f64, threshold:
     }
 }
 
-/// Keeps what was found; a change of state becomes history and is told, unless the alert is silent.
+/// Stores a finding. A change of state is added to the history and reported, unless the alert is silenced.
 async fn note(
     tx: &mut PgConnection,
     rule: &Rule,

@@ -1,4 +1,4 @@
-//! Mails about alerts. Whoever carries mail writes them, because only there is a key to seal them with.
+//! Mails about alerts. The process that sends mail writes them, because only it has the key to encrypt them.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::{
     mail::{Mail, MailKind, Outbox},
 };
 
-/// For how long it is worth telling.
+/// How long the mail is worth sending.
 const NEWS_LIFETIME: Duration = Duration::from_hours(24);
 
-/// Writes the mails that wait to be written; returns how many there were. Only verified addresses get one.
+/// Writes the pending mails; returns their number. Only verified addresses get mail.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn write_letters(conn: &mut PgConnection, outbox: &Outbox) -> Result<usize> {
     let mut tx = conn.begin().await?;
     let waiting = sqlx::query!(

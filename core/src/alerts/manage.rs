@@ -1,4 +1,4 @@
-//! Making, changing, silencing and reading alerts. They are their owner's alone, as schedules are.
+//! Creating, changing, silencing and reading alerts. Only their owner can access them, as with schedules.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -17,13 +17,13 @@ use crate::{
     schedules, texts,
 };
 
-/// The most alerts of a user.
+/// Maximum number of alerts per user.
 const MOST: i64 = 200;
 
-/// Makes an alert of the caller on one of their schedules. It begins with the next run that ends.
+/// Creates an alert of the caller on one of their schedules. It starts with the next run that ends.
 ///
 /// # Errors
-/// [`Error::Invalid`]; [`Error::Conflict`] when the caller has too many, or one of this name.
+/// [`Error::Invalid`]; [`Error::Conflict`] if the caller has too many alerts, or one with this name.
 pub async fn create_alert(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -82,11 +82,11 @@ pub async fn create_alert(
     Ok(alert)
 }
 
-/// The schedule of the caller that a reference means.
+/// The caller's schedule that a reference names.
 async fn watched(tx: &mut PgConnection, user: &CurrentUser, reference: &str) -> Result<Uuid> {
     let id = schedules::name_schedule(tx, user, reference).await?;
     let schedule = schedules::find_schedule(tx, user, id).await?;
-    // An administrator sees the schedules of others, too.
+    // Administrators can also find other users' schedules.
     if schedule.owner == user.username {
         Ok(id)
     } else {
@@ -97,7 +97,7 @@ async fn watched(tx: &mut PgConnection, user: &CurrentUser, reference: &str) -> 
 /// Changes an alert of the caller.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's alert; [`Error::Invalid`].
+/// [`Error::NotFound`], also for another user's alert; [`Error::Invalid`].
 pub async fn update_alert(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -132,10 +132,10 @@ pub async fn update_alert(
     Ok(alert)
 }
 
-/// Makes an alert silent until a time, or ends its silence.
+/// Silences an alert until a time, or ends its silence.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's alert.
+/// [`Error::NotFound`], also for another user's alert.
 pub async fn silence_alert(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -154,10 +154,10 @@ pub async fn silence_alert(
     find_alert(conn, user, id).await
 }
 
-/// Takes note that the caller has seen to whatever fires: what is now is the new normal.
+/// Resolves everything that fires: the current values become the new baseline.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's alert; [`Error::Conflict`] when nothing fires.
+/// [`Error::NotFound`], also for another user's alert; [`Error::Conflict`] if nothing fires.
 pub async fn resolve_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<Alert> {
     let mut tx = conn.begin().await?;
     find_alert(&mut tx, user, id).await?;
@@ -197,7 +197,7 @@ pub async fn resolve_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid
 /// Deletes an alert of the caller with its history.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's alert.
+/// [`Error::NotFound`], also for another user's alert.
 pub async fn delete_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<()> {
     let deleted = sqlx::query!(
         "-- manage::delete_alert
@@ -213,7 +213,7 @@ pub async fn delete_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid)
     Ok(())
 }
 
-/// The id that a reference means: the id itself, or the name of one of the caller's alerts.
+/// Resolves a reference, which is an id or the name of one of the caller's alerts, to the id.
 ///
 /// # Errors
 /// [`Error::NotFound`] for a name that no alert of the caller has.
@@ -244,7 +244,7 @@ pub async fn name_alert(
 /// An alert of the caller.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's alert.
+/// [`Error::NotFound`], also for another user's alert.
 pub async fn find_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<Alert> {
     let found = select_alerts(conn, user, Some(id), None, 1).await?;
     found.into_iter().next().ok_or_else(|| not_found(id))
@@ -253,7 +253,7 @@ pub async fn find_alert(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -
 /// A page of the caller's alerts, newest first.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_alerts(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -267,7 +267,7 @@ pub async fn list_alerts(
 /// A page of an alert's history, newest first.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's alert.
+/// [`Error::NotFound`], also for another user's alert.
 pub async fn list_alert_events(
     conn: &mut PgConnection,
     user: &CurrentUser,

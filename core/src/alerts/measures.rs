@@ -1,4 +1,4 @@
-//! What alerts look at: a run, its columns, and the course of a column over the runs of a schedule.
+//! The data that alerts check: a run, its columns, and the course of a column over the runs of a schedule.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -9,10 +9,10 @@ use crate::{
     runs::{PauseReason, RunState},
 };
 
-/// So many runs of a schedule make the course that is watched.
+/// Maximum number of runs in a course.
 const COURSE_RUNS: i64 = 60;
 
-/// A run of a schedule, as alerts see it.
+/// A run of a schedule with the data that alerts need.
 pub(super) struct WatchedRun {
     pub(super) id: Uuid,
     pub(super) schedule_id: Uuid,
@@ -27,7 +27,7 @@ pub(super) struct WatchedRun {
     pub(super) budget_microusd: Option<i64>,
 }
 
-/// A prompt on a model in a run, whatever the prompt's version.
+/// A prompt on a model in a run, in any version of the prompt.
 pub(super) struct Column {
     pub(super) prompt_id: Uuid,
     pub(super) prompt: String,
@@ -49,19 +49,19 @@ pub(super) struct CoursePoint {
 }
 
 impl Column {
-    /// What the column is called in the tables of alerts.
+    /// The key of the column in the tables of alerts.
     pub(super) fn subject(&self) -> String {
         format!("{}:{}", self.prompt_id, self.model_id)
     }
 
-    /// What people call it.
+    /// The displayed name.
     pub(super) fn label(&self) -> String {
         format!("{} on {}", self.prompt, self.model)
     }
 }
 
-/// Takes a run of a schedule that its alerts have not seen as it is now: one that has ended, or that has paused under a
-/// budget.
+/// Takes a run of a schedule whose alerts have not been checked in its current state: it has ended, or is paused under
+/// a budget.
 pub(super) async fn take_run(tx: &mut PgConnection) -> Result<Option<WatchedRun>> {
     let run = sqlx::query_as!(
         WatchedRun,
@@ -133,8 +133,8 @@ pub(super) async fn columns(tx: &mut PgConnection, run_id: Uuid) -> Result<Vec<C
     Ok(columns)
 }
 
-/// A column over the newest completed runs of the schedule on the run's benchmark version, up to the run, oldest first.
-/// Of two versions of a prompt in one run, the newer one counts.
+/// A column over the newest completed runs of the schedule on the run's benchmark version, up to this run, oldest
+/// first. If a run has two versions of the prompt, the newer one is used.
 pub(super) async fn course(
     tx: &mut PgConnection,
     run: &WatchedRun,
@@ -194,7 +194,7 @@ pub(super) async fn course(
         let (Some(place), Some(scores)) = (place, scores) else {
             return Err(Error::Internal("an item has no place".into()));
         };
-        // Items that this run does not have are not among the shared ones.
+        // Only items that this run has are shared.
         if let Some(slot) = scores.get_mut(place) {
             *slot = Some(row.score);
         }

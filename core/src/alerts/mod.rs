@@ -1,8 +1,8 @@
 //! Alerts: rules on the runs of a schedule.
 //!
-//! `manage` keeps them, `measures` reads a run, `check` decides what fires and what is resolved and writes the history
-//! and the messages in one transaction, `letters` writes the mails. A score's drop is told by sequential change detection
-//! (`stats::find_step`), everything else by a threshold.
+//! `manage` creates and changes them, `measures` loads a run, `check` decides what fires and what is resolved and
+//! writes the history and the messages in one transaction, `letters` writes the mails. A drop of a score is detected by
+//! sequential change detection (`stats::find_step`), everything else by a threshold.
 
 mod check;
 mod letters;
@@ -22,12 +22,13 @@ pub use manage::{
     resolve_alert, silence_alert, update_alert,
 };
 
-/// What an alert watches.
+/// The kinds of alerts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "alert_kind", rename_all = "snake_case")]
 pub enum AlertKind {
-    /// The score of a column has dropped for good: `threshold` is the smallest drop that matters, 0.02 for two points.
+    /// The score of a column has dropped permanently. `threshold` is the smallest drop that matters: 0.02 for two
+    /// points.
     ScoreDrop,
     /// A run spent more than `threshold` micro-dollars.
     Cost,
@@ -35,18 +36,18 @@ pub enum AlertKind {
     Latency,
     /// More than the share `threshold` of a column's evaluations ended in an error.
     FailureRate,
-    /// A run spent the share `threshold` of its budget or more.
+    /// A run spent at least the share `threshold` of its budget.
     Budget,
 }
 
-/// Whether an alert fires.
+/// The state of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "alert_state", rename_all = "snake_case")]
 pub enum AlertState {
-    /// It began to fire.
+    /// It started to fire.
     Firing,
-    /// What it was about has passed.
+    /// The condition no longer holds.
     Resolved,
 }
 
@@ -57,24 +58,24 @@ pub struct Alert {
     pub id: Uuid,
     /// Its name.
     pub name: String,
-    /// Whose runs it watches.
+    /// The schedule whose runs it watches.
     pub schedule_id: Uuid,
     /// The name of that schedule.
     pub schedule: String,
-    /// What it watches.
+    /// Its kind.
     pub kind: AlertKind,
-    /// See `kind`.
+    /// The threshold; see `kind`.
     pub threshold: f64,
-    /// Of a drop: noise alone makes a column fire once in so many runs at most, on average.
+    /// For a score drop: without a real change, a column fires at most once in this many runs, on average.
     pub false_alarm_runs: i32,
-    /// Whether its owner gets a mail, too, where the server sends mail.
+    /// Whether its owner also gets a mail, if the server sends mail.
     pub mail: bool,
-    /// Until then it keeps its history and tells nobody.
+    /// Until then it records its history without notifying anybody.
     pub silenced_until: Option<DateTime<Utc>>,
     /// What fires now.
     #[schema(value_type = Vec<FiringSubject>)]
     pub firing: sqlx::types::Json<Vec<FiringSubject>>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
@@ -85,58 +86,59 @@ pub struct Alert {
 pub struct FiringSubject {
     /// The prompt and the model; `run` for a run as a whole.
     pub label: String,
-    /// Since when.
+    /// When it started to fire.
     pub since: DateTime<Utc>,
     /// What happened.
     pub summary: String,
 }
 
-/// An alert to make.
+/// An alert to create.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAlert {
     /// 1 to 100 characters.
     pub name: String,
-    /// Whose runs it watches: the id or the name of a schedule of the caller; what an alert shows as `schedule_id` will do.
+    /// The schedule whose runs it watches: the id or the name of one of the caller's schedules.
     #[serde(alias = "schedule_id")]
     pub schedule: String,
-    /// What it watches.
+    /// Its kind.
     pub kind: AlertKind,
-    /// See `kind`.
+    /// The threshold; see `kind`.
     pub threshold: f64,
-    /// Of a drop: noise alone makes a column fire once in so many runs at most, on average; 10,000 when absent.
+    /// For a score drop: without a real change, a column fires at most once in this many runs, on average; absent:
+    /// 10,000.
     #[serde(default = "ten_thousand")]
     #[schema(minimum = 100, maximum = 1_000_000)]
     pub false_alarm_runs: i32,
-    /// Whether its owner gets a mail, too, where the server sends mail; yes when absent.
+    /// Whether its owner also gets a mail, if the server sends mail; absent: yes.
     #[serde(default = "yes")]
     pub mail: bool,
 }
 
-/// What to change about an alert; what is absent stays.
+/// Changes of an alert; absent fields stay as they are.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateAlert {
     /// 1 to 100 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// See `kind`.
+    /// The threshold; see `kind`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
-    /// Of a drop: noise alone makes a column fire once in so many runs at most, on average.
+    /// For a score drop: without a real change, a column fires at most once in this many runs, on average.
     #[schema(minimum = 100, maximum = 1_000_000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub false_alarm_runs: Option<i32>,
-    /// Whether its owner gets a mail, too.
+    /// Whether its owner also gets a mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<bool>,
 }
 
-/// Until when an alert is silent.
+/// The end of an alert's silence.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Silence {
-    /// Until then it keeps its history and tells nobody; null ends the silence.
+    /// Until then it records its history without notifying anybody; null ends the silence.
     #[serde(default, deserialize_with = "crate::bounds::optional_time")]
     pub until: Option<DateTime<Utc>>,
 }
@@ -148,18 +150,18 @@ pub struct AlertEvent {
     pub id: Uuid,
     /// The prompt and the model; `run` for a run as a whole.
     pub label: String,
-    /// Whether it began to fire or was resolved.
+    /// Whether it started to fire or was resolved.
     pub state: AlertState,
     /// What happened.
     pub summary: String,
-    /// The numbers, and what changed: prompt, benchmark, or neither, which leaves the model.
+    /// The numbers, and what changed: the prompt, the benchmark, or neither, which leaves the model.
     #[schema(value_type = Object)]
     pub data: Value,
-    /// The run after which it was told; null when it was deleted, or when the owner resolved the alert.
+    /// The run that was checked; null if it was deleted, or if the owner resolved the alert.
     pub run_id: Option<Uuid>,
-    /// Whether the alert was silent then.
+    /// Whether the alert was silenced then.
     pub silenced: bool,
-    /// When.
+    /// When it happened.
     pub created_at: DateTime<Utc>,
 }
 

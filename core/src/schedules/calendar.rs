@@ -1,8 +1,8 @@
-//! When a schedule is due: a cron expression on the wall clock of a time zone. Pure, and without a clock of its own.
+//! The times of a schedule: a cron expression on the wall clock of a time zone. Pure, and without a clock of its own.
 //!
-//! Every time that the expression names happens exactly once. Where the wall clock is put back, a time that comes twice
-//! counts when it comes first; where it is put forward, a time that is left out counts at the first moment after the
-//! gap. Several left out times, and one at that moment itself, are one tick.
+//! Every time that the expression names occurs exactly once. Where the wall clock is set back, only the first
+//! occurrence of a repeated time counts; where it is set forward, a skipped time counts at the first moment after the
+//! gap. Several skipped times, and one at that moment itself, are one tick.
 
 use std::str::FromStr as _;
 
@@ -12,9 +12,9 @@ use croner::Cron;
 
 use crate::{Error, FieldError, Result};
 
-/// The longest cron expression, in bytes.
+/// Maximum length of a cron expression, in bytes.
 const MAX_CRON_BYTES: usize = 200;
-/// The longest gap of a wall clock: Samoa left out a whole day once.
+/// The longest gap of a wall clock: Samoa once skipped a whole day.
 const LONGEST_GAP: Days = Days::new(2);
 
 /// The times of a schedule.
@@ -25,10 +25,10 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// Reads a cron expression of five fields and the IANA name of a time zone.
+    /// Parses a cron expression of five fields and the IANA name of a time zone.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for the fields `cron` and `time_zone`, also for an expression that never comes true.
+    /// [`Error::Invalid`] for the fields `cron` and `time_zone`, also for an expression that never matches.
     pub fn parse(cron: &str, time_zone: &str) -> Result<Self> {
         let (cron, time_zone) = (parse_cron(cron), parse_time_zone(time_zone));
         match (cron, time_zone) {
@@ -53,7 +53,7 @@ impl Calendar {
         loop {
             wall = self.cron.find_next_occurrence(&wall, false).ok()?;
             let tick = self.moment(wall)?;
-            // On the second pass of a doubled hour, its times are over.
+            // On the second pass of a repeated hour, its times are over.
             if tick > after {
                 return Some(tick);
             }
@@ -65,7 +65,7 @@ impl Calendar {
         std::iter::successors(self.next_after(after), |tick| self.next_after(*tick))
     }
 
-    /// The moment at which the wall clock shows a time, or would show it.
+    /// The moment at which the wall clock shows a time, or, if the time is skipped, the first moment after the gap.
     fn moment(&self, wall: NaiveDateTime) -> Option<DateTime<Utc>> {
         let end = wall.checked_add_days(LONGEST_GAP)?;
         let mut shown = wall;
@@ -73,7 +73,7 @@ impl Calendar {
             match self.time_zone.from_local_datetime(&shown) {
                 MappedLocalTime::Single(moment) => return Some(moment.to_utc()),
                 MappedLocalTime::Ambiguous(first, _) => return Some(first.to_utc()),
-                // Clocks are changed at full minutes.
+                // Clocks change at full minutes.
                 MappedLocalTime::None => shown = shown.checked_add_signed(Duration::minutes(1))?,
             }
         }
@@ -92,7 +92,7 @@ fn parse_cron(text: &str) -> Result<Cron, FieldError> {
     Cron::from_str(text).map_err(|_| wrong(wrong_field(text)))
 }
 
-/// What the fields of an expression are called, and what they may hold.
+/// The names of an expression's fields, and their ranges.
 const FIELDS: [(&str, &str); 5] = [
     ("minute", "0 to 59"),
     ("hour", "0 to 23"),
@@ -104,7 +104,7 @@ const FIELDS: [(&str, &str); 5] = [
     ),
 ];
 
-/// Which field is wrong: the parser does not say.
+/// Finds the invalid field, because the parser does not report it.
 fn wrong_field(text: &str) -> String {
     let fields: Vec<&str> = text.split_whitespace().collect();
     let alone = |at: usize| {
@@ -135,7 +135,7 @@ fn parse_time_zone(text: &str) -> Result<Tz, FieldError> {
 mod tests {
     use super::*;
 
-    /// The ticks after a time, each as the wall clock of its zone shows it.
+    /// Checks the ticks after a time, each as the wall clock of its zone shows it.
     #[track_caller]
     fn check(cron: &str, time_zone: &str, after: &str, expect: &[&str]) {
         let calendar = Calendar::parse(cron, time_zone).unwrap();
@@ -170,7 +170,7 @@ mod tests {
             "2026-10-24T12:00:00Z",
             &["10-25 02:30 +02:00", "10-26 02:30 +01:00"],
         );
-        // All left out times and 03:00 itself are one tick.
+        // All skipped times and 03:00 itself are one tick.
         check(
             "*/20 * * * *",
             "Europe/Berlin",
@@ -181,7 +181,7 @@ mod tests {
                 "03-29 03:20 +02:00",
             ],
         );
-        // The doubled hour counts once, and a schedule that is made in its second pass begins after it.
+        // The repeated hour counts once, and a schedule created in its second pass begins after it.
         let after_the_hour = ["10-25 03:00 +01:00", "10-25 03:30 +01:00"];
         check(
             "*/30 * * * *",
@@ -212,7 +212,7 @@ mod tests {
                 "11-02 01:00 -05:00",
             ],
         );
-        // Lord Howe: by half an hour, 2026-10-04 02:00 → 02:30, 2026-04-05 02:00 → 01:30.
+        // Lord Howe: by half an hour; 2026-10-04 02:00 → 02:30, 2026-04-05 02:00 → 01:30.
         check(
             "15 2 * * *",
             "Australia/Lord_Howe",
@@ -225,7 +225,7 @@ mod tests {
             "2026-04-03T20:00:00Z",
             &["04-05 01:45 +11:00", "04-06 01:45 +10:30"],
         );
-        // Without summer time, and with an offset of three quarters.
+        // Without summer time, and with an offset of three quarters of an hour.
         check(
             "0 6 * * 1-5",
             "Asia/Kathmandu",

@@ -1,4 +1,4 @@
-//! What becomes of ticks, on time or missed. Pure.
+//! The handling of ticks, on time or missed. Pure.
 
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,28 +8,28 @@ use uuid::Uuid;
 
 use super::Calendar;
 
-/// A tick that is later than this has been missed.
+/// The delay after which a tick counts as missed.
 const ON_TIME: Duration = Duration::minutes(5);
-/// So many ticks are looked at in one step; of a schedule that slept longer, the older ones are passed over.
+/// Maximum number of ticks per step; if a schedule was inactive longer, the older ones are skipped.
 const MOST_TICKS: u32 = 10_000;
 
-/// What becomes of ticks that were missed, because no scheduler ran.
+/// What to do about missed ticks, when no scheduler ran.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type,
 )]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "catch_up", rename_all = "snake_case")]
 pub enum CatchUp {
-    /// They are left out.
+    /// They are skipped.
     Skip,
-    /// However many there are, one run is submitted, for the newest.
+    /// One run is submitted for the newest missed tick.
     #[default]
     Once,
     /// A run is submitted for each, up to the schedule's limit, oldest first.
     All,
 }
 
-/// How a schedule goes about its ticks.
+/// The settings by which a schedule handles its ticks.
 #[derive(Debug, Clone)]
 pub(super) struct Pace<'a> {
     pub(super) id: Uuid,
@@ -39,19 +39,20 @@ pub(super) struct Pace<'a> {
     pub(super) jitter_seconds: u32,
 }
 
-/// What to do about one tick.
+/// The action for one tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
-    /// The tick; with it, all before it are settled.
+    /// The tick; this settles it and all before it.
     pub(super) due: DateTime<Utc>,
     /// Whether a run is submitted.
     pub(super) fires: bool,
-    /// So many ticks before it are passed over.
+    /// Number of ticks before it that are skipped.
     pub(super) missed: u32,
 }
 
 impl Pace<'_> {
-    /// When a scheduler has to look at a tick. The same for each scheduler, and another one for each tick.
+    /// When schedulers handle a tick: its time plus a jitter that is the same for each scheduler and different for each
+    /// tick.
     pub(super) fn jittered(&self, due: DateTime<Utc>) -> DateTime<Utc> {
         let mut hash = Sha256::new_with_prefix(self.id.as_bytes());
         hash.update(due.timestamp().to_be_bytes());
@@ -60,13 +61,13 @@ impl Pace<'_> {
         due + Duration::seconds(wait.into())
     }
 
-    /// When to look for the tick after this one.
+    /// When to handle the next tick.
     pub(super) fn next_at(&self, settled: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let next = self.calendar.next_after(settled)?;
         Some(self.jittered(next))
     }
 
-    /// What to do now, when every tick up to `settled` is settled; nothing when none is ripe.
+    /// The next step if every tick up to `settled` is settled; `None` if no tick is due yet.
     pub(super) fn step(&self, settled: DateTime<Utc>, now: DateTime<Utc>) -> Option<Step> {
         let ripe = self
             .calendar
@@ -76,7 +77,7 @@ impl Pace<'_> {
             CatchUp::All => self.catch_up_limit,
             CatchUp::Skip | CatchUp::Once => 1,
         };
-        // The newest ticks of those that are wanted, and how many there are at all.
+        // The newest ticks that get a run, and the number of all.
         let mut newest = std::collections::VecDeque::new();
         let mut count = 0;
         for due in ripe {
@@ -111,8 +112,8 @@ mod tests {
         format!("2026-11-22T{text}Z").parse().unwrap()
     }
 
-    /// The steps of an hourly schedule that was settled at 06:00, as `hour` or `-hour` for one that is passed over, with
-    /// the number of those before it.
+    /// The steps of an hourly schedule that was settled at 06:00, as `hour`, or `-hour` for a skipped tick, with the
+    /// number of ticks before it.
     fn steps(catch_up: CatchUp, limit: u32, now: &str) -> Vec<(String, u32)> {
         let calendar = Calendar::parse("0 * * * *", "UTC").unwrap();
         let pace = Pace {

@@ -1,7 +1,8 @@
-//! Firing: a tick that is due becomes a run, in one transaction with the row that says so.
+//! Firing: a due tick becomes a run, in one transaction with the row that records it.
 //!
-//! The row of the schedule is locked, so schedulers never wait for each other; the key of `firings`, schedule and due
-//! time, is what makes it once. The clock is the database's: no scheduler's own clock decides anything.
+//! The row of the schedule is locked with `skip locked`, so that schedulers never wait for each other. The key of
+//! `firings`, schedule and due time, guarantees that each tick fires at most once. The database's clock is used, never
+//! a scheduler's own.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection, types::Json};
@@ -19,10 +20,10 @@ use crate::{
     runs::{self, RunRules, SubmitRun},
 };
 
-/// For how many days it is known what became of a tick.
+/// Number of days that firings are kept.
 const DAYS_KEPT: i32 = 400;
 
-/// A schedule whose turn it is, locked.
+/// A due schedule, locked.
 struct Due {
     id: Uuid,
     owner_id: i64,
@@ -41,11 +42,11 @@ struct Due {
     now: DateTime<Utc>,
 }
 
-/// Settles the next tick of the schedule that waits longest; nothing when none is due.
+/// Settles the next tick of the schedule that has waited longest; `None` if none is due.
 ///
 /// # Errors
-/// The database does not answer; the tick stays due. A schedule that cannot be settled for another reason is looked at
-/// again a minute later, so that it does not keep the others waiting.
+/// The database does not respond; the tick stays due. A schedule that cannot be settled for another reason is retried a
+/// minute later, so that it does not hold up the others.
 pub async fn fire_due(conn: &mut PgConnection, rules: &RunRules) -> Result<Option<Firing>> {
     let mut tx = conn.begin().await?;
     let Some(due) = take_due(&mut tx).await? else {
@@ -65,10 +66,10 @@ pub async fn fire_due(conn: &mut PgConnection, rules: &RunRules) -> Result<Optio
     }
 }
 
-/// Forgets what became of ticks long ago.
+/// Deletes old firings.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn delete_old_firings(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(
         "-- fire::delete_old_firings
@@ -111,7 +112,7 @@ async fn settle(tx: &mut PgConnection, due: &Due, rules: &RunRules) -> Result<Op
         catch_up_limit: due.catch_up_limit.unsigned_abs(),
         jitter_seconds: due.jitter_seconds.unsigned_abs(),
     };
-    // Nothing is ripe when the clock of the database was put back meanwhile.
+    // No tick is due if the clock of the database was set back in the meantime.
     let step = pace.step(due.last_due_at, due.now);
     let firing = match step {
         Some(step) => Some(settle_tick(tx, due, step, rules).await?),
@@ -174,17 +175,17 @@ async fn settle_tick(
     Ok(firing)
 }
 
-/// Submits the run of a schedule; a refusal leaves nothing behind.
+/// Submits the run of a schedule; a refused run leaves no trace in the database.
 async fn submit(tx: &mut PgConnection, due: &Due, rules: &RunRules) -> Result<Uuid> {
     let owner: CurrentUser = acting(due.owner_id, &due.owner);
     let mut request = due.request.0.clone();
-    // It is there to measure anew.
+    // The purpose of a schedule is to measure again.
     request.cache = false;
     if request.name.is_empty() {
         request.name.clone_from(&due.name);
     }
     let rules = RunRules {
-        // Of this rule administrators are free by their account, not by how they act.
+        // Administrators are exempt from this rule by their account's role, which the acting user does not have.
         require_verified_email: rules.require_verified_email && due.owner_role != UserRole::Admin,
         ..rules.clone()
     };

@@ -1,4 +1,4 @@
-//! Making, changing, pausing and reading schedules. They are their owner's alone; administrators see and change them, too.
+//! Creating, changing, pausing and reading schedules. Only their owner and administrators can access them.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection, types::Json};
@@ -19,13 +19,14 @@ use crate::{
     texts,
 };
 
-/// The most schedules of a user.
+/// Maximum number of schedules per user.
 const MOST: i64 = 100;
 
-/// Makes a schedule of the caller. Its first tick is the first one after now.
+/// Creates a schedule of the caller. Its first tick is the first one after now.
 ///
 /// # Errors
-/// [`Error::Invalid`], also when its run would be refused now; [`Error::Conflict`] when the caller has too many, or one of this name.
+/// [`Error::Invalid`], also if its run would be refused now; [`Error::Conflict`] if the caller has too many schedules,
+/// or one with this name.
 pub async fn create_schedule(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -71,7 +72,7 @@ pub async fn create_schedule(
     Ok(schedule)
 }
 
-/// Makes a schedule, unless a rule forbids that its runs be submitted.
+/// Creates a schedule, unless a rule prevents its runs from being submitted.
 ///
 /// # Errors
 /// Those of [`create_schedule`] and [`runs::check_spender`].
@@ -85,10 +86,10 @@ pub async fn create_schedule_under_rules(
     create_schedule(conn, user, new).await
 }
 
-/// Changes a schedule. Other times settle what was due until now.
+/// Changes a schedule. If its times change, all ticks until now are settled.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's schedule; [`Error::Invalid`].
+/// [`Error::NotFound`], also for another user's schedule; [`Error::Invalid`].
 pub async fn update_schedule(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -134,10 +135,10 @@ pub async fn update_schedule(
     Ok(schedule)
 }
 
-/// Pauses a schedule: nothing is due until it is resumed.
+/// Pauses a schedule: no tick is due until it is resumed.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's schedule; [`Error::Conflict`] when it is paused already.
+/// [`Error::NotFound`], also for another user's schedule; [`Error::Conflict`] if it is already paused.
 pub async fn pause_schedule(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -160,10 +161,10 @@ pub async fn pause_schedule(
     Ok(schedule)
 }
 
-/// Lets a paused schedule go on with the first tick after now; those of the pause are not missed.
+/// Resumes a paused schedule with the first tick after now; the ticks of the pause do not count as missed.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's schedule; [`Error::Conflict`] when it is not paused.
+/// [`Error::NotFound`], also for another user's schedule; [`Error::Conflict`] if it is not paused.
 pub async fn resume_schedule(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -187,10 +188,10 @@ pub async fn resume_schedule(
     Ok(schedule)
 }
 
-/// Deletes a schedule and what is known of its ticks. Its runs stay.
+/// Deletes a schedule and its firings. Its runs stay.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's schedule.
+/// [`Error::NotFound`], also for another user's schedule.
 pub async fn delete_schedule(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<()> {
     let deleted = sqlx::query!(
         "-- manage::delete_schedule
@@ -207,7 +208,7 @@ pub async fn delete_schedule(conn: &mut PgConnection, user: &CurrentUser, id: Uu
     Ok(())
 }
 
-/// The id that a reference means: the id itself, or the name of one of the caller's schedules.
+/// Resolves a reference, which is an id or the name of one of the caller's schedules, to the id.
 ///
 /// # Errors
 /// [`Error::NotFound`] for a name that no schedule of the caller has.
@@ -235,10 +236,10 @@ pub async fn name_schedule(
     pick(&found, "schedule", reference)
 }
 
-/// A schedule.
+/// Reads a schedule.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's schedule.
+/// [`Error::NotFound`], also for another user's schedule.
 pub async fn find_schedule(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -249,7 +250,7 @@ pub async fn find_schedule(
     Ok(found)
 }
 
-/// A schedule with its request as it is stored: with ids.
+/// A schedule with its request as stored, with ids instead of slugs.
 async fn find_stored(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<Schedule> {
     let found = select_schedules(conn, user, Some(id), None, 1).await?;
     found.into_iter().next().ok_or_else(|| not_found(id))
@@ -258,7 +259,7 @@ async fn find_stored(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> R
 /// A page of the caller's schedules, newest first.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_schedules(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -273,10 +274,10 @@ pub async fn list_schedules(
     }))
 }
 
-/// What became of a schedule's ticks before a time, newest first, and one more than the limit if there are more.
+/// The firings of a schedule before a time, newest first, with one more than the limit if there are more.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's schedule.
+/// [`Error::NotFound`], also for another user's schedule.
 pub async fn list_firings(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -335,7 +336,8 @@ async fn check(
     }
 }
 
-/// As whom a schedule acts: its owner, never with more rights than any user, whoever made it and by what credential.
+/// The identity under which a schedule acts: its owner, with the rights of an ordinary user, regardless of who created
+/// it and with which credential.
 pub(super) fn acting(owner_id: i64, username: &str) -> CurrentUser {
     CurrentUser {
         id: owner_id,
@@ -344,7 +346,7 @@ pub(super) fn acting(owner_id: i64, username: &str) -> CurrentUser {
     }
 }
 
-/// Sets when a scheduler has to look next, and reads the schedule.
+/// Sets the time of the next check, and reads the schedule.
 async fn plan_next(tx: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<Schedule> {
     let schedule = find_schedule(tx, user, id).await?;
     if schedule.paused_at.is_some() {
@@ -377,7 +379,7 @@ async fn plan_next(tx: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Resul
     Ok(schedule)
 }
 
-/// Locks a schedule that the caller may change and says whose it is.
+/// Locks a schedule that the caller may change; returns its owner.
 async fn lock(tx: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<i64> {
     let owner_id = sqlx::query_scalar!(
         "-- manage::lock

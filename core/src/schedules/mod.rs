@@ -1,8 +1,9 @@
-//! Schedules: runs that are submitted again and again.
+//! Schedules: recurring runs.
 //!
-//! `calendar` says when, `catch_up` what becomes of ticks that were missed, `manage` keeps the schedules, `parts` what they
-//! name, and `fire` submits. A tick is never stored ahead: it is computed from the last one that was settled, and what became of it is a
-//! row that is inserted with its run in one transaction. So any number of schedulers may run, and stop anywhere.
+//! `calendar` computes the times, `catch_up` handles missed ticks, `manage` creates and changes schedules, `parts`
+//! resolves the names in requests, and `fire` submits runs. A tick is never stored in advance: it is computed from the
+//! last settled one, and its outcome is a row that is inserted with its run in one transaction. So any number of
+//! schedulers may run, and stop at any point.
 
 mod calendar;
 mod catch_up;
@@ -26,7 +27,7 @@ pub use manage::{
 
 use crate::runs::SubmitRun;
 
-/// So many times ahead are shown.
+/// Number of upcoming times shown.
 const TIMES_SHOWN: usize = 5;
 
 /// A recurring run.
@@ -34,37 +35,37 @@ const TIMES_SHOWN: usize = 5;
 pub struct Schedule {
     /// The schedule's id.
     pub id: Uuid,
-    /// Its name; its runs have it, too, unless the request names them.
+    /// Its name, which is also the name of its runs unless the request has one.
     pub name: String,
     /// The name of its owner.
     pub owner: String,
     /// Five fields: minute, hour, day of the month, month, day of the week.
     pub cron: String,
-    /// The IANA name of the time zone whose wall clock the expression speaks of.
+    /// The IANA name of the time zone of the expression.
     pub time_zone: String,
-    /// What is submitted. A benchmark or prompt that is gone, or that the viewer may not see, has its id in the place of its
-    /// slug; the runs of the schedule are refused then.
+    /// The request that is submitted. A benchmark or prompt that was deleted, or that the viewer may not read, has its
+    /// id in place of its slug; the runs of the schedule are refused then.
     #[schema(value_type = SubmitRun)]
     pub request: Json<SubmitRun>,
-    /// What becomes of ticks that were missed.
+    /// What to do about missed ticks.
     pub catch_up: CatchUp,
-    /// With `all`, so many missed ticks are made up for at most.
+    /// With `all`, the maximum number of missed ticks that are made up for.
     pub catch_up_limit: i32,
-    /// Each tick is put off by 0 to so many seconds, always by the same.
+    /// Each tick is delayed by 0 to this many seconds; the delay of a tick is always the same.
     pub jitter_seconds: i32,
-    /// When it was paused; null when it is not.
+    /// When it was paused; null if it is not paused.
     pub paused_at: Option<DateTime<Utc>>,
-    /// The next five ticks, without jitter; none while it is paused.
+    /// The next five ticks, without jitter; empty while it is paused.
     pub next_times: Vec<DateTime<Utc>>,
-    /// What became of the newest tick.
+    /// The outcome of the newest tick.
     pub last_firing: Option<Firing>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// A schedule to make.
+/// A schedule to create.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSchedule {
@@ -72,55 +73,56 @@ pub struct NewSchedule {
     pub name: String,
     /// Five fields: minute, hour, day of the month, month, day of the week, as in `30 6 * * 1-5`.
     pub cron: String,
-    /// The IANA name of a time zone; `UTC` when absent.
+    /// The IANA name of a time zone; absent: `UTC`.
     #[serde(default = "utc")]
     pub time_zone: String,
-    /// What to submit. `slug@2` is always that version, `slug` or `slug@latest` the newest at that time, and an alias
-    /// what it points at then. Slugs mean what they name now, also when that is called otherwise later.
+    /// The request to submit. `slug@2` always means that version, `slug` or `slug@latest` the newest version at the
+    /// time of the run, and an alias its target at that time. Slugs are resolved now; renaming what they name later has
+    /// no effect.
     pub request: SubmitRun,
-    /// What becomes of ticks that were missed; `once` when absent.
+    /// What to do about missed ticks; absent: `once`.
     #[serde(default)]
     pub catch_up: CatchUp,
-    /// With `all`, so many missed ticks are made up for at most; 10 when absent.
+    /// With `all`, the maximum number of missed ticks that are made up for; absent: 10.
     #[serde(default = "ten")]
     #[schema(minimum = 1, maximum = 100)]
     pub catch_up_limit: i32,
-    /// Each tick is put off by 0 to so many seconds, always by the same; 0 when absent.
+    /// Each tick is delayed by 0 to this many seconds; the delay of a tick is always the same; absent: 0.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 3600)]
     pub jitter_seconds: i32,
 }
 
-/// What to change about a schedule; what is absent stays.
+/// Changes of a schedule; absent fields stay as they are.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateSchedule {
     /// 1 to 100 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Five fields; ticks until now are settled then.
+    /// Five fields; a change settles all ticks until now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
-    /// The IANA name of a time zone; ticks until now are settled then.
+    /// The IANA name of a time zone; a change settles all ticks until now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// What to submit from now on.
+    /// The request to submit from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<SubmitRun>,
-    /// What becomes of ticks that were missed.
+    /// What to do about missed ticks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catch_up: Option<CatchUp>,
-    /// With `all`, so many missed ticks are made up for at most.
+    /// With `all`, the maximum number of missed ticks that are made up for.
     #[schema(minimum = 1, maximum = 100)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catch_up_limit: Option<i32>,
-    /// Each tick is put off by 0 to so many seconds, always by the same.
+    /// Each tick is delayed by 0 to this many seconds; the delay of a tick is always the same.
     #[schema(minimum = 0, maximum = 3600)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter_seconds: Option<i32>,
 }
 
-/// What became of a tick.
+/// The outcome of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "firing_state", rename_all = "snake_case")]
@@ -129,12 +131,12 @@ pub enum FiringState {
     Submitted,
     /// The run was refused.
     Refused,
-    /// The tick was missed, and the schedule's policy is to leave it out.
+    /// The tick was missed, and the schedule skips missed ticks.
     Skipped,
 }
 
 impl FiringState {
-    /// The word for it, as in JSON.
+    /// The name in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -145,20 +147,20 @@ impl FiringState {
     }
 }
 
-/// A tick that is settled.
+/// A settled tick.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Firing {
     /// The time by the cron expression, without jitter.
     pub due_at: DateTime<Utc>,
     /// When it was settled.
     pub fired_at: DateTime<Utc>,
-    /// What became of it.
+    /// The outcome.
     pub state: FiringState,
-    /// So many ticks before it were missed and left out.
+    /// Number of missed ticks before it that were skipped.
     pub missed: i32,
-    /// The run that was submitted; null when none was, or when it has been deleted.
+    /// The submitted run; null if none was submitted, or if it was deleted.
     pub run_id: Option<Uuid>,
-    /// Why nothing was submitted.
+    /// Why no run was submitted.
     pub reason: String,
 }
 

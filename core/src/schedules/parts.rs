@@ -1,5 +1,5 @@
-//! What the request of a schedule names: by ids, so that a schedule never runs what somebody else has put under a slug
-//! that became free.
+//! Resolution of the slugs in a schedule's request to ids, so that a schedule never runs what another user later stores
+//! under a slug that became free.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::{
     Result, auth::CurrentUser, benchmarks::find_benchmark, library::find_prompt, runs::SubmitRun,
 };
 
-/// The request with the ids of its benchmark and its prompts in the place of their slugs, as its owner sees them now.
+/// The request with the ids of its benchmark and its prompts in place of their slugs, as its owner sees them now.
 ///
 /// # Errors
 /// [`crate::Error::NotFound`].
@@ -35,10 +35,10 @@ pub(super) async fn by_ids(
     })
 }
 
-/// Puts the slugs of today into requests, as far as the viewer may see what they name; the rest keeps its ids.
+/// Replaces ids in requests by current slugs, if the viewer may read what they name; the other ids stay.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(super) async fn name_parts<'a>(
     conn: &mut PgConnection,
     viewer: &CurrentUser,
@@ -74,10 +74,11 @@ pub(super) async fn name_parts<'a>(
     Ok(())
 }
 
-/// A message about a request, with slugs in the place of ids: also of what is gone, whose slug its owner knew.
+/// A message about a request with slugs in place of ids, also for deleted prompts and benchmarks, since their owner
+/// knew the slugs.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(super) async fn with_slugs(
     conn: &mut PgConnection,
     request: &SubmitRun,
@@ -99,7 +100,7 @@ pub(super) async fn with_slugs(
     }))
 }
 
-/// A reference without its version, and the version with its `@`, empty if there is none.
+/// Splits a reference into its name, and its version with the `@`, which is empty if there is none.
 fn split(reference: &str) -> (&str, &str) {
     reference.split_at(reference.find('@').unwrap_or(reference.len()))
 }

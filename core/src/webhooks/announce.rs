@@ -1,4 +1,4 @@
-//! Writing messages, in the transaction of what they tell.
+//! Writes messages to webhooks, in the transaction of the event.
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -12,20 +12,20 @@ use crate::{
     runs::{Run, find_run},
 };
 
-/// Maximum number of messages that all webhooks of one user together send to one host in an hour, so that nobody floods a
-/// host with what they do here.
+/// Maximum number of messages per hour that all webhooks of one user together send to one host, so that a user cannot
+/// flood a host.
 const MESSAGES_AN_HOUR: i64 = 600;
 
-/// What to tell.
+/// A message to write.
 pub(crate) struct Message<'a> {
     pub(crate) event: WebhookEvent,
     /// A sentence for people.
     pub(crate) summary: &'a str,
-    /// The thing that it is about, as REST shows it.
+    /// The subject of the event, as in the REST API.
     pub(crate) data: &'a Value,
 }
 
-/// Writes a message to every webhook of a user that is told of such events.
+/// Writes a message to every webhook of a user that is subscribed to this event.
 pub(crate) async fn announce(
     tx: &mut PgConnection,
     owner_id: i64,
@@ -35,7 +35,7 @@ pub(crate) async fn announce(
     post(tx, &webhooks, message).await
 }
 
-/// Tells the webhooks of a run's owner about the run.
+/// Notifies the webhooks of a run's owner about the run.
 pub(crate) async fn announce_run(
     tx: &mut PgConnection,
     run_id: Uuid,
@@ -66,9 +66,9 @@ pub(crate) async fn announce_run(
     post(tx, &webhooks, &message).await
 }
 
-/// Writes a message to these webhooks of one user. Of what one host gets beyond [`MESSAGES_AN_HOUR`], the first message is
-/// written as failed, with the reason, and those after it are not written; what a user asks for by a test is bounded
-/// elsewhere.
+/// Writes a message to these webhooks of one user. Of the messages to a host beyond [`MESSAGES_AN_HOUR`], the first is
+/// written as failed, with the reason, and the others are dropped. Test messages that a user requests have a limit of
+/// their own.
 pub(super) async fn post(
     tx: &mut PgConnection,
     webhooks: &[Uuid],

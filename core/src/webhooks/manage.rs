@@ -1,4 +1,5 @@
-//! Making, changing and reading webhooks and their messages. They are their owner's alone; not even administrators see them.
+//! Creating, changing and reading webhooks and their messages. Only their owner can access them, not even
+//! administrators.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,16 +26,16 @@ use crate::{
     texts::check_line,
 };
 
-/// The most webhooks of a user.
+/// Maximum number of webhooks per user.
 const MOST: i64 = 20;
-/// So many tests and replays may a user ask for in a minute.
+/// Maximum number of tests and replays per user and minute.
 const TRIES_A_MINUTE: i32 = 10;
 
-/// Makes a webhook of the caller. The secret that its messages are signed with is returned here and never again.
+/// Creates a webhook of the caller. The secret that signs its messages is only returned here.
 ///
 /// # Errors
-/// [`Error::Invalid`], also for an address that this installation may not connect to; [`Error::Conflict`] when the caller
-/// has too many, or one of this name.
+/// [`Error::Invalid`], also for an address that this installation may not connect to; [`Error::Conflict`] if the caller
+/// has too many webhooks, or one with this name.
 pub async fn create_webhook(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -87,7 +88,7 @@ pub async fn create_webhook(
 /// Changes a webhook of the caller.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's webhook; [`Error::Invalid`].
+/// [`Error::NotFound`], also for another user's webhook; [`Error::Invalid`].
 pub async fn update_webhook(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -138,10 +139,10 @@ pub async fn update_webhook(
     Ok(webhook)
 }
 
-/// Signs the messages of a webhook with another secret from now on. It is returned here and never again.
+/// Replaces the secret that signs the messages of a webhook. The new secret is only returned here.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's webhook.
+/// [`Error::NotFound`], also for another user's webhook.
 pub async fn rotate_secret(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -167,7 +168,7 @@ pub async fn rotate_secret(
 /// Deletes a webhook of the caller with all its messages.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's webhook.
+/// [`Error::NotFound`], also for another user's webhook.
 pub async fn delete_webhook(conn: &mut PgConnection, user: &CurrentUser, id: Uuid) -> Result<()> {
     let deleted = sqlx::query!(
         "-- manage::delete_webhook
@@ -183,7 +184,7 @@ pub async fn delete_webhook(conn: &mut PgConnection, user: &CurrentUser, id: Uui
     Ok(())
 }
 
-/// The id that a reference means: the id itself, or the name of one of the caller's webhooks.
+/// Resolves a reference, which is an id or the name of one of the caller's webhooks, to the id.
 ///
 /// # Errors
 /// [`Error::NotFound`] for a name that no webhook of the caller has.
@@ -214,7 +215,7 @@ pub async fn name_webhook(
 /// A webhook of the caller.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's webhook.
+/// [`Error::NotFound`], also for another user's webhook.
 pub async fn find_webhook(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -227,16 +228,15 @@ pub async fn find_webhook(
 /// The webhooks of the caller, newest first.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_webhooks(conn: &mut PgConnection, user: &CurrentUser) -> Result<Vec<Webhook>> {
     select_webhooks(conn, user, None).await
 }
 
-/// Writes a message that shows whether messages arrive. While an earlier one waits for its next attempt, that one is sent
-/// now instead.
+/// Writes a test message. If an earlier one is still waiting for its next attempt, that one is sent now instead.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's webhook; [`Error::Conflict`] when it is disabled;
+/// [`Error::NotFound`], also for another user's webhook; [`Error::Conflict`] if it is disabled;
 /// [`Error::TooManyAttempts`].
 pub async fn test_webhook(
     conn: &mut PgConnection,
@@ -248,7 +248,7 @@ pub async fn test_webhook(
     require_enabled(&webhook)?;
     count_try(&mut tx, user).await?;
     if let Some(waiting) = waiting_test(&mut tx, id).await? {
-        // One at a time: the one that waits is tried now.
+        // Only one at a time: the waiting one is sent now.
         send_now(&mut tx, waiting).await?;
         let delivery = find_delivery(&mut tx, user, id, waiting).await?;
         tx.commit().await?;
@@ -270,7 +270,7 @@ pub async fn test_webhook(
 /// A page of the messages of a webhook, newest first.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's webhook.
+/// [`Error::NotFound`], also for another user's webhook.
 pub async fn list_deliveries(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -285,10 +285,10 @@ pub async fn list_deliveries(
     }))
 }
 
-/// How the attempts of a message ended, in order.
+/// The attempts of a message, in order.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's message.
+/// [`Error::NotFound`], also for another user's message.
 pub async fn list_attempts(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -307,10 +307,10 @@ pub async fn list_attempts(
     Ok(attempts)
 }
 
-/// Sends a message once more, with the same id, at once and with all its attempts.
+/// Sends a message again, with the same id, immediately and with the full number of attempts.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for somebody else's message; [`Error::Conflict`] when its webhook is disabled;
+/// [`Error::NotFound`], also for another user's message; [`Error::Conflict`] if its webhook is disabled;
 /// [`Error::TooManyAttempts`].
 pub async fn replay_delivery(
     conn: &mut PgConnection,
@@ -328,7 +328,7 @@ pub async fn replay_delivery(
     Ok(delivery)
 }
 
-/// Lets a message be sent at once and with all its attempts.
+/// Makes a message due immediately, with the full number of attempts.
 async fn send_now(tx: &mut PgConnection, delivery_id: Uuid) -> Result<()> {
     sqlx::query!(
         "-- manage::send_now
@@ -343,7 +343,7 @@ async fn send_now(tx: &mut PgConnection, delivery_id: Uuid) -> Result<()> {
     doorbell::ring(tx, super::DOORBELL, "").await
 }
 
-/// The test message of a webhook that has not arrived yet.
+/// The undelivered test message of a webhook.
 async fn waiting_test(tx: &mut PgConnection, webhook_id: Uuid) -> Result<Option<Uuid>> {
     let waiting = sqlx::query_scalar!(
         "-- manage::waiting_test
@@ -359,7 +359,8 @@ async fn waiting_test(tx: &mut PgConnection, webhook_id: Uuid) -> Result<Option<
     Ok(waiting)
 }
 
-/// Counts a message that a user asks for, and refuses one too many within a minute: the bank floods nobody's server.
+/// Counts a message that a user requests, and refuses more than [`TRIES_A_MINUTE`], so that the bank floods nobody's
+/// server.
 async fn count_try(tx: &mut PgConnection, user: &CurrentUser) -> Result<()> {
     let counted = sqlx::query!(
         r#"-- manage::count_try
@@ -385,10 +386,11 @@ async fn count_try(tx: &mut PgConnection, user: &CurrentUser) -> Result<()> {
     })
 }
 
-/// Seals the addresses and secrets of all webhooks with another key; returns how many webhooks.
+/// Re-encrypts the addresses and secrets of all webhooks with a new key; returns the number of webhooks.
 ///
 /// # Errors
-/// The database does not answer; [`Error::Conflict`] when a value opens with neither key: nothing may be committed then.
+/// The database does not respond; [`Error::Conflict`] if a value opens with neither key; the transaction must not be
+/// committed then.
 pub async fn reseal_webhooks(
     conn: &mut PgConnection,
     old: &MasterKey,
@@ -435,7 +437,7 @@ pub async fn reseal_webhooks(
     Ok(changed)
 }
 
-/// What a sealed value is bound to: it opens in its own row only, and never as something else.
+/// The context of an encrypted value: it only opens in its own row, and only for its own purpose.
 pub(super) fn context(id: Uuid, what: &str) -> Vec<u8> {
     [b"webhook:", what.as_bytes(), b":", id.as_bytes()].concat()
 }
@@ -446,7 +448,7 @@ async fn find_delivery(
     webhook_id: Uuid,
     delivery_id: Uuid,
 ) -> Result<Delivery> {
-    // Whatever is missing, the message is what was asked for.
+    // Whatever is missing, the error names the message that was requested.
     let not_found = || Error::NotFound(format!("the delivery `{delivery_id}`"));
     match find_webhook(conn, user, webhook_id).await {
         Err(Error::NotFound(_)) => return Err(not_found()),
@@ -532,14 +534,14 @@ fn require_enabled(webhook: &Webhook) -> Result<()> {
     Ok(())
 }
 
-/// 32 random bytes, in the form of Standard Webhooks.
+/// 32 random bytes, in the format of Standard Webhooks.
 fn new_secret() -> SecretString {
     let mut bytes = [0_u8; 32];
     rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
     format!("whsec_{}", BASE64_STANDARD.encode(bytes)).into()
 }
 
-/// What people see of an address.
+/// The part of an address that is shown.
 fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()
 }

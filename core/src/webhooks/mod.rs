@@ -1,7 +1,7 @@
-//! Webhooks: addresses that are told what happens to their owner's things.
+//! Webhooks: addresses that are notified of events about their owner's runs and alerts.
 //!
-//! `announce` writes messages in the transaction of what they tell, `outbox` hands them to whoever carries them and keeps
-//! the log, `manage` keeps the webhooks. A message is delivered at least once. Nothing here knows how it is sent.
+//! `announce` writes messages in the transaction of the event, `outbox` hands them to the sender and keeps the log,
+//! `manage` creates and changes webhooks. A message is delivered at least once. Nothing here knows how it is sent.
 
 mod announce;
 mod manage;
@@ -21,13 +21,13 @@ pub use manage::{
 };
 pub use outbox::{Answer, DueDelivery, delete_old, note_attempt, take_due};
 
-/// The Postgres channel that rings when a message was written.
+/// The Postgres channel that is notified when a message was written.
 pub const DOORBELL: &str = "opb_webhooks";
 
-/// How long nothing else is sent to a webhook while an attempt is under way; longer than any attempt.
+/// How long a webhook gets no other message while an attempt is in progress, in seconds; longer than any attempt.
 pub const TURN_SECONDS: u32 = 60;
 
-/// What webhooks are told about.
+/// The events that webhooks can subscribe to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[sqlx(type_name = "webhook_event")]
 pub enum WebhookEvent {
@@ -39,22 +39,22 @@ pub enum WebhookEvent {
     #[serde(rename = "budget.exhausted")]
     #[sqlx(rename = "budget.exhausted")]
     BudgetExhausted,
-    /// An alert has begun to fire.
+    /// An alert has started to fire.
     #[serde(rename = "alert.firing")]
     #[sqlx(rename = "alert.firing")]
     AlertFiring,
-    /// What an alert was about has passed.
+    /// An alert was resolved.
     #[serde(rename = "alert.resolved")]
     #[sqlx(rename = "alert.resolved")]
     AlertResolved,
-    /// The owner wants to see whether messages arrive; every webhook takes it.
+    /// The owner has requested a test message; every webhook gets it.
     #[serde(rename = "webhook.test")]
     #[sqlx(rename = "webhook.test")]
     WebhookTest,
 }
 
 impl WebhookEvent {
-    /// The word for it, as in JSON.
+    /// The name in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl WebhookEvent {
     }
 }
 
-/// What the body of a message looks like.
+/// The format of a message's body.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type,
 )]
@@ -77,11 +77,11 @@ pub enum WebhookFormat {
     /// `{"type", "timestamp", "data"}`, as Standard Webhooks recommends.
     #[default]
     Standard,
-    /// `{"text"}`, as Slack's incoming webhooks and those of its relatives take it.
+    /// `{"text"}`, for incoming webhooks of Slack and compatible services.
     Slack,
 }
 
-/// An address that is told what happens.
+/// An address that is notified of events.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Webhook {
     /// The webhook's id.
@@ -90,100 +90,100 @@ pub struct Webhook {
     pub name: String,
     /// Scheme and host of its address; the rest can be a secret and is never shown.
     pub host: String,
-    /// What the body of a message looks like.
+    /// The format of a message's body.
     pub format: WebhookFormat,
-    /// What it is told about.
+    /// The events that it is subscribed to.
     pub events: Vec<WebhookEvent>,
-    /// Attempts that failed since the last one that went well.
+    /// Number of failed attempts since the last successful one.
     pub failures: i32,
-    /// Since when every attempt failed; null when the last one went well.
+    /// Since when every attempt has failed; null if the last one succeeded.
     pub failing_since: Option<DateTime<Utc>>,
-    /// Since when nothing is sent any more; null while it works.
+    /// When it was disabled; null if it is enabled.
     pub disabled_at: Option<DateTime<Utc>>,
-    /// Why.
+    /// Why it was disabled.
     pub disabled_reason: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// A webhook to make.
+/// A webhook to create.
 #[derive(Debug, Clone)]
 pub struct NewWebhook {
     /// 1 to 100 characters.
     pub name: String,
-    /// Where messages are posted.
+    /// The URL that messages are posted to.
     pub url: SecretString,
-    /// What the body of a message looks like.
+    /// The format of a message's body.
     pub format: WebhookFormat,
-    /// What it is told about.
+    /// The events to subscribe to.
     pub events: Vec<WebhookEvent>,
 }
 
-/// What to change about a webhook; what is absent stays.
+/// Changes of a webhook; absent fields stay as they are.
 #[derive(Debug, Clone, Default)]
 pub struct UpdateWebhook {
     /// 1 to 100 characters.
     pub name: Option<String>,
-    /// Where messages are posted.
+    /// The URL that messages are posted to.
     pub url: Option<SecretString>,
-    /// What the body of a message looks like.
+    /// The format of a message's body.
     pub format: Option<WebhookFormat>,
-    /// What it is told about.
+    /// The events to subscribe to.
     pub events: Option<Vec<WebhookEvent>>,
-    /// True lets it work again, false stops it.
+    /// True enables the webhook, false disables it.
     pub enabled: Option<bool>,
 }
 
-/// What became of a message.
+/// The state of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "delivery_state", rename_all = "snake_case")]
 pub enum DeliveryState {
-    /// It is or will be tried.
+    /// An attempt is in progress or due.
     Waiting,
-    /// The receiver has it.
+    /// The receiver has accepted it.
     Delivered,
-    /// It was given up; it can be replayed.
+    /// All attempts failed; it can be replayed.
     Failed,
 }
 
 /// A message to a webhook.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Delivery {
-    /// The message's id, which the receiver sees in `webhook-id`; the same at each attempt.
+    /// The message's id, which the receiver gets in `webhook-id`; the same at each attempt.
     pub id: Uuid,
-    /// What it is about.
+    /// The event.
     pub event: WebhookEvent,
-    /// The same in a sentence.
+    /// The event as a sentence.
     pub summary: String,
-    /// The thing that it is about, as REST shows it.
+    /// The subject of the event, as in the REST API.
     #[schema(value_type = Object)]
     pub data: Value,
-    /// What became of it.
+    /// The state.
     pub state: DeliveryState,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: i32,
-    /// When it is tried next; null when it has ended.
+    /// When the next attempt is due; null if there is none.
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When it was delivered or given up.
     pub ended_at: Option<DateTime<Utc>>,
-    /// When it was written.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
-    /// Counts from 1.
+    /// The number, from 1.
     pub number: i32,
-    /// The HTTP status of the answer, if there was one, and the receiver is at a public address or the owner of the
+    /// The HTTP status of the response, if there was one, and if the receiver has a public address or the owner of the
     /// webhook is an administrator.
     pub status: Option<i16>,
-    /// Why it failed; null when it did not.
+    /// Why it failed; null if it succeeded.
     pub error: Option<String>,
-    /// Milliseconds that it took; null where the owner of the webhook may not learn more than whether it failed.
+    /// Its duration in milliseconds; null if the owner of the webhook may only know whether it failed.
     pub duration_ms: Option<i32>,
     /// When it ended.
     pub ended_at: DateTime<Utc>,

@@ -1,7 +1,7 @@
-//! The outbox: who is to be told next, and how it went.
+//! The outbox of webhooks: which message is sent next, and the log of attempts.
 //!
-//! A webhook gets one message at a time, and a receiver that cannot be reached is given a rest that grows. An owner has a
-//! few places among the messages that are on their way. So receivers that hang keep nobody waiting but their owner.
+//! A webhook gets one message at a time, and after failures the pauses between messages grow. Each owner has a few
+//! slots for messages in flight. So receivers that hang only delay their own owner.
 
 use std::time::Duration;
 
@@ -15,72 +15,72 @@ use super::{TURN_SECONDS, WebhookEvent, WebhookFormat, manage::context};
 use crate::{Result, sealing::MasterKey};
 
 /// The pauses after each failed attempt of a message, in seconds; after the last attempt it is given up.
-/// About those of the recommendation of Standard Webhooks: three days in all.
+/// Close to the recommendation of Standard Webhooks: three days in total.
 const PAUSES: [f64; 10] = [
     5.0, 30.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0,
 ];
-/// How often a message is tried.
+/// Maximum number of attempts of a message.
 pub(super) const ATTEMPTS: i32 = 11;
-/// A webhook whose every attempt fails for so many days is disabled.
+/// A webhook is disabled after this many days in which every attempt failed.
 const DAYS_OF_FAILURE: i32 = 5;
-/// For how many days it is known what became of a message.
+/// Number of days that finished messages are kept.
 const DAYS_KEPT: i32 = 30;
 
-/// A message whose turn it is.
+/// A message to be sent now.
 #[derive(Debug)]
 pub struct DueDelivery {
     /// Its id, the same at each attempt.
     pub id: Uuid,
-    /// To which webhook.
+    /// The id of the webhook.
     pub webhook_id: Uuid,
-    /// Counts from 1.
+    /// The number of the attempt, from 1.
     pub attempt: i32,
-    /// Who owns the webhook.
+    /// The owner of the webhook.
     pub owner_id: i64,
-    /// True if the owner is an administrator, who may name addresses that others may not.
+    /// True if the owner is an administrator, who may use addresses that others may not.
     pub by_admin: bool,
-    /// Where to; an error when it opens with no key of ours.
+    /// The URL; an error if none of our keys opens it.
     pub url: anyhow::Result<SecretString>,
-    /// What to sign with.
+    /// The secret for the signature.
     pub secret: anyhow::Result<SecretString>,
-    /// What the body looks like.
+    /// The format of the body.
     pub format: WebhookFormat,
-    /// What it is about.
+    /// The event.
     pub event: WebhookEvent,
-    /// The same in a sentence.
+    /// The event as a sentence.
     pub summary: String,
-    /// The thing that it is about.
+    /// The subject of the event.
     pub data: Value,
-    /// When it happened.
+    /// When the event happened.
     pub created_at: DateTime<Utc>,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// The receiver answered with this HTTP status.
+    /// The receiver responded with this HTTP status.
     Status(u16),
-    /// There was no answer, or none in time, or none that can be understood. Nobody is told which: that would tell what
-    /// is at an address.
+    /// There was no response, or it was late or invalid. The owner does not learn which: that would reveal what is at
+    /// an address.
     Nothing,
-    /// The address is forbidden, or nothing can be sent there for another reason of ours.
+    /// The address is forbidden, or nothing can be sent there for another reason on our side.
     Refused(&'static str),
-    /// The receiver has it, and is where the owner may learn no more.
+    /// The receiver accepted it, at an address where the owner may not learn more.
     Delivered,
-    /// The receiver does not have it, and is, or may be, where the owner may learn no more: whether something listens
-    /// at an address around the bank is nobody's business.
+    /// The receiver did not accept it, at an address where the owner may, or might, not learn more: nobody may use the
+    /// bank to find out what listens in its network.
     Undelivered,
 }
 
-/// How many messages of one owner a process has on their way at a time.
+/// Maximum number of messages of one owner that a process has in flight.
 const PLACES_OF_AN_OWNER: i64 = 4;
 
-/// Takes the oldest due message of each webhook that is free, as far as its owner has a place, and sets the time of its
-/// next attempt. `under_way` names the owner of each message that the caller has on its way. Owners take turns.
-/// So an attempt that never ends, because the process died, is repeated by itself.
+/// Takes the oldest due message of each idle webhook, if its owner has a free slot, and sets the time of its next
+/// attempt. `under_way` holds the owner of each message that the caller has in flight. Owners take turns.
+/// An attempt that never ends, because the process died, is therefore repeated automatically.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn take_due(
     conn: &mut PgConnection,
     master_key: &MasterKey,
@@ -151,10 +151,10 @@ pub async fn take_due(
     Ok(due.collect())
 }
 
-/// Notes how an attempt ended: the message has arrived, waits for its next attempt, or is given up.
+/// Records the result of an attempt: the message is delivered, waits for its next attempt, or is given up.
 ///
 /// # Errors
-/// The database does not answer; the message waits for its next attempt.
+/// The database does not respond; the message waits for its next attempt.
 pub async fn note_attempt(
     conn: &mut PgConnection,
     delivery: &DueDelivery,
@@ -197,10 +197,10 @@ pub async fn note_attempt(
     Ok(())
 }
 
-/// Forgets messages that ended long enough ago, and how many there were in hours that have passed.
+/// Deletes messages that ended long enough ago, and the message counts of past hours.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
     sqlx::query!(
         "-- outbox::delete_old
@@ -230,7 +230,7 @@ async fn note_failure(tx: &mut PgConnection, delivery: &DueDelivery, answer: Ans
     )
     .execute(&mut *tx)
     .await?;
-    // Whoever answers is not overloaded by the next message; whoever does not is given a rest: 2, 4 … 300 seconds.
+    // A receiver that responds is not overloaded; one that does not gets a pause of 2, 4 … 300 seconds.
     let rests = !matches!(answer, Answer::Status(_));
     let gone = answer == Answer::Status(410);
     let disabled = sqlx::query_scalar!(
@@ -258,7 +258,7 @@ async fn note_failure(tx: &mut PgConnection, delivery: &DueDelivery, answer: Ans
     Ok(())
 }
 
-/// Gives up what waits for a webhook that is disabled; it can be replayed.
+/// Gives up the waiting messages of a disabled webhook; they can be replayed.
 pub(super) async fn give_up(tx: &mut PgConnection, webhook_id: Uuid) -> Result<()> {
     sqlx::query!(
         "-- outbox::give_up
@@ -270,7 +270,7 @@ pub(super) async fn give_up(tx: &mut PgConnection, webhook_id: Uuid) -> Result<(
     Ok(())
 }
 
-/// The status, and why the attempt failed, if it did.
+/// The status, and the reason if the attempt failed.
 fn read(answer: Answer) -> (Option<i16>, Option<&'static str>) {
     match answer {
         Answer::Status(status) => {
