@@ -1,22 +1,22 @@
-//! Labels: which there are, and how many values each may have. Prometheus keeps a series for every value for ever,
-//! so an id of a run, an item, a prompt or a user is never one, and names that people choose are bounded here.
+//! The labels of metrics, and limits on their values. Prometheus keeps a series for every value for ever, so the id of
+//! a run, an item, a prompt or a user is never a label, and user-defined names are limited here.
 
 use std::{
     collections::HashSet,
     sync::{PoisonError, RwLock},
 };
 
-/// Every label of every metric, in alphabetical order; a metric with another one cannot be made.
-/// Before you add one, be sure that its values are a closed set, or bound them with [`Names`].
+/// Every label of every metric, in alphabetical order; a metric with another label cannot be created.
+/// Before adding one, make sure that its values are a closed set, or limit them with [`Names`].
 pub(super) const LABELS: [&str; 11] = [
     "kind", "method", "model", "outcome", "pool", "provider", "route", "scorer", "state", "status",
     "type",
 ];
 
-/// What stands for all names that came too late.
+/// The label value of all names beyond the limit.
 const OTHER: &str = "other";
 
-/// Names that people choose: the first so many keep their names as label values, all others share `other`.
+/// User-defined names: the first ones, up to a limit, are label values of their own; all others share `other`.
 pub struct Names {
     most: usize,
     known: RwLock<HashSet<String>>,
@@ -48,7 +48,7 @@ impl Names {
     }
 }
 
-/// The labels of what a process measures about one model, bounded.
+/// The labels of metrics about one model, with a limited number of values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelLabels {
     provider: String,

@@ -1,16 +1,16 @@
-//! What keeps calls to models back: limits that administrators declare, and models that do not answer.
+//! Metrics of what delays calls to models: limits that administrators declare, and models that do not respond.
 
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::{CALL_BUCKETS, New};
 
-/// What keeps calls back.
+/// Metrics of what delays calls.
 pub struct LimitMetrics {
-    /// 1 while calls are stopped because the model does not answer, by provider and model.
+    /// 1 while calls are stopped because the model does not respond, by provider and model.
     pub breaker_open: IntGaugeVec,
     /// Waits for declared limits, by provider.
     pub wait: HistogramVec,
-    /// What was taken of declared limits, by provider and kind (`requests`, `tokens`, `microusd`).
+    /// Amounts taken from declared limits, by provider and kind (`requests`, `tokens`, `microusd`).
     pub taken: IntCounterVec,
 }
 

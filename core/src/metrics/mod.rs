@@ -1,4 +1,4 @@
-//! Prometheus metrics of every process. Labels are bounded: never an id of a run, item, prompt or user.
+//! Prometheus metrics of every process. The values of labels are limited: never the id of a run, item, prompt or user.
 
 mod labels;
 mod limits;
@@ -20,20 +20,20 @@ pub use self::{
     time::TimeMetrics,
 };
 
-/// So many providers and models have series of their own; the others share one.
+/// Maximum number of providers, and of models, with series of their own; the others share one.
 const MOST_PROVIDERS: usize = 50;
 const MOST_MODELS: usize = 100;
 
-/// Bounds of durations of model calls, in seconds (OpenTelemetry's `GenAI` conventions).
+/// Buckets of the duration of model calls, in seconds (OpenTelemetry's `GenAI` conventions).
 const CALL_BUCKETS: &[f64] = &[
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
 ];
-/// Bounds of durations of requests to our own API, in seconds.
+/// Buckets of the duration of requests to our own API, in seconds.
 const REQUEST_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Bounds of counts of tokens (OpenTelemetry's `GenAI` conventions).
+/// Buckets of token counts (OpenTelemetry's `GenAI` conventions).
 const TOKEN_BUCKETS: &[f64] = &[
     1.0,
     4.0,
@@ -50,7 +50,7 @@ const TOKEN_BUCKETS: &[f64] = &[
     16_777_216.0,
     67_108_864.0,
 ];
-/// Bounds of durations of scorers, in seconds: most take microseconds.
+/// Buckets of the duration of scorers, in seconds: most take microseconds.
 const SCORER_BUCKETS: &[f64] = &[0.000_01, 0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];
 /// One micro-dollar, in dollars.
 const DOLLARS_PER_MICROUSD: f64 = 1e-6;
@@ -63,16 +63,16 @@ pub static METRICS: LazyLock<Metrics> =
 pub struct Metrics {
     registry: Registry,
     pools: Pools,
-    /// Bounds the names of providers.
+    /// Limits the names of providers.
     pub providers: Names,
     models: Names,
     /// HTTP requests by route, method and status.
     pub http_requests: IntCounterVec,
     /// HTTP request durations by route and method.
     pub http_duration: HistogramVec,
-    /// Evaluations done, by state, provider and model.
+    /// Finished evaluations, by state, provider and model.
     pub evaluations: IntCounterVec,
-    /// What evaluations cost, by provider and model; unknown costs are not in it.
+    /// Cost of evaluations, by provider and model; without unknown costs.
     pub cost: CounterVec,
     /// Tokens of an evaluation, by provider, model and type (`input`, `output`).
     pub tokens: HistogramVec,
@@ -80,55 +80,56 @@ pub struct Metrics {
     pub scorer_duration: HistogramVec,
     /// Results that were dropped because their lease was lost.
     pub fenced_results: IntCounter,
-    /// Answers looked up instead of asked for, by outcome (`hit` or `miss`).
+    /// Lookups in the response cache, by outcome (`hit` or `miss`).
     pub cache_lookups: IntCounterVec,
     /// Model calls by provider and outcome (`ok` or the kind of error).
     pub calls: IntCounterVec,
-    /// Calls that are made again, by provider and kind of the failure.
+    /// Repeated calls, by provider and kind of the failure.
     pub retries: IntCounterVec,
     /// Model call durations by provider and model.
     pub call_duration: HistogramVec,
-    /// Time to the first piece of text by provider and model.
+    /// Time to the first token, by provider and model.
     pub first_token: HistogramVec,
-    /// Calls that are running now, by provider and model.
+    /// Calls in flight, by provider and model.
     pub calls_running: IntGaugeVec,
-    /// What the governor allows now, by provider and model.
+    /// The governor's current limit on concurrent calls, by provider and model.
     pub call_limit: IntGaugeVec,
-    /// What keeps calls back.
+    /// Metrics of what delays calls.
     pub limits: LimitMetrics,
     /// Shards that this process works on.
     pub shards_running: IntGauge,
     /// Time to record a batch.
     pub record_duration: Histogram,
-    /// What housekeeping mended, by kind.
+    /// Repairs by housekeeping, by kind.
     pub mended: IntCounterVec,
-    /// Rounds of housekeeping.
+    /// Metrics of housekeeping.
     pub housekeeping: HousekeepingMetrics,
-    /// What the scheduler last saw waiting and running in the database.
+    /// The backlog in the database, as last seen by the scheduler.
     pub backlog: BacklogMetrics,
-    /// What happens because time passes.
+    /// Metrics of scheduled work.
     pub time: TimeMetrics,
 }
 
-/// Rounds of housekeeping of this process.
+/// Metrics of the housekeeping of this process.
 pub struct HousekeepingMetrics {
     /// Durations of rounds of housekeeping.
     pub duration: Histogram,
     /// Rounds of housekeeping that failed.
     pub failures: IntCounter,
-    /// When housekeeping last went well, in seconds since 1970.
+    /// When housekeeping last succeeded, in seconds since 1970.
     pub last_success: LateGauge,
 }
 
-/// What waits and runs in the whole bank. Every scheduler reports the same, so queries take the maximum.
+/// Metrics of the waiting and running work of the whole bank. Every scheduler reports the same values, so queries take
+/// the maximum.
 pub struct BacklogMetrics {
     /// Shards by state (`available`, `running`).
     pub shards: IntGaugeVec,
-    /// Age of the oldest shard that a worker could take, in seconds.
+    /// Age of the oldest shard that a worker could claim, in seconds.
     pub oldest_shard: LateGauge,
     /// Runs that have not ended, by state.
     pub runs: IntGaugeVec,
-    /// Evaluations that open runs still lack.
+    /// Evaluations that open runs still need.
     pub evaluations: LateIntGauge,
     /// Size of the database in bytes.
     pub database_bytes: LateIntGauge,
@@ -240,13 +241,13 @@ impl Metrics {
         })
     }
 
-    /// The labels of what is measured about a model.
+    /// The labels of metrics about a model.
     #[must_use]
     pub fn model(&self, provider: &str, model: &str) -> ModelLabels {
         ModelLabels::new(&self.providers, &self.models, provider, model)
     }
 
-    /// Counts a cost.
+    /// Adds a cost.
     pub fn add_cost(&self, labels: &ModelLabels, cost_microusd: i64) {
         #[expect(
             clippy::cast_precision_loss,
@@ -256,18 +257,18 @@ impl Metrics {
         self.cost.with_label_values(&labels.both()).inc_by(dollars);
     }
 
-    /// Reports the connections of a pool from now on, until it is closed.
-    /// A pool of the same name takes the place of an earlier one.
+    /// Reports the connections of a pool until it is closed.
+    /// It replaces an earlier pool with the same name.
     pub fn watch_pool(&self, name: &str, pool: &PgPool) {
         self.pools.watch(name, pool);
     }
 
-    /// Counts a read that went to the primary because the replica could not be used.
+    /// Counts a read from the primary because the replica could not be used.
     pub fn count_replica_fallback(&self) {
         self.pools.replica_fallbacks.inc();
     }
 
-    /// All metrics in Prometheus' text format.
+    /// All metrics in Prometheus's text format.
     #[must_use]
     pub fn text(&self) -> String {
         TextEncoder::new()
@@ -318,28 +319,28 @@ impl BacklogMetrics {
     }
 }
 
-/// A gauge that is not shown before it was set: in a process that never measures it, a 0 would be a lie, and would count
-/// in sums and averages.
+/// A gauge that is hidden until it is set: in a process that never measures it, a 0 would be wrong, and would count in
+/// sums and averages.
 pub struct LateGauge(GaugeVec);
 
 impl LateGauge {
-    /// Sets it, and shows it from now on.
+    /// Sets the value, and shows the gauge from now on.
     pub fn set(&self, value: f64) {
         self.0.with_label_values::<&str>(&[]).set(value);
     }
 }
 
-/// A [`LateGauge`] of a whole number.
+/// A [`LateGauge`] of integers.
 pub struct LateIntGauge(IntGaugeVec);
 
 impl LateIntGauge {
-    /// Sets it, and shows it from now on.
+    /// Sets the value, and shows the gauge from now on.
     pub fn set(&self, value: i64) {
         self.0.with_label_values::<&str>(&[]).set(value);
     }
 }
 
-/// Makes metrics and registers them.
+/// Creates metrics and registers them.
 struct New(Registry);
 
 impl New {

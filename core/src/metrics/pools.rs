@@ -1,4 +1,4 @@
-//! The pools of connections to Postgres: looked at whenever somebody asks for the metrics.
+//! Metrics of the connection pools to Postgres, read on each scrape.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use prometheus::{
 };
 use sqlx::PgPool;
 
-/// The pools of this process, by the name that Postgres shows too.
+/// The pools of this process, by the name that Postgres also shows.
 #[derive(Clone)]
 pub(super) struct Pools {
     watched: Arc<Mutex<BTreeMap<String, PgPool>>>,
@@ -71,7 +71,7 @@ impl Collector for Pools {
                     .set(count);
             };
             set("idle", idle);
-            // The two numbers are read one after the other.
+            // Not negative, although the two numbers are read one after the other.
             set("used", (i64::from(pool.size()) - idle).max(0));
             self.most
                 .with_label_values(&[name])

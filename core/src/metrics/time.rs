@@ -1,21 +1,21 @@
-//! What happens because time passes: ticks of schedules, and what webhooks are told.
+//! Metrics of scheduled work: ticks of schedules, and messages to webhooks.
 
 use prometheus::{Histogram, HistogramOpts, IntCounterVec};
 
 use super::New;
 
-/// Bounds of how late a tick is settled, in seconds; jitter and catching up are in it.
+/// Buckets of the delay after which a tick is settled, in seconds, including jitter and catching up.
 const DELAY_BUCKETS: &[f64] = &[
     1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0,
 ];
 
-/// What happens because time passes.
+/// Metrics of scheduled work.
 pub struct TimeMetrics {
-    /// Ticks of schedules, by what became of them (`submitted`, `refused`, `skipped`).
+    /// Ticks of schedules, by outcome (`submitted`, `refused`, `skipped`).
     pub firings: IntCounterVec,
-    /// How long after its time a tick was settled.
+    /// Delay between the time of a tick and when it was settled.
     pub firing_delay: Histogram,
-    /// Attempts to tell webhooks, by outcome (`ok`, `refused`, `no_answer`, `not_sent`).
+    /// Attempts to deliver messages to webhooks, by outcome (`ok`, `refused`, `no_answer`, `not_sent`).
     pub webhook_attempts: IntCounterVec,
 }
 

@@ -1,10 +1,10 @@
-//! Which addresses are not of the public internet.
+//! Address ranges that are not part of the public internet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// IPv4 ranges that lead to this machine, to the networks around it, or nowhere (IANA special-purpose registry).
+/// IPv4 ranges of this machine, of private networks, and of unusable addresses (IANA special-purpose registry).
 const SPECIAL_V4: &[Ipv4Net] = &[
     v4([0, 0, 0, 0], 8),
     v4([10, 0, 0, 0], 8),
@@ -23,7 +23,7 @@ const SPECIAL_V4: &[Ipv4Net] = &[
     v4([240, 0, 0, 0], 4),
 ];
 
-/// The same for IPv6, with every form that carries an IPv4 address. What is not in `2000::/3` is not assigned at all.
+/// The same for IPv6, with every form that embeds an IPv4 address. Addresses outside `2000::/3` are unassigned.
 const SPECIAL_V6: &[Ipv6Net] = &[
     v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
     v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
@@ -31,12 +31,12 @@ const SPECIAL_V6: &[Ipv6Net] = &[
     v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
 ];
 
-/// The part of IPv6 from which public addresses are given out.
+/// The part of IPv6 that public addresses are assigned from.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
-/// Where clouds hand credentials to whoever asks from inside. No setting allows these.
+/// Metadata services, where clouds give credentials to every program inside. No setting allows these.
 const METADATA: &[IpNet] = &[
-    // All of link-local: the services of AWS, Azure, Google, Oracle, Scaleway, Tencent and more are there.
+    // All of link-local, because the services of AWS, Azure, Google, Oracle, Scaleway, Tencent and others are there.
     IpNet::V4(v4([169, 254, 0, 0], 16)),
     // Alibaba, Oracle, and Azure's wire server.
     IpNet::V4(v4([100, 100, 100, 200], 32)),
@@ -57,7 +57,7 @@ const METADATA_NAMES: &[&str] = &[
     "metadata.google.internal",
 ];
 
-/// True for an address that only a setting may allow.
+/// True for an address that needs a setting to be allowed.
 pub(super) fn is_special(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => SPECIAL_V4.iter().any(|range| range.contains(&address)),
@@ -67,18 +67,18 @@ pub(super) fn is_special(address: IpAddr) -> bool {
     }
 }
 
-/// True for an address that nothing may allow, in whatever form it is carried.
+/// True for an address that no setting allows, in any form.
 pub(super) fn is_metadata(address: IpAddr) -> bool {
     let listed = |address: &IpAddr| METADATA.iter().any(|range| range.contains(address));
     listed(&address) || carried(address).iter().any(listed)
 }
 
-/// True for a name that nothing may allow.
+/// True for a name that no setting allows.
 pub(super) fn is_metadata_name(name: &str) -> bool {
     METADATA_NAMES.contains(&name)
 }
 
-/// The IPv4 address if this is one written as IPv6 (`::ffff:a.b.c.d`), else the same address.
+/// The IPv4 address of an IPv4-mapped IPv6 address (`::ffff:a.b.c.d`), otherwise the unchanged address.
 pub(super) fn unmapped(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
@@ -86,8 +86,8 @@ pub(super) fn unmapped(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The IPv4 addresses that an IPv6 address may stand for: mapped and compatible (RFC 4291), translated (RFC 6052,
-/// RFC 8215, RFC 2765), 6to4 (RFC 3056), Teredo (RFC 4380, where the client's is stored inverted).
+/// The IPv4 addresses that an IPv6 address may embed: mapped and compatible (RFC 4291), translated (RFC 6052, RFC 8215,
+/// RFC 2765), 6to4 (RFC 3056), Teredo (RFC 4380, which stores the client's address inverted).
 pub(super) fn carried(address: IpAddr) -> Vec<IpAddr> {
     let IpAddr::V6(address) = address else {
         return Vec::new();

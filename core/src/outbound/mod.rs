@@ -1,11 +1,11 @@
-//! Where this installation may connect to when somebody names the address: by default the public internet only, and
-//! never its own address.
+//! The policy for outbound connections to addresses that users set: by default only the public internet, and never this
+//! installation itself.
 //!
-//! Who may name an address decides which policy holds: what administrators name is held to the operator's list, what
-//! everybody may name to a list of its own. Everything here is pure, but for the question which addresses are this
-//! machine's. A name says nothing about where it leads, so whoever connects resolves it, asks
-//! [`OutboundPolicy::allows`] for **every** address, and connects to exactly those. What is checked when an address
-//! is saved ([`OutboundPolicy::check_url`]) is a courtesy to the user, not the guard.
+//! The policy depends on who may set the address: addresses set by administrators are checked against the operator's
+//! list, addresses that every user may set against a separate list. Everything here is pure, except the check whether
+//! an address belongs to this machine. A name says nothing about the address it resolves to, so the code that connects
+//! resolves it, asks [`OutboundPolicy::allows`] for **every** address, and connects to exactly those. The check when an
+//! address is saved ([`OutboundPolicy::check_url`]) is a courtesy to the user, not the guard.
 
 mod address;
 mod own;
@@ -20,13 +20,13 @@ use url::{Host, Url};
 
 pub use own::OwnAddresses;
 
-/// What somebody who may run a bank on their own machine expects to reach: models on it and around it.
+/// The addresses that are allowed by default for a bank on the user's own machine: models on it and in its networks.
 const LOCAL: &str = "localhost,127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16";
 
-/// The longest URL, in bytes.
+/// Maximum length of a URL, in bytes.
 const MAX_URL_BYTES: usize = 2_000;
 
-/// Which addresses the operator allows besides the public internet.
+/// The addresses that the operator allows besides the public internet.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Outbound connections")]
 pub struct OutboundSettings {
@@ -36,14 +36,14 @@ pub struct OutboundSettings {
 }
 
 impl OutboundSettings {
-    /// What the operator allows; without a setting nothing but the public internet.
+    /// The operator's policy; by default only the public internet.
     #[must_use]
     pub fn policy(&self) -> OutboundPolicy {
         OutboundPolicy::default().and(&self.allow_outbound)
     }
 
-    /// The same for a bank that one person runs on their own machine: without a setting, that machine and its private
-    /// networks are allowed too. An empty setting allows nothing.
+    /// The policy of a bank that one person runs on their own machine: by default also that machine and its private
+    /// networks. An empty setting allows neither.
     #[must_use]
     pub fn local_policy(&self) -> OutboundPolicy {
         if self.allow_outbound.is_empty() {
@@ -54,8 +54,8 @@ impl OutboundSettings {
     }
 }
 
-/// True for a URL whose host is this machine or an address of a private network. A name other than `localhost` is not:
-/// nobody knows where it leads.
+/// True for a URL whose host is this machine or an address of a private network. Names other than `localhost` are not
+/// private, because they may resolve to anything.
 #[must_use]
 pub fn is_private(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else {
@@ -116,11 +116,11 @@ impl FromStr for AllowList {
     }
 }
 
-/// Decides which addresses may be connected to. The default allows the public internet only.
+/// Decides which addresses may be connected to. The default only allows the public internet.
 #[derive(Debug, Clone)]
 pub struct OutboundPolicy {
     allowed: AllowList,
-    /// The option that allows more, for whoever is refused.
+    /// The option that allows more, for error messages.
     option: &'static str,
     own: Arc<OwnAddresses>,
 }
@@ -135,25 +135,25 @@ impl Default for OutboundPolicy {
     }
 }
 
-/// Why a URL cannot be used.
+/// Why a URL is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlFault {
-    /// It is no URL of the web.
+    /// It is not an HTTP URL.
     #[error("must be an http:// or https:// URL, such as https://example.org/v1")]
     NotHttp,
-    /// It has parts that a base address must not have.
+    /// It has parts that a base URL must not have.
     #[error("must not hold a user name, a password, a query, a fragment, spaces or backslashes")]
     Parts,
-    /// It leads to where this installation must not connect; the option that would allow it.
+    /// Connections to it are forbidden; the option that would allow them.
     #[error("is at an address that this server may not call; its operator can allow it with {0}")]
     Forbidden(&'static str),
-    /// It leads to this installation.
+    /// It is this installation.
     #[error("is at this server's own address, which it never calls")]
     Own,
 }
 
 impl OutboundPolicy {
-    /// Allows loopback and the private networks; for a bank that one person runs on their own machine.
+    /// Allows loopback and private networks, for a bank that one person runs on their own machine.
     #[must_use]
     pub fn local() -> Self {
         let Ok(list): Result<AllowList, _> = LOCAL.parse() else {
@@ -165,7 +165,7 @@ impl OutboundPolicy {
         }
     }
 
-    /// The same policy, and what these lists allow.
+    /// This policy, extended by these lists.
     #[must_use]
     pub fn and(&self, lists: &[AllowList]) -> Self {
         let mut policy = self.clone();
@@ -176,8 +176,8 @@ impl OutboundPolicy {
         policy
     }
 
-    /// The policy for addresses that every user may name: the public internet and what these lists allow, whatever this
-    /// policy allows. The installation's own addresses are the same.
+    /// The policy for addresses that every user may set: the public internet and these lists, regardless of this
+    /// policy's own lists. The installation's own addresses are shared.
     #[must_use]
     pub fn for_everybody(&self, lists: &[AllowList], option: &'static str) -> Self {
         let nothing = Self {
@@ -188,7 +188,7 @@ impl OutboundPolicy {
         nothing.and(lists)
     }
 
-    /// The same policy for addresses that only the operator of the machine names: they may be at this installation's own
+    /// This policy for addresses that only the operator of the machine sets: they may be at this installation's own
     /// site, where one proxy serves several programs.
     #[must_use]
     pub fn for_operator(&self) -> Self {
@@ -198,26 +198,27 @@ impl OutboundPolicy {
         }
     }
 
-    /// Where this installation itself is; whoever listens says so here.
+    /// The installation's own addresses; servers register theirs here.
     #[must_use]
     pub fn own(&self) -> &OwnAddresses {
         &self.own
     }
 
-    /// True if this installation listens on that port: then where a name leads has to be looked at twice.
+    /// True if this installation listens on the URL's port: then the addresses that its name resolves to have to be
+    /// checked, too.
     #[must_use]
     pub fn is_own_port(&self, url: &Url) -> bool {
         let port = url.port_or_known_default();
         port.is_some_and(|port| self.own.has_port(port))
     }
 
-    /// True if an address belongs to this machine, in whatever form it is carried.
+    /// True if an address belongs to this machine, in any form.
     #[must_use]
     pub fn leads_here(address: IpAddr) -> bool {
         own::leads_here(address)
     }
 
-    /// True for an address of the public internet, which is allowed without a setting.
+    /// True for an address of the public internet, which is allowed by default.
     #[must_use]
     pub fn is_public(address: IpAddr) -> bool {
         !address::is_special(address) && !address::is_metadata(address)
@@ -229,7 +230,7 @@ impl OutboundPolicy {
         !self.allowed.hosts.is_empty() || !self.allowed.ranges.is_empty()
     }
 
-    /// True if a connection to `address`, which `name` led to, may be made.
+    /// True if a connection to `address`, which `name` resolved to, is allowed.
     #[must_use]
     pub fn allows(&self, name: Option<&str>, address: IpAddr) -> bool {
         if address::is_metadata(address) {
@@ -246,7 +247,7 @@ impl OutboundPolicy {
             || name.is_some_and(|name| self.names(name))
     }
 
-    /// True unless the name itself is forbidden. Where it leads is another question.
+    /// True unless the name itself is forbidden. The addresses it resolves to are checked separately.
     #[must_use]
     pub fn allows_name(&self, name: &str) -> bool {
         let name = canonical(name);
@@ -255,10 +256,10 @@ impl OutboundPolicy {
             && (!is_loopback || self.names(&name) || self.allows(None, [127, 0, 0, 1].into()))
     }
 
-    /// Checks the host of a URL; the addresses of a name are checked when they are known.
+    /// Checks the host of a URL; the addresses of a name are checked after resolving it.
     ///
     /// # Errors
-    /// The host may not be asked.
+    /// Connections to the host are forbidden.
     pub fn check_host(&self, url: &Url) -> Result<(), UrlFault> {
         let allowed = match url.host() {
             Some(Host::Ipv4(address)) => self.allows(None, address.into()),
@@ -275,10 +276,10 @@ impl OutboundPolicy {
         Ok(())
     }
 
-    /// Reads a base URL that a user gave. Every spelling of an address comes out the same.
+    /// Parses a base URL from a user. Every spelling of an address gives the same result.
     ///
     /// # Errors
-    /// It is not one, or it is at an address that is forbidden.
+    /// It is not a base URL, or its address is forbidden.
     pub fn check_url(&self, text: &str) -> Result<Url, UrlFault> {
         let url = self.check_address(text)?;
         if url.query().is_some() {
@@ -287,10 +288,10 @@ impl OutboundPolicy {
         Ok(url)
     }
 
-    /// Reads the URL of one page that a user gave; other than a base URL, it may have a query.
+    /// Parses the URL of a single page from a user; unlike a base URL, it may have a query.
     ///
     /// # Errors
-    /// It is not one, or it is at an address that is forbidden.
+    /// It is not a URL, or its address is forbidden.
     pub fn check_address(&self, text: &str) -> Result<Url, UrlFault> {
         let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
         if text.contains(odd) {
@@ -317,7 +318,7 @@ impl OutboundPolicy {
     }
 }
 
-/// A name in lower case, without the dot of the root.
+/// A name in lower case, without the trailing dot.
 fn canonical(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
 }

@@ -1,6 +1,6 @@
-//! Where this installation itself listens: no setting allows a connection there, whoever names the address.
+//! The addresses of this installation. No setting allows connections to them, regardless of who sets the address.
 //!
-//! A bank that posts to itself is a request without an account that comes from inside.
+//! A request from the bank to itself would be an unauthenticated request from inside.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ use url::{Host, Url};
 
 use super::{address, canonical};
 
-/// The ports and sites of this installation, told by whoever listens; shared by every policy of a process.
+/// The ports and sites of this installation, registered by its servers; shared by all policies of a process.
 #[derive(Debug, Default)]
 pub struct OwnAddresses(RwLock<Known>);
 
@@ -23,7 +23,7 @@ struct Known {
 }
 
 impl OwnAddresses {
-    /// This process listens at `address`; a port that is chosen later (0) says nothing yet.
+    /// Registers that this process listens at `address`; port 0, which is assigned later, is ignored.
     pub fn listens(&self, address: SocketAddr) {
         if address.port() != 0 {
             let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -31,7 +31,7 @@ impl OwnAddresses {
         }
     }
 
-    /// People reach this installation at `url`.
+    /// Registers that this installation is reachable at `url`.
     pub fn serves(&self, url: &Url) {
         if let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) {
             let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -39,13 +39,13 @@ impl OwnAddresses {
         }
     }
 
-    /// True if this installation listens on the port, at whichever address.
+    /// True if this installation listens on the port, at any address.
     pub(super) fn has_port(&self, port: u16) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known.ports.contains(&port)
     }
 
-    /// True if a URL leads here, as far as that shows without asking where a name leads.
+    /// True if a URL is known to be this installation without resolving its name.
     pub(super) fn contains(&self, url: &Url) -> bool {
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
             return false;
@@ -66,17 +66,17 @@ impl OwnAddresses {
     }
 }
 
-/// True if an address belongs to this machine, in whatever form it is carried.
+/// True if an address belongs to this machine, in any form.
 pub(super) fn leads_here(address: IpAddr) -> bool {
     let plain = address::unmapped(address);
-    // Only an address of this machine can be bound; nothing is sent, and the port is whichever is free.
+    // Only an address of this machine can be bound; nothing is sent, and the port is any free one.
     let is_here = |address: IpAddr| {
         address.is_unspecified() || address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
     };
     is_here(plain) || address::carried(plain).into_iter().any(is_here)
 }
 
-/// One spelling for each host.
+/// The canonical spelling of a host.
 fn spelled(host: &Host<&str>) -> String {
     match host {
         Host::Domain(name) => canonical(name),

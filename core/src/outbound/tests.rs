@@ -1,4 +1,4 @@
-//! Spellings and ranges, without a network.
+//! Tests of spellings and ranges, without a network.
 
 use super::*;
 
@@ -9,9 +9,9 @@ fn policy(list: &str) -> OutboundPolicy {
     .policy()
 }
 
-/// Hosts as they stand in a URL, none of which is public.
+/// Hosts in URLs that are not public.
 const FORBIDDEN: &[&str] = &[
-    // This machine, in every spelling that a URL knows.
+    // This machine, in every spelling that a URL allows.
     "127.0.0.1",
     "127.1",
     "127.0.1",
@@ -48,7 +48,7 @@ const FORBIDDEN: &[&str] = &[
     "0.0.0.0",
     "0x0",
     "0.1.2.3",
-    // The networks around it.
+    // Private networks.
     "10.0.0.1",
     "10.1",
     "167772161",
@@ -81,7 +81,7 @@ const FORBIDDEN: &[&str] = &[
     "[2001:db8::1]",
     "[3fff::1]",
     "[4000::1]",
-    // IPv4 inside IPv6, also when the address inside is public: the translator is not.
+    // IPv4 inside IPv6, even if the embedded address is public: the translator is not.
     "[64:ff9b::127.0.0.1]",
     "[64:ff9b::8.8.8.8]",
     "[64:ff9b:1::10.0.0.1]",
@@ -153,7 +153,7 @@ fn metadata_services_stay_forbidden_whatever_is_allowed() {
         );
     }
     assert!(everything.check_url("http://127.0.0.1/v1").is_ok());
-    // Also when an allowed name leads there.
+    // Even if an allowed name resolves to it.
     assert!(!policy("gpu.lan").allows(Some("gpu.lan"), [169, 254, 169, 254].into()));
 }
 
@@ -304,7 +304,7 @@ fn one_address_is_stored_in_one_spelling() {
     check("http://[::FFFF:127.0.0.1]/v1", "http://[::ffff:7f00:1]/v1");
 }
 
-/// A bank on port 9 of this machine, which people reach as `https://bank.example`.
+/// A bank on port 9 of this machine, with the public URL `https://bank.example`.
 fn bank() -> OutboundPolicy {
     let policy = policy("localhost,bank.example,127.0.0.0/8,::1,10.0.0.0/8");
     policy.own().listens(([0, 0, 0, 0], 9).into());
@@ -337,7 +337,7 @@ fn nobody_sends_the_bank_to_itself() {
         "http://localhost",
         "http://bank.example",
         "https://other.example",
-        // No address of this machine, unless the tests run on a very odd one.
+        // Not an address of this machine, unless the tests run in a very unusual network.
         "http://10.255.254.253:9",
     ] {
         assert!(bank().check_address(url).is_ok(), "{url}");
@@ -354,7 +354,7 @@ fn what_everybody_may_name_has_a_list_of_its_own() {
     assert_eq!(refused("http://10.0.0.8"), forbidden);
     assert_eq!(refused("http://10.0.0.7"), None);
     assert_eq!(refused("https://bank.example"), Some(UrlFault::Own));
-    // Whatever the lists say.
+    // Regardless of the lists.
     let all = ["0.0.0.0/0,::/0,localhost".parse().unwrap()];
     let all = bank().for_everybody(&all, "--allow-webhooks");
     assert_eq!(
