@@ -1,5 +1,5 @@
-//! Badges for measured results. They are read off the standings whenever somebody looks, so they go when a better
-//! prompt comes.
+//! Badges for measured results. They are computed from the standings on each read, so they disappear when a better
+//! prompt appears.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -7,17 +7,17 @@ use utoipa::ToSchema;
 
 use crate::Result;
 
-/// The most badges that are shown.
+/// Maximum number of badges shown.
 const MOST_BADGES: i64 = 50;
-/// A benchmark ranks nobody before so many prompts were measured on it.
+/// Minimum number of measured prompts for a benchmark to award a ranking badge.
 const FEWEST_PROMPTS: i64 = 3;
 
-/// What a badge is for.
+/// The kinds of badges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum BadgeKind {
-    /// No other prompt is surely better on the benchmark, of at least three prompts of at least two owners.
+    /// No other prompt is significantly better on the benchmark, of at least three prompts of at least two owners.
     Unbeaten,
     /// A prompt was measured with a real model on a public benchmark.
     Measured,
@@ -26,7 +26,7 @@ pub enum BadgeKind {
 /// A badge for a measured result, on the newest version of a public benchmark, with a real model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Badge {
-    /// What it is for.
+    /// Its kind.
     pub kind: BadgeKind,
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
@@ -36,13 +36,13 @@ pub struct Badge {
     pub model: String,
     /// Mean score, 0 to 1.
     pub score: f64,
-    /// Lower end of the score's 95 % interval.
+    /// Lower bound of the score's 95 % interval.
     pub score_low: f64,
-    /// Upper end of the score's interval.
+    /// Upper bound of the score's interval.
     pub score_high: f64,
 }
 
-/// One badge for each benchmark that a public prompt of the user was measured on: the best that it earned there.
+/// The best badge of the user on each benchmark that a public prompt of theirs was measured on.
 pub(super) async fn list_badges(conn: &mut PgConnection, user_id: i64) -> Result<Vec<Badge>> {
     let badges = sqlx::query_as!(
         Badge,

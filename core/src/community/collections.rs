@@ -1,6 +1,6 @@
-//! Collections: prompts that a user picked and put into an order.
+//! Collections: ordered lists of prompts that a user selected.
 //!
-//! A collection shows a reader the public prompts in it and the reader's own, whoever put them there.
+//! A reader sees the public prompts of a collection and the reader's own, regardless of who added them.
 
 use std::collections::HashSet;
 
@@ -19,9 +19,9 @@ use crate::{
     texts::check_line,
 };
 
-/// The most prompts of a collection.
+/// Maximum number of prompts in a collection.
 const MOST_PROMPTS: usize = 500;
-/// The most collections of a user.
+/// Maximum number of collections per user.
 const MOST_COLLECTIONS: i64 = 200;
 
 /// A collection.
@@ -33,19 +33,19 @@ pub struct Collection {
     pub owner: String,
     /// The collection's title.
     pub title: String,
-    /// What it is for: Markdown as it was written.
+    /// What it is for, in Markdown as written.
     pub description: String,
-    /// Who may see it.
+    /// Who may read it.
     pub visibility: Visibility,
-    /// How many of its prompts the caller may see.
+    /// Number of its prompts that the caller may read.
     pub prompts: i64,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
-    /// When it or its list was last changed.
+    /// When it or its list of prompts last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// What a new collection needs.
+/// A collection to create.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCollection {
@@ -54,12 +54,12 @@ pub struct NewCollection {
     /// What it is for: Markdown, at most 10,000 characters.
     #[serde(default)]
     pub description: String,
-    /// Who may see it; when absent as this bank is set up, which is only you unless its operator says otherwise.
+    /// Who may read it; absent: this bank's default, which is only you unless the operator has changed it.
     #[serde(default)]
     pub visibility: Option<Visibility>,
 }
 
-/// What changes about a collection; what is absent stays.
+/// Changes of a collection; absent fields stay as they are.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CollectionChange {
@@ -69,15 +69,15 @@ pub struct CollectionChange {
     /// The new description.
     #[serde(default)]
     pub description: Option<String>,
-    /// Who may see it from now on.
+    /// The new visibility.
     #[serde(default)]
     pub visibility: Option<Visibility>,
 }
 
-/// A page of the public collections and the viewer's own, newest first; of one owner, if a name is given.
+/// A page of the public collections and the viewer's own, newest first, optionally of one owner.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_collections(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -113,10 +113,10 @@ pub async fn list_collections(
     }))
 }
 
-/// The collection of an id.
+/// The collection with this id.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private collection of somebody else.
+/// [`Error::NotFound`], also for another user's private collection.
 pub async fn find_collection(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -144,10 +144,10 @@ pub async fn find_collection(
     .ok_or_else(|| not_found(collection_id))
 }
 
-/// A page of the prompts of a collection that the viewer may see, in the owner's order.
+/// A page of the prompts of a collection that the viewer may read, in the owner's order.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private collection of somebody else.
+/// [`Error::NotFound`], also for another user's private collection.
 pub async fn list_collection_prompts(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -174,10 +174,10 @@ pub async fn list_collection_prompts(
     .await
 }
 
-/// Makes an empty collection.
+/// Creates an empty collection.
 ///
 /// # Errors
-/// [`Error::Invalid`]; [`Error::Conflict`] when the user has too many.
+/// [`Error::Invalid`]; [`Error::Conflict`] if the user has too many.
 pub async fn create_collection(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -216,7 +216,7 @@ pub async fn create_collection(
 /// Changes a collection's title, description or visibility.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's, [`Error::Invalid`].
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's collection, [`Error::Invalid`].
 pub async fn update_collection(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -252,11 +252,11 @@ pub async fn update_collection(
     Ok(collection)
 }
 
-/// Replaces the prompts of a collection by these, in this order.
+/// Replaces the prompts of a collection; the order is kept.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's collection; [`Error::Invalid`] for a prompt that is
-/// given twice, or that the user may not read.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's collection; [`Error::Invalid`] for a duplicate prompt,
+/// or one that the user may not read.
 pub async fn set_collection_prompts(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -297,7 +297,7 @@ pub async fn set_collection_prompts(
 /// Deletes a collection; its prompts stay.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's collection.
 pub async fn delete_collection(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -316,7 +316,7 @@ pub async fn delete_collection(
     Ok(())
 }
 
-/// Checks that the user may change the collection, and keeps others from changing it meanwhile.
+/// Checks that the user may change the collection, and locks it.
 async fn lock(tx: &mut PgConnection, user: &CurrentUser, collection_id: Uuid) -> Result<()> {
     find_collection(tx, Some(user), collection_id).await?;
     let owner_id = sqlx::query_scalar!(

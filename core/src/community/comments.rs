@@ -1,4 +1,4 @@
-//! Comments on prompts, with one level of answers. They are Markdown, kept as written and handed out as data.
+//! Comments on prompts, with one level of replies. They are Markdown, stored as written.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,9 +15,9 @@ use crate::{
     quotas::lock_count,
 };
 
-/// How many comments a user may write in a minute.
+/// Maximum number of comments per user and minute.
 const PER_MINUTE: i64 = 6;
-/// How many comments a user may write in an hour.
+/// Maximum number of comments per user and hour.
 const PER_HOUR: i64 = 60;
 
 /// A comment.
@@ -27,20 +27,20 @@ pub struct Comment {
     pub id: Uuid,
     /// The slug of the prompt.
     pub prompt: String,
-    /// The comment that this one answers.
+    /// The comment that this one replies to.
     pub reply_to: Option<Uuid>,
-    /// The name of its author; absent when the comment was deleted or its author has left.
+    /// The name of its author; absent if the comment or its author's account was deleted.
     pub author: Option<String>,
-    /// Markdown as it was written. Absent when it was deleted, or hidden from the caller.
+    /// Markdown as written; absent if it was deleted, or is hidden from the caller.
     pub body: Option<String>,
-    /// The same as HTML that is safe to put into a page as it is.
+    /// The text as HTML that is safe to embed in a page.
     #[sqlx(default)]
     pub html: Option<String>,
-    /// How many answers it has.
+    /// Number of replies.
     pub replies: i64,
-    /// True when its author deleted it or left; it keeps its place while it has answers.
+    /// True if its author deleted it or their account; it keeps its place while it has replies.
     pub deleted: bool,
-    /// Why a moderator hid it. Its author and moderators still see the text.
+    /// Why a moderator hid it. Its author and moderators can still read the text.
     pub hidden_reason: Option<String>,
     /// When it was written.
     pub created_at: DateTime<Utc>,
@@ -48,13 +48,13 @@ pub struct Comment {
     pub edited_at: Option<DateTime<Utc>>,
 }
 
-/// What a new comment needs.
+/// A comment to create.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewComment {
     /// Markdown, 1 to 10,000 characters.
     pub body: String,
-    /// The comment that it answers; answers have no answers of their own.
+    /// The comment to reply to; replies cannot have replies.
     #[serde(default)]
     pub reply_to: Option<Uuid>,
 }
@@ -65,16 +65,16 @@ impl Comment {
         self
     }
 
-    /// The comment, with its HTML left to be made.
+    /// The comment, whose HTML remains to be rendered.
     pub(super) fn loaded(self) -> Loaded<Self> {
         Loaded::new(|| Ok(self.rendered()))
     }
 }
 
-/// A page of the comments on a prompt, newest first. Their answers are a list of their own.
+/// A page of the comments on a prompt, newest first. Replies are listed separately.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private prompt of somebody else.
+/// [`Error::NotFound`], also for another user's private prompt.
 pub async fn list_comments(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -98,10 +98,10 @@ pub async fn list_comments(
     fetch(conn, query, limit).await
 }
 
-/// A page of the answers to a comment, oldest first.
+/// A page of the replies to a comment, oldest first.
 ///
 /// # Errors
-/// [`Error::NotFound`], also when the prompt is somebody else's and private.
+/// [`Error::NotFound`], also if the prompt is another user's and private.
 pub async fn list_replies(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -121,10 +121,10 @@ pub async fn list_replies(
     fetch(conn, query, limit).await
 }
 
-/// Comments on a prompt, or answers a comment on it.
+/// Creates a comment on a prompt, or a reply to a comment on it.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private prompt of somebody else; [`Error::Invalid`]; [`Error::TooManyAttempts`].
+/// [`Error::NotFound`], also for another user's private prompt; [`Error::Invalid`]; [`Error::TooManyAttempts`].
 pub async fn create_comment(
     conn: &mut PgConnection,
     author: &CurrentUser,
@@ -155,10 +155,10 @@ pub async fn create_comment(
     Ok(comment.loaded())
 }
 
-/// Changes the text of the caller's own comment. Not even a moderator puts words into somebody's mouth.
+/// Changes the text of the caller's own comment. Not even moderators may edit another user's text.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's, [`Error::Invalid`].
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's comment, [`Error::Invalid`].
 pub async fn update_comment(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -183,11 +183,11 @@ pub async fn update_comment(
     Ok(find_comment(conn, Some(user), comment_id).await?.loaded())
 }
 
-/// Deletes the caller's own comment, also where its prompt is no longer theirs to see: its text is gone, its place stays
-/// while it has answers.
+/// Deletes the caller's own comment, even if they may no longer read its prompt. Its text is deleted; its place stays
+/// while it has replies.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's comment.
 pub async fn delete_comment(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -211,7 +211,7 @@ pub async fn delete_comment(
     Ok(())
 }
 
-/// The comment of an id without its HTML, if the viewer may read its prompt and it was not deleted.
+/// The comment with this id without its HTML, if the viewer may read its prompt and it was not deleted.
 pub(super) async fn find_comment(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -234,7 +234,7 @@ pub(super) async fn find_comment(
     comment.ok_or_else(|| Error::NotFound(format!("the comment `{comment_id}`")))
 }
 
-/// The head of a query for comments as the viewer sees them.
+/// The beginning of a query for comments as the viewer may see them.
 fn select(name: &'static str, viewer: Option<&CurrentUser>) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("-- ");
     query
@@ -298,7 +298,8 @@ async fn check_parent(tx: &mut PgConnection, prompt_id: Uuid, parent_id: Uuid) -
     }
 }
 
-/// Refuses whoever writes faster than people do. The lock makes parallel requests of one user count each other.
+/// Refuses more comments than [`PER_MINUTE`] and [`PER_HOUR`]. The lock makes parallel requests of a user count each
+/// other.
 async fn slow_down(tx: &mut PgConnection, author: &CurrentUser) -> Result<()> {
     lock_count(tx, "comments", author.id).await?;
     let written = sqlx::query!(

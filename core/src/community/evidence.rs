@@ -1,4 +1,4 @@
-//! Evidence: what was measured of each version of a prompt, and whether it still holds.
+//! Evidence: the measured results of each version of a prompt, and whether they are current.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -19,26 +19,26 @@ pub struct Evidence {
     pub benchmark: String,
     /// The benchmark's title.
     pub benchmark_title: String,
-    /// True when the benchmark has a newer version: this was measured on an old one.
+    /// True if the benchmark has a newer version.
     pub stale: bool,
     /// `provider:name` of the model.
     pub model: String,
-    /// The model's id, which tells apart models of one name with other parameters.
+    /// The model's id, which distinguishes models with the same name and different parameters.
     pub model_id: Uuid,
-    /// What is sent along with every call.
+    /// The parameters that are sent with every call.
     #[schema(value_type = Object)]
     pub parameters: serde_json::Value,
-    /// True when the answers are simulated; the two kinds are never in one list.
+    /// True if the model is simulated; real and simulated models are never in one list.
     pub simulated: bool,
     /// The best rank that the evidence allows on its leaderboard.
     pub rank_low: i32,
     /// The worst rank that the evidence allows.
     pub rank_high: i32,
-    /// Evaluations, errors included.
+    /// Number of evaluations, including errors.
     pub evaluations: i64,
-    /// Evaluations that ended in an error.
+    /// Number of evaluations that ended in an error.
     pub errors: i64,
-    /// What was measured.
+    /// The measured figures.
     #[serde(flatten)]
     pub figures: Figures,
     /// The run that measured it.
@@ -47,24 +47,24 @@ pub struct Evidence {
     pub measured_at: DateTime<Utc>,
 }
 
-/// Which evidence.
+/// A filter of evidence.
 #[derive(Debug, Clone, Default)]
 pub struct EvidenceFilter {
-    /// That of simulated models instead of real ones.
+    /// Results of simulated models instead of real ones.
     pub simulated: bool,
-    /// Only of this version.
+    /// Only this version.
     pub version: Option<i32>,
     /// Only on this benchmark, by slug.
     pub benchmark: Option<String>,
-    /// Leave out what was measured on old versions of a benchmark.
+    /// Leave out results on old versions of a benchmark.
     pub current_only: bool,
 }
 
-/// The standings of a prompt's versions on public boards: newest version first, then the best
-/// proven. A board has one line for each prompt version and model, so the list is short; its end is cut at 1,000.
+/// The standings of a prompt's versions on public boards: newest version first, then the highest lower bound of the
+/// score. A board has one line for each prompt version and model, so the list is short; it is cut at 1,000.
 ///
 /// # Errors
-/// [`Error::NotFound`](crate::Error::NotFound), also for a private prompt of somebody else.
+/// [`Error::NotFound`](crate::Error::NotFound), also for another user's private prompt.
 pub async fn list_evidence(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,

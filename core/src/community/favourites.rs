@@ -1,4 +1,4 @@
-//! Favourites: prompts that a user keeps at hand.
+//! Favourites: prompts that a user has marked.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -6,10 +6,10 @@ use uuid::Uuid;
 use super::{RankedPrompt, profiles, ranks};
 use crate::{Error, Result, auth::CurrentUser, library::Page, library::find_prompt};
 
-/// Keeps a prompt at hand; again changes nothing.
+/// Marks a prompt as favourite; does nothing if it is one.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private prompt of somebody else.
+/// [`Error::NotFound`], also for another user's private prompt.
 pub async fn set_favourite(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -29,10 +29,10 @@ pub async fn set_favourite(
     Ok(())
 }
 
-/// Lets go of a prompt, if it was a favourite.
+/// Removes a prompt from the favourites, if it is one.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private prompt of somebody else.
+/// [`Error::NotFound`], also for another user's private prompt.
 pub async fn delete_favourite(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -53,7 +53,7 @@ pub async fn delete_favourite(
     )
     .execute(conn)
     .await?;
-    // What is one's own can be taken back, also where the prompt is no longer theirs to see.
+    // Users can remove their own favourite even if they may no longer read the prompt.
     if deleted.rows_affected() == 0 {
         found?;
     }
@@ -63,7 +63,7 @@ pub async fn delete_favourite(
 /// A page of a user's favourites that the viewer may find, newest first.
 ///
 /// # Errors
-/// [`Error::NotFound`] when the user does not show them to the viewer.
+/// [`Error::NotFound`] if the user does not show them to the viewer.
 pub async fn list_favourites(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,

@@ -1,6 +1,6 @@
-//! What people make of the library: votes, rankings, blind preferences, favourites, comments, collections, profiles.
+//! Community features of the library: votes, rankings, blind preferences, favourites, comments, collections, profiles.
 //!
-//! Whoever may not read a prompt may not learn, say or count anything about it here either.
+//! A user who may not read a prompt may not learn, write or change anything about it here either.
 
 mod badges;
 mod collections;

@@ -1,4 +1,4 @@
-//! Moderation: readers report comments, moderators hide them with a reason, or say that nothing is wrong.
+//! Moderation: readers report comments, moderators hide them with a reason, or dismiss the reports.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,17 +14,17 @@ use crate::{
     Error, Result, auth::CurrentUser, computing::Loaded, library::Page, quotas::lock_count,
 };
 
-/// How many reports a user may make in an hour.
+/// Maximum number of reports per user and hour.
 const REPORTS_PER_HOUR: i64 = 30;
 
-/// What is wrong with a comment.
+/// The reason of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "report_reason", rename_all = "snake_case")]
 pub enum ReportReason {
     /// Advertising.
     Spam,
-    /// An attack on somebody.
+    /// A personal attack.
     Abuse,
     /// Not about the prompt.
     OffTopic,
@@ -34,52 +34,52 @@ pub enum ReportReason {
     Other,
 }
 
-/// What a report needs.
+/// A report to create.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewReport {
-    /// What is wrong.
+    /// The reason.
     pub reason: ReportReason,
-    /// In the reader's words; at most 1,000 characters.
+    /// The reader's explanation; at most 1,000 characters.
     #[serde(default)]
     pub note: String,
 }
 
-/// A comment that waits for a moderator.
+/// A comment with open reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReportedComment {
     /// The comment's id.
     pub id: Uuid,
     /// The slug of the prompt.
     pub prompt: String,
-    /// The name of its author; absent when the author has left.
+    /// The name of its author; absent if the account was deleted.
     pub author: Option<String>,
-    /// Markdown as it was written.
+    /// Markdown as written.
     pub body: String,
-    /// True when it is hidden already.
+    /// True if it is already hidden.
     pub hidden: bool,
-    /// How many readers reported it and wait for a decision.
+    /// Number of open reports.
     pub reports: i64,
-    /// What they think is wrong, the most frequent first.
+    /// The reasons, most frequent first.
     pub reasons: Vec<ReportReason>,
-    /// What they wrote, the oldest first; at most 20.
+    /// The readers' explanations, oldest first; at most 20.
     pub notes: Vec<String>,
     /// When it was first reported.
     pub reported_at: DateTime<Utc>,
 }
 
-/// A moderator's decision about a comment. Either way its open reports are closed.
+/// A moderator's decision about a comment. It closes all open reports in any case.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Moderation {
-    /// True hides the comment, false shows it (again).
+    /// True hides the comment, false shows it.
     pub hidden: bool,
-    /// Shown in the comment's place: 1 to 500 characters when it is hidden.
+    /// Shown in place of the comment: 1 to 500 characters if it is hidden.
     #[serde(default)]
     pub reason: String,
 }
 
-/// Reports a comment to the moderators; a second report of the same reader changes nothing.
+/// Reports a comment to the moderators; a second report by the same reader changes nothing.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Invalid`], [`Error::TooManyAttempts`]; [`Error::Forbidden`] for one's own comment.
@@ -111,7 +111,7 @@ pub async fn report_comment(
     Ok(())
 }
 
-/// The comments with open reports, in the order of the comments, after one of them.
+/// The comments with open reports, in the order of the comments, after the given one.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for everybody but moderators and administrators.
@@ -152,7 +152,7 @@ pub async fn list_reported_comments(
     Ok(Page::cut(reported, limit, |comment| comment.id.to_string()))
 }
 
-/// Hides a comment with a reason, or shows it (again), and closes its open reports.
+/// Hides a comment with a reason, or shows it, and closes its open reports.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for everybody but moderators and administrators; [`Error::NotFound`], [`Error::Invalid`].

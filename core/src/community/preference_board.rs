@@ -1,4 +1,4 @@
-//! Whom people prefer when they do not know whom they see: prompt versions ranked by Bradley–Terry.
+//! The preference board: prompt versions ranked by blind preferences, with a Bradley–Terry model.
 
 use std::collections::HashMap;
 
@@ -16,61 +16,61 @@ use crate::{
     stats::{Preference, bradley_terry},
 };
 
-/// The prior says that 95 of 100 prompts are preferred to an average one between 12 and 88 % of the time.
+/// The prior: 95 of 100 prompts are preferred to an average one between 12 and 88 % of the time.
 const PENALTY: f64 = 1.0;
-/// The most prompt versions that are ranked: those with the most choices.
+/// Maximum number of prompt versions that are ranked: those with the most choices.
 const MOST_ENTRIES: usize = 200;
-/// The most choices that are counted: the newest.
+/// Maximum number of choices that are counted: the newest.
 const MOST_CHOICES: i64 = 100_000;
 
-/// A benchmark version's prompts by blind preference.
+/// The prompts of a benchmark version, ranked by blind preference.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PreferenceBoard {
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
-    /// True when the answers are simulated.
+    /// True if the models are simulated.
     pub simulated: bool,
-    /// The level of all intervals and comparisons.
+    /// The confidence level of all intervals and comparisons.
     pub confidence: f64,
-    /// How many choices count.
+    /// Number of choices that count.
     pub choices: u64,
-    /// How many people made them.
+    /// Number of people who made them.
     pub voters: u64,
-    /// Most preferred first.
+    /// The prompt versions, most preferred first.
     pub entries: Vec<PreferenceEntry>,
 }
 
-/// A prompt version by blind preference.
+/// A prompt version, ranked by blind preference.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PreferenceEntry {
     /// `slug@number` of the prompt version.
     pub prompt: String,
-    /// One more than the number of entries that are surely preferred to it.
+    /// One plus the number of entries that are significantly preferred to it.
     pub rank_low: usize,
-    /// The number of entries less those that it is surely preferred to.
+    /// The number of entries minus those that it is significantly preferred to.
     pub rank_high: usize,
     /// Log-odds of being preferred to an average entry.
     pub strength: f64,
-    /// Lower end of the strength's interval.
+    /// Lower bound of the strength's interval.
     pub strength_low: f64,
-    /// Upper end of the strength's interval.
+    /// Upper bound of the strength's interval.
     pub strength_high: f64,
-    /// How often it is preferred to an average entry, 0 to 1, as the strength says.
+    /// The estimated probability of being preferred to an average entry, 0 to 1.
     pub preferred: f64,
-    /// Choices for it.
+    /// Number of choices for it.
     pub wins: u64,
-    /// Choices against it.
+    /// Number of choices against it.
     pub losses: u64,
-    /// Choices for neither, as both are good.
+    /// Number of ties in which both are good.
     pub ties: u64,
-    /// Choices for neither, as both are bad.
+    /// Number of ties in which both are bad.
     pub both_bad: u64,
 }
 
-/// Ranks the public prompts of a benchmark version by all choices that were made on it, over all models.
+/// Ranks the public prompts of a benchmark version by all choices made on it, over all models.
 ///
 /// # Errors
-/// [`Error::NotFound`](crate::Error::NotFound) when there is no such benchmark.
+/// [`Error::NotFound`](crate::Error::NotFound) if there is no such benchmark.
 pub async fn read_preference_board(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -144,7 +144,7 @@ pub async fn read_preference_board(
     })
 }
 
-/// What became of one entry's pairs.
+/// The counts of one entry's choices.
 #[derive(Debug, Clone, Default)]
 struct Tally {
     wins: u64,
@@ -164,7 +164,7 @@ impl Tally {
     }
 }
 
-/// A pair of which somebody has said which one they prefer.
+/// A pair with its choice.
 struct Judged {
     user_id: i64,
     left: Uuid,

@@ -1,7 +1,8 @@
-//! Blind preferences: a user is shown two prompts' answers to one item from one model and says which is better.
+//! Blind preferences: a user sees the responses of one model to two prompts for the same item and chooses the better
+//! one.
 //!
-//! Until then nothing tells which prompts they are: no names, no ids of runs, and an order that was drawn and is kept.
-//! After the choice the names are shown, so a choice is final.
+//! Before the choice nothing reveals which prompts they are: no names, no ids of runs, and a random order that is
+//! stored. The names are shown after the choice, so a choice is final.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,80 +13,80 @@ use uuid::Uuid;
 
 use crate::{Error, Result, auth::CurrentUser, benchmarks::resolve_benchmark, leaderboards};
 
-/// What the user prefers.
+/// A user's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "preference_choice", rename_all = "snake_case")]
 pub enum PreferenceChoice {
-    /// The left answer.
+    /// The left response.
     Left,
-    /// The right answer.
+    /// The right response.
     Right,
     /// Both are equally good.
     Tie,
-    /// Neither is any good. For the ranking it is a tie; it is counted apart.
+    /// Both are bad. The ranking treats it as a tie; it is counted separately.
     BothBad,
 }
 
-/// On which benchmark a user wants to compare answers.
+/// A request for a pair of responses.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPreference {
     /// `slug` or `slug@number`; without a number, the newest version.
     pub benchmark: String,
-    /// Answers of simulated models, or of real ones; when absent, of real ones if the benchmark has any standings of them.
+    /// Responses of simulated or real models; absent: of real ones if the benchmark has standings of them.
     #[serde(default)]
     pub simulated: Option<bool>,
 }
 
-/// Two answers, and nothing that tells whose they are.
+/// Two responses, without anything that reveals their prompts.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BlindPair {
-    /// Choose with this id.
+    /// The pair's id, which a choice refers to.
     pub id: Uuid,
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
-    /// True when the answers are simulated.
+    /// True if the model is simulated.
     pub simulated: bool,
     /// The values of the item's variables.
     #[schema(value_type = Object)]
     pub vars: Value,
-    /// What a right answer is, if the item says.
+    /// The correct answer, if the item has one.
     pub expected: Option<Value>,
-    /// One answer.
+    /// The first response.
     pub left: String,
-    /// The other answer.
+    /// The second response.
     pub right: String,
     /// When the pair was drawn.
     pub created_at: DateTime<Utc>,
 }
 
-/// A choice, with the names behind it.
+/// A choice, with the names that it reveals.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Preference {
     /// The pair's id.
     pub id: Uuid,
-    /// What was preferred.
+    /// The choice.
     pub choice: PreferenceChoice,
     /// `slug@number` of the benchmark version.
     pub benchmark: String,
     /// The item's own id.
     pub item: String,
-    /// `slug@number` of the prompt version that got the left answer.
+    /// `slug@number` of the prompt version of the left response.
     pub left: String,
-    /// `slug@number` of the prompt version that got the right answer.
+    /// `slug@number` of the prompt version of the right response.
     pub right: String,
     /// `provider:name` of the model.
     pub model: String,
-    /// The run that the answers come from.
+    /// The run that the responses come from.
     pub run_id: Uuid,
 }
 
-/// Draws a pair that the user has not judged. A pair that they have not decided on yet is given again, so nobody can
-/// draw until a pair pleases.
+/// Draws a pair that the user has not judged. An undecided pair is returned again, so that a user cannot redraw until
+/// they like the pair.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such benchmark, or no pair is left on it.
+/// [`Error::NotFound`] if there is no such benchmark, or if no pair is left on it.
 pub async fn create_preference(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -100,7 +101,8 @@ pub async fn create_preference(
         return Ok(pair);
     }
     let mut tx = conn.begin().await?;
-    // One draw of a user at a time: what another one has drawn meanwhile is open, and not a pair that may not be shown.
+    // The lock serialises the draws of a user: the pair of a concurrent request is found below, so an open pair that is
+    // not found may no longer be shown.
     sqlx::query_scalar!(
         "-- preferences::create_preference
         select id from users where id = $1 for no key update",
@@ -109,11 +111,11 @@ pub async fn create_preference(
     .fetch_optional(&mut *tx)
     .await?;
     if let Some(pair) = find_open(&mut tx, user, version.id, simulated).await? {
-        // Not left to the drop, which would keep the lock until the connection is used again.
+        // Explicit, because dropping the transaction would keep the lock until the connection is used again.
         tx.rollback().await?;
         return Ok(pair);
     }
-    // What is open and was not found may not be shown any more.
+    // An open pair that was not found may no longer be shown.
     sqlx::query!(
         "-- preferences::create_preference
         delete from preferences
@@ -130,10 +132,10 @@ pub async fn create_preference(
     pair.ok_or_else(|| Error::NotFound("an unjudged pair of answers on this benchmark".into()))
 }
 
-/// Records what the user prefers in a pair that was drawn for them. The same choice again changes nothing.
+/// Records the user's choice for a pair that was drawn for them. The same choice again changes nothing.
 ///
 /// # Errors
-/// [`Error::NotFound`] for somebody else's pair; [`Error::Conflict`] for another choice than the one that was made.
+/// [`Error::NotFound`] for another user's pair; [`Error::Conflict`] if a different choice was made before.
 pub async fn set_preference(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -229,8 +231,9 @@ async fn find_open(
     Ok(pair)
 }
 
-/// Draws a pair and its order: some pairings of prompts in public runs, for each some items in a row from a drawn one
-/// on; the first whose answers are there, differ, and were not judged by this user.
+/// Draws a pair and its order: a few random pairings of prompts in public runs, and for each of them some consecutive
+/// items from a random one. The first item is taken whose two responses exist, differ, and were not judged by this
+/// user.
 async fn draw(
     conn: &mut PgConnection,
     user: &CurrentUser,

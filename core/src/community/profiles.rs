@@ -1,6 +1,6 @@
-//! Profiles: what a user shows of themselves, and what their contributions say about them.
+//! Profiles: what a user shows about themselves, and statistics of their contributions.
 //!
-//! A private profile is to others as if it were not there, and private things are never counted for others.
+//! Other users cannot see that a private profile exists, and private content never counts in what they see.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -16,60 +16,60 @@ use crate::{
     Error, Result, auth::CurrentUser, computing::Loaded, library::to_html, texts::check_line,
 };
 
-/// A vote for a prompt gives its owner so much reputation.
+/// Reputation of a prompt's owner per vote for it.
 const PER_UP: i32 = 10;
-/// A vote against a prompt takes so much; no prompt counts less than nothing.
+/// Reputation lost per vote against it; the total of a prompt is at least zero.
 const PER_DOWN: i32 = 2;
-/// Somebody else's favourite.
+/// Reputation per favourite of another user.
 const PER_FAVOURITE: i64 = 5;
-/// A badge for a measured result.
+/// Reputation per badge for a measured result.
 const PER_BADGE: i64 = 25;
 
-/// A user as others see them.
+/// A user as shown to others.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Profile {
-    /// The user's name in addresses.
+    /// The user's name in URLs.
     pub username: String,
-    /// The name that the user wants to be called by; the username when they did not say.
+    /// The user's display name; the username if none is set.
     pub display_name: String,
-    /// About the user: Markdown as it was written.
+    /// About the user, in Markdown as written.
     pub bio: String,
-    /// The same as HTML that is safe to put into a page as it is.
+    /// The text as HTML that is safe to embed in a page.
     pub bio_html: String,
-    /// What to draw as their picture.
+    /// The data of their picture.
     pub avatar: Avatar,
     /// When the user registered.
     pub joined_at: DateTime<Utc>,
-    /// Public contributions; absent when the user does not show their activity.
+    /// Public contributions; absent if the user hides their activity.
     pub contributions: Option<Contributions>,
-    /// 10 for each vote for their public prompts, less 2 for each against (no prompt below 0), 5 for each favourite
-    /// of others, 25 for each badge; absent when the user does not show their activity.
+    /// 10 for each vote for their public prompts, minus 2 for each against (a prompt counts at least 0), 5 for each
+    /// favourite of other users, 25 for each badge; absent if the user hides their activity.
     pub reputation: Option<i64>,
-    /// Badges for measured results; absent when the user does not show their activity.
+    /// Badges for measured results; absent if the user hides their activity.
     pub badges: Option<Vec<Badge>>,
-    /// True when the caller may read the user's favourites.
+    /// True if the caller may read the user's favourites.
     pub shows_favourites: bool,
 }
 
-/// A picture as data: no file, and no address of somebody else's server.
+/// A picture as data, without a file or a link to a third-party server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Avatar {
     /// One or two capital letters or digits.
     pub initials: String,
-    /// The colour behind them: degrees on the colour wheel, from 0 to 359.
+    /// The background colour: degrees on the colour wheel, from 0 to 359.
     pub hue: u16,
 }
 
-/// What a user contributed in public.
+/// Numbers of a user's public contributions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Contributions {
-    /// Public prompts of theirs.
+    /// Their public prompts.
     pub prompts: i64,
-    /// Versions that they wrote for public prompts, their own or others'.
+    /// Versions that they wrote for public prompts, their own or other users'.
     pub versions: i64,
-    /// Public benchmarks of theirs.
+    /// Their public benchmarks.
     pub benchmarks: i64,
-    /// Public runs of theirs that completed.
+    /// Their completed public runs.
     pub runs: i64,
     /// Comments on public prompts.
     pub comments: i64,
@@ -77,26 +77,26 @@ pub struct Contributions {
     pub collections: i64,
 }
 
-/// What a user says about themselves, and what of it others see.
+/// What a user writes about themselves, and what other users see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileSettings {
-    /// At most 80 characters; empty for the username.
+    /// At most 80 characters; empty: the username.
     pub display_name: String,
     /// Markdown, at most 2,000 characters.
     pub bio: String,
-    /// False: to others the profile is not there.
+    /// False hides the profile from other users.
     pub is_public: bool,
-    /// Whether others see contributions, reputation and badges.
+    /// Whether other users see contributions, reputation and badges.
     pub shows_activity: bool,
-    /// Whether others see the favourites.
+    /// Whether other users see the favourites.
     pub shows_favourites: bool,
 }
 
-/// The profile of a username, as the viewer may see it.
+/// The profile with this username, as the viewer may see it.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private profile of somebody else.
+/// [`Error::NotFound`], also for another user's private profile.
 pub async fn find_profile(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -140,10 +140,10 @@ pub async fn find_profile(
     Ok(Loaded::new(|| Ok(profile.rendered())))
 }
 
-/// What the user says about themselves, with the settings.
+/// The user's profile settings.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn find_profile_settings(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -159,7 +159,7 @@ pub async fn find_profile_settings(
     Ok(settings.unwrap_or_default())
 }
 
-/// Replaces what the user says about themselves, with the settings.
+/// Replaces the user's profile settings.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a text that is too long.
@@ -209,7 +209,7 @@ impl Default for ProfileSettings {
 }
 
 impl Avatar {
-    /// The first letters of the first and the last word of the name, and a colour that stays with the username.
+    /// The initials of the first and the last word of the name, and a colour derived from the username.
     fn of(display_name: &str, username: &str) -> Self {
         let first_of = |word: &str| word.chars().find(|c| c.is_alphanumeric());
         let letters_of = |name: &str| -> Vec<char> {
@@ -237,17 +237,17 @@ impl Avatar {
     }
 }
 
-/// What of a user a viewer may see.
+/// What a viewer may see of a user.
 pub(super) struct Shown {
     pub(super) user_id: i64,
     pub(super) activity: bool,
     pub(super) favourites: bool,
 }
 
-/// What of the user of a name the viewer may see. Users and administrators see all of theirs.
+/// What the viewer may see of the user with this name. Users themselves and administrators see everything.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private profile of somebody else, and for a disabled user.
+/// [`Error::NotFound`], also for another user's private profile, and for a disabled user.
 pub(super) async fn find_shown(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,

@@ -1,6 +1,6 @@
-//! The orders of the community: by votes, by fresh votes, by measured quality, and combined.
+//! Rankings of prompts: by votes, by recent votes, by measured quality, and combined.
 //!
-//! Here they are only read; triggers keep `prompt_ranks`, and docs/COMMUNITY.md explains the formulas.
+//! They are only read here; triggers maintain `prompt_ranks`, and docs/COMMUNITY.md explains the formulas.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -11,27 +11,27 @@ use uuid::Uuid;
 
 use crate::{Error, Result, library::Page};
 
-/// What prompts are ordered by, highest first.
+/// The order of a ranking, highest value first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RankOrder {
-    /// Lower end of the interval of the share of votes for it.
+    /// Lower bound of the interval of the share of votes for it.
     Top,
-    /// Fresh votes.
+    /// Recent votes.
     Trending,
-    /// Lower end of the interval of the best measured score.
+    /// Lower bound of the interval of the best measured score.
     Quality,
     /// Measured quality and votes together.
     #[default]
     Combined,
 }
 
-/// A prompt with everything that it is ranked by.
+/// A prompt with the values that it is ranked by.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RankedPrompt {
     /// The prompt's id.
     pub id: Uuid,
-    /// The prompt's name in addresses.
+    /// The prompt's name in URLs.
     pub slug: String,
     /// The prompt's title.
     pub title: String,
@@ -41,17 +41,17 @@ pub struct RankedPrompt {
     pub up: i32,
     /// Votes against it.
     pub down: i32,
-    /// How many users keep it at hand.
+    /// Number of users who have it as a favourite.
     pub favourites: i32,
-    /// Lower end of the 95 % Wilson interval of the share of votes for it.
+    /// Lower bound of the 95 % Wilson interval of the share of votes for it.
     pub wilson: f64,
-    /// Fresh votes: a vote counts 1 when it is cast and half as much every week; votes against it count negative.
+    /// Recent votes: a vote counts 1 when it is cast and half as much every week; votes against it count negatively.
     pub trend: f64,
-    /// The best measured standing on the newest version of a public benchmark; absent when unmeasured.
+    /// The best measured standing on the newest version of a public benchmark; absent if unmeasured.
     pub quality: Option<MeasuredQuality>,
-    /// 0.6 × the lower end of the measured quality + 0.4 × `wilson`; what is not known counts 0.
+    /// 0.6 × the lower bound of the measured quality + 0.4 × `wilson`; unknown values count as 0.
     pub combined: f64,
-    /// When it was added.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
 }
 
@@ -66,15 +66,15 @@ pub struct MeasuredQuality {
     pub model: String,
     /// Mean score, 0 to 1.
     pub score: f64,
-    /// Lower end of the score's 95 % interval: what `quality` orders by.
+    /// Lower bound of the score's 95 % interval, which `quality` orders by.
     pub score_low: f64,
-    /// Upper end of the score's interval.
+    /// Upper bound of the score's interval.
     pub score_high: f64,
     /// The run that measured it.
     pub run_id: Uuid,
 }
 
-/// A page of all public prompts, best first. The cursor belongs to its order.
+/// A page of all public prompts, best first. A cursor is only valid for its order.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a cursor of another list.
@@ -109,7 +109,7 @@ impl RankOrder {
     }
 }
 
-/// The head of a query for [`RankedRow`]s; what follows joins and filters `prompts` and `ranks`.
+/// The beginning of a query for [`RankedRow`]s; the rest joins and filters `prompts` and `ranks`.
 /// `place` is the expression of the list's cursor.
 pub(super) fn select(name: &'static str, place: &'static str) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("-- ");
@@ -137,7 +137,7 @@ pub(super) fn select(name: &'static str, place: &'static str) -> QueryBuilder<Po
     query
 }
 
-/// Reads what [`select`] began, and cuts it into a page by its places.
+/// Runs a query begun by [`select`], and cuts the result into a page by its `place`.
 pub(super) async fn fetch(
     conn: &mut PgConnection,
     mut query: QueryBuilder<Postgres>,
@@ -153,7 +153,7 @@ pub(super) async fn fetch(
     })
 }
 
-/// A ranked prompt as it is read.
+/// A row of the ranking.
 #[derive(FromRow, Serialize)]
 pub(super) struct RankedRow {
     pub(super) place: Option<String>,
@@ -216,7 +216,7 @@ fn encode(order: RankOrder, row: &RankedRow) -> String {
         RankOrder::Quality => row.quality,
         RankOrder::Combined => row.combined,
     };
-    // The bits, because the next page begins exactly here.
+    // The number's bits, because the next page begins exactly here.
     let text = format!("{}.{:x}.{}", order.column(), value.to_bits(), row.id);
     BASE64_URL_SAFE_NO_PAD.encode(text)
 }

@@ -1,9 +1,9 @@
-//! The lengths of what people write. Texts are kept as they were written; making them safe is for whoever shows them.
+//! Checks the length of user texts. Texts are stored as written; making them safe is up to the code that displays them.
 
 use crate::{Error, Result, texts::is_plain_text};
 
-/// Refuses a text with fewer or more characters than allowed, a blank one where something must be said, and control
-/// characters other than line breaks and tabs.
+/// Refuses a text that is too short or too long, a blank text where one is required, and control characters other than
+/// line breaks and tabs.
 pub(super) fn check_length(
     path: &str,
     text: &str,

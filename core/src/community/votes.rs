@@ -1,6 +1,6 @@
-//! Votes: up or down, one per user and prompt, changeable and removable. Nobody votes on their own prompt.
+//! Votes: up or down, one per user and prompt, changeable and removable. Users cannot vote on their own prompts.
 //!
-//! The counters are moved by a trigger in the transaction of the vote, so they are right at every moment.
+//! A trigger updates the counters in the transaction of the vote, so they are always correct.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{Error, Result, auth::CurrentUser, library::find_prompt};
 
-/// For or against.
+/// A vote for or against a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "vote_direction", rename_all = "snake_case")]
@@ -27,16 +27,16 @@ pub struct VoteCount {
     pub up: i32,
     /// Votes against it.
     pub down: i32,
-    /// Lower end of the 95 % Wilson interval of the share of votes for it; what `top` orders by.
+    /// Lower bound of the 95 % Wilson interval of the share of votes for it, which `top` orders by.
     pub wilson: f64,
     /// The caller's own vote.
     pub mine: Option<Vote>,
 }
 
-/// The votes on a prompt.
+/// The votes on a prompt, with the viewer's own.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private prompt of somebody else.
+/// [`Error::NotFound`], also for another user's private prompt.
 pub async fn find_votes(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -49,7 +49,7 @@ pub async fn find_votes(
 /// Votes, or changes the caller's vote. The same vote again changes nothing, not even its age.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private prompt of somebody else; [`Error::Forbidden`] for one's own.
+/// [`Error::NotFound`], also for another user's private prompt; [`Error::Forbidden`] for one's own.
 pub async fn set_vote(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -57,7 +57,7 @@ pub async fn set_vote(
     vote: Vote,
 ) -> Result<VoteCount> {
     let prompt = find_prompt(conn, Some(user), prompt).await?;
-    // One statement, so that the counters of a prompt that everybody votes on are locked for a moment only.
+    // One statement, so that the counters of a popular prompt are only locked for a moment.
     let cast = sqlx::query!(
         "-- votes::set_vote
         insert into prompt_votes as kept (prompt_id, user_id, direction)
@@ -78,10 +78,10 @@ pub async fn set_vote(
     Ok(votes)
 }
 
-/// Takes the caller's vote back, if there is one.
+/// Removes the caller's vote, if there is one.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a private prompt of somebody else.
+/// [`Error::NotFound`], also for another user's private prompt.
 pub async fn delete_vote(conn: &mut PgConnection, user: &CurrentUser, prompt: &str) -> Result<()> {
     let found = find_prompt(conn, Some(user), prompt).await;
     let id = match &found {
@@ -98,7 +98,7 @@ pub async fn delete_vote(conn: &mut PgConnection, user: &CurrentUser, prompt: &s
     )
     .execute(conn)
     .await?;
-    // What is one's own can be taken back, also where the prompt is no longer theirs to see.
+    // Users can remove their own vote even if they may no longer read the prompt.
     if deleted.rows_affected() == 0 {
         found?;
     }
