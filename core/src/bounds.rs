@@ -1,7 +1,7 @@
-//! How large the numbers of a request may be: money and times have one range each, wherever they are given.
+//! Limits of the numbers in requests: money and times have one range each, wherever they occur.
 //!
-//! What lies beyond would overflow a sum, or could not be stored or shown. The functions are for
-//! `#[serde(deserialize_with = …)]`, so that a field says its range where it is declared.
+//! Values beyond them would overflow a sum, or could not be stored or shown. The functions are for
+//! `#[serde(deserialize_with = …)]`, so that the range is declared with the field.
 
 use std::{fmt, marker::PhantomData};
 
@@ -11,20 +11,20 @@ use serde::{
     de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// The largest sum of money, in micro-dollars: a billion dollars. Nine thousand of them fit into one number.
+/// Maximum amount of money, in micro-dollars: a billion dollars. Nine thousand of them fit into an `i64`.
 pub const MAX_MICROUSD: i64 = 1_000_000_000_000_000;
-/// The largest count of things that are counted by the million: evaluations, bytes.
+/// Maximum count of evaluations, bytes and other things that are counted in millions.
 pub const MAX_COUNT: i64 = 1_000_000_000_000_000;
-/// The years that a time may lie in.
+/// The allowed range of years.
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=2200;
 
-/// True for a time that can be stored, and shown as RFC 3339 says.
+/// True for a time that can be stored and formatted as RFC 3339.
 #[must_use]
 pub fn is_time(time: DateTime<Utc>) -> bool {
     YEARS.contains(&time.year())
 }
 
-/// A sum of money.
+/// Deserializes an amount of money.
 ///
 /// # Errors
 /// It is negative, or more than [`MAX_MICROUSD`].
@@ -38,7 +38,7 @@ pub fn microusd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Er
     )))
 }
 
-/// A sum of money, or null.
+/// Deserializes an amount of money, or null.
 ///
 /// # Errors
 /// Those of [`microusd`].
@@ -54,7 +54,7 @@ pub fn optional_microusd<'de, D: Deserializer<'de>>(
     }
 }
 
-/// A count, or null.
+/// Deserializes a count, or null.
 ///
 /// # Errors
 /// It is negative, or more than [`MAX_COUNT`].
@@ -68,10 +68,10 @@ pub fn optional_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     }
 }
 
-/// A time, or null.
+/// Deserializes a time, or null.
 ///
 /// # Errors
-/// It is no time of the years 1970 to 2200.
+/// It is not a time in the years 1970 to 2200.
 pub fn optional_time<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<DateTime<Utc>>, D::Error> {
@@ -87,10 +87,11 @@ pub fn optional_time<'de, D: Deserializer<'de>>(
     }
 }
 
-/// An object whose fields may all be absent. Without this a list would do, whose entries are taken for the fields.
+/// Deserializes an object whose fields are all optional. Without this, serde would accept a list and take its entries
+/// as the fields.
 ///
 /// # Errors
-/// It is something else, or a field is wrong.
+/// It is not an object, or a field is invalid.
 pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

@@ -1,9 +1,9 @@
-//! Work that keeps a processor busy: rendering, comparing, reading what a stranger sent. It is done away from the
-//! threads that serve connections, a few pieces at a time, and never by somebody who holds a connection to Postgres.
+//! CPU-bound work, such as rendering, comparing and parsing untrusted input. It runs outside the threads that serve
+//! connections, a few jobs at a time, and never while a Postgres connection is held.
 //!
-//! A piece of work cannot be stopped from outside, so it must be bounded by itself; its turn lasts until it ends, also
-//! when the caller who asked for it has gone. Each caller has one turn at a time: many requests of one user wait behind
-//! each other, never in front of another user's.
+//! Work cannot be interrupted, so it must be bounded by itself. Its turn lasts until it ends, even if the caller has
+//! gone. Each caller has one turn at a time: many requests of one user wait for each other, never ahead of another
+//! user's.
 
 use std::{
     collections::HashMap,
@@ -16,20 +16,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Error, Result};
 
-/// How long somebody waits for a turn before being told to come back later.
+/// Maximum wait for a turn before the caller is asked to try again later.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// For whom something is computed. Each has one turn at a time.
+/// The identity for which something is computed. Each has one turn at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Asker {
-    /// The user of this id.
+    /// The user with this id.
     User(i64),
-    /// A caller without a login, by the network that the request came from.
+    /// A caller without a login, by network.
     Network(IpAddr),
 }
 
 impl Asker {
-    /// A caller without a login. Who has one IPv6 address has the other 2⁶⁴ of its network too.
+    /// A caller without a login. A client with one IPv6 address usually has all 2⁶⁴ of its network.
     #[must_use]
     pub fn at(address: IpAddr) -> Self {
         Self::Network(match address.to_canonical() {
@@ -47,11 +47,11 @@ pub struct Computing {
     patience: Duration,
 }
 
-/// The turns of those who have one, or wait for one.
+/// The turns of callers who have or wait for one.
 #[derive(Debug, Clone, Default)]
 struct OwnTurns(Arc<Mutex<HashMap<Asker, Arc<Semaphore>>>>);
 
-/// A turn of an asker; the last one to leave takes the asker off the list.
+/// A caller's own turn; dropping the last one removes the caller from the map.
 struct OwnTurn {
     of: OwnTurns,
     asker: Asker,
@@ -67,7 +67,7 @@ pub struct Turn {
 }
 
 impl Computing {
-    /// So many pieces of work run at once.
+    /// At most `at_once` jobs run at the same time.
     #[must_use]
     pub fn new(at_once: usize) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Computing {
         }
     }
 
-    /// So many pieces of work run at once, and whoever wants a turn waits for it as long as it takes.
+    /// At most `at_once` jobs run at the same time, and callers wait without a time limit.
     #[must_use]
     pub fn patient(at_once: usize) -> Self {
         Self {
@@ -86,11 +86,11 @@ impl Computing {
         }
     }
 
-    /// Does a piece of work when it is the asker's turn. The future must be awaited without a connection in hand: a task
-    /// that waits here with one keeps it from others.
+    /// Runs a job when it is the caller's turn. Do not await the future while holding a connection: a waiting task
+    /// would keep it from others.
     ///
     /// # Errors
-    /// [`Error::Busy`] when no turn came in time, [`Error::Internal`] when the work panicked.
+    /// [`Error::Busy`] if no turn became free in time, [`Error::Internal`] if the job panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         asker: Asker,
@@ -106,11 +106,11 @@ impl Computing {
             .map_err(|error| Error::Internal(format!("a computation ended early: {error}")))
     }
 
-    /// A turn for work that is long and not done here, as a statement that keeps Postgres busy. The future must be awaited
-    /// without a connection in hand; the turn lasts until it is dropped.
+    /// A turn for long work that runs elsewhere, such as a statement that keeps Postgres busy. Do not await the future
+    /// while holding a connection. The turn lasts until it is dropped.
     ///
     /// # Errors
-    /// [`Error::Busy`] when no turn came in time.
+    /// [`Error::Busy`] if no turn became free in time.
     pub async fn turn(&self, asker: Asker) -> Result<Turn> {
         match tokio::time::timeout(self.patience, self.turns_of(asker)).await {
             Ok(Some((process, own))) => Ok(Turn {
@@ -121,7 +121,8 @@ impl Computing {
         }
     }
 
-    /// A turn of the process and, before that, the asker's own: what waits for its own turn takes no other's.
+    /// Acquires the caller's own turn, then a turn of the process, so that a caller waiting for its own turn takes none
+    /// from others.
     async fn turns_of(&self, asker: Asker) -> Option<(OwnedSemaphorePermit, OwnTurn)> {
         let own = self.own_turns.acquire(asker).await?;
         let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
@@ -136,7 +137,7 @@ impl OwnTurns {
             let turn = turns.entry(asker);
             Arc::clone(turn.or_insert_with(|| Arc::new(Semaphore::new(1))))
         };
-        // Made before the wait, so that a request that is given up leaves the list, too.
+        // Created before the wait, so that a cancelled request also removes its entry.
         let mut own = OwnTurn {
             of: self.clone(),
             asker,
@@ -156,25 +157,26 @@ impl Drop for OwnTurn {
     fn drop(&mut self) {
         let mut turns = self.of.lock();
         drop(self.permit.take());
-        // The list's and this one: nobody else has it or waits for it. Under the lock nobody can begin to.
+        // Two references are the map's and this one: no other request has or awaits it, and under the lock none can
+        // start to.
         if Arc::strong_count(&self.turn) == 2 {
             turns.remove(&self.asker);
         }
     }
 }
 
-/// What was loaded from the database and has only to be computed. Whoever reads it has a connection; whoever computes it
-/// has given that back.
+/// Data loaded from the database with a computation that remains to be done. Loading needs a connection; the
+/// computation must run without one.
 #[must_use = "nothing is computed yet"]
 pub struct Loaded<T>(Box<dyn FnOnce() -> Result<T> + Send>);
 
 impl<T> Loaded<T> {
-    /// What is left to compute.
+    /// Wraps the remaining computation.
     pub fn new(compute: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
         Self(Box::new(compute))
     }
 
-    /// Computes it here and now; on a thread that others wait for, hand it to [`Computing::finish`].
+    /// Computes it on this thread; on an async thread, use [`Computing::finish`].
     ///
     /// # Errors
     /// Those of the computation.
@@ -184,7 +186,7 @@ impl<T> Loaded<T> {
 }
 
 impl Computing {
-    /// Computes what was loaded when it is its turn.
+    /// Computes loaded data when it is the caller's turn.
     ///
     /// # Errors
     /// Those of [`Self::run`] and of the computation.
@@ -194,7 +196,7 @@ impl Computing {
 }
 
 impl Default for Computing {
-    /// As many turns as there are processors.
+    /// One turn per processor.
     fn default() -> Self {
         Self::new(std::thread::available_parallelism().map_or(2, usize::from))
     }
@@ -206,7 +208,7 @@ mod tests {
 
     use super::*;
 
-    /// Work that has begun and ends when it is told to.
+    /// A job that runs until it is stopped.
     struct Long {
         end: mpsc::Sender<()>,
         work: Pin<Box<dyn Future<Output = Result<()>> + Send>>,

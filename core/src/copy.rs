@@ -1,6 +1,6 @@
-//! Rows in the binary format of `COPY … FROM STDIN`, which Postgres takes in at half the price of an insert.
+//! Encoder of rows in the binary format of `COPY … FROM STDIN`, which costs Postgres half as much as an insert.
 //!
-//! The compiler does not check such a statement, so only what is recorded in masses goes this way. The format:
+//! The compiler does not check such a statement, so it is only used for bulk data. The format:
 //! <https://www.postgresql.org/docs/current/sql-copy.html>.
 
 use sqlx::{Encode, PgConnection, Postgres, encode::IsNull, postgres::PgArgumentBuffer};
@@ -8,19 +8,19 @@ use sqlx::{Encode, PgConnection, Postgres, encode::IsNull, postgres::PgArgumentB
 use crate::Result;
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
-/// Neither flags nor an extension of the header.
+/// No flags and no extension of the header.
 const FLAGS_AND_EXTENSION: [u8; 8] = [0; 8];
 const END: i16 = -1;
 const NULL: i32 = -1;
 
-/// Rows of one table, value by value.
+/// Encoded rows of one table.
 pub(crate) struct CopyRows {
     buffer: PgArgumentBuffer,
     columns: i16,
 }
 
 impl CopyRows {
-    /// No row yet, of rows with so many columns.
+    /// Starts without rows; each row has this many columns.
     pub(crate) fn new(columns: i16) -> Self {
         let mut buffer = PgArgumentBuffer::default();
         buffer.extend_from_slice(SIGNATURE);
@@ -28,15 +28,16 @@ impl CopyRows {
         Self { buffer, columns }
     }
 
-    /// Begins a row; each of its columns is put then, in their order.
+    /// Begins a row; then put each of its columns in order.
     pub(crate) fn begin(&mut self) {
         self.buffer.extend_from_slice(&self.columns.to_be_bytes());
     }
 
-    /// Puts the next value of a row. Its type must be that of the column to the byte: Postgres converts nothing here.
+    /// Appends the next value of a row. Its type must be exactly that of the column, because Postgres converts nothing
+    /// here.
     ///
     /// # Errors
-    /// The value cannot be written as a value of Postgres.
+    /// The value cannot be encoded for Postgres.
     pub(crate) fn put<'q>(&mut self, value: impl Encode<'q, Postgres>) -> Result<()> {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&NULL.to_be_bytes());
@@ -52,10 +53,10 @@ impl CopyRows {
         Ok(())
     }
 
-    /// Sends the rows to the table that `statement` names.
+    /// Sends the rows to the table named in `statement`.
     ///
     /// # Errors
-    /// The database does not answer, or refuses a row; it keeps none then.
+    /// The database does not respond, or refuses a row; then no row is stored.
     pub(crate) async fn send(mut self, conn: &mut PgConnection, statement: &str) -> Result<()> {
         self.buffer.extend_from_slice(&END.to_be_bytes());
         let mut copy = conn.copy_in_raw(statement).await?;

@@ -1,4 +1,4 @@
-//! The connection to Postgres and the schema in it.
+//! The connection to Postgres, and the migrations of its schema.
 
 use std::{
     io,
@@ -15,44 +15,45 @@ use sqlx::{
 
 use crate::{metrics::METRICS, queue};
 
-/// Our own migrations, in the order of their file names.
+/// Our migrations, in the order of their file names.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
-/// Held while migrating, so that processes that start together do not race. The number is arbitrary.
+/// The key of the advisory lock that is held while migrating, so that processes that start together do not race. The
+/// number is arbitrary.
 const MIGRATION_LOCK: i64 = 0x6f70_622d_6d69_6772;
 
-/// A process that is frozen or cut off in the middle of a transaction must not keep its locks for ever: after so long
-/// without a word Postgres ends its session. No transaction of ours is idle for that long.
+/// A process that hangs or loses its connection in the middle of a transaction must not keep its locks for ever:
+/// Postgres ends its session after this time. None of our transactions is idle that long.
 const SILENT_TRANSACTION: &str = "set idle_in_transaction_session_timeout = '10s'";
 
-/// A replica refuses to be written to, and whatever else an operator names as one has to refuse it, too.
+/// A replica refuses writes; a server that an operator wrongly configures as a replica must refuse them too.
 const ONLY_READ: &str = "set default_transaction_read_only = on";
 
-/// A connection that was used so short a time ago is taken to be alive, without asking the server each time.
+/// A connection that was used this recently is assumed to be alive, without a round trip.
 const FRESH: Duration = Duration::from_millis(100);
 
-/// How long a server may take over a connection before it counts as one that does not answer.
+/// Maximum time for connecting before the server counts as not responding.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a server is waited for that nobody listens for yet.
+/// How long to retry if connections are refused.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a server is waited for that is starting, or has no connection to spare.
+/// How long to retry while the server is starting, or has no free connection.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long somebody waits for a connection to a replica.
+/// Maximum wait for a connection to a replica.
 const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Opens a pool of at most `connections` connections and checks that the server answers.
-/// `name` is what Postgres and the metrics call it, so it must be one of few.
+/// Opens a pool of at most `connections` connections and checks that the server responds.
+/// Postgres and the metrics show `name`, so it must be one of a small fixed set.
 ///
 /// # Errors
-/// The address does not parse, or the database cannot be used. The message names host, port and database, and why; a
-/// wrong address, name or password is said at once, a server that does not answer after three seconds, one that is still
-/// starting after ten.
+/// The URL does not parse, or the database cannot be used. The message names host, port and database, and the reason. A
+/// wrong address, name or password is reported at once, a server that does not respond after three seconds, and one
+/// that is still starting after ten.
 pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow::Result<PgPool> {
     let options = parse(url)?.application_name(name);
-    // The pool itself would only say that time is up, and try a wrong host for all of it.
+    // The pool itself would only report a timeout, and retry a wrong host until then.
     knock(&options).await?;
     let pool = pool_options()
         .max_connections(connections)
@@ -67,14 +68,14 @@ pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow
     Ok(pool)
 }
 
-/// Connects once, and again while the server is starting or nothing listens yet.
+/// Connects once, with retries while the server is starting or refuses connections.
 async fn knock(options: &PgConnectOptions) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         let connecting = PgConnection::connect_with(options);
         let error = match tokio::time::timeout(ANSWER_PATIENCE, connecting).await {
             Ok(Ok(conn)) => {
-                // Closing is a courtesy to the server.
+                // A clean close is optional.
                 let _ = conn.close().await;
                 return Ok(());
             }
@@ -100,7 +101,7 @@ async fn knock(options: &PgConnectOptions) -> anyhow::Result<()> {
     }
 }
 
-/// Where a database is, and why it cannot be used; never the password.
+/// An error that names the database and the reason, but never the password.
 fn cannot_use(options: &PgConnectOptions, reason: &str) -> anyhow::Error {
     let place = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
@@ -110,7 +111,7 @@ fn cannot_use(options: &PgConnectOptions, reason: &str) -> anyhow::Error {
     anyhow::anyhow!("the database `{name}` at {place} cannot be used: {reason}")
 }
 
-/// Why a connection failed, in the operator's words.
+/// Explains a failed connection to the operator.
 fn reason(options: &PgConnectOptions, error: &sqlx::Error) -> String {
     let user = options.get_username();
     match error {
@@ -120,7 +121,7 @@ fn reason(options: &PgConnectOptions, error: &sqlx::Error) -> String {
             }
             io::ErrorKind::NotFound => "there is no such socket; is the server started?".to_owned(),
             io::ErrorKind::TimedOut => "does not answer".to_owned(),
-            // The resolver's errors have no kind of their own.
+            // Errors of the resolver have no kind of their own.
             _ if cause.to_string().contains("failed to lookup address") => {
                 "the host name is not known".to_owned()
             }
@@ -138,7 +139,7 @@ fn reason(options: &PgConnectOptions, error: &sqlx::Error) -> String {
     }
 }
 
-/// Options of a pool that asks whether a connection is alive before it gives it out, unless that was just used.
+/// Options of a pool that checks connections before use, unless they were used recently.
 fn pool_options() -> PgPoolOptions {
     PgPoolOptions::new()
         .test_before_acquire(false)
@@ -152,11 +153,11 @@ fn pool_options() -> PgPoolOptions {
         })
 }
 
-/// A pool for a replica, which only reads. Its connections are opened when they are needed, and whoever waits for one is
-/// told after a second that there is none, so as to ask the primary instead.
+/// A read-only pool for a replica. Its connections are opened on demand, and waiting for one fails after a second, so
+/// that the caller can use the primary instead.
 ///
 /// # Errors
-/// The address does not parse.
+/// The URL does not parse.
 pub fn connect_replica(url: &SecretString, connections: u32, name: &str) -> anyhow::Result<PgPool> {
     let options = parse(url)?.application_name(name);
     let pool = pool_options()
@@ -173,10 +174,10 @@ pub fn connect_replica(url: &SecretString, connections: u32, name: &str) -> anyh
     Ok(pool)
 }
 
-/// A pool of one connection, which is opened when it is needed; for what needs a session of its own.
+/// A pool of one connection, opened on demand, for uses that need a session of their own.
 ///
 /// # Errors
-/// The address does not parse.
+/// The URL does not parse.
 pub fn connect_lazily(url: &SecretString, name: &str) -> anyhow::Result<PgPool> {
     let options = parse(url)?.application_name(name);
     Ok(PgPoolOptions::new()
@@ -187,16 +188,16 @@ pub fn connect_lazily(url: &SecretString, name: &str) -> anyhow::Result<PgPool> 
 fn parse(url: &SecretString) -> anyhow::Result<PgConnectOptions> {
     url.expose_secret()
         .parse()
-        // The parser's own message may quote the address with its password.
+        // The parser's message may quote the URL with its password.
         .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))
 }
 
-/// Brings the schema of the queue and our own up to date. Safe to run from many processes at once.
+/// Migrates the schema of the queue and our own. Safe to run in many processes at once.
 ///
 /// # Errors
-/// A migration fails, or another version of the program made the database.
+/// A migration fails, or the database was created by another version of the program.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    // The lock lives on a connection of its own: apalis migrates through the pool.
+    // The lock has its own connection, because apalis migrates through the pool.
     let mut conn = PgConnection::connect_with(&pool.connect_options()).await?;
     sqlx::query_scalar!(
         r#"-- database::migrate
@@ -207,7 +208,7 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     .await?;
     let migrated = async {
         queue::migrate(pool).await?;
-        // A statement that waits for a lock lets everybody else wait behind it: better to give up and be run again.
+        // A statement that waits for a lock blocks every later one: it is better to fail and be run again.
         conn.execute("set lock_timeout = '10s'").await?;
         match MIGRATIONS.run(&mut conn).await {
             Err(MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version)) => {
@@ -223,7 +224,7 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     migrated
 }
 
-/// Why a database with a migration that this program does not know, or knows otherwise, is left alone.
+/// The error for a database with a migration that this program does not know, or knows with other content.
 fn made_by_another_version(migration: i64) -> anyhow::Error {
     anyhow::anyhow!(
         "the database was made by another version of OpenPromptBank, whose migration {migration} this program does not know; \
@@ -231,14 +232,14 @@ fn made_by_another_version(migration: i64) -> anyhow::Error {
     )
 }
 
-/// Refuses what [`migrate`] would refuse: a database of another version of the program. Nothing is changed.
+/// Checks what [`migrate`] would refuse, a database of another version of the program, without changing anything.
 ///
 /// # Errors
-/// Another version made the database, or it does not answer.
+/// The database was created by another version, or does not respond.
 pub async fn require_own_version(pool: &PgPool) -> anyhow::Result<()> {
     let conn = pool.acquire().await;
     let mut conn = conn.context("the database does not answer")?;
-    // Not a checked query, for the same reason as in `is_migrated`; the table may not be there at all.
+    // Not a checked query, for the same reason as in `is_migrated`; the table may also be missing.
     let applied = sqlx::query_as::<_, (i64, Vec<u8>)>(
         "select version, checksum from _sqlx_migrations where success order by version",
     );
@@ -262,10 +263,10 @@ pub async fn require_own_version(pool: &PgPool) -> anyhow::Result<()> {
     }
 }
 
-/// True when every migration of this program is applied; a newer program may have applied others since.
+/// True if every migration of this program is applied; a newer program may have applied more.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn is_migrated(conn: &mut PgConnection) -> crate::Result<bool> {
     let ours: Vec<i64> = MIGRATIONS
         .iter()
@@ -280,7 +281,7 @@ pub async fn is_migrated(conn: &mut PgConnection) -> crate::Result<bool> {
     if !known {
         return Ok(false);
     }
-    // Not a checked query: the table belongs to sqlx and is not there while queries are checked.
+    // Not a checked query: the table belongs to sqlx and does not exist while queries are checked.
     let missing: bool = sqlx::query_scalar(
         "select exists (select from unnest($1::bigint[]) as ours (version)
                         where not exists (select from _sqlx_migrations
@@ -292,10 +293,10 @@ pub async fn is_migrated(conn: &mut PgConnection) -> crate::Result<bool> {
     Ok(!missing)
 }
 
-/// Refuses a database whose schema is not the one of this program.
+/// Refuses a database whose schema is older than this program.
 ///
 /// # Errors
-/// The schema is older; the message says how to mend it.
+/// The schema is older; the message says how to fix it.
 pub async fn require_migrated(pool: &PgPool) -> anyhow::Result<()> {
     let mut conn = pool
         .acquire()

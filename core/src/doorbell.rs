@@ -1,6 +1,6 @@
-//! The doorbell: one LISTEN connection a process that always reads and wakes whoever waits.
+//! The doorbell: one LISTEN connection per process that wakes waiting tasks.
 //!
-//! A bell can ring for nothing and a ring can be lost (the connection may break): whoever waits also polls.
+//! A notification can be spurious, and one can be lost (the connection may break), so waiting tasks also poll.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Result;
 
-/// One ring: which channel, and the text that came with it.
+/// A notification: its channel and its payload.
 #[derive(Debug, Clone)]
 pub struct Ring {
     /// The Postgres notification channel.
@@ -19,10 +19,10 @@ pub struct Ring {
     pub payload: String,
 }
 
-/// Rings when the caller's transaction commits; the same text on the same channel rings once.
+/// Sends a notification when the caller's transaction commits; duplicates within a transaction are sent once.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn ring(conn: &mut PgConnection, channel: &str, text: &str) -> Result<()> {
     sqlx::query!(
         r#"-- doorbell::ring
@@ -35,15 +35,15 @@ pub async fn ring(conn: &mut PgConnection, channel: &str, text: &str) -> Result<
     Ok(())
 }
 
-/// Hands out receivers for the rings of a set of channels.
+/// Distributes the notifications of a set of channels.
 #[derive(Debug, Clone)]
 pub struct Doorbell {
     rings: broadcast::Sender<Ring>,
 }
 
 impl Doorbell {
-    /// Starts to listen in the background, until `stop` is cancelled. It takes a connection of its own to where the pool
-    /// leads, which must not be a pooler of transactions: who listens needs a session.
+    /// Listens in the background until `stop` is cancelled. It opens its own connection to the pool's server, which
+    /// must not be a transaction pooler, because LISTEN needs a session.
     #[must_use]
     pub fn listen(
         pool: PgPool,
@@ -59,14 +59,14 @@ impl Doorbell {
         Self { rings }
     }
 
-    /// A receiver of every ring from now on. A slow receiver misses rings, and must poll anyway.
+    /// A receiver of all notifications from now on. A slow receiver misses some, and must poll anyway.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Ring> {
         self.rings.subscribe()
     }
 }
 
-/// Waits for the next ring of a channel, or for whatever may have been missed.
+/// Waits for the next notification of a channel, or until some may have been missed.
 pub async fn rung(rings: &mut broadcast::Receiver<Ring>, channel: &str) {
     while let Ok(ring) = rings.recv().await {
         if ring.channel == channel {
@@ -93,7 +93,7 @@ async fn listen_once(
     listener.listen_all(channels.iter().copied()).await?;
     loop {
         let notification = listener.recv().await?;
-        // No receiver is no error: nobody waits at the moment.
+        // Without a receiver, sending fails, which is fine: no task is waiting.
         let _ = rings.send(Ring {
             channel: notification.channel().to_owned(),
             payload: notification.payload().to_owned(),

@@ -1,83 +1,83 @@
-//! The domain's one error type. It knows no HTTP; `api/src/problem.rs` maps it to a status.
+//! The error type of the domain. It does not know HTTP; `api/src/problem.rs` maps it to a status.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What the functions of this crate return.
+/// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// One thing that is wrong with one field of a request.
+/// An error in one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
-    /// Where: `prompts[1]`, `items[3].vars`. Empty when the whole request is meant.
+    /// The path: `prompts[1]`, `items[3].vars`. Empty for the request as a whole.
     pub path: String,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to fix it.
     pub message: String,
 }
 
-/// Why a request could not be served.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The thing does not exist, or the caller may not know that it does.
+    /// The resource does not exist, or the caller may not know that it does.
     #[error("{0} was not found")]
     NotFound(String),
-    /// The request is understood, and these fields are wrong.
+    /// These fields of the request are invalid.
     #[error("the request is not valid: {}", list(.0))]
     Invalid(Vec<FieldError>),
-    /// A template cannot be rendered with what it was given, or would cost too much.
+    /// A template cannot be rendered with the given values, or would exceed the rendering budget.
     #[error("the template cannot be rendered: {}: {}", .0.path, .0.message)]
     Unrenderable(FieldError),
-    /// The request contradicts what is stored.
+    /// The request conflicts with stored data.
     #[error("{0}")]
     Conflict(String),
-    /// The caller is not known.
+    /// The caller is not authenticated.
     #[error("{0}")]
     Unauthenticated(&'static str),
-    /// The caller is known and may not do this.
+    /// The caller is authenticated and not allowed to do this.
     #[error("{0}")]
     Forbidden(&'static str),
-    /// The caller has not shown that their address is theirs, and the operator asks for it.
+    /// The caller has not verified their email address, and the operator requires it.
     #[error("verify your email address first: POST /api/v1/me/email-verification sends a link")]
     EmailNotVerified,
-    /// Nobody may register.
+    /// Registration is closed.
     #[error("registration is closed on this server")]
     RegistrationClosed,
-    /// Only whoever has an invitation may register.
+    /// Registration needs an invitation.
     #[error("registration is by invitation; ask an administrator for one")]
     InvitationNeeded,
-    /// The credential is genuine, but its user was deleted.
+    /// The credential is valid, but its user was deleted.
     #[error("the user of this credential no longer exists")]
     UserGone,
-    /// Too many logins failed, or too many registrations were tried.
+    /// Too many attempts to log in or to register.
     #[error("too many attempts, try again in {retry_after_seconds} seconds")]
     TooManyAttempts {
-        /// When the next attempt is allowed, in seconds from now.
+        /// Seconds until the next attempt is allowed.
         retry_after_seconds: u64,
     },
-    /// The caller has taken as much of the bank as they may.
+    /// The caller has used up a quota.
     #[error("{0}")]
     QuotaExceeded(String),
-    /// More work of this kind is running than the process allows.
+    /// Too much work of this kind is running in this process.
     #[error("the server is busy, try again in a moment")]
     Busy,
-    /// Postgres refused or could not be reached.
+    /// Postgres refused a statement or could not be reached.
     #[error("{}", describe_database(.0))]
     Database(#[from] sqlx::Error),
-    /// The queue's tables refused or could not be reached.
+    /// The queue's tables refused a statement or could not be reached.
     #[error("the queue could not serve the request")]
     Queue(#[from] apalis_postgres::Error),
-    /// A promise of our own code is broken.
+    /// An invariant of our own code is broken.
     #[error("internal error: {0}")]
     Internal(String),
 }
 
 impl Error {
-    /// One wrong field.
+    /// An error with a single invalid field.
     pub fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError::new(path, message)])
     }
 
-    /// The same error with its fields seen from what holds the part that is wrong.
+    /// The same error with the paths of its fields prefixed by the part that contains them.
     #[must_use]
     pub fn below(self, part: &str) -> Self {
         let Self::Invalid(fields) = self else {
@@ -88,7 +88,7 @@ impl Error {
         Self::Invalid(fields.into_iter().map(outer).collect())
     }
 
-    /// True when the request broke the unique constraint of this name.
+    /// True if the request violated the unique constraint with this name.
     #[must_use]
     pub fn violates(&self, constraint: &str) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else {
@@ -97,8 +97,8 @@ impl Error {
         error.constraint() == Some(constraint)
     }
 
-    /// True when trying again changes nothing: the database refuses what a statement holds (SQLSTATE class 22 or 23), or it
-    /// cannot be written. Everything else, such as a lost connection, a deadlock or a full disk, may pass.
+    /// True if a retry cannot succeed: the database refuses the data of a statement (SQLSTATE class 22 or 23), or the
+    /// data cannot be encoded. Everything else, such as a lost connection, a deadlock or a full disk, may be temporary.
     #[must_use]
     pub fn refuses_data(&self) -> bool {
         match self {
@@ -112,7 +112,7 @@ impl Error {
 }
 
 impl Error {
-    /// A conflict that says which name is taken, if the request broke the unique constraint on names; otherwise the same
+    /// A conflict that names the taken name, if the request violated the unique constraint on names; otherwise the same
     /// error.
     pub(crate) fn for_name(error: sqlx::Error, constraint: &str, what: &str, name: &str) -> Self {
         let error = Self::from(error);
@@ -126,7 +126,7 @@ impl Error {
 }
 
 impl FieldError {
-    /// A field error at a path.
+    /// An error in the field at a path.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -138,7 +138,8 @@ impl FieldError {
 /// The SQLSTATE of a full disk.
 const DISK_FULL: &str = "53100";
 
-/// Tells a full disk from everything else, which only the logs name: an operator must know of it, whatever was asked for.
+/// Distinguishes a full disk from all other database errors, whose details are only logged: the operator must learn
+/// about it from any response.
 fn describe_database(error: &sqlx::Error) -> &'static str {
     let sqlx::Error::Database(error) = error else {
         return "the database could not serve the request";

@@ -1,19 +1,19 @@
-//! JSON that cannot be kept as it was written: numbers with more digits than are stored, and names that an object has twice.
-//! A reader would round the first and drop the second without a word; whoever takes JSON from people asks here first.
+//! Finds JSON that cannot be stored exactly: numbers with more digits than are stored, and duplicate names in an
+//! object. A parser would silently round the former and drop the latter, so JSON from users is checked here first.
 
 use std::collections::HashSet;
 
-/// What of a JSON text cannot be kept.
+/// A part of a JSON text that cannot be stored exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inexact {
-    /// Where it is, such as `items[3].expected`.
+    /// Its path, such as `items[3].expected`.
     pub path: String,
     /// What is wrong with it.
     pub message: String,
 }
 
-/// The first value of a text that would be another one when it is read and written again. The text is valid JSON: of another
-/// one nothing is said, as its reader refuses it.
+/// The first value of a text that parsing and serializing would change. The text must be valid JSON; in an invalid one
+/// nothing is found, because parsing it fails anyway.
 #[must_use]
 pub fn find_inexact(text: &[u8]) -> Option<Inexact> {
     let mut scan = Scan {
@@ -24,7 +24,7 @@ pub fn find_inexact(text: &[u8]) -> Option<Inexact> {
     scan.run()
 }
 
-/// An object or a list that has begun.
+/// An object or a list that is not closed yet.
 enum Open {
     Object {
         names: HashSet<String>,
@@ -77,7 +77,7 @@ impl Scan<'_> {
         None
     }
 
-    /// Reads a string. If it is the name of a value, it becomes the name that the path ends with.
+    /// Reads a string. If it is a name in an object, it becomes the last step of the path.
     fn string(&mut self) -> Option<Inexact> {
         let start = self.at;
         self.at += 1;
@@ -137,26 +137,28 @@ impl Scan<'_> {
     }
 }
 
-/// True if a number is the same when it is read and written again.
+/// True if a number does not change when it is parsed and serialized.
 #[must_use]
 pub fn is_exact(written: &str) -> bool {
-    // Fifteen digits are always kept, and so is every whole number that fits.
+    // Fifteen digits are always kept, and so is every integer that fits.
     if written.bytes().filter(u8::is_ascii_digit).count() <= 15 && !written.contains(['e', 'E']) {
         return true;
     }
     if written.parse::<i64>().is_ok() || written.parse::<u64>().is_ok() {
         return true;
     }
-    // As JSON is read here, which for many digits is not as near as can be; YAML knows more spellings.
+    // Parsed as our JSON parser does, which does not always round numbers with many digits correctly; YAML has more
+    // spellings.
     let read = serde_json::from_str::<f64>(written).ok();
     let Some(number) = read.or_else(|| written.parse().ok()) else {
         return true;
     };
-    // What is too large is refused by its reader.
+    // A number that is too large is refused by the parser.
     number.is_infinite() || digits(written) == digits(&format!("{number:e}"))
 }
 
-/// The digits of a number without zeros around them, and the power of ten of the last one: the same for all spellings.
+/// The digits of a number without leading and trailing zeros, and the power of ten of the last one; the same for all
+/// spellings of a number.
 fn digits(written: &str) -> Option<(String, i64)> {
     let written = written.trim_start_matches(['-', '+']);
     let (mantissa, exponent) = match written.split_once(['e', 'E']) {

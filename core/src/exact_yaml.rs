@@ -1,11 +1,11 @@
-//! YAML as people write it: read with its place where it is wrong, and refused where a number in it could not be kept.
+//! Parses user-written YAML; errors name the line, and numbers that cannot be stored exactly are refused.
 
 use granit_parser::{Event, Parser, ScalarStyle};
 use serde::de::DeserializeOwned;
 
 use crate::{exact_json::is_exact, parse_errors::yaml_error};
 
-/// Reads a YAML text. A name that is given twice is refused by the reader itself.
+/// Parses a YAML text. The parser itself refuses duplicate names.
 ///
 /// # Errors
 /// What is wrong, and in which line.
@@ -14,7 +14,7 @@ pub(crate) fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     inexact_number(text).map_or(Ok(read), Err)
 }
 
-/// The first number without quotes that would be another one when it is read and written again. The text is valid YAML.
+/// The first unquoted number that parsing and serializing would change. The text must be valid YAML.
 fn inexact_number(text: &str) -> Option<String> {
     for next in Parser::new_from_str(text) {
         let Ok((event, span)) = next else {

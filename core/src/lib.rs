@@ -1,7 +1,7 @@
-//! Every rule and every SQL statement of `OpenPromptBank`, by noun.
+//! Every rule and every SQL statement of `OpenPromptBank`, by resource.
 //!
-//! This crate knows Postgres and nothing else of the outside world: no HTTP, no model provider, no terminal.
-//! The doors around it (`api`, `worker`, `scheduler`, `cli`) translate and never decide.
+//! This crate only knows Postgres and nothing else of the outside world: no HTTP, no model provider, no terminal.
+//! The crates around it (`api`, `worker`, `scheduler`, `cli`) translate and never decide.
 
 pub mod alerts;
 pub mod auth;

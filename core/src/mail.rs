@@ -1,7 +1,8 @@
-//! The outbox: mails are written in the transaction that causes them and sent later, by whoever has a mail server.
+//! The outbox of mails: they are written in the transaction that causes them and sent later, by a process with a mail
+//! server.
 //!
-//! A mail is delivered at least once. Its text can hold a link that opens an account, so it is sealed while it waits
-//! and erased when it has gone. Nothing here knows how mail is sent.
+//! A mail is delivered at least once. Its text can hold a link that gives access to an account, so it is encrypted
+//! while it waits and erased after sending. Nothing here knows how mail is sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,55 +14,55 @@ use uuid::Uuid;
 
 use crate::{Error, Result, doorbell, sealing::MasterKey};
 
-/// The Postgres channel that rings when a mail was written.
+/// The Postgres channel that is notified when a mail was written.
 pub const DOORBELL: &str = "opb_mail";
 
-/// For how many days it is known what became of a mail.
+/// Number of days that finished mails are kept, without their text.
 const DAYS_KEPT: i32 = 7;
 
-/// What a mail is about.
+/// The kinds of mails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "mail_kind", rename_all = "snake_case")]
 pub enum MailKind {
     /// A link to choose a new password.
     PasswordReset,
-    /// The password was changed by such a link.
+    /// The password was changed through such a link.
     PasswordChanged,
-    /// A link to show that an address is one's own.
+    /// A link to verify an email address.
     EmailVerification,
-    /// To the old address: the account has another one now.
+    /// A notice to the old address that the account has a new one.
     EmailChanged,
-    /// An alert fires, or is resolved.
+    /// An alert fires or is resolved.
     Alert,
 }
 
-/// A mail to be written.
+/// A mail to write.
 #[derive(Debug)]
 pub struct Mail {
-    /// What it is about.
+    /// Its kind.
     pub kind: MailKind,
-    /// To whom.
+    /// The recipient's address.
     pub recipient: String,
-    /// The subject; it is kept readable and must not hold a secret.
+    /// The subject; it is stored unencrypted and must not hold a secret.
     pub subject: String,
     /// The text.
     pub text: SecretString,
-    /// After this it is of no use any more.
+    /// How long it is useful; after that it is not sent any more.
     pub useful_for: Duration,
 }
 
-/// A mail whose turn it is.
+/// A mail to be sent now.
 #[derive(Debug)]
 pub struct DueMail {
     /// Its id, the same at each attempt.
     pub id: Uuid,
-    /// What it is about.
+    /// Its kind.
     pub kind: MailKind,
-    /// To whom.
+    /// The recipient's address.
     pub recipient: String,
     /// The subject.
     pub subject: String,
-    /// The text; an error when it opens with no key of ours.
+    /// The text; an error if none of our keys opens it.
     pub text: anyhow::Result<SecretString>,
     /// When it was written.
     pub created_at: DateTime<Utc>,
@@ -70,26 +71,26 @@ pub struct DueMail {
 /// Why an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Another attempt may succeed.
+    /// Temporarily: another attempt may succeed.
     Passing,
-    /// No attempt will.
+    /// Permanently: no attempt will succeed.
     Final,
 }
 
-/// Where mails are dropped; there is one only if the operator has set a mail server.
+/// Writes mails; only exists if the operator has configured a mail server.
 #[derive(Clone)]
 pub struct Outbox {
-    /// Seals the texts.
+    /// The key that encrypts the texts.
     pub master_key: Arc<MasterKey>,
-    /// What links begin with. It comes from a setting, never from a request.
+    /// The base URL of links. It comes from a setting, never from a request.
     pub public_url: Url,
 }
 
 impl Outbox {
-    /// Writes a mail; it is sent once the caller's transaction is committed.
+    /// Writes a mail, which is sent once the caller's transaction is committed.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// The database does not respond.
     pub async fn post(&self, conn: &mut PgConnection, mail: Mail) -> Result<()> {
         let id = Uuid::now_v7();
         sqlx::query!(
@@ -109,11 +110,11 @@ impl Outbox {
     }
 }
 
-/// Takes mails whose turn it is, oldest first, and sets the time of their next attempt: 15 s, 30 s … 15 minutes ahead.
-/// So an attempt that never ends, because the process died, is repeated by itself.
+/// Takes due mails, oldest first, and sets the time of their next attempt: 15 s, 30 s … 15 minutes ahead.
+/// An attempt that never ends, because the process died, is therefore repeated automatically.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn take_due(
     conn: &mut PgConnection,
     master_key: &MasterKey,
@@ -143,10 +144,10 @@ pub async fn take_due(
     Ok(mails.collect())
 }
 
-/// Gives up mails that nobody needs any more; returns how many.
+/// Gives up mails that are no longer useful; returns their number.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn give_up_stale(conn: &mut PgConnection) -> Result<u64> {
     let given_up = sqlx::query!(
         "-- mail::give_up_stale
@@ -158,10 +159,10 @@ pub async fn give_up_stale(conn: &mut PgConnection) -> Result<u64> {
     Ok(given_up.rows_affected())
 }
 
-/// A mail has gone: its text is erased.
+/// Marks a mail as sent, and erases its text.
 ///
 /// # Errors
-/// The database does not answer; the mail will be sent once more.
+/// The database does not respond; the mail will be sent again.
 pub async fn confirm(conn: &mut PgConnection, id: Uuid) -> Result<()> {
     sqlx::query!(
         "-- mail::confirm
@@ -174,10 +175,10 @@ pub async fn confirm(conn: &mut PgConnection, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// An attempt failed: the mail waits for its next one, or is given up.
+/// Records a failed attempt: the mail waits for its next one, or is given up.
 ///
 /// # Errors
-/// The database does not answer; the mail waits for its next attempt.
+/// The database does not respond; the mail waits for its next attempt.
 pub async fn note_failure(
     conn: &mut PgConnection,
     id: Uuid,
@@ -206,10 +207,11 @@ pub async fn note_failure(
     Ok(())
 }
 
-/// Seals the texts of waiting mails with another key; returns how many.
+/// Re-encrypts the texts of waiting mails with a new key; returns their number.
 ///
 /// # Errors
-/// The database does not answer; [`Error::Conflict`] when a text opens with neither key: nothing may be committed then.
+/// The database does not respond; [`Error::Conflict`] if a text opens with neither key; the transaction must not be
+/// committed then.
 pub async fn reseal_mails(
     conn: &mut PgConnection,
     old: &MasterKey,
@@ -246,10 +248,10 @@ pub async fn reseal_mails(
     Ok(changed)
 }
 
-/// Forgets mails that ended long enough ago.
+/// Deletes mails that ended long enough ago.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(
         "-- mail::delete_old
@@ -264,10 +266,10 @@ pub async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
     Ok(deleted.rows_affected())
 }
 
-/// Reads the setting of the public address.
+/// Parses the setting of the public URL.
 ///
 /// # Errors
-/// It is not the plain address of a web page.
+/// It is not a plain HTTP URL.
 pub fn parse_public_url(text: &str) -> Result<Url, String> {
     let wrong = || format!("`{text}` is not an address such as https://bank.example.org");
     let mut url = Url::parse(text).map_err(|_| wrong())?;
@@ -288,10 +290,10 @@ pub fn parse_public_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// A link to a page of ours. The secret stands behind the `#`: browsers send that part to no server.
+/// A link to one of our pages. The secret is in the URL fragment, which browsers do not send to any server.
 ///
 /// # Errors
-/// [`Error::Internal`] when the path is no path.
+/// [`Error::Internal`] if the path is invalid.
 pub fn link(public_url: &Url, path: &str, token: &str) -> Result<SecretString> {
     let mut url = public_url
         .join(path)
@@ -300,7 +302,7 @@ pub fn link(public_url: &Url, path: &str, token: &str) -> Result<SecretString> {
     Ok(String::from(url).into())
 }
 
-/// What a sealed text is bound to: it opens in its own row only, and never as something else.
+/// The context of an encrypted text: it only opens in its own row, and only for this purpose.
 fn context(id: Uuid) -> Vec<u8> {
     [b"mail:".as_slice(), id.as_bytes()].concat()
 }

@@ -1,25 +1,25 @@
-//! Names: which thing one means, and which one was meant by a name that nothing has.
+//! Resolution of names, and suggestions for misspelt ones.
 //!
-//! A hint names only what the caller may find anyway.
+//! A suggestion only names what the caller may find anyway.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{Error, Result, auth::CurrentUser};
 
-/// Longer names are not compared with others.
+/// Maximum length of a name that is compared with others.
 const LONGEST: usize = 200;
 
-/// Something of the caller that has the name, or nearly has it.
+/// A resource of the caller with this or a similar name.
 pub(crate) struct Named {
     pub(crate) id: Uuid,
     pub(crate) name: String,
 }
 
-/// The one that has the name, of those that have it or nearly have it, the most similar first.
+/// The resource with exactly this name, from candidates sorted by similarity.
 ///
 /// # Errors
-/// [`Error::NotFound`] with the nearest name.
+/// [`Error::NotFound`] with the most similar name.
 pub(crate) fn pick(found: &[Named], kind: &str, name: &str) -> Result<Uuid> {
     if let Some(exact) = found.iter().find(|named| named.name == name) {
         return Ok(exact.id);
@@ -31,7 +31,7 @@ pub(crate) fn pick(found: &[Named], kind: &str, name: &str) -> Result<Uuid> {
     )))
 }
 
-/// ` (did you mean …?)` for the slug of a prompt, or nothing.
+/// ` (did you mean …?)` for the slug of a prompt, or an empty text.
 pub(crate) async fn prompt_hint(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -56,7 +56,7 @@ pub(crate) async fn prompt_hint(
     Ok(hint(nearest.as_deref()))
 }
 
-/// ` (did you mean …?)` for the slug of a benchmark, or nothing.
+/// ` (did you mean …?)` for the slug of a benchmark, or an empty text.
 pub(crate) async fn benchmark_hint(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,

@@ -1,29 +1,29 @@
-//! What parsers of files complain about, as one line for a person: what is wrong, and where.
+//! Rewords errors of file parsers as one line for users: what is wrong, and where.
 
-/// The longest message.
+/// Maximum length of a message.
 const LONGEST: usize = 300;
 
-/// What is wrong with a YAML text, and in which line, without the text around it.
+/// The error in a YAML text and its line, without an excerpt of the text.
 #[must_use]
 pub fn yaml_error(error: &serde_saphyr::Error) -> String {
     let place = error
         .location()
         .map(|at| (at.line(), at.column()))
         .filter(|(line, _)| *line > 0);
-    // Other lines show the text around the place.
+    // The other lines are an excerpt of the text.
     let message = error.without_snippet().to_string();
     let message = first_line(&message);
     let Some((line, column)) = place else {
         return message.to_owned();
     };
-    // The parser says the place itself, in words of its own.
+    // The parser has its own wording of the position.
     let message = message
         .split_once(" at line ")
         .map_or(message, |(message, _)| message);
     format!("line {line}, column {column}: {message}")
 }
 
-/// What is wrong with a line of JSON, and in which column.
+/// The error in a line of JSON and its column.
 #[must_use]
 pub fn json_line_error(error: &serde_json::Error) -> String {
     let message = error.to_string();

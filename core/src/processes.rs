@@ -1,6 +1,7 @@
-//! Which workers and schedulers live. Each says so every few seconds; who is silent for longer counts as gone.
+//! The list of live workers and schedulers. Each reports every few seconds; one that is silent for longer counts as
+//! gone.
 //!
-//! Nothing that a run records depends on this: it tells people what is missing.
+//! No result of a run depends on this; it only tells users what is missing.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use uuid::Uuid;
 
 use crate::{Result, auth::CurrentUser};
 
-/// How often a process says that it lives.
+/// The interval of heartbeats.
 const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a process does.
+/// The kinds of processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "process_kind", rename_all = "snake_case")]
@@ -27,27 +28,27 @@ pub enum ProcessKind {
     Scheduler,
 }
 
-/// A worker or scheduler that was heard of in the last 20 seconds.
+/// A worker or scheduler with a heartbeat in the last 20 seconds.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Process {
-    /// The id that it gave itself at its start.
+    /// The id that it chose when it started.
     pub id: Uuid,
-    /// What it does.
+    /// Its kind.
     pub kind: ProcessKind,
     /// The version of its program.
     #[schema(example = "0.1.0")]
     pub version: String,
-    /// The name of its machine or container.
+    /// The name of its host or container.
     pub host: String,
-    /// Names of environment variables that hold credentials of the operator in this process.
+    /// Names of environment variables with the operator's credentials in this process.
     pub key_variables: Vec<String>,
-    /// When it was first heard of.
+    /// The time of its first heartbeat.
     pub started_at: DateTime<Utc>,
-    /// When it was last heard of.
+    /// The time of its last heartbeat.
     pub seen_at: DateTime<Utc>,
 }
 
-/// Who says that it lives.
+/// The heartbeat of a process.
 #[derive(Debug, Clone)]
 pub struct Pulse {
     id: Uuid,
@@ -58,8 +59,8 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// This process, of this kind, at this version of its program. `key_variables` are the names of the variables with
-    /// credentials that it has.
+    /// The heartbeat of this process, with its kind and version. `key_variables` are the names of its environment
+    /// variables with credentials.
     #[must_use]
     pub fn new(kind: ProcessKind, version: &str, key_variables: Vec<String>) -> Self {
         Self {
@@ -71,7 +72,8 @@ impl Pulse {
         }
     }
 
-    /// Says that the process lives, at once and every few seconds until `stop` is cancelled, and then that it has gone.
+    /// Sends a heartbeat at once and every few seconds until `stop` is cancelled, and then removes the process from the
+    /// list.
     pub async fn beat_for_ever(self, pool: PgPool, stop: CancellationToken) {
         loop {
             if let Err(error) = self.beat(&pool).await {
@@ -118,10 +120,10 @@ impl Pulse {
     }
 }
 
-/// The workers and schedulers that live, oldest first; a thousand at most.
+/// The live workers and schedulers, oldest first; at most a thousand.
 ///
 /// # Errors
-/// [`Error::Forbidden`](crate::Error::Forbidden) for everybody but administrators; the database does not answer.
+/// [`Error::Forbidden`](crate::Error::Forbidden) for everybody but administrators; the database does not respond.
 pub async fn list_processes(conn: &mut PgConnection, user: &CurrentUser) -> Result<Vec<Process>> {
     user.require_admin("only administrators can see processes")?;
     let processes = sqlx::query_as!(
@@ -138,10 +140,10 @@ pub async fn list_processes(conn: &mut PgConnection, user: &CurrentUser) -> Resu
     Ok(processes)
 }
 
-/// Whether some living worker has this variable of the operator's environment; nothing is known while no worker lives.
+/// Whether a live worker has this environment variable with an operator's credential; `None` if no worker is alive.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn worker_has_key(conn: &mut PgConnection, variable: &str) -> Result<Option<bool>> {
     let has = sqlx::query_scalar!(
         "-- processes::worker_has_key
@@ -154,10 +156,10 @@ pub async fn worker_has_key(conn: &mut PgConnection, variable: &str) -> Result<O
     Ok(has)
 }
 
-/// Forgets processes that have not been heard of for an hour; returns how many.
+/// Deletes processes without a heartbeat for an hour; returns their number.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn delete_gone(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(
         "-- processes::delete_gone
@@ -168,7 +170,7 @@ pub async fn delete_gone(conn: &mut PgConnection) -> Result<u64> {
     Ok(deleted.rows_affected())
 }
 
-/// The name of this machine, as far as the system tells.
+/// The name of this host, if the system reports it.
 fn host_name() -> String {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let name = read("/proc/sys/kernel/hostname").or_else(|| read("/etc/hostname"));

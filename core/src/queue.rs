@@ -1,7 +1,7 @@
 //! The queue: apalis on Postgres, for jobs that concern a whole run. Shards are claimed from their own table.
 //!
-//! A job says what it is and of which run; what there is to do stands in our own tables. Delivery is at least once, so
-//! each job is safe to run twice, and housekeeping enqueues again what was lost.
+//! A job has only its kind and its run; the work to do is determined from our own tables. Delivery is at least once, so
+//! each job is safe to run twice, and housekeeping enqueues lost jobs again.
 
 use anyhow::Context as _;
 use apalis_core::task::builder::TaskBuilder;
@@ -14,19 +14,20 @@ use crate::{Result, doorbell};
 
 /// The queue of jobs.
 pub const JOBS: &str = "opb-jobs";
-/// The channel on which Postgres tells that a job was enqueued.
+/// The Postgres channel that is notified when a job was enqueued.
 pub const DOORBELL: &str = "opb_jobs";
 
-/// A job, as its row in the queue holds it.
+/// A job, as stored in its row of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
 pub enum Job {
-    /// Cut what a large run lacks into shards: [`plan_run`](crate::runs::plan_run).
+    /// Cut the rest of a large run into shards: [`plan_run`](crate::runs::plan_run).
     Plan {
         /// The run.
         run_id: Uuid,
     },
-    /// End a run whose shards are all done, or keep the table of one that was cancelled: [`finish_run`](crate::runs::finish_run).
+    /// End a run whose shards are all done, or store the table of a cancelled run:
+    /// [`finish_run`](crate::runs::finish_run).
     Finish {
         /// The run.
         run_id: Uuid,
@@ -49,10 +50,10 @@ pub async fn enqueue(conn: &mut PgConnection, job: Job) -> Result<()> {
     doorbell::ring(conn, DOORBELL, "").await
 }
 
-/// True while the job waits or is being worked on.
+/// True while the job is waiting or running.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn is_enqueued(conn: &mut PgConnection, job: Job) -> Result<bool> {
     let payload = serde_json::to_value(job)
         .map_err(|error| crate::Error::Internal(format!("a job does not serialise: {error}")))?;
@@ -69,7 +70,7 @@ pub async fn is_enqueued(conn: &mut PgConnection, job: Job) -> Result<bool> {
     Ok(is_enqueued)
 }
 
-/// Creates the queue's tables and adapts them: see the comments on each statement.
+/// Creates the queue's tables and adapts them; see the comments on each statement.
 ///
 /// # Errors
 /// The server lacks the extensions `pgcrypto` and `hstore`, or refuses a statement.
@@ -77,11 +78,11 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     PostgresStorage::setup(pool).await.context(
         "the queue's tables could not be created; Postgres needs the extensions pgcrypto and hstore (Debian ships them with the server)",
     )?;
-    // One notification a row left listeners behind and held back vacuum; we ring our own bell once a transaction.
+    // One notification per row overloads listeners and delays vacuum; we send our own, one per transaction.
     sqlx::raw_sql("drop trigger if exists notify_workers on apalis.jobs")
         .execute(pool)
         .await?;
-    // Without it the sweep for dead workers' tasks reads every finished row.
+    // Without it, the search for tasks of dead workers reads every finished row.
     sqlx::raw_sql(
         "create index if not exists opb_jobs_held_idx on apalis.jobs (lock_by) where status in ('Queued', 'Running')",
     )
@@ -90,11 +91,11 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deletes the rows of jobs that are over, and forgets workers that have been silent for a day.
-/// Returns how many jobs were deleted.
+/// Deletes the rows of finished jobs, and workers that have been silent for a day.
+/// Returns the number of deleted jobs.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn delete_finished(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(
         "-- queue::delete_finished
@@ -116,10 +117,10 @@ pub async fn delete_finished(conn: &mut PgConnection) -> Result<u64> {
     Ok(deleted.rows_affected())
 }
 
-/// Gives back the jobs that a worker still holds which ended. Returns how many those were.
+/// Releases the jobs that a stopped worker still holds. Returns their number.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn give_back(conn: &mut PgConnection, worker_name: &str) -> Result<u64> {
     let given = sqlx::query!(
         "-- queue::give_back
@@ -137,10 +138,10 @@ pub async fn give_back(conn: &mut PgConnection, worker_name: &str) -> Result<u64
     Ok(given)
 }
 
-/// Says that a worker lives. apalis does so between polls only, which a busy worker may not reach.
+/// Sends a worker's heartbeat. apalis only does so between polls, which a busy worker may not reach.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn beat(conn: &mut PgConnection, worker_name: &str) -> Result<()> {
     sqlx::query!(
         "-- queue::beat

@@ -1,8 +1,8 @@
-//! Quotas: what a user who is no administrator may take of the bank without paying for it.
+//! Quotas: what a user who is not an administrator may use of the bank free of charge.
 //!
-//! Paid calls are bounded by money (`runs::check_quota`). What costs nothing still takes processors and disk: evaluations
-//! on simulated and free models in 24 hours, runs that are open at once, and what is stored. The functions that do these
-//! things ask here, in their own transaction, so that every way to do them is bounded.
+//! Paid calls are limited by money (`runs::check_quota`). Free operations still take CPU time and disk space:
+//! evaluations on simulated and free models in 24 hours, open runs, and stored bytes. The functions that use them check
+//! the quota in their own transaction, so that every way to use them is limited.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -14,47 +14,47 @@ use crate::{
     auth::{CurrentUser, UserRole},
 };
 
-/// What a row takes beside its texts, roughly: numbers, keys and entries of indexes.
+/// The approximate size of a row in addition to its texts, in bytes: numbers, keys and index entries.
 const ROW_BYTES: i64 = 500;
 
-/// What a user may take; nothing is no bound.
+/// The quotas of a user; `None` is unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quotas {
-    /// Evaluations on models that cost nothing, in 24 hours.
+    /// Evaluations on free models, in 24 hours.
     pub free_evaluations: Option<i64>,
-    /// Runs that have not ended.
+    /// Number of runs that have not ended.
     pub open_runs: Option<i64>,
-    /// Bytes of everything that the user has written or had recorded: benchmarks, prompts, outputs, and 500 bytes for each
+    /// Bytes of everything that the user has written or recorded: benchmarks, prompts, outputs, and 500 bytes for each
     /// evaluation.
     pub stored_bytes: Option<i64>,
 }
 
-/// How much a user has taken of something, and may take.
+/// The use of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Used {
-    /// What is taken.
+    /// The amount used.
     pub used: i64,
-    /// What may be taken; absent when there is no bound.
+    /// The maximum; absent if unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed: Option<i64>,
 }
 
-/// What a user has taken of the bank, and may take.
+/// A user's use of all quotas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
-    /// Evaluations on models that cost nothing, asked for in the last 24 hours.
+    /// Evaluations on free models, requested in the last 24 hours.
     pub free_evaluations: Used,
-    /// Runs that have not ended.
+    /// Number of runs that have not ended.
     pub open_runs: Used,
-    /// Bytes of everything that the user has written or had recorded: benchmarks, prompts, outputs, and 500 bytes for each
+    /// Bytes of everything that the user has written or recorded: benchmarks, prompts, outputs, and 500 bytes for each
     /// evaluation.
     pub stored_bytes: Used,
 }
 
-/// Sets what every user may take who has no quota of their own and is no administrator.
+/// Sets the quotas of all users without quotas of their own who are not administrators.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn set_default_quotas(
     conn: &mut PgConnection,
     (free_evaluations, open_runs, stored_bytes): (i64, i64, i64),
@@ -74,10 +74,11 @@ pub async fn set_default_quotas(
     Ok(())
 }
 
-/// Sets a user's own quotas; what is absent is as for everybody.
+/// Sets a user's own quotas; absent ones are the defaults.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such user, [`Error::Invalid`] for a negative number.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] if there is no such user,
+/// [`Error::Invalid`] for a negative number.
 pub async fn set_user_quotas(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -110,10 +111,10 @@ pub async fn set_user_quotas(
     Ok(())
 }
 
-/// What a user has taken, and may take.
+/// A user's use of all quotas.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn find_usage(conn: &mut PgConnection, user: &CurrentUser) -> Result<Usage> {
     let quotas = read_quotas(conn, user.id).await?;
     let taken = taken(conn, user.id).await?;
@@ -133,8 +134,8 @@ pub async fn find_usage(conn: &mut PgConnection, user: &CurrentUser) -> Result<U
     })
 }
 
-/// Counts evaluations of a run that the caller's transaction has just submitted or queued again, and refuses the
-/// transaction when the user has taken too much by them.
+/// Counts evaluations of a run that the caller's transaction has just submitted or queued again, and returns an error
+/// if they exceed a quota.
 ///
 /// # Errors
 /// [`Error::QuotaExceeded`].
@@ -155,7 +156,7 @@ pub(crate) async fn count_run(
     )
     .execute(&mut *tx)
     .await?;
-    // Answers that are scored again are called by nobody, whatever their models cost once.
+    // Rescoring calls no model, whatever the cost of the models.
     sqlx::query!(
         "-- quotas::count_run
         insert into free_evaluations (user_id, hour, evaluations)
@@ -191,11 +192,10 @@ pub(crate) async fn count_run(
     refuse_more(quotas.stored_bytes, taken.stored_bytes, stored_message)
 }
 
-/// Makes transactions of one user that count the same things wait for each other: of two at once, each would otherwise find
-/// room for itself.
+/// Serialises transactions of one user that count the same resource: two at once could otherwise both find room.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(crate) async fn lock_count(tx: &mut PgConnection, things: &str, user_id: i64) -> Result<()> {
     sqlx::query_scalar!(
         r#"-- quotas::lock_count
@@ -208,7 +208,7 @@ pub(crate) async fn lock_count(tx: &mut PgConnection, things: &str, user_id: i64
     Ok(())
 }
 
-/// Refuses the caller's transaction when the user stores too much by what it has inserted.
+/// Returns an error if the rows inserted by the caller's transaction exceed the user's quota of stored bytes.
 ///
 /// # Errors
 /// [`Error::QuotaExceeded`].
@@ -221,10 +221,10 @@ pub(crate) async fn check_stored(tx: &mut PgConnection, user_id: i64) -> Result<
     refuse_more(quotas.stored_bytes, taken.stored_bytes, stored_message)
 }
 
-/// Why nothing more of a user's may be recorded, if they store more than they may. Runs that have begun ask here.
+/// Why no more of a user's data may be recorded, if they exceed their quota of stored bytes. For runs that have begun.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(crate) async fn find_overfull(conn: &mut PgConnection, user_id: i64) -> Result<Option<String>> {
     let Some(allowed) = read_quotas(conn, user_id).await?.stored_bytes else {
         return Ok(None);
@@ -257,7 +257,7 @@ fn refuse_more(
     }
 }
 
-/// What a user has taken.
+/// The amounts that a user has used.
 struct Taken {
     free_evaluations: i64,
     open_runs: i64,
@@ -301,8 +301,8 @@ async fn taken(conn: &mut PgConnection, user_id: i64) -> Result<Taken> {
     Ok(taken)
 }
 
-/// The user's quotas; the lock makes the user's transactions wait for each other, so that two at once cannot both have
-/// what is left. Who has no bound waits for nobody.
+/// The user's quotas. The lock serialises the user's transactions, so that two at once cannot both use the rest. Users
+/// without a limit take no lock.
 async fn lock_quotas(tx: &mut PgConnection, user_id: i64) -> Result<Quotas> {
     let quotas = read_quotas(tx, user_id).await?;
     if quotas != Quotas::default() {

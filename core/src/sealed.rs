@@ -1,4 +1,4 @@
-//! The master key of a database: read where it is kept, and made only where nothing was sealed with another one.
+//! The master key of a database: read from its place, and only generated if nothing is sealed with another key.
 
 use std::path::{Path, PathBuf};
 
@@ -7,22 +7,22 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::sealing::MasterKey;
 
-/// A master key as it was found: there, or yet to be made.
+/// A master key that was loaded, or is yet to be generated.
 pub struct FoundKey {
     pub(crate) place: KeyPlace,
     pub(crate) previous: Option<MasterKey>,
 }
 
-/// Where a master key is.
+/// The source of a master key.
 pub(crate) enum KeyPlace {
-    /// It was read.
+    /// The key was loaded.
     Read(MasterKey),
-    /// This file is to hold it, and there is none.
+    /// The file for the key does not exist.
     Missing(PathBuf),
 }
 
 impl FoundKey {
-    /// The file that is to hold the key, if it is not there.
+    /// The path of the key's file, if it does not exist.
     #[must_use]
     pub fn missing_file(&self) -> Option<&Path> {
         match &self.place {
@@ -31,10 +31,10 @@ impl FoundKey {
         }
     }
 
-    /// Refuses a key that is missing while the database holds what only it opens.
+    /// Refuses a missing key if the database holds secrets that only it opens.
     ///
     /// # Errors
-    /// It is missing and needed; the message says how to mend it.
+    /// The key is missing and needed; the message says how to fix it.
     pub async fn check(&self, pool: &PgPool) -> anyhow::Result<()> {
         let Some(file) = self.missing_file() else {
             return Ok(());
@@ -47,7 +47,7 @@ impl FoundKey {
         Ok(())
     }
 
-    /// The key. Where there is none, it is made, unless [`FoundKey::check`] refuses.
+    /// Returns the key. If it is missing, it is generated, unless [`FoundKey::check`] refuses.
     ///
     /// # Errors
     /// The key is missing and needed, or the file cannot be written.
@@ -64,7 +64,7 @@ impl FoundKey {
     }
 }
 
-/// Why no key is made, and how to mend it.
+/// Why no key is generated, and how to fix it.
 fn missing(file: &Path) -> String {
     let file = file.display();
     format!(
@@ -74,7 +74,7 @@ fn missing(file: &Path) -> String {
     )
 }
 
-/// True when the database holds a secret that only its master key opens.
+/// True if the database holds a secret that only its master key opens.
 async fn holds_sealed(conn: &mut PgConnection) -> anyhow::Result<bool> {
     let holds = sqlx::query_scalar!(
         r#"-- sealed::holds_sealed

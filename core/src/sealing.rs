@@ -1,7 +1,6 @@
-//! Secrets at rest: one master key, from which every other key is derived.
+//! Encryption of stored secrets (sealing) with one master key, from which every other key is derived.
 //!
-//! A sealed value is bound to a context (the id of the row it belongs to), so a value that was
-//! moved to another row does not open.
+//! A sealed value is bound to a context (the id of its row), so a value that was moved to another row does not open.
 
 use std::path::{Path, PathBuf};
 
@@ -15,9 +14,9 @@ use hkdf::Hkdf;
 use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 use sha2::Sha256;
 
-/// Length of a nonce of `XChaCha20`, in bytes; a random one never repeats in practice.
+/// Length of a nonce of `XChaCha20`, in bytes; random ones never repeat in practice.
 const NONCE_LEN: usize = 24;
-/// What every sealed value begins with, before the id of its key: the number of this layout.
+/// The first byte of every sealed value, before the id of its key: the version of the format.
 const LAYOUT: u8 = 1;
 /// Length of a key's id, in bytes.
 const KEY_ID_LEN: usize = 4;
@@ -29,10 +28,10 @@ pub struct MasterKey {
 }
 
 impl MasterKey {
-    /// Reads a key from its base64 text.
+    /// Parses a key from base64.
     ///
     /// # Errors
-    /// The text is not base64 of exactly 32 bytes.
+    /// The text is not the base64 of exactly 32 bytes.
     pub fn parse(text: &SecretString) -> anyhow::Result<Self> {
         let Ok(bytes) = BASE64_STANDARD.decode(text.expose_secret().trim()) else {
             bail!("the master key is not base64; make one with: openssl rand -base64 32");
@@ -46,8 +45,8 @@ impl MasterKey {
         })
     }
 
-    /// Refuses a key that was typed rather than drawn: text, or few different bytes. A random key passes; one in more
-    /// than a million million does not.
+    /// Refuses a key that was typed rather than generated: printable text, or few different bytes. A random key is
+    /// refused with a probability of less than one in 10¹².
     ///
     /// # Errors
     /// The key can be guessed.
@@ -61,20 +60,20 @@ impl MasterKey {
         Ok(())
     }
 
-    /// The same key, with the one that it replaced.
+    /// This key together with the one that it replaced.
     #[must_use]
     pub fn with_previous(mut self, previous: Self) -> Self {
         self.previous = Some(Box::new(previous));
         self
     }
 
-    /// The key that this one replaced, while what was made with it is still in use.
+    /// The key that this one replaced, while values sealed with it are still in use.
     #[must_use]
     pub fn previous(&self) -> Option<&Self> {
         self.previous.as_deref()
     }
 
-    /// A new key.
+    /// Generates a random key.
     #[must_use]
     pub fn generate() -> Self {
         let mut bytes = Box::new([0_u8; 32]);
@@ -85,16 +84,16 @@ impl MasterKey {
         }
     }
 
-    /// The key as base64 text, to be kept in a private file.
+    /// The key in base64, to be stored in a private file.
     #[must_use]
     pub fn text(&self) -> SecretString {
         BASE64_STANDARD.encode(self.key.expose_secret()).into()
     }
 
-    /// Reads the key of a file; nothing if there is none.
+    /// Loads the key from a file; `None` if there is no such file.
     ///
     /// # Errors
-    /// The file cannot be read, others can read it, or it does not hold a key.
+    /// The file cannot be read, other users can read it, or it does not hold a key.
     pub fn load(path: &Path) -> anyhow::Result<Option<Self>> {
         if matches!(path.try_exists(), Ok(false)) {
             return Ok(None);
@@ -105,11 +104,11 @@ impl MasterKey {
             .map(Some)
     }
 
-    /// Reads the key of a file, which is first made, with mode 0600, if there is none. Of several processes that make it at
-    /// once, all have the key of the first.
+    /// Loads the key from a file, which is created with mode 0600 if it does not exist. Of several processes that
+    /// create it at the same time, all get the same key.
     ///
     /// # Errors
-    /// The file cannot be read or written, others can read it, or it does not hold a key.
+    /// The file cannot be read or written, other users can read it, or it does not hold a key.
     pub fn load_or_create(path: &Path) -> anyhow::Result<Self> {
         if let Some(key) = Self::load(path)? {
             return Ok(key);
@@ -118,20 +117,20 @@ impl MasterKey {
         let unfinished = write_beside(path, Self::generate().text().expose_secret());
         let unfinished = unfinished.with_context(wrong)?;
         match std::fs::hard_link(&unfinished, path) {
-            // Some file systems know no second name.
+            // Some file systems do not support hard links.
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 std::fs::rename(&unfinished, path).with_context(wrong)?;
             }
-            // What is left of it harms nothing.
+            // A file left behind is harmless.
             _ => drop(std::fs::remove_file(&unfinished)),
         }
         Self::load(path)?.with_context(wrong)
     }
 
-    /// A key for one purpose; keys of different purposes tell nothing about each other (RFC 5869).
+    /// Derives a key for one purpose; derived keys reveal nothing about each other (RFC 5869).
     ///
     /// # Panics
-    /// Never: the length is a constant that HKDF allows.
+    /// Never: HKDF supports this constant length.
     #[must_use]
     pub fn derive(&self, purpose: &str) -> SecretBox<[u8; 32]> {
         let mut key = Box::new([0_u8; 32]);
@@ -141,7 +140,7 @@ impl MasterKey {
         SecretBox::new(key)
     }
 
-    /// Seals a secret for a context. The result says which key sealed it: layout, id of the key, nonce, sealed text.
+    /// Seals a secret for a context. The result is: format, id of the key, nonce, ciphertext.
     ///
     /// # Panics
     /// Never: only texts of many gigabytes cannot be sealed.
@@ -163,9 +162,9 @@ impl MasterKey {
     /// Opens what [`MasterKey::seal`] sealed for the same context.
     ///
     /// # Errors
-    /// The value was sealed with another key or for another context, or was changed.
+    /// The value was sealed with another key or for another context, or was modified.
     pub fn open(&self, sealed: &[u8], context: &[u8]) -> anyhow::Result<SecretString> {
-        // The first version wrote no mark; its values still open, and are marked when they are sealed anew.
+        // The first format had no prefix; such values still open, and get the prefix when they are resealed.
         let sealed = sealed
             .strip_prefix(self.mark().as_slice())
             .unwrap_or(sealed);
@@ -187,7 +186,7 @@ impl MasterKey {
             .into())
     }
 
-    /// Seals with this key what another one had sealed; nothing if this one has sealed it already.
+    /// Reseals with this key a value that was sealed with the other one; `None` if this key has already sealed it.
     ///
     /// # Errors
     /// The value opens with neither key.
@@ -204,7 +203,7 @@ impl MasterKey {
         Ok(Some(self.seal(&plain, context)))
     }
 
-    /// What values that this key sealed begin with. It tells keys apart and nothing about them.
+    /// The prefix of values sealed with this key. It identifies the key without revealing anything about it.
     fn mark(&self) -> [u8; 1 + KEY_ID_LEN] {
         let mut mark = [LAYOUT; 1 + KEY_ID_LEN];
         let id = self.derive("key-id");
@@ -219,10 +218,10 @@ impl MasterKey {
     }
 }
 
-/// Where container engines mount secrets: readable for every user of the container, of whom there is one.
+/// Where container engines mount secrets: readable for all users of the container, which has only one.
 const MOUNTED_SECRETS: &str = "/run/secrets/";
 
-/// Reads a file that holds a secret (`what`: which).
+/// Reads a file with a secret; `what` names the secret in errors.
 ///
 /// # Errors
 /// It cannot be read, or other users can read it.
@@ -234,8 +233,8 @@ pub fn read_private(path: &Path, what: &str) -> anyhow::Result<SecretString> {
     text.map(Into::into).with_context(unreadable)
 }
 
-/// Refuses a file that other users can read or write, unless it is not this user's to change: those that an orchestrator
-/// mounts belong to root, and who else is in the container is the orchestrator's business.
+/// Refuses a file that other users can read or write, unless this user cannot change that: files mounted by an
+/// orchestrator belong to root, and the orchestrator controls who else is in the container.
 ///
 /// # Errors
 /// Other users can read or write it.
@@ -257,7 +256,7 @@ pub fn require_private(
     Ok(())
 }
 
-/// Writes a new file that only its owner can read. An existing file is replaced in one step.
+/// Writes a file that only its owner can read. An existing file is replaced atomically.
 ///
 /// # Errors
 /// The folder does not exist or is not writable.
@@ -266,7 +265,7 @@ pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     written.with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// Writes a new file beside `path` that only its owner can read, and follows no link that somebody has put there.
+/// Writes a new file next to `path` that only its owner can read, without following symbolic links.
 fn write_beside(path: &Path, text: &str) -> std::io::Result<PathBuf> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,7 +1,7 @@
-//! What the texts may hold that people write: one rule for those of one line, one for those of many. Pure.
+//! Rules for user-written texts: one for single-line and one for multi-line texts. Pure.
 //!
-//! A name stands in tables, terminals, logs and mails of others. A line break, an escape sequence, or a character that
-//! is not seen or turns the direction of what follows makes it look like another name, or like something else altogether.
+//! A name appears in other users' tables, terminals, logs and mails. A line break, an escape sequence, an invisible
+//! character or a direction override makes it look like another name, or like something else altogether.
 
 use std::ops::RangeInclusive;
 
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::FieldError;
 
-/// What is wrong with a text of one line: a name, a title. It has as many characters as `allowed`, and where there must be
-/// any, one that is seen.
+/// The error of a single-line text, such as a name or a title. Its length must be in `allowed`, and it must have a
+/// visible character unless it may be empty.
 pub(crate) fn check_line(
     path: impl Into<String>,
     text: &str,
@@ -38,14 +38,14 @@ pub(crate) fn check_line(
     }
 }
 
-/// True for a text of many lines that holds nothing but what is seen, line breaks and tabs.
+/// True for a multi-line text that holds only visible characters, line breaks and tabs.
 pub(crate) fn is_plain_text(text: &str) -> bool {
     text.replace("\r\n", "\n")
         .chars()
         .all(|c| !c.is_control() || c == '\n' || c == '\t')
 }
 
-/// The first character that a text of one line must not hold.
+/// The first character that a single-line text must not hold.
 fn odd_character(text: &str) -> Option<char> {
     let characters: Vec<char> = text.chars().collect();
     let neighbours = |at: usize| {
@@ -53,8 +53,8 @@ fn odd_character(text: &str) -> Option<char> {
         before.into_iter().chain(characters.get(at + 1))
     };
     let is_odd = |(at, c): &(usize, char)| match *c {
-        // The joiners are letters' business in Arabic, Persian and the scripts of India, and make families of emoji; between
-        // letters of Europe they only hide.
+        // Joiners are part of the spelling in Arabic, Persian and the scripts of India, and join emoji; between
+        // European letters they are only invisible.
         '\u{200c}' | '\u{200d}' => {
             neighbours(*at).count() < 2 || neighbours(*at).any(|c| *c < '\u{600}')
         }
@@ -64,7 +64,7 @@ fn odd_character(text: &str) -> Option<char> {
     all.find(is_odd).map(|(_, c)| c)
 }
 
-/// Characters of no width, marks of direction, separators of lines and paragraphs, and tags.
+/// Zero-width characters, direction marks, line and paragraph separators, and tags.
 fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -73,8 +73,7 @@ fn is_unseen(c: char) -> bool {
     )
 }
 
-/// Where a value holds a NUL character, which Postgres cannot store: the path of the text, or of the object with such a
-/// name.
+/// The path of a NUL character in a value, which Postgres cannot store, in a text or in the name of a field.
 #[must_use]
 pub fn path_of_nul(value: &Value) -> Option<String> {
     let mut steps = steps_to_nul(value)?;
@@ -95,8 +94,8 @@ enum Step<'v> {
     Field(&'v str),
 }
 
-/// The way to the first NUL character, last step first. Nothing is made before one is found, so that looking takes no
-/// longer than reading the value once.
+/// The path to the first NUL character, last step first. Nothing is allocated before one is found, so that the search
+/// takes no longer than reading the value once.
 fn steps_to_nul(value: &Value) -> Option<Vec<Step<'_>>> {
     let within = |step, value| {
         let mut steps = steps_to_nul(value)?;
@@ -131,7 +130,7 @@ mod tests {
         assert_eq!(path_of_nul(&named).as_deref(), Some("a"));
         assert_eq!(path_of_nul(&serde_json::json!("\0")).as_deref(), Some(""));
         assert_eq!(path_of_nul(&serde_json::json!({"a": "b"})), None);
-        // A path that was made anew for each element took hours for this one.
+        // Building the path for each element took hours for this one.
         let long = serde_json::json!({"k".repeat(1_000_000): vec![0; 1_000_000], "last": "\0"});
         assert_eq!(path_of_nul(&long).as_deref(), Some("last"));
     }
