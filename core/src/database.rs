@@ -214,9 +214,8 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
             Err(MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version)) => {
                 Err(made_by_another_version(version))
             }
-            migrated => migrated.context(
-                "the schema could not be migrated; run it again if a lock could not be had",
-            ),
+            migrated => migrated
+                .context("could not migrate the schema; run it again if it could not get a lock"),
         }
     }
     .await;
@@ -248,7 +247,7 @@ pub async fn require_own_version(pool: &PgPool) -> anyhow::Result<()> {
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
             return Ok(());
         }
-        Err(error) => return Err(error).context("the database does not say what made it"),
+        Err(error) => return Err(error).context("could not read the migrations of the database"),
     };
     let is_ours = |version: i64, checksum: &[u8]| {
         let mut ours = MIGRATIONS.iter();

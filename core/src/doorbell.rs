@@ -78,7 +78,7 @@ pub async fn rung(rings: &mut broadcast::Receiver<Ring>, channel: &str) {
 async fn listen_for_ever(pool: &PgPool, channels: &[&str], rings: &broadcast::Sender<Ring>) {
     loop {
         if let Err(error) = listen_once(pool, channels, rings).await {
-            tracing::warn!(%error, "the doorbell's connection broke, listening again");
+            tracing::warn!(%error, "lost the connection for notifications, listening again");
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

@@ -112,7 +112,7 @@ impl Scan<'_> {
         }
         let shown: String = written.chars().take(40).collect();
         Some(self.found(format!(
-            "is the number `{shown}`, which has more digits than can be kept; write fewer, or write it as text, in quotes"
+            "is the number `{shown}`, which has more digits than can be stored; write fewer, or write it as text, in quotes"
         )))
     }
 

@@ -25,7 +25,7 @@ fn inexact_number(text: &str) -> Option<String> {
         {
             let shown: String = value.trim().chars().take(40).collect();
             return Some(format!(
-                "line {}, column {}: the number `{shown}` has more digits than can be kept; write fewer, or write it as text, in quotes",
+                "line {}, column {}: the number `{shown}` has more digits than can be stored; write fewer, or write it as text, in quotes",
                 span.start.line(),
                 span.start.col() + 1
             ));

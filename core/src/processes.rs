@@ -77,7 +77,7 @@ impl Pulse {
     pub async fn beat_for_ever(self, pool: PgPool, stop: CancellationToken) {
         loop {
             if let Err(error) = self.beat(&pool).await {
-                tracing::warn!(%error, "could not report that this process lives, trying again");
+                tracing::warn!(%error, "could not send the heartbeat of this process, trying again");
             }
             let pause = tokio::time::sleep(BEAT_INTERVAL);
             if stop.run_until_cancelled(pause).await.is_none() {
@@ -85,7 +85,7 @@ impl Pulse {
             }
         }
         if let Err(error) = self.leave(&pool).await {
-            tracing::debug!(%error, "could not report that this process ends");
+            tracing::debug!(%error, "could not remove this process from the list of processes");
         }
     }
 

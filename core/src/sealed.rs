@@ -83,5 +83,5 @@ async fn holds_sealed(conn: &mut PgConnection) -> anyhow::Result<bool> {
                or exists (select from mails where state = 'waiting') as "holds!""#
     );
     let holds = holds.fetch_one(conn).await;
-    holds.context("the database does not say what is sealed")
+    holds.context("could not check whether the database holds sealed values")
 }

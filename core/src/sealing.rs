@@ -37,7 +37,7 @@ impl MasterKey {
             bail!("the master key is not base64; make one with: openssl rand -base64 32");
         };
         let Ok(bytes) = <[u8; 32]>::try_from(bytes) else {
-            bail!("the master key has not 32 bytes; make one with: openssl rand -base64 32");
+            bail!("the master key does not have 32 bytes; make one with: openssl rand -base64 32");
         };
         Ok(Self {
             key: SecretBox::new(Box::new(bytes)),

@@ -31,7 +31,7 @@ pub(crate) fn check_line(
         Some(odd) => Err(FieldError::new(
             path,
             format!(
-                "must be one line without characters that control or are not seen; remove U+{:04X}",
+                "must be one line without control or invisible characters; remove U+{:04X}",
                 u32::from(odd)
             ),
         )),

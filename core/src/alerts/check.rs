@@ -350,7 +350,14 @@ async fn note(
     )
     .execute(&mut *tx)
     .await?;
-    tracing::info!(alert.id = %rule.id, alert.state = word, run.id = %run.id, "an alert changed");
+    tracing::info!(
+        alert.id = %rule.id,
+        alert.state = word,
+        run.id = %run.id,
+        "alert {} is {word} after run {}",
+        rule.id,
+        run.id
+    );
     if rule.silenced {
         return Ok(());
     }

@@ -160,7 +160,7 @@ pub(super) fn check_items<'a>(
         }
         if effort.is_used_up() {
             let message = format!(
-                "up to the item `{}` the benchmark takes more steps to check than a benchmark may; let its scorers' templates and regular expressions do less, or import it in parts",
+                "checking the benchmark up to the item `{}` takes more steps than allowed; simplify its scorers' templates and regular expressions, or import it in parts",
                 shown(&item.id)
             );
             wrong.push(FieldError::new(format!("items[{position}]"), message));

@@ -58,7 +58,7 @@ pub async fn delete_benchmark(
     let event = AuditEvent::BenchmarkDeleted;
     note_deed(&mut tx, event, user, &id.to_string()).await?;
     tx.commit().await?;
-    tracing::info!(benchmark.id = %id, "benchmark deleted");
+    tracing::info!(benchmark.id = %id, "benchmark {id} was deleted");
     Ok(Deletion {
         withdrawn: deleted.withdrawn,
     })
@@ -105,7 +105,7 @@ pub async fn delete_benchmark_version(
     let event = AuditEvent::BenchmarkVersionDeleted;
     note_deed(&mut tx, event, user, &version.id.to_string()).await?;
     tx.commit().await?;
-    tracing::info!(benchmark.id = %id, number, "benchmark version deleted");
+    tracing::info!(benchmark.id = %id, number, "version {number} of benchmark {id} was deleted");
     Ok(Deletion {
         withdrawn: version.withdrawn,
     })

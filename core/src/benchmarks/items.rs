@@ -28,7 +28,7 @@ pub async fn outdated_check(
     )
     .fetch_one(conn)
     .await?;
-    let message = "was published before this bank knew all faults of items; its owner has to publish the same \
+    let message = "was published before the current checks of items; its owner has to publish the same \
                    content again, which checks it and keeps the version";
     Ok((item_rules < ITEM_RULES).then_some(message))
 }

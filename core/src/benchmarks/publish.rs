@@ -193,7 +193,7 @@ pub(super) async fn find_published(
 pub(super) fn explain(error: Error, slug: &str) -> Error {
     if error.violates("benchmarks_slug_key") {
         return Error::Conflict(format!(
-            "a benchmark of somebody else has the slug `{slug}`; take another slug, or keep your benchmark private"
+            "another user's benchmark has the slug `{slug}`; take another slug, or keep your benchmark private"
         ));
     }
     error

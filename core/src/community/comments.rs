@@ -292,7 +292,7 @@ async fn check_parent(tx: &mut PgConnection, prompt_id: Uuid, parent_id: Uuid) -
         )),
         Some(true) => Err(Error::invalid(
             "reply_to",
-            "is an answer itself; answer the comment that it answers",
+            "is a reply itself; reply to the comment that it replies to",
         )),
         Some(false) => Ok(()),
     }

@@ -91,7 +91,9 @@ pub async fn report_comment(
 ) -> Result<()> {
     let comment = find_comment(conn, Some(user), comment_id).await?;
     if comment.author.as_deref() == Some(user.username.as_str()) {
-        return Err(Error::Forbidden("your own comment you can simply delete"));
+        return Err(Error::Forbidden(
+            "you cannot report your own comment; delete it instead",
+        ));
     }
     check_length("note", &report.note, 0..=1_000)?;
     let mut tx = conn.begin().await?;
@@ -195,7 +197,8 @@ pub async fn moderate_comment(
         comment.id = %comment_id,
         comment.hidden = decision.hidden,
         user.id = moderator.id,
-        "a comment was moderated"
+        "comment {comment_id} was {}",
+        if decision.hidden { "hidden" } else { "shown" }
     );
     Ok(comment.loaded())
 }

@@ -73,7 +73,7 @@ pub async fn set_vote(
     .await?;
     let votes = count(conn, Some(user), prompt.id).await?;
     if cast.rows_affected() == 0 && votes.mine.is_none() {
-        return Err(Error::Forbidden("nobody votes on their own prompt"));
+        return Err(Error::Forbidden("you cannot vote on your own prompt"));
     }
     Ok(votes)
 }

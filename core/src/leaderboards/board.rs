@@ -211,7 +211,7 @@ impl Leaderboard {
         }
         let shown: usize = standings.iter().map(Vec::len).sum();
         let cut = (shown < found).then(|| format!(
-            "only {shown} of {found} lines fit into one answer, the best; see others by `prompt`, `newest`, `category`, `family` or `since`"
+            "only the best {shown} of {found} lines fit into one response; see others by `prompt`, `newest`, `category`, `family` or `since`"
         ));
         let notices: Vec<String> = self.notice.into_iter().chain(cut).collect();
         let [standings, provisional] = standings;

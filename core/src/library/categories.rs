@@ -199,13 +199,13 @@ async fn check_place(conn: &mut PgConnection, slug: &str, parent: &str) -> Resul
     if above.circle || parent == slug {
         return Err(Error::invalid(
             "parent",
-            "must not lie below the category itself",
+            "must not be below the category itself",
         ));
     }
     if above.depth >= MAX_DEPTH {
         return Err(Error::invalid(
             "parent",
-            "lies too deep; categories nest at most five deep",
+            "is nested too deep; categories nest at most five deep",
         ));
     }
     Ok(())

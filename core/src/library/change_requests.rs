@@ -169,7 +169,7 @@ pub async fn create_change_request(
     .await?;
     if let Some(number) = known {
         return Err(Error::Conflict(format!(
-            "version {number} of the prompt says exactly this"
+            "version {number} of the prompt has exactly this content"
         )));
     }
     let id = Uuid::now_v7();

@@ -101,7 +101,7 @@ pub(crate) fn check_slug(slug: &str) -> Result<()> {
         return Err(Error::invalid("slug", "is reserved; take another one"));
     }
     if Uuid::try_parse(slug).is_ok() {
-        let message = "looks like an id, which would be another thing's address; take another one";
+        let message = "looks like an id, which would be ambiguous in URLs; take another one";
         return Err(Error::invalid("slug", message));
     }
     if is_slug(slug) {

@@ -52,7 +52,8 @@ pub async fn fork_prompt(
     let visibility = match fork.visibility {
         None => default_visibility.min(origin.visibility),
         Some(wider) if wider > origin.visibility && origin.owner != user.username => {
-            let message = "must not be wider than that of the prompt, which is somebody else's";
+            let message =
+                "must not be wider than that of the prompt, which belongs to another user";
             return Err(Error::invalid("visibility", message));
         }
         Some(visibility) => visibility,

@@ -41,7 +41,7 @@ pub fn preview(version: &PromptVersion, variables: &Map<String, Value>) -> Resul
     let messages = render(version, variables)?;
     if json_bytes(&messages) > MAX_BYTES {
         let message = format!(
-            "make the rendered prompt larger than {MAX_BYTES} bytes, the most that a preview shows; use smaller values"
+            "make the rendered prompt larger than {MAX_BYTES} bytes, the maximum of a preview; use smaller values"
         );
         return Err(Error::invalid("variables", message));
     }

@@ -160,8 +160,7 @@ async fn require_wide_origin(
     .fetch_one(tx)
     .await?;
     if is_narrower {
-        let message =
-            "must not be wider than that of the prompt it is a fork of, which is somebody else's";
+        let message = "must not be wider than that of the prompt it is a fork of, which belongs to another user";
         return Err(Error::invalid("visibility", message));
     }
     Ok(())

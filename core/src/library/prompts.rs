@@ -389,7 +389,7 @@ pub(super) fn explain(error: Error, slug: &str) -> Error {
     }
     if error.violates("prompts_slug_key") {
         return Error::Conflict(format!(
-            "a prompt of somebody else has the slug `{slug}`; take another slug, or keep your prompt private"
+            "another user's prompt has the slug `{slug}`; take another slug, or keep your prompt private"
         ));
     }
     if error.violates("prompts_category_fkey") {

@@ -66,7 +66,7 @@ pub async fn delete_prompt_version(
     let event = AuditEvent::PromptVersionDeleted;
     note_deed(&mut tx, event, user, &version.id.to_string()).await?;
     tx.commit().await?;
-    tracing::info!(prompt.id = %found.id, number, "prompt version deleted");
+    tracing::info!(prompt.id = %found.id, number, "version {number} of prompt {} was deleted", found.id);
     Ok(Deletion {
         withdrawn: version.withdrawn,
     })

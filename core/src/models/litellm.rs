@@ -173,7 +173,7 @@ fn cost(row: &Map<String, Value>, name: &str) -> Result<Option<i64>, String> {
         .map(|number| number as i64);
     number
         .map(Some)
-        .ok_or_else(|| format!("`{name}` is no price in dollars per token"))
+        .ok_or_else(|| format!("`{name}` is not a price in dollars per token"))
 }
 
 fn tokens(row: &Map<String, Value>, name: &str) -> Result<Option<i32>, String> {
@@ -183,7 +183,7 @@ fn tokens(row: &Map<String, Value>, name: &str) -> Result<Option<i32>, String> {
     let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
     number
         .map(Some)
-        .ok_or_else(|| format!("`{name}` is no number of tokens"))
+        .ok_or_else(|| format!("`{name}` is not a number of tokens"))
 }
 
 #[cfg(test)]
@@ -262,11 +262,11 @@ mod tests {
             "has no `input_cost_per_token`",
         );
         for wrong in [json!(-1e-9), json!("1e-7"), json!(1e9), json!([1])] {
-            let expect = "`output_cost_per_token` is no price in dollars per token";
+            let expect = "`output_cost_per_token` is not a price in dollars per token";
             check("m", row(&json!({"output_cost_per_token": wrong})), expect);
         }
         for wrong in [json!(1e30), json!("9"), json!(3_000_000_000_i64)] {
-            let expect = "`max_output_tokens` is no number of tokens";
+            let expect = "`max_output_tokens` is not a number of tokens";
             check("m", row(&json!({"max_output_tokens": wrong})), expect);
         }
         check(
@@ -282,7 +282,7 @@ mod tests {
         check(
             "a\0b",
             row(&json!({})),
-            "model must be one line without characters that control or are not seen; remove U+0000",
+            "model must be one line without control or invisible characters; remove U+0000",
         );
         check(
             &"m".repeat(300),

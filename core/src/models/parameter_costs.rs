@@ -251,7 +251,7 @@ pub(crate) fn refuse_parameters(
             .iter()
             .filter(|name| !diverting.contains(&name.as_str()));
         wrong.extend(unknown.map(|name| {
-            let message = "may cost more than a budget knows, so only administrators may send it; leave it out";
+            let message = "has a cost that a budget cannot bound, so only administrators may send it; leave it out";
             FieldError::new(at(name), message)
         }));
     }

@@ -141,7 +141,7 @@ pub async fn delete_provider(
         Ok(deleted) if deleted.rows_affected() == 0 => Err(unknown(name)),
         Ok(_) => Ok(()),
         Err(error) if error.violates("run_models_model_id_fkey") => Err(Error::Conflict(format!(
-            "runs name the provider `{name}`, so it stays; its credential can be removed instead"
+            "runs use the provider `{name}`, so it cannot be removed; its credential can be removed instead"
         ))),
         Err(error) => Err(error),
     }

@@ -95,7 +95,7 @@ pub async fn find_or_create_model(
     check_model_name(path, name)?;
     let size = parameters.to_string().len();
     if size > MAX_PARAMETERS_BYTES {
-        let message = format!("has {size} bytes of JSON, the most is {MAX_PARAMETERS_BYTES}");
+        let message = format!("has {size} bytes of JSON, the maximum is {MAX_PARAMETERS_BYTES}");
         return Err(Error::invalid(format!("{path}.parameters"), message));
     }
     if let Some(message) = parameters.as_object().and_then(wrong_parameter) {
@@ -141,7 +141,7 @@ pub async fn find_or_create_model(
     id.ok_or_else(|| {
         Error::invalid(
             format!("{path}.parameters"),
-            "cannot be told apart from others that are known",
+            "cannot be distinguished from a known model with other parameters",
         )
     })
 }
@@ -201,7 +201,7 @@ pub(crate) fn check_parameters_together(models: &[ModelRequest]) -> Result<(), F
         return Ok(());
     }
     let message = format!(
-        "have parameters of {bytes} bytes together, the most is {MAX_PARAMETERS_TOGETHER_BYTES}"
+        "have parameters of {bytes} bytes together, the maximum is {MAX_PARAMETERS_TOGETHER_BYTES}"
     );
     Err(FieldError::new("models", message))
 }

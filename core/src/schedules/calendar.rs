@@ -36,7 +36,7 @@ impl Calendar {
                 let calendar = Self { cron, time_zone };
                 match calendar.next_after(DateTime::UNIX_EPOCH) {
                     Some(_) => Ok(calendar),
-                    None => Err(Error::invalid("cron", "names a date that never comes")),
+                    None => Err(Error::invalid("cron", "names a date that never occurs")),
                 }
             }
             (cron, time_zone) => {

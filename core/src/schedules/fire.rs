@@ -60,7 +60,12 @@ pub async fn fire_due(conn: &mut PgConnection, rules: &RunRules) -> Result<Optio
         Err(error) => {
             tx.rollback().await?;
             put_off(conn, &due).await?;
-            tracing::error!(schedule.id = %due.id, error = ?error, "a schedule could not be settled, trying again in a minute");
+            tracing::error!(
+                schedule.id = %due.id,
+                error = ?error,
+                "could not settle a tick of schedule {}, trying again in a minute",
+                due.id
+            );
             Err(error)
         }
     }
@@ -171,7 +176,16 @@ async fn settle_tick(
     )
     .fetch_one(tx)
     .await?;
-    tracing::info!(schedule.id = %due.id, due_at = %step.due, state = ?state, missed, "a schedule was due");
+    tracing::info!(
+        schedule.id = %due.id,
+        due_at = %step.due,
+        state = ?state,
+        missed,
+        "schedule {} was due at {}: {}",
+        due.id,
+        step.due,
+        state.word()
+    );
     Ok(firing)
 }
 

@@ -121,7 +121,7 @@ pub(super) async fn post(
         ATTEMPTS,
         max_messages,
         format!(
-            "the webhooks of one user send at most {MESSAGES_AN_HOUR} messages an hour to one host: this one and those after it, until the hour ends, are not sent"
+            "the webhooks of one user send at most {MESSAGES_AN_HOUR} messages an hour to one host: this one and further ones in this hour are not sent"
         )
     )
     .execute(&mut *tx)

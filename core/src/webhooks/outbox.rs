@@ -252,7 +252,11 @@ async fn note_failure(tx: &mut PgConnection, delivery: &DueDelivery, answer: Ans
     .fetch_optional(&mut *tx)
     .await?;
     if disabled == Some(true) {
-        tracing::warn!(webhook.id = %delivery.webhook_id, "a webhook was disabled");
+        tracing::warn!(
+            webhook.id = %delivery.webhook_id,
+            "webhook {} was disabled after failed attempts",
+            delivery.webhook_id
+        );
         give_up(tx, delivery.webhook_id).await?;
     }
     Ok(())

@@ -240,7 +240,7 @@ async fn what_does_not_fit_together_is_refused() {
     send(conn, &owner, &import, 1, &items[..2]).await.unwrap();
     conflict(
         send(conn, &owner, &import, 1, &items[2..]).await,
-        "other items",
+        "different items",
     );
     // The id of an item is unique in the whole benchmark, and a part that is refused leaves nothing.
     let twice = [items[2].clone(), items[1].clone()];

@@ -126,7 +126,7 @@ async fn refuse_other(
     match is_same {
         Some(true) => Ok(()),
         Some(false) => Err(Error::Conflict(format!(
-            "part {number} has come with other items; abandon the import and begin again"
+            "part {number} was received with different items; abandon the import and begin again"
         ))),
         None => Err(Error::invalid("number", "must be at least 1")),
     }

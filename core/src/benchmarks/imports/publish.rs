@@ -53,7 +53,7 @@ pub async fn publish_import(
     let import = &open.import;
     if import.item_count != request.item_count || import.item_count == 0 {
         return Err(Error::Conflict(format!(
-            "{} items have come, and {} were sent; send what is missing, at least one item",
+            "{} items were received and {} were sent; send the missing ones, at least one item",
             import.item_count, request.item_count
         )));
     }
@@ -126,7 +126,7 @@ async fn hash_of_parts(
     let announced = announced.into_iter().chain(row.begun.as_deref());
     if announced.into_iter().any(|hash| hash != row.came) {
         return Err(Error::Conflict(
-            "what has come has another content hash than was announced; abandon the import and begin again".into(),
+            "the received content has a different hash than was announced; abandon the import and begin again".into(),
         ));
     }
     Ok(row.came)

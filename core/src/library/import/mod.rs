@@ -181,7 +181,8 @@ fn require_room(rows: usize, most: usize) -> Result<()> {
     if rows <= most {
         return Ok(());
     }
-    let message = format!("has more than {most} prompts; send at most so many at once");
+    let message =
+        format!("has more than {most} prompts, the maximum of one request; send fewer at once");
     Err(Error::invalid("source", message))
 }
 
@@ -341,7 +342,7 @@ async fn point_aliases(
     for (name, place) in &new.aliases {
         let number = place.checked_sub(1).and_then(|at| numbers.get(at));
         let Some(&version) = number else {
-            let message = "must be the place of a version in `versions`, from 1";
+            let message = "must be the position of a version in `versions`, from 1";
             return Err(Error::invalid(format!("aliases.{name}"), message));
         };
         if known
