@@ -48,7 +48,7 @@ pub enum VariableType {
     Object,
 }
 
-/// The model parameters that an author recommends. The parameters of a run override them.
+/// The model parameters that an author recommends. A run only uses its own parameters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {

@@ -79,7 +79,7 @@ pub struct FrontMatter {
     note: String,
     /// The variables of the text; every item must provide those that are not declared.
     variables: Vec<Variable>,
-    /// The model parameters that you recommend. The parameters of a run override them.
+    /// The model parameters that you recommend. A run only uses its own parameters.
     parameters: Parameters,
 }
 
