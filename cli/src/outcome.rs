@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use opb_core::{FieldError, config};
+use opb_core::FieldError;
 use serde::Serialize;
 
 use crate::client::Refused;
@@ -90,12 +90,12 @@ pub fn exit_code(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
 
 /// Prints what is wrong with the command line, and says how the process ends.
 pub fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
-    if config::is_help(error) {
+    if opb_settings::is_help(error) {
         // Help that was asked for ends well; a command without its subcommand does not.
         let _ = error.print();
         return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
     }
-    let text = config::explain(error);
+    let text = opb_settings::explain(error);
     let problem = Problem {
         title: "Bad usage",
         detail: text.strip_prefix("error: ").unwrap_or(&text).to_owned(),

@@ -10,7 +10,6 @@ pub mod bounds;
 pub mod community;
 pub mod comparisons;
 pub mod computing;
-pub mod config;
 mod copy;
 pub mod database;
 pub mod doorbell;
