@@ -2,8 +2,8 @@
 """Lists each import that runs up between the rooms of core, or in a circle between those of worker; `make lint` wants none.
 
 A room is a module at the top of a crate, such as `core/src/runs/` or `core/src/mail.rs`. The table "Inside `core/src`" of
-ARCHITECTURE.md is their order, bottom first: a room may use what stands above it in that table, and nothing of what stands
-below. worker has no such table: its rooms may use each other as long as no circle comes of it.
+ARCHITECTURE.md is their order, the lowest first: a room may use what comes before it in that table, and nothing that comes
+after it. worker has no such table: its rooms may use each other as long as no circle comes of it.
 
 Every path in the code counts, that of tests too: `use` declarations with all their branches, and paths in place, whether
 they start at `crate` or climb by `super`. What `lib.rs` passes on counts as the room that it comes from. Comments and texts
@@ -123,7 +123,7 @@ def read_imports(source):
             continue
         for words, _, line in read_paths(path, source):
             first = words[0] if words else ""
-            # What is neither a room nor passed on is the root's own: no room may rest on what stands on all of them.
+            # What is neither a room nor passed on is the root's own: no room may rest on what rests on all of them.
             used = first if first in rooms else passed_on.get(first, "lib")
             if used is not None and used != user:
                 imports.append((user, used, f"{path.relative_to(ROOT)}:{line}", "::".join(words)))
@@ -131,7 +131,7 @@ def read_imports(source):
 
 
 def read_order():
-    """The rooms of core, bottom first, as ARCHITECTURE.md lists them."""
+    """The rooms of core, the lowest first, as ARCHITECTURE.md lists them."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     table = text.partition("\nInside `core/src`")[2].partition("\n## ")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
@@ -158,7 +158,7 @@ def main():
         sys.exit(f"lint-rooms: the room `{name}` of core must stand once in the table of ARCHITECTURE.md, and be there")
     place = {room: at for at, room in enumerate([*order, "lib"])}
     wrong = [
-        f"{where}: {user} uses {used}, which stands above it ({path})"
+        f"{where}: {user} uses {used}, which comes after it ({path})"
         for user, used, where, path in imports
         if place[used] > place[user]
     ]

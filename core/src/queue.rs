@@ -26,7 +26,7 @@ pub enum Job {
         /// The run.
         run_id: Uuid,
     },
-    /// End a run whose shards are all done, or keep the table of one that was cancelled: [`finish_run`](crate::runs::finish_run).
+    /// End a run whose shards are all done, or keep the table of one that was cancelled: [`finish_run`](crate::finishing::finish_run).
     Finish {
         /// The run.
         run_id: Uuid,

@@ -3,7 +3,7 @@
 use axum::{Json as Answer, extract::State};
 use opb_core::{
     comparisons::{self, CompareRequest, ComparisonTable, Flip, FlipsRequest},
-    library::Page,
+    paging::Page,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 

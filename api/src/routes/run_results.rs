@@ -2,10 +2,9 @@
 
 use axum::{Json as Answer, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
-    library::Page,
-    runs::{
-        self, Evaluation, EvaluationFilter, EvaluationState, RunColumns, RunReference, RunState,
-    },
+    paging::Page,
+    run_columns::{self, RunColumns},
+    runs::{self, Evaluation, EvaluationFilter, EvaluationState, RunReference, RunState},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -80,7 +79,7 @@ async fn list_run_columns(
 ) -> Result<Response> {
     let mut conn = state.conn().await?;
     let run = runs::resolve_readable_run(&mut conn, viewer.as_ref(), &run).await?;
-    if let Some(kept) = runs::kept_run_columns(&mut conn, &run).await? {
+    if let Some(kept) = run_columns::kept_run_columns(&mut conn, &run).await? {
         return tagged(&headers, &kept);
     }
     drop(conn);
@@ -94,7 +93,7 @@ async fn list_run_columns(
         async move {
             let _turn = state.statistics.turn(asker).await?;
             let mut conn = state.conn().await?;
-            Tagged::json(&runs::measure_run_columns(&mut conn, &run).await?)
+            Tagged::json(&run_columns::measure_run_columns(&mut conn, &run).await?)
         }
     };
     Ok(Box::pin(answers.get(name, make)).await?.respond(&headers))

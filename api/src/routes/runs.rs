@@ -8,7 +8,7 @@ use axum::{
 };
 use opb_core::{
     Error, leaderboards,
-    library::Page,
+    paging::Page,
     runs::{self, Estimate, Run, RunReference, SubmitRun},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};

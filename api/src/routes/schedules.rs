@@ -4,7 +4,7 @@ use axum::{Json as Answer, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use opb_core::{
     bounds::is_time,
-    library::Page,
+    paging::Page,
     schedules::{self, Firing, NewSchedule, Schedule, UpdateSchedule},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};

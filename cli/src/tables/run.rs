@@ -1,6 +1,9 @@
 //! A run by itself: its own table, why evaluations failed, and single evaluations with question, answer and reasons.
 
-use opb_core::runs::{ErrorKind, Evaluation, EvaluationState, Run, RunColumn, RunColumns};
+use opb_core::{
+    run_columns::{ErrorKind, RunColumn, RunColumns},
+    runs::{Evaluation, EvaluationState, Run},
+};
 use serde_json::Value;
 
 use super::{

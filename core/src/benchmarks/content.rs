@@ -8,7 +8,7 @@ use super::{
     Definition, Item,
     check::{check_size, check_totals},
 };
-use crate::{Error, Result, library::json_bytes, scorers::ScorerSpec};
+use crate::{Error, Result, paging::json_bytes, scorers::ScorerSpec};
 
 /// What a version holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

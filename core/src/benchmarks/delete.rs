@@ -4,15 +4,14 @@
 //! has such a run can still read it, so that their results stay explainable. Housekeeping erases it when the last of
 //! those runs is gone, a bounded part at a time.
 
-use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::find_benchmark;
 use crate::{
     Error, Result,
     auth::{AuditEvent, CurrentUser, can_change, note_deed},
+    deletion::Deletion,
 };
 
 /// How many items one statement erases, so that its transaction stays short.
@@ -21,14 +20,6 @@ const ITEMS: i64 = 10_000;
 const BATCHES: usize = 20;
 /// How many benchmarks without versions one round erases.
 const EMPTY: i64 = 1_000;
-
-/// What became of a thing that was deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Deletion {
-    /// True when runs rest on it: it takes no more runs, and is readable only for the owners of those. False when it is
-    /// erased.
-    pub withdrawn: bool,
-}
 
 /// Deletes a benchmark with all of its versions. Its slug is free again.
 ///

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{RankedPrompt, profiles, ranks};
-use crate::{Error, Result, auth::CurrentUser, library::Page, library::find_prompt};
+use crate::{Error, Result, auth::CurrentUser, library::find_prompt, paging::Page};
 
 /// Keeps a prompt at hand; again changes nothing.
 ///

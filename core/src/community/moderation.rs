@@ -10,9 +10,7 @@ use super::{
     comments::{Comment, find_comment},
     text::check_length,
 };
-use crate::{
-    Error, Result, auth::CurrentUser, computing::Loaded, library::Page, quotas::lock_count,
-};
+use crate::{Error, Result, auth::CurrentUser, computing::Loaded, locks::lock_count, paging::Page};
 
 /// How many reports a user may make in an hour.
 const REPORTS_PER_HOUR: i64 = 30;

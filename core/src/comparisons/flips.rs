@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::{ColumnChoice, columns::resolve_columns};
-use crate::{Error, Result, auth::CurrentUser, library::Page};
+use crate::{Error, Result, auth::CurrentUser, paging::Page};
 
 /// Which two columns, and which page of their flips.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

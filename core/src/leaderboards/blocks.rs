@@ -20,6 +20,15 @@ const READ_AT_ONCE: i64 = 50_000;
 /// A column of a run: the positions of its prompt version and its model.
 pub(crate) type ColumnKey = (i16, i16);
 
+/// Every column of a run that has an evaluation, summed up as far as the run has come.
+pub(crate) async fn summarise_run(
+    conn: &mut PgConnection,
+    run_id: Uuid,
+    shape: RunShape,
+) -> Result<BTreeMap<ColumnKey, Summary>> {
+    Blocks::of(run_id, shape).load(conn, true).await
+}
+
 /// How a run is cut.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocks {

@@ -5,8 +5,7 @@
 //!
 //! `figures` lists what is said of a column, `summary` sums columns up, `blocks` does so while a run goes on, `refresh` says when, and `write` keeps what was found.
 //! `audience` says whose board is meant, `renew` makes a board of what was found, `size` says how
-//! large it may be, `ranking` compares its lines, and `hidden` keeps columns off it; `measure` sums a run up for its own
-//! table. `board` reads one benchmark's standings and `placing` ranks them, `effects` splits them into what the prompt does
+//! large it may be, `ranking` compares its lines, and `hidden` keeps columns off it. `board` reads one benchmark's standings and `placing` ranks them, `effects` splits them into what the prompt does
 //! and what the model does, `overall` reads across benchmarks, and `history` reads the courses over time.
 //! Real and simulated standings must never meet, in none of them.
 
@@ -17,7 +16,6 @@ mod effects;
 mod figures;
 mod hidden;
 mod history;
-mod measure;
 mod overall;
 mod placing;
 mod ranking;
@@ -32,7 +30,7 @@ mod write;
 mod tests;
 
 pub use self::audience::BoardKind;
-pub(crate) use self::blocks::ColumnKey;
+pub(crate) use self::blocks::{ColumnKey, summarise_run};
 pub(crate) use self::board::only_simulated_in_public;
 pub use self::board::{BoardFilter, Leaderboard, load_leaderboard};
 pub use self::effects::{Effect, LeaderboardEffects, load_effects};
@@ -41,7 +39,6 @@ pub use self::hidden::{BoardColumn, HideStandings, hide_standings};
 pub use self::history::{
     Course, CoursePoint, DriftPoint, HistoryFilter, LeaderboardHistory, ModelDrift, load_history,
 };
-pub(crate) use self::measure::measure_run;
 pub use self::overall::{
     OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, load_overall,
 };
@@ -49,6 +46,7 @@ pub use self::refresh::{Shown, refresh_open_runs};
 pub(crate) use self::refresh::{forget_progress, lock_progress, update_standings};
 pub use self::renew::{renew_small_boards, renew_stale_boards};
 pub use self::standing::Standing;
+pub(crate) use self::summary::Summary;
 
 /// All intervals and comparisons are made at this level.
 pub(crate) const CONFIDENCE: f64 = 0.95;

@@ -31,9 +31,9 @@ pub(super) struct Counted {
 
 /// One prompt version on one model, summed up over the items from `first_item` on.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     pub(super) first_item: i32,
-    pub(super) sums: Sums,
+    pub(crate) sums: Sums,
     pub(super) item_scores: Vec<Option<f32>>,
     pub(super) item_passes: Vec<i32>,
     /// Nothing where the cost of an answer is unknown; a failed call of unknown cost counts as free.
@@ -44,11 +44,11 @@ pub(super) struct Summary {
 
 /// What is only added up. Stored as JSON under these names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sums {
-    pub(super) evaluations: i64,
-    pub(super) errors: i64,
-    pub(super) scored: i64,
-    pub(super) passed: i64,
+pub(crate) struct Sums {
+    pub(crate) evaluations: i64,
+    pub(crate) errors: i64,
+    pub(crate) scored: i64,
+    pub(crate) passed: i64,
     /// Was any score neither 0 nor 1?
     pub(super) graded: bool,
     pub(super) priced: i64,
@@ -165,7 +165,7 @@ impl Summary {
 
     /// The figures of the column; nothing when nothing was scored.
     #[expect(clippy::cast_precision_loss, reason = "sums are far below 2⁵³")]
-    pub(super) fn figures(&self, repeats: i16) -> Option<Figures> {
+    pub(crate) fn figures(&self, repeats: i16) -> Option<Figures> {
         let scored = self.item_scores.iter().flatten();
         let values: Vec<f64> = scored.map(|score| f64::from(*score)).collect();
         if values.is_empty() {
@@ -210,7 +210,7 @@ impl Summary {
     }
 
     /// What all evaluations cost together; nothing when the cost of an answer is unknown.
-    pub(super) fn total_cost_microusd(&self) -> Option<i64> {
+    pub(crate) fn total_cost_microusd(&self) -> Option<i64> {
         let known = self.paid_items().all(|(cost, _)| cost.is_some());
         known.then_some(self.sums.cost_microusd)
     }

@@ -56,7 +56,7 @@ pub async fn extend_run(
     refuse_rescored(&mut tx, run_id).await?;
     let run = find_readable_run(&mut tx, Some(user), run_id).await?;
     require_parts(&mut tx, run_id).await?;
-    let before = shape(&mut tx, run_id).await?;
+    let before = load_shape(&mut tx, run_id).await?;
     let mut wrong = Vec::new();
     if request.limit.is_some_and(|limit| limit < before.items) {
         let message = format!(
@@ -135,9 +135,9 @@ fn inherit(model: &ModelRequest, run: &Run) -> ModelRequest {
 }
 
 /// The measures that a run has.
-pub(super) async fn shape(tx: &mut PgConnection, run_id: Uuid) -> Result<RunShape> {
+pub(crate) async fn load_shape(tx: &mut PgConnection, run_id: Uuid) -> Result<RunShape> {
     let row = sqlx::query!(
-        r#"-- extend::shape
+        r#"-- extend::load_shape
         select item_count, repeats,
                (select count(*) from run_prompts where run_id = $1)::smallint as "prompts!",
                (select count(*) from run_models where run_id = $1)::smallint as "models!"

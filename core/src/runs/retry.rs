@@ -4,8 +4,8 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, RunState, bells::tell, columns, control, cut::cut, extend::shape,
-    find_readable_run, find_run, hidden::require_parts,
+    Run, RunShape, RunState, bells::tell, control, cut::cut, extend::load_shape, find_readable_run,
+    find_run, hidden::require_parts,
 };
 use crate::{Error, Result, auth::CurrentUser, quotas::count_run};
 
@@ -48,7 +48,7 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
     )
     .fetch_one(&mut *tx)
     .await?;
-    let shape = shape(&mut tx, run_id).await?;
+    let shape = load_shape(&mut tx, run_id).await?;
     // What was not asked since columns are settled is found missing too, and counted as skipped anew.
     let missing = reopen(&mut tx, run_id, shape).await?;
     if missing <= skipped {
@@ -88,8 +88,20 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
     )
     .fetch_one(&mut *tx)
     .await?;
-    columns::forget(tx, run_id).await?;
+    forget_columns(tx, run_id).await?;
     cut(tx, run_id, shape).await?;
     tell(tx, run_id).await?;
     Ok(shape.evaluations() - recorded)
+}
+
+/// Forgets the table that was kept of the run: it goes on.
+async fn forget_columns(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    sqlx::query!(
+        "-- retry::forget_columns
+        delete from run_columns where run_id = $1",
+        run_id
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }

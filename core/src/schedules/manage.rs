@@ -12,9 +12,10 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, UserRole},
-    library::Page,
+    locks::lock_count,
     nearest::{Named, pick},
-    quotas::{check_stored, lock_count},
+    paging::Page,
+    quotas::check_stored,
     runs::{self, RunRules, SubmitRun},
     texts,
 };

@@ -17,10 +17,10 @@ use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
     doorbell,
-    library::Page,
+    locks::lock_count,
     nearest::{Named, pick},
     outbound::OutboundPolicy,
-    quotas::lock_count,
+    paging::Page,
     sealing::MasterKey,
     texts::check_line,
 };

@@ -2,11 +2,12 @@
 
 use opb_core::{
     Error,
+    housekeeping::mend,
     models::{ModelPrice, update_price},
     runs::{
         Answer, NewEvaluation, Recorded, Reserved, RunState, Settlement, SubmitRun, UpdateRun,
-        add_spend, check_quota, find_run, load_work, mend, record, release_shard, reserve,
-        set_quota, submit_run, update_run,
+        add_spend, check_quota, find_run, load_work, record, release_shard, reserve, set_quota,
+        submit_run, update_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};

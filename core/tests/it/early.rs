@@ -6,12 +6,14 @@ use opb_core::{
     Error,
     auth::{CurrentUser, Visibility},
     benchmarks::publish_benchmark,
+    finishing::finish_run,
+    housekeeping::mend,
     leaderboards::{BoardFilter, Leaderboard, load_leaderboard},
     runs::{
         Answer, EvaluationError, EvaluationKey, EvaluationOutcome, ExtendRun, NewEvaluation,
         RescoreRun, Run, RunState, Settlement, SubmitRun, answers_of, extend_run, find_run,
-        finish_run, finish_shard, load_work, mend, note_skipped, record, recorded_keys,
-        rescore_run, retry_run, submit_run,
+        finish_shard, load_work, note_skipped, record, recorded_keys, rescore_run, retry_run,
+        submit_run,
     },
 };
 use opb_testing::{TestDatabase, fixtures};

@@ -3,7 +3,8 @@
 use opb_core::{
     Error,
     auth::{CurrentUser, UserRole},
-    runs::{self, RunState, cancel_run, find_run, mend, resume_run},
+    housekeeping::mend,
+    runs::{self, RunState, cancel_run, find_run, resume_run},
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;

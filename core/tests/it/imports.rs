@@ -8,8 +8,9 @@ use opb_core::{
         abandon_import, add_part, begin_import, find_benchmark, find_import, list_benchmarks,
         list_imports, list_items, publish_benchmark, publish_import, resolve_benchmark,
     },
+    housekeeping::mend,
     quotas::{Quotas, find_usage, set_user_quotas},
-    runs::{mend, submit_run},
+    runs::submit_run,
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;

@@ -4,8 +4,9 @@ use opb_core::{
     Error,
     auth::{Visibility, system_user},
     benchmarks::{delete_benchmark_version, publish_benchmark, resolve_benchmark},
+    housekeeping::mend,
     library::{NewPromptVersion, add_version, list_versions, resolve_version},
-    runs::{mend, submit_run},
+    runs::submit_run,
     template::PromptBody,
 };
 use opb_testing::{TestDatabase, fixtures};

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use opb_core::{
-    library::Page,
+    paging::Page,
     runs::{Evaluation, EvaluationState, Run},
 };
 
