@@ -1,6 +1,6 @@
 //! Quotas: what a user who is no administrator may take of the bank without paying for it.
 //!
-//! Paid calls are bounded by money (`runs::check_quota`). What costs nothing still takes processors and disk: evaluations
+//! Paid calls are bounded by money (`runs/quota.rs`). What costs nothing still takes processors and disk: evaluations
 //! on simulated and free models in 24 hours, runs that are open at once, and what is stored. The functions that do these
 //! things ask here, in their own transaction, so that every way to do them is bounded.
 

@@ -1,5 +1,6 @@
 //! Ready-made users, benchmarks, prompts and runs.
 
+use crate::without_rules::submit_run;
 use std::time::Duration;
 
 use opb_core::{
@@ -8,7 +9,7 @@ use opb_core::{
     finishing::finish_run,
     library::{NewPrompt, ensure_prompt},
     models::{ModelRequest, Price, ProviderKind, ensure_provider, set_price},
-    runs::{Run, ShardLease, SubmitRun, claim_shard, submit_run},
+    runs::{Run, ShardLease, SubmitRun, claim_shard},
     template::PromptBody,
 };
 use serde_json::{Map, json};

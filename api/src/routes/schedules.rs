@@ -66,8 +66,7 @@ async fn create_schedule(
     Json(body): Json<NewSchedule>,
 ) -> Result<(StatusCode, Answer<Schedule>)> {
     let mut conn = state.conn().await?;
-    let schedule =
-        schedules::create_schedule_under_rules(&mut conn, &user, &body, &state.rules).await?;
+    let schedule = schedules::create_schedule(&mut conn, &user, &body, &state.rules).await?;
     Ok((StatusCode::CREATED, Answer(schedule)))
 }
 

@@ -13,6 +13,7 @@ use super::{
     control, early, find_readable_run, find_run,
     hidden::require_parts,
     retry::{reopen, require_ended},
+    rules::{RunRules, check_spend, check_spender},
     submit::{insert_columns, refuse_without_keys},
 };
 use crate::{
@@ -39,19 +40,21 @@ pub struct ExtendRun {
     pub repeats: Option<i32>,
 }
 
-/// Extends a run that has ended, and queues it for what is new.
+/// Extends a run that has ended, and queues it for what is new, unless a rule forbids it.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended or
 /// was cancelled, [`Error::Forbidden`] for one with a part that the user may no longer see, [`Error::Invalid`] with the path
-/// of each wrong field, [`Error::QuotaExceeded`].
+/// of each wrong field, [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
 pub async fn extend_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
     run_id: Uuid,
     request: &ExtendRun,
+    rules: &RunRules,
 ) -> Result<Run> {
     let mut tx = conn.begin().await?;
+    check_spender(&mut tx, user, rules).await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     refuse_rescored(&mut tx, run_id).await?;
     let run = find_readable_run(&mut tx, Some(user), run_id).await?;
@@ -112,6 +115,7 @@ pub async fn extend_run(
     early::unsettle(&mut tx, run_id).await?;
     let missing = reopen(&mut tx, run_id, checked.shape).await?;
     count_run(&mut tx, user, run_id, missing).await?;
+    check_spend(&mut tx, user, run_id, rules).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run extended");

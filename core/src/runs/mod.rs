@@ -84,7 +84,7 @@ pub(crate) use lost_jobs::enqueue_lost_jobs;
 pub(crate) use overfull::pause_overfull;
 pub use plan::{EvaluationKey, RunShape, ShardRange};
 pub use prune::{Prunable, enqueue_pruning, next_prunable, prunable, prune_run};
-pub use quota::{check_quota, set_quota};
+pub use quota::set_quota;
 pub use read::{Run, RunState, find_readable_run, find_run, list_runs};
 pub use record::{
     EvaluationError, EvaluationOutcome, NewEvaluation, Recorded, ScoredLine, add_spend, record,
@@ -94,10 +94,8 @@ pub use reference::{RunReference, resolve_readable_run, resolve_run};
 pub use rescore::{RescoreRun, rescore_run};
 pub(crate) use rescue::rescue_expired_leases;
 pub use retry::retry_run;
-pub use rules::{
-    RunRules, check_request, check_spender, extend_under_rules, resume_under_rules,
-    retry_under_rules, submit_under_rules, update_under_rules,
-};
-pub use submit::{SubmitRun, note_request, submit_run, submit_run_by_default};
+pub(crate) use rules::check_spender;
+pub use rules::{RunRules, check_request};
+pub use submit::{SubmitRun, note_request, submit_run};
 pub use waiting::report_waiting;
 pub use work::{ProviderSettings, RunModel, RunPrompt, RunWork, load_work, recorded_keys};

@@ -4,18 +4,31 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, RunState, bells::tell, control, cut::cut, extend::load_shape, find_readable_run,
-    find_run, hidden::require_parts,
+    Run, RunShape, RunState,
+    bells::tell,
+    control,
+    cut::cut,
+    extend::load_shape,
+    find_readable_run, find_run,
+    hidden::require_parts,
+    rules::{RunRules, check_spend, check_spender},
 };
 use crate::{Error, Result, auth::CurrentUser, quotas::count_run};
 
-/// Forgets the evaluations of a run that ended in an error, and makes them anew. What was spent stays spent.
+/// Forgets the evaluations of a run that ended in an error, and makes them anew, unless a rule forbids it. What was spent stays
+/// spent.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended, was
-/// cancelled, or has no errors, [`Error::QuotaExceeded`].
-pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
+/// cancelled, or has no errors, [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
+pub async fn retry_run(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    rules: &RunRules,
+) -> Result<Run> {
     let mut tx = conn.begin().await?;
+    check_spender(&mut tx, user, rules).await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     find_readable_run(&mut tx, Some(user), run_id).await?;
     require_parts(&mut tx, run_id).await?;
@@ -57,6 +70,7 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
         ));
     }
     count_run(&mut tx, user, run_id, missing - skipped).await?;
+    check_spend(&mut tx, user, run_id, rules).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run retried");

@@ -23,16 +23,19 @@ use crate::{
 /// The most schedules of a user.
 const MOST: i64 = 100;
 
-/// Makes a schedule of the caller. Its first tick is the first one after now.
+/// Makes a schedule of the caller, unless a rule forbids that its runs be submitted. Its first tick is the first one after now.
 ///
 /// # Errors
-/// [`Error::Invalid`], also when its run would be refused now; [`Error::Conflict`] when the caller has too many, or one of this name.
+/// [`Error::Invalid`], also when its run would be refused now; [`Error::Conflict`] when the caller has too many, or one of this name;
+/// [`Error::EmailNotVerified`].
 pub async fn create_schedule(
     conn: &mut PgConnection,
     user: &CurrentUser,
     new: &NewSchedule,
+    rules: &RunRules,
 ) -> Result<Schedule> {
     let mut tx = conn.begin().await?;
+    runs::check_spender(&mut tx, user, rules).await?;
     check(&mut tx, user.id, &user.username, new).await?;
     let request = by_ids(&mut tx, &acting(user.id, &user.username), &new.request).await?;
     let id = Uuid::now_v7();
@@ -70,20 +73,6 @@ pub async fn create_schedule(
     let schedule = plan_next(&mut tx, user, id).await?;
     tx.commit().await?;
     Ok(schedule)
-}
-
-/// Makes a schedule, unless a rule forbids that its runs be submitted.
-///
-/// # Errors
-/// Those of [`create_schedule`] and [`runs::check_spender`].
-pub async fn create_schedule_under_rules(
-    conn: &mut PgConnection,
-    user: &CurrentUser,
-    new: &NewSchedule,
-    rules: &RunRules,
-) -> Result<Schedule> {
-    runs::check_spender(conn, user, rules).await?;
-    create_schedule(conn, user, new).await
 }
 
 /// Changes a schedule. Other times settle what was due until now.

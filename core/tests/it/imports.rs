@@ -10,9 +10,8 @@ use opb_core::{
     },
     housekeeping::mend,
     quotas::{Quotas, find_usage, set_user_quotas},
-    runs::submit_run,
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::json;
 use sqlx::PgConnection;
 

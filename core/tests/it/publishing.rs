@@ -6,10 +6,9 @@ use opb_core::{
     benchmarks::{delete_benchmark_version, publish_benchmark, resolve_benchmark},
     housekeeping::mend,
     library::{NewPromptVersion, add_version, list_versions, resolve_version},
-    runs::submit_run,
     template::PromptBody,
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::json;
 
 #[tokio::test]
