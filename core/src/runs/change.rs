@@ -10,7 +10,8 @@ use super::{
     bells::tell,
     budget::change_budget,
     control, find_run,
-    rules::{RunRules, check_spend, check_spender},
+    quota::check_quota,
+    rules::{RunRules, check_spender},
     visibility::set_visibility,
 };
 use crate::{
@@ -63,7 +64,7 @@ pub async fn update_run(
         if Some(budget) > before {
             check_spender(&mut tx, user, rules).await?;
         }
-        check_spend(&mut tx, user, run_id, rules).await?;
+        check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     }
     if let Some(visibility) = change.visibility {
         set_visibility(&mut tx, user, run_id, visibility).await?;

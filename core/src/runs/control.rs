@@ -10,7 +10,8 @@ use super::{
     bells::{recall, tell, wake_workers},
     find_run,
     hidden::require_parts,
-    rules::{RunRules, check_spend, check_spender},
+    quota::check_quota,
+    rules::{RunRules, check_spender},
 };
 use crate::{
     Error, Result,
@@ -88,7 +89,7 @@ pub async fn resume_run(
     .await?;
     // What it records would find no room, and the run be paused again.
     check_stored(&mut tx, user.id).await?;
-    check_spend(&mut tx, user, run_id, rules).await?;
+    check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     wake_workers(&mut tx).await?;
     tell(&mut tx, run_id).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;

@@ -12,8 +12,9 @@ use super::{
     check::check_run,
     control, early, find_readable_run, find_run,
     hidden::require_parts,
+    quota::check_quota,
     retry::{reopen, require_ended},
-    rules::{RunRules, check_spend, check_spender},
+    rules::{RunRules, check_spender},
     submit::{insert_columns, refuse_without_keys},
 };
 use crate::{
@@ -115,7 +116,7 @@ pub async fn extend_run(
     early::unsettle(&mut tx, run_id).await?;
     let missing = reopen(&mut tx, run_id, checked.shape).await?;
     count_run(&mut tx, user, run_id, missing).await?;
-    check_spend(&mut tx, user, run_id, rules).await?;
+    check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run extended");

@@ -1,15 +1,21 @@
 //! Runs: from the request to the last recorded evaluation.
 //!
-//! In the order of their life: `check` knows what a request may ask for, `submit` inserts it, `plan` and `cut` make shards
-//! of it, `fair_share` chooses whose shard is next, `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once and `counts` adds them up, `rescue` takes back what a crashed worker held,
-//! `lost_jobs` enqueues again what the queue has lost, and `backlog` tells operators what waits, `waiting` a run's owner why; `announce` tells the owner's webhooks, `bells` whoever follows. On the way, `control` pauses
-//! and resumes, `budget` and `quota` keep it from spending too much, `early` from asking what changes nothing, and `cancel` ends it;
-//! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
-//! `rescore` scores its answers by other scorers. `reference` finds a run by the names that people use for it, `evaluations` reads
-//! its results one by one. `answers` finds what need not be asked again;
-//! at last, `prune` forgets the texts, and `delete` the whole run. `visibility` keeps a run as narrow as its parts, `hidden` stops one whose owner lost sight of a part, and
-//! `change` lets its owner change that, or its budget.
-//! Before all of it, `estimate` says what it will need.
+//! In the order of their life: `check` knows what a request may ask for, `rules` who may spend, and `submit` inserts it;
+//! `plan` and `cut` make shards of it, `fair_share` chooses whose shard is next, `lease` keeps it with one worker, `work`
+//! tells the worker what to do, `record` keeps results exactly once and `counts` adds them up. How a run ends is a room of
+//! its own (`finishing`). `rescue` takes back what a crashed worker held, and `lost_jobs` enqueues again what the queue has
+//! lost.
+//!
+//! On the way, `control` pauses and resumes, `budget` and `quota` keep it from spending too much, `early` from asking what
+//! changes nothing, and `cancel` ends it. `backlog` tells operators what waits, `waiting` a run's owner why, `announce` the
+//! owner's webhooks what happened, and `bells` whoever follows.
+//!
+//! Afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and `rescore` scores its answers by other
+//! scorers; `answers` finds what need not be asked again. `reference` finds a run by the names that people use for it, and
+//! `evaluations` reads its results one by one. At last, `prune` forgets the texts, and `delete` the whole run.
+//!
+//! `visibility` keeps a run as narrow as its parts, `hidden` stops one whose owner lost sight of a part, and `change` lets
+//! its owner change that, or its budget. Before all of it, `estimate` says what it will need.
 
 mod announce;
 mod answers;

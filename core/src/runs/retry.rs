@@ -11,7 +11,8 @@ use super::{
     extend::load_shape,
     find_readable_run, find_run,
     hidden::require_parts,
-    rules::{RunRules, check_spend, check_spender},
+    quota::check_quota,
+    rules::{RunRules, check_spender},
 };
 use crate::{Error, Result, auth::CurrentUser, quotas::count_run};
 
@@ -70,7 +71,7 @@ pub async fn retry_run(
         ));
     }
     count_run(&mut tx, user, run_id, missing - skipped).await?;
-    check_spend(&mut tx, user, run_id, rules).await?;
+    check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run retried");

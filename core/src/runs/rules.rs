@@ -5,9 +5,8 @@
 
 use clap::Args;
 use sqlx::{Connection as _, PgConnection};
-use uuid::Uuid;
 
-use super::{SubmitRun, check::check, quota::check_quota};
+use super::{SubmitRun, check::check};
 use crate::{
     Error, Result,
     auth::{self, CurrentUser, Visibility},
@@ -73,19 +72,6 @@ pub(crate) async fn check_spender(
         auth::require_verified_email(conn, user).await?;
     }
     Ok(())
-}
-
-/// Refuses the caller's transaction when it makes a run spend more than its owner may spend.
-///
-/// # Errors
-/// Those of [`check_quota`].
-pub(super) async fn check_spend(
-    tx: &mut PgConnection,
-    user: &CurrentUser,
-    run_id: Uuid,
-    rules: &RunRules,
-) -> Result<()> {
-    check_quota(tx, user, run_id, rules.user_daily_budget).await
 }
 
 /// Says whether a request would be accepted now; nothing stays of it. What it may cost is not looked at.

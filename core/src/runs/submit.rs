@@ -13,7 +13,8 @@ use super::{
     check::{Checked, check},
     cut::cut,
     find_run,
-    rules::{RunRules, check_spend, check_spender},
+    quota::check_quota,
+    rules::{RunRules, check_spender},
 };
 use crate::{
     Error, Result,
@@ -95,7 +96,7 @@ pub async fn submit_run(
     check_spender(&mut tx, owner, rules).await?;
     let default = rules.default_visibility;
     let run = find_or_submit(&mut tx, owner, request, idempotency_key, default).await?;
-    check_spend(&mut tx, owner, run.id, rules).await?;
+    check_quota(&mut tx, owner, run.id, rules.user_daily_budget).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run.id, run.planned = run.planned, "run submitted");
     Ok(run)
