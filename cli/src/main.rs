@@ -28,7 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    match opb_core::config::try_parse::<commands::Program>(&words) {
+    match opb_settings::try_parse::<commands::Program>(&words) {
         Ok(program) => {
             let json = program.json();
             outcome::exit_code(commands::execute(program), json)

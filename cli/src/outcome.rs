@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use opb_core::{FieldError, config};
+use opb_core::FieldError;
 use serde::Serialize;
 
 use crate::client::RejectedRequest;
@@ -90,12 +90,12 @@ pub fn exit_code(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
 
 /// Prints an error of the command line, and returns the exit code.
 pub fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
-    if config::is_help(error) {
+    if opb_settings::is_help(error) {
         // Requested help is a success; a command without its subcommand is not.
         let _ = error.print();
         return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
     }
-    let text = config::explain(error);
+    let text = opb_settings::explain(error);
     let problem = Problem {
         title: "Bad usage",
         detail: text.strip_prefix("error: ").unwrap_or(&text).to_owned(),

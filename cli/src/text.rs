@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use opb_core::{auth::Visibility, benchmarks::Deletion, runs::Run};
+use opb_core::{auth::Visibility, deletion::Deletion, runs::Run};
 
 pub use opb_core::models::parse_dollars;
 

@@ -27,7 +27,7 @@ pub enum Job {
         run_id: Uuid,
     },
     /// End a run whose shards are all done, or store the table of a cancelled run:
-    /// [`finish_run`](crate::runs::finish_run).
+    /// [`finish_run`](crate::finishing::finish_run).
     Finish {
         /// The run.
         run_id: Uuid,

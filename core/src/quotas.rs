@@ -1,6 +1,6 @@
 //! Quotas: what a user who is not an administrator may use of the bank free of charge.
 //!
-//! Paid calls are limited by money (`runs::check_quota`). Free operations still take CPU time and disk space:
+//! Paid calls are limited by money (`runs/quota.rs`). Free operations still take CPU time and disk space:
 //! evaluations on simulated and free models in 24 hours, open runs, and stored bytes. The functions that use them check
 //! the quota in their own transaction, so that every way to use them is limited.
 
@@ -190,22 +190,6 @@ pub(crate) async fn count_run(
         )
     })?;
     refuse_more(quotas.stored_bytes, taken.stored_bytes, stored_message)
-}
-
-/// Serialises transactions of one user that count the same resource: two at once could otherwise both find room.
-///
-/// # Errors
-/// The database does not respond.
-pub(crate) async fn lock_count(tx: &mut PgConnection, things: &str, user_id: i64) -> Result<()> {
-    sqlx::query_scalar!(
-        r#"-- quotas::lock_count
-        select pg_advisory_xact_lock(hashtextextended($1, $2)) is null as "locked""#,
-        things,
-        user_id
-    )
-    .fetch_one(tx)
-    .await?;
-    Ok(())
 }
 
 /// Returns an error if the rows inserted by the caller's transaction exceed the user's quota of stored bytes.

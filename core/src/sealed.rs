@@ -3,18 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use secrecy::SecretString;
 use sqlx::{PgConnection, PgPool};
 
 use crate::sealing::MasterKey;
 
 /// A master key that was loaded, or is yet to be generated.
 pub struct FoundKey {
-    pub(crate) place: KeyPlace,
-    pub(crate) previous: Option<MasterKey>,
+    place: KeyPlace,
+    previous: Option<MasterKey>,
 }
 
 /// The source of a master key.
-pub(crate) enum KeyPlace {
+enum KeyPlace {
     /// The key was loaded.
     Read(MasterKey),
     /// The file for the key does not exist.
@@ -22,6 +23,42 @@ pub(crate) enum KeyPlace {
 }
 
 impl FoundKey {
+    /// A key that was given as text.
+    ///
+    /// # Errors
+    /// It is not one, or can be guessed.
+    pub fn given(text: &SecretString) -> anyhow::Result<Self> {
+        Self::read(MasterKey::parse(text)?)
+    }
+
+    /// The key of a file, if it is there.
+    ///
+    /// # Errors
+    /// It is not one, or can be guessed or read by others.
+    pub fn in_file(file: &Path) -> anyhow::Result<Self> {
+        match MasterKey::load(file)? {
+            Some(key) => Self::read(key),
+            None => Ok(Self {
+                place: KeyPlace::Missing(file.to_owned()),
+                previous: None,
+            }),
+        }
+    }
+
+    fn read(key: MasterKey) -> anyhow::Result<Self> {
+        key.require_random()?;
+        Ok(Self {
+            place: KeyPlace::Read(key),
+            previous: None,
+        })
+    }
+
+    /// The same with the key before it, whose tokens work until they expire.
+    #[must_use]
+    pub fn with_previous(self, previous: Option<MasterKey>) -> Self {
+        Self { previous, ..self }
+    }
+
     /// The path of the key's file, if it does not exist.
     #[must_use]
     pub fn missing_file(&self) -> Option<&Path> {

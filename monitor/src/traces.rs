@@ -23,8 +23,8 @@ use tracing::{Span, level_filters::LevelFilter};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer as _, filter::Targets};
 
-pub use opb_core::config::EXPORTED_SPANS;
-use opb_core::config::{Listener, LogSettings};
+pub use opb_settings::EXPORTED_SPANS;
+use opb_settings::{Listener, LogSettings};
 pub use runs::{link_to_run, run_submitted};
 pub use settings::TraceSettings;
 

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use opb_core::{
-    alerts,
+    alerts, housekeeping,
     metrics::METRICS,
     processes::{ProcessKind, Pulse},
     runs::{self, RunRules},
@@ -139,7 +139,7 @@ async fn check_all(pool: &PgPool, stop: &CancellationToken) -> opb_core::Result<
 
 async fn keep_house(pool: &PgPool, settings: &SchedulerSettings) -> opb_core::Result<()> {
     let mut conn = pool.acquire().await?;
-    let mended = runs::mend(&mut conn).await?;
+    let mended = housekeeping::mend(&mut conn).await?;
     for (kind, count) in [
         ("expired_lease", mended.expired_leases),
         ("split_shard", mended.split_shards),

@@ -4,13 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use opb_core::{
-    config::{self, DatabaseSettings, FileSettings, LogSettings},
-    database,
-    runs::RunRules,
-};
+use opb_core::{database, runs::RunRules};
 use opb_monitor::{MonitorSettings, traces::TraceSettings};
 use opb_scheduler::SchedulerSettings;
+use opb_settings::{DatabaseSettings, FileSettings, LogSettings};
 use tokio_util::sync::CancellationToken;
 
 /// Runs schedules and housekeeping.
@@ -35,9 +32,9 @@ struct Program {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let program: Program = config::parse();
+    let program: Program = opb_settings::parse();
     let format = program.log.log_format;
-    config::exit_code(&run(program).await, format)
+    opb_settings::exit_code(&run(program).await, format)
 }
 
 async fn run(program: Program) -> anyhow::Result<()> {
@@ -53,7 +50,7 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     let pool = database::connect(&address, connections, "opb-scheduler").await?;
     database::require_migrated(&pool).await?;
     let stop = CancellationToken::new();
-    config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
+    opb_settings::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
     let settings = SchedulerSettings {
         rules: program.rules,
         ..program.scheduler

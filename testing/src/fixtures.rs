@@ -1,13 +1,15 @@
 //! Ready-made users, benchmarks, prompts and runs.
 
+use crate::without_rules::submit_run;
 use std::time::Duration;
 
 use opb_core::{
     auth::{CurrentUser, UserRole, Visibility, system_user},
     benchmarks::{Definition, Item, publish_benchmark},
+    finishing::finish_run,
     library::{NewPrompt, ensure_prompt},
     models::{ModelRequest, Price, ProviderKind, ensure_provider, set_price},
-    runs::{Run, ShardLease, SubmitRun, claim_shard, finish_run, submit_run},
+    runs::{Run, ShardLease, SubmitRun, claim_shard},
     template::PromptBody,
 };
 use serde_json::{Map, json};

@@ -3,6 +3,7 @@
 
 pub mod collector;
 pub mod fixtures;
+pub mod without_rules;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 

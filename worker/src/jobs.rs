@@ -16,6 +16,7 @@ use apalis_postgres::{Config, PostgresStorage};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use opb_core::{
     doorbell::Doorbell,
+    finishing,
     queue::{self, Job},
     runs,
 };
@@ -117,7 +118,7 @@ async fn carry_out(job: Job, pool: PgPool) -> opb_core::Result<()> {
     let mut conn = pool.acquire().await?;
     match job {
         Job::Plan { run_id } => runs::plan_run(&mut conn, run_id).await,
-        Job::Finish { run_id } => runs::finish_run(&mut conn, run_id).await,
+        Job::Finish { run_id } => finishing::finish_run(&mut conn, run_id).await,
         Job::Prune { run_id } => runs::prune_run(&mut conn, run_id).await,
     }
 }

@@ -4,12 +4,9 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Parser;
-use opb_core::{
-    config::{self, DatabaseSettings, FileSettings, LogSettings, SecretSettings},
-    database,
-    outbound::OutboundSettings,
-};
+use opb_core::{database, outbound::OutboundSettings};
 use opb_monitor::{MonitorSettings, traces::TraceSettings};
+use opb_settings::{DatabaseSettings, FileSettings, LogSettings, SecretSettings};
 use opb_worker::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
@@ -41,9 +38,9 @@ struct Program {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let program: Program = config::parse();
+    let program: Program = opb_settings::parse();
     let format = program.log.log_format;
-    config::exit_code(&run(program).await, format)
+    opb_settings::exit_code(&run(program).await, format)
 }
 
 async fn run(program: Program) -> anyhow::Result<()> {
@@ -68,7 +65,7 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     database::require_migrated(&pool).await?;
     let master_key = Arc::new(master_key.or_new(&pool).await?);
     let stop = CancellationToken::new();
-    config::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
+    opb_settings::stop_on_signals(stop.clone()).context("signals cannot be awaited")?;
     let outbound = Arc::new(program.outbound.policy());
     let settings = WorkerSettings {
         outbound: Arc::clone(&outbound),

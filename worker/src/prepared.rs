@@ -24,10 +24,10 @@ use tokio::{sync::OnceCell, time::Instant};
 use uuid::Uuid;
 
 use crate::{
-    WorkerSettings,
     answer_keys::AnswerKeys,
     governor::{Caller, Governor, Governors, refresh_limits},
     providers::{self, HttpClient, Provider},
+    settings::WorkerSettings,
     traces::ModelNames,
 };
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use opb_core::config;
+
 use openidconnect::IssuerUrl;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -54,7 +54,7 @@ impl OidcSettings {
         let Some(path) = &self.oidc_providers else {
             return Ok(BTreeMap::new());
         };
-        let text = config::read_text(path, config::MAX_FILE_BYTES)
+        let text = opb_settings::read_text(path, opb_settings::MAX_FILE_BYTES)
             .with_context(|| format!("--oidc-providers: {} cannot be read", path.display()))?;
         parse(&text).with_context(|| format!("--oidc-providers: {} is wrong", path.display()))
     }

@@ -3,7 +3,7 @@
 use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     alerts::{self, Alert, AlertEvent, NewAlert, Silence, UpdateAlert},
-    library::Page,
+    paging::Page,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 

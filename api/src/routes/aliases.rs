@@ -1,7 +1,10 @@
 //! Aliases of prompt versions, and their history.
 
 use axum::{Json as JsonResponse, extract::State, http::StatusCode};
-use opb_core::library::{self, Alias, AliasChange, Page, SetAlias};
+use opb_core::{
+    library::{self, Alias, AliasChange, SetAlias},
+    paging::Page,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -3,7 +3,7 @@
 use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
     auth::{self, AuditEntry},
-    library::Page,
+    paging::Page,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 

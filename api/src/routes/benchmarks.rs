@@ -7,10 +7,9 @@ use axum::{
     response::IntoResponse,
 };
 use opb_core::{
-    benchmarks::{
-        self, Benchmark, BenchmarkChange, BenchmarkVersion, Definition, Deletion, StoredItem,
-    },
-    library::{Page, fitting},
+    benchmarks::{self, Benchmark, BenchmarkChange, BenchmarkVersion, Definition, StoredItem},
+    deletion::Deletion,
+    paging::{Page, fitting},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

@@ -6,9 +6,12 @@ use axum::{
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
 };
-use opb_core::library::{
-    self, ChangeRequest, ChangeRequestComment, ChangeRequestState, Decision, NewChangeRequest,
-    NewChangeRequestComment, Page, SavedVersion,
+use opb_core::{
+    library::{
+        self, ChangeRequest, ChangeRequestComment, ChangeRequestState, Decision, NewChangeRequest,
+        NewChangeRequestComment, SavedVersion,
+    },
+    paging::Page,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;

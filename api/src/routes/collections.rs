@@ -8,7 +8,7 @@ use axum::{
 };
 use opb_core::{
     community::{self, Collection, CollectionChange, NewCollection, RankedPrompt},
-    library::Page,
+    paging::Page,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

@@ -3,7 +3,7 @@
 use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     community::{self, Comment, Moderation, NewComment, NewReport, ReportedComment},
-    library::Page,
+    paging::Page,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -4,7 +4,7 @@
 use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
     comparisons::{self, CompareRequest, ComparisonTable, Flip, FlipsRequest},
-    library::Page,
+    paging::Page,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 

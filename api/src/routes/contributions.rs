@@ -6,7 +6,10 @@ use axum::{
     http::{StatusCode, header::LOCATION},
     response::IntoResponse,
 };
-use opb_core::library::{self, NewFork, Page, Prompt, Transfer};
+use opb_core::{
+    library::{self, NewFork, Prompt, Transfer},
+    paging::Page,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{

@@ -51,7 +51,7 @@ async fn update_run(
 ) -> Result<JsonResponse<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
-    let run = runs::update_under_rules(&mut tx, &user, run, &body, &state.rules).await?;
+    let run = runs::update_run(&mut tx, &user, run, &body, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     if body.visibility.is_some() {
         leaderboards::renew_small_boards(&mut *state.conn().await?, run.id).await?;
@@ -102,7 +102,7 @@ async fn resume_run(
 ) -> Result<JsonResponse<Run>> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
-    let run = runs::resume_under_rules(&mut tx, &user, run, &state.rules).await?;
+    let run = runs::resume_run(&mut tx, &user, run, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok(JsonResponse(run))
 }
@@ -129,7 +129,7 @@ async fn retry_run(
 ) -> Result<(StatusCode, JsonResponse<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
-    let run = runs::retry_under_rules(&mut tx, &user, run, &state.rules).await?;
+    let run = runs::retry_run(&mut tx, &user, run, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok((StatusCode::ACCEPTED, JsonResponse(run)))
 }
@@ -156,7 +156,7 @@ async fn extend_run(
 ) -> Result<(StatusCode, JsonResponse<Run>)> {
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
     let run = runs::resolve_run(&mut tx, Some(&user), &run).await?.id;
-    let run = runs::extend_under_rules(&mut tx, &user, run, &body, &state.rules).await?;
+    let run = runs::extend_run(&mut tx, &user, run, &body, &state.rules).await?;
     tx.commit().await.map_err(Error::Database)?;
     Ok((StatusCode::ACCEPTED, JsonResponse(run)))
 }

@@ -3,7 +3,7 @@
 use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     community::{self, RankedPrompt},
-    library::Page,
+    paging::Page,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 

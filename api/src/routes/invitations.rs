@@ -4,7 +4,7 @@ use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use opb_core::{
     auth::{self, Invitation, NewInvitation},
-    library::Page,
+    paging::Page,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,9 @@
 use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     auth::{self, SessionEntry},
-    library::Page,
+    paging::Page,
     quotas::{self, Usage},
+    user_deletion,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -80,7 +81,7 @@ async fn delete_me(
     LoggedIn { user, .. }: LoggedIn,
     Json(body): Json<DeleteMe>,
 ) -> Result<StatusCode> {
-    auth::delete_me(&state.accounts, &user, body.current_password, &origin).await?;
+    user_deletion::delete_me(&state.accounts, &user, body.current_password, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

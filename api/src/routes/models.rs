@@ -3,11 +3,11 @@
 use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     Error, FieldError,
-    library::Page,
     models::{
         self, AskableProvider, CredentialChange, Model, NewProvider, Preset, Provider,
         ProviderChange, ProviderKind,
     },
+    paging::Page,
     processes::worker_has_key,
 };
 use secrecy::SecretString;

@@ -2,8 +2,8 @@
 
 use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
-    library::Page,
     models::{self, CurrentPrice, ModelPrice, PriceChange, PriceImport},
+    paging::Page,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -2,7 +2,7 @@
 
 use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
-    library::Page,
+    paging::Page,
     processes::{self, Process},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -10,8 +10,9 @@ use axum::{
 use futures::stream;
 use opb_core::{
     Error,
-    community::{self, OwnData, Profile, ProfileSettings},
+    community::{self, Profile, ProfileSettings},
     computing::Asker,
+    own_data::OwnData,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 

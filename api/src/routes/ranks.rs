@@ -3,7 +3,7 @@
 use axum::{Json as JsonResponse, extract::State};
 use opb_core::{
     community::{self, RankOrder, RankedPrompt},
-    library::Page,
+    paging::Page,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;

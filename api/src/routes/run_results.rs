@@ -3,11 +3,9 @@
 use axum::{Json as JsonResponse, extract::State, http::HeaderMap, response::Response};
 use opb_core::{
     computing::Asker,
-    library::Page,
-    runs::{
-        self, Evaluation, EvaluationFilter, EvaluationState, Run, RunColumns, RunGroups,
-        RunReference, RunState,
-    },
+    paging::Page,
+    run_columns::{self, RunColumns, RunGroups},
+    runs::{self, Evaluation, EvaluationFilter, EvaluationState, Run, RunReference, RunState},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -103,7 +101,7 @@ async fn list_run_columns(
 ) -> Result<Response> {
     let mut conn = state.conn().await?;
     let run = runs::resolve_readable_run(&mut conn, viewer.as_ref(), &run).await?;
-    if let Some(kept) = runs::kept_run_columns(&mut conn, &run).await? {
+    if let Some(kept) = run_columns::kept_run_columns(&mut conn, &run).await? {
         return tagged(&headers, &kept);
     }
     drop(conn);
@@ -159,9 +157,11 @@ async fn sum_up_once(
             let _turn = state.statistics.turn(asker).await?;
             let mut conn = state.conn().await?;
             match &sum {
-                Sum::Columns => Tagged::json(&runs::measure_run_columns(&mut conn, &run).await?),
+                Sum::Columns => {
+                    Tagged::json(&run_columns::measure_run_columns(&mut conn, &run).await?)
+                }
                 Sum::Groups(by) => {
-                    Tagged::json(&runs::measure_run_groups(&mut conn, &run, by).await?)
+                    Tagged::json(&run_columns::measure_run_groups(&mut conn, &run, by).await?)
                 }
             }
         }

@@ -8,7 +8,7 @@ use axum::{
 };
 use opb_core::{
     Error, leaderboards,
-    library::Page,
+    paging::Page,
     runs::{self, Estimate, Run, RunReference, SubmitRun},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -73,7 +73,7 @@ async fn create_run(
 ) -> Result<impl IntoResponse> {
     let key = idempotency_key(&headers)?;
     let mut tx = state.pool.begin().await.map_err(Error::Database)?;
-    let run = runs::submit_under_rules(&mut tx, &user, &body, key, &state.rules).await?;
+    let run = runs::submit_run(&mut tx, &user, &body, key, &state.rules).await?;
     if let Some(request_id) = middleware::request_id() {
         runs::note_request(&mut tx, run.id, request_id).await?;
     }

@@ -4,7 +4,7 @@ use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use opb_core::{
     bounds::is_time,
-    library::Page,
+    paging::Page,
     schedules::{self, Firing, NewSchedule, Schedule, UpdateSchedule},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -69,8 +69,7 @@ async fn create_schedule(
     Json(body): Json<NewSchedule>,
 ) -> Result<(StatusCode, JsonResponse<Schedule>)> {
     let mut conn = state.conn().await?;
-    let schedule =
-        schedules::create_schedule_under_rules(&mut conn, &user, &body, &state.rules).await?;
+    let schedule = schedules::create_schedule(&mut conn, &user, &body, &state.rules).await?;
     Ok((StatusCode::CREATED, JsonResponse(schedule)))
 }
 

@@ -4,7 +4,8 @@
 use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     auth::{self, Account, AccountChange, UserRole},
-    library::Page,
+    paging::Page,
+    user_deletion,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -113,6 +114,6 @@ async fn delete_user(
     Path(username): Path<String>,
 ) -> Result<StatusCode> {
     let mut conn = state.conn().await?;
-    auth::delete_user(&mut conn, &user, &username, &origin).await?;
+    user_deletion::delete_user(&mut conn, &user, &username, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,11 +3,11 @@
 use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     Error,
-    benchmarks::Deletion,
+    deletion::Deletion,
     library::{
-        self, NewPromptVersion, Page, Preview, PreviewRequest, PromptVersion, SavedVersion,
-        VersionDiff,
+        self, NewPromptVersion, Preview, PreviewRequest, PromptVersion, SavedVersion, VersionDiff,
     },
+    paging::Page,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

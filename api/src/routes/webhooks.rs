@@ -3,7 +3,7 @@
 use axum::{Json as JsonResponse, extract::State, http::StatusCode};
 use opb_core::{
     auth::UserRole,
-    library::Page,
+    paging::Page,
     webhooks::{
         self, Attempt, Delivery, NewWebhook, UpdateWebhook, Webhook, WebhookEvent, WebhookFormat,
     },

@@ -4,11 +4,14 @@ use opb_core::{
     alerts::{self, AlertKind, NewAlert},
     auth::CurrentUser,
     library::{NewPromptVersion, add_version},
-    runs::{SubmitRun, submit_run},
-    schedules::{self, CatchUp, NewSchedule},
+    runs::SubmitRun,
+    schedules::{CatchUp, NewSchedule},
     template::PromptBody,
 };
-use opb_testing::fixtures;
+use opb_testing::{
+    fixtures,
+    without_rules::{self, submit_run},
+};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -37,7 +40,7 @@ async fn watch(conn: &mut PgConnection) -> (CurrentUser, SubmitRun, Uuid) {
         catch_up_limit: 1,
         jitter_seconds: 0,
     };
-    let schedule = schedules::create_schedule(conn, &owner, &schedule).await;
+    let schedule = without_rules::create_schedule(conn, &owner, &schedule).await;
     let schedule_id = schedule.unwrap().id;
     let alert = NewAlert {
         name: "drift".into(),

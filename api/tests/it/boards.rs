@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use opb_core::runs::{self, Answer, EvaluationOutcome, NewEvaluation, RunShape, Settlement};
+use opb_core::{
+    finishing,
+    runs::{self, Answer, EvaluationOutcome, NewEvaluation, RunShape, Settlement},
+};
 use opb_testing::fixtures;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -78,7 +81,7 @@ pub async fn measure(
         kept.await.unwrap();
         runs::finish_shard(&mut conn, &lease).await.unwrap();
     }
-    runs::finish_run(&mut conn, id).await.unwrap();
+    finishing::finish_run(&mut conn, id).await.unwrap();
     id
 }
 

@@ -725,7 +725,7 @@ async fn m2_free_work_and_storage_have_quotas() {
     // Runs that have begun stop, and go on only when there is room.
     quota(json!({"stored_bytes": 1})).await;
     let mut conn = server.database.pool.acquire().await.unwrap();
-    let mended = opb_core::runs::mend(&mut conn).await.unwrap();
+    let mended = opb_core::housekeeping::mend(&mut conn).await.unwrap();
     assert_eq!(mended.paused_runs, 2, "{mended:?}");
     drop(conn);
     let last = server.get("/api/v1/runs/last", &token).await.expect(200);

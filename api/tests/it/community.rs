@@ -8,8 +8,9 @@ mod preferences;
 mod profiles;
 mod votes;
 
-use opb_core::runs::{
-    self, Answer, EvaluationKey, EvaluationOutcome, NewEvaluation, Recorded, Settlement,
+use opb_core::{
+    finishing,
+    runs::{self, Answer, EvaluationKey, EvaluationOutcome, NewEvaluation, Recorded, Settlement},
 };
 use opb_testing::fixtures;
 use reqwest::Method;
@@ -131,7 +132,7 @@ pub async fn measure_run(
         assert_eq!(kept, Recorded::Kept(batch.len()));
         runs::finish_shard(&mut conn, &lease).await.unwrap();
     }
-    runs::finish_run(&mut conn, id).await.unwrap();
+    finishing::finish_run(&mut conn, id).await.unwrap();
 }
 
 /// Makes the simulated answers count as real ones: no test calls a model.

@@ -20,7 +20,7 @@ async fn count(server: &Server, query: &'static str) -> i64 {
 /// What the schedulers do every few seconds.
 async fn keep_house(server: &Server) {
     let mut conn = server.database.pool.acquire().await.unwrap();
-    opb_core::runs::mend(&mut conn).await.unwrap();
+    opb_core::housekeeping::mend(&mut conn).await.unwrap();
 }
 
 #[tokio::test]

@@ -360,7 +360,7 @@ async fn a_run_has_a_table_of_its_own_however_it_stands() {
     )
     .await;
     let mut conn = server.database.pool.acquire().await.unwrap();
-    opb_core::runs::finish_run(&mut conn, id(&run))
+    opb_core::finishing::finish_run(&mut conn, id(&run))
         .await
         .unwrap();
     check("completed").await;

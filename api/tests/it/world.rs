@@ -11,12 +11,12 @@ use opb_core::{
     },
     benchmarks, community, library,
     models::{self, Price, ProviderKind},
-    runs::{self, SubmitRun},
+    runs::SubmitRun,
     schedules,
     template::PromptBody,
     webhooks,
 };
-use opb_testing::fixtures;
+use opb_testing::{fixtures, without_rules};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
@@ -357,7 +357,7 @@ impl<'a> World<'a> {
             ..fixtures::request(json!(["simulated:strong"]), 1)
         };
         let mut conn = self.conn().await;
-        let run = runs::submit_run(&mut conn, &self.owner, &run, None).await;
+        let run = without_rules::submit_run(&mut conn, &self.owner, &run, None).await;
         run.unwrap().id.to_string()
     }
 
@@ -400,7 +400,7 @@ impl<'a> World<'a> {
             jitter_seconds: 0,
         };
         let mut conn = self.conn().await;
-        let made = schedules::create_schedule(&mut conn, &self.owner, &new).await;
+        let made = without_rules::create_schedule(&mut conn, &self.owner, &new).await;
         made.unwrap().id
     }
 
@@ -481,7 +481,7 @@ impl<'a> World<'a> {
             ..fixtures::request(json!(["simulated:strong"]), 1)
         };
         let mut conn = self.conn().await;
-        let run = runs::submit_run(&mut conn, &self.owner, &run, None).await;
+        let run = without_rules::submit_run(&mut conn, &self.owner, &run, None).await;
         let answers = "with run as (
                            update runs set state = 'completed', finished_at = now() where id = $1 returning id)
                        insert into evaluations (run_id, item_position, repeat, prompt_position, model_position, state,

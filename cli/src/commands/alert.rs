@@ -4,7 +4,7 @@ use chrono::{TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use opb_core::{
     alerts::{Alert, AlertEvent, AlertKind, NewAlert, Silence, UpdateAlert},
-    library::Page,
+    paging::Page,
 };
 use serde_json::json;
 

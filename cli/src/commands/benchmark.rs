@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use opb_api::routes::imports::Imports;
 use opb_core::{
     auth::Visibility,
-    benchmarks::{Benchmark, BenchmarkChange, Deletion},
-    library::Page,
+    benchmarks::{Benchmark, BenchmarkChange},
+    deletion::Deletion,
+    paging::Page,
 };
 use uuid::Uuid;
 

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use clap::Args;
 use opb_core::{
     comparisons::{ColumnChoice, CompareRequest, ComparisonTable, Flip, FlipsRequest},
-    library::Page,
     models::model_label,
+    paging::Page,
     runs::RunReference,
 };
 

@@ -2,11 +2,11 @@
 
 use clap::{Arg, Args};
 use opb_core::{
-    config::{self, LogSettings},
     leaderboards::Leaderboard,
     models::ModelRequest,
     runs::{Run, RunState, SubmitRun},
 };
+use opb_settings::LogSettings;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -78,7 +78,7 @@ impl Demo {
             return finish(&demonstrate(&client).await?, json, &docs);
         }
         let stop = CancellationToken::new();
-        config::stop_on_signals(stop.clone())?;
+        opb_settings::stop_on_signals(stop.clone())?;
         eprintln!("starting a temporary bank");
         let Some(bank) = Bank::start(self.bank, stop.clone()).await? else {
             return Ok(Outcome::Interrupted);

@@ -7,7 +7,7 @@ mod server;
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use opb_core::config::SecretSettings;
+use opb_settings::SecretSettings;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use opb_api::routes::api_keys::{CreateApiKey, CreatedApiKey};
 use opb_core::{
     auth::{ApiKey, ApiKeyScope},
-    library::Page,
+    paging::Page,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::json;

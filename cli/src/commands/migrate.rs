@@ -2,10 +2,8 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use opb_core::{
-    config::{DatabaseSettings, LogSettings},
-    database,
-};
+use opb_core::database;
+use opb_settings::{DatabaseSettings, LogSettings};
 use serde_json::json;
 
 use super::{print, print_json, up::start_log};

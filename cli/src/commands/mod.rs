@@ -30,7 +30,7 @@ use std::{fmt::Display, io::Write as _};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use opb_core::config::FileSettings;
+use opb_settings::FileSettings;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{

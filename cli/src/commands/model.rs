@@ -1,7 +1,7 @@
 //! `opb model`: models in use.
 
 use clap::{Args, Subcommand};
-use opb_core::{library::Page, models::Model};
+use opb_core::{models::Model, paging::Page};
 
 use super::{print, print_json};
 use crate::{

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use opb_core::{
-    library::Page,
     models::{CurrentPrice, PriceImport},
+    paging::Page,
 };
 use serde_json::{Map, Value};
 

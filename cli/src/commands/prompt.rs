@@ -6,7 +6,7 @@ mod import;
 use clap::{Args, Subcommand};
 use opb_core::{
     auth::Visibility,
-    benchmarks::Deletion,
+    deletion::Deletion,
     library::{PromptChange, PromptDetail, PromptPage, PromptVersion},
 };
 

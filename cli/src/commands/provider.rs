@@ -6,11 +6,11 @@ mod change;
 use clap::{Args, Subcommand};
 use opb_api::routes::models::UpdateProvider;
 use opb_core::{
-    library::Page,
     models::{
         CredentialChange, DeclaredLimits, ModelPrice, PriceChange, Provider, ProviderLimits,
         dollars,
     },
+    paging::Page,
 };
 use secrecy::SecretString;
 use serde_json::json;

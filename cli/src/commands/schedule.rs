@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use opb_core::{
-    library::Page,
+    paging::Page,
     schedules::{CatchUp, Firing, NewSchedule, Schedule, UpdateSchedule},
 };
 

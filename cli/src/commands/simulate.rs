@@ -1,7 +1,7 @@
 //! `opb simulate`: the simulated provider over HTTP.
 
 use clap::Args;
-use opb_core::config::{self, LogSettings};
+use opb_settings::LogSettings;
 use tokio_util::sync::CancellationToken;
 
 use super::up::start_log;
@@ -23,7 +23,7 @@ impl Simulate {
     pub async fn execute(self, json: bool) -> anyhow::Result<Outcome> {
         start_log(&self.log)?;
         let stop = CancellationToken::new();
-        config::stop_on_signals(stop.clone())?;
+        opb_settings::stop_on_signals(stop.clone())?;
         serve(self.settings, stop, |address| {
             // A closed output must not stop the server.
             let line = if json {

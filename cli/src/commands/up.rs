@@ -1,8 +1,8 @@
 //! `opb up`: serves a bank.
 
 use clap::Args;
-use opb_core::config::{self, LogSettings};
 use opb_monitor::traces::TraceSettings;
+use opb_settings::LogSettings;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ impl Up {
 
     async fn serve(self, json: bool) -> anyhow::Result<Outcome> {
         let stop = CancellationToken::new();
-        config::stop_on_signals(stop.clone())?;
+        opb_settings::stop_on_signals(stop.clone())?;
         let data = DataFolder::new(self.bank.data.as_deref());
         let Some(bank) = Bank::start(self.bank, stop.clone()).await? else {
             return Ok(Outcome::Done);

@@ -5,7 +5,7 @@ use opb_api::routes::webhooks::{
     Attempts, ChangeWebhook, CreateWebhook, CreatedWebhook, WebhookSecret, Webhooks,
 };
 use opb_core::{
-    library::Page,
+    paging::Page,
     webhooks::{Delivery, Webhook, WebhookEvent, WebhookFormat},
 };
 use secrecy::SecretString;

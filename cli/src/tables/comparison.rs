@@ -2,7 +2,7 @@
 
 use opb_core::{
     comparisons::{ComparedColumn, ComparisonTable, Flip, FlipDirection},
-    library::Page,
+    paging::Page,
     stats::{Comparison, Verdict},
 };
 

@@ -1,7 +1,8 @@
 //! A run by itself: its own table, why evaluations failed, and single evaluations with question, answer and reasons.
 
-use opb_core::runs::{
-    ErrorKind, Evaluation, EvaluationState, Run, RunColumn, RunColumns, RunGroups, RunState,
+use opb_core::{
+    run_columns::{ErrorKind, RunColumn, RunColumns, RunGroups},
+    runs::{Evaluation, EvaluationState, Run, RunState},
 };
 use serde_json::Value;
 

@@ -11,9 +11,9 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    library::Page,
+    locks::lock_count,
     nearest::{Named, pick},
-    quotas::lock_count,
+    paging::Page,
     schedules, texts,
 };
 

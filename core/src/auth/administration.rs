@@ -15,7 +15,7 @@ use super::{
     one_time_tokens::{self, Purpose},
     sessions::revoke,
 };
-use crate::{Error, Result, library::Page};
+use crate::{Error, Result, paging::Page};
 
 /// The username of the program itself, which owns what it brings along.
 pub(super) const SYSTEM: &str = "openpromptbank";
@@ -248,7 +248,7 @@ pub(super) async fn count_admins(conn: &mut PgConnection) -> Result<i64> {
 }
 
 /// Somebody's account, locked until the transaction ends, and no administrator changes meanwhile.
-pub(super) async fn lock_account(tx: &mut PgConnection, username: &str) -> Result<Account> {
+pub(crate) async fn lock_account(tx: &mut PgConnection, username: &str) -> Result<Account> {
     lock_admins(&mut *tx).await?;
     let account = sqlx::query_as!(
         Account,
@@ -270,7 +270,7 @@ pub(super) async fn lock_account(tx: &mut PgConnection, username: &str) -> Resul
 }
 
 /// Refuses a change that has taken away the last administrator.
-pub(super) async fn require_other_admin(tx: &mut PgConnection, before: &Account) -> Result<()> {
+pub(crate) async fn require_other_admin(tx: &mut PgConnection, before: &Account) -> Result<()> {
     let was_admin = before.role == UserRole::Admin && before.disabled_at.is_none();
     if was_admin && count_admins(tx).await? == 0 {
         let message = "this is the last administrator; make another one first";

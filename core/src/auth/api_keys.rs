@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{AuditEvent, Caller, Credential, CurrentUser, Origin, UserRole, audit::record};
-use crate::{Error, FieldError, Result, quotas::lock_count, texts};
+use crate::{Error, FieldError, Result, locks::lock_count, texts};
 
 /// What every key begins with.
 pub(super) const PREFIX: &str = "opb_";

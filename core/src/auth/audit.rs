@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::{CurrentUser, Origin};
-use crate::{Error, Result, library::Page};
+use crate::{Error, Result, paging::Page};
 
 /// For how many days an entry is kept.
 const DAYS_KEPT: i32 = 90;
@@ -136,7 +136,7 @@ pub(crate) async fn note_deed(
 }
 
 /// Writes a line.
-pub(super) async fn record(
+pub(crate) async fn record(
     conn: &mut PgConnection,
     event: AuditEvent,
     user_id: Option<i64>,
@@ -163,7 +163,7 @@ pub(super) async fn record(
 
 /// Takes a user who is being deleted out of the lines: where their name or address stands, also as that of somebody who
 /// tried to log in or did something to others, the name of the deleted user does.
-pub(super) async fn forget_names(
+pub(crate) async fn forget_names(
     conn: &mut PgConnection,
     user_id: i64,
     (username, email): (&str, &str),

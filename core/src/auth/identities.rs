@@ -15,8 +15,7 @@ use uuid::Uuid;
 use super::{
     Accounts, AuditEvent, CurrentUser, Origin, Tokens, UserRole,
     audit::record,
-    deletion::DELETED,
-    names::{EMAIL_TAKEN, check_new_user},
+    names::{DELETED, EMAIL_TAKEN, check_new_user},
     one_time_tokens::{hash_secret, random_secret},
     sessions::open_session,
     throttle::{self, Bucket},

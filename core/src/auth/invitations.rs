@@ -18,7 +18,7 @@ use super::{
     audit::record,
     names,
 };
-use crate::{Error, FieldError, Result, library::Page};
+use crate::{Error, FieldError, Result, paging::Page};
 
 /// What every invitation begins with.
 const PREFIX: &str = "opbi_";

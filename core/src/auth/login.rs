@@ -70,7 +70,7 @@ pub async fn login(
 }
 
 /// A caller who has proved to know the account's password.
-pub(super) struct Proved {
+pub(crate) struct Proved {
     pub(super) account: User,
     hash: String,
 }
@@ -78,7 +78,7 @@ pub(super) struct Proved {
 impl Proved {
     /// Asks again, in the transaction that changes what the proof was for: verifying takes its time, and the password may
     /// have been changed or reset meanwhile, to lock the caller out. The user's row is locked from here on.
-    pub(super) async fn require(&self, tx: &mut PgConnection) -> Result<()> {
+    pub(crate) async fn require(&self, tx: &mut PgConnection) -> Result<()> {
         if is_still_the_password(tx, self.account.id, &self.hash).await? {
             Ok(())
         } else {
@@ -88,7 +88,7 @@ impl Proved {
 }
 
 /// Lets the caller prove that they know the account's password.
-pub(super) async fn confirm(
+pub(crate) async fn confirm(
     accounts: &Accounts,
     user: &CurrentUser,
     password: SecretString,

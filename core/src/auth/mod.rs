@@ -5,7 +5,6 @@ mod account;
 mod administration;
 mod api_keys;
 mod audit;
-mod deletion;
 mod email_verification;
 mod identities;
 mod invitations;
@@ -30,13 +29,13 @@ pub use account::{ProfileChange, change_password, change_profile};
 pub use administration::{
     Account, AccountChange, change_account, create_admin, list_accounts, promote_to_admin,
 };
+pub(crate) use administration::{lock_account, require_other_admin};
 pub use api_keys::{
     ApiKey, ApiKeyScope, NewApiKey, create_api_key, create_scoped_api_key, list_api_keys,
     revoke_api_key, revoke_api_keys_named, revoke_current_api_key,
 };
-pub(crate) use audit::note_deed;
 pub use audit::{AuditEntry, AuditEvent, list_audit_entries};
-pub use deletion::{delete_me, delete_user};
+pub(crate) use audit::{forget_names, note_deed, record};
 pub use email_verification::{
     VERIFICATION_LIFETIME, request_email_verification, require_verified_email, verify_email,
 };
@@ -48,7 +47,9 @@ pub use invitations::{
     Invitation, NewInvitation, accept_first_admin, create_invitation, invite_first_admin,
     list_invitations, revoke_invitation,
 };
+pub(crate) use login::confirm;
 pub use login::login;
+pub(crate) use names::DELETED;
 pub use names::{EMAIL_INVALID, EMAIL_TAKEN, USERNAME_TAKEN, check_new_user};
 pub use password_reset::{
     RESET_LIFETIME, create_reset_link, request_password_reset, reset_password,

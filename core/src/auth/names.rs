@@ -3,7 +3,6 @@
 use sqlx::PgConnection;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::deletion::DELETED;
 use crate::{Error, FieldError};
 
 /// What a registration with a taken username is told.
@@ -12,6 +11,9 @@ pub const USERNAME_TAKEN: &str = "is already taken";
 pub const EMAIL_TAKEN: &str = "is already registered";
 /// What a registration with a malformed email address is told.
 pub const EMAIL_INVALID: &str = "is not an email address";
+
+/// What a deleted user is called, before the id; nobody else may be called so.
+pub(crate) const DELETED: &str = "deleted-";
 
 /// Names that would make others believe the server itself speaks.
 const RESERVED: [&str; 12] = [

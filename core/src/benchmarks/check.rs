@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::{Definition, Item};
 use crate::{
     Error, FieldError, Result,
-    library::{check_slug, json_bytes},
+    library::check_slug,
+    paging::json_bytes,
     scorers::{Effort, Scorer, ScorerKind, ScorerSpec},
     texts::{check_line, is_plain_text},
 };

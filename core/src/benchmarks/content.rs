@@ -9,7 +9,7 @@ use super::{
     Definition, Item,
     check::{check_size, check_totals},
 };
-use crate::{Error, Result, library::json_bytes, scorers::ScorerSpec};
+use crate::{Error, Result, paging::json_bytes, scorers::ScorerSpec};
 
 /// The measured content of a version.
 #[derive(Debug, Clone, PartialEq, Eq)]

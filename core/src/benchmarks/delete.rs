@@ -4,15 +4,14 @@
 //! but readers of those runs can still read it, so that their results stay explainable. Housekeeping erases it when the
 //! last of those runs is gone, in limited batches.
 
-use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::find_benchmark;
 use crate::{
     Error, Result,
     auth::{AuditEvent, CurrentUser, can_change, note_deed},
+    deletion::Deletion,
 };
 
 /// Number of items that one statement erases, so that its transaction stays short.
@@ -21,14 +20,6 @@ const ITEMS: i64 = 10_000;
 const BATCHES: usize = 20;
 /// Number of benchmarks without versions that one round erases.
 const EMPTY: i64 = 1_000;
-
-/// The result of a deletion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Deletion {
-    /// True if runs use it: then it takes no more runs, and only the owners of those runs can read it. False if it is
-    /// erased.
-    pub withdrawn: bool,
-}
 
 /// Deletes a benchmark with all of its versions. Its slug becomes free.
 ///

@@ -16,7 +16,7 @@ pub use change::{BenchmarkChange, change_benchmark};
 pub use content::{Content, Measure};
 pub use definition::{Definition, Item};
 pub(crate) use delete::erase_deleted;
-pub use delete::{Deletion, delete_benchmark, delete_benchmark_version};
+pub use delete::{delete_benchmark, delete_benchmark_version};
 pub(crate) use erase::erase_private_benchmarks;
 pub(crate) use imports::expire_imports;
 pub use imports::{

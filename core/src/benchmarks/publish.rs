@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
-    library::json_bytes,
+    paging::json_bytes,
     quotas::check_stored,
 };
 

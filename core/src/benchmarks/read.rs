@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
-    library::Page,
     nearest::benchmark_hint,
+    paging::Page,
     scorers::ScorerSpec,
 };
 

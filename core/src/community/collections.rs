@@ -14,8 +14,10 @@ use super::{RankedPrompt, ranks, text::check_length};
 use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, Visibility, can_change},
-    library::{Page, find_prompt},
-    quotas::{check_stored, lock_count},
+    library::find_prompt,
+    locks::lock_count,
+    paging::Page,
+    quotas::check_stored,
     texts::check_line,
 };
 

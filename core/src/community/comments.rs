@@ -11,8 +11,9 @@ use crate::{
     Error, Result,
     auth::CurrentUser,
     computing::Loaded,
-    library::{Page, find_prompt, to_html},
-    quotas::lock_count,
+    library::{find_prompt, to_html},
+    locks::lock_count,
+    paging::Page,
 };
 
 /// Maximum number of comments per user and minute.

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{RankedPrompt, profiles, ranks};
-use crate::{Error, Result, auth::CurrentUser, library::Page, library::find_prompt};
+use crate::{Error, Result, auth::CurrentUser, library::find_prompt, paging::Page};
 
 /// Marks a prompt as favourite; does nothing if it is one.
 ///

@@ -8,7 +8,6 @@ mod comments;
 mod evidence;
 mod favourites;
 mod moderation;
-mod own_data;
 mod preference_board;
 mod preferences;
 mod profiles;
@@ -32,7 +31,6 @@ pub use moderation::{
     Moderation, NewReport, ReportReason, ReportedComment, list_reported_comments, moderate_comment,
     report_comment,
 };
-pub use own_data::OwnData;
 pub use preference_board::{PreferenceBoard, PreferenceEntry, read_preference_board};
 pub use preferences::{
     BlindPair, NewPreference, Preference, PreferenceChoice, create_preference, set_preference,

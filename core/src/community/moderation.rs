@@ -10,9 +10,7 @@ use super::{
     comments::{Comment, find_comment},
     text::check_length,
 };
-use crate::{
-    Error, Result, auth::CurrentUser, computing::Loaded, library::Page, quotas::lock_count,
-};
+use crate::{Error, Result, auth::CurrentUser, computing::Loaded, locks::lock_count, paging::Page};
 
 /// Maximum number of reports per user and hour.
 const REPORTS_PER_HOUR: i64 = 30;

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 
 use super::{ColumnChoice, columns::resolve_columns};
-use crate::{Error, Result, auth::CurrentUser, library::Page};
+use crate::{Error, Result, auth::CurrentUser, paging::Page};
 
 /// The two columns, and the page of their flips.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

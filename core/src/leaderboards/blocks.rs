@@ -20,6 +20,15 @@ const READ_AT_ONCE: i64 = 50_000;
 /// A column of a run: the positions of its prompt version and its model.
 pub(crate) type ColumnKey = (i16, i16);
 
+/// Summarises every column of a run that has a recorded evaluation.
+pub(crate) async fn summarise_run(
+    conn: &mut PgConnection,
+    run_id: Uuid,
+    shape: RunShape,
+) -> Result<BTreeMap<ColumnKey, Summary>> {
+    Blocks::of(run_id, shape).load(conn, true).await
+}
+
 /// The division of a run into blocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocks {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Error, FieldError, Result, auth::CurrentUser, benchmarks::resolve_benchmark, computing::Loaded,
-    library::json_bytes,
+    paging::json_bytes,
 };
 
 /// Maximum size of the lines in a response, in bytes of JSON.

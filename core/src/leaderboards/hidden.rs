@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     auth::{AuditEvent, CurrentUser, note_deed},
-    library::fitting_in,
+    paging::fitting_in,
     runs::find_readable_run,
 };
 

@@ -6,7 +6,7 @@
 //! `figures` lists the numbers of a column, `summary` summarises columns, `blocks` does so while a run goes on,
 //! `refresh` decides when, and `write` stores the results.
 //! `audience` selects the board, `renew` builds a board from the results, `size` limits it, `ranking` compares its
-//! lines, and `hidden` excludes columns; `measure` summarises a run for its own table. `board` reads one benchmark's
+//! lines, and `hidden` excludes columns. `board` reads one benchmark's
 //! standings and `placing` ranks them, `effects` splits them into effects of prompts and of models, `overall` reads
 //! across benchmarks, and `history` reads the courses over time.
 //! Real and simulated standings must never mix in any of them.
@@ -18,7 +18,6 @@ mod effects;
 mod figures;
 mod hidden;
 mod history;
-mod measure;
 mod overall;
 mod placing;
 mod ranking;
@@ -33,7 +32,7 @@ mod write;
 mod tests;
 
 pub use self::audience::BoardKind;
-pub(crate) use self::blocks::ColumnKey;
+pub(crate) use self::blocks::{ColumnKey, summarise_run};
 pub(crate) use self::board::only_simulated_in_public;
 pub use self::board::{BoardFilter, Leaderboard, load_leaderboard};
 pub use self::effects::{Effect, LeaderboardEffects, load_effects};
@@ -42,7 +41,6 @@ pub use self::hidden::{BoardColumn, HideStandings, hide_standings};
 pub use self::history::{
     Course, CoursePoint, DriftPoint, HistoryFilter, LeaderboardHistory, ModelDrift, load_history,
 };
-pub(crate) use self::measure::measure_run;
 pub use self::overall::{
     OverallBy, OverallEntry, OverallFilter, OverallLeaderboard, OverallMethod, load_overall,
 };
@@ -50,6 +48,7 @@ pub use self::refresh::{Shown, refresh_open_runs};
 pub(crate) use self::refresh::{forget_progress, lock_progress, update_standings};
 pub use self::renew::{renew_small_boards, renew_stale_boards};
 pub use self::standing::Standing;
+pub(crate) use self::summary::Summary;
 
 /// The confidence level of all intervals and comparisons.
 pub(crate) const CONFIDENCE: f64 = 0.95;

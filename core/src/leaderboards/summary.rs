@@ -34,9 +34,9 @@ pub(super) struct Counted {
 
 /// The summary of one prompt version on one model over the items from `first_item`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     pub(super) first_item: i32,
-    pub(super) sums: Sums,
+    pub(crate) sums: Sums,
     pub(super) item_scores: Vec<Option<f32>>,
     pub(super) item_passes: Vec<i32>,
     /// `None` if the cost of a response is unknown; a failed call with unknown cost counts as free.
@@ -48,11 +48,11 @@ pub(super) struct Summary {
 /// Plain sums. Stored as JSON under these names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Sums {
-    pub(super) evaluations: i64,
-    pub(super) errors: i64,
-    pub(super) scored: i64,
-    pub(super) passed: i64,
+pub(crate) struct Sums {
+    pub(crate) evaluations: i64,
+    pub(crate) errors: i64,
+    pub(crate) scored: i64,
+    pub(crate) passed: i64,
     /// Whether any score is neither 0 nor 1.
     pub(super) graded: bool,
     pub(super) priced: i64,
@@ -178,7 +178,7 @@ impl Summary {
 
     /// The figures of the column; `None` if there are no scores.
     #[expect(clippy::cast_precision_loss, reason = "sums are far below 2⁵³")]
-    pub(super) fn figures(&self, repeats: i16) -> Option<Figures> {
+    pub(crate) fn figures(&self, repeats: i16) -> Option<Figures> {
         let scored = self.item_scores.iter().flatten();
         let values: Vec<f64> = scored.map(|score| f64::from(*score)).collect();
         if values.is_empty() {
@@ -225,7 +225,7 @@ impl Summary {
     }
 
     /// The cost of all evaluations together; `None` if the cost of a response is unknown.
-    pub(super) fn total_cost_microusd(&self) -> Option<i64> {
+    pub(crate) fn total_cost_microusd(&self) -> Option<i64> {
         let known = self.paid_items().all(|(cost, _)| cost.is_some());
         known.then_some(self.sums.cost_microusd)
     }

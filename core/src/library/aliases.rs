@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 
-use super::{Page, find_prompt, versions::lock_own};
-use crate::{Error, Result, auth::CurrentUser};
+use super::{find_prompt, versions::lock_own};
+use crate::{Error, Result, auth::CurrentUser, paging::Page};
 
 /// An alias of a version.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

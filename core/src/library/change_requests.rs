@@ -9,15 +9,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    NewPromptVersion, Page, Parameters, SavedVersion, Variable, find_prompt, resolve_version,
-    versions,
+    NewPromptVersion, Parameters, SavedVersion, Variable, find_prompt, resolve_version, versions,
 };
 use crate::{
-    Error, Result,
-    auth::CurrentUser,
-    quotas::{check_stored, lock_count},
-    template::PromptBody,
-    texts,
+    Error, Result, auth::CurrentUser, locks::lock_count, paging::Page, quotas::check_stored,
+    template::PromptBody, texts,
 };
 
 /// Maximum number of change requests per user and hour, over all prompts.

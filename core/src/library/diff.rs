@@ -11,10 +11,11 @@ use similar::{ChangeTag, TextDiff};
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::{PromptVersion, json_bytes, preview::render, resolve_version};
+use super::{PromptVersion, preview::render, resolve_version};
 use crate::{
     Error, Result,
     auth::CurrentUser,
+    paging::json_bytes,
     template::{Message, PromptBody, Role},
 };
 

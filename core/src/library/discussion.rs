@@ -6,8 +6,10 @@ use sqlx::{Connection as _, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Page, find_change_request, markdown::to_html};
-use crate::{Error, Result, auth::CurrentUser, computing::Loaded, quotas::lock_count, texts};
+use super::{find_change_request, markdown::to_html};
+use crate::{
+    Error, Result, auth::CurrentUser, computing::Loaded, locks::lock_count, paging::Page, texts,
+};
 
 /// Maximum number of comments on change requests per user and hour.
 const PER_HOUR: i64 = 60;

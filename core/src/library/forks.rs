@@ -6,12 +6,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    NewPrompt, NewPromptVersion, Page, Prompt, PromptKind, find_prompt, prompts, resolve_version,
+    NewPrompt, NewPromptVersion, Prompt, PromptKind, find_prompt, prompts, resolve_version,
     versions,
 };
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
+    paging::Page,
 };
 
 /// The differences between a fork and its origin.

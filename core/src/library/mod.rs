@@ -14,7 +14,6 @@ mod forks;
 mod import;
 mod lint;
 mod markdown;
-mod page;
 mod preview;
 mod prompt_changes;
 mod prompts;
@@ -52,8 +51,6 @@ pub use import::{
 };
 pub use lint::{Warning, WarningCode, lint};
 pub use markdown::to_html;
-pub(crate) use page::fitting_in;
-pub use page::{MAX_PAGE_BYTES, Page, fitting, json_bytes};
 pub use preview::{Preview, PreviewRequest, preview};
 pub use prompt_changes::{
     PromptChange, Transfer, accept_transfer, change_prompt, delete_prompt, offer_transfer,

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{PromptVersion, json_bytes, lint::field_of};
-use crate::{Error, FieldError, Result, template::Message};
+use super::{PromptVersion, lint::field_of};
+use crate::{Error, FieldError, Result, paging::json_bytes, template::Message};
 
 /// A request for a preview.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]

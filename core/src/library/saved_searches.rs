@@ -6,11 +6,9 @@ use sqlx::{Connection as _, PgConnection, types::Json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{PromptQuery, page::json_bytes};
+use super::PromptQuery;
 use crate::{
-    Error, Result,
-    auth::CurrentUser,
-    quotas::{check_stored, lock_count},
+    Error, Result, auth::CurrentUser, locks::lock_count, paging::json_bytes, quotas::check_stored,
     texts,
 };
 

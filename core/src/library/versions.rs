@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Page, Parameters, Variable, Warning, find_prompt, json_bytes,
+    Parameters, Variable, Warning, find_prompt,
     lint::lint,
     prompts::find_prompt_or_hint,
     variables::{check_parameters, defaults},
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
+    paging::{Page, json_bytes},
     quotas::check_stored,
     template::{CompiledPrompt, PromptBody, TemplateError},
     texts::is_plain_text,

@@ -9,7 +9,7 @@ use super::find_prompt;
 use crate::{
     Error, Result,
     auth::{AuditEvent, CurrentUser, can_change, note_deed},
-    benchmarks::Deletion,
+    deletion::Deletion,
 };
 
 /// Deletes one version of a prompt.

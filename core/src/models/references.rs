@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
-    library::{Page, json_bytes},
+    paging::{Page, json_bytes},
     texts::check_line,
 };
 

@@ -14,7 +14,7 @@ pub const WORKERS_DOORBELL: &str = "opb_workers";
 pub const RECALL_DOORBELL: &str = "opb_recalls";
 
 /// Tells whoever follows a run that it moved.
-pub(super) async fn tell(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
+pub(crate) async fn tell(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     ring(conn, DOORBELL, &run_id.to_string()).await
 }
 

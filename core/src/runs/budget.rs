@@ -9,13 +9,16 @@ use serde_json::{Map, Value};
 use sqlx::{Connection as _, PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{PauseReason, RunState, ShardLease, bells::wake_workers, control, find_run};
+use super::{
+    PauseReason, RunState, ShardLease, announce::announce_run, bells::wake_workers, control,
+    find_run,
+};
 use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
     models::{Price, ProviderKind, Tokens, cost_microusd, dollars, refuse_parameters},
     template::MAX_OUTPUT_BYTES,
-    webhooks::{WebhookEvent, announce_run},
+    webhooks::WebhookEvent,
 };
 
 /// Tokens that a provider may add to each message, and once more to the whole.

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Run, RunState,
+    announce::announce_run,
     bells::{recall, tell},
     control::role_in,
     counts::end_shards,
@@ -14,7 +15,7 @@ use crate::{
     Error, Result,
     auth::{CurrentUser, can_change},
     queue::{self, Job},
-    webhooks::{WebhookEvent, announce_run},
+    webhooks::WebhookEvent,
 };
 
 /// Cancels a run that has not ended. What is recorded stays.

@@ -6,7 +6,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    Run, bells::tell, budget::change_budget, control, find_run, visibility::set_visibility,
+    Run,
+    bells::tell,
+    budget::change_budget,
+    control, find_run,
+    quota::check_quota,
+    rules::{RunRules, check_spender},
+    visibility::set_visibility,
 };
 use crate::{
     Error, Result,
@@ -30,16 +36,18 @@ pub struct UpdateRun {
     pub visibility: Option<Visibility>,
 }
 
-/// Changes the budget of a run that has one, who may see it, or both.
+/// Changes the budget of a run that has one, who may see it, or both; unless it may spend more then and a rule forbids that.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] for the budget of a run without
-/// one, [`Error::Invalid`] for less than what is spent or reserved, or for a visibility wider than a part of the run.
+/// one, [`Error::Invalid`] for less than what is spent or reserved, or for a visibility wider than a part of the run,
+/// [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
 pub async fn update_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
     run_id: Uuid,
     change: &UpdateRun,
+    rules: &RunRules,
 ) -> Result<Run> {
     if change.budget_microusd.is_none() && change.visibility.is_none() {
         return Err(Error::invalid(
@@ -49,8 +57,14 @@ pub async fn update_run(
     }
     let mut tx = conn.begin().await?;
     control::lock_run(&mut tx, user, run_id).await?;
+    let before = find_run(&mut tx, Some(user), run_id).await?.budget_microusd;
     if let Some(budget) = change.budget_microusd {
         change_budget(&mut tx, user, run_id, budget).await?;
+        // To spend less needs no leave.
+        if Some(budget) > before {
+            check_spender(&mut tx, user, rules).await?;
+        }
+        check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     }
     if let Some(visibility) = change.visibility {
         set_visibility(&mut tx, user, run_id, visibility).await?;

@@ -10,6 +10,8 @@ use super::{
     bells::{recall, tell, wake_workers},
     find_run,
     hidden::require_parts,
+    quota::check_quota,
+    rules::{RunRules, check_spender},
 };
 use crate::{
     Error, Result,
@@ -57,13 +59,20 @@ pub async fn pause_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
     Ok(run)
 }
 
-/// Lets a paused run go on.
+/// Lets a paused run go on, unless a rule forbids it.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run is not paused, or has
-/// a part that its owner may no longer see, [`Error::QuotaExceeded`] when the caller stores more than they may.
-pub async fn resume_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
+/// a part that its owner may no longer see, [`Error::QuotaExceeded`] when the caller stores or spends more
+/// than they may, [`Error::EmailNotVerified`].
+pub async fn resume_run(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    rules: &RunRules,
+) -> Result<Run> {
     let mut tx = conn.begin().await?;
+    check_spender(&mut tx, user, rules).await?;
     if lock_run(&mut tx, user, run_id).await? != RunState::Paused {
         return Err(Error::Conflict("the run is not paused".into()));
     }
@@ -80,6 +89,7 @@ pub async fn resume_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     .await?;
     // What it records would find no room, and the run be paused again.
     check_stored(&mut tx, user.id).await?;
+    check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     wake_workers(&mut tx).await?;
     tell(&mut tx, run_id).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;

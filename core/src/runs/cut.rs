@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     RunShape, RunState, ShardRange,
     bells::{tell, wake_workers},
-    extend::shape,
+    extend::load_shape,
     plan::{CUT_AT_ONCE, Cover},
 };
 use crate::{
@@ -41,7 +41,7 @@ pub async fn plan_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     if state.is_none_or(RunState::has_ended) {
         return Ok(());
     }
-    let shape = shape(&mut tx, run_id).await?;
+    let shape = load_shape(&mut tx, run_id).await?;
     insert_shards(&mut tx, run_id, shape).await?;
     tell(&mut tx, run_id).await?;
     tx.commit().await?;

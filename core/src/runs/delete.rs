@@ -58,7 +58,7 @@ pub async fn delete_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
 ///
 /// # Errors
 /// The database does not answer; what was erased so far stays erased.
-pub(super) async fn erase_deleted_runs(conn: &mut PgConnection) -> Result<bool> {
+pub(crate) async fn erase_deleted_runs(conn: &mut PgConnection) -> Result<bool> {
     for _ in 0..BATCHES {
         let run_id = sqlx::query_scalar!(
             "-- delete::erase_deleted_runs

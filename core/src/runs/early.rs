@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{RunShape, RunState, bells::tell, extend::shape};
+use super::{RunShape, RunState, bells::tell, extend::load_shape};
 use crate::{Error, Result, models::dollars, stats};
 
 /// The most columns of a run that stops early: every two of them are compared.
@@ -39,7 +39,7 @@ pub(super) type Settled = HashMap<ColumnKey, i32>;
 /// # Errors
 /// The database does not answer; another look comes later.
 pub(super) async fn look(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
-    let shape = shape(conn, run_id).await?;
+    let shape = load_shape(conn, run_id).await?;
     let Some(recorded) = take_look(conn, run_id, shape).await? else {
         return Ok(()); // Somebody else looks, or the run has ended.
     };
@@ -73,9 +73,9 @@ pub(super) async fn look(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
 }
 
 /// What a run that has ended says about what it did not ask; nothing when it asked everything.
-pub(super) async fn remark(tx: &mut PgConnection, run_id: Uuid) -> Result<Option<String>> {
+pub(crate) async fn early_remark(tx: &mut PgConnection, run_id: Uuid) -> Result<Option<String>> {
     let run = sqlx::query!(
-        r#"-- early::remark
+        r#"-- early::early_remark
         select planned, recorded, skipped, settled, answers_of,
                (select count(*) from run_prompts where run_id = $1) * (select count(*) from run_models where run_id = $1)
                    as "columns!",

@@ -12,7 +12,9 @@ use super::{
     check::check_run,
     control, early, find_readable_run, find_run,
     hidden::require_parts,
+    quota::check_quota,
     retry::{reopen, require_ended},
+    rules::{RunRules, check_spender},
     submit::{insert_columns, refuse_without_keys},
 };
 use crate::{
@@ -39,24 +41,26 @@ pub struct ExtendRun {
     pub repeats: Option<i32>,
 }
 
-/// Extends a run that has ended, and queues it for what is new.
+/// Extends a run that has ended, and queues it for what is new, unless a rule forbids it.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended or
 /// was cancelled, [`Error::Forbidden`] for one with a part that the user may no longer see, [`Error::Invalid`] with the path
-/// of each wrong field, [`Error::QuotaExceeded`].
+/// of each wrong field, [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
 pub async fn extend_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
     run_id: Uuid,
     request: &ExtendRun,
+    rules: &RunRules,
 ) -> Result<Run> {
     let mut tx = conn.begin().await?;
+    check_spender(&mut tx, user, rules).await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     refuse_rescored(&mut tx, run_id).await?;
     let run = find_readable_run(&mut tx, Some(user), run_id).await?;
     require_parts(&mut tx, run_id).await?;
-    let before = shape(&mut tx, run_id).await?;
+    let before = load_shape(&mut tx, run_id).await?;
     let mut wrong = Vec::new();
     if request.limit.is_some_and(|limit| limit < before.items) {
         let message = format!(
@@ -112,6 +116,7 @@ pub async fn extend_run(
     early::unsettle(&mut tx, run_id).await?;
     let missing = reopen(&mut tx, run_id, checked.shape).await?;
     count_run(&mut tx, user, run_id, missing).await?;
+    check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run extended");
@@ -135,9 +140,9 @@ fn inherit(model: &ModelRequest, run: &Run) -> ModelRequest {
 }
 
 /// The measures that a run has.
-pub(super) async fn shape(tx: &mut PgConnection, run_id: Uuid) -> Result<RunShape> {
+pub(crate) async fn load_shape(tx: &mut PgConnection, run_id: Uuid) -> Result<RunShape> {
     let row = sqlx::query!(
-        r#"-- extend::shape
+        r#"-- extend::load_shape
         select item_count, repeats,
                (select count(*) from run_prompts where run_id = $1)::smallint as "prompts!",
                (select count(*) from run_models where run_id = $1)::smallint as "models!"

@@ -16,7 +16,7 @@ const TOLD: &str = "its owner may no longer see its benchmark, or one of its pro
 ///
 /// # Errors
 /// The database does not answer.
-pub(super) async fn pause_hidden(conn: &mut PgConnection) -> Result<u64> {
+pub(crate) async fn pause_hidden(conn: &mut PgConnection) -> Result<u64> {
     let mut tx = conn.begin().await?;
     let run_ids = sqlx::query_scalar!(
         "-- hidden::pause_hidden

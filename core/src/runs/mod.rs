@@ -1,16 +1,23 @@
 //! Runs: from the request to the last recorded evaluation.
 //!
-//! In the order of their life: `check` knows what a request may ask for, `submit` inserts it, `plan` and `cut` make shards
-//! of it, `fair_share` chooses whose shard is next, `lease` keeps it with one worker, `work` tells the worker what to do, `record` keeps results exactly once and `counts` adds them up, `finish` closes the run,
-//! `housekeeping` mends what crashes left behind, and `backlog` tells operators what waits, `waiting` a run's owner why. On the way, `control` pauses
-//! and resumes, `budget` and `quota` keep it from spending too much, `early` from asking what changes nothing, and `cancel` ends it;
-//! afterwards, `retry` makes its failed evaluations anew, `extend` lets it grow, and
-//! `rescore` scores its answers by other scorers. `reference` finds a run by the names that people use for it, `evaluations` reads
-//! its results one by one, `columns` as its own table, and `groups` by its items' metadata. `answers` finds what need not be asked again;
-//! at last, `prune` forgets the texts, and `delete` the whole run. `visibility` keeps a run as narrow as its parts, `hidden` stops one whose owner lost sight of a part, and
-//! `change` lets its owner change that, or its budget.
-//! Before all of it, `estimate` says what it will need.
+//! In the order of their life: `check` validates a request, `rules` decides who may spend, and `submit` inserts the run;
+//! `plan` and `cut` divide it into shards, `fair_share` chooses the next shard, `lease` assigns it to one worker, `work`
+//! tells the worker what to do, `record` stores results exactly once, and `counts` adds them up. `finishing`, a room of
+//! its own, ends the run. `rescue` makes the shards of crashed workers available again, and `lost_jobs` enqueues lost
+//! jobs again.
+//!
+//! On the way, `control` pauses and resumes, `budget` and `quota` limit the spending, `early` stops what cannot change
+//! the order, and `cancel` ends the run. `backlog` tells operators what waits, `waiting` tells the run's owner why,
+//! `announce` notifies the owner's webhooks, and `bells` wakes up those who follow the run.
+//!
+//! Afterwards, `retry` repeats its failed evaluations, `extend` adds to it, and `rescore` scores its answers with other
+//! scorers; `answers` looks up cached responses. `reference` finds a run by its number or id, and `evaluations` reads its
+//! results. At last, `prune` deletes the texts, and `delete` the whole run.
+//!
+//! `visibility` keeps a run as narrow as its parts, `hidden` pauses a run whose owner may no longer see a part, and
+//! `change` lets its owner change visibility and budget. Before all of it, `estimate` predicts calls, cost and time.
 
+mod announce;
 mod answers;
 mod backlog;
 mod bells;
@@ -18,7 +25,6 @@ mod budget;
 mod cancel;
 mod change;
 mod check;
-mod columns;
 mod control;
 mod counts;
 mod cut;
@@ -29,13 +35,11 @@ mod estimate;
 mod evaluations;
 mod extend;
 mod fair_share;
-mod finish;
-mod groups;
 mod hidden;
-mod housekeeping;
 mod insert;
 mod lease;
 mod logprobs;
+mod lost_jobs;
 mod overfull;
 mod plan;
 mod prune;
@@ -44,6 +48,7 @@ mod read;
 mod record;
 mod reference;
 mod rescore;
+mod rescue;
 mod retry;
 mod rules;
 mod submit;
@@ -51,8 +56,10 @@ mod visibility;
 mod waiting;
 mod work;
 
+pub(crate) use announce::announce_run;
 pub use answers::{Answer, AnswerKey, answers_of, kept_answers};
 pub use backlog::{Backlog, read_backlog};
+pub(crate) use bells::tell;
 pub use bells::{DOORBELL, RECALL_DOORBELL, WORKERS_DOORBELL};
 pub use budget::{
     ANTHROPIC_MAX_TOKENS, Reserved, Settlement, cost_bound_microusd, image_limit, output_limit,
@@ -60,31 +67,30 @@ pub use budget::{
 };
 pub use cancel::cancel_run;
 pub use change::{UpdateRun, update_run};
-pub use columns::{
-    ErrorKind, MeasuredColumn, PartScore, RunColumn, RunColumns, kept_run_columns,
-    measure_run_columns,
-};
 pub(crate) use control::PauseReason;
 pub use control::{pause_run, resume_run};
 pub use counts::note_skipped;
 pub use cut::plan_run;
 pub use delete::delete_run;
+pub(crate) use delete::erase_deleted_runs;
+pub(crate) use early::early_remark;
 pub(crate) use erase::erase_private_runs;
 pub use estimate::{Basis, Estimate, EstimatedColumn, Interval, Prospect, find_prospect};
 pub use evaluations::{
     Evaluation, EvaluationFilter, EvaluationPage, EvaluationState, list_evaluations,
 };
+pub(crate) use extend::load_shape;
 pub use extend::{ExtendRun, extend_run};
 pub use fair_share::{claim_shard, run_to_give_way};
-pub use finish::finish_run;
-pub use groups::{GroupColumn, RunGroup, RunGroups, measure_run_groups};
-pub use housekeeping::{Mended, mend};
+pub(crate) use hidden::pause_hidden;
 pub use insert::find_refused;
 pub use lease::{HeldLease, ShardLease, finish_shard, release_shard, renew_lease};
 pub use logprobs::{Alternative, Logprobs, TokenLogprob};
+pub(crate) use lost_jobs::enqueue_lost_jobs;
+pub(crate) use overfull::pause_overfull;
 pub use plan::{EvaluationKey, RunShape, ShardRange};
 pub use prune::{Prunable, enqueue_pruning, next_prunable, prunable, prune_run};
-pub use quota::{check_quota, set_quota};
+pub use quota::set_quota;
 pub use read::{Run, RunState, find_readable_run, find_run, list_runs};
 pub use record::{
     EvaluationError, EvaluationOutcome, NewEvaluation, Recorded, ScoredLine, add_spend, record,
@@ -92,11 +98,10 @@ pub use record::{
 };
 pub use reference::{RunReference, resolve_readable_run, resolve_run};
 pub use rescore::{RescoreRun, rescore_run};
+pub(crate) use rescue::rescue_expired_leases;
 pub use retry::retry_run;
-pub use rules::{
-    RunRules, check_request, check_spender, extend_under_rules, resume_under_rules,
-    retry_under_rules, submit_under_rules, update_under_rules,
-};
-pub use submit::{SubmitRun, note_request, submit_run, submit_run_by_default};
+pub(crate) use rules::check_spender;
+pub use rules::{RunRules, check_request};
+pub use submit::{SubmitRun, note_request, submit_run};
 pub use waiting::report_waiting;
 pub use work::{ProviderSettings, RunModel, RunPrompt, RunWork, load_work, recorded_keys};

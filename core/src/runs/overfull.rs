@@ -9,7 +9,7 @@ use crate::{Result, quotas::find_overfull};
 ///
 /// # Errors
 /// The database does not answer.
-pub(super) async fn pause_overfull(conn: &mut PgConnection) -> Result<u64> {
+pub(crate) async fn pause_overfull(conn: &mut PgConnection) -> Result<u64> {
     let owners = sqlx::query_scalar!(
         "-- overfull::pause_overfull (owners)
         select distinct owner_id from runs where finished_at is null and state in ('queued', 'running')"

@@ -20,7 +20,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Invalid`] when the run needs a budget, [`Error::QuotaExceeded`] when the quota is used up.
-pub async fn check_quota(
+pub(super) async fn check_quota(
     tx: &mut PgConnection,
     user: &CurrentUser,
     run_id: Uuid,

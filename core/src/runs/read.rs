@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     auth::{CurrentUser, Visibility},
-    library::Page,
+    paging::Page,
 };
 
 /// Where a run stands.

@@ -19,7 +19,7 @@ use super::{
     insert::insert,
     lease::finish,
 };
-use crate::{Result, bounds::MAX_MICROUSD, library::json_bytes};
+use crate::{Result, bounds::MAX_MICROUSD, paging::json_bytes};
 
 /// A result to record.
 #[derive(Debug, Clone, Default)]

@@ -10,7 +10,7 @@ use super::{
     check::MAX_EVALUATIONS,
     check::is_withdrawn,
     cut::cut,
-    extend::shape,
+    extend::load_shape,
     find_readable_run, find_run,
     retry::require_ended,
     visibility::{foreign_answers, load_parts},
@@ -80,7 +80,7 @@ pub async fn rescore_run(
     let visibility = parts.choose(request.visibility, default)?;
     let shape = RunShape {
         items: benchmark.item_count,
-        ..shape(&mut tx, run_id).await?
+        ..load_shape(&mut tx, run_id).await?
     };
     let planned = shape.evaluations();
     if planned > MAX_EVALUATIONS {

@@ -4,18 +4,32 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    Run, RunShape, RunState, bells::tell, columns, control, cut::cut, extend::shape,
-    find_readable_run, find_run, hidden::require_parts,
+    Run, RunShape, RunState,
+    bells::tell,
+    control,
+    cut::cut,
+    extend::load_shape,
+    find_readable_run, find_run,
+    hidden::require_parts,
+    quota::check_quota,
+    rules::{RunRules, check_spender},
 };
 use crate::{Error, Result, auth::CurrentUser, quotas::count_run};
 
-/// Forgets the evaluations of a run that ended in an error, and makes them anew. What was spent stays spent.
+/// Forgets the evaluations of a run that ended in an error, and makes them anew, unless a rule forbids it. What was spent stays
+/// spent.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended, was
-/// cancelled, or has no errors, [`Error::QuotaExceeded`].
-pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
+/// cancelled, or has no errors, [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
+pub async fn retry_run(
+    conn: &mut PgConnection,
+    user: &CurrentUser,
+    run_id: Uuid,
+    rules: &RunRules,
+) -> Result<Run> {
     let mut tx = conn.begin().await?;
+    check_spender(&mut tx, user, rules).await?;
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     find_readable_run(&mut tx, Some(user), run_id).await?;
     require_parts(&mut tx, run_id).await?;
@@ -48,7 +62,7 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
     )
     .fetch_one(&mut *tx)
     .await?;
-    let shape = shape(&mut tx, run_id).await?;
+    let shape = load_shape(&mut tx, run_id).await?;
     // What was not asked since columns are settled is found missing too, and counted as skipped anew.
     let missing = reopen(&mut tx, run_id, shape).await?;
     if missing <= skipped {
@@ -57,6 +71,7 @@ pub async fn retry_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
         ));
     }
     count_run(&mut tx, user, run_id, missing - skipped).await?;
+    check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
     tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run retried");
@@ -88,8 +103,20 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
     )
     .fetch_one(&mut *tx)
     .await?;
-    columns::forget(tx, run_id).await?;
+    forget_columns(tx, run_id).await?;
     cut(tx, run_id, shape).await?;
     tell(tx, run_id).await?;
     Ok(shape.evaluations() - recorded)
+}
+
+/// Forgets the table that was kept of the run: it goes on.
+async fn forget_columns(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
+    sqlx::query!(
+        "-- retry::forget_columns
+        delete from run_columns where run_id = $1",
+        run_id
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }

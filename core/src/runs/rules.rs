@@ -1,16 +1,12 @@
 //! What the operator asks of whoever spends: at the door and by a schedule alike.
 //!
-//! Whatever makes a run spend more (submitting, opening it again, a higher budget) goes through here, so that no door can
-//! forget to ask.
+//! Whatever makes a run spend more (submitting, opening it again, a higher budget) takes these rules and asks here itself, so
+//! that no door can forget to ask.
 
 use clap::Args;
 use sqlx::{Connection as _, PgConnection};
-use uuid::Uuid;
 
-use super::{
-    ExtendRun, Run, SubmitRun, UpdateRun, check::check, check_quota, control, extend_run, find_run,
-    resume_run, retry_run, submit_run_by_default, update_run,
-};
+use super::{SubmitRun, check::check};
 use crate::{
     Error, Result,
     auth::{self, CurrentUser, Visibility},
@@ -63,102 +59,11 @@ impl RunRules {
     }
 }
 
-/// Submits a run, unless a rule forbids it. After an error the caller rolls back.
-///
-/// # Errors
-/// Those of [`submit_run_by_default`], [`check_spender`] and [`check_quota`].
-pub async fn submit_under_rules(
-    tx: &mut PgConnection,
-    owner: &CurrentUser,
-    request: &SubmitRun,
-    idempotency_key: Option<&str>,
-    rules: &RunRules,
-) -> Result<Run> {
-    check_spender(tx, owner, rules).await?;
-    let default = rules.default_visibility;
-    let run = submit_run_by_default(tx, owner, request, idempotency_key, default).await?;
-    check_quota(tx, owner, run.id, rules.user_daily_budget).await?;
-    Ok(run)
-}
-
-/// Extends a run, unless a rule forbids it. After an error the caller rolls back.
-///
-/// # Errors
-/// Those of [`extend_run`], [`check_spender`] and [`check_quota`].
-pub async fn extend_under_rules(
-    tx: &mut PgConnection,
-    user: &CurrentUser,
-    run_id: Uuid,
-    request: &ExtendRun,
-    rules: &RunRules,
-) -> Result<Run> {
-    check_spender(tx, user, rules).await?;
-    let run = extend_run(tx, user, run_id, request).await?;
-    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
-    Ok(run)
-}
-
-/// Retries a run, unless a rule forbids it. After an error the caller rolls back.
-///
-/// # Errors
-/// Those of [`retry_run`], [`check_spender`] and [`check_quota`].
-pub async fn retry_under_rules(
-    tx: &mut PgConnection,
-    user: &CurrentUser,
-    run_id: Uuid,
-    rules: &RunRules,
-) -> Result<Run> {
-    check_spender(tx, user, rules).await?;
-    let run = retry_run(tx, user, run_id).await?;
-    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
-    Ok(run)
-}
-
-/// Resumes a run, unless a rule forbids it. After an error the caller rolls back.
-///
-/// # Errors
-/// Those of [`resume_run`], [`check_spender`] and [`check_quota`].
-pub async fn resume_under_rules(
-    tx: &mut PgConnection,
-    user: &CurrentUser,
-    run_id: Uuid,
-    rules: &RunRules,
-) -> Result<Run> {
-    check_spender(tx, user, rules).await?;
-    let run = resume_run(tx, user, run_id).await?;
-    check_quota(tx, user, run.id, rules.user_daily_budget).await?;
-    Ok(run)
-}
-
-/// Changes a run, unless it may spend more then and a rule forbids that. After an error the caller rolls back.
-///
-/// # Errors
-/// Those of [`update_run`], [`check_spender`] and [`check_quota`].
-pub async fn update_under_rules(
-    tx: &mut PgConnection,
-    user: &CurrentUser,
-    run_id: Uuid,
-    change: &UpdateRun,
-    rules: &RunRules,
-) -> Result<Run> {
-    control::lock_run(tx, user, run_id).await?;
-    let before = find_run(tx, Some(user), run_id).await?.budget_microusd;
-    let run = update_run(tx, user, run_id, change).await?;
-    // To spend less needs no leave.
-    if run.budget_microusd > before {
-        check_spender(tx, user, rules).await?;
-    }
-    if change.budget_microusd.is_some() {
-        check_quota(tx, user, run.id, rules.user_daily_budget).await?;
-    }
-    Ok(run)
-}
-
 /// Refuses a user who may not spend.
 ///
 /// # Errors
 /// Those of [`auth::require_verified_email`].
-pub async fn check_spender(
+pub(crate) async fn check_spender(
     conn: &mut PgConnection,
     user: &CurrentUser,
     rules: &RunRules,

@@ -13,6 +13,8 @@ use super::{
     check::{Checked, check},
     cut::cut,
     find_run,
+    quota::check_quota,
+    rules::{RunRules, check_spender},
 };
 use crate::{
     Error, Result,
@@ -76,27 +78,32 @@ pub struct SubmitRun {
     pub visibility: Option<Visibility>,
 }
 
-/// Checks and inserts a run, which is private unless the request says otherwise.
+/// Checks and inserts a run, unless a rule forbids it. The same idempotency key with the same request returns the first run
+/// again. Where the request says nothing of it, the run is as visible as the rules have it, and no more than its benchmark and
+/// its prompts.
 ///
 /// # Errors
-/// Those of [`submit_run_by_default`].
+/// [`Error::Invalid`] with the path of each wrong field, [`Error::Conflict`] when the key was used for another request,
+/// [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
 pub async fn submit_run(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     request: &SubmitRun,
     idempotency_key: Option<&str>,
+    rules: &RunRules,
 ) -> Result<Run> {
-    let default = Visibility::Private;
-    submit_run_by_default(conn, owner, request, idempotency_key, default).await
+    let mut tx = conn.begin().await?;
+    check_spender(&mut tx, owner, rules).await?;
+    let default = rules.default_visibility;
+    let run = find_or_submit(&mut tx, owner, request, idempotency_key, default).await?;
+    check_quota(&mut tx, owner, run.id, rules.user_daily_budget).await?;
+    tx.commit().await?;
+    tracing::info!(run.id = %run.id, run.planned = run.planned, "run submitted");
+    Ok(run)
 }
 
-/// Checks and inserts a run. The same idempotency key with the same request returns the first run again.
-/// `default` is the visibility where the request says nothing; it is narrowed to that of the benchmark and the prompts.
-///
-/// # Errors
-/// [`Error::Invalid`] with the path of each wrong field, [`Error::Conflict`] when the key was used for another request,
-/// [`Error::QuotaExceeded`].
-pub async fn submit_run_by_default(
+/// The run that this request made before, or a new one; `default` is its visibility where the request says nothing.
+async fn find_or_submit(
     conn: &mut PgConnection,
     owner: &CurrentUser,
     request: &SubmitRun,
@@ -143,7 +150,6 @@ pub async fn submit_run_by_default(
     count_run(&mut tx, owner, run_id, checked.shape.evaluations()).await?;
     let run = find_run(&mut tx, Some(owner), run_id).await?;
     tx.commit().await?;
-    tracing::info!(run.id = %run_id, run.planned = run.planned, "run submitted");
     Ok(run)
 }
 

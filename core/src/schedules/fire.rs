@@ -204,7 +204,7 @@ async fn submit(tx: &mut PgConnection, due: &Due, rules: &RunRules) -> Result<Uu
         ..rules.clone()
     };
     let mut attempt = tx.begin().await?;
-    let submitted = runs::submit_under_rules(&mut attempt, &owner, &request, None, &rules).await;
+    let submitted = runs::submit_run(&mut attempt, &owner, &request, None, &rules).await;
     match submitted {
         Ok(run) => {
             attempt.commit().await?;

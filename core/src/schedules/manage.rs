@@ -12,9 +12,10 @@ use super::{
 use crate::{
     Error, FieldError, Result,
     auth::{CurrentUser, UserRole},
-    library::Page,
+    locks::lock_count,
     nearest::{Named, pick},
-    quotas::{check_stored, lock_count},
+    paging::Page,
+    quotas::check_stored,
     runs::{self, RunRules, SubmitRun},
     texts,
 };
@@ -22,17 +23,20 @@ use crate::{
 /// Maximum number of schedules per user.
 const MOST: i64 = 100;
 
-/// Creates a schedule of the caller. Its first tick is the first one after now.
+/// Creates a schedule of the caller, unless a rule prevents its runs from being submitted. Its first tick is the first one
+/// after now.
 ///
 /// # Errors
 /// [`Error::Invalid`], also if its run would be refused now; [`Error::Conflict`] if the caller has too many schedules,
-/// or one with this name.
+/// or one with this name; [`Error::EmailNotVerified`].
 pub async fn create_schedule(
     conn: &mut PgConnection,
     user: &CurrentUser,
     new: &NewSchedule,
+    rules: &RunRules,
 ) -> Result<Schedule> {
     let mut tx = conn.begin().await?;
+    runs::check_spender(&mut tx, user, rules).await?;
     check(&mut tx, user.id, &user.username, new).await?;
     let request = by_ids(&mut tx, &acting(user.id, &user.username), &new.request).await?;
     let id = Uuid::now_v7();
@@ -70,20 +74,6 @@ pub async fn create_schedule(
     let schedule = plan_next(&mut tx, user, id).await?;
     tx.commit().await?;
     Ok(schedule)
-}
-
-/// Creates a schedule, unless a rule prevents its runs from being submitted.
-///
-/// # Errors
-/// Those of [`create_schedule`] and [`runs::check_spender`].
-pub async fn create_schedule_under_rules(
-    conn: &mut PgConnection,
-    user: &CurrentUser,
-    new: &NewSchedule,
-    rules: &RunRules,
-) -> Result<Schedule> {
-    runs::check_spender(conn, user, rules).await?;
-    create_schedule(conn, user, new).await
 }
 
 /// Changes a schedule. If its times change, all ticks until now are settled.

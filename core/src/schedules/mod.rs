@@ -21,8 +21,8 @@ pub use calendar::Calendar;
 pub use catch_up::CatchUp;
 pub use fire::{delete_old_firings, fire_due};
 pub use manage::{
-    create_schedule, create_schedule_under_rules, delete_schedule, find_schedule, list_firings,
-    list_schedules, name_schedule, pause_schedule, resume_schedule, update_schedule,
+    create_schedule, delete_schedule, find_schedule, list_firings, list_schedules, name_schedule,
+    pause_schedule, resume_schedule, update_schedule,
 };
 
 use crate::runs::SubmitRun;

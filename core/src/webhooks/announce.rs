@@ -1,16 +1,11 @@
 //! Writes messages to webhooks, in the transaction of the event.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{DOORBELL, WebhookEvent, outbox::ATTEMPTS};
-use crate::{
-    Result,
-    auth::{CurrentUser, UserRole},
-    doorbell,
-    runs::{Run, find_run},
-};
+use crate::{Result, doorbell};
 
 /// Maximum number of messages per hour that all webhooks of one user together send to one host, so that a user cannot
 /// flood a host.
@@ -35,41 +30,10 @@ pub(crate) async fn announce(
     post(tx, &webhooks, message).await
 }
 
-/// Notifies the webhooks of a run's owner about the run.
-pub(crate) async fn announce_run(
-    tx: &mut PgConnection,
-    run_id: Uuid,
-    event: WebhookEvent,
-) -> Result<()> {
-    let owner = sqlx::query!(
-        r#"-- announce::announce_run
-        select users.id, username, role as "role: UserRole" from runs join users on users.id = owner_id where runs.id = $1"#,
-        run_id
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    let webhooks = subscribers(tx, owner.id, event).await?;
-    if webhooks.is_empty() {
-        return Ok(());
-    }
-    let owner = CurrentUser {
-        id: owner.id,
-        username: owner.username,
-        role: owner.role,
-    };
-    let run = find_run(tx, Some(&owner), run_id).await?;
-    let message = Message {
-        event,
-        summary: &sentence(&run, event),
-        data: &json!(run),
-    };
-    post(tx, &webhooks, &message).await
-}
-
 /// Writes a message to these webhooks of one user. Of the messages to a host beyond [`MESSAGES_AN_HOUR`], the first is
 /// written as failed, with the reason, and the others are dropped. Test messages that a user requests have a limit of
 /// their own.
-pub(super) async fn post(
+pub(crate) async fn post(
     tx: &mut PgConnection,
     webhooks: &[Uuid],
     message: &Message<'_>,
@@ -129,7 +93,8 @@ pub(super) async fn post(
     doorbell::ring(tx, DOORBELL, "").await
 }
 
-async fn subscribers(
+/// The webhooks of a user that are told of such events.
+pub(crate) async fn subscribers(
     tx: &mut PgConnection,
     owner_id: i64,
     event: WebhookEvent,
@@ -143,33 +108,4 @@ async fn subscribers(
     .fetch_all(tx)
     .await?;
     Ok(webhooks)
-}
-
-fn sentence(run: &Run, event: WebhookEvent) -> String {
-    let name = if run.name.is_empty() {
-        run.id.to_string()
-    } else {
-        format!("{} ({})", run.name, run.id)
-    };
-    if event == WebhookEvent::BudgetExhausted {
-        return format!(
-            "Run {name} on {} has paused: {}",
-            run.benchmark, run.state_reason
-        );
-    }
-    let state = match run.state {
-        crate::runs::RunState::Completed => "completed",
-        crate::runs::RunState::Cancelled => "cancelled",
-        _ => "failed",
-    };
-    let reason = match run.state_reason.as_str() {
-        "" => String::new(),
-        reason => format!(": {reason}"),
-    };
-    format!(
-        "Run {name} on {} has {state}, {} of {} evaluations passed{reason}",
-        run.benchmark,
-        run.passed,
-        run.planned - run.skipped
-    )
 }

@@ -18,10 +18,10 @@ use crate::{
     Error, FieldError, Result,
     auth::CurrentUser,
     doorbell,
-    library::Page,
+    locks::lock_count,
     nearest::{Named, pick},
     outbound::OutboundPolicy,
-    quotas::lock_count,
+    paging::Page,
     sealing::MasterKey,
     texts::check_line,
 };

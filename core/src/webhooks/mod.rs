@@ -14,7 +14,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub(crate) use announce::{Message, announce, announce_run};
+pub(crate) use announce::{Message, announce, post, subscribers};
 pub use manage::{
     create_webhook, delete_webhook, find_webhook, list_attempts, list_deliveries, list_webhooks,
     name_webhook, replay_delivery, reseal_webhooks, rotate_secret, test_webhook, update_webhook,

@@ -5,13 +5,13 @@ use opb_core::{
     auth::CurrentUser,
     library::{NewPromptVersion, add_version},
     outbound::OutboundPolicy,
-    runs::{self, SubmitRun},
-    schedules::{self, CatchUp, NewSchedule, Schedule},
+    runs::SubmitRun,
+    schedules::{CatchUp, NewSchedule, Schedule},
     sealing::MasterKey,
     template::PromptBody,
     webhooks::{self, NewWebhook, WebhookEvent, WebhookFormat},
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -43,7 +43,7 @@ impl World {
             catch_up_limit: 1,
             jitter_seconds: 0,
         };
-        let schedule = schedules::create_schedule(conn, &owner, &new)
+        let schedule = without_rules::create_schedule(conn, &owner, &new)
             .await
             .unwrap();
         Self {
@@ -69,7 +69,7 @@ impl World {
 
     /// A run of the schedule whose items pass with a chance, the first few being errors; the alerts have looked at it.
     async fn run(&mut self, conn: &mut PgConnection, passes: f32, errors: usize) -> Uuid {
-        let run = runs::submit_run(conn, &self.owner, &self.request, None)
+        let run = without_rules::submit_run(conn, &self.owner, &self.request, None)
             .await
             .unwrap();
         self.runs += 1;

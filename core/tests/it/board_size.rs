@@ -3,9 +3,9 @@
 use opb_core::{
     auth::CurrentUser,
     leaderboards::{BoardFilter, Leaderboard, load_leaderboard, renew_stale_boards},
-    runs::{SubmitRun, submit_run},
+    runs::SubmitRun,
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;

@@ -2,13 +2,14 @@
 
 use opb_core::{
     auth::CurrentUser,
+    finishing::finish_run,
     leaderboards::{
         BoardFilter, BoardKind, HistoryFilter, Leaderboard, Shown, Standing, load_history,
         load_leaderboard, refresh_open_runs,
     },
     runs::{
         Answer, EvaluationError, EvaluationOutcome, NewEvaluation, Recorded, Run, RunShape,
-        Settlement, ShardLease, cancel_run, finish_run, finish_shard, record,
+        Settlement, ShardLease, cancel_run, finish_shard, record,
     },
 };
 use opb_testing::{TestDatabase, fixtures};

@@ -2,16 +2,18 @@
 
 use opb_core::{
     Error,
+    housekeeping::mend,
     models::{ModelPrice, update_price},
     runs::{
-        Answer, NewEvaluation, Recorded, Reserved, RunState, Settlement, SubmitRun, UpdateRun,
-        add_spend, check_quota, find_run, load_work, mend, record, release_shard, reserve,
-        set_quota, submit_run, update_run,
+        self, Answer, NewEvaluation, Recorded, Reserved, RunRules, RunState, Settlement, SubmitRun,
+        UpdateRun, add_spend, find_run, load_work, record, release_shard, reserve, set_quota,
     },
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{
+    TestDatabase, fixtures,
+    without_rules::{submit_run, update_run},
+};
 use serde_json::{Value, json};
-use sqlx::Connection as _;
 use uuid::Uuid;
 
 fn request(model: &Value, budget_microusd: Option<i64>) -> SubmitRun {
@@ -218,6 +220,14 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
     );
 }
 
+/// Rules that let a user spend so much a day.
+fn spending(user_daily_budget: i64) -> RunRules {
+    RunRules {
+        user_daily_budget,
+        ..RunRules::default()
+    }
+}
+
 #[tokio::test]
 async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
     let db = TestDatabase::new().await;
@@ -227,13 +237,9 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
         .execute(&mut **conn)
         .await
         .unwrap();
-    // Refuses as the API does: in the transaction that submits.
+    let rules = spending(10_000);
     let submit = async |conn: &mut sqlx::PgConnection, budget| {
-        let mut tx = conn.begin().await.unwrap();
-        let run = submit_run(&mut tx, &owner, &request(&bounded(), budget), None).await?;
-        check_quota(&mut tx, &owner, run.id, 10_000).await?;
-        tx.commit().await.unwrap();
-        Ok::<_, Error>(run)
+        runs::submit_run(conn, &owner, &request(&bounded(), budget), None, &rules).await
     };
     submit(conn, None).await.unwrap(); // Simulated models cost nothing.
     sqlx::query("update providers set kind = 'openai', base_url = 'http://127.0.0.1/v1'")
@@ -272,11 +278,13 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
     set_quota(conn, &fixtures::administrator(), &owner.username, Some(0))
         .await
         .unwrap();
-    assert!(
-        check_quota(conn, &owner, second.id, 1_000_000)
-            .await
-            .is_err()
-    );
+    // As much again, which is nothing more.
+    let change = UpdateRun {
+        budget_microusd: Some(9_000),
+        ..UpdateRun::default()
+    };
+    let refused = runs::update_run(conn, &owner, second.id, &change, &spending(1_000_000)).await;
+    assert!(matches!(refused, Err(Error::QuotaExceeded(_))));
     set_quota(conn, &fixtures::administrator(), &owner.username, None)
         .await
         .unwrap();
@@ -284,7 +292,9 @@ async fn a_quota_bounds_what_the_runs_of_a_day_can_spend() {
         .execute(&mut **conn)
         .await
         .unwrap();
-    check_quota(conn, &owner, second.id, 0).await.unwrap();
+    runs::update_run(conn, &owner, second.id, &change, &spending(0))
+        .await
+        .unwrap();
     assert!(
         set_quota(conn, &fixtures::administrator(), "nobody", None)
             .await
@@ -305,13 +315,10 @@ async fn what_costs_nothing_needs_no_budget_and_counts_against_no_quota() {
     let real = "update providers set kind = 'openai', base_url = 'http://127.0.0.1/v1'";
     set(conn, real).await;
     // Nothing may be spent, and the models' parameters bound nothing.
+    let rules = spending(0);
     let submit = async |conn: &mut sqlx::PgConnection, budget| {
-        let mut tx = conn.begin().await.unwrap();
         let request = request(&json!("simulated:strong"), budget);
-        let run = submit_run(&mut tx, &owner, &request, None).await?;
-        check_quota(&mut tx, &owner, run.id, 0).await?;
-        tx.commit().await.unwrap();
-        Ok::<_, Error>(run)
+        runs::submit_run(conn, &owner, &request, None, &rules).await
     };
     assert!(matches!(submit(conn, None).await, Err(Error::Invalid(_))));
     for free in [

@@ -1,20 +1,24 @@
 //! Runs that stop early: columns whose place is decided are not asked any more, and every evaluation is accounted for.
 
+use opb_testing::{
+    TestDatabase, fixtures,
+    without_rules::{extend_run, retry_run, submit_run},
+};
 use std::collections::HashSet;
 
 use opb_core::{
     Error,
     auth::{CurrentUser, Visibility},
     benchmarks::publish_benchmark,
+    finishing::finish_run,
+    housekeeping::mend,
     leaderboards::{BoardFilter, Leaderboard, load_leaderboard},
     runs::{
         Answer, EvaluationError, EvaluationKey, EvaluationOutcome, ExtendRun, NewEvaluation,
-        RescoreRun, Run, RunState, Settlement, SubmitRun, answers_of, extend_run, find_run,
-        finish_run, finish_shard, load_work, mend, note_skipped, record, recorded_keys,
-        rescore_run, retry_run, submit_run,
+        RescoreRun, Run, RunState, Settlement, SubmitRun, answers_of, find_run, finish_shard,
+        load_work, note_skipped, record, recorded_keys, rescore_run,
     },
 };
-use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;

@@ -1,8 +1,9 @@
 //! What somebody deletes is erased, as soon as nothing rests on it.
 
 use opb_core::{
+    housekeeping::mend,
     library::{delete_prompt, find_prompt},
-    runs::{cancel_run, delete_run, mend, pause_run},
+    runs::{cancel_run, delete_run, pause_run},
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;

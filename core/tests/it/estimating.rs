@@ -5,10 +5,10 @@ use opb_core::{
     models::{ModelPrice, update_price},
     runs::{
         Answer, Basis, Estimate, Interval, NewEvaluation, Settlement, SubmitRun, find_prospect,
-        load_work, record, submit_run,
+        load_work, record,
     },
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;

@@ -3,9 +3,13 @@
 use opb_core::{
     Error,
     auth::{CurrentUser, UserRole},
-    runs::{self, RunState, cancel_run, find_run, mend, resume_run},
+    housekeeping::mend,
+    runs::{self, RunState, cancel_run, find_run},
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{
+    TestDatabase, fixtures,
+    without_rules::{self, resume_run},
+};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -90,12 +94,12 @@ async fn an_ended_run_does_not_go_on_for_an_administrator_either() {
     .await;
     set(conn, "update prompts set visibility = 'private'").await;
     assert!(ada.is_admin());
-    let retried = runs::retry_run(conn, &ada, run.id).await;
+    let retried = without_rules::retry_run(conn, &ada, run.id).await;
     let more = runs::ExtendRun {
         repeats: Some(2),
         ..runs::ExtendRun::default()
     };
-    let extended = runs::extend_run(conn, &ada, run.id, &more).await;
+    let extended = without_rules::extend_run(conn, &ada, run.id, &more).await;
     for refused in [retried, extended] {
         let refused = refused.unwrap_err().to_string();
         assert!(refused.contains("may no longer see"), "{refused}");

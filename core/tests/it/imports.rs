@@ -8,10 +8,10 @@ use opb_core::{
         abandon_import, add_part, begin_import, find_benchmark, find_import, list_benchmarks,
         list_imports, list_items, publish_benchmark, publish_import, resolve_benchmark,
     },
+    housekeeping::mend,
     quotas::{Quotas, find_usage, set_user_quotas},
-    runs::{mend, submit_run},
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::json;
 use sqlx::PgConnection;
 

@@ -1,13 +1,16 @@
 //! A shard is worked on by one lease at a time, and only that lease can write.
 
+use opb_testing::{TestDatabase, fixtures, without_rules::resume_run};
 use std::time::Duration;
 
-use opb_core::runs::{
-    Answer, EvaluationOutcome, HeldLease, NewEvaluation, Recorded, RunState, Settlement,
-    ShardLease, cancel_run, claim_shard, find_run, finish_shard, load_work, mend, pause_run,
-    record, record_last, release_shard, renew_lease, resume_run,
+use opb_core::{
+    housekeeping::mend,
+    runs::{
+        Answer, EvaluationOutcome, HeldLease, NewEvaluation, Recorded, RunState, Settlement,
+        ShardLease, cancel_run, claim_shard, find_run, finish_shard, load_work, pause_run, record,
+        record_last, release_shard, renew_lease,
+    },
 };
-use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;

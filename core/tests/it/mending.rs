@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use opb_core::runs::{
-    Mended, RunState, cancel_run, claim_shard, find_run, finish_run, finish_shard, mend, plan_run,
+use opb_core::{
+    finishing::finish_run,
+    housekeeping::{Mended, mend},
+    runs::{RunState, cancel_run, claim_shard, find_run, finish_shard, plan_run},
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! Everything that is one user's, in pieces.
 
-use opb_core::{auth::CurrentUser, community::OwnData};
+use opb_core::{auth::CurrentUser, own_data::OwnData};
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::Value;
 use sqlx::PgConnection;

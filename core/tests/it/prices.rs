@@ -10,11 +10,10 @@ use opb_core::{
     outbound::OutboundPolicy,
     runs::{
         Answer, EvaluationFilter, NewEvaluation, Settlement, list_evaluations, load_work, record,
-        submit_run,
     },
     sealing::MasterKey,
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::{Map, Value, json};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;

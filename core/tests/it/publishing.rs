@@ -4,11 +4,11 @@ use opb_core::{
     Error,
     auth::{Visibility, system_user},
     benchmarks::{delete_benchmark_version, publish_benchmark, resolve_benchmark},
+    housekeeping::mend,
     library::{NewPromptVersion, add_version, list_versions, resolve_version},
-    runs::{mend, submit_run},
     template::PromptBody,
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::json;
 
 #[tokio::test]

@@ -9,11 +9,11 @@ use opb_core::{
     quotas::{Quotas, find_usage, set_user_quotas},
     runs::{
         Answer, EvaluationError, EvaluationOutcome, Logprobs, NewEvaluation, ScoredLine,
-        Settlement, load_work, record, submit_run,
+        Settlement, load_work, record,
     },
     sealing::MasterKey,
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;

@@ -1,11 +1,10 @@
 //! A run's own table is summed up once when the run ends, also when it was cancelled.
 
 use opb_core::{
+    finishing::finish_run,
     queue::{Job, is_enqueued},
-    runs::{
-        EvaluationError, NewEvaluation, Settlement, cancel_run, find_run, finish_run,
-        kept_run_columns, load_work, measure_run_columns, record,
-    },
+    run_columns::{kept_run_columns, measure_run_columns},
+    runs::{EvaluationError, NewEvaluation, Settlement, cancel_run, find_run, load_work, record},
 };
 use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;

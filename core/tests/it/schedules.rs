@@ -11,7 +11,7 @@ use opb_core::{
     },
     template::PromptBody,
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -49,7 +49,7 @@ async fn a_tick_becomes_a_run_of_its_owner_once() {
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 2).await;
     let new = hourly(&["plain@1", "steps"]);
-    let schedule = schedules::create_schedule(conn, &owner, &new)
+    let schedule = without_rules::create_schedule(conn, &owner, &new)
         .await
         .unwrap();
     assert_eq!(schedule.next_times.len(), 5);
@@ -105,7 +105,7 @@ async fn a_tick_that_is_settled_never_fires_again() {
     let db = TestDatabase::new().await;
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 2).await;
-    let schedule = schedules::create_schedule(conn, &owner, &hourly(&["plain"]))
+    let schedule = without_rules::create_schedule(conn, &owner, &hourly(&["plain"]))
         .await
         .unwrap();
     sleep_hours(conn, &schedule, 1).await;
@@ -128,7 +128,7 @@ async fn a_tick_that_cannot_be_submitted_says_why() {
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 2).await;
     let user = person(conn, "ada").await;
-    let schedule = schedules::create_schedule(conn, &user, &hourly(&["plain"]))
+    let schedule = without_rules::create_schedule(conn, &user, &hourly(&["plain"]))
         .await
         .unwrap();
     let refuse = async |conn: &mut PgConnection, rules: &RunRules, expect: &str| {
@@ -182,7 +182,7 @@ async fn a_pause_is_no_miss_and_new_times_begin_now() {
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 2).await;
     let new = hourly(&["plain"]);
-    let schedule = schedules::create_schedule(conn, &owner, &new)
+    let schedule = without_rules::create_schedule(conn, &owner, &new)
         .await
         .unwrap();
     sleep_hours(conn, &schedule, 3).await;
@@ -262,7 +262,7 @@ async fn a_slug_that_changes_hands_changes_no_schedule() {
     let owner = fixtures::library(conn, 2).await;
     let eve = author(conn, "eve", "shared").await;
     let new = hourly(&["shared", "plain@1"]);
-    let schedule = schedules::create_schedule(conn, &owner, &new)
+    let schedule = without_rules::create_schedule(conn, &owner, &new)
         .await
         .unwrap();
     let shown = |schedule: &Schedule| {

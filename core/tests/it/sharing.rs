@@ -1,16 +1,19 @@
 //! Whose shard is next, and what waiting runs say.
 
+use opb_testing::{
+    TestDatabase, fixtures,
+    without_rules::{resume_run, submit_run},
+};
 use std::time::Duration;
 
 use opb_core::{
     Error,
     auth::{CurrentUser, UserRole},
     runs::{
-        Run, SubmitRun, claim_shard, find_run, finish_shard, pause_run, report_waiting, resume_run,
-        run_to_give_way, submit_run,
+        Run, SubmitRun, claim_shard, find_run, finish_shard, pause_run, report_waiting,
+        run_to_give_way,
     },
 };
-use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Submitting is one transaction, in time that does not grow with the evaluations.
 
-use opb_core::{Error, runs::submit_run};
-use opb_testing::{TestDatabase, fixtures};
+use opb_core::Error;
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::json;
 
 #[tokio::test]

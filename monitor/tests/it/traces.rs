@@ -1,7 +1,7 @@
 //! Whether spans for export are made at all. Each test is a process of its own.
 
-use opb_core::config::{LogFormat, LogSettings};
 use opb_monitor::traces::{EXPORTED_SPANS, TraceSettings};
+use opb_settings::{LogFormat, LogSettings};
 
 /// Everything is logged, so nothing else keeps a span from being made.
 fn is_made(endpoint: Option<&str>) -> bool {

@@ -1,12 +1,12 @@
 //! Several scheduler processes, one of them killed: every tick becomes exactly one run.
 
+use opb_testing::{TestDatabase, fixtures, without_rules};
 use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use opb_core::schedules::{self, CatchUp, NewSchedule};
-use opb_testing::{TestDatabase, fixtures};
+use opb_core::schedules::{CatchUp, NewSchedule};
 use serde_json::json;
 
 /// A scheduler in a process of its own, as an operator starts it.
@@ -64,7 +64,7 @@ async fn two_hundred_ticks_fire_once_each_whoever_is_killed() {
             catch_up_limit: 100,
             jitter_seconds: 0,
         };
-        schedules::create_schedule(conn, &owner, &new)
+        without_rules::create_schedule(conn, &owner, &new)
             .await
             .unwrap();
     }

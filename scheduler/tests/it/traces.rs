@@ -1,9 +1,9 @@
 //! What a scheduler process exports: that a schedule has submitted a run, so that the run's shards have something to link to.
 
+use opb_testing::{TestDatabase, collector::Collector, fixtures, without_rules};
 use std::process::{Command, Stdio};
 
-use opb_core::schedules::{self, CatchUp, NewSchedule};
-use opb_testing::{TestDatabase, collector::Collector, fixtures};
+use opb_core::schedules::{CatchUp, NewSchedule};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ async fn a_run_of_a_schedule_is_said_to_be_submitted() {
         catch_up_limit: 100,
         jitter_seconds: 0,
     };
-    schedules::create_schedule(conn, &owner, &new)
+    without_rules::create_schedule(conn, &owner, &new)
         .await
         .unwrap();
     let sleep = "update schedules

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    WorkerSettings,
     providers::{CallError, CallErrorKind, HttpClient},
+    settings::WorkerSettings,
 };
 
 const INSIDE: [u8; 4] = [127, 0, 0, 1];

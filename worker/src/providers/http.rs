@@ -22,7 +22,7 @@ use super::{
     Announced, CallError, CallErrorKind, faults, rate_headers,
     room::{Place, Room},
 };
-use crate::WorkerSettings;
+use crate::settings::WorkerSettings;
 
 /// Maximum that is held of a whole answer, in bytes.
 const MAX_WHOLE_BYTES: usize = 8 * 1024 * 1024;

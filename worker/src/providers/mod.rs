@@ -40,7 +40,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use secrecy::SecretString;
 
-use crate::WorkerSettings;
+use crate::settings::WorkerSettings;
 
 pub(crate) use http::{HttpClient, ResponseObserver};
 pub(crate) use rate_headers::{Announced, Left};

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{CallError, CallErrorKind, Completion, CompletionRequest, MAX_TOKENS, Provider};
 use crate::{
-    WorkerSettings,
+    settings::WorkerSettings,
     simulation::{self, Fault, FaultPlan, SimulatedModel, find_model, stable_hash},
 };
 

@@ -1,5 +1,9 @@
 //! Answers that are there already are taken, and paid for once: by the cache, and by scoring a run again.
 
+use opb_testing::{
+    TestDatabase, fixtures,
+    without_rules::{extend_run, retry_run, submit_run},
+};
 use std::time::Duration;
 
 use opb_core::{
@@ -7,11 +11,10 @@ use opb_core::{
     benchmarks::publish_benchmark,
     leaderboards::{BoardFilter, Leaderboard, load_leaderboard},
     runs::{
-        Evaluation, ExtendRun, RescoreRun, Run, RunState, SubmitRun, extend_run, list_evaluations,
-        next_prunable, prunable, prune_run, rescore_run, retry_run, submit_run,
+        Evaluation, ExtendRun, RescoreRun, Run, RunState, SubmitRun, list_evaluations,
+        next_prunable, prunable, prune_run, rescore_run,
     },
 };
-use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;

@@ -1,11 +1,12 @@
 //! A run with a budget never spends more, by the provider's own count.
 
+use opb_testing::{
+    TestDatabase, fixtures,
+    without_rules::{resume_run, submit_run, update_run},
+};
 use std::time::Duration;
 
-use opb_core::runs::{
-    Run, RunState, SubmitRun, UpdateRun, cancel_run, find_run, resume_run, submit_run, update_run,
-};
-use opb_testing::{TestDatabase, fixtures};
+use opb_core::runs::{Run, RunState, SubmitRun, UpdateRun, cancel_run, find_run};
 use serde_json::json;
 
 use crate::{

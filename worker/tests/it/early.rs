@@ -4,12 +4,12 @@ use opb_core::{
     auth::{CurrentUser, Visibility},
     leaderboards::{BoardFilter, load_leaderboard},
     metrics::METRICS,
-    runs::{
-        RescoreRun, Run, RunState, SubmitRun, cancel_run, pause_run, rescore_run, resume_run,
-        submit_run,
-    },
+    runs::{RescoreRun, Run, RunState, SubmitRun, cancel_run, pause_run, rescore_run},
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{
+    TestDatabase, fixtures,
+    without_rules::{resume_run, submit_run},
+};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 

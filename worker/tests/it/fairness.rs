@@ -1,12 +1,12 @@
 //! Runs share the workers: a short one does not wait for a long one of somebody else, and nobody starves.
 
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use std::time::Duration;
 
 use opb_core::{
     auth::{CurrentUser, UserRole},
-    runs::{Run, RunState, SubmitRun, find_run, submit_run},
+    runs::{Run, RunState, SubmitRun, find_run},
 };
-use opb_testing::{TestDatabase, fixtures};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 

@@ -8,8 +8,9 @@ use std::{
 use clap::Parser;
 use opb_core::{
     auth::CurrentUser,
+    housekeeping::mend,
     outbound::OutboundSettings,
-    runs::{Run, find_run, mend},
+    runs::{Run, find_run},
     sealing::MasterKey,
 };
 use opb_testing::TestDatabase;

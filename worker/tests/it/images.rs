@@ -1,5 +1,6 @@
 //! A prompt with an image: rendered from an item, sent, scored, cached and bounded in cost.
 
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use std::time::Duration;
 
 use opb_core::{
@@ -7,9 +8,8 @@ use opb_core::{
     benchmarks::publish_benchmark,
     library::{NewPrompt, ensure_prompt},
     models::{ModelPrice, update_price},
-    runs::{RunState, SubmitRun, find_prospect, list_evaluations, submit_run},
+    runs::{RunState, SubmitRun, find_prospect, list_evaluations},
 };
-use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 use sqlx::PgConnection;
 

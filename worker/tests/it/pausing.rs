@@ -1,12 +1,12 @@
 //! Runs that are paused in the middle: nothing is called meanwhile, nothing is lost, nothing is doubled.
 
+use opb_testing::{TestDatabase, fixtures, without_rules::resume_run};
 use std::time::Duration;
 
 use opb_core::{
     metrics::METRICS,
-    runs::{RunState, cancel_run, find_run, pause_run, resume_run},
+    runs::{RunState, cancel_run, find_run, pause_run},
 };
-use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 
 use crate::{

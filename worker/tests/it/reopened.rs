@@ -1,12 +1,15 @@
 //! Runs that go on after their end, by a retry or an extension: what is recorded is not called again.
 
+use opb_testing::{
+    TestDatabase, fixtures,
+    without_rules::{extend_run, retry_run, submit_run},
+};
 use std::time::Duration;
 
 use opb_core::{
     leaderboards::{BoardFilter, load_leaderboard},
-    runs::{ExtendRun, RunState, SubmitRun, extend_run, retry_run, submit_run},
+    runs::{ExtendRun, RunState, SubmitRun},
 };
-use opb_testing::{TestDatabase, fixtures};
 use serde_json::json;
 use uuid::Uuid;
 

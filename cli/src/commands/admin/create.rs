@@ -7,8 +7,8 @@ use clap::Args;
 use opb_core::{
     Error,
     auth::{self, PasswordHasher, User},
-    config::LogSettings,
 };
+use opb_settings::LogSettings;
 use secrecy::SecretString;
 use serde_json::json;
 use sqlx::PgConnection;

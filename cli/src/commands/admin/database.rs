@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use opb_core::{config, database};
+use opb_core::database;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 
@@ -43,7 +43,7 @@ impl DatabaseSettings {
         let address = self.database_url.as_ref();
         if let Some(address) = address.filter(|address| !address.expose_secret().is_empty()) {
             let password = self.database_password_file.as_deref();
-            let address = config::with_password(address, password)?;
+            let address = opb_settings::with_password(address, password)?;
             return Database::connect(&address, None, None).await;
         }
         let folder = DataFolder::new(self.data.as_deref()).create()?;

@@ -1,10 +1,8 @@
 //! `opb admin prune`: deletes the model outputs of runs that ended long ago.
 
 use clap::Args;
-use opb_core::{
-    config::LogSettings,
-    runs::{Prunable, next_prunable, prunable, prune_run},
-};
+use opb_core::runs::{Prunable, next_prunable, prunable, prune_run};
+use opb_settings::LogSettings;
 use serde_json::json;
 
 use super::database::{Database, DatabaseSettings};

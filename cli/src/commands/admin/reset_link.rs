@@ -1,7 +1,8 @@
 //! `opb admin reset-link`: creates a link to set a new password, for banks without a mail server.
 
 use clap::Args;
-use opb_core::{Error, auth, config::LogSettings, mail::parse_public_url};
+use opb_core::{Error, auth, mail::parse_public_url};
+use opb_settings::LogSettings;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use url::Url;

@@ -7,12 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use opb_core::{
-    config::{LogSettings, SecretSettings},
-    database, mail, models,
-    sealing::MasterKey,
-    webhooks,
-};
+use opb_core::{database, mail, models, sealing::MasterKey, webhooks};
+use opb_settings::{LogSettings, SecretSettings};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::json;

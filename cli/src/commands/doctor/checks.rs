@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use opb_core::{config, database, sealed::FoundKey, sealing};
+use opb_core::{database, sealed::FoundKey, sealing};
 use secrecy::SecretString;
 use sqlx::PgPool;
 
@@ -170,7 +170,7 @@ pub(super) async fn check_database(
     key: Option<&FoundKey>,
 ) -> Vec<Check> {
     let connected = async {
-        let url = config::with_password(url, password)?;
+        let url = opb_settings::with_password(url, password)?;
         database::connect(&url, 1, "opb doctor").await
     };
     let pool = match connected.await {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use opb_core::{config::SecretSettings, sealed::FoundKey};
+use opb_core::sealed::FoundKey;
+use opb_settings::SecretSettings;
 
 use super::Check;
 use crate::data_folder::DataFolder;

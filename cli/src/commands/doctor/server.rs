@@ -2,8 +2,8 @@
 
 use opb_core::{
     auth::{User, UserRole},
-    library::Page,
     models::Provider,
+    paging::Page,
     processes::{Process, ProcessKind},
 };
 use serde_json::Value;

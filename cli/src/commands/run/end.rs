@@ -3,7 +3,8 @@
 use clap::Args;
 use opb_core::{
     models::model_label,
-    runs::{Run, RunColumn, RunColumns, RunState},
+    run_columns::{RunColumn, RunColumns},
+    runs::{Run, RunState},
 };
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! `opb run list`: the newest runs.
 
 use clap::Args;
-use opb_core::{library::Page, runs::Run};
+use opb_core::{paging::Page, runs::Run};
 
 use super::{print, print_json};
 use crate::{client::ClientSettings, outcome::Outcome, tables};

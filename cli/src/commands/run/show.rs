@@ -2,8 +2,9 @@
 
 use clap::Args;
 use opb_core::{
-    library::Page,
-    runs::{Evaluation, EvaluationState, Run, RunGroups},
+    paging::Page,
+    run_columns::RunGroups,
+    runs::{Evaluation, EvaluationState, Run},
 };
 
 use super::{RunName, end::show_end, print, print_json};

@@ -28,8 +28,8 @@ use self::{
     ways::{Part, WALKED},
 };
 pub use self::{snippets::Fragment, ways::Estimates};
-use super::{Prompt, PromptKind, fields::normalise_tags, fitting, suggestions};
-use crate::{Error, FieldError, Result, auth::CurrentUser};
+use super::{Prompt, PromptKind, fields::normalise_tags, suggestions};
+use crate::{Error, FieldError, Result, auth::CurrentUser, paging::fitting};
 
 /// Maximum number of entries of a page.
 const MAX_LIMIT: i64 = 100;

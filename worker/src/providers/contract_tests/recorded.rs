@@ -17,8 +17,8 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::WorkerSettings;
 use crate::providers::{AnswerHint, CompletionRequest, HttpClient, provider};
+use crate::settings::WorkerSettings;
 
 #[derive(Parser)]
 struct Program {

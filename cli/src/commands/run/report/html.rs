@@ -7,7 +7,8 @@ use std::{fs::File, io::Write};
 
 use opb_core::{
     models::model_label,
-    runs::{Evaluation, EvaluationState, Run, RunColumn, RunColumns},
+    run_columns::{RunColumn, RunColumns},
+    runs::{Evaluation, EvaluationState, Run},
 };
 use serde_json::Value;
 

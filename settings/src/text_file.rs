@@ -1,0 +1,23 @@
+//! Small files of text.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
+/// The text of a small file, which may be a pipe or a device, of at most `most_bytes`.
+///
+/// # Errors
+/// It cannot be read, is larger, or is no text.
+pub fn read_text(path: &Path, most_bytes: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    let wrong = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
+    if bytes.len() as u64 > most_bytes {
+        let most = most_bytes >> 10;
+        return Err(wrong(format!("it is larger than {most} KiB")));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong("it is not text in UTF-8".to_owned()))
+}
