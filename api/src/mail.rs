@@ -122,7 +122,7 @@ impl MailSender {
                 "{stale} mails could not be sent in time; they will not be tried again"
             );
         }
-        alerts::write_letters(&mut conn, outbox).await?;
+        alerts::write_mails(&mut conn, outbox).await?;
         let due = mail::take_due(&mut conn, &outbox.master_key, i64::from(BATCH)).await?;
         // No database connection is held while the mail server answers.
         drop(conn);

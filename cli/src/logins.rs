@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use opb_core::sealing::write_private;
+use opb_core::sealing::{require_private, write_private};
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,9 @@ impl Logins {
     fn read(&self) -> anyhow::Result<Stored> {
         if matches!(self.0.try_exists(), Ok(false)) {
             return Ok(Stored::default());
+        }
+        if let Ok(metadata) = self.0.metadata() {
+            require_private(&self.0, "logins", &metadata)?;
         }
         let text = read_named(&self.0, MAX_TEXT_BYTES)?;
         serde_json::from_str(&text).map_err(|_| {

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use crate::read_text;
+use crate::read_secret_text;
 
 /// The largest file of a password.
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;
@@ -65,13 +64,12 @@ impl DatabaseSettings {
 /// The address of a database with the password of a file in it, if one is named.
 ///
 /// # Errors
-/// The file cannot be read, or the address is not one.
+/// The file cannot be read, or can be read by other users; the address is invalid.
 pub fn with_password(address: &SecretString, file: Option<&Path>) -> anyhow::Result<SecretString> {
     let Some(file) = file else {
         return Ok(address.clone());
     };
-    let password = read_text(file, MAX_PASSWORD_BYTES)
-        .with_context(|| format!("the password's file {} cannot be read", file.display()))?;
+    let password = read_secret_text(file, "database password", MAX_PASSWORD_BYTES)?;
     // The parser's own message may quote the address with its password.
     let mut url = Url::parse(address.expose_secret())
         .map_err(|_| anyhow::anyhow!("the database address is not a valid postgres:// URL"))?;

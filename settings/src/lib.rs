@@ -23,4 +23,4 @@ pub use file::{FileSettings, MAX_FILE_BYTES};
 pub use log::{EXPORTED_SPANS, Listener, LogFormat, LogSettings, exit_code};
 pub use secrets::SecretSettings;
 pub use signals::stop_on_signals;
-pub use text_file::read_text;
+pub use text_file::{read_secret_text, read_text};

@@ -1,6 +1,6 @@
 //! Settings as programs have them: options of their own, commands below them, and a file.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, os::unix::fs::PermissionsExt};
 
 use clap::{
     CommandFactory as _, Parser,
@@ -161,12 +161,17 @@ fn a_password_can_come_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
     std::fs::write(&file, "a&b c/d@e%\n").unwrap();
+    let mode = |mode| std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
     let words = [
         "--database-url",
         "postgres://opb:old@db.lan/opb",
         "--database-password-file",
     ];
     let words = [&words[..], &[file.to_str().unwrap()]].concat();
+    mode(0o644);
+    let error = parse(&words).unwrap().database.address().unwrap_err();
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+    mode(0o600);
     let address = parse(&words).unwrap().database.address().unwrap();
     let url = Url::parse(address.expose_secret()).unwrap();
     let pairs: Vec<_> = url.query_pairs().collect();

@@ -6,6 +6,22 @@ use std::{
     path::Path,
 };
 
+use anyhow::Context as _;
+use opb_core::sealing::require_private;
+
+/// Reads the text of a small file that holds a secret (`what`: which), of at most `max_bytes`. It may be a pipe or a device.
+///
+/// # Errors
+/// Those of [`read_text`]; the file can be read by other users ([`require_private`]).
+pub fn read_secret_text(path: &Path, what: &str, max_bytes: u64) -> anyhow::Result<String> {
+    let unreadable = || format!("the file of the {what}, {}, cannot be read", path.display());
+    let metadata = std::fs::metadata(path).with_context(unreadable)?;
+    if metadata.is_file() {
+        require_private(path, what, &metadata)?;
+    }
+    read_text(path, max_bytes).with_context(unreadable)
+}
+
 /// The text of a small file, which may be a pipe or a device, of at most `most_bytes`.
 ///
 /// # Errors

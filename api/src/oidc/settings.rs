@@ -49,13 +49,17 @@ impl OidcSettings {
     /// Reads the file, if one is set.
     ///
     /// # Errors
-    /// The file cannot be read, or something in it is invalid.
+    /// The file cannot be read, can be read by other users, or something in it is invalid.
     pub(super) fn read(&self) -> anyhow::Result<BTreeMap<String, ProviderSettings>> {
         let Some(path) = &self.oidc_providers else {
             return Ok(BTreeMap::new());
         };
-        let text = opb_settings::read_text(path, opb_settings::MAX_FILE_BYTES)
-            .with_context(|| format!("--oidc-providers: {} cannot be read", path.display()))?;
+        let text = opb_settings::read_secret_text(
+            path,
+            "OpenID Connect providers",
+            opb_settings::MAX_FILE_BYTES,
+        )
+        .context("--oidc-providers")?;
         parse(&text).with_context(|| format!("--oidc-providers: {} is wrong", path.display()))
     }
 }

@@ -5,7 +5,7 @@
 //! sequential change detection (`stats::find_step`), everything else by a threshold.
 
 mod check;
-mod letters;
+mod mail_templates;
 mod manage;
 mod measures;
 
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use check::check_next_run;
-pub use letters::write_letters;
+pub use mail_templates::write_mails;
 pub use manage::{
     create_alert, delete_alert, find_alert, list_alert_events, list_alerts, name_alert,
     resolve_alert, silence_alert, update_alert,

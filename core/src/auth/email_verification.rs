@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::{
     Accounts, AuditEvent, CurrentUser, Origin,
     audit::record,
-    letters::Reader,
+    mail_templates::Reader,
     one_time_tokens::{self, Purpose},
     throttle::{self, Bucket},
     users::{User, find_user},

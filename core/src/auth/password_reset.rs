@@ -12,7 +12,7 @@ use url::Url;
 use super::{
     Accounts, AuditEvent, Origin,
     audit::record,
-    letters::Reader,
+    mail_templates::Reader,
     names::normalise,
     one_time_tokens::{self, Found, Purpose},
     sessions::revoke,

@@ -9,11 +9,11 @@
 //! Misspelt words cost nothing unless there are no results: only then are they compared with the words of titles.
 
 mod cursor;
-mod found;
+mod filter;
+mod hits;
+mod plan;
 mod snippets;
 mod statements;
-mod wanted;
-mod ways;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -21,13 +21,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::{
     cursor::{SearchCursor, bad_cursor, decode, encode},
-    found::Found,
+    filter::{Filter, with_single_dashes},
+    hits::Hit,
+    plan::{Part, WALKED},
     snippets::snippet,
     statements::{ALL_RANKED, Match, list_in_order, list_matches, rank_all, rank_newest},
-    wanted::{Wanted, with_single_dashes},
-    ways::{Part, WALKED},
 };
-pub use self::{snippets::Fragment, ways::Estimates};
+pub use self::{plan::Estimates, snippets::Fragment};
 use super::{Prompt, PromptKind, fields::normalise_tags, suggestions};
 use crate::{Error, FieldError, Result, auth::CurrentUser, paging::fitting};
 
@@ -164,40 +164,40 @@ pub async fn list_prompts(
 ) -> Result<PromptPage> {
     let (sort, limit) = query.check()?;
     let cursor = query.cursor.as_deref().map(decode).transpose()?;
-    let Some(mut wanted) = Wanted::resolve(conn, viewer, query).await? else {
+    let Some(mut filter) = Filter::resolve(conn, viewer, query).await? else {
         return Ok(page(Vec::new(), false, None, |_| None));
     };
     if sort != PromptSort::Relevance {
         let mut matches =
-            list_in_order(conn, estimates, &wanted, sort, cursor.as_ref(), limit + 1).await?;
+            list_in_order(conn, estimates, &filter, sort, cursor.as_ref(), limit + 1).await?;
         let more = shorten(&mut matches, limit);
-        let words = wanted.words.as_deref();
-        let found = found::load(conn, wanted.viewer_id, words, &matches).await?;
+        let words = filter.words.as_deref();
+        let found = hits::load(conn, filter.viewer_id, words, &matches).await?;
         return Ok(page(found, more, None, |found| Some(found.place(sort))));
     }
     let mut corrected = None;
     match &cursor {
         // Later pages keep the words of the first page.
         Some(SearchCursor::Ranked { q, .. } | SearchCursor::Rest { q, .. }) => {
-            wanted.words = Some(with_single_dashes(q));
+            filter.words = Some(with_single_dashes(q));
         }
         Some(_) => return Err(bad_cursor()),
         None => {}
     }
-    let mut matches = find(conn, estimates, &wanted, cursor.as_ref(), limit).await?;
+    let mut matches = find(conn, estimates, &filter, cursor.as_ref(), limit).await?;
     if matches.is_empty()
         && cursor.is_none()
-        && let Some(words) = correct(conn, estimates, &wanted).await?
+        && let Some(words) = correct(conn, estimates, &filter).await?
     {
-        wanted.words = Some(words.clone());
-        matches = find(conn, estimates, &wanted, None, limit).await?;
+        filter.words = Some(words.clone());
+        matches = find(conn, estimates, &filter, None, limit).await?;
         // A correction without results would only reveal which words other prompts use.
         corrected = (!matches.is_empty()).then_some(words);
     }
     let more = shorten(&mut matches, limit);
-    let q = wanted.words.unwrap_or_default();
-    let found = found::load(conn, wanted.viewer_id, Some(&q), &matches).await?;
-    let place = |found: &Found| {
+    let q = filter.words.unwrap_or_default();
+    let found = hits::load(conn, filter.viewer_id, Some(&q), &matches).await?;
+    let place = |found: &Hit| {
         let (q, id) = (q.clone(), found.prompt.id);
         Some(match found.place.score {
             Some(score) => SearchCursor::Ranked {
@@ -220,13 +220,13 @@ pub async fn list_prompts(
 async fn correct(
     conn: &mut PgConnection,
     estimates: &Estimates,
-    wanted: &Wanted,
+    filter: &Filter,
 ) -> Result<Option<String>> {
-    let query = wanted.words.clone().unwrap_or_default();
+    let query = filter.words.clone().unwrap_or_default();
     let (mut corrected, mut copied, mut corrections) = (String::new(), 0, 0);
     for place in suggestions::doubtful_words(conn, &query).await? {
         let word = &query[place.clone()];
-        let alone = wanted.only_word(word);
+        let alone = filter.only_word(word);
         if !find(conn, estimates, &alone, None, 0).await?.is_empty() {
             continue;
         }
@@ -248,7 +248,7 @@ async fn correct(
 async fn find(
     conn: &mut PgConnection,
     estimates: &Estimates,
-    wanted: &Wanted,
+    filter: &Filter,
     cursor: Option<&SearchCursor>,
     limit: i64,
 ) -> Result<Vec<Match>> {
@@ -259,21 +259,21 @@ async fn find(
             score, id, ranked, ..
         }) => {
             let found = if *ranked == Some(ALL_RANKED) {
-                rank_all(conn, wanted, Some((*score, *id)), limit).await?
+                rank_all(conn, filter, Some((*score, *id)), limit).await?
             } else {
-                let expected = estimates.of(conn, wanted, Part::Heads).await?;
+                let expected = estimates.of(conn, filter, Part::Heads).await?;
                 let after = Some((*score, *id, *ranked));
-                rank_newest(conn, wanted, expected, after, limit).await?
+                rank_newest(conn, filter, expected, after, limit).await?
             };
             (found, *ranked, None)
         }
         _ => {
-            let expected = estimates.of(conn, wanted, Part::Heads).await?;
+            let expected = estimates.of(conn, filter, Part::Heads).await?;
             if expected.are_rare(WALKED, limit) {
-                let found = rank_all(conn, wanted, None, limit).await?;
+                let found = rank_all(conn, filter, None, limit).await?;
                 (found, Some(ALL_RANKED), None)
             } else {
-                let found = rank_newest(conn, wanted, expected, None, limit).await?;
+                let found = rank_newest(conn, filter, expected, None, limit).await?;
                 let ranked = found.first().and_then(|first| first.ranked);
                 (found, ranked, None)
             }
@@ -281,7 +281,7 @@ async fn find(
     };
     let room = limit - i64::try_from(found.len()).unwrap_or(limit);
     if room > 0 {
-        found.extend(list_matches(conn, estimates, wanted, ranked, after, room).await?);
+        found.extend(list_matches(conn, estimates, filter, ranked, after, room).await?);
     }
     Ok(found)
 }
@@ -347,7 +347,7 @@ impl PromptQuery {
     }
 }
 
-impl Found {
+impl Hit {
     /// The cursor of a page that ends with this entry.
     fn place(&self, sort: PromptSort) -> SearchCursor {
         let id = self.prompt.id;
@@ -381,10 +381,10 @@ fn shorten(matches: &mut Vec<Match>, limit: i64) -> bool {
 }
 
 fn page(
-    mut found: Vec<Found>,
+    mut found: Vec<Hit>,
     more: bool,
     corrected_query: Option<String>,
-    place: impl Fn(&Found) -> Option<SearchCursor>,
+    place: impl Fn(&Hit) -> Option<SearchCursor>,
 ) -> PromptPage {
     let prompts: Vec<&Prompt> = found.iter().map(|found| &found.prompt).collect();
     let keep = fitting(&prompts);
@@ -395,7 +395,7 @@ fn page(
     } else {
         None
     };
-    let listed = |found: Found| {
+    let listed = |found: Hit| {
         let snippet = match &found.text {
             Some(text) => snippet(&found.prompt.description, text, &found.lexemes),
             None => Vec::new(),

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{
     PromptSort,
     cursor::{SearchCursor, bad_cursor},
-    wanted::{Query, Wanted},
-    ways::{Estimates, Expected, First, Part, Source, WALKED, WALKED_DOCUMENT},
+    filter::{Filter, Query},
+    plan::{Estimates, Expected, First, Part, Source, WALKED, WALKED_DOCUMENT},
 };
 use crate::Result;
 
@@ -40,14 +40,14 @@ pub(super) struct Match {
 pub(super) async fn list_in_order(
     conn: &mut PgConnection,
     estimates: &Estimates,
-    wanted: &Wanted,
+    filter: &Filter,
     sort: PromptSort,
     after: Option<&SearchCursor>,
     limit: i64,
 ) -> Result<Vec<Match>> {
     let condition = |sql: &mut QueryBuilder<Postgres>| {
-        wanted.push_filters(sql);
-        wanted.push_words(sql, "document", Query::Known);
+        filter.push_filters(sql);
+        filter.push_words(sql, "document", Query::Known);
         push_after(sql, sort, after)
     };
     let (of, columns, order) = match sort {
@@ -83,7 +83,7 @@ pub(super) async fn list_in_order(
             "combined desc, prompt_id desc",
         ),
     };
-    let walked = match (&wanted.words, wanted.tags.as_slice()) {
+    let walked = match (&filter.words, filter.tags.as_slice()) {
         (Some(_), _) => Some(WALKED_DOCUMENT),
         (None, [_, ..]) => Some(WALKED),
         (None, []) => None,
@@ -91,7 +91,7 @@ pub(super) async fn list_in_order(
     let gather = match walked {
         None => false,
         Some(walked) => estimates
-            .of(conn, wanted, Part::List { of })
+            .of(conn, filter, Part::List { of })
             .await?
             .are_rare(walked, limit),
     };
@@ -103,7 +103,7 @@ pub(super) async fn list_in_order(
         gather,
     };
     first.push(&mut sql, condition)?;
-    let plain = wanted.is_plain();
+    let plain = filter.is_plain();
     if plain {
         sql.push(limit);
     } else {
@@ -123,21 +123,21 @@ pub(super) async fn list_in_order(
 /// The best matches in title, tags and description, after the end of the previous page, `after`.
 pub(super) async fn rank_all(
     conn: &mut PgConnection,
-    wanted: &Wanted,
+    filter: &Filter,
     after: Option<(f32, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Match>> {
     // All rare words have the same plan: through the index of words.
-    let once = wanted.has_only_words();
+    let once = filter.has_only_words();
     let mut sql = QueryBuilder::new(
         "-- search::rank_all
         select id, score, ",
     );
     sql.push_bind(ALL_RANKED)
         .push(" as ranked from (select prompts.id, ts_rank(head, (select websearch_to_tsquery('english', ")
-        .push_bind(wanted.words.clone().unwrap_or_default())
+        .push_bind(filter.words.clone().unwrap_or_default())
         .push(")), 1) as score from prompts");
-    wanted.push_heads(&mut sql, if once { Query::Unknown } else { Query::Known });
+    filter.push_heads(&mut sql, if once { Query::Unknown } else { Query::Known });
     sql.push(") as matches");
     push_page(&mut sql, after, limit);
     if once {
@@ -151,15 +151,15 @@ pub(super) async fn rank_all(
 /// the oldest ranked match, so that a prompt added since then does not push one out.
 pub(super) async fn rank_newest(
     conn: &mut PgConnection,
-    wanted: &Wanted,
+    filter: &Filter,
     expected: Expected,
     after: Option<(f32, Uuid, Option<Uuid>)>,
     limit: i64,
 ) -> Result<Vec<Match>> {
-    let words = wanted.words.clone().unwrap_or_default();
+    let words = filter.words.clone().unwrap_or_default();
     let oldest = after.and_then(|(.., ranked)| ranked);
     let condition = |sql: &mut QueryBuilder<Postgres>| {
-        wanted.push_heads(sql, Query::Known);
+        filter.push_heads(sql, Query::Known);
         if let Some(oldest) = oldest {
             sql.push(" and prompts.id >= ").push_bind(oldest);
         }
@@ -207,16 +207,16 @@ fn push_page(sql: &mut QueryBuilder<Postgres>, after: Option<(f32, Uuid)>, limit
 pub(super) async fn list_matches(
     conn: &mut PgConnection,
     estimates: &Estimates,
-    wanted: &Wanted,
+    filter: &Filter,
     ranked: Option<Uuid>,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Match>> {
     let condition = |sql: &mut QueryBuilder<Postgres>| {
-        wanted.push_filters(sql);
-        wanted.push_words(sql, "document", Query::Known);
+        filter.push_filters(sql);
+        filter.push_words(sql, "document", Query::Known);
         sql.push(" and not (true");
-        wanted.push_words(sql, "head", Query::Known);
+        filter.push_words(sql, "head", Query::Known);
         if let Some(ranked) = ranked {
             sql.push(" and prompts.id >= ").push_bind(ranked);
         }
@@ -231,7 +231,7 @@ pub(super) async fn list_matches(
         columns: "prompts.id",
         order: "id desc",
         gather: estimates
-            .of(conn, wanted, Part::Rest)
+            .of(conn, filter, Part::Rest)
             .await?
             .are_rare(WALKED_DOCUMENT, limit),
     };

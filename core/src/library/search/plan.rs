@@ -7,7 +7,7 @@ use moka::sync::Cache;
 use serde::Deserialize;
 use sqlx::{PgConnection, Postgres, QueryBuilder, types::Json};
 
-use super::wanted::{Query, Wanted};
+use super::filter::{Filter, Query};
 use crate::Result;
 
 /// The cost of a row that is read while walking the table in order, in units of a row that is read through an index.
@@ -134,14 +134,14 @@ pub(super) enum Part {
 
 /// A cache of estimates by search, each kept for a minute. Estimates only choose between plans for the same results.
 #[derive(Debug, Clone)]
-pub struct Estimates(Cache<(Part, Wanted), Expected>);
+pub struct Estimates(Cache<(Part, Filter), Expected>);
 
 impl Default for Estimates {
     fn default() -> Self {
         Self(
             Cache::builder()
-                .weigher(|(_, wanted): &(Part, Wanted), _| {
-                    u32::try_from(wanted.bytes()).unwrap_or(u32::MAX)
+                .weigher(|(_, filter): &(Part, Filter), _| {
+                    u32::try_from(filter.bytes()).unwrap_or(u32::MAX)
                 })
                 .max_capacity(KEPT_BYTES)
                 .time_to_live(KEPT)
@@ -158,10 +158,10 @@ impl Estimates {
     pub(super) async fn of(
         &self,
         conn: &mut PgConnection,
-        wanted: &Wanted,
+        filter: &Filter,
         part: Part,
     ) -> Result<Expected> {
-        let key = (part, wanted.clone());
+        let key = (part, filter.clone());
         if let Some(expected) = self.0.get(&key) {
             return Ok(expected);
         }
@@ -172,19 +172,19 @@ impl Estimates {
         match part {
             Part::List { of } => {
                 sql.push(of.sql());
-                wanted.push_filters(&mut sql);
-                wanted.push_words(&mut sql, "document", Query::Known);
+                filter.push_filters(&mut sql);
+                filter.push_words(&mut sql, "document", Query::Known);
             }
             Part::Heads => {
                 sql.push(Source::Prompts.sql());
-                wanted.push_heads(&mut sql, Query::Known);
+                filter.push_heads(&mut sql, Query::Known);
             }
             Part::Rest => {
                 sql.push(Source::Prompts.sql());
-                wanted.push_filters(&mut sql);
-                wanted.push_words(&mut sql, "document", Query::Known);
+                filter.push_filters(&mut sql);
+                filter.push_words(&mut sql, "document", Query::Known);
                 sql.push(" and not (true");
-                wanted.push_words(&mut sql, "head", Query::Known);
+                filter.push_words(&mut sql, "head", Query::Known);
                 sql.push(")");
             }
         }

@@ -17,10 +17,10 @@ const NEWS_LIFETIME: Duration = Duration::from_hours(24);
 ///
 /// # Errors
 /// The database does not respond.
-pub async fn write_letters(conn: &mut PgConnection, outbox: &Outbox) -> Result<usize> {
+pub async fn write_mails(conn: &mut PgConnection, outbox: &Outbox) -> Result<usize> {
     let mut tx = conn.begin().await?;
     let waiting = sqlx::query!(
-        r#"-- letters::write_letters
+        r#"-- mail_templates::write_mails
         select alert_events.id, alerts.name, label, state as "state: AlertState", summary, username, email,
                email_verified_at is not null and disabled_at is null as "readable!"
         from alert_events
@@ -35,7 +35,7 @@ pub async fn write_letters(conn: &mut PgConnection, outbox: &Outbox) -> Result<u
     .await?;
     for event in &waiting {
         sqlx::query!(
-            "-- letters::write_letters (write)
+            "-- mail_templates::write_mails (write)
             update alert_events set mail_waits = false where id = $1",
             event.id
         )

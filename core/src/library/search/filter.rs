@@ -19,7 +19,7 @@ pub(super) fn with_single_dashes(words: &str) -> String {
 
 /// The search with every name resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Wanted {
+pub(super) struct Filter {
     pub(super) words: Option<String>,
     pub(super) viewer_id: Option<i64>,
     categories: Option<Vec<String>>,
@@ -36,14 +36,14 @@ pub(super) struct Wanted {
     offered: bool,
 }
 
-impl Wanted {
+impl Filter {
     /// Looks up the names of a query. `None` if one of them does not exist, so that there are no results.
     pub(super) async fn resolve(
         conn: &mut PgConnection,
         viewer: Option<&CurrentUser>,
         query: &PromptQuery,
     ) -> Result<Option<Self>> {
-        let mut wanted = Self {
+        let mut filter = Self {
             words: query.words().map(with_single_dashes),
             viewer_id: viewer.map(|user| user.id),
             categories: None,
@@ -60,7 +60,7 @@ impl Wanted {
         };
         if let Some(category) = &query.category {
             let slugs = sqlx::query_scalar!(
-                r#"-- wanted::resolve (categories)
+                r#"-- filter::resolve (categories)
                 with recursive below as (
                     select slug from categories where slug = $1
                     union
@@ -74,11 +74,11 @@ impl Wanted {
             if slugs.is_empty() {
                 return Ok(None);
             }
-            wanted.categories = Some(slugs);
+            filter.categories = Some(slugs);
         }
         if let Some(author) = &query.author {
             let id = sqlx::query_scalar!(
-                "-- wanted::resolve (author)
+                "-- filter::resolve (author)
                 select id from users where lower(username) = lower($1)",
                 author
             )
@@ -87,9 +87,9 @@ impl Wanted {
             if id.is_none() {
                 return Ok(None);
             }
-            wanted.owner_id = id;
+            filter.owner_id = id;
         }
-        Ok(Some(wanted))
+        Ok(Some(filter))
     }
 
     /// A search for one word without filters, for the same viewer.

@@ -15,7 +15,7 @@ use crate::{
 
 /// A prompt of the search results.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Hit {
     pub(super) prompt: Prompt,
     /// The beginning of the newest version's text, if the query has words to highlight in it.
     pub(super) text: Option<String>,
@@ -31,13 +31,13 @@ pub(super) async fn load(
     viewer_id: Option<i64>,
     words: Option<&str>,
     matches: &[Match],
-) -> Result<Vec<Found>> {
+) -> Result<Vec<Hit>> {
     if matches.is_empty() {
         return Ok(Vec::new());
     }
     let ids: Vec<Uuid> = matches.iter().map(|found| found.id).collect();
     let rows = sqlx::query!(
-        r#"-- found::load
+        r#"-- hits::load
         select prompts.id, prompts.slug, prompts.title, prompts.description, prompts.category, prompts.tags,
                prompts.language, prompts.licence, prompts.attribution, prompts.kind as "kind: PromptKind",
                prompts.visibility as "visibility: Visibility", users.username as owner, prompts.latest_version,
@@ -82,7 +82,7 @@ pub(super) async fn load(
             created_at: row.created_at,
             updated_at: row.updated_at,
         };
-        Some(Found {
+        Some(Hit {
             prompt,
             text: row.text,
             lexemes: row.lexemes.unwrap_or_default(),
