@@ -1,7 +1,7 @@
 //! Everything that is one user's, for that user. Secrets are not in it: no password, no token, no key, no hash of one.
 //!
 //! It is one JSON object with a list for each kind, and comes in pieces: however much there is, no more than a piece is in
-//! memory, and no connection is held between two. [`LISTS`] is their order; what is in each stands in `account`, `library`,
+//! memory, and no connection is held between two. `LISTS` is their order; what is in each stands in `account`, `library`,
 //! `evaluation` and `community`.
 //!
 //! Items of benchmarks and evaluations of runs can be millions; their addresses stand in their place. So does the address of

@@ -38,7 +38,7 @@ async fn submit(
 /// Somebody else.
 pub async fn another(conn: &mut PgConnection) -> CurrentUser {
     let id = sqlx::query_scalar(
-        "insert into users (username, email, password_hash) values ('other', 'other@example.org', 'none') returning id",
+        "insert into users (username, email, password_hash, role) values ('other', 'other@example.org', 'none', 'admin') returning id",
     )
     .fetch_one(conn)
     .await
