@@ -50,10 +50,17 @@ impl LogSettings {
     /// # Errors
     /// The filter does not parse.
     pub fn start_beside(&self, other: Option<Listener>) -> anyhow::Result<()> {
-        // The libraries' own chatter at `info` hides ours; whoever wants it can name the module.
-        // Spans for export are no lines; while nobody exports them, nobody asks for them, and they cost nothing.
+        // Libraries log much at `info`, which hides our own lines; a user can still name their modules. A level that is
+        // lower than `warn` applies to them, too.
+        let level = self.log.trim().to_ascii_lowercase();
+        let (library, noisy) = match level.as_str() {
+            "off" => ("off", "off"),
+            "error" => ("error", "error"),
+            _ => ("warn", "error"),
+        };
+        // Exported spans are not log lines; without an exporter they are disabled and cost nothing.
         let filter = EnvFilter::try_new(format!(
-            "{EXPORTED_SPANS}=off,apalis=warn,apalis_core=warn,sqlx=warn,sqlx::pool::acquire=error,sqlx::postgres::notice=error,{}",
+            "{EXPORTED_SPANS}=off,apalis={library},apalis_core={library},sqlx={library},sqlx::pool::acquire={noisy},sqlx::postgres::notice={noisy},{}",
             self.log
         ))
         .map_err(|error| anyhow::anyhow!("--log: {error}"))?;
