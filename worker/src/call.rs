@@ -22,8 +22,9 @@ use crate::{
 
 /// The longest wait that a provider may ask for at once.
 const MAX_PAUSE: Duration = Duration::from_hours(1);
-/// The pause after "not so fast" when the provider names none; it doubles up to a bound.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// How long an evaluation waits after "not so fast", whatever the provider asks: doubled each time, up to a bound.
+const FIRST_REFUSED_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(32);
 /// An evaluation that was told "not so fast" for so long is given up.
 const MAX_TOTAL: Duration = Duration::from_hours(4);
 
@@ -62,6 +63,12 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
         .without_max_times()
         .with_jitter()
         .build();
+    let mut refused_backoff = ExponentialBuilder::default()
+        .with_min_delay(FIRST_REFUSED_PAUSE)
+        .with_max_delay(LONGEST_REFUSED_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build();
     let mut attempts = 0;
     let mut waits = 0;
     let mut refused_since: Option<Instant> = None;
@@ -91,7 +98,7 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
         let attempt = attempts + waits;
         let span = traces::begin_call(calls.names, attempt);
         let completing = calls.provider.complete(request, attempt);
-        let result = completing.instrument(span.clone()).await;
+        let result = permit.watch(completing.instrument(span.clone())).await;
         traces::end_call(span, &result);
         let duration = result
             .as_ref()
@@ -111,10 +118,13 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             refused_since.get_or_insert(began);
             waits += 1;
             count_retry(labels, error.kind);
-            let doubled = FIRST_PAUSE * 2_u32.pow(waits.min(7));
-            // A provider may ask to be asked again at once: our own caution grows all the same.
-            let pause = pause.map_or(doubled, |pause| pause.max(doubled));
-            permit.refused(Some(pause));
+            permit.refused(pause);
+            // The governor makes all calls wait as long as the provider asks, and others take this one's place meanwhile.
+            let delay = refused_backoff.next().unwrap_or_default();
+            let slept = halt.run_until_cancelled(tokio::time::sleep(delay)).await;
+            if slept.is_none() {
+                return ended(None, attempts, may_be_paid);
+            }
             continue;
         }
         let is_down = permit.failed(Failure {

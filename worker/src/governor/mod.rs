@@ -1,17 +1,22 @@
 //! The governor: how many calls to a model run at once, whose call is next, and when calls stop. It finds out by itself.
 //!
-//! Additive increase, multiplicative decrease: the bound doubles with every round of calls until the provider first
-//! says that it is too much, then grows by one a round; "too much" halves it, once for all calls of one round.
-//! Calls wait in a queue that is fair to owners (`queue`), stop while the model does not answer at all (`breaker`), slow
-//! down when the provider announces that little of its limits is left (`pace`), and pass the limits that administrators
-//! have declared (`crate::limits`).
+//! The number comes from `bound`: it opens by time while nothing is refused, stays below what was refused, and steps back
+//! where more at once only makes each slower. Calls wait in a queue that is fair to owners (`queue`), stop while the model
+//! does not answer at all (`breaker`), slow down when the provider announces that little of its limits is left (`pace`),
+//! and pass the limits that administrators have declared (`crate::limits`).
 
+mod bound;
 mod breaker;
 mod declared;
+mod levels;
 mod models;
 mod pace;
 mod permit;
 mod queue;
+mod refusals;
+#[cfg(test)]
+mod simulation;
+mod tries;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
@@ -26,6 +31,7 @@ use opb_core::{
 use tokio::{sync::oneshot, time::Instant};
 
 use self::{
+    bound::{Bound, Entry},
     breaker::{Admission, Breaker},
     models::Shared,
     pace::Pace,
@@ -39,11 +45,9 @@ pub(crate) use self::{
 };
 use crate::{
     limits::{Limit, Need},
-    providers::{Announced, CallErrorKind, ResponseObserver},
+    providers::{Announced, CallErrorKind, Left, ResponseObserver},
 };
 
-/// Where the bound starts.
-const FIRST_BOUND: f64 = 16.0;
 /// Average length of a token of a prompt, in bytes.
 const BYTES_PER_TOKEN: i64 = 4;
 /// Tokens of an answer, until some were seen.
@@ -82,7 +86,8 @@ pub(crate) struct Governor {
     /// `provider:model`, for people.
     subject: String,
     labels: ModelLabels,
-    max: f64,
+    /// The times of `bound` count from then on.
+    started: Instant,
     patience: Duration,
     /// The same until the provider answers for the first time.
     first_patience: Duration,
@@ -92,14 +97,13 @@ pub(crate) struct Governor {
 }
 
 struct State {
-    bound: f64,
+    bound: Bound,
+    /// The number that the metrics know.
+    published: i64,
     /// Calls that run or are about to.
     held: u32,
     /// Those of them that wait for a limit or for their moment.
     entering: u32,
-    doubling: bool,
-    /// Counts decreases: a call that began before the last one says nothing new.
-    round: u64,
     paused_until: Option<Instant>,
     breaker: Breaker,
     last_failure: CallErrorKind,
@@ -293,10 +297,15 @@ impl Governor {
             )
             .min()
             .unwrap_or(u32::MAX);
-        if f64::from(state.held) >= state.bound.floor() || state.entering >= entering {
+        if state.entering >= entering {
             return Next::Waits(None);
         }
-        Next::Goes { is_probe }
+        let entry = state.bound.admits(now - self.started, state.held);
+        self.publish_number(state);
+        match entry {
+            Entry::Now => Next::Goes { is_probe },
+            Entry::Wait(until) => Next::Waits(until.map(|until| self.started + until)),
+        }
     }
 
     fn grant(self: &Arc<Self>, state: &mut State, is_probe: bool) -> Permit {
@@ -305,7 +314,7 @@ impl Governor {
         }
         state.held += 1;
         state.entering += 1;
-        Permit::new(Arc::clone(self), state.round, is_probe)
+        Permit::new(Arc::clone(self), is_probe)
     }
 
     /// Looks at the queue again when time alone lets the next one go.
@@ -353,11 +362,11 @@ impl Governor {
             .set(is_open.into());
     }
 
-    /// Changes the bound, and what the metrics say of it.
-    fn set_bound(&self, state: &mut State, bound: f64) {
+    /// Tells the metrics how many calls may run.
+    fn publish_number(&self, state: &mut State) {
         #[expect(clippy::cast_possible_truncation, reason = "bounds are small numbers")]
-        let change = bound as i64 - state.bound as i64;
-        state.bound = bound;
+        let number = state.bound.number() as i64;
+        let change = number - std::mem::replace(&mut state.published, number);
         if change != 0 {
             METRICS
                 .call_limit
@@ -377,6 +386,18 @@ impl ResponseObserver for Governor {
         let mut state = self.lock();
         let tokens = state.output_tokens;
         state.pace = Pace::after(state.pace, announced, tokens, now);
+        let parts = [announced.requests, announced.tokens].map(|left| left.map(Left::part));
+        if let Some(part) = parts.into_iter().flatten().min_by(f64::total_cmp) {
+            state.bound.announced(part);
+        }
+    }
+
+    fn note_answering(&self) {
+        let Some(ticket) = permit::present_call() else {
+            return;
+        };
+        let now = Instant::now() - self.started;
+        self.lock().bound.heard(ticket, now);
     }
 
     fn has_answered(&self) -> bool {

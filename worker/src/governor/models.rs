@@ -14,10 +14,10 @@ use opb_core::{
     models::{LimitKey, LoadedLimits},
 };
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use uuid::Uuid;
 
-use super::{Breaker, FIRST_BOUND, FIRST_OUTPUT_TOKENS, FairQueue, Governor, State};
+use super::{Bound, Breaker, FIRST_OUTPUT_TOKENS, FairQueue, Governor, State};
 use crate::{limits::Limit, providers::CallErrorKind};
 
 /// What all governors of a process share.
@@ -203,19 +203,17 @@ impl Governor {
         settings: &GovernorSettings,
         shared: Arc<Shared>,
     ) -> Self {
-        let max = f64::from(settings.max);
         let governor = Self {
             subject: format!("{provider}:{model}"),
             labels: METRICS.model(provider, model),
-            max,
+            started: Instant::now(),
             patience: settings.patience,
             first_patience: settings.first_patience,
             state: Mutex::new(State {
-                bound: 0.0,
+                bound: Bound::new(f64::from(settings.max)),
+                published: 0,
                 held: 0,
                 entering: 0,
-                doubling: true,
-                round: 0,
                 paused_until: None,
                 breaker: Breaker::new(),
                 last_failure: CallErrorKind::Connect,
@@ -227,7 +225,7 @@ impl Governor {
             }),
             provider: shared,
         };
-        governor.set_bound(&mut governor.lock(), FIRST_BOUND.min(max));
+        governor.publish_number(&mut governor.lock());
         governor.publish_breaker(false);
         governor
     }

@@ -5,18 +5,28 @@ use std::{sync::Arc, time::Duration};
 use opb_core::metrics::METRICS;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{Governor, NEWEST};
+use super::{Governor, NEWEST, bound::Ticket};
 use crate::{
     limits::{Passed, Used},
     providers::CallErrorKind,
 };
 
+tokio::task_local! {
+    /// The call that this task is making.
+    static CALL: Ticket;
+}
+
+/// The call that this task is making, if it is one.
+pub(super) fn present_call() -> Option<Ticket> {
+    CALL.try_with(|ticket| *ticket).ok()
+}
+
 /// The right to make one call. Dropping it says nothing about the provider.
 pub(crate) struct Permit {
     governor: Arc<Governor>,
-    round: u64,
     is_probe: bool,
-    has_begun: bool,
+    /// Since the call has begun.
+    ticket: Option<Ticket>,
     has_answered: bool,
     pub(super) passed: Vec<Passed>,
     pub(super) whole: Option<OwnedSemaphorePermit>,
@@ -33,12 +43,11 @@ pub(crate) struct Failure {
 }
 
 impl Permit {
-    pub(super) fn new(governor: Arc<Governor>, round: u64, is_probe: bool) -> Self {
+    pub(super) fn new(governor: Arc<Governor>, is_probe: bool) -> Self {
         Self {
             governor,
-            round,
             is_probe,
-            has_begun: false,
+            ticket: None,
             has_answered: false,
             passed: Vec::new(),
             whole: None,
@@ -47,11 +56,12 @@ impl Permit {
 
     /// The call begins: the next one may enter.
     pub(super) fn begin(&mut self) {
-        self.has_begun = true;
         // Without limits no call waits for another one to enter.
         let is_anybody_waiting = {
             let mut state = self.governor.lock();
             state.entering -= 1;
+            let now = self.now();
+            self.ticket = Some(state.bound.began(now));
             let is_bounded = state.pace.is_some() || !state.limits.is_empty();
             is_bounded && !state.queue.is_empty()
         };
@@ -61,7 +71,15 @@ impl Permit {
         }
     }
 
-    /// The call went well: a little more may run.
+    /// Makes the call, so that the governor hears when its answer begins.
+    pub(crate) async fn watch<F: Future>(&self, calling: F) -> F::Output {
+        match self.ticket {
+            Some(ticket) => CALL.scope(ticket, calling).await,
+            None => calling.await,
+        }
+    }
+
+    /// The call went well.
     pub(crate) fn succeeded(mut self, output_tokens: Option<i32>, used: Used) {
         self.settle(used);
         self.has_answered = true;
@@ -71,18 +89,15 @@ impl Permit {
         if let Some(tokens) = output_tokens {
             state.output_tokens += (f64::from(tokens) - state.output_tokens) * NEWEST;
         }
-        if state.bound < governor.max {
-            let more = if state.doubling {
-                1.0
-            } else {
-                1.0 / state.bound
-            };
-            let bound = (state.bound + more).min(governor.max);
-            governor.set_bound(&mut state, bound);
+        if let Some(ticket) = self.ticket {
+            let tokens = output_tokens.map(f64::from);
+            state.bound.answered(ticket, self.now(), tokens);
         }
+        governor.publish_number(&mut state);
     }
 
-    /// The provider says that it is too much: half as many may run, and none before `pause` is over.
+    /// The provider says that it is too much: fewer may run, and none before `pause` is over, nor before our own caution,
+    /// which grows with every refusal that follows.
     pub(crate) fn refused(mut self, pause: Option<Duration>) {
         self.settle(Used {
             tokens: Some(0),
@@ -136,27 +151,29 @@ impl Permit {
                 "a model answers again, its calls go on"
             );
             self.governor.publish_breaker(false);
-            // What it bore before says little about what it bears now, and going up in steps of one takes long.
-            state.doubling = true;
+            // What it bore while it went down says little about what it bears now.
+            state.bound.reopen();
         }
         state.breaker.answered();
     }
 
     fn slow_down(&self, state: &mut super::State, pause: Option<Duration>) {
-        if let Some(pause) = pause {
-            let until = Instant::now() + pause;
-            state.paused_until = Some(
-                state
-                    .paused_until
-                    .map_or(until, |earlier| earlier.max(until)),
-            );
-        }
-        if state.round == self.round {
-            state.round += 1;
-            state.doubling = false;
-            let bound = (state.bound / 2.0).max(1.0);
-            self.governor.set_bound(state, bound);
-        }
+        let ours = match self.ticket {
+            Some(ticket) => state.bound.refused(ticket, self.now()),
+            None => Duration::ZERO,
+        };
+        self.governor.publish_number(state);
+        let until = Instant::now() + pause.unwrap_or_default().max(ours);
+        state.paused_until = Some(
+            state
+                .paused_until
+                .map_or(until, |earlier| earlier.max(until)),
+        );
+    }
+
+    /// The time as the bound counts it.
+    fn now(&self) -> Duration {
+        Instant::now() - self.governor.started
     }
 
     fn settle(&mut self, used: Used) {
@@ -175,7 +192,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.has_begun {
+        if self.ticket.is_some() {
             self.count_running(-1);
             if !self.has_answered {
                 // It was cut off, and may be paid for.
@@ -188,8 +205,9 @@ impl Drop for Permit {
         {
             let mut state = self.governor.lock();
             state.held -= 1;
-            if !self.has_begun {
-                state.entering -= 1;
+            match self.ticket {
+                Some(ticket) => state.bound.gone(ticket),
+                None => state.entering -= 1,
             }
             if self.is_probe && !self.has_answered {
                 state.breaker.abandoned(Instant::now());

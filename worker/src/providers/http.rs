@@ -51,6 +51,9 @@ pub(crate) trait ResponseObserver: Send + Sync {
     /// Takes note that the provider answers, and of what it announces of its limits.
     fn note_announced(&self, announced: Announced);
 
+    /// Takes note that an answer begins to the call that this task is making.
+    fn note_answering(&self);
+
     /// True once anything has answered at the provider's address, to this worker or another.
     fn has_answered(&self) -> bool;
 }
@@ -130,6 +133,9 @@ impl HttpClient {
             observer.note_announced(rate_headers::announced(response.headers(), Utc::now()));
         }
         if response.status().is_success() {
+            if let Some(observer) = &self.observer {
+                observer.note_answering();
+            }
             return Ok(response);
         }
         Err(self.refusal(response, secrets).await)

@@ -1,0 +1,291 @@
+//! The number of concurrent calls that a model is given: found within a second, corrected when it changes.
+//!
+//! It knows no clock and makes no call: events come in with their times (since whenever), and `admits` says whether one
+//! more call may begin. Providers are of two sorts, and only trying tells which.
+//!
+//! *Those that refuse* say within milliseconds what is too much. So the number opens by time and not by round trips, as
+//! long as nothing is refused: slow start (Jacobson, 1988) without its clock. A refused call tells the limit exactly: how
+//! many ran when it began. The number stays below, and tries one more now and then, as CUBIC does near the last loss
+//! (RFC 9438). `refusals` has the rest.
+//!
+//! *Those that queue* (one slot, or a few) only become slower. So it begins with two calls for a moment, and once answers
+//! come it opens only as far as they take as long as those that began beside fewer. `tries` has the rest.
+//!
+//! Every constant was chosen with `simulation`; `make bench-governor` shows what it does to each sort of provider.
+
+use std::{collections::VecDeque, f64::consts::LN_2, time::Duration};
+
+use super::{
+    levels::felt,
+    refusals::Refusals,
+    tries::{Phase, Times, Tries},
+};
+
+/// The calls to begin with, and for how long when nothing is heard of them.
+const FIRST: f64 = 2.0;
+const LISTENING: Duration = Duration::from_millis(220);
+/// The time in which the number doubles; once answers came sooner, a part of their time.
+const DOUBLING: Duration = Duration::from_millis(110);
+const DOUBLINGS_PER_ANSWER: f64 = 4.0;
+/// So many more a second at least: a refusal takes milliseconds, so hardly more than one call is lost meanwhile.
+const MORE_PER_SECOND: f64 = 100.0;
+const MORE_PER_SECOND_ONCE_HEARD: f64 = 400.0;
+/// It is looked at so often at least while it grows.
+const LONGEST_STEP: Duration = Duration::from_millis(20);
+/// Once answers came: how many times as many as have shown that they are answered side by side.
+const AHEAD: f64 = 16.0;
+/// While less than this part of an announced limit is left, it opens so many times as slowly.
+const SCARCE: f64 = 0.5;
+const SLOWER_WHEN_SCARCE: f64 = 10.0;
+
+/// Which call an event is about.
+pub(super) type Ticket = u64;
+
+/// Whether one more call may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Now,
+    /// Not before a call ends, or before then.
+    Wait(Option<Duration>),
+}
+
+/// Finds how many calls may run at once.
+#[derive(Debug)]
+pub(super) struct Bound {
+    max: f64,
+    pub(super) number: f64,
+    pub(super) phase: Phase,
+    calls: VecDeque<Call>,
+    pub(super) next: Ticket,
+    first_began: Option<Duration>,
+    /// When the number last held a call back.
+    held_back: Option<Duration>,
+    /// The most calls that were seen to be answered side by side.
+    pub(super) proven: f64,
+    /// Headers announce a limit of calls or tokens, and that little is left of it.
+    is_announced: bool,
+    is_scarce: bool,
+    pub(super) times: Times,
+    /// Above this number calls were refused.
+    pub(super) ceiling: f64,
+    pub(super) tries: Tries,
+    pub(super) refusals: Refusals,
+}
+
+#[derive(Debug)]
+struct Call {
+    ticket: Ticket,
+    began: Duration,
+    /// How many ran when it began, itself included.
+    number: f64,
+    is_heard: bool,
+}
+
+impl Bound {
+    /// Begins anew, with at most `max` calls at once.
+    pub(super) fn new(max: f64) -> Self {
+        let max = max.max(1.0);
+        Self {
+            max,
+            number: FIRST.min(max),
+            phase: Phase::Opening,
+            calls: VecDeque::new(),
+            next: 0,
+            first_began: None,
+            held_back: None,
+            proven: 1.0,
+            is_announced: false,
+            is_scarce: false,
+            times: Times::default(),
+            ceiling: f64::INFINITY,
+            tries: Tries::default(),
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// The number of calls that may run at once.
+    pub(super) fn number(&self) -> f64 {
+        self.number
+    }
+
+    /// Whether one more may begin beside the `held` that run or are about to.
+    pub(super) fn admits(&mut self, now: Duration, held: u32) -> Entry {
+        if let Some(next) = self.refusals.next_call(now) {
+            return Entry::Wait(Some(next));
+        }
+        self.grow(now);
+        let (number, more_at) = self.allowed(now);
+        if f64::from(held) < number.floor() {
+            self.held_back = None;
+            return Entry::Now;
+        }
+        self.held_back = Some(now);
+        Entry::Wait(more_at)
+    }
+
+    /// A call begins.
+    pub(super) fn began(&mut self, now: Duration) -> Ticket {
+        let ticket = self.next;
+        self.next += 1;
+        self.first_began.get_or_insert(now);
+        self.refusals.began(now);
+        self.calls.push_back(Call {
+            ticket,
+            began: now,
+            number: self.running() + 1.0,
+            is_heard: false,
+        });
+        ticket
+    }
+
+    /// A call's answer begins.
+    pub(super) fn heard(&mut self, ticket: Ticket, now: Duration) {
+        let Ok(index) = self.find(ticket) else {
+            return;
+        };
+        let call = &mut self.calls[index];
+        if std::mem::replace(&mut call.is_heard, true) {
+            return;
+        }
+        let (number, time) = (call.number, felt(now.saturating_sub(call.began)));
+        self.note_head(ticket, number, time);
+    }
+
+    /// A call was answered, with so many tokens.
+    pub(super) fn answered(&mut self, ticket: Ticket, now: Duration, tokens: Option<f64>) {
+        self.heard(ticket, now);
+        let Some(call) = self.take(ticket) else {
+            return;
+        };
+        self.refusals.answered(ticket);
+        let time = by_length(felt(now.saturating_sub(call.began)), tokens);
+        self.note_answer(ticket, call.number, time, now);
+    }
+
+    /// A call was refused as too much. Returns for how long no other should begin.
+    pub(super) fn refused(&mut self, ticket: Ticket, now: Duration) -> Duration {
+        let call = self.take(ticket);
+        if self.refusals.refused(ticket, self.next, self.number, now) {
+            self.tries.lengthen_after_refusal(&self.phase);
+        }
+        if let Some(call) = call {
+            let below = (call.number - 1.0).max(self.refusals.floor());
+            self.number = self.number.min(below).max(1.0);
+        }
+        self.ceiling = self.number;
+        self.phase = self.tries.hold_after_refusal(now);
+        self.refusals.pause(self.running(), now)
+    }
+
+    /// A call ended and says nothing.
+    pub(super) fn gone(&mut self, ticket: Ticket) {
+        self.take(ticket);
+    }
+
+    /// Headers announce that this part of a limit of calls or tokens is left: such a provider refuses, and does not queue.
+    pub(super) fn announced(&mut self, part_left: f64) {
+        self.is_announced = true;
+        self.is_scarce = part_left < SCARCE;
+        self.proven = self.max;
+    }
+
+    /// The provider is back after it was down: what was found while it went down says little.
+    pub(super) fn reopen(&mut self) {
+        self.phase = Phase::Opening;
+        self.times = Times::default();
+        self.ceiling = f64::INFINITY;
+        self.first_began = None;
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.number < self.max
+    }
+
+    pub(super) fn at_most(&self, number: f64) -> f64 {
+        number.min(self.max)
+    }
+
+    /// Opens by time while calls wait for it.
+    fn grow(&mut self, now: Duration) {
+        let (Phase::Opening, Some(held_back)) = (&self.phase, self.held_back) else {
+            return;
+        };
+        let since = held_back.max(self.opens_at(held_back));
+        // While something else held it back, nothing was saved up.
+        let waited = now.saturating_sub(since).min(LONGEST_STEP).as_secs_f64();
+        let more = self.number + waited * self.growth();
+        self.number = more.min(self.most_open()).max(self.number);
+    }
+
+    /// When it may open by time: at once, or when it has listened for a moment.
+    fn opens_at(&self, now: Duration) -> Duration {
+        match (self.times.shortest_head(), self.first_began) {
+            (None, Some(first)) => now.max(first + LISTENING),
+            _ => now,
+        }
+    }
+
+    fn most_open(&self) -> f64 {
+        match self.times.shortest_head() {
+            None => self.max,
+            Some(_) if self.proven < 2.0 => self.max.min(FIRST),
+            Some(_) => self.max.min(AHEAD * self.proven),
+        }
+    }
+
+    /// How many more in a second.
+    fn growth(&self) -> f64 {
+        let slowest = DOUBLING.as_secs_f64();
+        let (least, doubling) = match self.times.shortest_head() {
+            Some(time) if !self.is_announced => (
+                MORE_PER_SECOND_ONCE_HEARD,
+                slowest.min(time / DOUBLINGS_PER_ANSWER),
+            ),
+            // Others may share what is announced.
+            _ => (MORE_PER_SECOND, slowest),
+        };
+        let growth = (self.number * LN_2 / doubling).max(least);
+        if self.is_scarce {
+            growth / SLOWER_WHEN_SCARCE
+        } else {
+            growth
+        }
+    }
+
+    /// How many may run now, and when it will be more by time alone.
+    fn allowed(&self, now: Duration) -> (f64, Option<Duration>) {
+        if let Some((number, later)) = self.refusals.coming_back(now)
+            && number < self.number
+        {
+            return (number, Some(later));
+        }
+        if !matches!(self.phase, Phase::Opening) || self.number >= self.most_open() {
+            return (self.number, None);
+        }
+        let missing = self.number.floor() + 1.0 - self.number;
+        let wait = Duration::from_secs_f64((missing / self.growth()).max(0.001));
+        (self.number, Some(self.opens_at(now) + wait))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "few calls run at once")]
+    fn running(&self) -> f64 {
+        self.calls.len() as f64
+    }
+
+    fn take(&mut self, ticket: Ticket) -> Option<Call> {
+        let index = self.find(ticket).ok()?;
+        self.calls.remove(index)
+    }
+
+    fn find(&self, ticket: Ticket) -> Result<usize, usize> {
+        self.calls.binary_search_by_key(&ticket, |call| call.ticket)
+    }
+}
+
+/// Time depends on the length of an answer to a degree that nobody knows, between not at all and in proportion. Divided by
+/// the square root of the length it scatters half as much in both cases.
+fn by_length(time: f64, tokens: Option<f64>) -> f64 {
+    /// What each call takes beside its answer, in tokens.
+    const BESIDE: f64 = 16.0;
+    time / tokens.map_or(1.0, |tokens| (tokens + BESIDE).sqrt())
+}

@@ -1,0 +1,142 @@
+//! Providers as they are: some refuse what is too much, some let it wait.
+
+use std::collections::VecDeque;
+
+/// How a provider treats what it is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// Answers whatever comes, side by side.
+    Elastic,
+    /// Refuses what is more than so many at once.
+    Refusing(usize),
+    /// So many side by side; as many more wait in order, and what is more is refused.
+    Slots { count: usize, queue: usize },
+    /// All side by side, each the slower the more there are: at this number each takes twice its time.
+    Batching(f64),
+    /// So much a second, and at most `capacity` at once; `by_token` counts tokens and not calls.
+    Bucket {
+        rate: f64,
+        capacity: f64,
+        by_token: bool,
+        announces: bool,
+    },
+}
+
+/// What becomes of a call that comes in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Reception {
+    /// It is served at once, this many times as slowly as alone.
+    Served(f64),
+    Queued,
+    Refused,
+}
+
+/// What is left of an announced limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Remaining {
+    pub(super) limit: f64,
+    pub(super) left: f64,
+    pub(super) reset_seconds: f64,
+}
+
+/// A provider at some moment.
+pub(super) struct Provider {
+    pub(super) kind: Kind,
+    serving: usize,
+    waiting: VecDeque<usize>,
+    level: f64,
+    filled_at: f64,
+}
+
+impl Provider {
+    pub(super) fn new(kind: Kind) -> Self {
+        let mut provider = Self {
+            kind,
+            serving: 0,
+            waiting: VecDeque::new(),
+            level: 0.0,
+            filled_at: 0.0,
+        };
+        provider.become_kind(kind, 0.0);
+        provider
+    }
+
+    /// Changes; what is being served goes on.
+    pub(super) fn become_kind(&mut self, kind: Kind, now: f64) {
+        self.kind = kind;
+        if let Kind::Bucket { capacity, .. } = kind {
+            (self.level, self.filled_at) = (capacity, now);
+        }
+    }
+
+    pub(super) fn receive(&mut self, call: usize, tokens: f64, now: f64) -> Reception {
+        let factor = match self.kind {
+            Kind::Refusing(most) if self.serving >= most => return Reception::Refused,
+            Kind::Elastic | Kind::Refusing(_) => 1.0,
+            Kind::Slots { count, queue } => {
+                if self.serving >= count {
+                    if self.waiting.len() >= queue {
+                        return Reception::Refused;
+                    }
+                    self.waiting.push_back(call);
+                    return Reception::Queued;
+                }
+                1.0
+            }
+            #[expect(clippy::cast_precision_loss, reason = "few calls are served at once")]
+            Kind::Batching(half) => (1.0 + self.serving as f64 / half) / (1.0 + 1.0 / half),
+            Kind::Bucket { by_token, .. } => {
+                self.fill(now);
+                let need = if by_token { tokens } else { 1.0 };
+                if self.level < need {
+                    return Reception::Refused;
+                }
+                self.level -= need;
+                1.0
+            }
+        };
+        self.serving += 1;
+        Reception::Served(factor)
+    }
+
+    /// A call is answered. Returns those that are served next.
+    pub(super) fn finish(&mut self) -> Vec<usize> {
+        self.serving -= 1;
+        let slots = match self.kind {
+            Kind::Slots { count, .. } => count,
+            _ => usize::MAX,
+        };
+        let mut next = Vec::new();
+        while self.serving < slots
+            && let Some(call) = self.waiting.pop_front()
+        {
+            self.serving += 1;
+            next.push(call);
+        }
+        next
+    }
+
+    pub(super) fn remaining(&mut self, now: f64) -> Option<Remaining> {
+        self.fill(now);
+        match self.kind {
+            Kind::Bucket {
+                rate,
+                capacity,
+                announces: true,
+                ..
+            } => Some(Remaining {
+                limit: capacity,
+                left: self.level.floor(),
+                reset_seconds: (capacity - self.level) / rate,
+            }),
+            _ => None,
+        }
+    }
+
+    fn fill(&mut self, now: f64) {
+        if let Kind::Bucket { rate, capacity, .. } = self.kind {
+            self.level = (self.level + rate * (now - self.filled_at)).min(capacity);
+            self.filled_at = now;
+        }
+    }
+}
