@@ -171,6 +171,10 @@ bench-scale: build ## Measure 1,000 concurrent calls of 200 ms, 1, 2 and 4 worke
 bench-workers: build ## Measure one run of 200,000 evaluations by 1, 4, 8 and 16 workers, and how long they wait for locks
 	python3 scripts/bench-workers.py
 
+.PHONY: bench-governor
+bench-governor: prepare ## Play every sort of provider in virtual time: calls at once as they are found now, before, and ideally
+	cargo test --locked --quiet -p opb-worker --lib -- --nocapture every_scene_is_played_side_by_side
+
 .PHONY: bench-rpm
 bench-rpm: build ## Measure how 1, 4 and 16 workers use a limit of 600 requests per minute, and how often they are rejected
 	python3 scripts/bench-rpm.py
