@@ -1,7 +1,7 @@
 //! A cache of responses that are the same for every client that may read them. Access is checked before the cache is
 //! asked.
 //!
-//! A cached response is at most two seconds old, and usually replaced as soon as a standing changes, because the
+//! A cached response is dropped after two seconds, and usually replaced as soon as a standing changes, because the
 //! doorbell rings; the lag of a read replica comes on top. Responses that differ by caller are never cached.
 
 use std::{
@@ -25,7 +25,7 @@ use crate::{
     problem::{ApiError, Result},
 };
 
-/// Maximum age of a response that is served.
+/// A response is dropped so long after it was computed.
 const MAX_AGE: Duration = Duration::from_secs(2);
 /// An older response is served once more while its replacement is computed.
 const REFRESH_AFTER: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use opb_core::{models::OperatorKeys, outbound::OutboundPolicy};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Worker")]
 pub struct WorkerSettings {
-    /// Maximum number of concurrent model calls of this process
+    /// Maximum number of concurrent calls of this process to a provider
     #[arg(long, env = "OPB_CONCURRENCY", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub concurrency: u32,
     /// Maximum number of shards that this process works on

@@ -119,7 +119,7 @@ async fn list_run_columns(
     params(("run" = String, Path, description = "The run: its number, its id or the end of its id, or `last` for your newest"), GroupsQuery),
     security((), ("bearer" = [])),
     responses(
-        (status = 200, description = "Every group of the run's items, that with the most items first", body = RunGroups, headers(("etag" = String))),
+        (status = 200, description = "The groups of the run's items, at most 200, that with the most items first", body = RunGroups, headers(("etag" = String))),
         (status = 304, description = "Nothing has changed"),
         (status = 403, description = "The run is the caller's own, but its benchmark or a prompt may no longer be seen by them", body = crate::Problem, content_type = "application/problem+json")
     )

@@ -544,7 +544,7 @@ async fn a_run_is_split_by_a_key_of_its_items_metadata() {
     assert!(
         unknown
             .text
-            .contains("must be a key of the items' metadata: level, tags, year"),
+            .contains("no item of this run has a value under this key; keys of the items' metadata: level, tags, year"),
         "{}",
         unknown.text
     );

@@ -1,6 +1,8 @@
 //! A run split by a key of its items' metadata: what each prompt on each model has reached in each group of items, such as
 //! the subtasks of a benchmark.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
@@ -10,19 +12,23 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     leaderboards::CONFIDENCE,
-    paging::fitting_in,
+    paging::{fitting_in, json_bytes},
     runs::{Run, RunState},
     stats::{self, Interval},
 };
 
-/// Maximum number of groups in an answer: those with the most items.
-const MAX_GROUPS: i64 = 200;
+/// Maximum number of groups in a response: those with the most items. A run with many columns has fewer.
+const MAX_GROUPS: usize = 200;
 /// The characters of a value that name its group.
 const VALUE_CHARACTERS: i32 = 200;
+/// Maximum number of elements of a list that name groups.
+const LIST_ELEMENTS: i32 = 100;
 /// Maximum number of keys that an error names.
 const KEYS_NAMED: i64 = 20;
-/// Maximum size of the groups in an answer, in bytes of JSON.
+/// Maximum size of the groups in a response, in bytes of JSON.
 const MAX_BYTES: usize = 4 << 20;
+/// Size of the numbers of a column in a response, in bytes of JSON.
+const NUMBERS_BYTES: usize = 300;
 
 /// A run split by a key of its items' metadata.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -40,7 +46,8 @@ pub struct RunGroups {
     /// What is not shown; absent when every group is here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
-    /// The groups, that with the most items first. An item whose value is a list is in the group of each of its elements.
+    /// The groups, that with the most items first. An item whose value is a list is in the group of each of its first 100
+    /// elements.
     pub groups: Vec<RunGroup>,
 }
 
@@ -97,24 +104,43 @@ pub async fn measure_run_groups(conn: &mut PgConnection, run: &Run, by: &str) ->
     sqlx::query!("set transaction isolation level repeatable read")
         .execute(&mut *tx)
         .await?;
-    let groups = groups(&mut tx, run.id, by).await?;
+    let max_groups = max_groups(run);
+    let groups = groups(&mut tx, run.id, by, max_groups).await?;
     if !groups.iter().any(|group| group.value.is_some()) {
-        return Err(no_such_key(&mut tx, run.id).await?);
+        return Err(no_such_key(&mut tx, run.id, by).await?);
     }
-    let columns = columns(&mut tx, run, by).await?;
+    let columns = columns(&mut tx, run, by, max_groups).await?;
     tx.commit().await?;
-    Ok(put_together(run, by, groups, columns))
+    Ok(put_together(run, by, max_groups, groups, columns))
+}
+
+/// Number of groups whose columns fit into a response: nothing larger is loaded.
+fn max_groups(run: &Run) -> usize {
+    let prompts: usize = run.prompts.iter().map(String::len).sum();
+    let models: usize = run.models.iter().map(String::len).sum();
+    let parameters: usize = run.parameters.iter().map(json_bytes).sum();
+    let (prompt_count, model_count) = (run.prompts.len(), run.models.len());
+    let group_bytes = prompt_count * (models + parameters)
+        + model_count * prompts
+        + prompt_count * model_count * NUMBERS_BYTES;
+    (MAX_BYTES / group_bytes.max(1)).clamp(1, MAX_GROUPS)
 }
 
 /// The groups without their columns: one more than an answer may have, if there are so many.
-async fn groups(conn: &mut PgConnection, run_id: Uuid, by: &str) -> Result<Vec<RunGroup>> {
+async fn groups(
+    conn: &mut PgConnection,
+    run_id: Uuid,
+    by: &str,
+    max_groups: usize,
+) -> Result<Vec<RunGroup>> {
     let rows = sqlx::query!(
         r#"-- groups::groups
         select left(value, $3) as value, count(distinct position) as "items!"
         from runs
         join items on items.benchmark_version_id = runs.benchmark_version_id and position < item_count
         left join lateral jsonb_array_elements_text(
-            case jsonb_typeof(metadata -> $2) when 'array' then metadata -> $2 else jsonb_build_array(metadata -> $2) end
+            case jsonb_typeof(metadata -> $2) when 'array' then jsonb_path_query_array(metadata -> $2, '$[0 to $last]', jsonb_build_object('last', $5::int - 1))
+                else jsonb_build_array(metadata -> $2) end
         ) as it (value) on true
         where runs.id = $1
         group by 1
@@ -123,7 +149,8 @@ async fn groups(conn: &mut PgConnection, run_id: Uuid, by: &str) -> Result<Vec<R
         run_id,
         by,
         VALUE_CHARACTERS,
-        MAX_GROUPS + 1
+        i64::try_from(max_groups + 1).unwrap_or(i64::MAX),
+        LIST_ELEMENTS
     )
     .fetch_all(conn)
     .await?;
@@ -135,26 +162,30 @@ async fn groups(conn: &mut PgConnection, run_id: Uuid, by: &str) -> Result<Vec<R
     Ok(groups.collect())
 }
 
-async fn no_such_key(conn: &mut PgConnection, run_id: Uuid) -> Result<Error> {
+async fn no_such_key(conn: &mut PgConnection, run_id: Uuid, by: &str) -> Result<Error> {
     let keys = sqlx::query_scalar!(
         r#"-- groups::no_such_key
-        select metadata_key as "metadata_key!"
+        select left(metadata_key, 200) as "metadata_key!"
         from runs
         join items on items.benchmark_version_id = runs.benchmark_version_id and position < item_count
         cross join jsonb_object_keys(metadata) as it (metadata_key)
-        where runs.id = $1
+        where runs.id = $1 and metadata_key <> $3
         group by metadata_key
         order by count(*) desc, metadata_key
         limit $2"#,
         run_id,
-        KEYS_NAMED
+        KEYS_NAMED,
+        by
     )
     .fetch_all(conn)
     .await?;
     let message = if keys.is_empty() {
-        "the items of this run have no metadata to group by".to_owned()
+        "no item of this run has a value under this key, nor metadata under another".to_owned()
     } else {
-        format!("must be a key of the items' metadata: {}", keys.join(", "))
+        format!(
+            "no item of this run has a value under this key; keys of the items' metadata: {}",
+            keys.join(", ")
+        )
     };
     Ok(Error::invalid("by", message))
 }
@@ -164,6 +195,7 @@ async fn columns(
     conn: &mut PgConnection,
     run: &Run,
     by: &str,
+    max_groups: usize,
 ) -> Result<Vec<(Option<String>, GroupColumn)>> {
     let rows = sqlx::query!(
         r#"-- groups::columns
@@ -172,7 +204,8 @@ async fn columns(
             from runs
             join items on items.benchmark_version_id = runs.benchmark_version_id and position < item_count
             left join lateral jsonb_array_elements_text(
-                case jsonb_typeof(metadata -> $2) when 'array' then metadata -> $2 else jsonb_build_array(metadata -> $2) end
+                case jsonb_typeof(metadata -> $2) when 'array' then jsonb_path_query_array(metadata -> $2, '$[0 to $last]', jsonb_build_object('last', $5::int - 1))
+                else jsonb_build_array(metadata -> $2) end
             ) as it (value) on true
             where runs.id = $1
         ), largest as (
@@ -197,7 +230,8 @@ async fn columns(
         run.id,
         by,
         VALUE_CHARACTERS,
-        MAX_GROUPS
+        i64::try_from(max_groups).unwrap_or(i64::MAX),
+        LIST_ELEMENTS
     )
     .fetch_all(conn)
     .await?;
@@ -258,16 +292,18 @@ pub(super) fn score_interval(
 fn put_together(
     run: &Run,
     by: &str,
+    max_groups: usize,
     mut groups: Vec<RunGroup>,
     columns: Vec<(Option<String>, GroupColumn)>,
 ) -> RunGroups {
-    let most = usize::try_from(MAX_GROUPS).unwrap_or(usize::MAX);
-    let mut is_whole = groups.len() <= most;
-    groups.truncate(most);
+    let mut is_whole = groups.len() <= max_groups;
+    groups.truncate(max_groups);
+    let mut by_value: HashMap<Option<String>, Vec<GroupColumn>> = HashMap::new();
     for (value, column) in columns {
-        if let Some(group) = groups.iter_mut().find(|group| group.value == value) {
-            group.columns.push(column);
-        }
+        by_value.entry(value).or_default().push(column);
+    }
+    for group in &mut groups {
+        group.columns = by_value.remove(&group.value).unwrap_or_default();
     }
     let fitting = fitting_in(&groups, MAX_BYTES);
     is_whole &= fitting == groups.len();

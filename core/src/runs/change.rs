@@ -60,11 +60,11 @@ pub async fn update_run(
     let before = find_run(&mut tx, Some(user), run_id).await?.budget_microusd;
     if let Some(budget) = change.budget_microusd {
         change_budget(&mut tx, user, run_id, budget).await?;
-        // To spend less needs no leave.
+        // Spending less is always allowed.
         if Some(budget) > before {
             check_spender(&mut tx, user, rules).await?;
+            check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
         }
-        check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     }
     if let Some(visibility) = change.visibility {
         set_visibility(&mut tx, user, run_id, visibility).await?;

@@ -62,8 +62,8 @@ pub fn write(
     })?;
     let end = match shown {
         0 => "None of the run's evaluations is in this report.".to_owned(),
-        _ if shown == run.recorded => format!(
-            "{}: all that are recorded.",
+        _ if shown >= run.recorded => format!(
+            "{}: all that were recorded when this was written.",
             text::counted(shown, "evaluation")
         ),
         _ => format!(

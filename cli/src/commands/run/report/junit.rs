@@ -19,6 +19,11 @@ pub fn write(run: &Run, lines: &mut File, out: &mut impl Write) -> anyhow::Resul
         total.add(&evaluation);
         Ok(())
     })?;
+    // A run without all of its results must not look like a success.
+    let missing = run.planned - run.skipped - run.recorded;
+    let is_incomplete = missing > 0 || !run.state.has_ended();
+    total.tests += u64::from(is_incomplete);
+    total.errors += u64::from(is_incomplete);
     let name = format!("run #{} of {}", run.number, run.benchmark);
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(out, "<testsuites>")?;
@@ -37,6 +42,13 @@ pub fn write(run: &Run, lines: &mut File, out: &mut impl Write) -> anyhow::Resul
         out.write_all(case(&evaluation).as_bytes())?;
         Ok(())
     })?;
+    if is_incomplete {
+        let message = format!("{missing} of {} evaluations have no result", run.planned);
+        writeln!(
+            out,
+            "<testcase classname=\"run\" name=\"is complete\" time=\"0.000\"><error type=\"incomplete\" message=\"{message}\"/></testcase>"
+        )?;
+    }
     writeln!(out, "</testsuite>\n</testsuites>")?;
     Ok(out.flush()?)
 }
