@@ -1,12 +1,12 @@
-//! What becomes of things that runs may rest on when their owner deletes them.
+//! The result of deleting something that runs may use.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What became of a thing that was deleted.
+/// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Deletion {
-    /// True when runs rest on it: it takes no more runs, and is readable only for the owners of those. False when it is
+    /// True if runs use it: then it takes no more runs, and only the owners of those runs can read it. False if it is
     /// erased.
     pub withdrawn: bool,
 }
