@@ -30,10 +30,17 @@ const DOUBLINGS_PER_ANSWER: f64 = 4.0;
 /// So many more a second at least: a refusal takes milliseconds, so hardly more than one call is lost meanwhile.
 const MORE_PER_SECOND: f64 = 100.0;
 const MORE_PER_SECOND_ONCE_HEARD: f64 = 400.0;
+/// No more than that until the first sign of life: a slow provider and a queue look the same until then.
+const SILENT: f64 = 32.0;
+/// Of the calls that are answered in the time in which one was not, so many at once are answered in time.
+const IN_TIME: f64 = 0.75;
 /// It is looked at so often at least while it grows.
 const LONGEST_STEP: Duration = Duration::from_millis(20);
 /// Once answers came: how many times as many as have shown that they are answered side by side.
 const AHEAD: f64 = 16.0;
+/// The same when they came after more than so many seconds: calls that wait for each other may pass their time-out.
+const SLOW: f64 = 3.0;
+const AHEAD_IF_SLOW: f64 = 4.0;
 /// While less than this part of an announced limit is left, it opens so many times as slowly.
 const SCARCE: f64 = 0.5;
 const SLOWER_WHEN_SCARCE: f64 = 10.0;
@@ -56,6 +63,8 @@ pub(super) struct Bound {
     pub(super) number: f64,
     pub(super) phase: Phase,
     calls: VecDeque<Call>,
+    /// All answers so far.
+    answers: u64,
     pub(super) next: Ticket,
     first_began: Option<Duration>,
     /// When the number last held a call back.
@@ -78,6 +87,8 @@ struct Call {
     began: Duration,
     /// How many ran when it began, itself included.
     number: f64,
+    /// All answers until then.
+    answers: u64,
     is_heard: bool,
 }
 
@@ -90,6 +101,7 @@ impl Bound {
             number: FIRST.min(max),
             phase: Phase::Opening,
             calls: VecDeque::new(),
+            answers: 0,
             next: 0,
             first_began: None,
             held_back: None,
@@ -123,32 +135,44 @@ impl Bound {
         Entry::Wait(more_at)
     }
 
+    /// One more may begin, and is about to.
+    pub(super) fn granted(&mut self, now: Duration) {
+        self.refusals.granted(now);
+    }
+
     /// A call begins.
     pub(super) fn began(&mut self, now: Duration) -> Ticket {
         let ticket = self.next;
         self.next += 1;
         self.first_began.get_or_insert(now);
-        self.refusals.began(now);
         self.calls.push_back(Call {
             ticket,
             began: now,
             number: self.running() + 1.0,
+            answers: self.answers,
             is_heard: false,
         });
         ticket
     }
 
-    /// A call's answer begins.
-    pub(super) fn heard(&mut self, ticket: Ticket, now: Duration) {
+    /// A call's answer begins. True when it may open further by that.
+    pub(super) fn heard(&mut self, ticket: Ticket, now: Duration) -> bool {
         let Ok(index) = self.find(ticket) else {
-            return;
+            return false;
         };
         let call = &mut self.calls[index];
         if std::mem::replace(&mut call.is_heard, true) {
-            return;
+            return false;
         }
         let (number, time) = (call.number, felt(now.saturating_sub(call.began)));
+        let before = self.most_open();
         self.note_head(ticket, number, time);
+        let opens = matches!(self.phase, Phase::Opening) && self.most_open() > before;
+        if opens && self.number >= before {
+            // While it could not open nothing was saved up.
+            self.held_back = self.held_back.map(|_| now);
+        }
+        opens && self.most_open() > self.number
     }
 
     /// A call was answered, with so many tokens.
@@ -157,6 +181,7 @@ impl Bound {
         let Some(call) = self.take(ticket) else {
             return;
         };
+        self.answers += 1;
         self.refusals.answered(ticket);
         let time = by_length(felt(now.saturating_sub(call.began)), tokens);
         self.note_answer(ticket, call.number, time, now);
@@ -170,11 +195,25 @@ impl Bound {
         }
         if let Some(call) = call {
             let below = (call.number - 1.0).max(self.refusals.floor());
-            self.number = self.number.min(below).max(1.0);
+            self.number = self.number.min(below).floor().max(1.0);
         }
         self.ceiling = self.number;
         self.phase = self.tries.hold_after_refusal(now);
         self.refusals.pause(self.running(), now)
+    }
+
+    /// A call was not answered in time. That tells no limit as a refusal does, but how many are answered in that time: no
+    /// more than these should wait for each other.
+    pub(super) fn timed_out(&mut self, ticket: Ticket) {
+        let Some(call) = self.take(ticket).filter(|call| call.number > FIRST) else {
+            return;
+        };
+        #[expect(clippy::cast_precision_loss, reason = "only large numbers lose any")]
+        let meanwhile = (self.answers - call.answers) as f64;
+        let in_time = (IN_TIME * meanwhile).floor().max(1.0);
+        if in_time < self.number {
+            self.settle_at(in_time);
+        }
     }
 
     /// A call ended and says nothing.
@@ -189,8 +228,19 @@ impl Bound {
         self.proven = self.max;
     }
 
+    /// An answer announces no limit.
+    pub(super) fn announced_nothing(&mut self) {
+        self.is_scarce = false;
+    }
+
     /// The provider is back after it was down: what was found while it went down says little.
     pub(super) fn reopen(&mut self) {
+        self.number = FIRST.min(self.max);
+        self.refusals = Refusals::anew(self.next);
+        self.tries = Tries::from_then(self.next);
+        self.proven = 1.0;
+        self.is_scarce = false;
+        self.held_back = None;
         self.phase = Phase::Opening;
         self.times = Times::default();
         self.ceiling = f64::INFINITY;
@@ -227,8 +277,10 @@ impl Bound {
 
     fn most_open(&self) -> f64 {
         match self.times.shortest_head() {
-            None => self.max,
+            _ if self.is_announced => self.max,
+            None => self.max.min(SILENT),
             Some(_) if self.proven < 2.0 => self.max.min(FIRST),
+            Some(time) if time > SLOW => self.max.min(AHEAD_IF_SLOW * self.proven),
             Some(_) => self.max.min(AHEAD * self.proven),
         }
     }
@@ -288,4 +340,110 @@ fn by_length(time: f64, tokens: Option<f64>) -> f64 {
     /// What each call takes beside its answer, in tokens.
     const BESIDE: f64 = 16.0;
     time / tokens.map_or(1.0, |tokens| (tokens + BESIDE).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The bound of a provider that refuses every eleventh call, so that calls are spread over time; and the time then.
+    fn spread() -> (Bound, Duration) {
+        let mut bound = Bound::new(256.0);
+        let mut now = Duration::ZERO;
+        for _ in 0..5 {
+            for _ in 0..10 {
+                let ticket = bound.began(now);
+                now += SECOND / 10;
+                bound.answered(ticket, now, None);
+            }
+            let ticket = bound.began(now);
+            now += bound.refused(ticket, now);
+        }
+        (bound, now)
+    }
+
+    #[test]
+    fn who_is_back_begins_anew() {
+        let (mut bound, mut now) = spread();
+        bound.granted(now);
+        assert_ne!(bound.admits(now, 0), Entry::Now, "calls are spread");
+        let late = bound.began(now);
+        bound.reopen();
+        assert_eq!(bound.admits(now, 0), Entry::Now);
+        assert!((bound.number() - FIRST).abs() < 1e-9);
+        // A refusal of a call from before teaches no pace.
+        bound.refused(late, now);
+        now += SECOND;
+        for _ in 0..100 {
+            bound.granted(now);
+            assert_eq!(bound.admits(now, 0), Entry::Now);
+        }
+    }
+
+    #[test]
+    fn calls_are_let_go_at_their_pace_before_they_begin() {
+        let (mut bound, now) = spread();
+        let now = now + 10 * SECOND;
+        assert_eq!(bound.admits(now, 0), Entry::Now);
+        bound.granted(now);
+        let Entry::Wait(Some(until)) = bound.admits(now, 1) else {
+            panic!("the next one goes at the same moment");
+        };
+        assert!(until > now + SECOND / 20);
+    }
+
+    #[test]
+    fn a_pace_that_nobody_feels_stays() {
+        let (mut bound, mut now) = spread();
+        for _ in 0..10_000 {
+            now += SECOND;
+            bound.granted(now);
+            let ticket = bound.began(now);
+            bound.answered(ticket, now, None);
+        }
+        bound.granted(now);
+        assert_ne!(bound.admits(now, 0), Entry::Now);
+    }
+
+    #[test]
+    fn a_time_out_tells_how_many_are_answered_in_time() {
+        let mut bound = Bound::new(256.0);
+        bound.number = 32.0;
+        let tickets: Vec<_> = (0..32).map(|_| bound.began(Duration::ZERO)).collect();
+        // One slot of five seconds.
+        for (ticket, end) in tickets.iter().zip(1..=12) {
+            bound.answered(*ticket, 5 * end * SECOND, None);
+        }
+        for ticket in &tickets[12..] {
+            bound.timed_out(*ticket);
+        }
+        assert!(bound.number() <= 9.0, "{}", bound.number());
+        assert!(bound.number() >= 1.0, "{}", bound.number());
+        assert_eq!(bound.ceiling, f64::INFINITY, "nothing was refused");
+    }
+
+    #[test]
+    fn a_number_is_whole_after_a_refusal() {
+        let mut bound = Bound::new(256.0);
+        bound.number = 15.0;
+        let tickets: Vec<_> = (0..15).map(|_| bound.began(Duration::ZERO)).collect();
+        bound.refused(tickets[14], SECOND);
+        bound.refused(tickets[1], SECOND);
+        assert!((bound.number() - 7.0).abs() < 1e-9, "{}", bound.number());
+        assert!((bound.ceiling - 7.0).abs() < 1e-9, "{}", bound.ceiling);
+    }
+
+    #[test]
+    fn what_is_scarce_no_longer_slows_nothing() {
+        let mut bound = Bound::new(256.0);
+        bound.announced(0.1);
+        assert!(bound.is_scarce);
+        bound.announced_nothing();
+        assert!(!bound.is_scarce);
+        bound.announced(0.1);
+        bound.announced(0.6);
+        assert!(!bound.is_scarce);
+    }
 }

@@ -312,6 +312,7 @@ impl Governor {
         if is_probe {
             state.breaker.probe();
         }
+        state.bound.granted(Instant::now() - self.started);
         state.held += 1;
         state.entering += 1;
         Permit::new(Arc::clone(self), is_probe)
@@ -379,11 +380,12 @@ impl Governor {
 impl ResponseObserver for Governor {
     fn note_announced(&self, announced: Announced) {
         self.provider.has_answered.store(true, Ordering::Relaxed);
-        if announced == Announced::default() {
-            return;
-        }
         let now = Instant::now();
         let mut state = self.lock();
+        if announced == Announced::default() {
+            state.bound.announced_nothing();
+            return;
+        }
         let tokens = state.output_tokens;
         state.pace = Pace::after(state.pace, announced, tokens, now);
         let parts = [announced.requests, announced.tokens].map(|left| left.map(Left::part));
@@ -392,12 +394,19 @@ impl ResponseObserver for Governor {
         }
     }
 
-    fn note_answering(&self) {
+    fn note_answering(self: Arc<Self>) {
         let Some(ticket) = permit::present_call() else {
             return;
         };
         let now = Instant::now() - self.started;
-        self.lock().bound.heard(ticket, now);
+        let opens = {
+            let mut state = self.lock();
+            state.bound.heard(ticket, now) && !state.queue.is_empty()
+        };
+        // Nothing else would look at the queue before a call ends.
+        if opens {
+            self.dispatch();
+        }
     }
 
     fn has_answered(&self) -> bool {

@@ -107,7 +107,9 @@ impl Permit {
         let governor = Arc::clone(&self.governor);
         let mut state = governor.lock();
         self.answered(&mut state);
-        self.slow_down(&mut state, pause);
+        let ours = self.note_refused(&mut state);
+        hold_back(&mut state, pause, ours);
+        governor.publish_number(&mut state);
     }
 
     /// The call failed. True when that is the provider's trouble alone: it is down, and the evaluation has lost no
@@ -129,10 +131,20 @@ impl Permit {
         let now = Instant::now();
         state.last_failure = kind;
         state.breaker.failed(now, failure.is_first, self.is_probe);
-        if kind.is_overload() {
-            self.slow_down(&mut state, failure.pause);
-        }
         let is_down = state.breaker.down_since().is_some();
+        if kind.is_overload() {
+            // What a provider says that is down tells nothing of the number that it bears.
+            let ours = match self.ticket {
+                Some(_) if is_down => Duration::ZERO,
+                Some(ticket) if kind == CallErrorKind::Timeout => {
+                    state.bound.timed_out(ticket);
+                    Duration::ZERO
+                }
+                _ => self.note_refused(&mut state),
+            };
+            hold_back(&mut state, failure.pause, ours);
+            governor.publish_number(&mut state);
+        }
         if is_down && !was_down {
             tracing::warn!(
                 provider.model = governor.subject,
@@ -157,18 +169,12 @@ impl Permit {
         state.breaker.answered();
     }
 
-    fn slow_down(&self, state: &mut super::State, pause: Option<Duration>) {
-        let ours = match self.ticket {
+    /// The call was too much. Returns for how long no other should begin.
+    fn note_refused(&self, state: &mut super::State) -> Duration {
+        match self.ticket {
             Some(ticket) => state.bound.refused(ticket, self.now()),
             None => Duration::ZERO,
-        };
-        self.governor.publish_number(state);
-        let until = Instant::now() + pause.unwrap_or_default().max(ours);
-        state.paused_until = Some(
-            state
-                .paused_until
-                .map_or(until, |earlier| earlier.max(until)),
-        );
+        }
     }
 
     /// The time as the bound counts it.
@@ -188,6 +194,13 @@ impl Permit {
             .with_label_values(&self.governor.labels.both())
             .add(change);
     }
+}
+
+/// No call begins for as long as the provider asks for, nor as our own caution does.
+fn hold_back(state: &mut super::State, pause: Option<Duration>, ours: Duration) {
+    let until = Instant::now() + pause.unwrap_or_default().max(ours);
+    let earlier = state.paused_until.unwrap_or(until);
+    state.paused_until = Some(earlier.max(until));
 }
 
 impl Drop for Permit {

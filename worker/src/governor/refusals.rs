@@ -36,20 +36,41 @@ pub(super) struct Refusals {
     at: Option<Duration>,
     /// Rounds in a row with few answers before each.
     often: u32,
-    /// Calls a second, and when the next may begin.
-    pace: Option<(f64, Duration)>,
+    spread: Option<Spread>,
+}
+
+/// Calls are spread over time.
+#[derive(Debug)]
+struct Spread {
+    /// Calls a second.
+    pace: f64,
+    /// When the next may begin.
+    next: Duration,
+    /// Calls come as fast as that: only then answers say that more would be accepted.
+    is_felt: bool,
 }
 
 impl Refusals {
+    /// Those of a provider that is back: what was told to calls before `next` is forgotten.
+    pub(super) fn anew(next: Ticket) -> Self {
+        Self {
+            round: next,
+            ..Self::default()
+        }
+    }
+
     /// When the next call may begin, if calls are spread over time.
     pub(super) fn next_call(&self, now: Duration) -> Option<Duration> {
-        let (_, next) = self.pace?;
+        let next = self.spread.as_ref()?.next;
         (now < next).then_some(next)
     }
 
-    pub(super) fn began(&mut self, now: Duration) {
-        if let Some((pace, next)) = &mut self.pace {
-            *next = (*next).max(now) + Duration::from_secs_f64(1.0 / *pace);
+    /// A call may begin: the next one after its time.
+    pub(super) fn granted(&mut self, now: Duration) {
+        if let Some(spread) = &mut self.spread {
+            let step = Duration::from_secs_f64(1.0 / spread.pace);
+            spread.is_felt = now < spread.next + step;
+            spread.next = spread.next.max(now) + step;
         }
     }
 
@@ -58,8 +79,8 @@ impl Refusals {
             self.in_row = 0;
         }
         self.answers += 1;
-        if let Some((pace, _)) = &mut self.pace {
-            *pace *= if self.answers > 4 * FEW_ANSWERS {
+        if let Some(spread) = self.spread.as_mut().filter(|spread| spread.is_felt) {
+            spread.pace *= if self.answers > 4 * FEW_ANSWERS {
                 FASTER_AFTER_MANY
             } else {
                 FASTER
@@ -82,7 +103,7 @@ impl Refusals {
         self.round = next;
         self.floor = number / 2.0;
         self.in_row += 1;
-        self.spread(now);
+        self.spread_over_time(now);
         true
     }
 
@@ -112,7 +133,7 @@ impl Refusals {
     }
 
     /// Spreads calls over time once refusals come often, whatever the number.
-    fn spread(&mut self, now: Duration) {
+    fn spread_over_time(&mut self, now: Duration) {
         let answers = std::mem::take(&mut self.answers);
         let Some(before) = self.at.replace(now) else {
             return;
@@ -120,13 +141,18 @@ impl Refusals {
         let seconds = now.saturating_sub(before).as_secs_f64().max(0.001);
         let are_few = answers < FEW_ANSWERS;
         self.often = if are_few { self.often + 1 } else { 0 };
-        match &mut self.pace {
-            Some((pace, _)) => {
-                *pace = (*pace * if are_few { SLOWER_SOON } else { SLOWER }).max(SLOWEST);
+        match &mut self.spread {
+            Some(spread) => {
+                let part = if are_few { SLOWER_SOON } else { SLOWER };
+                spread.pace = (spread.pace * part).max(SLOWEST);
             }
             None if self.often >= OFTEN && answers > 0 => {
                 let pace = FIRST_PART * f64::from(answers) / seconds;
-                self.pace = Some((pace.max(SLOWEST), now));
+                self.spread = Some(Spread {
+                    pace: pace.max(SLOWEST),
+                    next: now,
+                    is_felt: false,
+                });
             }
             None => {}
         }

@@ -352,3 +352,105 @@ async fn calls_that_wait_for_their_moment_hear_what_comes_in() {
     let took = waiting.await.unwrap();
     assert!((30.0..30.5).contains(&took), "{took}");
 }
+
+/// Makes calls whose answers begin soon and end late.
+fn run_calls(governor: &Arc<Governor>, calls: usize) -> Vec<tokio::task::JoinHandle<()>> {
+    let head = Duration::from_millis(300);
+    let call = |governor: Arc<Governor>| async move {
+        let permit = acquire(&governor).await;
+        let calling = async {
+            tokio::time::sleep(head).await;
+            Arc::clone(&governor).note_answering();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        };
+        permit.watch(calling).await;
+        permit.succeeded(None, USED);
+    };
+    let calls = (0..calls).map(|_| tokio::spawn(call(Arc::clone(governor))));
+    calls.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_of_answers_let_more_begin_before_any_call_ends() {
+    let governor = governor(256);
+    let calls = run_calls(&governor, 400);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(governor.lock().held, 256, "no call has ended yet");
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_no_sign_of_life_is_not_flooded() {
+    let governor = governor(256);
+    let waiting: Vec<_> = (0..400)
+        .map(|_| {
+            let governor = Arc::clone(&governor);
+            tokio::spawn(async move {
+                let permit = acquire(&governor).await;
+                tokio::time::sleep(Duration::from_hours(1)).await;
+                drop(permit);
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(governor.lock().held, 32);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(governor.lock().held, 32);
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_spread_over_time_begin_one_after_another() {
+    let governor = governor(100);
+    open_to(&governor, 20).await;
+    // However few run, every eleventh is refused.
+    for _ in 0..5 {
+        for _ in 0..10 {
+            let permit = acquire(&governor).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            permit.succeeded(None, USED);
+        }
+        acquire(&governor).await.refused(None);
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let began = Arc::new(StdMutex::new(Vec::new()));
+    let calls = (0..10).map(|_| {
+        let (governor, began) = (Arc::clone(&governor), Arc::clone(&began));
+        tokio::spawn(async move {
+            let permit = acquire(&governor).await;
+            began.lock().unwrap().push(Instant::now());
+            permit.succeeded(None, USED);
+        })
+    });
+    // A burst would have all of them wait first, and then go at one moment.
+    let calls: Vec<_> = calls.collect();
+    futures::future::join_all(calls).await;
+    let began = began.lock().unwrap();
+    for two in began.windows(2) {
+        let gap = two[1] - two[0];
+        assert!(gap > Duration::from_millis(50), "{gap:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_while_a_model_is_down_slows_nothing_when_it_is_back() {
+    let governor = governor(100);
+    let overloaded = Failure {
+        kind: CallErrorKind::Overloaded,
+        ..silence()
+    };
+    let mut probes = 0;
+    let ended = Instant::now() + Duration::from_mins(9);
+    while Instant::now() < ended {
+        acquire(&governor).await.failed(overloaded);
+        probes += 1;
+    }
+    assert!(probes > 10, "{probes}");
+    acquire(&governor).await.succeeded(None, USED);
+    let started = Instant::now();
+    for _ in 0..1000 {
+        acquire(&governor).await.succeeded(None, USED);
+    }
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}

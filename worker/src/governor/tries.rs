@@ -28,6 +28,8 @@ const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(20);
 const STANDARD_ERRORS: f64 = 3.0;
 const DIFFERENCE: f64 = 0.28;
 const MOST_ANSWERS: f64 = 24.0;
+/// Once so many times as many came, most of them beside fewer calls, there is too little to do for the tried number.
+const OF_ANY_NUMBER: u32 = 4;
 
 /// What the number of calls does at present.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub(super) struct Try {
     was_opening: bool,
     first: Ticket,
     answers_left: u32,
+    /// The same with those to calls that began beside fewer.
+    any_left: u32,
     before: Sample,
     tried: Sample,
 }
@@ -109,7 +113,15 @@ impl Bound {
                 self.try_another(now);
             }
             Phase::Trying(this) => {
-                if ticket < this.first || number < this.least_number(self.number) {
+                if ticket < this.first {
+                    return;
+                }
+                this.any_left = this.any_left.saturating_sub(1);
+                if number < this.least_number(self.number) {
+                    if this.any_left == 0 {
+                        self.number = this.from;
+                        self.phase = self.tries.hold();
+                    }
                     return;
                 }
                 this.tried.answers.add(number, time);
@@ -136,15 +148,20 @@ impl Bound {
             Verdict::Suspicious => self.try_half(number),
             Verdict::Queueing => {
                 let enough = self.times.answers.enough(number).unwrap_or(1.0).round();
-                self.number = self.number.min(enough.clamp(1.0, number));
-                // What was measured before may be of another time.
-                self.times = Times::default();
-                self.tries.lengthened = 0;
-                self.tries.is_least = self.number < 2.0;
-                self.tries.decided = self.next;
-                self.phase = self.tries.hold();
+                self.settle_at(self.number.min(enough.clamp(1.0, number)));
             }
         }
+    }
+
+    /// More than `number` have shown to be too many.
+    pub(super) fn settle_at(&mut self, number: f64) {
+        self.number = number;
+        // What was measured before may be of another time.
+        self.times = Times::default();
+        self.tries.lengthened = 0;
+        self.tries.is_least = self.number < 2.0;
+        self.tries.decided = self.next;
+        self.phase = self.tries.hold();
     }
 
     /// Tries half as many, since those that began as one of `number` took long.
@@ -174,9 +191,14 @@ impl Bound {
         } else {
             (self.number * 2.0).min(self.ceiling)
         };
+        let more = self.at_most(more).floor();
+        if more <= self.number.floor() {
+            self.phase = self.tries.hold();
+            return;
+        }
         // One after the other: they may be refused.
         self.refusals.come_back(self.number, now);
-        self.begin_try(self.at_most(more), self.times.at(self.number));
+        self.begin_try(more, self.times.at(self.number));
     }
 
     fn begin_try(&mut self, number: f64, before: Sample) {
@@ -188,12 +210,14 @@ impl Bound {
             clippy::cast_sign_loss,
             reason = "it is a small number"
         )]
-        let answers_left = needed.clamp(1.0, MOST_ANSWERS).ceil() as u32;
+        let [answers_left, number_at_most] =
+            [needed.clamp(1.0, MOST_ANSWERS).ceil(), number.ceil()].map(|number| number as u32);
         self.phase = Phase::Trying(Try {
             from: self.number,
             was_opening: matches!(self.phase, Phase::Opening),
             first: self.next,
             answers_left,
+            any_left: OF_ANY_NUMBER * (answers_left + number_at_most),
             before,
             tried: Sample::default(),
         });
@@ -269,6 +293,14 @@ impl Try {
 }
 
 impl Tries {
+    /// Nothing was tried yet, and calls before this one have nothing to say.
+    pub(super) fn from_then(ticket: Ticket) -> Self {
+        Self {
+            decided: ticket,
+            ..Self::default()
+        }
+    }
+
     fn hold(&self) -> Phase {
         Phase::Holding {
             answers_left: BETWEEN_TRIES * 3_u32.pow(self.lengthened),

@@ -52,7 +52,7 @@ pub(crate) trait ResponseObserver: Send + Sync {
     fn note_announced(&self, announced: Announced);
 
     /// Takes note that an answer begins to the call that this task is making.
-    fn note_answering(&self);
+    fn note_answering(self: Arc<Self>);
 
     /// True once anything has answered at the provider's address, to this worker or another.
     fn has_answered(&self) -> bool;
@@ -134,7 +134,7 @@ impl HttpClient {
         }
         if response.status().is_success() {
             if let Some(observer) = &self.observer {
-                observer.note_answering();
+                Arc::clone(observer).note_answering();
             }
             return Ok(response);
         }

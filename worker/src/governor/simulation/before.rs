@@ -30,13 +30,30 @@ impl Before {
             brakes: Brakes::new(),
         }
     }
+
+    fn halve(&mut self, ticket: Ticket) {
+        if ticket == self.round {
+            self.round += 1;
+            self.doubling = false;
+            self.bound = (self.bound / 2.0).max(1.0);
+        }
+    }
 }
 
 impl Control for Before {
     fn admits(&mut self, now: Duration, held: u32) -> Answer {
+        self.brakes.wait(now)?;
         if f64::from(held) >= self.bound.floor() {
             return Err(None);
         }
+        Ok(())
+    }
+
+    fn entering(&self, now: Duration) -> u32 {
+        self.brakes.entering(now)
+    }
+
+    fn passes(&mut self, now: Duration) -> Result<(), Duration> {
         self.brakes.pass(now)
     }
 
@@ -56,11 +73,12 @@ impl Control for Before {
         let doubled = FIRST_PAUSE * 2_u32.pow(refusals.min(7));
         self.brakes
             .pause(now + wish.map_or(doubled, |wish| wish.max(doubled)));
-        if ticket == self.round {
-            self.round += 1;
-            self.doubling = false;
-            self.bound = (self.bound / 2.0).max(1.0);
-        }
+        self.halve(ticket);
+    }
+
+    fn timed_out(&mut self, ticket: Ticket, now: Duration) {
+        self.brakes.pause(now + FIRST_PAUSE);
+        self.halve(ticket);
     }
 
     fn announced(&mut self, remaining: Remaining, by_token: bool, now: Duration) {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     super::{
         bound::{Bound, Entry, Ticket},
-        pace::Pace,
+        pace::{ENTERING, LOOK_AGAIN, Pace},
     },
     provider::{Kind, Remaining},
 };
@@ -23,12 +23,21 @@ pub(super) type Answer = Result<(), Option<Duration>>;
 
 /// One worker's control.
 pub(super) trait Control {
+    /// In the queue, beside the `held` calls that run or are about to.
     fn admits(&mut self, now: Duration, held: u32) -> Answer;
+    /// One may begin, and does so once those have been let go that may as well.
+    fn granted(&mut self, _now: Duration) {}
+    /// How many may be about to begin at once.
+    fn entering(&self, now: Duration) -> u32;
+    /// Whether one that was let go may begin; if not, when to ask again.
+    fn passes(&mut self, now: Duration) -> Result<(), Duration>;
     fn began(&mut self, now: Duration) -> Ticket;
     fn heard(&mut self, ticket: Ticket, now: Duration);
     fn answered(&mut self, ticket: Ticket, now: Duration, tokens: f64);
     /// `refusals` of this evaluation so far.
     fn refused(&mut self, ticket: Ticket, now: Duration, wish: Option<Duration>, refusals: u32);
+    /// A call was not answered in time.
+    fn timed_out(&mut self, ticket: Ticket, now: Duration);
     fn announced(&mut self, remaining: Remaining, by_token: bool, now: Duration);
     /// How long a call waits that was refused so often, before it asks for a place again.
     fn returns_after(&self, _refusals: u32) -> Duration {
@@ -56,17 +65,34 @@ impl Brakes {
         }
     }
 
-    /// A call that may begin as far as these are concerned begins.
-    pub(super) fn pass(&mut self, now: Duration) -> Answer {
+    /// As `Governor::next` has it.
+    pub(super) fn entering(&self, now: Duration) -> u32 {
+        let instant = self.start + now;
+        let holds = self.pace.is_some_and(|pace| pace.holds(instant));
+        if holds { ENTERING } else { u32::MAX }
+    }
+
+    /// Whether none may begin at present; until when then.
+    pub(super) fn wait(&self, now: Duration) -> Answer {
         if now < self.paused_until {
-            return Err(Some(self.paused_until));
+            Err(Some(self.paused_until))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A call that may begin as far as these are concerned begins, as `Governor::too_early` has it.
+    pub(super) fn pass(&mut self, now: Duration) -> Result<(), Duration> {
+        let look_again = now + LOOK_AGAIN;
+        if now < self.paused_until {
+            return Err(self.paused_until.min(look_again));
         }
         let start = self.start;
         let instant = start + now;
         match self.pace.as_mut() {
             Some(pace) if pace.holds(instant) => pace
                 .begin(instant)
-                .map_err(|due| Some((due - start).min(now + Duration::from_millis(250)))),
+                .map_err(|due| (due - start).min(look_again)),
             _ => Ok(()),
         }
     }
@@ -117,10 +143,23 @@ impl Today {
 
 impl Control for Today {
     fn admits(&mut self, now: Duration, held: u32) -> Answer {
+        self.brakes.wait(now)?;
         match self.bound.admits(now, held) {
             Entry::Wait(until) => Err(until),
-            Entry::Now => self.brakes.pass(now),
+            Entry::Now => Ok(()),
         }
+    }
+
+    fn granted(&mut self, now: Duration) {
+        self.bound.granted(now);
+    }
+
+    fn entering(&self, now: Duration) -> u32 {
+        self.brakes.entering(now)
+    }
+
+    fn passes(&mut self, now: Duration) -> Result<(), Duration> {
+        self.brakes.pass(now)
     }
 
     fn began(&mut self, now: Duration) -> Ticket {
@@ -139,6 +178,10 @@ impl Control for Today {
     fn refused(&mut self, ticket: Ticket, now: Duration, wish: Option<Duration>, _refusals: u32) {
         let pause = self.bound.refused(ticket, now);
         self.brakes.pause(now + pause.max(wish.unwrap_or_default()));
+    }
+
+    fn timed_out(&mut self, ticket: Ticket, _now: Duration) {
+        self.bound.timed_out(ticket);
     }
 
     fn announced(&mut self, remaining: Remaining, by_token: bool, now: Duration) {
@@ -194,11 +237,22 @@ impl Control for Ideal {
         }
     }
 
-    fn began(&mut self, now: Duration) -> Ticket {
+    fn granted(&mut self, now: Duration) {
         self.burst -= 1.0;
         if self.burst < 0.0 {
             self.next = self.next.max(now) + Duration::from_secs_f64(self.step);
         }
+    }
+
+    fn entering(&self, _now: Duration) -> u32 {
+        u32::MAX
+    }
+
+    fn passes(&mut self, _now: Duration) -> Result<(), Duration> {
+        Ok(())
+    }
+
+    fn began(&mut self, _now: Duration) -> Ticket {
         0
     }
 
@@ -207,6 +261,7 @@ impl Control for Ideal {
     fn refused(&mut self, _: Ticket, now: Duration, _: Option<Duration>, _: u32) {
         self.next = now + Duration::from_millis(500);
     }
+    fn timed_out(&mut self, _ticket: Ticket, _now: Duration) {}
     fn announced(&mut self, _remaining: Remaining, _by_token: bool, _now: Duration) {}
 
     #[expect(clippy::cast_precision_loss, reason = "there are few workers")]

@@ -99,6 +99,15 @@ impl Provider {
         Reception::Served(factor)
     }
 
+    /// A call that was not answered is hung up. Returns those that are served next.
+    pub(super) fn hung_up(&mut self, call: usize) -> Vec<usize> {
+        if let Some(index) = self.waiting.iter().position(|waiting| *waiting == call) {
+            self.waiting.remove(index);
+            return Vec::new();
+        }
+        self.finish()
+    }
+
     /// A call is answered. Returns those that are served next.
     pub(super) fn finish(&mut self) -> Vec<usize> {
         self.serving -= 1;

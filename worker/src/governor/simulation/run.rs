@@ -15,6 +15,10 @@ use super::{
 
 /// How long a refusal takes.
 const REFUSAL: Duration = Duration::from_millis(5);
+/// How long a call that was not answered in time waits first, and how often it is made, as in `crate::call`.
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
+const ATTEMPTS: u32 = 5;
 /// More events than that mean that a run does not end.
 const MOST_EVENTS: u64 = 3_000_000;
 
@@ -35,6 +39,8 @@ pub(super) struct Scene {
     pub(super) max: f64,
     /// What refusals ask to wait.
     pub(super) wish: Option<Duration>,
+    /// For how long the provider may be silent.
+    pub(super) patience: Duration,
     /// When the provider becomes another one, that serves a call in so many seconds.
     pub(super) change: Option<(f64, Kind, f64)>,
 }
@@ -46,6 +52,9 @@ pub(super) struct Outcome {
     pub(super) refused: u32,
     /// Part of all calls.
     pub(super) refused_part: f64,
+    /// Calls that were not answered in time, and evaluations without an answer for it.
+    pub(super) late: u32,
+    pub(super) lost: u32,
     /// Mean latency of answers as it was seen, and as the provider served them.
     pub(super) told: f64,
     pub(super) own: f64,
@@ -59,8 +68,12 @@ enum Event {
     Change,
     Refused(usize),
     Returned(usize),
-    Head(usize),
-    Finished(usize),
+    /// A call that was let go begins, if nothing makes it wait.
+    Enters(usize),
+    /// These are of the call's attempt of this number.
+    Head(usize, u32),
+    Finished(usize, u32),
+    Late(usize, u32),
     Ask(usize),
 }
 
@@ -72,11 +85,17 @@ struct Call {
     ticket: Ticket,
     began: Duration,
     refusals: u32,
+    /// The number of times that it was begun.
+    attempt: u32,
+    is_heard: bool,
+    timeouts: u32,
 }
 
 struct Worker {
     control: Box<dyn Control>,
     held: u32,
+    /// Those of them that are about to begin.
+    entering: u32,
     asks_at: Option<Duration>,
 }
 
@@ -91,6 +110,8 @@ struct Run<'a> {
     pool: VecDeque<usize>,
     workers: Vec<Worker>,
     refused: u32,
+    late: u32,
+    lost: u32,
     answers: Vec<(f64, f64)>,
 }
 
@@ -104,10 +125,14 @@ pub(super) fn play(scene: &Scene, seed: u64, control: &dyn Fn() -> Box<dyn Contr
         ticket: 0,
         began: Duration::ZERO,
         refusals: 0,
+        attempt: 0,
+        is_heard: false,
+        timeouts: 0,
     });
     let worker = |_| Worker {
         control: control(),
         held: 0,
+        entering: 0,
         asks_at: None,
     };
     let mut run = Run {
@@ -121,13 +146,15 @@ pub(super) fn play(scene: &Scene, seed: u64, control: &dyn Fn() -> Box<dyn Contr
         pool: (0..scene.calls).collect(),
         workers: (0..scene.workers).map(worker).collect(),
         refused: 0,
+        late: 0,
+        lost: 0,
         answers: Vec::new(),
     };
     if let Some((at, _, _)) = scene.change {
         run.schedule(Duration::from_secs_f64(at), Event::Change);
     }
     run.fill_all();
-    while run.answers.len() < scene.calls {
+    while scene.calls > run.answers.len() + run.lost as usize {
         let Some(Reverse((at, _, event))) = run.events.pop() else {
             panic!("{}: nothing happens any more", scene.name);
         };
@@ -160,17 +187,33 @@ impl Run<'_> {
                 self.workers[number].asks_at = None;
                 self.fill(number);
             }
-            Event::Head(call) => {
-                let Call { worker, ticket, .. } = self.calls[call];
+            Event::Enters(number) => self.enter(number),
+            Event::Head(number, attempt) => {
+                let call = &mut self.calls[number];
+                if call.attempt != attempt {
+                    return;
+                }
+                call.is_heard = true;
+                let (worker, ticket) = (call.worker, call.ticket);
                 self.announce(worker);
                 self.workers[worker].control.heard(ticket, self.now);
                 self.fill(worker);
             }
-            Event::Finished(number) => {
+            Event::Late(number, attempt) => {
+                let call = &self.calls[number];
+                if call.attempt == attempt && !call.is_heard {
+                    self.give_up(number);
+                }
+            }
+            Event::Finished(number, attempt) => {
+                if self.calls[number].attempt != attempt {
+                    return;
+                }
                 for next in self.provider.finish() {
                     self.serve(next, 1.0);
                 }
-                let call = &self.calls[number];
+                let call = &mut self.calls[number];
+                call.attempt += 1;
                 let (worker, ticket) = (call.worker, call.ticket);
                 let tokens = call.size * TOKENS;
                 let latency = self.now.saturating_sub(call.began).as_secs_f64();
@@ -184,6 +227,7 @@ impl Run<'_> {
                 let wish = self.scene.wish;
                 self.announce(self.calls[number].worker);
                 let call = &mut self.calls[number];
+                call.attempt += 1;
                 call.refusals += 1;
                 self.refused += 1;
                 let worker = &mut self.workers[call.worker];
@@ -213,16 +257,44 @@ impl Run<'_> {
         (0..self.workers.len()).for_each(|number| self.fill(number));
     }
 
-    /// Begins what may begin.
+    /// The worker hangs up.
+    fn give_up(&mut self, number: usize) {
+        for next in self.provider.hung_up(number) {
+            self.serve(next, 1.0);
+        }
+        let call = &mut self.calls[number];
+        call.attempt += 1;
+        call.timeouts += 1;
+        self.late += 1;
+        let (worker, timeouts) = (call.worker, call.timeouts);
+        self.workers[worker].held -= 1;
+        let control = &mut self.workers[worker].control;
+        control.timed_out(call.ticket, self.now);
+        if timeouts >= ATTEMPTS {
+            self.lost += 1;
+        } else {
+            let delay = (FIRST_BACKOFF * 2_u32.pow(timeouts - 1)).min(LONGEST_BACKOFF);
+            self.schedule(self.now + delay, Event::Returned(number));
+        }
+        self.fill(worker);
+    }
+
+    /// Lets as many go as may, as `Governor::dispatch` does: they begin when all of them were let go.
     fn fill(&mut self, number: usize) {
+        let mut going = Vec::new();
         while let Some(next) = self.pool.front().copied() {
             let worker = &mut self.workers[number];
+            if worker.entering >= worker.control.entering(self.now) {
+                break;
+            }
             match worker.control.admits(self.now, worker.held) {
                 Ok(()) => {
                     self.pool.pop_front();
                     worker.held += 1;
-                    let ticket = worker.control.began(self.now);
-                    self.begin(next, number, ticket);
+                    worker.entering += 1;
+                    worker.control.granted(self.now);
+                    self.calls[next].worker = number;
+                    going.push(next);
                 }
                 Err(until) => {
                     let at = until.map(|until| until.max(self.now + Duration::from_millis(1)));
@@ -232,16 +304,40 @@ impl Run<'_> {
                         worker.asks_at = Some(at);
                         self.schedule(at, Event::Ask(number));
                     }
-                    return;
+                    break;
                 }
             }
+        }
+        for call in going {
+            self.enter(call);
+        }
+    }
+
+    /// Begins a call that was let go, unless something makes it wait.
+    fn enter(&mut self, call: usize) {
+        let number = self.calls[call].worker;
+        let worker = &mut self.workers[number];
+        if let Err(at) = worker.control.passes(self.now) {
+            let at = at.max(self.now + Duration::from_millis(1));
+            self.schedule(at, Event::Enters(call));
+            return;
+        }
+        worker.entering -= 1;
+        let is_bounded = worker.control.entering(self.now) < u32::MAX;
+        let ticket = worker.control.began(self.now);
+        self.begin(call, number, ticket);
+        if is_bounded {
+            self.fill(number);
         }
     }
 
     fn begin(&mut self, number: usize, worker: usize, ticket: Ticket) {
         let call = &mut self.calls[number];
         (call.worker, call.ticket, call.began) = (worker, ticket, self.now);
-        let tokens = call.size * TOKENS;
+        (call.attempt, call.is_heard) = (call.attempt + 1, false);
+        let (tokens, attempt) = (call.size * TOKENS, call.attempt);
+        let patience = self.scene.patience;
+        self.schedule(self.now + patience, Event::Late(number, attempt));
         match self
             .provider
             .receive(number, tokens, self.now.as_secs_f64())
@@ -255,16 +351,16 @@ impl Run<'_> {
     fn serve(&mut self, number: usize, factor: f64) {
         let call = &mut self.calls[number];
         call.own = self.seconds * call.size;
-        let seconds = call.own * factor;
+        let (seconds, attempt) = (call.own * factor, call.attempt);
         // Beginning an answer takes the same time, however long it becomes.
         let head = (self.seconds * self.scene.head).min(seconds);
         self.schedule(
             self.now + Duration::from_secs_f64(head),
-            Event::Head(number),
+            Event::Head(number, attempt),
         );
         self.schedule(
             self.now + Duration::from_secs_f64(seconds),
-            Event::Finished(number),
+            Event::Finished(number, attempt),
         );
     }
 
@@ -277,6 +373,8 @@ impl Run<'_> {
         Outcome {
             seconds: self.now.as_secs_f64(),
             refused: self.refused,
+            late: self.late,
+            lost: self.lost,
             refused_part: f64::from(self.refused)
                 / (f64::from(self.refused) + self.answers.len() as f64),
             told: mean(&self.answers, |answer| answer.0),

@@ -25,16 +25,18 @@ fn today(scene: &Scene) -> Box<dyn Control> {
 #[test]
 fn every_scene_is_played_side_by_side() {
     let mut table = format!(
-        "{:<41}{:>8} | {:>8}{:>6}{:>9}{:>9} | {:>8}{:>6}{:>9}{:>9}{:>10}\n",
+        "{:<41}{:>8} | {:>8}{:>6}{:>9}{:>9}{:>9} | {:>8}{:>6}{:>9}{:>9}{:>9}{:>10}\n",
         "time in seconds and × ideal",
         "ideal",
         "before",
         "×",
         "refused",
+        "late",
         "latency",
         "today",
         "×",
         "refused",
+        "late",
         "latency",
         "2nd half"
     );
@@ -43,24 +45,28 @@ fn every_scene_is_played_side_by_side() {
             [ideal, before, today].map(|control| play(&scene, 1, &|| control(&scene)));
         let _ = writeln!(
             table,
-            "{:<41}{:>8.2} | {:>8.2}{:>6.2}{:>4} {:>3.1}%{:>9.2} | {:>8.2}{:>6.2}{:>4} {:>3.1}%{:>9.2}{:>10.2}",
+            "{:<41}{:>8.2} | {:>8.2}{:>6.2}{:>4} {:>3.1}%{:>5}{:>4}{:>9.2} | {:>8.2}{:>6.2}{:>4} {:>3.1}%{:>5}{:>4}{:>9.2}{:>10.2}",
             scene.name,
             ideal.seconds,
             before.seconds,
             before.seconds / ideal.seconds,
             before.refused,
             100.0 * before.refused_part,
+            before.late,
+            before.lost,
             before.told / before.own,
             today.seconds,
             today.seconds / ideal.seconds,
             today.refused,
             100.0 * today.refused_part,
+            today.late,
+            today.lost,
             today.told / today.own,
             today.late_told / today.late_own,
         );
     }
     println!(
-        "{table}\nrefused: calls, and their part of all; latency: as told ÷ the provider's own, over all calls and over those that ended in the second half"
+        "{table}\nrefused: calls, and their part of all; late: calls without an answer in time, and evaluations lost by it; latency: as told ÷ the provider's own, over all calls and over those that ended in the second half"
     );
 }
 
@@ -84,6 +90,8 @@ fn every_scene_reaches_its_goal() {
             check("time ÷ ideal", today.seconds / ideal.seconds, goal.slower);
             let percent = 100.0 * today.refused_part;
             check("refused percent", percent, goal.refused_percent);
+            check("late calls", today.late.into(), goal.late.into());
+            check("lost evaluations", today.lost.into(), 0.0);
             check("latency ÷ own", today.told / today.own, latency);
             let late = today.late_told / today.late_own;
             check("latency ÷ own of the second half", late, late_latency);
