@@ -1,17 +1,19 @@
-//! The number of concurrent calls that a model is given: found within a second, corrected when it changes.
+//! The number of concurrent calls that a model is given: opened within seconds, corrected when it proves to be wrong.
 //!
 //! It knows no clock and makes no call: events come in with their times (since whenever), and `admits` says whether one
 //! more call may begin. Providers are of two sorts, and only trying tells which.
 //!
-//! *Those that refuse* say within milliseconds what is too much. So the number opens by time and not by round trips, as
-//! long as nothing is refused: slow start (Jacobson, 1988) without its clock. A refused call tells the limit exactly: how
-//! many ran when it began. The number stays below, and tries one more now and then, as CUBIC does near the last loss
-//! (RFC 9438). `refusals` has the rest.
+//! *Those that refuse* say, most of them within milliseconds, what is too much. So the number opens by time and not by
+//! round trips, as long as nothing is refused: slow start (Jacobson, 1988) without its clock. A refused call tells the
+//! limit exactly: how many ran when it began. The number stays below, and tries one more now and then, as CUBIC does near
+//! the last loss (RFC 9438). `refusals` has the rest.
 //!
-//! *Those that queue* (one slot, or a few) only become slower. So it begins with two calls for a moment, and once answers
-//! come it opens only as far as they take as long as those that began beside fewer. `tries` has the rest.
+//! *Those that queue* (one slot, or a few) only become slower. So it begins with two calls for a moment, stops at a few
+//! until the first sign of life, and once answers come it opens only as far as they take as long as those that began
+//! beside fewer. `tries` has the rest.
 //!
-//! Every constant was chosen with `simulation`; `make bench-governor` shows what it does to each sort of provider.
+//! Constants were tried out with `simulation`, whose providers are simpler than real ones; `make bench-governor` shows what
+//! they do to each sort.
 
 use std::{collections::VecDeque, f64::consts::LN_2, time::Duration};
 
@@ -69,6 +71,8 @@ pub(super) struct Bound {
     first_began: Option<Duration>,
     /// When the number last held a call back.
     held_back: Option<Duration>,
+    /// It did so because it may open no further until an answer begins.
+    is_at_most: bool,
     /// The most calls that were seen to be answered side by side.
     pub(super) proven: f64,
     /// Headers announce a limit of calls or tokens, and that little is left of it.
@@ -105,6 +109,7 @@ impl Bound {
             next: 0,
             first_began: None,
             held_back: None,
+            is_at_most: false,
             proven: 1.0,
             is_announced: false,
             is_scarce: false,
@@ -132,6 +137,7 @@ impl Bound {
             return Entry::Now;
         }
         self.held_back = Some(now);
+        self.is_at_most = matches!(self.phase, Phase::Opening) && self.number >= self.most_open();
         Entry::Wait(more_at)
     }
 
@@ -165,14 +171,14 @@ impl Bound {
             return false;
         }
         let (number, time) = (call.number, felt(now.saturating_sub(call.began)));
-        let before = self.most_open();
         self.note_head(ticket, number, time);
-        let opens = matches!(self.phase, Phase::Opening) && self.most_open() > before;
-        if opens && self.number >= before {
-            // While it could not open nothing was saved up.
+        let opens = matches!(self.phase, Phase::Opening) && self.most_open() > self.number;
+        let opens = opens && std::mem::take(&mut self.is_at_most);
+        if opens {
+            // Nothing was saved up meanwhile.
             self.held_back = self.held_back.map(|_| now);
         }
-        opens && self.most_open() > self.number
+        opens
     }
 
     /// A call was answered, with so many tokens.
@@ -421,7 +427,7 @@ mod tests {
         }
         assert!(bound.number() <= 9.0, "{}", bound.number());
         assert!(bound.number() >= 1.0, "{}", bound.number());
-        assert_eq!(bound.ceiling, f64::INFINITY, "nothing was refused");
+        assert!(bound.ceiling.is_infinite(), "nothing was refused");
     }
 
     #[test]

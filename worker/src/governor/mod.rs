@@ -1,9 +1,10 @@
 //! The governor: how many calls to a model run at once, whose call is next, and when calls stop. It finds out by itself.
 //!
-//! The number comes from `bound`: it opens by time while nothing is refused, stays below what was refused, and steps back
-//! where more at once only makes each slower. Calls wait in a queue that is fair to owners (`queue`), stop while the model
-//! does not answer at all (`breaker`), slow down when the provider announces that little of its limits is left (`pace`),
-//! and pass the limits that administrators have declared (`crate::limits`).
+//! The number comes from `bound`: it opens by time while nothing is refused, a little until the first answer begins and
+//! then further, stays below what was refused, and steps back where more at once only makes each slower. Calls wait in a
+//! queue that is fair to owners (`queue`), stop while the model does not answer at all (`breaker`), slow down when the
+//! provider announces that little of its limits is left (`pace`), and pass the limits that administrators have declared
+//! (`crate::limits`).
 
 mod bound;
 mod breaker;

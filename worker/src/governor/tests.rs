@@ -354,12 +354,17 @@ async fn calls_that_wait_for_their_moment_hear_what_comes_in() {
 }
 
 /// Makes calls whose answers begin soon and end late.
-fn run_calls(governor: &Arc<Governor>, calls: usize) -> Vec<tokio::task::JoinHandle<()>> {
+fn run_calls(
+    governor: &Arc<Governor>,
+    calls: usize,
+    announced: Announced,
+) -> Vec<tokio::task::JoinHandle<()>> {
     let head = Duration::from_millis(300);
     let call = |governor: Arc<Governor>| async move {
         let permit = acquire(&governor).await;
         let calling = async {
             tokio::time::sleep(head).await;
+            governor.note_announced(announced);
             Arc::clone(&governor).note_answering();
             tokio::time::sleep(Duration::from_secs(60)).await;
         };
@@ -372,11 +377,13 @@ fn run_calls(governor: &Arc<Governor>, calls: usize) -> Vec<tokio::task::JoinHan
 
 #[tokio::test(start_paused = true)]
 async fn heads_of_answers_let_more_begin_before_any_call_ends() {
-    let governor = governor(256);
-    let calls = run_calls(&governor, 400);
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(governor.lock().held, 256, "no call has ended yet");
-    calls.iter().for_each(tokio::task::JoinHandle::abort);
+    for announced in [Announced::default(), left(600.0, 1)] {
+        let governor = governor(256);
+        let calls = run_calls(&governor, 400, announced);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(governor.lock().held, 256, "no call has ended yet");
+        calls.iter().for_each(tokio::task::JoinHandle::abort);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -422,8 +429,6 @@ async fn calls_that_are_spread_over_time_begin_one_after_another() {
             permit.succeeded(None, USED);
         })
     });
-    // A burst would have all of them wait first, and then go at one moment.
-    let calls: Vec<_> = calls.collect();
     futures::future::join_all(calls).await;
     let began = began.lock().unwrap();
     for two in began.windows(2) {
