@@ -52,8 +52,8 @@ impl LogSettings {
     pub fn start_beside(&self, other: Option<Listener>) -> anyhow::Result<()> {
         // Libraries log much at `info`, which hides our own lines; a user can still name their modules. A level that is
         // lower than `warn` applies to them, too.
-        let directives = self.log.split(',').map(str::trim);
-        let level = directives.filter(|it| !it.contains('=')).next_back();
+        let mut directives = self.log.split(',').map(str::trim);
+        let level = directives.rfind(|it| !it.contains('='));
         let (library, noisy) = match level.unwrap_or_default().to_ascii_lowercase().as_str() {
             "off" => ("off", "off"),
             "error" => ("error", "error"),
