@@ -184,6 +184,7 @@ async fn publish_benchmark(server: &Server, owner: &str, slug: &str, word: &str,
     sums["title"] = json!(format!("Zebra {word} sums"));
     sums["visibility"] = json!(visibility);
     sums["items"][0]["expected"] = json!(format!("zebra {word} {slug}"));
+    sums["items"][0]["metadata"] = json!({"level": format!("zebra {word} level")});
     server
         .post("/api/v1/benchmarks", owner, &sums)
         .await
@@ -231,6 +232,7 @@ fn addresses(things: &Things) -> Vec<(String, Option<(&'static str, &str)>)> {
             "/api/v1/leaderboards" => "?min_coverage=0",
             path if path.ends_with("/diff") => "?from=1",
             path if path.ends_with("/evidence") => "?simulated=true",
+            path if path.ends_with("/groups") => "?by=level",
             _ => "",
         };
         let path = path

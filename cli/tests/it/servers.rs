@@ -242,7 +242,7 @@ fn a_bank_that_is_stopped_is_named_with_its_folder() {
     let other = serve(|_| (502, "<html>".to_owned()));
     for (url, expect) in [
         (foreign, "is not an OpenPromptBank"),
-        (other, "no OpenPromptBank behind it"),
+        (other, "without an OpenPromptBank behind it"),
     ] {
         let printed = site.check(&["runs", "--url", &url], 1);
         assert!(printed.error().contains(expect), "{}", printed.err);

@@ -63,6 +63,8 @@ pub async fn update_run(
         // Spending less is always allowed.
         if Some(budget) > before {
             check_spender(&mut tx, user, rules).await?;
+        }
+        if Some(budget) >= before {
             check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
         }
     }

@@ -295,7 +295,7 @@ mod tests {
             &[("cron", "the day of the week is `8`")],
         );
         check("*/x * * * *", "UTC", &[("cron", "the minute is `*/x`")]);
-        check("0 0 30 2 *", "UTC", &[("cron", "never comes")]);
+        check("0 0 30 2 *", "UTC", &[("cron", "never occurs")]);
         check("0 0 * * *", "Berlin", &[("time_zone", "Europe/Berlin")]);
         check("", "", &[("cron", "five fields"), ("time_zone", "UTC")]);
     }

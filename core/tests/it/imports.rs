@@ -262,7 +262,7 @@ async fn what_does_not_fit_together_is_refused() {
         };
         publish_import(conn, &owner, import.id, &request).await
     };
-    conflict(publish(conn, 5, None).await, "6 items have come");
+    conflict(publish(conn, 5, None).await, "6 items were received");
     conflict(publish(conn, 6, None).await, "than was announced");
     invalid(publish(conn, 6, Some("ff")).await, "content_hash", "64");
     let unknown = header(&whole, Some("g".repeat(64)));
