@@ -112,7 +112,7 @@ pub fn flips(page: &Page<Flip>) -> Report {
     report
 }
 
-/// How far repeats help, of each column: 1 answer, 2, 5 and 10, as far as there are so many, and all of them.
+/// pass@k and pass^k of each column, for k of 1, 2, 5 and the number of repeats.
 fn repeats(found: &ComparisonTable) -> Table {
     let mut table = Table::new([
         Column::right("column"),

@@ -37,7 +37,7 @@ struct List {
     after: &'static str,
 }
 
-/// Reads entries of a user's, those after a key, so many at most.
+/// Reads the entries of a user after a key, up to a limit.
 type Read =
     for<'a> fn(&'a mut PgConnection, i64, Option<Uuid>, i64) -> BoxFuture<'a, Result<Vec<Entry>>>;
 

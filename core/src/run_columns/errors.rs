@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::ErrorKind;
 use crate::{Result, leaderboards::ColumnKey};
 
-/// Of so many errors the commonest messages are found; what comes after them has no new ones.
+/// Number of errors that are read to find the most frequent messages.
 const ERRORS_LOOKED_AT: i64 = 20_000;
 /// The characters of a message that are kept.
 const MESSAGE_CHARACTERS: i32 = 500;

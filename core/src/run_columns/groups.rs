@@ -126,7 +126,7 @@ fn max_groups(run: &Run) -> usize {
     (MAX_BYTES / group_bytes.max(1)).clamp(1, MAX_GROUPS)
 }
 
-/// The groups without their columns: one more than an answer may have, if there are so many.
+/// Loads up to `max_groups + 1` groups, without their columns: the last one only shows that there are more.
 async fn groups(
     conn: &mut PgConnection,
     run_id: Uuid,
@@ -190,7 +190,7 @@ async fn no_such_key(conn: &mut PgConnection, run_id: Uuid, by: &str) -> Result<
     Ok(Error::invalid("by", message))
 }
 
-/// Each column of each of the groups that [`groups`] finds, with the value of its group.
+/// Loads every column of the first `max_groups` groups of [`groups`], each with the value of its group.
 async fn columns(
     conn: &mut PgConnection,
     run: &Run,
@@ -288,7 +288,7 @@ pub(super) fn score_interval(
     stats::score_interval_from(items, mean, deviation.unwrap_or(0.0), CONFIDENCE)
 }
 
-/// Gives each group its columns, and leaves out what does not fit into one answer.
+/// Gives each group its columns, and drops the groups that do not fit into a response.
 fn put_together(
     run: &Run,
     by: &str,

@@ -16,7 +16,7 @@ use crate::{
     runs::load_shape,
 };
 
-/// While a run goes on, part scores are computed from its first so many evaluations: they are read from every single one.
+/// Number of evaluations that part scores of an open run are computed from: each of them has to be read.
 const PART_SCORES_OF: i64 = 100_000;
 
 /// Sums a run up. Of one that goes on, part scores are those of its first items.

@@ -27,7 +27,7 @@ pub(super) async fn has_part_scores(conn: &mut PgConnection, run_id: Uuid) -> Re
     Ok(has)
 }
 
-/// Part scores of each column over the first so many items. In one evaluation a metric is the weighted mean of its
+/// Part scores of each column over the first `items` items. In one evaluation a metric is the weighted mean of its
 /// scorers, or their plain mean if all their weights are 0, as [`crate::scorers::combine`] has it; then each item counts the
 /// same.
 pub(super) async fn part_scores(
