@@ -195,7 +195,7 @@ async fn a_run_is_followed_from_the_request_to_the_calls() {
         }
     }
 
-    let submitted = lines(&site, "run submitted");
+    let submitted = lines(&site, "submitted run");
     assert_eq!(submitted[0]["span"]["trace_id"], CALLER_TRACE);
 }
 
@@ -232,7 +232,7 @@ async fn without_an_address_there_are_no_traces() {
     ]);
     run(&site, &up).await;
     end(up, &site);
-    let submitted = lines(&site, "run submitted");
+    let submitted = lines(&site, "submitted run");
     let span = &submitted[0]["span"];
     assert!(
         span["request.id"].is_string() && span["trace_id"].is_null(),

@@ -1,4 +1,4 @@
-//! Telling the webhooks of a run's owner, in the transaction of what they are told.
+//! Sends webhook messages about a run to its owner's webhooks, in the transaction that changes the run.
 
 use serde_json::json;
 use sqlx::PgConnection;
@@ -11,7 +11,7 @@ use crate::{
     webhooks::{Message, WebhookEvent, post, subscribers},
 };
 
-/// Tells the webhooks of a run's owner about the run.
+/// Posts a message about a run to its owner's webhooks that subscribe to the event.
 pub(crate) async fn announce_run(
     tx: &mut PgConnection,
     run_id: Uuid,

@@ -1,6 +1,6 @@
-//! Answers that are there already: of an earlier run that asked the same, or of the run that is scored again.
+//! Loads existing responses: cached ones of earlier runs with the same request, or those of the run that is rescored.
 //!
-//! Nothing is copied for it: an answer stays in the evaluation that was paid for, under a key that tells the question.
+//! Nothing is copied: a response stays in the evaluation that paid for it, under a key that identifies the request.
 
 use std::collections::HashMap;
 
@@ -10,39 +10,39 @@ use uuid::Uuid;
 use super::{EvaluationKey, Logprobs, RunWork, ShardLease};
 use crate::Result;
 
-/// A hash of who asks, which model with which parameters, the messages and the repeat: 16 bytes, kept as an UUID
-/// because that is the smallest type of Postgres that holds them.
+/// A hash of the requesting user, the model with its parameters, the messages and the repeat: 16 bytes, stored as a
+/// UUID because that is the smallest Postgres type that holds them.
 pub type AnswerKey = Uuid;
 
-/// For so many days an answer is taken instead of asking again.
+/// Days for which a cached response is used instead of a new call.
 const KEPT_DAYS: i32 = 30;
 
-/// What a model said, and what it took.
+/// The response of a model, with its usage and latency.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answer {
-    /// What the model said; none when the text cannot be stored.
+    /// The text of the response; `None` if it cannot be stored.
     pub output: Option<String>,
-    /// Why the model stopped, in the provider's word.
+    /// Why the model stopped, in the provider's own term.
     pub finish_reason: Option<String>,
     /// Milliseconds from the request to the last byte.
     pub latency_ms: Option<i32>,
     /// Milliseconds from the request to the first piece of text.
     pub first_token_ms: Option<i32>,
-    /// Tokens of the prompt.
+    /// Number of input tokens.
     pub input_tokens: Option<i32>,
-    /// Tokens of the prompt that the provider had in its cache.
+    /// Number of input tokens that the provider read from its cache.
     pub cached_input_tokens: Option<i32>,
-    /// Tokens of the answer.
+    /// Number of output tokens.
     pub output_tokens: Option<i32>,
-    /// Tokens of the answer that were spent on reasoning.
+    /// Number of output tokens spent on reasoning.
     pub reasoning_tokens: Option<i32>,
-    /// Micro-dollars, when the price is known.
+    /// Cost in micro-dollars, if the price is known.
     pub cost_microusd: Option<i64>,
-    /// How likely its tokens were.
+    /// Log probabilities of its tokens.
     pub logprobs: Option<Logprobs>,
 }
 
-/// The answer in a row; every checked query has a type of its own for its rows.
+/// Builds an [`Answer`] from a row; each checked query has its own row type.
 macro_rules! answer {
     ($row:ident) => {
         Answer {
@@ -60,15 +60,15 @@ macro_rules! answer {
     };
 }
 
-/// The newest answers under these keys.
+/// Loads the newest cached responses for these keys.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn kept_answers(
     conn: &mut PgConnection,
     keys: &[AnswerKey],
 ) -> Result<HashMap<AnswerKey, Answer>> {
-    // A plan is kept for all sizes of the table: one that was made while it was small would read it whole for ever.
+    // Postgres caches the query plan: one made while the table was small would use a sequential scan forever.
     let mut tx = conn
         .begin_with("begin; set local enable_seqscan = off")
         .await?;
@@ -91,11 +91,12 @@ pub async fn kept_answers(
         .collect())
 }
 
-/// The answers of another run with the same prompts and models to the items of a shard. An item is the same when its
-/// own id and its variables are. None when the run was deleted, or its owner no longer shows it to the one who asks.
+/// Loads the responses of another run with the same prompts and models to the items of a shard. Items match if their
+/// own ids and their variables are equal. Empty if the other run was deleted or is no longer visible to the owner of
+/// this run.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn answers_of(
     conn: &mut PgConnection,
     work: &RunWork,

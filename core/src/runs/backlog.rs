@@ -1,37 +1,36 @@
-//! The backlog: what waits and what runs in the whole bank, for those who operate it. It reads and changes nothing.
+//! The backlog: waiting and running work of the whole installation, for operators. Read-only.
 
 use sqlx::PgConnection;
 
 use crate::{Result, metrics::METRICS};
 
-/// What waits and runs.
+/// Waiting and running work.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Backlog {
-    /// Shards that no worker has, and that one could take: those of paused runs, and of runs that wait for money, do not
-    /// wait for workers.
+    /// Shards that a worker could claim. Shards of paused runs, and of runs that wait for budget, are not counted.
     pub shards_available: i64,
-    /// Shards that a worker has.
+    /// Shards that a worker has claimed.
     pub shards_running: i64,
-    /// Seconds since which the oldest shard that a worker could take has waited; 0 when there is none.
+    /// Seconds for which the oldest claimable shard has waited; 0 if there is none.
     pub oldest_shard_seconds: f64,
-    /// Runs of which nothing has begun.
+    /// Runs that have not started.
     pub runs_queued: i64,
-    /// Runs of which something has begun.
+    /// Runs that have started.
     pub runs_running: i64,
     /// Runs whose standings are being computed.
     pub runs_finishing: i64,
-    /// Evaluations that open runs still lack.
+    /// Evaluations of open runs that are not recorded or skipped yet.
     pub evaluations: i64,
-    /// Size of the database.
+    /// Size of the database, in bytes.
     pub database_bytes: i64,
-    /// Seconds since the oldest open transaction began, our own not counted; 0 when there is none.
+    /// Age of the oldest open transaction in seconds, our own excluded; 0 if there is none.
     pub oldest_transaction_seconds: f64,
 }
 
-/// Reads the backlog; each part has a partial index of its own, so finished work costs nothing.
+/// Reads the backlog. Each part has its own partial index, so finished work costs nothing.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn read_backlog(conn: &mut PgConnection) -> Result<Backlog> {
     Ok(sqlx::query_as!(
         Backlog,
@@ -62,7 +61,7 @@ pub async fn read_backlog(conn: &mut PgConnection) -> Result<Backlog> {
 }
 
 impl Backlog {
-    /// Tells this process's metrics.
+    /// Sets this process's metrics.
     pub fn publish(&self) {
         let metrics = &METRICS.backlog;
         for (state, count) in [

@@ -1,9 +1,9 @@
-//! Budgets: a run with one never spends more, however many workers race.
+//! Budgets: a run never spends more than its budget, however many workers race.
 //!
-//! Spend, unaccounted and reserved money together never exceed the budget; a constraint of the table says so.
-//! A shard reserves the bound of a call's cost before the call begins, and settles when the result is recorded: the
-//! bound is no longer reserved, the cost is spent. What may have been paid for without telling its cost becomes
-//! unaccounted. A run without a budget pays for none of this.
+//! The sum of spent, unaccounted and reserved money never exceeds the budget; a table constraint enforces it. A shard
+//! reserves an upper bound of a call's cost before the call starts and settles when the result is recorded: the
+//! reservation is released and the cost is added to the spend. Reservations of calls that may have been paid for but
+//! whose cost is unknown become unaccounted. Runs without a budget skip all of this.
 
 use serde_json::{Map, Value};
 use sqlx::{Connection as _, PgConnection, types::Json};
@@ -21,34 +21,34 @@ use crate::{
     webhooks::WebhookEvent,
 };
 
-/// Tokens that a provider may add to each message, and once more to the whole.
+/// Tokens that a provider may add to each message, and once more to the whole request.
 const OVERHEAD_TOKENS: i64 = 16;
-/// What Anthropic's API is asked for at most when the parameters say nothing; it answers no request without a number.
+/// The `max_tokens` sent to Anthropic's API if the parameters set none; the API requires one.
 pub const ANTHROPIC_MAX_TOKENS: i64 = 4096;
 
-/// What became of a wish to spend.
+/// The result of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reserved {
-    /// The first so many calls may be made, at least one.
+    /// The first calls, as many as this, may be made; at least one.
     Calls(usize),
-    /// Not even the first fits now, or the run is paused: the shard is to be handed back. It can be claimed again once
-    /// money comes back that others have reserved, or the budget is raised.
+    /// Not even the first call fits now, or the run is paused: return the shard. It becomes claimable once other
+    /// reservations are released or the budget is raised.
     Nothing,
     /// The lease was lost.
     Fenced,
 }
 
-/// What becomes of a shard's reserved money. The default is that of a run without a budget.
+/// How a shard's reserved money is settled. The default is for runs without a budget.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settlement {
-    /// So much stays reserved, for calls whose results are not recorded yet.
+    /// Remains reserved, for calls whose results are not recorded yet.
     pub keep_microusd: i64,
-    /// So much of the rest may have been paid for without telling its cost.
+    /// Part of the rest that may have been paid for, by calls of unknown cost.
     pub unaccounted_microusd: i64,
 }
 
-/// The most that one call can cost, in micro-dollars. `request_tokens` are the bytes of its texts, since no token is
-/// shorter than a byte, and the most tokens of its images.
+/// The maximum cost of one call, in micro-dollars. `request_tokens` is the number of bytes of its texts, since no token
+/// is shorter than a byte, plus the maximum tokens of its images.
 #[must_use]
 pub fn cost_bound_microusd(
     price: Price,
@@ -62,8 +62,8 @@ pub fn cost_bound_microusd(
     cost_microusd(price.at_most(), Tokens::new(input, output_limit))
 }
 
-/// The most tokens that an answer can have: what the parameters allow that the provider's kind heeds, or else what the
-/// model can.
+/// The maximum number of output tokens: the limit in the parameters that this kind of provider honours, else the
+/// model's limit.
 #[must_use]
 pub fn output_limit(
     kind: ProviderKind,
@@ -72,7 +72,7 @@ pub fn output_limit(
 ) -> Option<i64> {
     let asked = asked_limits(kind, parameters);
     if !asked.is_empty() {
-        // A provider may heed either of two: the larger one bounds both.
+        // A provider may honour either of two limits: the larger one bounds both.
         let limits = asked
             .iter()
             .map(|limit| limit.as_i64().filter(|limit| *limit >= 1));
@@ -88,24 +88,24 @@ pub fn output_limit(
     }
 }
 
-/// The most tokens that one image of a prompt can take: what is set with the model's price, or else more than any model
-/// of the kind is documented to count. docs/PROVIDERS.md names the sources.
+/// The maximum number of tokens of one image: the value set with the model's price, else more than any model of the
+/// kind is documented to count. docs/PROVIDERS.md lists the sources.
 #[must_use]
 pub fn image_limit(kind: ProviderKind, known: Option<i32>) -> i64 {
     let documented = match kind {
         ProviderKind::Anthropic | ProviderKind::Gemini | ProviderKind::Bedrock => 10_000,
-        // The dearest tiles of chat completions, and any model behind a server that speaks this API.
+        // The most expensive tiles of chat completions, and any model behind a server that implements this API.
         ProviderKind::Openai
         | ProviderKind::AzureOpenai
         | ProviderKind::OpenaiResponses
         | ProviderKind::Http => 50_000,
-        // The line that stands in its place.
+        // The text line that replaces the image.
         ProviderKind::Echo | ProviderKind::Simulated => 4_096,
     };
     known.map_or(documented, i64::from)
 }
 
-/// What the parameters say about the length of an answer, as far as the provider's kind heeds it.
+/// The limits on the response length in the parameters, as far as this kind of provider honours them.
 pub(super) fn asked_limits(kind: ProviderKind, parameters: &Map<String, Value>) -> Vec<&Value> {
     let own = match kind {
         ProviderKind::Openai
@@ -115,7 +115,7 @@ pub(super) fn asked_limits(kind: ProviderKind, parameters: &Map<String, Value>) 
         ProviderKind::OpenaiResponses => Some("/max_output_tokens"),
         ProviderKind::Gemini => Some("/generationConfig/maxOutputTokens"),
         ProviderKind::Bedrock => Some("/inferenceConfig/maxTokens"),
-        // What a template makes of its parameters nobody knows, and an echo makes nothing of them.
+        // The effect of parameters in a template is unknown, and an echo ignores them.
         ProviderKind::Http | ProviderKind::Echo => return Vec::new(),
     };
     let parameter = |pointer: &str| {
@@ -130,11 +130,11 @@ pub(super) fn asked_limits(kind: ProviderKind, parameters: &Map<String, Value>) 
         .collect()
 }
 
-/// Reserves money for as many calls of a shard as the budget has room for, in their order. Whoever finds that nobody
-/// holds money and the first call does not fit pauses the run.
+/// Reserves money for as many calls of a shard as the budget allows, in order. Pauses the run if the first call does
+/// not fit and no money is reserved.
 ///
 /// # Errors
-/// The database does not answer; nothing is reserved then.
+/// The database does not respond; nothing is reserved then.
 pub async fn reserve(
     conn: &mut PgConnection,
     lease: &ShardLease,
@@ -185,7 +185,12 @@ pub async fn reserve(
             control::pause(&mut tx, lease.run_id, PauseReason::Budget, &reason).await?;
             announce_run(&mut tx, lease.run_id, WebhookEvent::BudgetExhausted).await?;
             tx.commit().await?;
-            tracing::info!(run.id = %lease.run_id, run.reason = reason, "run paused");
+            tracing::info!(
+                run.id = %lease.run_id,
+                run.reason = reason,
+                "run {} was paused: {reason}",
+                lease.run_id
+            );
         }
         return Ok(Reserved::Nothing);
     }
@@ -209,7 +214,7 @@ pub async fn reserve(
     Ok(Reserved::Calls(calls))
 }
 
-/// Changes the budget of a run that has one. The caller has locked it, and may change it.
+/// Changes the budget of a run that has one. The caller has locked the run and checked permission.
 pub(super) async fn change_budget(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -242,8 +247,9 @@ pub(super) async fn change_budget(
     wake_workers(tx).await
 }
 
-/// Moves what a shard held, and counts what was spent, in one statement, so that at no moment both are counted. The caller
-/// has locked the shard; `reserved_microusd` is what it held until now. Shards that wait for money can be claimed again.
+/// Releases a shard's reservation and counts what was spent in one statement, so that both are never counted together.
+/// The caller has locked the shard; `reserved_microusd` is its reservation so far. Shards that wait for budget become
+/// claimable.
 pub(super) async fn settle(
     tx: &mut PgConnection,
     lease: &ShardLease,
@@ -251,7 +257,7 @@ pub(super) async fn settle(
     settlement: Settlement,
     spend_microusd: i64,
 ) -> Result<()> {
-    // What stays is told, not what goes: a batch that is recorded again settles nothing twice.
+    // The settlement states the remainder, not the difference: recording a batch again does not settle it twice.
     let keep = settlement.keep_microusd.clamp(0, reserved_microusd);
     let freed = reserved_microusd - keep;
     if freed == 0 && spend_microusd == 0 {
@@ -265,7 +271,8 @@ pub(super) async fn settle(
     )
     .execute(&mut *tx)
     .await?;
-    // Not `for update`: that waits for whoever has just looked at the run for a shard's foreign key, who may wait for us.
+    // Not `for update`: it would wait for transactions that hold the run's row for a shard's foreign key, and they may
+    // wait for us.
     let awaits_money = sqlx::query_scalar!(
         "-- budget::settle
         select awaits_money from runs where id = $1 for no key update",
@@ -292,8 +299,8 @@ pub(super) async fn settle(
     Ok(())
 }
 
-/// Says which of the models cannot be called under a budget, and how to mend it. What costs nothing needs no bound. The
-/// paths are those of a request.
+/// Adds errors for models that cannot be called under a budget, with the remedy. Free models need no bound. The paths
+/// are those of a request.
 pub(super) async fn check_bounded(
     tx: &mut PgConnection,
     model_ids: &[Uuid],
@@ -316,7 +323,7 @@ pub(super) async fn check_bounded(
     )
     .fetch_all(tx)
     .await?;
-    // What the cheapest call reserves; nothing while some model costs nothing, or is at fault.
+    // The reservation of the cheapest call; `None` if some model is free or invalid.
     let mut least = (models.len() == model_ids.len()).then_some(i64::MAX);
     for model in models {
         let path = format!("models[{}]", model.index);
@@ -350,7 +357,7 @@ pub(super) async fn check_bounded(
         && (0..least).contains(&budget)
     {
         let message = format!(
-            "is less than one call may cost, so the run could ask nothing: give at least {}, or let answers be shorter with `max_tokens`",
+            "is less than one call may cost, so no call could be made; give at least {}, or limit the length of responses with `max_tokens`",
             dollars(least)
         );
         wrong.push(FieldError::new("budget_microusd", message));
@@ -358,8 +365,8 @@ pub(super) async fn check_bounded(
     Ok(())
 }
 
-/// Refuses parameters that only administrators may send: those that lead a call elsewhere, and under a budget those whose
-/// cost it does not know. An administrator may send them all; then the budget counts them as if they cost nothing more.
+/// Refuses parameters that only administrators may send: those that redirect a call and, under a budget, those of
+/// unknown cost. Administrators may send them all; the budget then counts them as if they cost nothing extra.
 pub(super) async fn check_parameters(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -367,7 +374,7 @@ pub(super) async fn check_parameters(
     budgeted: bool,
     wrong: &mut Vec<FieldError>,
 ) -> Result<()> {
-    // Asked of the account: a schedule of an administrator acts as a user.
+    // Checks the role of the account, not of the caller: an administrator's schedule acts as a user.
     let models = sqlx::query!(
         r#"-- budget::check_parameters
         select ordinality - 1 as "index!", models.parameters as "parameters: Json<Map<String, Value>>",
@@ -394,7 +401,7 @@ pub(super) async fn check_parameters(
     Ok(())
 }
 
-/// How many of the bounds fit, in order, and what they sum up to.
+/// Returns how many of the bounds fit, in order, and their sum.
 fn afford(bounds: &[i64], left: i64) -> (usize, i64) {
     let mut sum = 0_i64;
     for (calls, bound) in bounds.iter().enumerate() {
@@ -409,7 +416,7 @@ fn afford(bounds: &[i64], left: i64) -> (usize, i64) {
 fn used_up(budget: i64, spend: i64, unaccounted: i64) -> String {
     let unaccounted = match unaccounted {
         0 => String::new(),
-        some => format!(" and {} in calls whose cost nobody told", dollars(some)),
+        some => format!(" and {} in calls of unknown cost", dollars(some)),
     };
     format!(
         "the budget of {} is used up: {} spent{unaccounted}; raise it and resume",
@@ -430,7 +437,7 @@ mod tests {
         // 100 bytes and 16 tokens for each of two messages and the whole; 50 tokens at five times the price.
         assert_eq!(cost_bound_microusd(price, 50, 100, 2), 100 + 48 + 250);
         assert_eq!(cost_bound_microusd(price, i64::MAX, 100, 2), i64::MAX);
-        // A cache never raises it, and dear reasoning does.
+        // A cache price never raises the bound; expensive reasoning does.
         let apart = |cached_input_microusd_per_mtok, reasoning_microusd_per_mtok| Price {
             cached_input_microusd_per_mtok,
             reasoning_microusd_per_mtok,
@@ -456,7 +463,7 @@ mod tests {
         check(openai, both, None, Some(20));
         check(openai, json!({"max_tokens": "10"}), Some(4096), None);
         check(openai, json!({"max_tokens": 0}), None, None);
-        // A name that the API does not know bounds nothing.
+        // An unknown parameter name bounds nothing.
         check(openai, json!({"max_output_tokens": 10}), None, None);
         check(
             ProviderKind::OpenaiResponses,
@@ -512,7 +519,7 @@ mod tests {
         );
         assert_eq!(
             used_up(12_500_000, 12_000_001, 300_000),
-            "the budget of $12.50 is used up: $12.000001 spent and $0.30 in calls whose cost nobody told; raise it and resume"
+            "the budget of $12.50 is used up: $12.000001 spent and $0.30 in calls of unknown cost; raise it and resume"
         );
     }
 }

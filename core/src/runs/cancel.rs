@@ -1,4 +1,4 @@
-//! Cancelling: a run ends at once, and whatever its workers still do is refused by the fence.
+//! Cancels runs: a run ends at once, and the fence rejects what its workers still record.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -18,15 +18,14 @@ use crate::{
     webhooks::WebhookEvent,
 };
 
-/// Cancels a run that has not ended. What is recorded stays.
+/// Cancels a run that has not ended. Recorded evaluations remain.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has ended.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's run, [`Error::Conflict`] if the run has ended.
 pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let mut tx = conn.begin().await?;
     let found = find_run(&mut tx, Some(user), run_id).await?;
-    // Shards before runs, and shards by their ids: the order in which workers lock them too, so that the two cannot wait
-    // for each other.
+    // Locks shards before runs, and shards ordered by id, like workers do, so that the two cannot deadlock.
     let open = sqlx::query_scalar!(
         "-- cancel::cancel_run
         select id from shards where run_id = $1 and state in ('available', 'running') order by id for update",
@@ -51,7 +50,7 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
         return Err(Error::Conflict("the run has ended already".into()));
     }
     end_shards(&mut tx, &open, true).await?;
-    // Calls that run may be paid for: what was reserved for them is unaccounted until they are told of.
+    // Calls in flight may be charged: their reservation is unaccounted until their cost is known.
     sqlx::query!(
         "-- cancel::cancel_run
         update runs
@@ -66,7 +65,7 @@ pub async fn cancel_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     recall(&mut tx, run_id).await?;
     tell(&mut tx, run_id).await?;
     announce_run(&mut tx, run_id, WebhookEvent::RunFinished).await?;
-    // What it has measured is summed up once, not at every look at it.
+    // Computes the run's summary once, not on every read.
     queue::enqueue(&mut tx, Job::Finish { run_id }).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;

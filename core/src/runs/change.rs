@@ -1,4 +1,4 @@
-//! Changing a run: its budget while it goes on, and who may see it at any time.
+//! Changes a run: its budget until it ends, its visibility at any time.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -20,28 +20,29 @@ use crate::{
     bounds,
 };
 
-/// What to change about a run; what is absent stays.
+/// Changes of a run; absent fields remain unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateRun {
-    /// The new budget in micro-dollars. It is not resumed by this.
+    /// The new budget in micro-dollars. Does not resume the run.
     #[serde(
         deserialize_with = "bounds::optional_microusd",
         skip_serializing_if = "Option::is_none"
     )]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub budget_microusd: Option<i64>,
-    /// Who may see the run; not wider than its benchmark and its prompts. Boards follow, also for a run that has ended.
+    /// Who may see the run; not wider than its benchmark and its prompts. Leaderboards follow, also for a run that has
+    /// ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
 }
 
-/// Changes the budget of a run that has one, who may see it, or both; unless it may spend more then and a rule forbids that.
+/// Changes the budget of a run that has one, its visibility, or both. A higher budget is checked like a new run.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] for the budget of a run without
-/// one, [`Error::Invalid`] for less than what is spent or reserved, or for a visibility wider than a part of the run,
-/// [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's run, [`Error::Conflict`] for the budget of a run
+/// without one, [`Error::Invalid`] for a budget below what is spent or reserved, or for a visibility wider than a part
+/// of the run, [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
 pub async fn update_run(
     conn: &mut PgConnection,
     user: &CurrentUser,

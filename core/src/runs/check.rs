@@ -1,4 +1,4 @@
-//! Checking what a run is to hold: every reference is known, every variable is there, and the size is bearable.
+//! Validates a request for a run: all references exist, all variables are present, and the size is allowed.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -18,18 +18,18 @@ use crate::{
     texts,
 };
 
-/// The most prompts, and the most models, of one run.
+/// Maximum number of prompts, and of models, in a run.
 const MAX_COLUMNS: usize = 100;
-/// The most evaluations of one run.
+/// Maximum number of evaluations in a run.
 pub(super) const MAX_EVALUATIONS: i64 = 10_000_000;
 
-/// A request whose every reference is known.
+/// A request with all references resolved.
 pub(super) struct Checked {
     pub(super) benchmark: BenchmarkVersion,
     pub(super) prompts: Vec<PromptVersion>,
     pub(super) model_ids: Vec<Uuid>,
     pub(super) shape: RunShape,
-    /// What bounds the visibility of the run.
+    /// The parts that bound the visibility of the run.
     pub(super) parts: Parts,
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn check(
         let budgeted = request.budget_microusd.is_some();
         check_parameters(tx, owner, &model_ids, budgeted, &mut wrong).await?;
         if budgeted {
-            // Without any money a run can still take what was answered before.
+            // Without budget, a run can still use cached responses.
             let budget = request.budget_microusd;
             let budget = budget.filter(|budget| *budget > 0 || !request.cache);
             check_bounded(tx, &model_ids, budget, &mut wrong).await?;
@@ -93,7 +93,7 @@ pub(super) async fn check(
     )
 }
 
-/// What bounds the visibility of a run; refuses versions that are withdrawn.
+/// Loads the parts that bound the visibility of a run; refuses withdrawn versions.
 async fn check_parts(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -125,7 +125,7 @@ async fn check_parts(
     load_parts(tx, user, benchmark.id, &ids).await
 }
 
-/// Checks what a run becomes by an extension. What the run has comes first, in its order.
+/// Validates a run as an extension would change it. Existing parts come first, in their order.
 pub(super) async fn check_run(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -135,7 +135,7 @@ pub(super) async fn check_run(
     request: &ExtendRun,
 ) -> Result<Checked> {
     let mut wrong = Vec::new();
-    // By their ids, as names can be those of several things.
+    // Resolved by id, because names are not unique.
     let known = known_parts(tx, run_id).await?;
     let benchmark = resolve_benchmark(tx, Some(user), &known.benchmark).await?;
     let items = request.limit.unwrap_or(before.items);
@@ -185,7 +185,7 @@ pub(super) async fn check_run(
     }
     for (path, count) in [("prompts", prompts.len()), ("models", model_ids.len())] {
         if count > MAX_COLUMNS {
-            let message = format!("the run would have {count}, the most is {MAX_COLUMNS}");
+            let message = format!("the run would have {count}, the maximum is {MAX_COLUMNS}");
             wrong.push(FieldError::new(path, message));
         }
     }
@@ -193,7 +193,7 @@ pub(super) async fn check_run(
         check_comparable(prompts.len(), model_ids.len(), &mut wrong);
     }
     let parts = check_parts(tx, user, &benchmark, &prompts, &mut wrong).await?;
-    // What the run has may have become narrower since; what is added must not be narrower than the run.
+    // Existing parts may have become narrower since; added prompts must not be narrower than the run.
     let added: Vec<Uuid> = prompts[before_prompts..].iter().map(|it| it.id).collect();
     let added = load_parts(tx, user, benchmark.id, &added).await?;
     if let Some(prompt) = added.prompt_narrower_than(run.visibility) {
@@ -210,7 +210,7 @@ pub(super) async fn check_run(
     )
 }
 
-/// Has a benchmark version been withdrawn by its owner?
+/// Returns whether a benchmark version was withdrawn by its owner.
 pub(super) async fn is_withdrawn(
     tx: &mut PgConnection,
     benchmark_version_id: Uuid,
@@ -227,7 +227,7 @@ pub(super) async fn is_withdrawn(
     Ok(is_withdrawn)
 }
 
-/// References to what a run is made of.
+/// References to the existing parts of a run.
 struct KnownParts {
     benchmark: String,
     prompts: Vec<String>,
@@ -274,7 +274,7 @@ fn finish_check(
     };
     if shape.evaluations() > MAX_EVALUATIONS {
         let message = format!(
-            "the run has {} evaluations, the most is {MAX_EVALUATIONS}",
+            "the run has {} evaluations, the maximum is {MAX_EVALUATIONS}",
             shape.evaluations()
         );
         return Err(Error::invalid("", message));
@@ -288,7 +288,7 @@ fn finish_check(
     })
 }
 
-/// A run that stops early compares every two of its columns.
+/// Refuses too many columns: a run that stops early compares them pairwise.
 fn check_comparable(prompts: usize, models: usize, wrong: &mut Vec<FieldError>) {
     let columns = prompts * models;
     if columns > early::MAX_COLUMNS {
@@ -330,7 +330,7 @@ fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {
     wrong
 }
 
-/// Adds the prompts of these references to those that are known.
+/// Resolves these references and appends the prompts to those already resolved.
 async fn check_prompts(
     tx: &mut PgConnection,
     owner: &CurrentUser,
@@ -351,7 +351,7 @@ async fn check_prompts(
         if prompts.iter().any(|other| other.id == version.id) {
             wrong.push(FieldError::new(
                 path,
-                "names a version that is there already",
+                "names a version that is already in the run",
             ));
             continue;
         }
@@ -363,7 +363,7 @@ async fn check_prompts(
     Ok(prompts)
 }
 
-/// Says which variable of the prompt some item lacks, if any does.
+/// Returns an error for the first variable of the prompt that an item lacks.
 async fn missing_variable(
     tx: &mut PgConnection,
     version: &PromptVersion,
@@ -375,7 +375,7 @@ async fn missing_variable(
         Err(error) => return Ok(Some(error.to_string())),
     };
     let variables: Vec<String> = compiled.variables().into_iter().collect();
-    // Most often every item has all of them, and no item need be looked at.
+    // Usually every item has all variables, and the items need not be read.
     let doubtful = sqlx::query_scalar!(
         r#"-- check::missing_variable (doubtful)
         select array(select unnest($2::text[]) except select unnest(variables)) as "doubtful!"
@@ -410,7 +410,7 @@ async fn missing_variable(
     }))
 }
 
-/// Adds the ids of these models to those that are known.
+/// Resolves these models and appends their ids to those already resolved.
 async fn check_models(
     tx: &mut PgConnection,
     mut model_ids: Vec<Uuid>,
@@ -423,7 +423,7 @@ async fn check_models(
             Ok(id) if model_ids.contains(&id) => {
                 let (name, parameters) = model.parts();
                 let message = format!(
-                    "`{}` is there already; a model may come again with other parameters",
+                    "`{}` is already in the run; the same model may be added with other parameters",
                     model_label(name, &parameters)
                 );
                 wrong.push(FieldError::new(path, message));

@@ -1,6 +1,6 @@
-//! Pausing and resuming: a paused run starts no new call and loses nothing.
+//! Pauses and resumes runs: a paused run starts no new calls and loses no results.
 //!
-//! Calls that run when a run is paused are let finish and are recorded. Shards of a paused run cannot be claimed.
+//! Calls in flight when a run is paused finish and are recorded. Shards of a paused run cannot be claimed.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -23,20 +23,20 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "pause_reason", rename_all = "snake_case")]
 pub(crate) enum PauseReason {
-    /// Somebody asked for it.
+    /// A user requested it.
     Request,
-    /// Its budget has no room for the next call.
+    /// Its budget does not allow the next call.
     Budget,
-    /// Its owner stores more than they may.
+    /// Its owner exceeds the storage quota.
     Storage,
-    /// Its owner may no longer see its benchmark, or one of its prompts.
+    /// Its owner may no longer see its benchmark or one of its prompts.
     HiddenParts,
 }
 
 /// Pauses a run that is queued or running.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when there is nothing to pause.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's run, [`Error::Conflict`] if the run cannot be paused.
 pub async fn pause_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let mut tx = conn.begin().await?;
     let state = lock_run(&mut tx, user, run_id).await?;
@@ -55,16 +55,21 @@ pub async fn pause_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid
     pause(&mut tx, run_id, PauseReason::Request, &told).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
-    tracing::info!(run.id = %run_id, run.reason = run.state_reason, "run paused");
+    tracing::info!(
+        run.id = %run_id,
+        run.reason = run.state_reason,
+        "run {run_id} was {}",
+        run.state_reason
+    );
     Ok(run)
 }
 
-/// Lets a paused run go on, unless a rule forbids it.
+/// Resumes a paused run, unless a rule forbids it.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run is not paused, or has
-/// a part that its owner may no longer see, [`Error::QuotaExceeded`] when the caller stores or spends more
-/// than they may, [`Error::EmailNotVerified`].
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's run, [`Error::Conflict`] if the run is not paused, or
+/// has a part that its owner may no longer see, [`Error::QuotaExceeded`] if the caller exceeds the storage or spending
+/// quota, [`Error::EmailNotVerified`].
 pub async fn resume_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -87,14 +92,14 @@ pub async fn resume_run(
     )
     .execute(&mut *tx)
     .await?;
-    // What it records would find no room, and the run be paused again.
+    // Its results would exceed the quota, and the run would be paused again.
     check_stored(&mut tx, user.id).await?;
     check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     wake_workers(&mut tx).await?;
     tell(&mut tx, run_id).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
-    tracing::info!(run.id = %run_id, "run resumed");
+    tracing::info!(run.id = %run_id, "run {run_id} was resumed");
     Ok(run)
 }
 
@@ -118,7 +123,7 @@ pub(super) async fn lock_run(
     Ok(row.state)
 }
 
-/// What a user who may change a run is to it. A reason says this and no name: it stays when its user is deleted.
+/// The role of a user who may change a run. Reasons contain it instead of a name, because they outlive their user.
 pub(super) fn role_in(run: &Run, user: &CurrentUser) -> &'static str {
     if run.owner == user.username {
         "its owner"
@@ -127,8 +132,7 @@ pub(super) fn role_in(run: &Run, user: &CurrentUser) -> &'static str {
     }
 }
 
-/// Pauses a run that the caller has locked, for a reason that is `told` to people,
-/// and tells its workers.
+/// Pauses a run that the caller has locked and notifies its workers. `told` is the reason shown to users.
 pub(super) async fn pause(
     tx: &mut PgConnection,
     run_id: Uuid,

@@ -1,9 +1,9 @@
-//! Counters: each shard counts what is recorded of it, and the run adds them up when the shard ends.
+//! Counters: each shard counts its recorded evaluations; they are added to the run when the shard ends.
 //!
-//! Sums of money end at [`MAX_MICROUSD`].
+//! Sums of money are capped at [`MAX_MICROUSD`].
 //!
-//! So batches of different shards wait for nothing that they have in common. What a run that goes on has reached, the view
-//! `run_counts` says. Under a budget the spend is counted by the run at once ([`settle`](super::budget::settle)).
+//! So batches of different shards do not contend for a row. The view `run_counts` returns the counters of an open run.
+//! Under a budget, the run counts its spend at once ([`settle`](super::budget::settle)).
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::NewEvaluation;
 use crate::{Result, bounds::MAX_MICROUSD};
 
-/// By how much a batch moves the counters of its shard.
+/// The changes of a shard's counters by a batch.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     recorded: i32,
@@ -22,7 +22,7 @@ pub(super) struct Counts {
     input_tokens: i64,
     output_tokens: i64,
     cost_microusd: i64,
-    /// What was spent on it, without what was paid before.
+    /// The cost without that of cached responses.
     pub(super) spend_microusd: i64,
     output_bytes: i64,
 }
@@ -31,7 +31,7 @@ impl Counts {
     pub(super) fn of(batch: &[NewEvaluation]) -> Self {
         let mut counts = Self::default();
         for evaluation in batch {
-            // A batch of these, and what it is added to, stay far below what a bigint holds.
+            // The sums of a batch, and the counters that they are added to, stay far below the range of a bigint.
             let cost = evaluation.cost_microusd();
             let cost_microusd = cost.unwrap_or(0).min(MAX_MICROUSD);
             let has_failed = evaluation.outcome.error.is_some();
@@ -54,7 +54,7 @@ impl Counts {
     }
 }
 
-/// Moves the counters of a shard. The caller has locked it; under a budget the spend is none of them.
+/// Adds to the counters of a shard, which the caller has locked. Under a budget, the run counts the spend.
 pub(super) async fn count(
     tx: &mut PgConnection,
     shard_id: Uuid,
@@ -86,17 +86,17 @@ pub(super) async fn count(
     Ok(())
 }
 
-/// A run some of whose shards have ended.
+/// A run, some of whose shards have ended.
 pub(super) struct Counted {
     pub(super) run_id: Uuid,
-    /// How many of its shards have not.
+    /// Number of its shards that have not ended.
     pub(super) shards_open: i32,
-    /// True when the columns of a run that stops early are to be compared.
+    /// Whether it is time to compare the columns of a run that stops early.
     pub(super) look_is_due: bool,
 }
 
-/// Ends shards that the caller has locked, and adds them to their runs. The runs are locked by this; shards come before runs
-/// everywhere.
+/// Ends shards that the caller has locked and adds their counters to their runs. Locks the runs; shards are always
+/// locked before runs.
 pub(super) async fn end_shards(
     tx: &mut PgConnection,
     ids: &[Uuid],
@@ -152,10 +152,10 @@ pub(super) async fn end_shards(
     Ok(runs)
 }
 
-/// Notes how many evaluations of a shard are not asked any more. Saying it again changes nothing.
+/// Stores how many evaluations of a shard are skipped. Idempotent.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn note_skipped(
     conn: &mut PgConnection,
     lease: &super::ShardLease,

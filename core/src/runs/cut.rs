@@ -1,5 +1,5 @@
-//! Cutting: what a run lacks becomes shards. A small run is cut in the request that submits it, a large one by a job, so
-//! that the request takes the same time whatever the run's size.
+//! Divides the missing evaluations of a run into shards: for a small run in the request that submits it, for a large
+//! one in a job, so that the duration of the request does not depend on the run's size.
 
 use futures::TryStreamExt as _;
 use sqlx::{Connection as _, PgConnection};
@@ -16,7 +16,7 @@ use crate::{
     queue::{self, Job},
 };
 
-/// Cuts a run into shards, now or by a job. The caller has just inserted or opened it: it has no open shard, and
+/// Divides a run into shards, now or in a job. The caller has just inserted or reopened it: it has no open shards, and
 /// `shards_open` is null.
 pub(super) async fn cut(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<()> {
     if shape.evaluations() > CUT_AT_ONCE {
@@ -25,10 +25,10 @@ pub(super) async fn cut(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) ->
     insert_shards(tx, run_id, shape).await
 }
 
-/// Cuts a run into shards that is not cut yet. Safe to call again; a run that is cut, or has ended, is left alone.
+/// Divides a run into shards. Idempotent: a run that has shards, or has ended, is not changed.
 ///
 /// # Errors
-/// The database does not answer; nothing is cut then, and housekeeping enqueues the job again.
+/// The database does not respond; no shards are inserted then, and housekeeping enqueues the job again.
 pub async fn plan_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let mut tx = conn.begin().await?;
     let state = sqlx::query_scalar!(
@@ -45,7 +45,7 @@ pub async fn plan_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     insert_shards(&mut tx, run_id, shape).await?;
     tell(&mut tx, run_id).await?;
     tx.commit().await?;
-    tracing::info!(run.id = %run_id, "the run {run_id} is cut into shards");
+    tracing::info!(run.id = %run_id, "run {run_id} was divided into shards");
     Ok(())
 }
 
@@ -77,7 +77,7 @@ async fn insert_shards(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> 
     wake_workers(tx).await
 }
 
-/// Shards that hold the evaluations of the shape that are not recorded.
+/// Plans shards for the evaluations that are not recorded.
 async fn missing(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<Vec<ShardRange>> {
     let recorded = sqlx::query_scalar!(
         "-- cut::recorded
@@ -87,8 +87,7 @@ async fn missing(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result
     .fetch_one(&mut *tx)
     .await?;
     let mut cover = Cover::of_about(shape.evaluations() - recorded);
-    // Ordinals that follow each other and are not recorded: from `first` to the one before `next`. There may be millions
-    // of such gaps, so they are not collected.
+    // Gaps of unrecorded ordinals, from `first` to before `next`. Not collected, since there may be millions.
     let mut gaps = sqlx::query!(
         r#"-- cut::missing
         with taken as (

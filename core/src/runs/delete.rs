@@ -1,4 +1,4 @@
-//! Deleting a run: it is gone for everybody at once, and housekeeping erases what it holds, a bounded part at a time.
+//! Deletes runs: a run disappears at once, and housekeeping erases its data in bounded batches.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -9,16 +9,17 @@ use crate::{
     auth::{AuditEvent, CurrentUser, note_deed},
 };
 
-/// How many evaluations one statement erases, so that its transaction stays short.
+/// Evaluations erased per statement, so that its transaction stays short.
 const EVALUATIONS: i64 = 10_000;
-/// How many such statements one round makes.
+/// Statements per round.
 const BATCHES: usize = 20;
 
-/// Deletes a run that has ended, with its evaluations and its standings. What it spent stays counted in its owner's quota.
+/// Deletes a run that has ended, with its evaluations and its standings. Its spend remains counted in its owner's
+/// quota.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when it has not ended, or while
-/// another run of its owner scores its answers. Those of other users get no answers from then on.
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's run, [`Error::Conflict`] if it has not ended, or while
+/// another run of its owner rescores its responses. Runs of other users lose access to them.
 pub async fn delete_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<()> {
     let mut tx = conn.begin().await?;
     if !control::lock_run(&mut tx, user, run_id).await?.has_ended() {
@@ -49,15 +50,15 @@ pub async fn delete_run(conn: &mut PgConnection, user: &CurrentUser, run_id: Uui
     note_deed(&mut tx, AuditEvent::RunDeleted, user, &run_id.to_string()).await?;
     tell(&mut tx, run_id).await?;
     tx.commit().await?;
-    tracing::info!(run.id = %run_id, "run deleted");
+    tracing::info!(run.id = %run_id, "run {run_id} was deleted");
     Ok(())
 }
 
-/// Erases what deleted runs hold, a bounded part of it: false when nothing is left to do. Safe to stop anywhere and to
-/// call at once by several. A row stays for a day, since what it spent counts in its owner's quota until then.
+/// Erases a bounded part of the data of deleted runs; returns whether there may be more. Can be stopped anywhere and
+/// called concurrently. Rows are kept for a day, since their spend counts in their owners' quotas until then.
 ///
 /// # Errors
-/// The database does not answer; what was erased so far stays erased.
+/// The database does not respond; data erased so far stays erased.
 pub(crate) async fn erase_deleted_runs(conn: &mut PgConnection) -> Result<bool> {
     for _ in 0..BATCHES {
         let run_id = sqlx::query_scalar!(
@@ -86,7 +87,7 @@ pub(crate) async fn erase_deleted_runs(conn: &mut PgConnection) -> Result<bool> 
     Ok(true)
 }
 
-/// Erases all of a run but its row; of evaluations few or none are left.
+/// Erases all data of a run except its row; few or no evaluations are left by now.
 async fn erase_rest(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     sqlx::query!(
         "-- delete::erase_rest
@@ -107,7 +108,7 @@ async fn erase_rest(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Deletes the rows of erased runs that count in no quota any more.
+/// Deletes the rows of erased runs that no longer count in any quota.
 async fn delete_rows(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!(
         "-- delete::delete_rows

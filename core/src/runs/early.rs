@@ -1,13 +1,13 @@
-//! Early stopping: columns whose place among the others is decided are not asked any more.
+//! Early stopping: skips the remaining evaluations of columns whose place in the ranking is decided.
 //!
-//! Now and then whoever closes a shard looks: [`stats::settled`] compares the columns on the items that are complete. The
-//! look begins from the evaluations each time, so that looking twice changes nothing and losing a look loses nothing; and
-//! it comes again when the run has grown by a quarter of what it has read, so that all looks together cost no more than a
-//! few times the last. When to look is free, since the comparison is right at any time.
+//! From time to time, the worker that ends a shard compares the columns on the complete items ([`stats::settled`]).
+//! Each comparison starts from the stored evaluations, so that comparing twice changes nothing and losing a comparison
+//! loses nothing. The next one is due when the run has grown by a quarter of the evaluations read, so that all of them
+//! together cost no more than a few times the last. They may happen at any time, since the comparison is anytime-valid.
 //!
-//! Items count in their order and without gaps: an item that is slow to answer is waited for, and not passed over. An
-//! item's score is the mean over its repeats; evaluations that failed, and items that one of two columns has no score for,
-//! are left out, as they are in standings and comparisons.
+//! Items count in order and without gaps: a slow item is waited for, not skipped. An item's score is the mean over its
+//! repeats; failed evaluations, and items without a score in one of two columns, are left out, as in standings and
+//! comparisons.
 
 use std::collections::HashMap;
 
@@ -17,31 +17,31 @@ use uuid::Uuid;
 use super::{RunShape, RunState, bells::tell, extend::load_shape};
 use crate::{Error, Result, models::dollars, stats};
 
-/// The most columns of a run that stops early: every two of them are compared.
+/// Maximum number of columns of a run that stops early: they are compared pairwise.
 pub(super) const MAX_COLUMNS: usize = 100;
-/// No look is sooner than so many items after the one before.
+/// Minimum number of items between two comparisons.
 const ITEMS_BETWEEN: i64 = 20;
-/// So many items tell two columns apart of which one is always right and the other always wrong.
+/// Items needed to separate two columns of which one is always right and the other always wrong.
 pub(super) const LEAST_ITEMS: u32 = 16;
-/// How sure the whole order is.
+/// Confidence level of the whole order.
 const CONFIDENCE: f64 = 0.95;
-/// About so many evaluations are read at once, which bounds the memory.
+/// Approximate number of evaluations read at once, which bounds the memory.
 const READ_AT_ONCE: i64 = 50_000;
 
 /// The positions of a column's prompt version and model.
 type ColumnKey = (i16, i16);
 
-/// The settled columns of a run, each with the item from which on it is not asked any more.
+/// The settled columns of a run, each with the first item that is skipped.
 pub(super) type Settled = HashMap<ColumnKey, i32>;
 
-/// Compares the columns of a run that stops early, if that is due, and settles those whose place is decided.
+/// Compares the columns of a run that stops early, if it is due, and settles those whose place is decided.
 ///
 /// # Errors
-/// The database does not answer; another look comes later.
+/// The database does not respond; a later comparison makes up for it.
 pub(super) async fn look(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let shape = load_shape(conn, run_id).await?;
     let Some(recorded) = take_look(conn, run_id, shape).await? else {
-        return Ok(()); // Somebody else looks, or the run has ended.
+        return Ok(()); // Another worker compares, or the run has ended.
     };
     let items = complete_items(conn, run_id, shape).await?;
     let settled = load_settled(conn, run_id).await?;
@@ -55,7 +55,7 @@ pub(super) async fn look(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
         .collect();
     let scores = load_scores(conn, run_id, shape, items, &open).await?;
     let count = columns.len();
-    // No connection to the database waits in a transaction meanwhile.
+    // No database transaction is open meanwhile.
     let decided = tokio::task::spawn_blocking(move || stats::settled(&scores, count, CONFIDENCE))
         .await
         .map_err(|error| Error::Internal(format!("comparing columns failed: {error}")))?;
@@ -67,12 +67,18 @@ pub(super) async fn look(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let read = i64::from(items) * per_item(shape, open.len());
     settle(conn, run_id, shape, &newly, items, recorded + read / 4).await?;
     if !newly.is_empty() {
-        tracing::info!(run.id = %run_id, run.settled = settled.len() + newly.len(), items, "columns have their place");
+        tracing::info!(
+            run.id = %run_id,
+            run.settled = settled.len() + newly.len(),
+            items,
+            "the places of {} columns of run {run_id} are decided after {items} items",
+            settled.len() + newly.len()
+        );
     }
     Ok(())
 }
 
-/// What a run that has ended says about what it did not ask; nothing when it asked everything.
+/// The remark of an ended run about skipped evaluations; `None` if there are none.
 pub(crate) async fn early_remark(tx: &mut PgConnection, run_id: Uuid) -> Result<Option<String>> {
     let run = sqlx::query!(
         r#"-- early::early_remark
@@ -95,18 +101,18 @@ pub(crate) async fn early_remark(tx: &mut PgConnection, run_id: Uuid) -> Result<
     let (planned, skipped) = (grouped(run.planned), grouped(run.skipped));
     if run.answers_of.is_some() {
         let text = format!(
-            "{skipped} of {planned} evaluations have no answer: the run that is scored again stopped early"
+            "{skipped} of {planned} evaluations have no response: the rescored run stopped early"
         );
         return Ok(Some(text));
     }
     let decided = if i64::from(run.settled) == run.columns {
         format!(
-            "decided after {} of {planned} evaluations; {skipped} were not asked",
+            "decided after {} of {planned} evaluations; {skipped} were skipped",
             grouped(run.recorded)
         )
     } else {
         format!(
-            "the places of {} of {} columns were decided early; {skipped} of {planned} evaluations were not asked",
+            "the places of {} of {} columns were decided early; {skipped} of {planned} evaluations were skipped",
             run.settled, run.columns
         )
     };
@@ -116,7 +122,7 @@ pub(crate) async fn early_remark(tx: &mut PgConnection, run_id: Uuid) -> Result<
     }))
 }
 
-/// Opens the columns of a run again. The caller's transaction extends the run.
+/// Unsettles the columns of a run. The caller's transaction extends the run.
 pub(super) async fn unsettle(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     sqlx::query!(
         "-- early::unsettle
@@ -135,7 +141,7 @@ pub(super) async fn unsettle(tx: &mut PgConnection, run_id: Uuid) -> Result<()> 
     Ok(())
 }
 
-/// The columns of a run that have their place.
+/// Loads the settled columns of a run.
 pub(super) async fn load_settled(conn: &mut PgConnection, run_id: Uuid) -> Result<Settled> {
     let rows = sqlx::query!(
         "-- early::load_settled
@@ -150,7 +156,7 @@ pub(super) async fn load_settled(conn: &mut PgConnection, run_id: Uuid) -> Resul
     Ok(settled.collect())
 }
 
-/// Takes the look that is due, so that nobody else does. Returns how many evaluations are recorded.
+/// Claims the comparison that is due, so that no other worker makes it. Returns the number of recorded evaluations.
 async fn take_look(conn: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<Option<i64>> {
     let columns = usize::from(shape.prompts.unsigned_abs() * shape.models.unsigned_abs());
     let recorded = sqlx::query_scalar!(
@@ -166,7 +172,7 @@ async fn take_look(conn: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Re
     Ok(recorded)
 }
 
-/// How many of the first items have no evaluation that is still to do.
+/// Returns how many of the first items have no open evaluations.
 async fn complete_items(conn: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<i32> {
     let first_open = sqlx::query_scalar!(
         "-- early::complete_items
@@ -175,12 +181,12 @@ async fn complete_items(conn: &mut PgConnection, run_id: Uuid, shape: RunShape) 
     )
     .fetch_one(conn)
     .await?;
-    // A run that was extended meanwhile has other ordinals, and settles nothing by this look.
+    // A run that was extended meanwhile has other ordinals; its columns are not settled by this comparison.
     let first_open = first_open.filter(|ordinal| *ordinal < shape.evaluations());
     Ok(first_open.map_or(shape.items, |ordinal| shape.key(ordinal).item))
 }
 
-/// The scores of these columns on the first items.
+/// Loads the scores of these columns on the first items.
 async fn load_scores(
     conn: &mut PgConnection,
     run_id: Uuid,
@@ -224,7 +230,7 @@ async fn load_scores(
     Ok(scores)
 }
 
-/// Settles columns, and says when to look again.
+/// Settles columns and schedules the next comparison.
 async fn settle(
     conn: &mut PgConnection,
     run_id: Uuid,
@@ -241,7 +247,7 @@ async fn settle(
     )
     .fetch_one(&mut *tx)
     .await?;
-    // A run that has ended meanwhile may have been extended: then these were other columns.
+    // A run that ended meanwhile may have been extended: then these were other columns.
     let open = matches!(
         run.state,
         RunState::Queued | RunState::Running | RunState::Paused
@@ -280,12 +286,12 @@ async fn settle(
     Ok(())
 }
 
-/// How many evaluations an item has in so many columns.
+/// The number of evaluations per item in this many columns.
 fn per_item(shape: RunShape, columns: usize) -> i64 {
     i64::from(shape.repeats) * i64::try_from(columns).unwrap_or(i64::MAX)
 }
 
-/// Money to the cent, as far as there are cents.
+/// Formats money to the cent, or exactly below a cent.
 fn about(microusd: i64) -> String {
     const CENT: i64 = 10_000;
     if microusd < CENT {
@@ -294,7 +300,7 @@ fn about(microusd: i64) -> String {
     dollars((microusd + CENT / 2) / CENT * CENT)
 }
 
-/// A count with its thousands apart.
+/// Formats a count with thousands separators.
 fn grouped(count: i64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -331,7 +337,7 @@ mod tests {
         }
     }
 
-    /// No two columns differ more, and with more of them each pair has to be surer.
+    /// No two columns differ more than these, and more columns require more confidence for each pair.
     #[test]
     fn no_fewer_items_tell_two_columns_apart() {
         let settled = |items| {

@@ -1,4 +1,4 @@
-//! Erasing what nobody but a deleted user could see.
+//! Erases data that only a deleted user could see.
 
 use sqlx::PgConnection;
 
@@ -8,15 +8,15 @@ use crate::{
     queue::{self, Job},
 };
 
-/// Runs of up to so many evaluations are erased in the caller's transaction.
+/// Runs with up to this many evaluations are erased in the caller's transaction.
 const ERASED_AT_ONCE: i64 = 10_000;
 
-/// Ends every run of a user, and erases the private ones.
+/// Ends all runs of a user and erases the private ones.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn erase_private_runs(tx: &mut PgConnection, owner_id: i64) -> Result<()> {
-    // Shards before runs: the order in which workers lock them too.
+    // Locks shards before runs, like workers do.
     let open = sqlx::query_scalar!(
         "-- erase::erase_private_runs
         select id from shards
@@ -45,7 +45,7 @@ pub async fn erase_private_runs(tx: &mut PgConnection, owner_id: i64) -> Result<
         tell(tx, run_id).await?;
         queue::enqueue(tx, Job::Finish { run_id }).await?;
     }
-    // Small ones at once; what takes longer is gone for everybody, and erased by housekeeping.
+    // Small runs are erased at once; larger ones disappear now, and housekeeping erases their data.
     sqlx::query!(
         "-- erase::erase_private_runs
         delete from runs

@@ -1,7 +1,7 @@
-//! Estimating: what a run will cost and take, before it is submitted. Nothing is written.
+//! Estimates the cost and duration of a run before it is submitted. Nothing is written.
 //!
-//! What was recorded before is the best witness: the same prompt version on the same model, or else the same model.
-//! Where there is neither, a rough rule speaks, and the answer says so.
+//! Estimates use earlier evaluations: of the same prompt version on the same model, else of the same model. Without
+//! any, a rough rule applies, and the response says so.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -22,55 +22,55 @@ use crate::{
     models::{Price, ProviderKind, Tokens, cost_microusd, unknown_costs},
 };
 
-/// So many items are rendered to see how long a prompt is, fewer for many prompts.
+/// Items rendered to measure the length of a prompt; fewer for many prompts.
 const RENDERED_ITEMS: i64 = 50;
-/// So many renderings are made for all prompts together, one for each at least.
+/// Maximum number of renderings for all prompts together, at least one for each.
 const RENDERINGS: usize = 500;
-/// So many columns are looked up one by one; the others are estimated by their model.
+/// Columns whose history is looked up individually; the others are estimated from their model's history.
 const LOOKED_UP: usize = 400;
-/// So many recorded evaluations speak for a column, the newest runs first.
+/// Maximum number of recorded evaluations read for a column, of the newest runs.
 const WITNESSES: i64 = 2_000;
-/// Tokens of an image, as providers count most of them.
+/// Tokens of a typical image, as most providers count them.
 const IMAGE_TOKENS: f64 = 1_000.0;
-/// Two-sided 95 % of the normal distribution.
+/// Two-sided 95 % quantile of the normal distribution.
 const Z: f64 = 1.96;
 
-/// What a run will need, before it is submitted.
+/// The expected cost and duration of a run before it is submitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Estimate {
-    /// How many evaluations will be recorded; at most, if the run stops early.
+    /// Number of evaluations that will be recorded; the maximum if the run stops early.
     pub evaluations: i64,
-    /// May the run stop early? The low numbers are those of columns that are told apart at once then, the others those of
-    /// a run that asks everything.
+    /// Whether the run may stop early. The low values then assume that columns separate at once, the others a complete
+    /// run.
     pub stop_early: bool,
-    /// Calls of models, repeated ones counted.
+    /// Calls of models, including retries.
     pub calls: Interval,
-    /// Tokens of all prompts.
+    /// Input tokens of all evaluations.
     pub input_tokens: Interval,
-    /// Tokens of all answers.
+    /// Output tokens of all evaluations.
     pub output_tokens: Interval,
-    /// Micro-dollars; null when the price of a model is unknown.
+    /// Cost in micro-dollars; null if the price of a model is unknown.
     pub cost_microusd: Option<Interval>,
     /// Seconds from the first call to the last.
     pub seconds: Interval,
-    /// Models whose price is unknown.
+    /// Models without a known price.
     pub unpriced: Vec<String>,
-    /// Parameters whose cost neither this estimate nor a budget knows, as `provider:name.parameter`. Under a budget only
-    /// administrators may send them.
+    /// Parameters whose cost is unknown to this estimate and to budgets, as `provider:name.parameter`. Under a budget,
+    /// only administrators may send them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unbounded: Vec<String>,
-    /// Where the numbers come from, for each prompt on each model.
+    /// The basis of the estimate, for each prompt on each model.
     pub columns: Vec<EstimatedColumn>,
 }
 
-/// A number that is not known yet.
+/// An estimated number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Interval {
-    /// It will hardly be less.
+    /// It is unlikely to be less.
     pub low: i64,
-    /// What to expect.
+    /// The expected value.
     pub expected: i64,
-    /// It will hardly be more.
+    /// It is unlikely to be more.
     pub high: i64,
 }
 
@@ -81,36 +81,37 @@ pub struct EstimatedColumn {
     pub prompt: String,
     /// `provider:name` of the model.
     pub model: String,
-    /// Where the numbers come from.
+    /// The basis of the numbers.
     pub basis: Basis,
-    /// How many recorded evaluations speak for them.
+    /// Number of recorded evaluations that the estimate is based on.
     pub witnesses: i64,
 }
 
-/// Where an estimate comes from.
+/// The basis of an estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// The same prompt version ran on the same model.
+    /// Earlier evaluations of the same prompt version on the same model.
     SamePromptAndModel,
-    /// Other prompts ran on the same model: the answers are estimated by theirs, the prompts by their length.
+    /// Earlier evaluations of other prompts on the same model: output is estimated from theirs, input from the prompt's
+    /// length.
     SameModel,
-    /// A rough rule: four bytes make a token, an answer has half of the tokens that the parameters allow, or 300.
+    /// A rough rule: four bytes per token; output is half of the limit in the parameters, or 300 tokens.
     RoughRule,
 }
 
-/// What an estimate is made of; [`Prospect::estimate`] makes it.
+/// The data for an estimate; [`Prospect::estimate`] computes it.
 pub struct Prospect {
     prompts: Vec<PromptVersion>,
     models: Vec<Model>,
     items: Vec<StoredItem>,
-    /// What was recorded, prompt by prompt, for each model.
+    /// Earlier results, prompt by prompt, for each model.
     histories: Vec<Option<History>>,
     shape: RunShape,
     stop_early: bool,
 }
 
-/// Loads what an estimate of a run is made of. The request is checked as if it were submitted.
+/// Loads the data for an estimate of a run. The request is validated as if it were submitted.
 ///
 /// # Errors
 /// Those of [`super::submit_run`].
@@ -119,7 +120,7 @@ pub async fn find_prospect(
     user: &CurrentUser,
     request: &SubmitRun,
 ) -> Result<Prospect> {
-    // Rolled back at the end: a model that is new is known only as long as it is asked about.
+    // Rolled back at the end: a new model exists only for the duration of this request.
     let mut tx = conn.begin().await?;
     let checked = check(&mut tx, user, request).await?;
     let items = RENDERED_ITEMS.min(i64::from(checked.shape.items));
@@ -153,7 +154,7 @@ pub async fn find_prospect(
 }
 
 impl Prospect {
-    /// Estimates the run, which renders its prompts with some items: nothing for whoever holds a connection.
+    /// Estimates the run. Renders prompts with some items, which takes CPU time: hold no database connection meanwhile.
     #[must_use]
     pub fn estimate(&self) -> Estimate {
         let each = i64::from(self.shape.items) * i64::from(self.shape.repeats);
@@ -183,17 +184,17 @@ struct Model {
     id: Uuid,
     name: String,
     price: Option<Price>,
-    /// The longest answer that the parameters allow.
+    /// The limit on output tokens in the parameters.
     asked_limit: Option<i64>,
-    /// The longest answer that there can be.
+    /// The maximum number of output tokens.
     output_limit: Option<i64>,
-    /// The most tokens of one image.
+    /// The maximum number of tokens of one image.
     image_tokens: i64,
-    /// Parameters whose cost nobody knows.
+    /// Parameters of unknown cost.
     unbounded: Vec<String>,
 }
 
-/// What was recorded for a column before.
+/// Earlier results for a column.
 #[derive(Debug, Clone, Copy, Default)]
 struct History {
     same_prompt: bool,
@@ -201,7 +202,7 @@ struct History {
     attempts: f64,
     input: Measured,
     output: Measured,
-    /// How long one evaluation takes on average when many run at once.
+    /// Seconds per evaluation on average, at the concurrency of the earlier runs.
     seconds_each: Option<f64>,
 }
 
@@ -213,7 +214,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// The sum of `each` new observations, by `count` old ones: the prediction interval of a mean, `s √(1/n + 1/m)`
+    /// The sum of `each` new observations, given `count` old ones: the prediction interval of a mean, `s √(1/n + 1/m)`
     /// (Hahn and Meeker, Statistical Intervals, section 4.7).
     fn sum(self, each: i64, count: i64) -> Range {
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -227,7 +228,7 @@ impl Measured {
     }
 }
 
-/// An interval while it is computed.
+/// An interval during computation.
 #[derive(Debug, Clone, Copy, Default)]
 struct Range {
     low: f64,
@@ -246,7 +247,7 @@ impl Range {
         }
     }
 
-    /// The same, if perhaps only this share of it is asked.
+    /// Lowers the lower bound, for the case that only this share of the evaluations is made.
     fn or_only(self, share: f64) -> Self {
         Self {
             low: self.low * share,
@@ -283,7 +284,7 @@ struct Total {
 }
 
 impl Total {
-    /// Adds a column of `each` evaluations, of which perhaps only the share `least` is asked.
+    /// Adds a column of `each` evaluations, of which early stopping may leave only the share `least`.
     fn add(
         &mut self,
         each: i64,
@@ -308,7 +309,7 @@ impl Total {
             (Basis::RoughRule, 0, by_length, output)
         };
         let attempts = history.map_or(1.0, |history| history.attempts.max(1.0));
-        // Failures come in waves: what happened before may happen twice as often, and never happened is not never.
+        // Failures come in bursts: the failure rate may double, and without earlier failures there may still be some.
         let calls = Range::of(each, 1.0, attempts, 1.05 + (attempts - 1.0) * 2.0);
         let seconds_each = history.and_then(|history| history.seconds_each);
         let seconds = match seconds_each {
@@ -375,8 +376,8 @@ fn whole(number: f64) -> i64 {
     number.ceil() as i64
 }
 
-/// Expected and high tokens of an answer of which nothing is known but its limits. Who asks for a limit has a reason; what
-/// a model could say at most says little about what it will.
+/// Expected and high output tokens, based only on limits. A limit in the parameters is set on purpose; a model's own
+/// limit says little about its typical output.
 fn rough_output(asked: Option<i64>, limit: Option<i64>) -> (f64, f64) {
     #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
     let [asked, limit] = [asked, limit].map(|limit| limit.map(|limit| limit as f64));
@@ -387,10 +388,10 @@ fn rough_output(asked: Option<i64>, limit: Option<i64>) -> (f64, f64) {
     }
 }
 
-/// How long a prompt is once rendered, on average.
+/// The average size of a rendered prompt.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rendered {
-    /// Tokens of its texts, four bytes each.
+    /// Tokens of its texts, at four bytes each.
     tokens: f64,
     images: f64,
 }
@@ -398,7 +399,7 @@ struct Rendered {
 impl Rendered {
     fn of(prompt: &PromptVersion, items: &[StoredItem]) -> Self {
         let Ok(compiled) = prompt.compile() else {
-            return Self::default(); // Checking has refused it.
+            return Self::default(); // Validation has refused it.
         };
         let (mut count, mut rendered) = (0_u32, Self::default());
         let messages = items
@@ -419,7 +420,7 @@ impl Rendered {
         }
     }
 
-    /// The tokens of so many prompts. What an image takes nobody knows before but for its bound.
+    /// The input tokens of `each` prompts. The tokens of an image are unknown in advance, except for their maximum.
     fn input(self, each: i64, image_tokens: i64) -> Range {
         let Self { tokens, images } = self;
         #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
@@ -475,7 +476,7 @@ async fn load_models(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<Vec<Mo
     Ok(models.collect())
 }
 
-/// What the newest runs that the user may see say about a model, under this prompt version or any.
+/// Loads statistics of a model from the newest runs visible to the user, for this prompt version or for any.
 async fn witnesses(
     tx: &mut PgConnection,
     user: &CurrentUser,

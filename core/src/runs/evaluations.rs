@@ -1,4 +1,4 @@
-//! Reading the evaluations of a run: what was asked, what was answered, what was expected, and why it passed or not.
+//! Reads the evaluations of a run: request, response, expected value, and why it passed or failed.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::{
     models::{is_model, model_label},
 };
 
-/// A page is ended by the evaluation that brings its texts to so many bytes: outputs may have megabytes.
+/// A page ends with the evaluation that brings its texts to this many bytes: outputs may be megabytes long.
 const PAGE_BYTES: i64 = 1 << 20;
 
 /// A recorded evaluation with all that is needed to understand it.
@@ -23,7 +23,7 @@ pub struct Evaluation {
     pub item_position: i32,
     /// The item's own id.
     pub item: String,
-    /// Counts from 0.
+    /// The repeat, from 0.
     pub repeat: i16,
     /// The prompt version's position in the run.
     pub prompt_position: i16,
@@ -33,76 +33,74 @@ pub struct Evaluation {
     pub model_position: i16,
     /// `provider:name` of the model.
     pub model: String,
-    /// What is sent along with every call of the model.
+    /// The parameters sent with every call of the model.
     #[schema(value_type = Object)]
     pub parameters: Value,
-    /// How it ended.
+    /// The result state.
     pub state: EvaluationState,
-    /// The question: the values of the prompt's variables.
+    /// The item's values of the prompt's variables.
     #[schema(value_type = Object)]
     pub vars: Value,
-    /// What a right answer is.
+    /// The expected value.
     pub expected: Option<Value>,
     /// Weighted mean of the scorers.
     pub score: Option<f32>,
-    /// Did every scorer pass?
+    /// Whether every scorer passed.
     pub passed: Option<bool>,
-    /// What each scorer said, and why.
+    /// The result of each scorer, with its reason.
     #[schema(value_type = Option<Vec<ScoredLine>>)]
     pub scores: Option<Json<Vec<ScoredLine>>>,
-    /// What the model said.
+    /// The text of the model's response.
     pub output: Option<String>,
-    /// How likely the model thought the tokens of its answer; null unless the model's parameters ask for that
-    /// (`logprobs`).
+    /// The log probabilities of the output tokens; null unless the model's parameters request them (`logprobs`).
     #[schema(value_type = Option<Logprobs>)]
     pub logprobs: Option<Json<Logprobs>>,
     /// Why the model stopped.
     pub finish_reason: Option<String>,
     /// The kind of failure.
     pub error_kind: Option<String>,
-    /// What failed.
+    /// The error message.
     pub error: Option<String>,
-    /// How many calls it took.
+    /// Number of calls, including retries.
     pub attempts: i16,
-    /// Milliseconds to the last byte.
+    /// Milliseconds from the request to the last byte.
     pub latency_ms: Option<i32>,
-    /// Milliseconds to the first piece of text.
+    /// Milliseconds from the request to the first piece of text.
     pub first_token_ms: Option<i32>,
-    /// Tokens of the prompt.
+    /// Number of input tokens.
     pub input_tokens: Option<i32>,
-    /// Tokens of the prompt that the provider had in its cache; absent when it did not say.
+    /// Number of input tokens that the provider read from its cache; absent if not reported.
     pub cached_input_tokens: Option<i32>,
-    /// Tokens of the answer.
+    /// Number of output tokens.
     pub output_tokens: Option<i32>,
-    /// Tokens of the answer that were spent on reasoning; absent when the provider did not say.
+    /// Number of output tokens spent on reasoning; absent if not reported.
     pub reasoning_tokens: Option<i32>,
-    /// Micro-dollars; absent when the price is unknown.
+    /// Cost in micro-dollars; absent if the price is unknown.
     pub cost_microusd: Option<i64>,
-    /// True when the answer was there already: latency and cost are those of the call that was made for it, and nothing
-    /// was spent.
+    /// Whether the response was cached: latency and cost are those of the original call, and nothing was spent.
     pub cached: bool,
     /// When it was recorded.
     pub recorded_at: DateTime<Utc>,
 }
 
-/// How an evaluation ended.
+/// The result state of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluationState {
     /// Every scorer that counts passed.
     Passed,
-    /// The answer is wrong: a scorer that counts did not pass.
+    /// The response is wrong: a scorer that counts did not pass.
     Failed,
-    /// There is no answer, or it could not be scored.
+    /// There is no response, or it could not be scored.
     Error,
-    /// There is an answer, and no scorer that judges it.
+    /// There is a response, but no scorer that judges it.
     Unscored,
 }
 
-/// Which evaluations of a run; all of them, without a word.
+/// A filter for the evaluations of a run; the default selects all.
 #[derive(Debug, Clone, Default)]
 pub struct EvaluationFilter {
-    /// How they ended.
+    /// The result state.
     pub state: Option<EvaluationState>,
     /// The item's own id.
     pub item: Option<String>,
@@ -114,16 +112,16 @@ pub struct EvaluationFilter {
     pub error_kind: Option<String>,
 }
 
-/// Some evaluations of a run in the order of their keys.
+/// A page of a run's evaluations, ordered by key.
 #[derive(Debug, Clone)]
 pub struct EvaluationPage {
     /// The evaluations.
     pub evaluations: Vec<Evaluation>,
-    /// After which evaluation the next page begins; nothing on the last page.
+    /// The key after which the next page starts; `None` on the last page.
     pub next: Option<EvaluationKey>,
 }
 
-/// A filter whose names are positions of the run.
+/// A filter with names resolved to positions in the run.
 #[derive(Debug)]
 struct Positions {
     state: Option<EvaluationState>,
@@ -133,7 +131,7 @@ struct Positions {
     error_kind: Option<String>,
 }
 
-/// An evaluation, and how many bytes its own texts have.
+/// The key of an evaluation, and the size of its texts in bytes.
 struct Sized {
     item_position: i32,
     repeat: i16,
@@ -142,11 +140,11 @@ struct Sized {
     bytes: i64,
 }
 
-/// A page of a run's evaluations in the order of their keys, after `after`: at most `limit`, and not many more than a
-/// mebibyte of texts, but at least one.
+/// Returns a page of a run's evaluations after `after`, ordered by key: at most `limit`, and at least one. It ends once
+/// its texts reach a mebibyte.
 ///
 /// # Errors
-/// [`Error::Invalid`] for an item, a prompt or a model that the run does not have.
+/// [`Error::Invalid`] for an item, a prompt or a model that is not part of the run.
 pub async fn list_evaluations(
     conn: &mut PgConnection,
     run: &Run,
@@ -185,7 +183,7 @@ pub async fn list_evaluations(
     })
 }
 
-/// Whether the run's counters say already that it has none of these: without them, all would be looked through.
+/// Returns whether the run's counters already show that there are none, which saves scanning all evaluations.
 fn has_none(run: &Run, state: Option<EvaluationState>) -> bool {
     match state {
         Some(EvaluationState::Passed) => run.passed == 0,
@@ -196,7 +194,7 @@ fn has_none(run: &Run, state: Option<EvaluationState>) -> bool {
     }
 }
 
-/// How many of the evaluations fit on a page.
+/// Returns how many of the evaluations fit on a page.
 fn fitting(page: &[Sized], item_sizes: &[(i32, i64)], limit: i64) -> usize {
     let mut bytes = 0;
     let limit = usize::try_from(limit).unwrap_or(0);
@@ -273,7 +271,7 @@ async fn positions(
     })
 }
 
-/// The positions of the names that are wanted.
+/// The positions of the names that match.
 fn matching(names: &[String], is_wanted: impl Fn(usize, &str) -> bool) -> Vec<i16> {
     let wanted = names
         .iter()
@@ -284,7 +282,7 @@ fn matching(names: &[String], is_wanted: impl Fn(usize, &str) -> bool) -> Vec<i1
         .collect()
 }
 
-/// The first and the last key that a page may hold, as far as the item decides.
+/// The start key and the last item of a page, as far as the item filter determines them.
 fn bounds(wanted: &Positions, after: Option<EvaluationKey>) -> (EvaluationKey, i32) {
     let before_item = EvaluationKey {
         item: wanted.item.map_or(-1, |item| item - 1),
@@ -342,7 +340,7 @@ async fn any(
     Ok(page)
 }
 
-/// As [`any`], by the index of those that ended in an error.
+/// Like [`any`], but uses the index of evaluations that ended in an error.
 async fn errors(
     conn: &mut PgConnection,
     run_id: Uuid,
@@ -388,7 +386,8 @@ async fn errors(
     Ok(page)
 }
 
-/// How many bytes each item has, by position. Each is looked at once, however many of its evaluations the page has.
+/// The size of each item in bytes, by position. Each item is read once, however many of its evaluations are on the
+/// page.
 async fn item_sizes(
     conn: &mut PgConnection,
     benchmark_version_id: Uuid,

@@ -1,6 +1,6 @@
-//! Extending: an ended run grows by prompts, models, items or repeats, and what is recorded is not paid again.
+//! Extends an ended run by prompts, models, items or repeats; recorded evaluations are not paid for again.
 //!
-//! Positions of what exists never change: new columns come after the old ones.
+//! Existing positions never change: new columns are appended.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -24,29 +24,29 @@ use crate::{
     quotas::count_run,
 };
 
-/// What a run grows by.
+/// The additions to a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExtendRun {
-    /// More prompts, named as in a request for a run.
+    /// Additional prompts, referenced as in a request for a run.
     pub prompts: Vec<String>,
-    /// More models, named as in a request for a run. A mere name takes the parameters of the run's model of that name, if it
-    /// has one.
+    /// Additional models, referenced as in a request for a run. A plain name uses the parameters of the run's model of
+    /// that name, if there is one.
     pub models: Vec<ModelRequest>,
-    /// The first so many items of the benchmark, not fewer than before.
+    /// Number of items, from the start of the benchmark; not less than before.
     #[schema(minimum = 1)]
     pub limit: Option<i32>,
-    /// How often each item is asked, not less often than before.
+    /// Number of repeats of each item; not less than before.
     #[schema(minimum = 1, maximum = 1000)]
     pub repeats: Option<i32>,
 }
 
-/// Extends a run that has ended, and queues it for what is new, unless a rule forbids it.
+/// Extends a run that has ended and queues the additional evaluations, unless a rule forbids it.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended or
-/// was cancelled, [`Error::Forbidden`] for one with a part that the user may no longer see, [`Error::Invalid`] with the path
-/// of each wrong field, [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's run, [`Error::Conflict`] if the run has not ended or
+/// was cancelled, [`Error::Forbidden`] for a run with a part that the user may no longer see, [`Error::Invalid`] with
+/// the path of each invalid field, [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
 pub async fn extend_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -64,7 +64,7 @@ pub async fn extend_run(
     let mut wrong = Vec::new();
     if request.limit.is_some_and(|limit| limit < before.items) {
         let message = format!(
-            "must be at least {}: the run has as many items",
+            "must be at least {}, the current number of items",
             before.items
         );
         wrong.push(FieldError::new("limit", message));
@@ -73,7 +73,10 @@ pub async fn extend_run(
         .repeats
         .is_some_and(|repeats| repeats < i32::from(before.repeats))
     {
-        let message = format!("must be at least {}, as before", before.repeats);
+        let message = format!(
+            "must be at least {}, the current number of repeats",
+            before.repeats
+        );
         wrong.push(FieldError::new("repeats", message));
     }
     if !wrong.is_empty() {
@@ -91,7 +94,7 @@ pub async fn extend_run(
     if checked.shape == before {
         return Err(Error::invalid(
             "",
-            "names nothing that the run does not have; give prompts, models, a larger limit or more repeats",
+            "adds nothing to the run; give prompts, models, a larger limit or more repeats",
         ));
     }
     let (prompts, models) = (usize_of(before.prompts), usize_of(before.models));
@@ -112,18 +115,23 @@ pub async fn extend_run(
     )
     .execute(&mut *tx)
     .await?;
-    // It is another question now: what was left out is asked, until the order is decided anew.
+    // The comparison changes: skipped evaluations are made, until the order is decided again.
     early::unsettle(&mut tx, run_id).await?;
     let missing = reopen(&mut tx, run_id, checked.shape).await?;
     count_run(&mut tx, user, run_id, missing).await?;
     check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
-    tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run extended");
+    tracing::info!(
+        run.id = %run_id,
+        run.missing = run.planned - run.recorded,
+        "run {run_id} was extended; {} evaluations are open",
+        run.planned - run.recorded
+    );
     Ok(run)
 }
 
-/// The model with the parameters of the run's model of the same name, if it is asked for by its name alone.
+/// Adds the parameters of the run's model of the same name, if the request has only a name.
 fn inherit(model: &ModelRequest, run: &Run) -> ModelRequest {
     let ModelRequest::Name(name) = model else {
         return model.clone();
@@ -139,7 +147,7 @@ fn inherit(model: &ModelRequest, run: &Run) -> ModelRequest {
     }
 }
 
-/// The measures that a run has.
+/// Loads the shape of a run.
 pub(crate) async fn load_shape(tx: &mut PgConnection, run_id: Uuid) -> Result<RunShape> {
     let row = sqlx::query!(
         r#"-- extend::load_shape
@@ -159,7 +167,7 @@ pub(crate) async fn load_shape(tx: &mut PgConnection, run_id: Uuid) -> Result<Ru
     })
 }
 
-/// Refuses a run that scores the answers of another: nobody answers what it would grow by.
+/// Refuses a run that rescores another: there are no responses for an extension.
 async fn refuse_rescored(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let source = sqlx::query_scalar!(
         "-- extend::refuse_rescored

@@ -1,8 +1,9 @@
-//! Fair share: which shard a free worker claims, and which run gives one back.
+//! Fair share: which shard a free worker claims, and which run returns one.
 //!
-//! What is shared are the shards that are being worked on. The owner who has the fewest of them, for the weight of the
-//! owner's runs, is owed the next; among the runs of one owner it is the same again. A run's weight is 2 to the power of
-//! its priority, so a low priority is a small share and never none (max-min fairness).
+//! The shared resource are claimed shards. The next shard goes to the owner with the fewest claimed shards relative to
+//! the owner's weight; the same rule applies to the runs of one owner. A run's weight is 2 to the power of its
+//! priority, and an owner's weight that of their highest priority, so a low priority gets a small share but never none
+//! (weighted max-min fairness).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,12 +13,11 @@ use uuid::Uuid;
 use super::{ShardLease, ShardRange, bells::tell};
 use crate::Result;
 
-/// Claims the first waiting shard of the run that is owed most. Nothing, when no shard waits, or others claim all of them
-/// at this moment. Runs that are paused, or wait for money that others have reserved, are passed over. The first
-/// claim of a run begins it.
+/// Claims the first waiting shard of the run with the smallest share. Returns `None` if no shard waits, or other
+/// workers are claiming all of them. Skips runs that are paused or wait for budget. The first claim of a run starts it.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn claim_shard(
     conn: &mut PgConnection,
     worker: &str,
@@ -88,12 +88,12 @@ pub async fn claim_shard(
     }))
 }
 
-/// Which of these runs, on which one worker works with all that it has, should give one shard back, because another run
-/// is owed it. Nothing, when all is fair or nobody waits. `leaving` are the runs of shards that this worker hands back
-/// already, once for each: they count no more.
+/// Returns which of these runs, all held by one fully occupied worker, should return a shard because another run has a
+/// smaller share; `None` if shares are fair or no shard waits. `leaving` lists the runs of shards that this worker is
+/// already returning, once per shard; these are not counted.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn run_to_give_way(
     conn: &mut PgConnection,
     held: &[Uuid],
@@ -128,14 +128,14 @@ struct OpenRun {
     id: Uuid,
     owner_id: i64,
     priority: i16,
-    /// Shards that are being worked on.
+    /// Number of claimed shards.
     working: i64,
-    /// True when a shard could be claimed.
+    /// Whether a shard can be claimed.
     waits: bool,
 }
 
-/// A run gives way when moving one of its shards' places to the run that is owed most leaves it with no less than that
-/// one has then: so nothing is moved to and fro.
+/// A run gives way if, after moving one shard to the run with the smallest share, its own share is not below that
+/// run's: so shards do not move back and forth.
 fn gives_way(open: &[OpenRun], held: &[Uuid]) -> Option<Uuid> {
     let mut owners: HashMap<i64, (i64, i16)> = HashMap::new();
     for run in open {
@@ -143,7 +143,7 @@ fn gives_way(open: &[OpenRun], held: &[Uuid]) -> Option<Uuid> {
         *working += run.working;
         *priority = run.priority.max(*priority);
     }
-    // Shares with `more` places than now: of the owner, and of the run.
+    // The shares of the owner and of the run, with `more` additional shards.
     let shares = |run: &OpenRun, more: i64| {
         let (working, priority) = owners[&run.owner_id];
         (
@@ -226,14 +226,14 @@ mod tests {
             ],
             Some(2),
         );
-        // Runs of one owner, too.
+        // The same among runs of one owner.
         check(&[run(1, 1, 0, 16, true), run(2, 1, 0, 0, true)], Some(1));
         // Twice the share for each step of priority.
         check(&[run(1, 1, 0, 8, true), run(2, 2, 1, 8, true)], Some(1));
         check(&[run(1, 1, 0, 5, true), run(2, 2, 1, 11, true)], None);
         check(&[run(1, 1, 0, 0, true), run(2, 2, 5, 16, true)], None);
         check(&[run(1, 1, 0, 0, true), run(2, 2, 3, 16, true)], Some(2));
-        // Only what this worker holds can be given.
+        // Only runs that this worker holds can give way.
         let open = [run(1, 1, 0, 16, true), run(2, 2, 0, 0, true)];
         assert_eq!(gives_way(&open, &[Uuid::from_u128(2)]), None);
     }

@@ -1,7 +1,7 @@
-//! Runs whose owner may no longer see the benchmark or a prompt: they ask nothing more.
+//! Pauses runs whose owner may no longer see the benchmark or a prompt: no further calls are made.
 //!
-//! Parts are narrowed and deleted in several places, so the runs at work are looked through every few seconds, and the right
-//! is asked again wherever a run goes on.
+//! Parts are restricted and deleted in several places, so running runs are checked every few seconds, and permission is
+//! checked again whenever a run continues.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -9,13 +9,13 @@ use uuid::Uuid;
 use super::control::{PauseReason, pause};
 use crate::{Error, Result};
 
-/// What people are told.
+/// The reason shown to users.
 const TOLD: &str = "its owner may no longer see its benchmark, or one of its prompts, which was made private or deleted";
 
-/// Pauses the runs at work with a part that their owner may no longer see. Returns how many.
+/// Pauses queued and running runs with a part that their owner may no longer see. Returns their number.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(crate) async fn pause_hidden(conn: &mut PgConnection) -> Result<u64> {
     let mut tx = conn.begin().await?;
     let run_ids = sqlx::query_scalar!(
@@ -32,13 +32,13 @@ pub(crate) async fn pause_hidden(conn: &mut PgConnection) -> Result<u64> {
     let paused = run_ids.len() as u64;
     for run_id in run_ids {
         pause(&mut tx, run_id, PauseReason::HiddenParts, TOLD).await?;
-        tracing::info!(run.id = %run_id, run.reason = TOLD, "run {run_id} paused");
+        tracing::info!(run.id = %run_id, run.reason = TOLD, "run {run_id} was paused: {TOLD}");
     }
     tx.commit().await?;
     Ok(paused)
 }
 
-/// Refuses to go on with a run that has a part that its owner may no longer see, whoever asks.
+/// Refuses to continue a run with a part that its owner may no longer see, independent of the caller.
 ///
 /// # Errors
 /// [`Error::Conflict`].
@@ -56,6 +56,6 @@ pub(super) async fn require_parts(tx: &mut PgConnection, run_id: Uuid) -> Result
         return Ok(());
     }
     Err(Error::Conflict(format!(
-        "the run cannot go on: {TOLD}; cancel it, or ask the owner of that part to share it again"
+        "the run cannot continue: {TOLD}; cancel it, or ask the owner of that part to share it again"
     )))
 }

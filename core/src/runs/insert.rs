@@ -1,4 +1,4 @@
-//! How results get into the table: all of a batch at once.
+//! Inserts results into the table, a batch at a time.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::NewEvaluation;
 use crate::{Error, Result, copy::CopyRows};
 
-/// Every column but the time, in the order of [`rows`].
+/// All columns except the time, in the order of [`rows`].
 const COPY: &str = "-- insert::insert
     copy evaluations (run_id, item_position, repeat, prompt_position, model_position, state, score, passed, scores,
         output, finish_reason, error_kind, error, attempts, latency_ms, first_token_ms, input_tokens,
@@ -16,8 +16,8 @@ const COPY: &str = "-- insert::insert
     from stdin (format binary)";
 const COLUMNS: i16 = 24;
 
-/// Inserts results. The caller holds the shard, and none of them is recorded: to let Postgres pass over those that are
-/// would cost a third of an insert, and `COPY` cannot.
+/// Inserts results. The caller holds the shard, and none of them is recorded yet: skipping recorded ones in Postgres
+/// would cost a third of an insert, and `COPY` cannot do it.
 pub(super) async fn insert(
     tx: &mut PgConnection,
     run_id: Uuid,
@@ -29,10 +29,10 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Which of these results the database refuses for what they hold, each with the reason. Nothing is recorded.
+/// Returns the results whose content the database rejects, with reasons. Nothing is recorded.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn find_refused(
     conn: &mut PgConnection,
     run_id: Uuid,
@@ -43,7 +43,7 @@ pub async fn find_refused(
     for (index, evaluation) in batch.iter().enumerate() {
         let mut attempt = tx.begin().await?;
         match insert(&mut attempt, run_id, std::slice::from_ref(evaluation)).await {
-            // It is recorded already.
+            // Already recorded.
             Err(error) if error.violates("evaluations_pkey") => {}
             Err(error) if error.refuses_data() => refused.push((index, reason(error))),
             other => other?,
@@ -97,7 +97,7 @@ fn rows(run_id: Uuid, batch: &[NewEvaluation]) -> Result<CopyRows> {
     Ok(rows)
 }
 
-/// Postgres stores no NUL characters; a model may say them.
+/// Replaces NUL characters, which models may produce but Postgres cannot store.
 fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         text.replace('\0', "\u{fffd}").into()

@@ -1,7 +1,7 @@
 //! Leases: the right of one worker to work on a shard until a time, with a fencing number.
 //!
-//! The database's clock decides, never the worker's. Whoever lost the lease may go on working for nothing,
-//! but every write asks for the fencing number and is refused.
+//! The database's clock decides, never the worker's. A worker that lost its lease may continue in vain, but every write
+//! checks the fencing number and is rejected.
 
 use std::time::Duration;
 
@@ -20,37 +20,37 @@ use crate::{
     queue::{self, Job},
 };
 
-/// A claimed shard. Whoever holds it may record results with its fence.
+/// A claimed shard. The holder may record results with its fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardLease {
     /// The shard.
     pub shard_id: Uuid,
     /// The shard's run.
     pub run_id: Uuid,
-    /// The number of this claim.
+    /// The fencing number of this claim.
     pub fence: i64,
-    /// Which evaluations.
+    /// The ordinals of its evaluations.
     pub range: ShardRange,
-    /// How many evaluations the run has: the numbers of a run that was extended mean other evaluations than before.
+    /// The planned evaluations of the run: after an extension, ordinals refer to other evaluations.
     pub planned: i64,
-    /// How many columns of the run are settled: nothing more is asked of those.
+    /// Number of settled columns of the run; their remaining evaluations are skipped.
     pub settled: i32,
 }
 
-/// A lease that was prolonged.
+/// A renewed lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldLease {
     /// The shard.
     pub shard_id: Uuid,
-    /// True when the shard's run is paused: no new call may begin, and the shard is to be handed back.
+    /// Whether the shard's run is paused: start no new calls and return the shard.
     pub paused: bool,
 }
 
-/// Prolongs leases. Returns those that are still held, and says whose runs are paused; the others are lost and their
-/// work must stop.
+/// Renews leases. Returns those still held, and whether their runs are paused; all others are lost, and their work must
+/// stop.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn renew_lease(
     conn: &mut PgConnection,
     leases: &[ShardLease],
@@ -79,11 +79,11 @@ pub async fn renew_lease(
     Ok(held)
 }
 
-/// Marks a shard as done. The last shard of a run enqueues the finishing of the run in the same transaction. Returns false
-/// when the lease was lost.
+/// Marks a shard as done. The last shard of a run enqueues the job that finishes the run, in the same transaction.
+/// Returns false if the lease was lost.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn finish_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result<bool> {
     let mut tx = conn.begin().await?;
     let look_is_due = finish(&mut tx, lease).await?;
@@ -97,8 +97,8 @@ pub async fn finish_shard(conn: &mut PgConnection, lease: &ShardLease) -> Result
     Ok(look_is_due.is_some())
 }
 
-/// [`finish_shard`] within a transaction. Says whether a look at the run is due when it is committed; nothing when the
-/// lease was lost.
+/// Like [`finish_shard`], within a transaction. Returns whether a comparison for early stopping is due after the
+/// commit; `None` if the lease was lost.
 pub(super) async fn finish(tx: &mut PgConnection, lease: &ShardLease) -> Result<Option<bool>> {
     let reserved = sqlx::query_scalar!(
         "-- lease::finish
@@ -115,12 +115,12 @@ pub(super) async fn finish(tx: &mut PgConnection, lease: &ShardLease) -> Result<
     Ok(Some(close_shard(tx, lease.shard_id, false).await?))
 }
 
-/// Hands a shard back unfinished, because the worker stops, the run is paused or no money is left for it now.
-/// It counts as no crash, and can be claimed again at once. Of what it had reserved, `unaccounted_microusd` may have been
-/// paid for.
+/// Returns a shard unfinished, because the worker stops, the run is paused or the budget does not allow more now. It
+/// does not count as a crash, and the shard can be claimed again at once. `unaccounted_microusd` of its reservation may
+/// have been paid for.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn release_shard(
     conn: &mut PgConnection,
     lease: &ShardLease,
@@ -150,8 +150,8 @@ pub async fn release_shard(
     Ok(())
 }
 
-/// Ends a shard that the caller has locked, also while its run is paused; whoever ends the last one enqueues the
-/// finishing. Returns true when the columns of a run that stops early are to be compared.
+/// Ends a shard that the caller has locked, even if its run is paused; the last one enqueues the job that finishes the
+/// run. Returns whether the columns of a run that stops early are to be compared.
 pub(super) async fn close_shard(tx: &mut PgConnection, shard_id: Uuid, dead: bool) -> Result<bool> {
     let Some(run) = end_shards(tx, &[shard_id], dead).await?.pop() else {
         return Ok(false);

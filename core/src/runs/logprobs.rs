@@ -1,33 +1,33 @@
-//! Log probabilities: how likely a model thought each token of its answer.
+//! Log probabilities of the tokens of a response.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The log probabilities of an answer, as far as there is room for them.
+/// The log probabilities of a response, possibly truncated.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Logprobs {
-    /// The mean over all tokens that have one, those that were left out too; null when none has.
+    /// The mean over all tokens with a log probability, including those left out; null if there are none.
     pub mean: Option<f32>,
-    /// The answer's tokens, first to last.
+    /// The tokens of the response, in order.
     pub tokens: Vec<TokenLogprob>,
-    /// So many tokens at the end were left out, since there were too many to keep.
+    /// Number of tokens left out at the end, because there were too many to store.
     pub left_out: u32,
 }
 
-/// A token of an answer.
+/// A token of a response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TokenLogprob {
     /// The token's text.
     pub token: String,
-    /// The natural logarithm of its probability, from -9999 (never) to 0 (always); null when what the provider said cannot
-    /// be one.
+    /// The natural logarithm of its probability, from -9999 (never) to 0 (always); null if the provider returned an
+    /// invalid value.
     pub logprob: Option<f32>,
-    /// The likeliest tokens in its place, if they were asked for.
+    /// The most likely tokens at this position, if requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top: Vec<Alternative>,
 }
 
-/// A token that could have stood in another's place.
+/// An alternative token at the same position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Alternative {
     /// The token's text.

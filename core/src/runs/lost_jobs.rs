@@ -1,4 +1,4 @@
-//! Jobs of runs that the queue has lost are enqueued again: the tables of runs are the truth, the queue is not.
+//! Enqueues jobs of runs again that the queue has lost: the tables of runs are the truth, the queue is not.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -8,8 +8,8 @@ use crate::{
     queue::{self, Job},
 };
 
-/// Enqueues jobs of runs that nobody works on: those that are not cut into shards, those that wait to be finished, and
-/// those whose last shard was closed by nobody. Returns how many.
+/// Enqueues missing jobs of runs: of those not divided into shards yet, those waiting to be finished, and those whose
+/// shards have all ended without the run being finished. Returns the number of jobs.
 pub(crate) async fn enqueue_lost_jobs(conn: &mut PgConnection) -> Result<u64> {
     let mut tx = conn.begin().await?;
     let runs = sqlx::query!(

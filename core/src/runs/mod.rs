@@ -1,18 +1,18 @@
 //! Runs: from the request to the last recorded evaluation.
 //!
-//! In the order of their life: `check` validates a request, `rules` decides who may spend, and `submit` inserts the run;
-//! `plan` and `cut` divide it into shards, `fair_share` chooses the next shard, `lease` assigns it to one worker, `work`
-//! tells the worker what to do, `record` stores results exactly once, and `counts` adds them up. `finishing`, a room of
-//! its own, ends the run. `rescue` makes the shards of crashed workers available again, and `lost_jobs` enqueues lost
-//! jobs again.
+//! In the order of their life: `check` validates a request, `rules` decides who may spend, and `submit` inserts the
+//! run; `plan` and `cut` divide it into shards, `fair_share` chooses the next shard, `lease` assigns it to one worker,
+//! `work` loads the worker's data, `record` stores results exactly once, and `counts` adds them up. `finishing`, a
+//! module of its own, ends the run. `rescue` makes the shards of crashed workers available again, and `lost_jobs`
+//! enqueues lost jobs again.
 //!
-//! On the way, `control` pauses and resumes, `budget` and `quota` limit the spending, `early` stops what cannot change
-//! the order, and `cancel` ends the run. `backlog` tells operators what waits, `waiting` tells the run's owner why,
-//! `announce` notifies the owner's webhooks, and `bells` wakes up those who follow the run.
+//! Meanwhile, `control` pauses and resumes, `budget` and `quota` limit the spend, `early` skips what cannot change the
+//! order, and `cancel` ends the run. `backlog` reports waiting work to operators, `waiting` the reasons to the run's
+//! owner, `announce` notifies the owner's webhooks, and `bells` the clients that follow the run.
 //!
-//! Afterwards, `retry` repeats its failed evaluations, `extend` adds to it, and `rescore` scores its answers with other
-//! scorers; `answers` looks up cached responses. `reference` finds a run by its number or id, and `evaluations` reads its
-//! results. At last, `prune` deletes the texts, and `delete` the whole run.
+//! Afterwards, `retry` repeats its failed evaluations, `extend` adds to it, and `rescore` rescores its responses with
+//! other scorers; `answers` looks up cached responses. `reference` finds a run by its number or id, and `evaluations`
+//! reads its results. Finally, `prune` deletes the texts, and `delete` the whole run.
 //!
 //! `visibility` keeps a run as narrow as its parts, `hidden` pauses a run whose owner may no longer see a part, and
 //! `change` lets its owner change visibility and budget. Before all of it, `estimate` predicts calls, cost and time.

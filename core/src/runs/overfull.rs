@@ -1,14 +1,14 @@
-//! Runs of users who store more than they may are paused: what they would record has no room.
+//! Pauses runs of users who exceed their storage quota, since there is no room for results.
 
 use sqlx::{Connection as _, PgConnection};
 
 use super::control::{PauseReason, pause};
 use crate::{Result, quotas::find_overfull};
 
-/// Pauses the runs at work whose owner has used up the quota of stored bytes. Returns how many.
+/// Pauses the queued and running runs whose owner has used up the storage quota. Returns their number.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(crate) async fn pause_overfull(conn: &mut PgConnection) -> Result<u64> {
     let owners = sqlx::query_scalar!(
         "-- overfull::pause_overfull (owners)
@@ -34,7 +34,11 @@ pub(crate) async fn pause_overfull(conn: &mut PgConnection) -> Result<u64> {
         .await?;
         for run_id in run_ids {
             pause(&mut tx, run_id, PauseReason::Storage, &reason).await?;
-            tracing::info!(run.id = %run_id, run.reason = reason, "run paused");
+            tracing::info!(
+                run.id = %run_id,
+                run.reason = reason,
+                "run {run_id} was paused: {reason}"
+            );
             paused += 1;
         }
         tx.commit().await?;

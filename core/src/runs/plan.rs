@@ -1,15 +1,15 @@
-//! Planning: a run's evaluations are numbered, and the numbers are cut into shards. Pure.
+//! Plans runs: numbers a run's evaluations and divides the numbers into shards. Pure.
 
-/// The measures of a run.
+/// The dimensions of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunShape {
-    /// How many items.
+    /// Number of items.
     pub items: i32,
-    /// How often each item is asked.
+    /// Number of repeats of each item.
     pub repeats: i16,
-    /// How many prompt versions.
+    /// Number of prompt versions.
     pub prompts: i16,
-    /// How many models.
+    /// Number of models.
     pub models: i16,
 }
 
@@ -18,7 +18,7 @@ pub struct RunShape {
 pub struct EvaluationKey {
     /// The item's position in the benchmark version.
     pub item: i32,
-    /// Counts from 0.
+    /// The repeat, from 0.
     pub repeat: i16,
     /// The prompt version's position in the run.
     pub prompt: i16,
@@ -31,20 +31,21 @@ pub struct EvaluationKey {
 pub struct ShardRange {
     /// The first ordinal.
     pub first_ordinal: i64,
-    /// How many follow each other.
+    /// Number of consecutive ordinals.
     pub size: i32,
 }
 
-/// The largest shard: a million evaluations become 2,000 shards. Claiming and finishing one costs Postgres some
-/// milliseconds, which so many evaluations share.
+/// Maximum size of a shard: a million evaluations become 2,000 shards. Claiming and finishing one takes Postgres some
+/// milliseconds, amortised over its evaluations.
 const MAX_SHARD_SIZE: i64 = 500;
-/// A small run is still cut into about this many shards, so that every worker has some.
+/// Small runs are still divided into about this many shards, so that every worker gets some.
 const AIMED_SHARDS: i64 = 64;
-/// A run of so many evaluations, about 64 shards, is cut in the request that submits it; a larger one by a job.
+/// Runs of up to this many evaluations, about 64 shards, are divided in the request that submits them; larger ones in a
+/// job.
 pub(super) const CUT_AT_ONCE: i64 = AIMED_SHARDS * MAX_SHARD_SIZE;
 
 impl RunShape {
-    /// How many evaluations the run has.
+    /// The number of evaluations in the run.
     #[must_use]
     pub fn evaluations(self) -> i64 {
         i64::from(self.items)
@@ -53,11 +54,11 @@ impl RunShape {
             * i64::from(self.models)
     }
 
-    /// The key of an ordinal. Ordinals count item by item, then repeat, then prompt, then model, so that the
-    /// columns of a leaderboard grow side by side and a run that stops early is still comparable.
+    /// Returns the key of an ordinal. Ordinals count models fastest, then prompts, repeats and items, so that the
+    /// columns of a leaderboard grow evenly and a run that stops early is still comparable.
     ///
     /// # Panics
-    /// The ordinal is not one of this run.
+    /// Panics if the ordinal is not one of this run.
     #[must_use]
     pub fn key(self, ordinal: i64) -> EvaluationKey {
         assert!(
@@ -77,18 +78,18 @@ impl RunShape {
     }
 }
 
-/// Cuts ordinals into shards of nearly equal size that hold them all and little else. A shard may hold ordinals that are recorded already;
-/// whoever works on it leaves them out.
+/// Divides ordinals into shards of nearly equal size that contain all of them and little else. A shard may contain
+/// recorded ordinals; its worker skips them.
 pub struct Cover {
     ranges: Vec<ShardRange>,
-    /// The most ordinals that one shard is there for.
+    /// Maximum number of added ordinals per shard.
     most: i64,
-    /// How many the last shard is there for.
+    /// Number of added ordinals in the last shard.
     held: i64,
 }
 
 impl Cover {
-    /// For about so many ordinals.
+    /// Creates a cover for approximately this many ordinals.
     #[must_use]
     pub fn of_about(count: i64) -> Self {
         Self {
@@ -98,7 +99,7 @@ impl Cover {
         }
     }
 
-    /// Takes the next ordinal; they come in their order.
+    /// Adds the next ordinal, in ascending order.
     pub fn add(&mut self, ordinal: i64) {
         if self.held < self.most
             && let Some(range) = self.ranges.last_mut()
@@ -117,7 +118,7 @@ impl Cover {
         self.held = 1;
     }
 
-    /// The shards, in their order.
+    /// Returns the shards, in order.
     #[must_use]
     pub fn into_ranges(self) -> Vec<ShardRange> {
         self.ranges

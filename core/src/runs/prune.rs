@@ -1,5 +1,5 @@
-//! Pruning: what models said, how sure they were and why scorers said so is forgotten, long after a run's end. Scores, costs and standings
-//! stay.
+//! Prunes runs long after their end: deletes outputs, log probabilities and the scorers' reasons. Scores, costs and
+//! standings remain.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -10,24 +10,24 @@ use crate::{
     queue::{self, Job},
 };
 
-/// How many items one statement prunes, so that its transaction stays short.
+/// Items pruned per statement, so that its transaction stays short.
 const ITEMS: i32 = 1_000;
 
-/// What there is to forget.
+/// The data that could be pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Prunable {
-    /// Runs that ended so long ago and still have their texts.
+    /// Number of runs that are old enough and still have their texts.
     pub runs: i64,
-    /// Their evaluations.
+    /// Number of their evaluations.
     pub evaluations: i64,
-    /// Bytes that their texts take, compressed as they are.
+    /// Size of their texts in bytes, compressed.
     pub bytes: i64,
 }
 
-/// Says what [`prune_run`] would forget, all calls of it together.
+/// Returns the amount of data that [`prune_run`] would delete for all old runs together.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn prunable(conn: &mut PgConnection, older_than_days: i32) -> Result<Prunable> {
     let found = sqlx::query_as!(
         Prunable,
@@ -46,10 +46,10 @@ pub async fn prunable(conn: &mut PgConnection, older_than_days: i32) -> Result<P
     Ok(found)
 }
 
-/// The run that ended first of those that ended more than so many days ago and still have their texts.
+/// Returns the oldest run that ended more than this many days ago and still has its texts.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn next_prunable(conn: &mut PgConnection, older_than_days: i32) -> Result<Option<Uuid>> {
     let run_id = sqlx::query_scalar!(
         "-- prune::next_prunable
@@ -64,10 +64,10 @@ pub async fn next_prunable(conn: &mut PgConnection, older_than_days: i32) -> Res
     Ok(run_id)
 }
 
-/// Enqueues the pruning of the [`next_prunable`] run, unless that is enqueued already: one run after the other.
+/// Enqueues a job that prunes the [`next_prunable`] run, unless one is already enqueued: one run at a time.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn enqueue_pruning(conn: &mut PgConnection, older_than_days: i32) -> Result<()> {
     let Some(run_id) = next_prunable(conn, older_than_days).await? else {
         return Ok(());
@@ -79,10 +79,10 @@ pub async fn enqueue_pruning(conn: &mut PgConnection, older_than_days: i32) -> R
     Ok(())
 }
 
-/// Forgets the texts of a run that has ended. Interrupted, it goes on the next time.
+/// Deletes the texts of a run that has ended. Continues where it was interrupted.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn prune_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     let item_count = sqlx::query_scalar!(
         "-- prune::prune_run
@@ -108,7 +108,7 @@ pub async fn prune_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
         .execute(&mut *conn)
         .await?;
     }
-    // A run that was opened again meanwhile has new texts, and is not pruned as a whole.
+    // A run that was reopened meanwhile has new texts and is not marked as pruned.
     sqlx::query!(
         "-- prune::prune_run
         update runs set pruned_at = now(), output_bytes = 0 where id = $1 and state in ('completed', 'cancelled', 'failed')",
@@ -116,6 +116,6 @@ pub async fn prune_run(conn: &mut PgConnection, run_id: Uuid) -> Result<()> {
     )
     .execute(conn)
     .await?;
-    tracing::info!(run.id = %run_id, "the texts of a run were forgotten");
+    tracing::info!(run.id = %run_id, "the texts of run {run_id} were pruned");
     Ok(())
 }

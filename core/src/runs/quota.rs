@@ -1,10 +1,10 @@
-//! Quotas: what a user may spend of the operator's money in 24 hours.
+//! Quotas: the maximum spend of a user in 24 hours.
 //!
-//! Runs of a user with a quota need a budget if a model of theirs costs money, and a budget is never overspent. What counts against the
-//! quota is the whole budget of every run that has not ended, and what the runs that ended in the last 24 hours spent.
-//! So the sum bounds whatever was spent in these hours, and it is enough to check it when a run is submitted or opened
-//! again, and when its budget is raised. Models that cost nothing count nothing: what is simulated, what has a price of zero,
-//! and what has no price at a provider that is free.
+//! Users with a quota need a budget for runs on models that cost money, and a budget is never exceeded. Each run that
+//! has not ended counts with its whole budget, each run that ended in the last 24 hours with its spend. So the sum is
+//! an upper bound of the spend in these hours, and it suffices to check it when a run is submitted or reopened, and
+//! when its budget is raised. Free models do not count: simulated ones, those with a price of zero, and those without a
+//! price at a free provider.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -15,18 +15,18 @@ use crate::{
     models::dollars,
 };
 
-/// Refuses the caller's transaction when it makes a run spend more than its quota lets the user spend.
-/// `default_microusd` is the quota of users that are no administrators and have none of their own.
+/// Returns an error if the caller's transaction makes a run exceed the user's quota. `default_microusd` is the quota of
+/// users who are not administrators and have no quota of their own.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the run needs a budget, [`Error::QuotaExceeded`] when the quota is used up.
+/// [`Error::Invalid`] if the run needs a budget, [`Error::QuotaExceeded`] if the quota is exceeded.
 pub(super) async fn check_quota(
     tx: &mut PgConnection,
     user: &CurrentUser,
     run_id: Uuid,
     default_microusd: i64,
 ) -> Result<()> {
-    // The lock makes the user's transactions wait for each other: two runs at once cannot both have the rest.
+    // The lock serialises the user's transactions: two concurrent runs cannot both use the remaining quota.
     let own = sqlx::query!(
         r#"-- quota::check_quota
         select daily_budget_microusd, role as "role: UserRole" from users where id = $1 for no key update"#,
@@ -81,10 +81,11 @@ pub(super) async fn check_quota(
     Ok(())
 }
 
-/// Sets what a user may spend in 24 hours; nothing is the default of the user's role.
+/// Sets the maximum spend of a user in 24 hours; `None` restores the default of the user's role.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] when there is no such user, [`Error::Invalid`] for a negative number.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`] if there is no such user,
+/// [`Error::Invalid`] for a negative number.
 pub async fn set_quota(
     conn: &mut PgConnection,
     user: &CurrentUser,

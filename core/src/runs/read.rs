@@ -1,4 +1,4 @@
-//! Reading runs.
+//! Reads runs.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,18 +13,18 @@ use crate::{
     paging::Page,
 };
 
-/// Where a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "run_state", rename_all = "snake_case")]
 pub enum RunState {
-    /// No result yet.
+    /// No shard claimed yet since it was submitted, retried or extended.
     Queued,
-    /// Some results.
+    /// A shard was claimed.
     Running,
-    /// Waits for its owner: no new call begins until it is resumed.
+    /// Waits for its owner: no new calls start until it is resumed.
     Paused,
-    /// All results; the standings are being computed.
+    /// All results are recorded; the standings are being computed.
     Finishing,
     /// Ended, with results.
     Completed,
@@ -35,7 +35,7 @@ pub enum RunState {
 }
 
 impl RunState {
-    /// True when nothing will change any more.
+    /// Returns whether the state is final.
     #[must_use]
     pub fn has_ended(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled | Self::Failed)
@@ -51,94 +51,96 @@ impl RunState {
 pub struct Run {
     /// The run's id.
     pub id: Uuid,
-    /// A short number, which names the run wherever its id does.
+    /// A short number that identifies the run, as an alternative to its id.
     pub number: i64,
-    /// The name that its owner gave it.
+    /// The name given by its owner.
     pub name: String,
     /// The name of its owner.
     pub owner: String,
-    /// `slug@number` of the benchmark version; `(hidden)` when you may no longer see it.
+    /// `slug@number` of the benchmark version; `(hidden)` if you may no longer see it.
     pub benchmark: String,
-    /// `slug@number` of each prompt version, by position; `(hidden)` for one that you may no longer see.
+    /// `slug@number` of each prompt version, by position; `(hidden)` if you may no longer see it.
     pub prompts: Vec<String>,
-    /// True when its benchmark or one of its prompts may no longer be seen by you: their owners have narrowed or deleted
-    /// them. The numbers of the run stay, what was asked and answered does not.
+    /// Whether you may no longer see its benchmark or one of its prompts, because their owners restricted or deleted
+    /// them. Counters and scores stay visible, prompts, items and responses do not.
     pub parts_hidden: bool,
     /// `provider:name` of each model, by position.
     pub models: Vec<String>,
-    /// What is sent along with every call of each model, by position.
+    /// The parameters sent with every call of each model, by position.
     #[schema(value_type = Vec<Object>)]
     pub parameters: Vec<Value>,
-    /// May answers of earlier runs of its owner be taken, and its own be kept for later ones?
+    /// Whether it uses cached responses of its owner's earlier runs, and adds its own to the cache.
     pub cache: bool,
-    /// The run whose answers it scores, without calling a model; null for a run that asks.
+    /// The run whose responses it rescores without calling a model; null for a run that calls models.
     pub answers_of: Option<Uuid>,
-    /// Are columns not asked any more once their place among the others is decided?
+    /// Whether it stops early: the remaining evaluations of a column are skipped once its place is decided.
     pub stop_early: bool,
-    /// How many columns have their place, and are not asked any more.
+    /// Number of columns whose place is decided, so that their remaining evaluations are skipped.
     pub settled: i32,
-    /// True when some of its answers are simulated, or mere echoes.
+    /// Whether some of its models are simulated or echo the prompt.
     pub simulated: bool,
-    /// Where it stands.
+    /// The state of the run.
     pub state: RunState,
-    /// Why it stands there, if there is something to say.
+    /// The reason of the state, if any.
     pub state_reason: String,
-    /// What its evaluations wait for at the moment, though nobody has paused it: a provider that is down, say. It goes on
-    /// by itself.
+    /// What its evaluations are waiting for although it is not paused, such as a provider that is down. It continues
+    /// automatically.
     pub waiting_reason: Option<String>,
-    /// Each step doubles the share of the workers that it gets.
+    /// Each step doubles its share of the workers.
     pub priority: i16,
-    /// Who may see it, as its owner wished. Nobody who may not see its benchmark and all of its prompts can read it.
+    /// Its visibility as set by its owner. Users who may not see its benchmark and all of its prompts cannot read it.
     pub visibility: Visibility,
-    /// How often each item is asked.
+    /// Number of repeats of each item.
     pub repeats: i16,
     /// The seed.
     pub seed: i64,
-    /// Evaluations to do.
+    /// Number of planned evaluations.
     pub planned: i64,
-    /// Evaluations done.
+    /// Number of recorded evaluations.
     pub recorded: i64,
-    /// Evaluations that will not be done, since the place of their column is decided.
+    /// Number of evaluations skipped because the place of their column is decided.
     pub skipped: i64,
-    /// Evaluations that passed.
+    /// Number of evaluations that passed.
     pub passed: i64,
-    /// Evaluations that ended in an error.
+    /// Number of evaluations that ended in an error.
     pub errors: i64,
-    /// Calls that were repeated after a failure.
+    /// Number of retried calls.
     pub retries: i64,
-    /// Micro-dollars, once for each recorded evaluation.
+    /// Cost of the recorded evaluations in micro-dollars, each counted once.
     pub cost_microusd: i64,
-    /// Evaluations with an answer whose cost is unknown, so that `cost_microusd` lacks them; a price of 0 is known.
+    /// Number of evaluations with a response of unknown cost, which `cost_microusd` does not include; a price of 0 is
+    /// known.
     #[serde(default)]
     pub unpriced: i64,
-    /// Micro-dollars, every call counted.
+    /// Spend in micro-dollars, including every call.
     pub spend_microusd: i64,
-    /// The most micro-dollars that it may spend; null for no bound.
+    /// Maximum spend in micro-dollars; null for no budget.
     pub budget_microusd: Option<i64>,
-    /// Micro-dollars that are reserved for calls that may run now; only with a budget.
+    /// Micro-dollars reserved for calls in flight; only with a budget.
     pub reserved_microusd: i64,
-    /// Micro-dollars of calls that may have been paid for without telling their cost, at most; only with a budget.
+    /// Maximum cost of calls that may have been paid for but whose cost is unknown, in micro-dollars; only with a
+    /// budget.
     pub unaccounted_microusd: i64,
-    /// Tokens of all prompts.
+    /// Number of input tokens.
     pub input_tokens: i64,
-    /// Tokens of all answers.
+    /// Number of output tokens.
     pub output_tokens: i64,
     /// When it was submitted.
     pub created_at: DateTime<Utc>,
-    /// When it was submitted, or last resumed, retried or extended: how long it took is counted from here.
+    /// When it was submitted, or last resumed, retried or extended: its duration is measured from here.
     pub active_since: DateTime<Utc>,
-    /// When the first result came in.
+    /// When its first shard was claimed.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// When its outputs, and the reasons of its scorers, were forgotten; null while they are there.
+    /// When its outputs and the reasons of its scorers were pruned; null if they are still stored.
     pub pruned_at: Option<DateTime<Utc>>,
 }
 
-/// The run of an id. Its owner finds it always, with the names of parts that they may no longer see left out.
+/// Finds a run by id. Its owner always finds it, without the names of parts that they may no longer see.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a run of somebody else that the viewer may not read, or a part of which.
+/// [`Error::NotFound`], also for another user's run if the viewer may not read it or a part of it.
 pub async fn find_run(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -150,10 +152,10 @@ pub async fn find_run(
         .ok_or_else(|| Error::NotFound(format!("the run `{run_id}`")))
 }
 
-/// The run of an id, if the viewer may read all that it holds: items, prompts, answers, scores and reasons.
+/// Finds a run by id, if the viewer may read all of it: items, prompts, responses, scores and reasons.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Forbidden`] for a run of the viewer's own with a part that they may no longer see.
+/// [`Error::NotFound`]; [`Error::Forbidden`] for the viewer's own run with a part that they may no longer see.
 pub async fn find_readable_run(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -163,16 +165,16 @@ pub async fn find_readable_run(
     if run.parts_hidden {
         return Err(Error::Forbidden(
             "the benchmark of this run, or one of its prompts, was made private or deleted by its owner; \
-             you see the numbers of your run, but no longer what was asked and answered",
+             you can see the counters of your run, but no longer its prompts, items and responses",
         ));
     }
     Ok(run)
 }
 
-/// A page of the viewer's own runs and of those that everybody may read, newest first.
+/// Returns a page of the viewer's own runs and of public runs, newest first.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_runs(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,

@@ -1,7 +1,7 @@
-//! Recording: results are kept exactly once.
+//! Records results exactly once.
 //!
-//! The fencing number is checked, the rows are inserted and the shard's counters are moved in one transaction,
-//! and the counters move by what was really inserted.
+//! In one transaction, the fencing number is checked, the rows are inserted and the shard's counters are increased by
+//! what was actually inserted.
 
 use std::collections::HashSet;
 
@@ -24,22 +24,22 @@ use crate::{Result, bounds::MAX_MICROUSD, paging::json_bytes};
 /// A result to record.
 #[derive(Debug, Clone, Default)]
 pub struct NewEvaluation {
-    /// Which evaluation of the run.
+    /// The key of the evaluation in the run.
     pub key: EvaluationKey,
-    /// What became of it.
+    /// The result of scoring, or the error.
     pub outcome: EvaluationOutcome,
-    /// What the model said, and what it took; none when no answer came.
+    /// The model's response, with usage and latency; `None` if there was none.
     pub answer: Option<Answer>,
-    /// How many calls it took.
+    /// Number of calls, including retries.
     pub attempts: i16,
-    /// True when the answer was there already: its cost is told, and not spent again.
+    /// Whether the response was cached: its cost is recorded, but not spent again.
     pub cached: bool,
-    /// Under which key the answer may be taken again; none when it may not.
+    /// The key under which the response is cached; `None` if it must not be reused.
     pub answer_key: Option<AnswerKey>,
 }
 
 impl NewEvaluation {
-    /// An evaluation without an answer.
+    /// Creates an evaluation without a response.
     #[must_use]
     pub fn failed(key: EvaluationKey, error: EvaluationError, attempts: i16) -> Self {
         Self {
@@ -53,13 +53,13 @@ impl NewEvaluation {
         }
     }
 
-    /// What the answer cost, in micro-dollars, if that is known.
+    /// The cost of the response in micro-dollars, if known.
     #[must_use]
     pub fn cost_microusd(&self) -> Option<i64> {
         self.answer.as_ref()?.cost_microusd
     }
 
-    /// The length of all texts that it stores, in bytes: the answer's, what the scorers said, and what failed.
+    /// The size of all its stored texts in bytes: response, scorers' results and error message.
     #[must_use]
     pub fn output_bytes(&self) -> usize {
         let of_answer = self.answer.as_ref().map_or(0, |answer| {
@@ -77,30 +77,30 @@ impl NewEvaluation {
     }
 }
 
-/// What the scorers said of an answer, or why there is no score.
+/// The scorers' results for a response, or why there is no score.
 #[derive(Debug, Clone, Default)]
 pub struct EvaluationOutcome {
-    /// Weighted mean of the scorers, 0 to 1; none when no scorer applied or the evaluation failed.
+    /// Weighted mean of the scorers, 0 to 1; `None` if no scorer applied or the evaluation failed.
     pub score: Option<f32>,
-    /// Did every scorer pass?
+    /// Whether every scorer passed.
     pub passed: Option<bool>,
     /// One entry per scorer.
     pub scores: Vec<ScoredLine>,
-    /// What failed, if something did.
+    /// The error, if the evaluation failed.
     pub error: Option<EvaluationError>,
 }
 
-/// Why an evaluation failed.
+/// The error of a failed evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvaluationError {
     /// The kind of failure: `rate_limit`, `timeout`, `scorer` and so on.
     pub kind: String,
-    /// What failed, in a sentence.
+    /// The error message.
     pub message: String,
 }
 
 impl EvaluationError {
-    /// An error of this kind.
+    /// Creates an error of this kind.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             kind: kind.into(),
@@ -109,47 +109,47 @@ impl EvaluationError {
     }
 }
 
-/// What one scorer said.
+/// The result of one scorer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ScoredLine {
     /// The scorer's type.
     pub scorer: String,
-    /// The metric that it counts for, if it is named.
+    /// The metric that it contributes to, if named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
     /// `scored`, `not_applicable` or `error`.
     pub outcome: String,
-    /// 0 to 1, when scored.
+    /// The score, 0 to 1, if scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// When scored.
+    /// Whether it passed, if scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<bool>,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
 impl ScoredLine {
-    /// The length of its texts, in bytes.
+    /// The size of its texts in bytes.
     fn bytes(&self) -> usize {
         let metric = self.metric.as_ref().map_or(0, String::len);
         self.scorer.len() + metric + self.outcome.len() + self.reason.len()
     }
 }
 
-/// What became of a batch.
+/// The result of recording a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
-    /// So many were new and are kept; the others were there already.
+    /// Number of newly recorded results; the others were already recorded.
     Kept(usize),
-    /// The lease was lost: nothing was kept.
+    /// The lease was lost: nothing was recorded.
     Fenced,
 }
 
-/// Records a batch of results of one shard, and settles what the shard had reserved for it.
+/// Records a batch of results of one shard and settles the shard's reservation for them.
 ///
 /// # Errors
-/// The database does not answer; nothing is kept then, and the batch may be recorded again.
+/// The database does not respond; nothing is recorded then, and the batch may be recorded again.
 pub async fn record(
     conn: &mut PgConnection,
     lease: &ShardLease,
@@ -159,10 +159,10 @@ pub async fn record(
     keep_new(conn, lease, batch, settlement, false).await
 }
 
-/// Records the last batch of a shard and marks the shard as done: one commit instead of two.
+/// Records the last batch of a shard and marks the shard as done, in one commit instead of two.
 ///
 /// # Errors
-/// The database does not answer; nothing is kept then, and the batch may be recorded again.
+/// The database does not respond; nothing is recorded then, and the batch may be recorded again.
 pub async fn record_last(
     conn: &mut PgConnection,
     lease: &ShardLease,
@@ -172,7 +172,7 @@ pub async fn record_last(
     keep_new(conn, lease, batch, settlement, true).await
 }
 
-/// Keeps those of a batch that are not recorded yet: nearly always all of them.
+/// Records the results of a batch that are not recorded yet: nearly always all of them.
 async fn keep_new(
     conn: &mut PgConnection,
     lease: &ShardLease,
@@ -182,7 +182,7 @@ async fn keep_new(
 ) -> Result<Recorded> {
     match keep(conn, lease, batch, settlement, is_last).await {
         Err(error) if error.violates("evaluations_pkey") => {
-            // The answer to an earlier try was lost. Nobody else records for the shard while we hold its lease.
+            // The reply to an earlier attempt was lost. No other worker records for the shard while we hold its lease.
             let recorded: HashSet<EvaluationKey> = recorded_of(conn, lease.run_id, batch)
                 .await?
                 .into_iter()
@@ -219,7 +219,7 @@ async fn keep(
         return Ok(Recorded::Fenced);
     };
     if shard.done {
-        // Its last batch was kept, and only the answer to that was lost.
+        // Its last batch was recorded, and only the reply was lost.
         return Ok(if is_last {
             Recorded::Kept(0)
         } else {
@@ -235,9 +235,14 @@ async fn keep(
     }
     let look_is_due = is_last && finish(&mut tx, lease).await? == Some(true);
     tx.commit().await?;
-    // After the commit, since transactions that ring wait for each other. A ring that is lost is made up for by polling.
+    // After the commit, since transactions that notify wait for each other. Polling makes up for a lost notification.
     if let Err(error) = tell(conn, lease.run_id).await {
-        tracing::debug!(run.id = %lease.run_id, %error, "nobody was told that the run {} moved", lease.run_id);
+        tracing::debug!(
+            run.id = %lease.run_id,
+            %error,
+            "could not notify clients of a change of run {}",
+            lease.run_id
+        );
     }
     if look_is_due {
         early::look(conn, lease.run_id).await?;
@@ -245,7 +250,7 @@ async fn keep(
     Ok(Recorded::Kept(batch.len()))
 }
 
-/// Which of a batch are recorded.
+/// Returns the keys of a batch's recorded evaluations.
 async fn recorded_of(
     conn: &mut PgConnection,
     run_id: Uuid,
@@ -266,10 +271,10 @@ async fn recorded_of(
     Ok(keys)
 }
 
-/// Counts money that was spent on calls whose results are not kept. Under a budget it is unaccounted until then.
+/// Adds the cost of calls whose results are not recorded. Under a budget, it was unaccounted until now.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn add_spend(conn: &mut PgConnection, run_id: Uuid, spend_microusd: i64) -> Result<()> {
     sqlx::query!(
         "-- record::add_spend

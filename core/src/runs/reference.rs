@@ -1,4 +1,4 @@
-//! Naming a run: by its short number, its id, the end of its id, or as the newest.
+//! References to runs: by number, id, the end of an id, or the newest run.
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
@@ -10,36 +10,35 @@ use uuid::Uuid;
 use super::{Run, find_readable_run, find_run};
 use crate::{Error, Result, auth::CurrentUser};
 
-/// The fewest characters of the end of an id that name a run. The first characters of an id are its time, which runs of
-/// one day share.
+/// Minimum number of characters of the end of an id. Ids begin with a timestamp, so runs of one day share a prefix.
 const SHORTEST_END: usize = 4;
-/// How many runs whose ids have the same end are looked at.
+/// Maximum number of runs to check whose ids have the same end.
 const MAX_CANDIDATES: i64 = 20;
 
-/// A run as people name it: its number (`128` or `#128`), its id, the last characters of its id (four or more), or
-/// `last` for the caller's newest run.
+/// A reference to a run: its number (`128` or `#128`), its id, the last characters of its id (four or more), or `last`
+/// for the caller's newest run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = String, example = "128")]
 pub struct RunReference(String);
 
-/// What a reference says.
+/// A parsed reference.
 #[derive(Debug, PartialEq, Eq)]
 enum Named {
     Last,
     Id(Uuid),
-    /// A number, and the same digits if they can be the end of an id, too.
+    /// A number, and the same digits if they may also be the end of an id.
     Number(i64, Option<String>),
     End(String),
 }
 
-/// The run that a reference names, if the viewer may see it.
+/// Finds the run of a reference, if the viewer may see it.
 ///
-/// A number goes before the end of an id of the same digits.
+/// A number takes precedence over the end of an id with the same digits.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a run that the viewer may not see; [`Error::Invalid`] at `run` when the reference is none,
-/// or the end of several ids; [`Error::Unauthenticated`] for the newest run of nobody.
+/// [`Error::NotFound`], also for a run that the viewer may not see; [`Error::Invalid`] at `run` if the reference is
+/// malformed, or the end of several ids; [`Error::Unauthenticated`] for `last` without a user.
 pub async fn resolve_run(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -51,7 +50,7 @@ pub async fn resolve_run(
         Named::Last => {
             let Some(viewer) = viewer else {
                 return Err(Error::Unauthenticated(
-                    "`last` is the newest run of whoever asks: log in, or send an API key",
+                    "`last` is your newest run: log in, or send an API key",
                 ));
             };
             let id = newest_of(conn, viewer.id).await?.ok_or_else(missing)?;
@@ -73,7 +72,7 @@ pub async fn resolve_run(
     }
 }
 
-/// The run that a reference names, if the viewer may read what was asked and answered in it.
+/// Finds the run of a reference, if the viewer may read its prompts, items and responses.
 ///
 /// # Errors
 /// Those of [`resolve_run`], and of [`find_readable_run`].
@@ -86,7 +85,7 @@ pub async fn resolve_readable_run(
     find_readable_run(conn, viewer, run.id).await
 }
 
-/// The one run that the viewer may see and whose id ends so.
+/// Finds the only visible run whose id ends like this.
 async fn by_end(
     conn: &mut PgConnection,
     viewer: Option<&CurrentUser>,
@@ -196,7 +195,7 @@ impl fmt::Display for RunReference {
 }
 
 impl<'de> Deserialize<'de> for RunReference {
-    /// A number may be written as such.
+    /// Accepts a number or a string.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(
@@ -236,7 +235,7 @@ mod tests {
             "00-8000-00000000abcd",
             Some(Named::End("00-8000-00000000abcd".into())),
         );
-        // More digits than a number has, as an end may have.
+        // More digits than a number can have, but valid as the end of an id.
         check(
             "99999999999999999999",
             Some(Named::End("99999999999999999999".into())),

@@ -1,4 +1,4 @@
-//! Scoring again: the answers of an ended run under the scorers of another benchmark version, without calling a model.
+//! Rescores the responses of an ended run with the scorers of another benchmark version, without calling a model.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection};
@@ -23,28 +23,28 @@ use crate::{
     texts,
 };
 
-/// What the answers of a run are scored by.
+/// A request to rescore a run.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RescoreRun {
     /// `slug` or `slug@number` of the benchmark version with the scorers; without a number, the newest. Its items are
-    /// found in the run by their own id and their variables.
+    /// matched with those of the run by their own id and their variables.
     pub benchmark: String,
-    /// A name to recognise the new run by.
+    /// A name for the new run.
     #[serde(default)]
     pub name: String,
-    /// Who may see the new run, not wider than the benchmark and the prompts; private, now and later, if the answers are
-    /// somebody else's. When absent, the server's default, or narrower if one of these is.
+    /// Who may see the new run, not wider than the benchmark and the prompts; always private if the responses are from
+    /// another user's run. If absent: the server's default, or narrower if one of these is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
 }
 
-/// Submits a run that scores the answers of an ended one. It calls no model and spends nothing; an item without an
-/// answer is recorded as an error. `default` is the visibility where the request says nothing.
+/// Submits a run that rescores the responses of an ended run. It calls no model and spends nothing; an item without a
+/// response is recorded as an error. `default` is the visibility if the request has none.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Conflict`] when the run has not ended or was cancelled, [`Error::Invalid`] when the
-/// benchmark is not known, shares no item with the run, or the name is wrong, [`Error::QuotaExceeded`].
+/// [`Error::NotFound`], [`Error::Conflict`] if the run has not ended or was cancelled, [`Error::Invalid`] if the
+/// benchmark does not exist or has no item in common with the run, or the name is invalid, [`Error::QuotaExceeded`].
 pub async fn rescore_run(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -84,7 +84,7 @@ pub async fn rescore_run(
     };
     let planned = shape.evaluations();
     if planned > MAX_EVALUATIONS {
-        let message = format!("makes {planned} evaluations, the most is {MAX_EVALUATIONS}");
+        let message = format!("makes {planned} evaluations; the maximum is {MAX_EVALUATIONS}");
         return Err(Error::invalid("benchmark", message));
     }
     let new_id = Uuid::now_v7();
@@ -112,7 +112,7 @@ pub async fn rescore_run(
     .await?;
     if inserted.rows_affected() == 0 {
         let message = format!(
-            "has no item of {}: items are the same when their ids and variables are",
+            "has no item in common with {}: items match if their ids and variables are equal",
             source.benchmark
         );
         return Err(Error::invalid("benchmark", message));
@@ -135,7 +135,7 @@ pub async fn rescore_run(
     )
     .execute(&mut *tx)
     .await?;
-    // Of a column that stopped early only the answers that there are can be scored; no other item has been asked.
+    // Of a column that stopped early, only existing responses can be rescored; the other items are skipped.
     sqlx::query!(
         "-- rescore::rescore_run
         insert into settled_columns (run_id, prompt_position, model_position, from_item)
@@ -149,24 +149,29 @@ pub async fn rescore_run(
     count_run(&mut tx, user, new_id, planned).await?;
     let run = find_run(&mut tx, Some(user), new_id).await?;
     tx.commit().await?;
-    tracing::info!(run.id = %new_id, run.answers_of = %run_id, run.planned = planned, "answers are scored again");
+    tracing::info!(
+        run.id = %new_id,
+        run.answers_of = %run_id,
+        run.planned = planned,
+        "run {new_id} was submitted to rescore the responses of run {run_id}"
+    );
     Ok(run)
 }
 
-/// The run with the answers: it has ended, and has them still.
+/// Finds the run with the responses: it has ended and is not pruned.
 async fn find_source(conn: &mut PgConnection, user: &CurrentUser, run_id: Uuid) -> Result<Run> {
     let source = find_readable_run(conn, Some(user), run_id).await?;
     require_ended(source.state)?;
     if let Some(pruned_at) = source.pruned_at {
         return Err(Error::Conflict(format!(
-            "the answers of the run were forgotten on {}; submit it again",
+            "the responses of the run were pruned on {}; submit it again",
             pruned_at.date_naive()
         )));
     }
     Ok(source)
 }
 
-/// Whether the answers of a run are somebody else's: the run is, or has scored those of another user again.
+/// Returns whether the responses of a run are from another user's run: the run itself, or the one that it rescored.
 async fn holds_answers_of_others(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -183,7 +188,7 @@ async fn holds_answers_of_others(
     Ok(is_foreign)
 }
 
-/// The benchmark version with the scorers.
+/// Finds the benchmark version with the scorers.
 async fn find_benchmark(
     conn: &mut PgConnection,
     user: &CurrentUser,

@@ -1,9 +1,10 @@
-//! Rescuing: what a crashed worker held becomes available again. Safe to run anywhere, any number of times, at once.
+//! Makes shards of crashed workers claimable again. Idempotent; safe to run anywhere and concurrently.
 //!
-//! A shard whose lease ran out has crashed its worker or lost it. It is tried again after a pause. The second crash
-//! cuts it into single evaluations, so that one poisoned evaluation harms no neighbour. They begin anew, since the shard's
-//! crashes say nothing about each; after eight of its own an evaluation is recorded as an error. So many, because whatever a
-//! worker held when it was killed shares the blame: of 20,000 evaluations under 128 kills, three had four such crashes.
+//! A shard whose lease expired has crashed its worker or lost it. It is retried after a delay. After the second crash
+//! it is split into single evaluations, so that one poisoned evaluation does not affect others. Their crash counts
+//! start at zero, since the shard's crashes do not identify the culprit; after eight crashes of its own, an evaluation
+//! is recorded as an error. The limit is that high because all evaluations held by a killed worker count the crash: of
+//! 20,000 evaluations under 128 kills, three had four such crashes.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -19,28 +20,28 @@ use super::{
 };
 use crate::Result;
 
-/// After so many crashes a shard is cut into single evaluations.
+/// Crashes after which a shard is split into single evaluations.
 const CRASHES_BEFORE_SPLIT: i32 = 2;
-/// After so many crashes of its own an evaluation is given up.
+/// Crashes after which a single evaluation is given up.
 const CRASHES_BEFORE_DEATH: i32 = 8;
-/// How many shards one round mends, so that its transactions stay short.
+/// Shards handled per round, so that its transactions stay short.
 const ROUND: i64 = 100;
 
-/// What was rescued.
+/// The numbers of what was rescued.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rescued {
-    /// Leases that ran out.
+    /// Expired leases.
     pub(crate) expired_leases: u64,
-    /// Shards that were cut into single evaluations.
+    /// Shards split into single evaluations.
     pub(crate) split_shards: u64,
-    /// Evaluations that were given up.
+    /// Evaluations given up.
     pub(crate) poisoned_evaluations: u64,
 }
 
-/// Makes shards whose lease ran out available again, and settles what they had reserved.
+/// Makes shards with expired leases claimable again and settles their reservations.
 ///
 /// # Errors
-/// The database does not answer; nothing of this round is changed then.
+/// The database does not respond; nothing of this round is changed then.
 pub(crate) async fn rescue_expired_leases(conn: &mut PgConnection) -> Result<Rescued> {
     let mut rescued = Rescued::default();
     let mut tx = conn.begin().await?;
@@ -57,9 +58,16 @@ pub(crate) async fn rescue_expired_leases(conn: &mut PgConnection) -> Result<Res
     .fetch_all(&mut *tx)
     .await?;
     for shard in &expired {
-        tracing::warn!(shard.id = %shard.id, run.id = %shard.run_id, shard.crashes, "a lease ran out");
+        tracing::warn!(
+            shard.id = %shard.id,
+            run.id = %shard.run_id,
+            shard.crashes,
+            "the lease of shard {} of run {} expired",
+            shard.id,
+            shard.run_id
+        );
         rescued.expired_leases += 1;
-        // Its calls may have been paid for, and nobody told.
+        // Its calls may have been paid for, but their cost is unknown.
         let settlement = Settlement {
             keep_microusd: 0,
             unaccounted_microusd: shard.reserved_microusd,
@@ -72,7 +80,7 @@ pub(crate) async fn rescue_expired_leases(conn: &mut PgConnection) -> Result<Res
         } else if shard.crashes >= CRASHES_BEFORE_DEATH {
             rescued.poisoned_evaluations += give_up(&mut tx, shard).await?;
         } else {
-            // The pause grows with the crashes: a worker that dies of a shard shall not die in a tight loop.
+            // The delay grows with the crashes, so that a shard that kills workers does not do so in a tight loop.
             let pause_seconds = f64::from(shard.crashes - 1) * 2.0;
             sqlx::query!(
                 "-- rescue::rescue_expired_leases (pause)
@@ -102,7 +110,7 @@ struct ExpiredShard {
 }
 
 impl ExpiredShard {
-    /// As if it were claimed once more.
+    /// Like a lease of a new claim.
     fn lease(&self) -> ShardLease {
         ShardLease {
             shard_id: self.id,
@@ -118,7 +126,7 @@ impl ExpiredShard {
     }
 }
 
-/// Replaces a shard by one shard for each of its evaluations that is not recorded.
+/// Replaces a shard by one shard for each of its unrecorded evaluations.
 async fn split(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<()> {
     let ordinals = missing_ordinals(tx, shard).await?;
     let ids: Vec<Uuid> = ordinals.iter().map(|_| Uuid::now_v7()).collect();
@@ -140,12 +148,13 @@ async fn split(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<()> {
     )
     .execute(&mut *tx)
     .await?;
-    // A look that is due comes with the next shard that a worker closes.
+    // A comparison that is due happens when a worker closes the next shard.
     close_shard(tx, shard.id, false).await?;
     Ok(())
 }
 
-/// Records what a shard still lacks as errors, but for what is not asked any more. Returns how many evaluations that were.
+/// Records the unrecorded evaluations of a shard as errors, except those that are skipped. Returns the number of
+/// errors.
 async fn give_up(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<u64> {
     let work = load_work(tx, shard.run_id).await?;
     let missing = missing_ordinals(tx, shard).await?;
@@ -163,7 +172,7 @@ async fn give_up(tx: &mut PgConnection, shard: &ExpiredShard) -> Result<u64> {
         })
         .collect();
     insert(tx, shard.run_id, &batch).await?;
-    // Nothing of it was spent, so it does not matter whether the run has a budget.
+    // Nothing was spent, so it does not matter whether the run has a budget.
     count(tx, shard.id, &Counts::of(&batch), false).await?;
     sqlx::query!(
         "-- rescue::give_up

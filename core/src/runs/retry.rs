@@ -1,4 +1,4 @@
-//! Retrying: the evaluations of an ended run that ended in an error are made anew, and nothing else is.
+//! Retries the failed evaluations of an ended run, and only those.
 
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{Error, Result, auth::CurrentUser, quotas::count_run};
 
-/// Forgets the evaluations of a run that ended in an error, and makes them anew, unless a rule forbids it. What was spent stays
-/// spent.
+/// Deletes the failed evaluations of a run and queues them again, unless a rule forbids it. Their cost remains in the
+/// spend.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Forbidden`] for somebody else's run, [`Error::Conflict`] when the run has not ended, was
+/// [`Error::NotFound`], [`Error::Forbidden`] for another user's run, [`Error::Conflict`] if the run has not ended, was
 /// cancelled, or has no errors, [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
 pub async fn retry_run(
     conn: &mut PgConnection,
@@ -33,7 +33,7 @@ pub async fn retry_run(
     require_ended(control::lock_run(&mut tx, user, run_id).await?)?;
     find_readable_run(&mut tx, Some(user), run_id).await?;
     require_parts(&mut tx, run_id).await?;
-    // The counters go back by what is really deleted, as they went forward by what was really inserted.
+    // The counters decrease by what is actually deleted, as they increased by what was actually inserted.
     let skipped = sqlx::query_scalar!(
         "-- retry::retry_run
         with gone as (
@@ -63,7 +63,7 @@ pub async fn retry_run(
     .fetch_one(&mut *tx)
     .await?;
     let shape = load_shape(&mut tx, run_id).await?;
-    // What was not asked since columns are settled is found missing too, and counted as skipped anew.
+    // Evaluations of settled columns are missing too; they will be counted as skipped again.
     let missing = reopen(&mut tx, run_id, shape).await?;
     if missing <= skipped {
         return Err(Error::Conflict(
@@ -74,11 +74,16 @@ pub async fn retry_run(
     check_quota(&mut tx, user, run_id, rules.user_daily_budget).await?;
     let run = find_run(&mut tx, Some(user), run_id).await?;
     tx.commit().await?;
-    tracing::info!(run.id = %run_id, run.missing = run.planned - run.recorded, "run retried");
+    tracing::info!(
+        run.id = %run_id,
+        run.missing = run.planned - run.recorded,
+        "run {run_id} is retried; {} evaluations are open",
+        run.planned - run.recorded
+    );
     Ok(run)
 }
 
-/// Refuses a run that may still change, or was given up.
+/// Refuses a run that is open or was cancelled.
 pub(super) fn require_ended(state: RunState) -> Result<()> {
     match state {
         RunState::Completed | RunState::Failed => Ok(()),
@@ -89,7 +94,7 @@ pub(super) fn require_ended(state: RunState) -> Result<()> {
     }
 }
 
-/// Queues a run again for the evaluations of its shape that are not recorded. Returns how many those are.
+/// Queues a run again for the unrecorded evaluations of its shape. Returns their number.
 pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape) -> Result<i64> {
     let recorded = sqlx::query_scalar!(
         "-- retry::reopen
@@ -109,7 +114,7 @@ pub(super) async fn reopen(tx: &mut PgConnection, run_id: Uuid, shape: RunShape)
     Ok(shape.evaluations() - recorded)
 }
 
-/// Forgets the table that was kept of the run: it goes on.
+/// Deletes the stored columns of the run, since it continues.
 async fn forget_columns(tx: &mut PgConnection, run_id: Uuid) -> Result<()> {
     sqlx::query!(
         "-- retry::forget_columns

@@ -1,7 +1,7 @@
-//! What the operator asks of whoever spends: at the door and by a schedule alike.
+//! The operator's rules for spending, which apply to the API and to schedules alike.
 //!
-//! Whatever makes a run spend more (submitting, opening it again, a higher budget) takes these rules and asks here itself, so
-//! that no door can forget to ask.
+//! Every function that makes a run spend more (submitting, reopening, raising a budget) takes these rules and checks
+//! them itself, so that no caller can forget to.
 
 use clap::Args;
 use sqlx::{Connection as _, PgConnection};
@@ -13,7 +13,7 @@ use crate::{
     models::parse_dollars,
 };
 
-/// What the operator asks of users, and what is done when they say nothing; the same for every process of a bank.
+/// The operator's rules for users and defaults for requests; the same in every process of an installation.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Runs")]
 pub struct RunRules {
@@ -48,7 +48,7 @@ pub struct RunRules {
 }
 
 impl RunRules {
-    /// What the settings say of quotas without money, as [`crate::quotas::set_default_quotas`] takes it.
+    /// The default quotas other than money, as [`crate::quotas::set_default_quotas`] takes them.
     #[must_use]
     pub fn quotas(&self) -> (i64, i64, i64) {
         (
@@ -59,7 +59,7 @@ impl RunRules {
     }
 }
 
-/// Refuses a user who may not spend.
+/// Returns an error for a user who may not spend.
 ///
 /// # Errors
 /// Those of [`auth::require_verified_email`].
@@ -74,10 +74,10 @@ pub(crate) async fn check_spender(
     Ok(())
 }
 
-/// Says whether a request would be accepted now; nothing stays of it. What it may cost is not looked at.
+/// Checks whether a request would be accepted now, without saving anything. Does not check its cost.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the path of each wrong field.
+/// [`Error::Invalid`] with the path of each invalid field.
 pub async fn check_request(
     conn: &mut PgConnection,
     owner: &CurrentUser,

@@ -1,6 +1,7 @@
-//! Submitting: a request that was checked is inserted and cut into shards, or the cutting enqueued, in one transaction.
+//! Submits runs: inserts a validated request and divides it into shards, or enqueues a job for that, in one
+//! transaction.
 //!
-//! It writes a few shards, never evaluations: the time it takes does not grow with the number of evaluations.
+//! Writes a few shards, never evaluations: its duration does not depend on the number of evaluations.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -25,7 +26,7 @@ use crate::{
     quotas::count_run,
 };
 
-/// A request for a run: a benchmark under every prompt on every model, so many times.
+/// A request for a run: each item of a benchmark, with every prompt on every model, repeated.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitRun {
@@ -35,14 +36,14 @@ pub struct SubmitRun {
     pub prompts: Vec<String>,
     /// `provider:name` each, or an object with parameters.
     pub models: Vec<ModelRequest>,
-    /// How often each item is asked, 1 to 1,000.
+    /// Number of repeats of each item, 1 to 1,000.
     #[serde(default = "one")]
     #[schema(minimum = 1, maximum = 1000)]
     pub repeats: i32,
-    /// Only the first so many items of the benchmark.
+    /// Number of items, from the start of the benchmark; absent: all.
     #[schema(minimum = 1)]
     pub limit: Option<i32>,
-    /// The most that the run may spend, in micro-dollars; at this point it pauses. No bound, when absent.
+    /// Maximum spend of the run in micro-dollars, at which it pauses. Absent: no limit.
     #[serde(
         default,
         deserialize_with = "bounds::optional_microusd",
@@ -50,40 +51,40 @@ pub struct SubmitRun {
     )]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub budget_microusd: Option<i64>,
-    /// -5 to 5: each step doubles the share of the workers that the run gets beside other runs. More than 0 is for
-    /// administrators.
+    /// -5 to 5: each step doubles the run's share of the workers relative to other runs. Only administrators may set
+    /// more than 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schema(minimum = -5, maximum = 5)]
     pub priority: i16,
-    /// May answers of earlier runs of yours be taken instead of asking again, and those of this run be kept? True, when
-    /// absent. An answer is the same when model, parameters, messages, seed and repeat are. Latency and cost of a taken
-    /// answer are those of the call that was made for it, and nothing is spent.
+    /// Whether cached responses of your earlier runs are used instead of new calls, and those of this run are cached;
+    /// absent: true. A cached response matches by model, parameters, messages, seed and repeat. Its latency and cost
+    /// are those of the original call, and nothing is spent.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub cache: bool,
-    /// Are columns (a prompt on a model) not asked any more once it is sure which of the others are better and which
-    /// worse? A column that is told apart from all others is settled, what is left of it is skipped, and the run ends when
-    /// all are; equals never are, and then it goes to its end. The order is right with 95 %, for items that come in an
-    /// order that says nothing about the columns. For at most 100 columns.
+    /// Whether columns (a prompt on a model) stop early. A column is settled once it is significantly better or worse
+    /// than each other one; its remaining evaluations are skipped, and the run ends when all columns are settled. Equal
+    /// columns are never settled, so they run to the end. The order is correct with 95 % confidence, for items whose
+    /// order is unrelated to the columns. For at most 100 columns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stop_early: bool,
-    /// Makes simulated answers, and those of models that take a seed, repeatable.
+    /// The seed, which makes simulated responses, and those of models that accept a seed, reproducible.
     #[serde(default)]
     pub seed: i64,
-    /// A name to recognise the run by.
+    /// A name for the run.
     #[serde(default)]
     pub name: String,
-    /// Who may see the run: `private`, `unlisted` or `public`, not wider than its benchmark and its prompts. When absent, it
-    /// is the server's default, or narrower if one of them is.
+    /// Who may see the run: `private`, `unlisted` or `public`, not wider than its benchmark and its prompts. Absent:
+    /// the server's default, or narrower if one of them is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
 }
 
-/// Checks and inserts a run, unless a rule forbids it. The same idempotency key with the same request returns the first run
-/// again. Where the request says nothing of it, the run is as visible as the rules have it, and no more than its benchmark and
+/// Validates and inserts a run, unless a rule forbids it. The same idempotency key with the same request returns the
+/// first run. Without a visibility in the request, the run gets the default of the rules, narrowed to its benchmark and
 /// its prompts.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the path of each wrong field, [`Error::Conflict`] when the key was used for another request,
+/// [`Error::Invalid`] with the path of each invalid field, [`Error::Conflict`] if the key was used for another request,
 /// [`Error::QuotaExceeded`], [`Error::EmailNotVerified`].
 pub async fn submit_run(
     conn: &mut PgConnection,
@@ -98,11 +99,17 @@ pub async fn submit_run(
     let run = find_or_submit(&mut tx, owner, request, idempotency_key, default).await?;
     check_quota(&mut tx, owner, run.id, rules.user_daily_budget).await?;
     tx.commit().await?;
-    tracing::info!(run.id = %run.id, run.planned = run.planned, "run submitted");
+    tracing::info!(
+        run.id = %run.id,
+        run.planned = run.planned,
+        "submitted run {} with {} evaluations",
+        run.id,
+        run.planned
+    );
     Ok(run)
 }
 
-/// The run that this request made before, or a new one; `default` is its visibility where the request says nothing.
+/// Returns the run that this request created before, or a new one; `default` is the visibility if the request has none.
 async fn find_or_submit(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -130,7 +137,7 @@ async fn find_or_submit(
     )
     .await;
     match inserted {
-        // Another request with this key was faster: its run is the answer.
+        // A concurrent request with this key was faster: return its run.
         Err(error) if error.violates("runs_idempotency_key") => {
             tx.rollback().await?;
             let earlier = find_earlier(conn, owner, idempotency_key, &request_hash).await?;
@@ -153,8 +160,8 @@ async fn find_or_submit(
     Ok(run)
 }
 
-/// Refuses models whose provider has no key: every call would fail. An estimate needs none, so this is not part of the
-/// check of a request.
+/// Refuses models whose provider has no credential: every call would fail. Not part of validation, since estimates need
+/// no credentials.
 pub(super) async fn refuse_without_keys(tx: &mut PgConnection, model_ids: &[Uuid]) -> Result<()> {
     let mut wrong = Vec::new();
     check_keys(tx, model_ids, &mut wrong).await?;
@@ -165,7 +172,7 @@ pub(super) async fn refuse_without_keys(tx: &mut PgConnection, model_ids: &[Uuid
     }
 }
 
-/// The run that this idempotency key made before, if any.
+/// Finds the run that this idempotency key created before, if any.
 async fn find_earlier(
     conn: &mut PgConnection,
     owner: &CurrentUser,
@@ -197,10 +204,10 @@ async fn find_earlier(
     }
 }
 
-/// Keeps which request has submitted a run, so that the logs of workers can name it. The first one stays.
+/// Stores the id of the request that submitted a run, so that workers can log it. The first id is kept.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn note_request(tx: &mut PgConnection, run_id: Uuid, request_id: Uuid) -> Result<()> {
     sqlx::query!(
         "-- submit::note_request
@@ -248,7 +255,7 @@ async fn insert_run(
     Ok(())
 }
 
-/// Inserts prompt versions and models, each from a position on.
+/// Inserts prompt versions and models, starting at the given positions.
 pub(super) async fn insert_columns(
     tx: &mut PgConnection,
     run_id: Uuid,

@@ -1,7 +1,7 @@
 //! Visibility of runs: a run is never wider than the narrowest of its benchmark and its prompts.
 //!
-//! When a run is made or changed, a wider wish is refused here; when it is read, `can_see_run` in the database asks every
-//! part again, since parts can be narrowed or deleted afterwards.
+//! When a run is created or changed, a wider visibility is refused here; when it is read, `can_see_run` in the database
+//! checks every part again, since parts can be narrowed or deleted later.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::{
     auth::{CurrentUser, Visibility},
 };
 
-/// A benchmark or a prompt of a run, as visible as it is now.
+/// A benchmark or a prompt of a run, with its current visibility.
 struct Part {
     kind: String,
     name: String,
@@ -22,19 +22,19 @@ struct Part {
 pub(super) struct Parts(Vec<Part>);
 
 impl Parts {
-    /// The narrowest of them.
+    /// The narrowest visibility of the parts.
     pub(super) fn narrowest(&self) -> Visibility {
         let all = self.0.iter().map(|part| part.visibility);
         all.min().unwrap_or_default()
     }
 
-    /// Refuses a visibility that is wider than a part, and names the part.
+    /// Returns an error that names the narrowest part if this visibility is wider.
     pub(super) fn allow(&self, wanted: Visibility) -> Result<()> {
         match self.0.iter().min_by_key(|part| part.visibility) {
             Some(part) if part.visibility < wanted => Err(Error::invalid(
                 "visibility",
                 format!(
-                    "is wider than the {} `{}`, which is {}; say `{}`, or change that first",
+                    "is wider than the {} `{}`, which is {}; use `{}`, or change that first",
                     part.kind,
                     part.name,
                     word(part.visibility),
@@ -45,7 +45,7 @@ impl Parts {
         }
     }
 
-    /// The name of a prompt that is narrower than this, if there is one.
+    /// The name of a prompt that is narrower than this visibility, if any.
     pub(super) fn prompt_narrower_than(&self, visibility: Visibility) -> Option<&str> {
         let is_narrower = |part: &&Part| part.kind == "prompt" && part.visibility < visibility;
         self.0
@@ -54,7 +54,7 @@ impl Parts {
             .map(|part| part.name.as_str())
     }
 
-    /// The visibility of a new run: what is wished for, or `default` made as narrow as the narrowest part.
+    /// The visibility of a new run: the requested one, or `default` narrowed to the narrowest part.
     pub(super) fn choose(
         &self,
         wanted: Option<Visibility>,
@@ -67,7 +67,7 @@ impl Parts {
     }
 }
 
-/// The benchmark version and these prompt versions; what is deleted or withdrawn counts as private.
+/// Loads the benchmark version and these prompt versions; deleted or withdrawn ones count as private.
 pub(super) async fn load_parts(
     tx: &mut PgConnection,
     viewer: &CurrentUser,
@@ -106,7 +106,7 @@ pub(super) async fn load_parts(
     Ok(Parts(parts))
 }
 
-/// The parts of a run that there is.
+/// Loads the parts of an existing run.
 pub(super) async fn load_parts_of(
     tx: &mut PgConnection,
     viewer: &CurrentUser,
@@ -130,7 +130,7 @@ pub(super) async fn load_parts_of(
     .await
 }
 
-/// Sets who may see a run. The caller has locked it, and may change it.
+/// Sets the visibility of a run. The caller has locked the run and checked permission.
 pub(super) async fn set_visibility(
     tx: &mut PgConnection,
     user: &CurrentUser,
@@ -159,14 +159,14 @@ pub(super) async fn set_visibility(
     Ok(())
 }
 
-/// Why a run that scores somebody else's answers stays private: they may be narrowed or deleted at any time, and nothing of
-/// them shall be left for others then.
+/// The error for a run that rescores another user's responses and must stay private: they may be narrowed or deleted at
+/// any time, and then no copy may remain visible to others.
 pub(super) fn foreign_answers() -> Error {
-    let message = "must be `private`: the answers are those of somebody else's run";
+    let message = "must be `private`: the responses are from another user's run";
     Error::invalid("visibility", message)
 }
 
-/// As in JSON.
+/// The value in JSON.
 fn word(visibility: Visibility) -> &'static str {
     match visibility {
         Visibility::Private => "private",

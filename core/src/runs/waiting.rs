@@ -1,7 +1,7 @@
-//! Why a run waits that nobody has paused: its provider is down, say, or a limit of dollars is reached.
+//! The reasons why runs that are not paused wait: a provider is down, or a daily limit of dollars is reached.
 //!
-//! Workers say it again every few seconds while it is so. What nobody says any more means nothing, so there is nothing
-//! to take back when a worker dies.
+//! Workers repeat a reason every few seconds while it applies. Reasons expire, so there is nothing to clean up when a
+//! worker dies.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -9,14 +9,14 @@ use uuid::Uuid;
 use super::bells::tell;
 use crate::Result;
 
-/// Says what runs wait for, and tells whoever follows them. Safe to say by many workers at once.
+/// Stores the reasons why runs wait and notifies clients that follow them. May be called by many workers concurrently.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn report_waiting(conn: &mut PgConnection, waiting: &[(Uuid, String)]) -> Result<()> {
     let ids: Vec<Uuid> = waiting.iter().map(|(id, _)| *id).collect();
     let reasons: Vec<String> = waiting.iter().map(|(_, reason)| reason.clone()).collect();
-    // While one worker's word is fresh, the others need not write.
+    // While one worker's report is recent, the others need not write.
     let said = sqlx::query_scalar!(
         "-- waiting::report_waiting
         update runs

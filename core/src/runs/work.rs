@@ -1,4 +1,4 @@
-//! What a worker needs to know to work on a shard: the run's prompts, models and scorers, and what is recorded already.
+//! Loads the data that a worker needs for a shard: the run's prompts, models and scorers, and the recorded evaluations.
 
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
@@ -18,38 +18,38 @@ use crate::{
     template::PromptBody,
 };
 
-/// Everything about a run that its evaluations share.
+/// The data of a run that its evaluations share.
 #[derive(Debug, Clone)]
 pub struct RunWork {
     /// The run.
     pub run_id: Uuid,
-    /// The request that submitted it; none when a schedule did.
+    /// The request that submitted it; `None` if a schedule did.
     pub request_id: Option<Uuid>,
-    /// False when the run was cancelled: its shards are not worth working on.
+    /// Whether it is queued or running; shards of other runs are not worked on.
     pub active: bool,
-    /// Who submitted it.
+    /// The user who submitted it.
     pub owner_id: i64,
     /// Each step doubles its share of the calls.
     pub priority: i16,
-    /// May answers of earlier runs of its owner be taken, and its own be kept?
+    /// Whether it uses cached responses of its owner's earlier runs, and adds its own to the cache.
     pub cache: bool,
-    /// The run whose answers are scored again; no model is called then.
+    /// The run whose responses it rescores; no model is called then.
     pub answers_of: Option<Uuid>,
-    /// True when its calls are counted against a budget.
+    /// Whether it has a budget.
     pub budgeted: bool,
-    /// The run's measures.
+    /// The run's shape.
     pub shape: RunShape,
     /// The run's seed.
     pub seed: i64,
-    /// The version that the items belong to.
+    /// The benchmark version of the items.
     pub benchmark_version_id: Uuid,
-    /// The scorers of items that have none of their own.
+    /// The scorers of items without their own.
     pub scorers: Vec<ScorerSpec>,
     /// The prompts, by position.
     pub prompts: Vec<RunPrompt>,
     /// The models, by position.
     pub models: Vec<RunModel>,
-    /// The columns that are not asked any more, each from an item on.
+    /// The settled columns, each with the first item that is skipped.
     settled: Settled,
 }
 
@@ -58,24 +58,24 @@ pub struct RunWork {
 pub struct RunPrompt {
     /// The templates.
     pub body: PromptBody,
-    /// Values of variables that an item does not have.
+    /// Default values of variables that an item lacks.
     pub defaults: Map<String, Value>,
 }
 
-/// A model of a run, with all that a call needs.
+/// A model of a run, with all data for a call.
 #[derive(Debug, Clone)]
 pub struct RunModel {
     /// The name after the colon.
     pub name: String,
-    /// Sent along with every call.
+    /// Parameters sent with every call.
     pub parameters: Map<String, Value>,
-    /// Where it is called.
+    /// The provider that serves it.
     pub provider: ProviderSettings,
-    /// What it costs, if known.
+    /// The price, if known.
     pub price: Option<Price>,
-    /// The most tokens that an answer can have, if known.
+    /// The maximum number of output tokens, if known.
     pub output_limit: Option<i64>,
-    /// The most tokens that one image of a prompt can take.
+    /// The maximum number of tokens of one image in a prompt.
     pub image_tokens: i64,
 }
 
@@ -86,22 +86,22 @@ pub struct ProviderSettings {
     pub id: Uuid,
     /// The provider's name.
     pub name: String,
-    /// How it is spoken to.
+    /// The API of the provider.
     pub kind: ProviderKind,
-    /// Where it is.
+    /// The base URL.
     pub base_url: Option<String>,
-    /// What its kind needs beyond that.
+    /// Further settings of the provider's kind.
     pub settings: Map<String, Value>,
-    /// Opens with the master key and the provider's id.
+    /// The credential, sealed with the master key and the provider's id.
     pub sealed_credential: Option<Vec<u8>>,
-    /// Has it ever answered at this address?
+    /// Whether it has ever answered at this address.
     pub has_answered: bool,
 }
 
-/// Loads what the evaluations of a run share.
+/// Loads the data that the evaluations of a run share.
 ///
 /// # Errors
-/// [`Error::NotFound`] when the run was deleted.
+/// [`Error::NotFound`] if the run was deleted.
 pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork> {
     let run = sqlx::query!(
         r#"-- work::load_work
@@ -165,14 +165,15 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
 }
 
 impl RunWork {
-    /// True when this is made ready for the lease: the run was not extended, and no column was settled since.
+    /// Returns whether this data is current for the lease: since it was loaded, the run was not extended and no column
+    /// was settled.
     #[must_use]
     pub fn is_ready_for(&self, lease: &ShardLease) -> bool {
         self.shape.evaluations() == lease.planned
             && i32::try_from(self.settled.len()).is_ok_and(|settled| settled >= lease.settled)
     }
 
-    /// True when an evaluation is not asked any more: the place of its column is decided.
+    /// Returns whether an evaluation is skipped, because the place of its column is decided.
     #[must_use]
     pub fn leaves_out(&self, key: EvaluationKey) -> bool {
         self.settled
@@ -180,17 +181,17 @@ impl RunWork {
             .is_some_and(|from_item| key.item >= *from_item)
     }
 
-    /// The keys of a shard's evaluations, in order.
+    /// Returns the keys of a shard's evaluations, in order.
     pub fn keys(&self, lease: &ShardLease) -> impl Iterator<Item = EvaluationKey> + use<> {
         let shape = self.shape;
         let first = lease.range.first_ordinal;
         (first..first + i64::from(lease.range.size)).map(move |ordinal| shape.key(ordinal))
     }
 
-    /// The items of a shard from position `first` on, in order: as many as are read at once, see [`list_items`].
+    /// Loads the items of a shard from position `first`, in order: as many as are read at once, see [`list_items`].
     ///
     /// # Errors
-    /// The database does not answer.
+    /// The database does not respond.
     pub async fn items(
         &self,
         conn: &mut PgConnection,
@@ -212,10 +213,10 @@ impl RunWork {
     }
 }
 
-/// Which evaluations of a shard are recorded already, by an earlier lease.
+/// Returns the keys of a shard's evaluations that were recorded under earlier leases.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn recorded_keys(
     conn: &mut PgConnection,
     work: &RunWork,

@@ -184,7 +184,7 @@ async fn a_run_whose_order_is_decided_ends() {
     assert_eq!(
         run.state_reason,
         format!(
-            "decided after {} of 1,200 evaluations; {} were not asked, about ${saved}.{cents:02} saved",
+            "decided after {} of 1,200 evaluations; {} were skipped, about ${saved}.{cents:02} saved",
             run.recorded, run.skipped
         )
     );

@@ -175,7 +175,7 @@ async fn check_refusals_of_benchmarks(conn: &mut PgConnection, owner: &CurrentUs
         .unwrap();
     let error = rescore_run(conn, owner, run, &rescore("strange"), Visibility::Public).await;
     let error = format!("{:?}", error.unwrap_err());
-    assert!(error.contains("items are the same when"), "{error}");
+    assert!(error.contains("items match if their ids"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
