@@ -55,7 +55,7 @@ pub async fn delete_user(
     username: &str,
     origin: &Origin,
 ) -> Result<()> {
-    user.require_admin("only administrators look after accounts")?;
+    user.require_admin("only administrators can manage accounts")?;
     let mut tx = conn.begin().await?;
     let account = lock_account(&mut tx, username).await?;
     let by = format!("by {}", user.username);

@@ -1,6 +1,6 @@
-//! The one place that says who may read and who may change a thing.
+//! The rules for who may read and who may change a resource, in one place.
 //!
-//! Queries say it with the SQL functions `can_see` and `is_listed`, which hold the same rule.
+//! Queries apply the same rules with the SQL functions `can_see` and `is_listed`.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -8,20 +8,20 @@ use utoipa::ToSchema;
 
 use crate::{Error, Result};
 
-/// What a user is trusted with.
+/// The role of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "user_role", rename_all = "snake_case")]
 pub enum UserRole {
     /// May use the library and run benchmarks.
     User,
-    /// May also moderate what others contribute.
+    /// May also moderate the contributions of others.
     Moderator,
     /// May also change providers, users and settings.
     Admin,
 }
 
-/// Who may see a thing, from the narrowest to the widest: the smaller of two is the narrower.
+/// Who may see a resource, ordered from the narrowest to the widest.
 #[derive(
     Debug,
     Clone,
@@ -43,7 +43,7 @@ pub enum Visibility {
     /// Its owner and administrators.
     #[default]
     Private,
-    /// Every logged-in user who knows its address; it is in no list.
+    /// Every logged-in user who has its address; it is not listed.
     Unlisted,
     /// Everybody, with or without a login.
     Public,
@@ -56,18 +56,18 @@ pub struct CurrentUser {
     pub id: i64,
     /// The user's name.
     pub username: String,
-    /// What the user is trusted with.
+    /// The user's role.
     pub role: UserRole,
 }
 
 impl CurrentUser {
-    /// True for administrators.
+    /// Returns whether the user is an administrator.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.role == UserRole::Admin
     }
 
-    /// Refuses whoever is no administrator; `told` says what only those can do.
+    /// Returns an error with the message `told` unless the user is an administrator.
     ///
     /// # Errors
     /// [`Error::Forbidden`].
@@ -79,14 +79,14 @@ impl CurrentUser {
         }
     }
 
-    /// True for those who may hide what others contribute: moderators and administrators.
+    /// Returns whether the user may hide contributions of others: moderators and administrators.
     #[must_use]
     pub fn is_moderator(&self) -> bool {
         matches!(self.role, UserRole::Moderator | UserRole::Admin)
     }
 }
 
-/// May this caller read a thing of this owner and visibility?
+/// Returns whether this viewer may read a resource of this owner and visibility.
 #[must_use]
 pub fn can_read(viewer: Option<&CurrentUser>, owner_id: i64, visibility: Visibility) -> bool {
     match visibility {
@@ -96,7 +96,7 @@ pub fn can_read(viewer: Option<&CurrentUser>, owner_id: i64, visibility: Visibil
     }
 }
 
-/// May this caller change a thing of this owner?
+/// Returns whether this user may change a resource of this owner.
 #[must_use]
 pub fn can_change(user: &CurrentUser, owner_id: i64) -> bool {
     user.id == owner_id || user.is_admin()

@@ -1,4 +1,4 @@
-//! One's own account: changing the password, the username and the email address.
+//! The caller's own account: changing the password, the username and the email address.
 
 use secrecy::SecretString;
 use sqlx::Acquire as _;
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// So many changes to a name that is taken are refused before further changes have to wait.
+/// Changes to a taken name that are refused before further attempts are delayed.
 const FREE_REFUSALS: u32 = 10;
 
-/// What a user changes about their own account; what is absent stays.
+/// Changes to the caller's own account; absent fields remain unchanged.
 pub struct ProfileChange {
-    /// Proves that it is not somebody at an unlocked screen.
+    /// The current password, as proof that the user is present.
     pub current_password: SecretString,
     /// The new username.
     pub username: Option<String>,
@@ -30,11 +30,11 @@ pub struct ProfileChange {
     pub email: Option<String>,
 }
 
-/// Changes the caller's password, ends all their other sessions, makes links for a new password useless, and tells the user
+/// Changes the caller's password, ends all their other sessions, invalidates pending reset links, and notifies the user
 /// by mail.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the current password is wrong or the new one breaks a rule; [`Error::TooManyAttempts`].
+/// [`Error::Invalid`] if the current password is wrong or the new one is not allowed; [`Error::TooManyAttempts`].
 pub async fn change_password(
     accounts: &Accounts,
     user: &CurrentUser,
@@ -59,7 +59,7 @@ pub async fn change_password(
     .execute(&mut *tx)
     .await?;
     revoke(&mut tx, user.id, None, Some(session_id)).await?;
-    // Whoever reads an older mail must not undo the answer to it.
+    // A reset link in an older mail must not undo this change.
     one_time_tokens::forget(&mut tx, Purpose::PasswordReset, user.id).await?;
     if let Some(outbox) = &accounts.outbox {
         let reader = Reader {
@@ -85,7 +85,7 @@ pub async fn change_password(
 /// Changes the caller's username or email address.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a wrong password, or a field that breaks a rule or is taken; [`Error::TooManyAttempts`].
+/// [`Error::Invalid`] for a wrong password, or a field that is invalid or taken; [`Error::TooManyAttempts`].
 pub async fn change_profile(
     accounts: &Accounts,
     user: &CurrentUser,
@@ -108,7 +108,7 @@ pub async fn change_profile(
     let bucket = Bucket::change_of(user.id);
     throttle::check(&mut conn, &[&bucket]).await?;
     if !email.eq_ignore_ascii_case(&account.email) && accounts.outbox.is_some() {
-        // Both addresses get a mail, and the new one can be anybody's.
+        // Both addresses receive a mail, and the new one may belong to another person.
         count_mail_to_new_address(&mut conn, user.id).await?;
     }
     let mut tx = conn.begin().await?;

@@ -1,6 +1,7 @@
-//! What administrators do to accounts: look at them, change a role, disable and enable.
+//! Administration of accounts: listing them, changing roles, disabling and enabling.
 //!
-//! A bank never loses its last administrator: whatever takes one away holds [`lock_admins`] and counts first.
+//! There is always an administrator: every function that may remove one holds [`lock_admins`] and counts the others
+//! first.
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
@@ -17,12 +18,12 @@ use super::{
 };
 use crate::{Error, Result, paging::Page};
 
-/// The username of the program itself, which owns what it brings along.
+/// The username of the program itself, which owns the built-in content.
 pub(super) const SYSTEM: &str = "openpromptbank";
-/// Held while administrators are counted and one is made or taken away. The number is arbitrary.
+/// The advisory lock held while administrators are counted and one is added or removed. The number is arbitrary.
 const ADMINS_LOCK: i64 = 0x6f70_622d_6164_6d73;
 
-/// A user as an administrator sees them.
+/// A user in the view of administrators.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Account {
     /// The user's id.
@@ -31,24 +32,24 @@ pub struct Account {
     pub username: String,
     /// The user's email address.
     pub email: String,
-    /// What the user is trusted with.
+    /// The user's role.
     pub role: UserRole,
-    /// Since when the user cannot log in, if so.
+    /// When the user was disabled; null if enabled.
     pub disabled_at: Option<DateTime<Utc>>,
     /// When the user registered.
     pub created_at: DateTime<Utc>,
 }
 
-/// What an administrator changes about somebody's account; what is absent stays.
+/// Changes to an account by an administrator; absent fields remain unchanged.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountChange {
     /// The new role.
     pub role: Option<UserRole>,
-    /// Whether the user is kept out.
+    /// Whether the user is disabled.
     pub disabled: Option<bool>,
 }
 
-/// All users that are not deleted, newest first, from before an id on.
+/// Lists the users that are not deleted, newest first, with ids before `before`.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for everybody but administrators.
@@ -58,7 +59,7 @@ pub async fn list_accounts(
     before: Option<i64>,
     limit: i64,
 ) -> Result<Page<Account>> {
-    user.require_admin("only administrators look after accounts")?;
+    user.require_admin("only administrators can manage accounts")?;
     let accounts = sqlx::query_as!(
         Account,
         r#"-- administration::list_accounts
@@ -75,11 +76,11 @@ pub async fn list_accounts(
     Ok(Page::cut(accounts, limit, |account| account.id.to_string()))
 }
 
-/// Changes somebody's role, or keeps them out or lets them in again. Takes effect at once.
+/// Changes a user's role, or disables or enables the user. Takes effect at once.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`]; [`Error::Conflict`] when the bank would
-/// have no administrator, and for the program's own user.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`]; [`Error::Conflict`] if no administrator
+/// would remain, and for the program's own user.
 pub async fn change_account(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -87,7 +88,7 @@ pub async fn change_account(
     change: AccountChange,
     origin: &Origin,
 ) -> Result<Account> {
-    user.require_admin("only administrators look after accounts")?;
+    user.require_admin("only administrators can manage accounts")?;
     let mut tx = conn.begin().await?;
     let before = lock_account(&mut tx, username).await?;
     let after = sqlx::query_as!(
@@ -116,7 +117,7 @@ pub async fn change_account(
     }
     if before.disabled_at.is_some() != after.disabled_at.is_some() {
         let event = if after.disabled_at.is_some() {
-            // Enabling lets the user log in again; it does not bring old sessions back.
+            // Enabling lets the user log in again; it does not restore old sessions.
             revoke(&mut tx, after.id, None, None).await?;
             one_time_tokens::forget(&mut tx, Purpose::PasswordReset, after.id).await?;
             AuditEvent::UserDisabled
@@ -140,11 +141,11 @@ pub async fn change_account(
     Ok(after)
 }
 
-/// Makes a user of this name an administrator; nothing when there is no such user.
-/// For operators, who have the database anyway.
+/// Makes a user of this name an administrator; `None` if there is no such user. For operators, who have access to the
+/// database anyway.
 ///
 /// # Errors
-/// [`Error::Conflict`] for a disabled user; the database does not answer.
+/// [`Error::Conflict`] for a disabled user; the database does not respond.
 pub async fn promote_to_admin(conn: &mut PgConnection, username: &str) -> Result<Option<User>> {
     let mut tx = conn.begin().await?;
     let account = match lock_account(&mut tx, username).await {
@@ -175,10 +176,10 @@ pub async fn promote_to_admin(conn: &mut PgConnection, username: &str) -> Result
     Ok(Some(user))
 }
 
-/// Makes a new administrator. For operators, who have the database anyway.
+/// Creates an administrator. For operators, who have access to the database anyway.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a field that breaks a rule or is taken.
+/// [`Error::Invalid`] for a field that is invalid or taken.
 pub async fn create_admin(
     conn: &mut PgConnection,
     passwords: &PasswordHasher,
@@ -222,7 +223,7 @@ pub async fn create_admin(
     Ok(user)
 }
 
-/// Makes every other transaction that makes or takes away an administrator wait for the end of this one.
+/// Serialises transactions that add or remove an administrator.
 pub(super) async fn lock_admins(tx: &mut PgConnection) -> Result<()> {
     sqlx::query_scalar!(
         r#"-- administration::lock_admins
@@ -234,7 +235,7 @@ pub(super) async fn lock_admins(tx: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// How many people are administrators; the program's own user is nobody.
+/// Returns the number of enabled administrators, without the program's own user.
 pub(super) async fn count_admins(conn: &mut PgConnection) -> Result<i64> {
     let count = sqlx::query_scalar!(
         r#"-- administration::count_admins
@@ -247,7 +248,7 @@ pub(super) async fn count_admins(conn: &mut PgConnection) -> Result<i64> {
     Ok(count)
 }
 
-/// Somebody's account, locked until the transaction ends, and no administrator changes meanwhile.
+/// Returns an account, locked until the end of the transaction; no administrator is added or removed meanwhile.
 pub(crate) async fn lock_account(tx: &mut PgConnection, username: &str) -> Result<Account> {
     lock_admins(&mut *tx).await?;
     let account = sqlx::query_as!(
@@ -263,13 +264,13 @@ pub(crate) async fn lock_account(tx: &mut PgConnection, username: &str) -> Resul
     .await?
     .ok_or_else(|| Error::NotFound(format!("the user `{username}`")))?;
     if account.username == SYSTEM {
-        let message = "the user `openpromptbank` is the program itself and stays as it is";
+        let message = "the user `openpromptbank` is the program itself and cannot be changed";
         return Err(Error::Conflict(message.into()));
     }
     Ok(account)
 }
 
-/// Refuses a change that has taken away the last administrator.
+/// Returns an error if a change has removed the last administrator.
 pub(crate) async fn require_other_admin(tx: &mut PgConnection, before: &Account) -> Result<()> {
     let was_admin = before.role == UserRole::Admin && before.disabled_at.is_none();
     if was_admin && count_admins(tx).await? == 0 {

@@ -14,12 +14,12 @@ use uuid::Uuid;
 use super::{AuditEvent, Caller, Credential, CurrentUser, Origin, UserRole, audit::record};
 use crate::{Error, FieldError, Result, locks::lock_count, texts};
 
-/// What every key begins with.
+/// The prefix of every key.
 pub(super) const PREFIX: &str = "opb_";
-/// The most keys of one user that work at the same time.
+/// Maximum number of keys of a user that are not revoked.
 const MAX_KEYS: i64 = 100;
 
-/// What a key may be used for.
+/// A permission of a key.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema, sqlx::Type,
 )]
@@ -41,14 +41,14 @@ pub enum ApiKeyScope {
     #[serde(rename = "runs:write")]
     #[sqlx(rename = "runs:write")]
     RunsWrite,
-    /// Act with the owner's role; without it an administrator's key is a plain user's.
+    /// Act with the owner's role; without it, an administrator's key has the permissions of a user.
     #[serde(rename = "admin")]
     #[sqlx(rename = "admin")]
     Admin,
 }
 
 impl ApiKeyScope {
-    /// Every scope.
+    /// All scopes.
     pub const ALL: [Self; 5] = [
         Self::PromptsRead,
         Self::PromptsWrite,
@@ -57,8 +57,8 @@ impl ApiKeyScope {
         Self::Admin,
     ];
 
-    /// True when a key with this scope may do what needs the other one: who may write may read the same things, and
-    /// `admin` covers all.
+    /// Returns whether a key with this scope is sufficient for the other one: writing includes reading, and `admin`
+    /// includes everything.
     #[must_use]
     pub fn covers(self, needed: Self) -> bool {
         self == needed
@@ -70,7 +70,7 @@ impl ApiKeyScope {
             }
     }
 
-    /// The scope as it is written.
+    /// The scope's name.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -103,40 +103,40 @@ impl FromStr for ApiKeyScope {
     }
 }
 
-/// A key as its owner sees it; the key itself is never shown again.
+/// A key as its owner sees it; the secret is never shown again.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ApiKey {
     /// The key's id.
     pub id: Uuid,
-    /// What its owner calls it.
+    /// The name given by its owner.
     pub name: String,
-    /// How it begins.
+    /// The first characters of the secret.
     #[schema(example = "opb_xYz1")]
     pub prefix: String,
-    /// What it may be used for.
+    /// Its permissions.
     pub scopes: Vec<ApiKeyScope>,
-    /// When it stops to work, if ever.
+    /// When it expires, if ever.
     pub expires_at: Option<DateTime<Utc>>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// What a new key needs.
+/// A request for a new key.
 pub struct NewApiKey {
-    /// What its owner calls it.
+    /// The name given by its owner.
     pub name: String,
-    /// What it may be used for.
+    /// Its permissions.
     pub scopes: Vec<ApiKeyScope>,
-    /// When it stops to work, if ever.
+    /// When it expires, if ever.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Makes a key with every scope for a user. The key itself is returned once and not kept.
+/// Creates a key with all scopes for a user. The secret is returned once and not stored.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn create_api_key(
     conn: &mut PgConnection,
     user_id: i64,
@@ -150,11 +150,11 @@ pub async fn create_api_key(
     Ok(insert(conn, user_id, new).await?.1)
 }
 
-/// Makes a key that a user asked for. The key itself is returned once and not kept.
+/// Creates a key as requested by a user. The secret is returned once and not stored.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a bad name, no scope or a time in the past; [`Error::Forbidden`] for the scope `admin` without
-/// the role; [`Error::Conflict`] when the user has too many keys, or one of this name.
+/// [`Error::Invalid`] for an invalid name, no scope or an expiry in the past; [`Error::Forbidden`] for the scope
+/// `admin` without the role; [`Error::Conflict`] if the user has too many keys, or one of this name.
 pub async fn create_scoped_api_key(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -166,7 +166,7 @@ pub async fn create_scoped_api_key(
     check(&new)?;
     if new.scopes.contains(&ApiKeyScope::Admin) && !user.is_admin() {
         return Err(Error::Forbidden(
-            "only administrators make keys with the scope `admin`",
+            "only administrators can create keys with the scope `admin`",
         ));
     }
     let mut tx = conn.begin().await?;
@@ -191,10 +191,10 @@ pub async fn create_scoped_api_key(
     Ok((key, secret))
 }
 
-/// The keys of a user that are not revoked, newest first; there are at most a hundred and those of the program itself.
+/// Lists the keys of a user that are not revoked, newest first; at most a hundred plus those created by the program.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_api_keys(conn: &mut PgConnection, user: &CurrentUser) -> Result<Vec<ApiKey>> {
     let keys = sqlx::query_as!(
         ApiKey,
@@ -214,7 +214,7 @@ pub async fn list_api_keys(conn: &mut PgConnection, user: &CurrentUser) -> Resul
 /// Revokes a key of the caller.
 ///
 /// # Errors
-/// [`Error::NotFound`] when the caller has no such key.
+/// [`Error::NotFound`] if the caller has no such key.
 pub async fn revoke_api_key(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -247,10 +247,10 @@ pub async fn revoke_api_key(
     Ok(())
 }
 
-/// Revokes a key by itself: who holds it may end it.
+/// Revokes a key that authenticates the request itself.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] when it is no key that works.
+/// [`Error::Unauthenticated`] if the key is not valid.
 pub async fn revoke_current_api_key(
     conn: &mut PgConnection,
     key: &str,
@@ -284,10 +284,10 @@ pub async fn revoke_current_api_key(
     Ok(())
 }
 
-/// Revokes a user's keys of one name.
+/// Revokes a user's keys with this name.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn revoke_api_keys_named(
     conn: &mut PgConnection,
     user_id: i64,
@@ -304,9 +304,9 @@ pub async fn revoke_api_keys_named(
     Ok(())
 }
 
-/// The user that a key belongs to, and what the key may be used for.
+/// Returns the owner of a key and the key's permissions.
 pub(super) async fn authenticate(conn: &mut PgConnection, key: &str) -> Result<Caller> {
-    // Looking a hash up tells an attacker nothing about the key, so no constant-time comparison is needed.
+    // The lookup is by hash, whose timing reveals nothing about the key, so no constant-time comparison is needed.
     let found = sqlx::query!(
         r#"-- api_keys::authenticate
         with used as (
@@ -369,7 +369,7 @@ async fn insert(
     Ok((key, secret.into()))
 }
 
-/// An expired key leaves its name to the next one.
+/// Frees the name of an expired key.
 async fn free_name(tx: &mut PgConnection, user_id: i64, name: &str) -> Result<()> {
     sqlx::query!(
         "-- api_keys::free_name

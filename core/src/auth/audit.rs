@@ -1,4 +1,4 @@
-//! The audit log: who did what to accounts and keys. It never holds a secret.
+//! The audit log of changes to accounts, keys and deleted content. It never contains a secret.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 use super::{CurrentUser, Origin};
 use crate::{Error, Result, paging::Page};
 
-/// For how many days an entry is kept.
+/// Days for which an entry is kept.
 const DAYS_KEPT: i32 = 90;
 
-/// What happened.
+/// The kind of an audit event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "audit_event", rename_all = "snake_case")]
@@ -32,31 +32,31 @@ pub enum AuditEvent {
     PasswordChanged,
     /// A user changed the username or the email address.
     ProfileChanged,
-    /// A user made an API key.
+    /// A user created an API key.
     ApiKeyCreated,
     /// A user revoked an API key.
     ApiKeyRevoked,
     /// A user was deleted.
     UserDeleted,
-    /// Somebody asked for a new password by mail.
+    /// A password reset was requested by mail.
     PasswordResetRequested,
-    /// The operator printed a link to choose a new password.
+    /// The operator printed a password reset link.
     PasswordResetLinkPrinted,
-    /// A user chose a new password with a link.
+    /// A user set a new password with a reset link.
     PasswordReset,
-    /// A user showed that the email address is theirs.
+    /// A user verified the email address.
     EmailVerified,
     /// A user's identity at a provider was linked to the account.
     IdentityLinked,
     /// A user removed an identity.
     IdentityRemoved,
-    /// A user got another role.
+    /// A user's role was changed.
     RoleChanged,
-    /// A user was kept out.
+    /// A user was disabled.
     UserDisabled,
-    /// A user was let in again.
+    /// A user was enabled.
     UserEnabled,
-    /// An administrator made an invitation.
+    /// An administrator created an invitation.
     InvitationCreated,
     /// An administrator revoked an invitation.
     InvitationRevoked,
@@ -68,34 +68,34 @@ pub enum AuditEvent {
     BenchmarkVersionDeleted,
     /// A version of a prompt was deleted.
     PromptVersionDeleted,
-    /// Standings of a run were hidden from boards.
+    /// Standings of a run were hidden from leaderboards.
     StandingsHidden,
-    /// Standings of a run were shown on boards again.
+    /// Standings of a run were shown on leaderboards again.
     StandingsShown,
 }
 
-/// One line of the audit log.
+/// An entry of the audit log.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
-    /// The number of the line.
+    /// The number of the entry.
     pub id: i64,
     /// When it happened.
     pub at: DateTime<Utc>,
-    /// What happened.
+    /// The kind of event.
     pub event: AuditEvent,
-    /// The user, if there is (or was) one.
+    /// The user, if any.
     pub user_id: Option<i64>,
     /// The user's name at that time.
     pub username: Option<String>,
-    /// The session, key or invitation that it happened to, or who did it.
+    /// The affected session, key, invitation or content, or the acting user.
     pub subject: Option<String>,
-    /// Where the request came from.
+    /// The client's address.
     pub address: Option<String>,
-    /// What the client calls itself.
+    /// The client's user agent.
     pub user_agent: Option<String>,
 }
 
-/// The audit log, newest first, from before a line on.
+/// Lists the audit log, newest first, with numbers before `before`.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for everybody but administrators.
@@ -106,7 +106,9 @@ pub async fn list_audit_entries(
     limit: i64,
 ) -> Result<Page<AuditEntry>> {
     if !user.is_admin() {
-        return Err(Error::Forbidden("only administrators read the audit log"));
+        return Err(Error::Forbidden(
+            "only administrators can read the audit log",
+        ));
     }
     let entries = sqlx::query_as!(
         AuditEntry,
@@ -124,7 +126,7 @@ pub async fn list_audit_entries(
     Ok(Page::cut(entries, limit, |entry| entry.id.to_string()))
 }
 
-/// Writes down what a user did to a thing of the library or of the boards.
+/// Records an action of a user on content of the library or the leaderboards.
 pub(crate) async fn note_deed(
     conn: &mut PgConnection,
     event: AuditEvent,
@@ -135,7 +137,7 @@ pub(crate) async fn note_deed(
     record(conn, event, Some(user.id), name, Some(subject), None).await
 }
 
-/// Writes a line.
+/// Writes an entry.
 pub(crate) async fn record(
     conn: &mut PgConnection,
     event: AuditEvent,
@@ -161,8 +163,8 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// Takes a user who is being deleted out of the lines: where their name or address stands, also as that of somebody who
-/// tried to log in or did something to others, the name of the deleted user does.
+/// Replaces the names of a user who is being deleted in all entries: as the user, as a failed login's name, and as the
+/// one who acted on others.
 pub(crate) async fn forget_names(
     conn: &mut PgConnection,
     user_id: i64,
@@ -192,7 +194,7 @@ pub(crate) async fn forget_names(
     Ok(())
 }
 
-/// Deletes lines that were kept long enough.
+/// Deletes entries older than the retention period.
 pub(super) async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(
         "-- audit::delete_old

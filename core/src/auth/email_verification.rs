@@ -1,4 +1,4 @@
-//! Showing that an email address is one's own, by a link that is sent to it.
+//! Verification of email addresses, by a link that is mailed to them.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use super::{
 };
 use crate::{Error, Result, mail};
 
-/// For how long a link works.
+/// Lifetime of a link.
 pub const VERIFICATION_LIFETIME: Duration = Duration::from_hours(24);
-/// So many mails on request are free.
+/// Mails on request per account before further ones are delayed.
 const VERIFICATIONS_PER_ACCOUNT: u32 = 3;
-/// Where a link leads.
+/// The page of a link.
 const PAGE: &str = "account/verify-email";
 
-/// Sends the caller another link to show that their address is theirs.
+/// Sends the caller another link to verify their address.
 ///
 /// # Errors
-/// [`Error::Forbidden`] if the operator has set no mail server; [`Error::Conflict`] when the address is verified;
+/// [`Error::Forbidden`] if the operator has configured no mail server; [`Error::Conflict`] if the address is verified;
 /// [`Error::TooManyAttempts`].
 pub async fn request_email_verification(accounts: &Accounts, user: &CurrentUser) -> Result<()> {
     if accounts.outbox.is_none() {
@@ -44,7 +44,7 @@ pub async fn request_email_verification(accounts: &Accounts, user: &CurrentUser)
     Ok(())
 }
 
-/// Counts a mail to an address that a user has named and nobody has proved yet.
+/// Counts a mail to an address that a user has entered but not verified.
 ///
 /// # Errors
 /// [`Error::TooManyAttempts`].
@@ -54,10 +54,10 @@ pub(super) async fn count_mail_to_new_address(conn: &mut PgConnection, user_id: 
     throttle::count(conn, &bucket, VERIFICATIONS_PER_ACCOUNT).await
 }
 
-/// Takes note that whoever has a token reads the mail of its user's address.
+/// Verifies the address that a token was mailed to.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a token that is wrong, expired or used, or whose address is the user's no longer.
+/// [`Error::Invalid`] for a token that is wrong, expired or used, or whose address is no longer the user's.
 pub async fn verify_email(conn: &mut PgConnection, token: &str, origin: &Origin) -> Result<()> {
     let mut tx = conn.begin().await?;
     let found = one_time_tokens::find(&mut tx, Purpose::EmailVerification, token).await?;
@@ -83,10 +83,10 @@ pub async fn verify_email(conn: &mut PgConnection, token: &str, origin: &Origin)
     Ok(())
 }
 
-/// Refuses a user who has not shown that their address is theirs.
+/// Returns an error for a user with an unverified address. Administrators are exempt.
 ///
 /// # Errors
-/// [`Error::EmailNotVerified`] for such a user.
+/// [`Error::EmailNotVerified`].
 pub async fn require_verified_email(conn: &mut PgConnection, user: &CurrentUser) -> Result<()> {
     if user.is_admin() || find_user(conn, user.id).await?.email_verified_at.is_some() {
         return Ok(());
@@ -94,7 +94,7 @@ pub async fn require_verified_email(conn: &mut PgConnection, user: &CurrentUser)
     Err(Error::EmailNotVerified)
 }
 
-/// Sends a link to the address of a new user or a new address, if the operator has set a mail server.
+/// Sends a link to the address of a new user or a new address, if the operator has configured a mail server.
 pub(super) async fn send_verification(
     conn: &mut PgConnection,
     accounts: &Accounts,
@@ -121,7 +121,7 @@ pub(super) async fn send_verification(
     outbox.post(conn, letter).await
 }
 
-/// Tells the old address that it is the account's no longer, and asks the new one whether it is the user's.
+/// Notifies the old address of the change, and sends a verification link to the new one.
 pub(super) async fn follow_change_of_email(
     conn: &mut PgConnection,
     accounts: &Accounts,

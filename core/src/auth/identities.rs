@@ -1,7 +1,8 @@
-//! Who a user is at OpenID Connect providers, and logging in as such.
+//! Identities of users at OpenID Connect providers, and logging in with them.
 //!
-//! The door (`api`) has checked what the provider said; here it is decided which account it opens. An email address
-//! alone opens none: whoever can make a provider say an address would own its account. See docs/SECURITY.md.
+//! The API has validated the provider's response; this module decides which account it logs in to. An email address
+//! alone is not sufficient: otherwise anyone who can make a provider return an address would own its account. See
+//! docs/SECURITY.md.
 
 use std::time::Duration;
 
@@ -23,27 +24,27 @@ use super::{
 };
 use crate::{Error, FieldError, Result};
 
-/// For how long a confirmed login waits for its client.
+/// Time for which a confirmed login waits for its client.
 const LOGIN_LIFETIME: Duration = Duration::from_mins(5);
-/// How often another username is tried when the first is taken.
+/// Attempts to find a free username.
 const NAMES_TRIED: usize = 5;
 
-/// What a provider has confirmed about somebody who logged in there.
+/// The claims of a provider about a user who logged in there.
 #[derive(Debug, Clone)]
 pub struct ConfirmedIdentity {
     /// The operator's name of the provider.
     pub provider: String,
-    /// The provider's own name.
+    /// The issuer.
     pub issuer: String,
-    /// What the issuer calls the user.
+    /// The subject: the issuer's id of the user.
     pub subject: String,
-    /// The email address, if it gave one.
+    /// The email address, if provided.
     pub email: Option<String>,
-    /// Whether the issuer vouches for the address.
+    /// Whether the issuer states that the address is verified.
     pub email_verified: bool,
-    /// What the user likes to be called.
+    /// The user's preferred name.
     pub name: Option<String>,
-    /// Whether an unknown user gets an account.
+    /// Whether an account is created for an unknown user.
     pub may_register: bool,
 }
 
@@ -55,10 +56,10 @@ pub struct Identity {
     /// The operator's name of the provider.
     #[schema(example = "keycloak")]
     pub provider: String,
-    /// The provider's own name.
+    /// The issuer.
     #[schema(example = "https://keycloak.example.org/realms/main")]
     pub issuer: String,
-    /// The email address there.
+    /// The email address at the provider.
     pub email: Option<String>,
     /// When it was last used to log in.
     pub last_login_at: Option<DateTime<Utc>>,
@@ -66,8 +67,8 @@ pub struct Identity {
     pub created_at: DateTime<Utc>,
 }
 
-/// Refuses a client whose logins at providers have failed too often: each one makes the server ask a provider, with the
-/// server's own credential.
+/// Returns an error for a client with too many failed logins at providers: each login sends a request to a provider,
+/// with the server's own credential.
 ///
 /// # Errors
 /// [`Error::TooManyAttempts`].
@@ -79,18 +80,18 @@ pub async fn may_ask_provider(accounts: &Accounts, origin: &Origin) -> Result<()
 /// Counts a login that a provider did not confirm.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn count_unconfirmed_login(accounts: &Accounts, origin: &Origin) -> Result<()> {
     let mut conn = accounts.pool.acquire().await?;
     let free = accounts.limits.login_failures_per_address;
     throttle::count(&mut conn, &Bucket::login_from(origin.address), free).await
 }
 
-/// Keeps a confirmed login until its client comes for it, and returns the code that it comes with.
-/// `browser` is the secret of the browser that began the login.
+/// Stores a confirmed login until its client collects it, and returns the code for that. `browser` is the secret of the
+/// browser that started the login.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn keep_login(
     conn: &mut PgConnection,
     confirmed: &ConfirmedIdentity,
@@ -119,16 +120,17 @@ pub async fn keep_login(
     Ok(code.into())
 }
 
-/// Opens a session for whoever brings the code of a confirmed login, in the browser that began it.
+/// Opens a session for the code of a confirmed login, in the browser that started it.
 ///
-/// - A known identity opens its account.
-/// - An unknown one is linked to the account with its email address if **both** the provider and we know the address
-///   to be the user's, and the account is a plain user's.
-/// - Otherwise an unknown one gets an account of its own, if it may and nobody has the address.
+/// - A known identity logs in to its account.
+/// - An unknown one is linked to the account with its email address if the address is verified **both** at the provider
+///   and here, and the account has the role of a user.
+/// - Otherwise an account is created for an unknown one, if that is allowed and the address is not taken.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a code that is wrong, expired or used; [`Error::Conflict`] when an account must be linked by its owner
-/// first (the code stays good for that); [`Error::Forbidden`] when unknown users are not let in.
+/// [`Error::Invalid`] for a code that is wrong, expired or used; [`Error::Conflict`] if the account's owner must link
+/// the identity first (the code remains valid for that); [`Error::Forbidden`] if accounts are not created for unknown
+/// users.
 pub async fn collect_login(
     accounts: &Accounts,
     code: &str,
@@ -157,10 +159,11 @@ pub async fn collect_login(
     Ok((user, tokens))
 }
 
-/// Links a confirmed login to the account of the caller, who has proved to be its owner by being logged in.
+/// Links a confirmed login to the account of the caller, who has proved ownership by being logged in.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a code that is wrong, expired or used; [`Error::Conflict`] when somebody else has the identity.
+/// [`Error::Invalid`] for a code that is wrong, expired or used; [`Error::Conflict`] if another account has the
+/// identity.
 pub async fn link_identity(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -175,10 +178,10 @@ pub async fn link_identity(
     Ok(identity)
 }
 
-/// The identities of a user, oldest first.
+/// Lists the identities of a user, oldest first.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_identities(conn: &mut PgConnection, user: &CurrentUser) -> Result<Vec<Identity>> {
     let identities = sqlx::query_as!(
         Identity,
@@ -198,7 +201,7 @@ pub async fn list_identities(conn: &mut PgConnection, user: &CurrentUser) -> Res
 /// Removes an identity of the caller.
 ///
 /// # Errors
-/// [`Error::NotFound`] when the caller has no such identity; [`Error::Conflict`] when it is their only way to log in.
+/// [`Error::NotFound`] if the caller has no such identity; [`Error::Conflict`] if it is their only way to log in.
 pub async fn delete_identity(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -206,7 +209,7 @@ pub async fn delete_identity(
     origin: &Origin,
 ) -> Result<()> {
     let mut tx = conn.begin().await?;
-    // The user's row is locked, so that of two removals at once the second sees the first.
+    // Locks the user's row, so that the second of two concurrent removals sees the first.
     let ways = sqlx::query!(
         r#"-- identities::delete_identity (ways)
         select password_hash is not null as "has_password!",
@@ -245,7 +248,7 @@ pub async fn delete_identity(
     Ok(())
 }
 
-/// Deletes logins that nobody came for.
+/// Deletes expired logins that were not collected.
 pub(super) async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(
         "-- identities::delete_expired
@@ -257,7 +260,7 @@ pub(super) async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
     Ok(deleted.rows_affected())
 }
 
-/// Takes a confirmed login; when the caller's transaction fails, it is back.
+/// Consumes a confirmed login; it is restored if the caller's transaction fails.
 async fn take_login(
     conn: &mut PgConnection,
     code: &str,
@@ -282,7 +285,7 @@ async fn take_login(
     })
 }
 
-/// The account of a known identity.
+/// Returns the account of a known identity.
 async fn find_owner(
     conn: &mut PgConnection,
     confirmed: &ConfirmedIdentity,
@@ -307,7 +310,7 @@ async fn find_owner(
     }
 }
 
-/// The account for an identity that nobody has yet.
+/// Returns the account for an unknown identity.
 async fn admit(
     conn: &mut PgConnection,
     confirmed: &ConfirmedIdentity,
@@ -345,7 +348,8 @@ async fn admit(
     Ok(user)
 }
 
-/// Makes an account. The provider must vouch for the address: otherwise anybody could take anybody's.
+/// Creates an account. The provider must have verified the address: otherwise anyone could register another person's
+/// address.
 async fn register(
     conn: &mut PgConnection,
     confirmed: &ConfirmedIdentity,
@@ -357,7 +361,7 @@ async fn register(
     }
     if !confirmed.email_verified {
         return Err(Error::Forbidden(
-            "the provider does not vouch for your email address; verify it there first",
+            "your email address is not verified at the provider; verify it there first",
         ));
     }
     let wished = plain_name(confirmed.name.as_deref().unwrap_or_default(), email);
@@ -447,13 +451,13 @@ fn taken(error: Error) -> Error {
     error
 }
 
-/// What is wrong with the address; a wrong name is mended by another one.
+/// Returns the error of the address; an invalid name is replaced by another one.
 fn wrong_email(username: &str, email: &str) -> Option<FieldError> {
     let wrong = check_new_user(username, email).into_iter();
     wrong.into_iter().find(|field| field.path == "email")
 }
 
-/// A username made of what the provider calls the user, or of the address. Room is left for a number behind it.
+/// Derives a username from the user's name at the provider, or from the address. Leaves room for a number.
 fn plain_name(wished: &str, email: &str) -> String {
     let local = email.split('@').next().unwrap_or_default();
     let plain = |text: &str| -> String {

@@ -1,7 +1,7 @@
-//! Invitations: secrets that let somebody register. Shown once and stored hashed, like API keys.
+//! Invitations: secrets that allow registration. Shown once and stored hashed, like API keys.
 //!
-//! The first administrator is made by one, too: it works only while there is no administrator, so of two that are used
-//! at the same time one makes an administrator and the other is refused.
+//! The first administrator is also created with one. It is valid only while there is no administrator, so of two used
+//! concurrently, one creates an administrator and the other is refused.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Duration, Utc};
@@ -20,58 +20,58 @@ use super::{
 };
 use crate::{Error, FieldError, Result, paging::Page};
 
-/// What every invitation begins with.
+/// The prefix of every invitation.
 const PREFIX: &str = "opbi_";
-/// How long an invitation works when nobody says.
+/// Default lifetime of an invitation.
 const LIFETIME: Duration = Duration::days(7);
-/// How long one may work.
+/// Maximum lifetime of an invitation.
 const MAX_LIFETIME: Duration = Duration::days(365);
-/// How many may register with one.
+/// Maximum number of registrations with one invitation.
 const MAX_USES: i32 = 1000;
-/// The shortest secret that an operator may set for the first administrator.
+/// Minimum length of an operator's secret for the first administrator.
 const MIN_SECRET_LEN: usize = 32;
-/// What somebody with a wrong invitation is told, whatever is wrong with it.
+/// The error for an invalid invitation, the same for every cause.
 const REFUSED: &str = "is not valid, has expired, or was used or revoked";
 
-/// An invitation as administrators see it; the invitation itself is never shown again.
+/// An invitation in the view of administrators; the secret is never shown again.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Invitation {
     /// The invitation's id.
     pub id: Uuid,
-    /// The only address that may register with it, if it is meant for one.
+    /// The only address that may register with it, if restricted.
     pub email: Option<String>,
-    /// How many may still register with it.
+    /// Number of remaining registrations.
     pub uses_left: i32,
-    /// When it stops to work.
+    /// When it expires.
     pub expires_at: DateTime<Utc>,
-    /// Who made it, if that administrator is still there.
+    /// The administrator who created it, if not deleted.
     pub created_by: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// What a new invitation needs.
+/// A request for a new invitation.
 #[derive(Debug, Default)]
 pub struct NewInvitation {
-    /// The only address that may register with it.
+    /// The only address that may register with it; `None`: any.
     pub email: Option<String>,
-    /// How many may register with it; one when absent.
+    /// Number of registrations; `None`: one.
     pub uses: Option<i32>,
-    /// When it stops to work; in a week when absent.
+    /// When it expires; `None`: in a week.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Makes an invitation. The invitation itself is returned once and not kept.
+/// Creates an invitation. The secret is returned once and not stored.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for everybody but administrators; [`Error::Invalid`] for a field that breaks a rule.
+/// [`Error::Forbidden`] for everybody but administrators; [`Error::Invalid`] for an invalid field.
 pub async fn create_invitation(
     conn: &mut PgConnection,
     user: &CurrentUser,
     new: NewInvitation,
     origin: &Origin,
 ) -> Result<(Invitation, SecretString)> {
-    user.require_admin("only administrators handle invitations")?;
+    user.require_admin("only administrators can manage invitations")?;
     check(&new)?;
     let secret = generate();
     let expires_at = new.expires_at.unwrap_or_else(|| Utc::now() + LIFETIME);
@@ -98,7 +98,7 @@ pub async fn create_invitation(
     Ok((invitation, secret))
 }
 
-/// The invitations that still work, newest first, from before an id on.
+/// Lists the valid invitations, newest first, with ids before `before`.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for everybody but administrators.
@@ -108,7 +108,7 @@ pub async fn list_invitations(
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Page<Invitation>> {
-    user.require_admin("only administrators handle invitations")?;
+    user.require_admin("only administrators can manage invitations")?;
     let invitations = sqlx::query_as!(
         Invitation,
         r#"-- invitations::list_invitations
@@ -129,7 +129,7 @@ pub async fn list_invitations(
     }))
 }
 
-/// Revokes an invitation that still works.
+/// Revokes a valid invitation.
 ///
 /// # Errors
 /// [`Error::Forbidden`] for everybody but administrators; [`Error::NotFound`].
@@ -139,7 +139,7 @@ pub async fn revoke_invitation(
     id: Uuid,
     origin: &Origin,
 ) -> Result<()> {
-    user.require_admin("only administrators handle invitations")?;
+    user.require_admin("only administrators can manage invitations")?;
     let mut tx = conn.begin().await?;
     let revoked = sqlx::query!(
         "-- invitations::revoke_invitation
@@ -157,11 +157,11 @@ pub async fn revoke_invitation(
     Ok(())
 }
 
-/// An invitation for the first administrator, which works once and for `lifetime`; earlier ones of this kind stop to
-/// work. Nothing when there is an administrator already.
+/// Creates an invitation for the first administrator, valid once and for `lifetime`, and revokes earlier ones. `None`
+/// if there is an administrator.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn invite_first_admin(
     conn: &mut PgConnection,
     lifetime: Duration,
@@ -183,11 +183,11 @@ pub async fn invite_first_admin(
     Ok(Some(secret))
 }
 
-/// Accepts a secret that the operator chose as an invitation for the first administrator. It works once: setting it
-/// again changes nothing, even when the administrator is gone.
+/// Accepts a secret chosen by the operator as an invitation for the first administrator. It is valid once: setting it
+/// again has no effect, even if the administrator no longer exists.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a secret that is too short; the database does not answer.
+/// [`Error::Invalid`] for a secret that is too short; the database does not respond.
 pub async fn accept_first_admin(conn: &mut PgConnection, secret: &SecretString) -> Result<()> {
     if secret.expose_secret().len() < MIN_SECRET_LEN {
         let message = format!(
@@ -204,14 +204,14 @@ pub async fn accept_first_admin(conn: &mut PgConnection, secret: &SecretString) 
     Ok(())
 }
 
-/// Uses an invitation up by one, in the transaction that registers; returns the role that it gives.
+/// Consumes one use of an invitation, in the transaction of the registration; returns the role it grants.
 pub(super) async fn redeem(
     tx: &mut PgConnection,
     secret: &SecretString,
     email: &str,
 ) -> Result<UserRole> {
     let refused = || Error::invalid("invitation", REFUSED);
-    // The row stays locked until the registration ends, and comes back if that fails.
+    // The row stays locked until the registration ends, and is restored if that fails.
     let found = sqlx::query!(
         "-- invitations::redeem
         update invitations set uses_left = uses_left - 1
@@ -240,7 +240,7 @@ pub(super) async fn redeem(
     Ok(UserRole::Admin)
 }
 
-/// True for an invitation that makes the first administrator: it works even where registration is closed.
+/// Returns whether an invitation is for the first administrator, which is valid even if registration is closed.
 pub(super) async fn makes_first_admin(
     conn: &mut PgConnection,
     secret: &SecretString,
@@ -255,9 +255,9 @@ pub(super) async fn makes_first_admin(
     Ok(found)
 }
 
-/// Deletes invitations that have not worked for a month.
+/// Deletes invitations that expired more than a month ago.
 pub(super) async fn delete_old(conn: &mut PgConnection) -> Result<u64> {
-    // An operator's secret stays known, or it would work again: its life is a year.
+    // An operator's secret is kept, otherwise it would become valid again.
     let deleted = sqlx::query!(
         "-- invitations::delete_old
         delete from invitations

@@ -1,4 +1,4 @@
-//! Logging in: a name and a password for a session.
+//! Logging in with a name and a password.
 
 use secrecy::SecretString;
 use sqlx::{Acquire as _, PgConnection};
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// How often a password is verified when the account's changes meanwhile.
+/// Attempts to verify a password if the account's password changes meanwhile.
 const TRIES: usize = 2;
 
-/// Checks a username or email address and a password, and opens a session.
-/// Unknown users and wrong passwords get one answer, equally late.
+/// Verifies a username or email address and a password, and opens a session. Unknown users and wrong passwords get the
+/// same response in the same time.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] when the pair is wrong; [`Error::TooManyAttempts`].
+/// [`Error::Unauthenticated`] for wrong credentials; [`Error::TooManyAttempts`].
 pub async fn login(
     accounts: &Accounts,
     login: &str,
@@ -34,7 +34,7 @@ pub async fn login(
             None => Bucket::login_of_stranger(&login),
         };
         let (user, hash) = row.unzip();
-        // What a stranger typed is not kept: people type passwords into the wrong field.
+        // An unknown name is not recorded: people type passwords into the wrong field.
         let name = user.as_ref().map(|user| user.username.as_str());
         let user_id = user.as_ref().map(|user| user.id);
         let attempt = Attempt {
@@ -69,15 +69,15 @@ pub async fn login(
     Err(WRONG_LOGIN)
 }
 
-/// A caller who has proved to know the account's password.
+/// A caller who has proved knowledge of the account's password.
 pub(crate) struct Proved {
     pub(super) account: User,
     hash: String,
 }
 
 impl Proved {
-    /// Asks again, in the transaction that changes what the proof was for: verifying takes its time, and the password may
-    /// have been changed or reset meanwhile, to lock the caller out. The user's row is locked from here on.
+    /// Checks the proof again, in the transaction of the change: verification takes time, and the password may have
+    /// been changed or reset meanwhile to lock the caller out. Locks the user's row.
     pub(crate) async fn require(&self, tx: &mut PgConnection) -> Result<()> {
         if is_still_the_password(tx, self.account.id, &self.hash).await? {
             Ok(())
@@ -87,7 +87,7 @@ impl Proved {
     }
 }
 
-/// Lets the caller prove that they know the account's password.
+/// Verifies that the caller knows the account's password.
 pub(crate) async fn confirm(
     accounts: &Accounts,
     user: &CurrentUser,
@@ -106,7 +106,7 @@ pub(crate) async fn confirm(
         origin,
     };
     match attempt.verify(password, hash).await {
-        // The caller is known; it is the field that is wrong.
+        // The caller is authenticated; only the field is wrong.
         Err(Error::Unauthenticated(_)) => Err(wrong_password()),
         Err(error) => Err(error),
         Ok(hash) => Ok(Proved { account, hash }),
@@ -117,7 +117,7 @@ fn wrong_password() -> Error {
     Error::invalid("current_password", "is wrong")
 }
 
-/// Whether the enabled user's password is still the one that was verified; nobody changes it until the transaction ends.
+/// Returns whether the enabled user's password is still the verified one, and locks it until the transaction ends.
 async fn is_still_the_password(
     tx: &mut PgConnection,
     user_id: i64,
@@ -136,11 +136,12 @@ async fn is_still_the_password(
     Ok(found.is_some())
 }
 
-/// Guessing at one account: throttled, equally slow for nobody and somebody, and written to the audit log.
+/// An attempt to verify a password: throttled, equally slow for unknown users, and recorded in the audit log if it
+/// fails.
 struct Attempt<'a> {
     accounts: &'a Accounts,
     bucket: Bucket,
-    /// Where the guess comes from, unless the caller is known.
+    /// The bucket of the client's address; `None` if the caller is authenticated.
     address: Option<Bucket>,
     user_id: Option<i64>,
     name: Option<&'a str>,
@@ -148,7 +149,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Returns the hash that is stored for the password now.
+    /// Verifies the password and returns its current hash.
     async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<String> {
         let Self {
             accounts, origin, ..
@@ -158,7 +159,7 @@ impl Attempt<'_> {
             throttle::check(&mut *accounts.pool.acquire().await?, &buckets).await?;
             accounts.passwords.turn().await?
         };
-        // Asked again: of a thousand guesses at once, all but the few that have their turn now find the lock.
+        // Checked again: of a thousand concurrent attempts, all but the few that got a permit before now see the lock.
         throttle::check(&mut *accounts.pool.acquire().await?, &buckets).await?;
         let found = turn.verify(password, hash.clone()).await?;
         let mut conn = accounts.pool.acquire().await?;
@@ -198,7 +199,7 @@ impl Attempt<'_> {
     }
 }
 
-/// The enabled user of a username or email address, with the hash of the password.
+/// Finds the enabled user with a username or email address, with the hash of the password.
 async fn find_login(accounts: &Accounts, login: &str) -> Result<Option<(User, Option<String>)>> {
     let row = sqlx::query!(
         r#"-- login::find_login
@@ -222,7 +223,7 @@ async fn find_login(accounts: &Accounts, login: &str) -> Result<Option<(User, Op
     }))
 }
 
-/// Stores the same password's newer hash, unless it is another password's turn meanwhile.
+/// Stores the password's new hash, unless the password has changed meanwhile.
 async fn store_hash(
     conn: &mut PgConnection,
     user_id: Option<i64>,

@@ -1,4 +1,5 @@
-//! What mails about accounts say. They hold nothing that a stranger could have typed but the username, which is plain.
+//! The texts of mails about accounts. The only user input in them is the username, which has a restricted character
+//! set.
 
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use url::Url;
 
 use crate::mail::{Mail, MailKind};
 
-/// For how long a message that asks for nothing is worth sending.
+/// Time for which a notification without a link is worth sending.
 const NEWS_LIFETIME: Duration = Duration::from_hours(24);
 
-/// Whom a letter is for, and from which bank.
+/// The recipient of a mail, and the address of the installation.
 pub(super) struct Reader<'a> {
     pub(super) username: &'a str,
     pub(super) email: &'a str,
@@ -18,7 +19,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A link to choose a new password.
+    /// A password reset link.
     pub(super) fn password_reset(&self, link: &SecretString, lifetime: Duration) -> Mail {
         let body = format!(
             "somebody, most likely you, asked for a new password.\n\
@@ -35,7 +36,7 @@ impl Reader<'_> {
         )
     }
 
-    /// The password was changed.
+    /// A notification that the password was changed.
     pub(super) fn password_changed(&self) -> Mail {
         let body = "your password was changed, and other sessions have ended; log in with the new password.\n\n\
              If it was not you, ask for a new password at once, and tell the operator.";
@@ -47,7 +48,7 @@ impl Reader<'_> {
         )
     }
 
-    /// A link to show that an address is one's own.
+    /// A link to verify an address.
     pub(super) fn email_verification(&self, link: &SecretString, lifetime: Duration) -> Mail {
         let body = format!(
             "this address was given for your account.\n\
@@ -64,7 +65,7 @@ impl Reader<'_> {
         )
     }
 
-    /// To the old address: it is the account's no longer. It does not say which is the new one.
+    /// A notification to the old address. Does not contain the new one.
     pub(super) fn email_changed(&self) -> Mail {
         let body = "your account has another email address now, and this one is no longer connected with it.\n\n\
              If it was not you, somebody knows your password: tell the operator at once.";

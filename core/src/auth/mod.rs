@@ -1,4 +1,4 @@
-//! Who calls, and what they may do.
+//! Authentication and authorization of users.
 
 mod access;
 mod account;
@@ -66,7 +66,7 @@ pub use users::{ListedUser, User, find_user, list_users, system_user};
 
 use crate::{Error, Result, mail::Outbox};
 
-/// What the functions need that let people in.
+/// The dependencies of registration and login.
 #[derive(Clone)]
 pub struct Accounts {
     /// The database.
@@ -75,26 +75,26 @@ pub struct Accounts {
     pub passwords: PasswordHasher,
     /// Signs tokens.
     pub tokens: TokenKeys,
-    /// How many guesses are free.
+    /// Failed attempts before further ones are delayed.
     pub limits: Limits,
-    /// Where mails are dropped, if the operator has set a mail server.
+    /// The outbox for mails, if the operator has configured a mail server.
     pub outbox: Option<Outbox>,
     /// Who may register.
     pub registration: Registration,
-    /// Whether the first refresh token of a session ends like all others when it is replaced.
+    /// Whether the first refresh token of a session is invalidated like all others when it is replaced.
     pub strict_rotation: bool,
 }
 
-/// The caller of a request and what they proved themselves with.
+/// The caller of a request, with their credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The user. Through a key without the scope `admin`, an administrator is a plain user.
+    /// The user. With a key without the scope `admin`, an administrator has the role of a user.
     pub user: CurrentUser,
     /// The credential.
     pub credential: Credential,
 }
 
-/// What a caller proved themselves with.
+/// The credential of a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// An access token of this session.
@@ -103,16 +103,16 @@ pub enum Credential {
     ApiKey(Vec<ApiKeyScope>),
 }
 
-/// Finds out who a bearer credential belongs to: an API key (`opb_…`) or an access token.
+/// Authenticates a bearer credential: an API key (`opb_…`) or an access token.
 ///
 /// # Errors
 /// [`Error::Unauthenticated`] for anything that is not a valid credential of an enabled user, and [`Error::UserGone`]
-/// for a genuine token of a deleted user.
+/// for a valid token of a deleted user.
 pub async fn authenticate(pool: &PgPool, tokens: &TokenKeys, bearer: &str) -> Result<Caller> {
     if is_api_key(bearer) {
         return api_keys::authenticate(&mut *pool.acquire().await?, bearer).await;
     }
-    // Whoever has no genuine token costs the database nothing.
+    // Invalid tokens are rejected without a database query.
     let token = tokens.verify_access(bearer)?;
     let user = user_of_session(pool, token).await?;
     Ok(Caller {
@@ -121,25 +121,25 @@ pub async fn authenticate(pool: &PgPool, tokens: &TokenKeys, bearer: &str) -> Re
     })
 }
 
-/// True for a credential that has the form of an API key.
+/// Returns whether a credential has the form of an API key.
 #[must_use]
 pub fn is_api_key(bearer: &str) -> bool {
     bearer.starts_with(api_keys::PREFIX)
 }
 
-/// The user of a token that was genuine once, if its session still lives.
+/// Returns the user of a previously verified token, if its session is active.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] when the session has ended or the user is disabled; [`Error::UserGone`].
+/// [`Error::Unauthenticated`] if the session has ended or the user is disabled; [`Error::UserGone`].
 pub async fn user_of_session(pool: &PgPool, token: AccessToken) -> Result<CurrentUser> {
     sessions::user_of_session(&mut *pool.acquire().await?, token).await
 }
 
-/// Deletes ended sessions, expired links and logins, quiet throttles, old invitations and old audit entries; returns how
-/// many rows.
+/// Deletes ended sessions, expired links and logins, inactive throttles, old invitations and old audit entries; returns
+/// the number of rows.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
     Ok(sessions::delete_ended(conn).await?
         + one_time_tokens::delete_expired(conn).await?
@@ -149,5 +149,5 @@ pub async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
         + audit::delete_old(conn).await?)
 }
 
-/// What a caller is told whose login is wrong, whatever is wrong with it.
+/// The error for wrong credentials, the same for every cause.
 const WRONG_LOGIN: Error = Error::Unauthenticated("the username or the password is wrong");

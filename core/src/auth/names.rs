@@ -1,21 +1,21 @@
-//! Names: what a username and an email address may look like, and who has them already.
+//! Validation of usernames and email addresses, and errors for taken ones.
 
 use sqlx::PgConnection;
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::{Error, FieldError};
 
-/// What a registration with a taken username is told.
+/// The error for a taken username.
 pub const USERNAME_TAKEN: &str = "is already taken";
-/// What a registration with a taken email address is told.
+/// The error for a taken email address.
 pub const EMAIL_TAKEN: &str = "is already registered";
-/// What a registration with a malformed email address is told.
+/// The error for a malformed email address.
 pub const EMAIL_INVALID: &str = "is not an email address";
 
-/// What a deleted user is called, before the id; nobody else may be called so.
+/// The prefix of deleted users' names, followed by the id; reserved.
 pub(crate) const DELETED: &str = "deleted-";
 
-/// Names that would make others believe the server itself speaks.
+/// Reserved names, which could be mistaken for the server itself.
 const RESERVED: [&str; 12] = [
     "admin",
     "administrator",
@@ -31,7 +31,7 @@ const RESERVED: [&str; 12] = [
     "openpromptbank",
 ];
 
-/// What is wrong with the names of a new user.
+/// Returns the errors of a new user's name and address.
 #[must_use]
 pub fn check_new_user(username: &str, email: &str) -> Vec<FieldError> {
     let (username, email) = (normalise(username), normalise(email));
@@ -49,7 +49,7 @@ pub fn check_new_user(username: &str, email: &str) -> Vec<FieldError> {
     wrong
 }
 
-/// Names the fields whose values somebody else has, if that is what the error is about.
+/// Returns errors for the taken fields if the error is a violation of their constraints.
 pub(super) async fn explain_taken(
     conn: &mut PgConnection,
     error: Error,
@@ -59,7 +59,7 @@ pub(super) async fn explain_taken(
     if !error.violates("users_username_key") && !error.violates("users_email_key") {
         return error;
     }
-    // The constraint has decided; this only finds out whether both are taken.
+    // The constraint has decided; the query only determines whether both are taken.
     let found = sqlx::query!(
         r#"-- names::explain_taken
         select exists(select 1 from users where lower(username) = lower($1) and id is distinct from $3) as "username!",
@@ -92,13 +92,13 @@ fn is_reserved(username: &str) -> bool {
     RESERVED.contains(&username) || username.starts_with(DELETED)
 }
 
-/// One spelling for what looks the same: full-width letters become plain ones, and so on.
+/// Normalises text to one spelling (NFKC): for example, full-width letters become ASCII letters.
 pub(super) fn normalise(text: &str) -> String {
-    // A name is short; nobody makes us normalise megabytes.
+    // Bounded, since normalisation is expensive for long input.
     text.chars().take(300).nfkc().collect()
 }
 
-/// ASCII only, like usernames: an address that merely looks like another one is refused.
+/// ASCII only, like usernames: addresses with look-alike characters are refused.
 pub(super) fn looks_like_an_email_address(text: &str) -> bool {
     let Some((name, host)) = text.split_once('@') else {
         return false;

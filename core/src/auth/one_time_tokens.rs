@@ -1,4 +1,4 @@
-//! Tokens of links that work once: 256 random bits, kept as a hash, bound to one purpose, one user and one address.
+//! One-time tokens of links: 256 random bits, stored hashed, bound to one purpose, one user and one address.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use uuid::Uuid;
 
 use crate::{Error, Result};
 
-/// What a link is for; a token of one purpose is none of another.
+/// The purpose of a token; a token is not valid for another purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "one_time_token_purpose", rename_all = "snake_case")]
 pub(super) enum Purpose {
-    /// Choose a new password.
+    /// Set a new password.
     PasswordReset,
-    /// Show that an address is one's own.
+    /// Verify an email address.
     EmailVerification,
 }
 
-/// A token that is still good, and whose it is.
+/// A valid token and its user.
 pub(super) struct Found {
     pub(super) id: Uuid,
     pub(super) user_id: i64,
     pub(super) username: String,
     /// The user's address.
     pub(super) email: String,
-    /// True if the token was sent to that address, so whoever has it reads that mail.
+    /// Whether the token was mailed to that address, so that its holder can read that mailbox.
     pub(super) was_mailed: bool,
 }
 
-/// Makes a token. `email` is where it will be sent.
+/// Creates a token. `email` is the address that it will be sent to.
 pub(super) async fn issue(
     conn: &mut PgConnection,
     purpose: Purpose,
@@ -56,7 +56,7 @@ pub(super) async fn issue(
     Ok(token.into())
 }
 
-/// Finds a token, without using it up. One that was sent to an address works only while that is the user's address.
+/// Finds a token without consuming it. A mailed token is valid only while its address is the user's.
 pub(super) async fn find(conn: &mut PgConnection, purpose: Purpose, token: &str) -> Result<Found> {
     let found = sqlx::query_as!(
         Found,
@@ -74,7 +74,7 @@ pub(super) async fn find(conn: &mut PgConnection, purpose: Purpose, token: &str)
     found.ok_or_else(refusal)
 }
 
-/// Uses a token up, and with it all others of its user and purpose. Of two who try at once, one is refused.
+/// Consumes a token and all others of its user and purpose. Of two concurrent attempts, one is refused.
 pub(super) async fn use_up(conn: &mut PgConnection, purpose: Purpose, token: &Found) -> Result<()> {
     let used = sqlx::query!(
         "-- one_time_tokens::use_up (this)
@@ -89,7 +89,7 @@ pub(super) async fn use_up(conn: &mut PgConnection, purpose: Purpose, token: &Fo
     forget(conn, purpose, token.user_id).await
 }
 
-/// Makes every token of a user for this purpose useless: what it was asked for has happened otherwise, or must not happen.
+/// Invalidates all tokens of a user for this purpose, because they are no longer needed or allowed.
 pub(super) async fn forget(conn: &mut PgConnection, purpose: Purpose, user_id: i64) -> Result<()> {
     sqlx::query!(
         "-- one_time_tokens::forget
@@ -102,7 +102,7 @@ pub(super) async fn forget(conn: &mut PgConnection, purpose: Purpose, user_id: i
     Ok(())
 }
 
-/// Deletes tokens that nobody can use any more.
+/// Deletes expired tokens.
 pub(super) async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(
         "-- one_time_tokens::delete_expired
@@ -114,14 +114,14 @@ pub(super) async fn delete_expired(conn: &mut PgConnection) -> Result<u64> {
     Ok(deleted.rows_affected())
 }
 
-/// 256 random bits as text that needs no escaping in an address.
+/// Generates 256 random bits as URL-safe text.
 pub(super) fn random_secret() -> String {
     let mut bytes = [0_u8; 32];
     rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What is kept of such a secret. Looking a hash up tells an attacker nothing, so no constant-time comparison is needed.
+/// The stored hash of a secret. Timing of a lookup by hash reveals nothing, so no constant-time comparison is needed.
 pub(super) fn hash_secret(secret: &str) -> Vec<u8> {
     Sha256::digest(secret.as_bytes()).to_vec()
 }

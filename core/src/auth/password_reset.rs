@@ -1,6 +1,6 @@
-//! A new password for somebody who has lost the old one: by a link that is mailed, or that the operator prints.
+//! Password reset, by a link that is mailed or printed by the operator.
 //!
-//! Asking must not tell whether an address has an account, neither by the answer nor by its time.
+//! A request must not reveal whether an address has an account, neither by its response nor by its duration.
 
 use std::time::Duration;
 
@@ -20,21 +20,22 @@ use super::{
 };
 use crate::{Error, Result, mail};
 
-/// For how long a link works.
+/// Lifetime of a link.
 pub const RESET_LIFETIME: Duration = Duration::from_mins(30);
-/// Every request is answered so long after it came: far longer than either way through the database takes.
+/// Fixed duration of every request, far longer than the database needs in either case.
 const ANSWER_AFTER: Duration = Duration::from_millis(250);
-/// So many mails to one address are free.
+/// Mails to one address before further ones are delayed.
 const RESETS_PER_ACCOUNT: u32 = 3;
-/// So many requests from one address are free.
+/// Requests from one address before further ones are delayed.
 const RESETS_PER_ADDRESS: u32 = 20;
-/// Where a link leads.
+/// The page of a link.
 const PAGE: &str = "account/reset-password";
 
-/// Sends a link to choose a new password, if an account has this address. Nobody can tell whether one has.
+/// Sends a reset link if an account has this address. Does not reveal whether one has.
 ///
 /// # Errors
-/// [`Error::Forbidden`] if the operator has set no mail server; [`Error::TooManyAttempts`], with or without an account.
+/// [`Error::Forbidden`] if the operator has configured no mail server; [`Error::TooManyAttempts`], with or without an
+/// account.
 pub async fn request_password_reset(
     accounts: &Accounts,
     email: &str,
@@ -51,14 +52,14 @@ pub async fn request_password_reset(
     asked
 }
 
-/// Sets the password of whoever has a token, and ends all sessions of its user.
+/// Sets a new password with a token and ends all sessions of its user.
 ///
-/// If the token was mailed, the address is the user's from now on, if that was not known before. Whoever opened the account
-/// may have been somebody else: what was added before that was known stops, API keys, identities, webhooks and schedules.
+/// A mailed token also verifies the address, if it was not verified before. The account may then have been created by
+/// another person: API keys, identities, webhooks and schedules added before the verification are removed or disabled.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a token that is wrong, expired or used, and for a password that breaks a rule: the token stays good
-/// then; [`Error::TooManyAttempts`].
+/// [`Error::Invalid`] for a token that is wrong, expired or used, and for a password that is not allowed: the token
+/// then remains valid; [`Error::TooManyAttempts`].
 pub async fn reset_password(
     accounts: &Accounts,
     token: &str,
@@ -99,10 +100,10 @@ pub async fn reset_password(
     Ok(())
 }
 
-/// Makes a link for a user of this name, to be given to them by the operator.
+/// Creates a reset link for a user of this name, to be delivered by the operator.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is no such user, or they are disabled.
+/// [`Error::NotFound`] if there is no such user, or the user is disabled.
 pub async fn create_reset_link(
     conn: &mut PgConnection,
     username: &str,
@@ -148,7 +149,7 @@ async fn ask(accounts: &Accounts, email: &str, origin: &Origin) -> Result<()> {
     throttle::count(&mut conn, &account, RESETS_PER_ACCOUNT).await?;
     throttle::count(&mut conn, &address, RESETS_PER_ADDRESS).await?;
     let mut tx = conn.begin().await?;
-    // An account that has no password and never had a mailbox, such as the program's own, gets no door by mail.
+    // An account without a password and without a verified address, such as the program's own, cannot be reset by mail.
     let user = sqlx::query!(
         "-- password_reset::ask
         select id, username, email
@@ -191,7 +192,7 @@ async fn ask(accounts: &Accounts, email: &str, origin: &Origin) -> Result<()> {
     Ok(())
 }
 
-/// Finds a token; who guesses at tokens is throttled like who guesses at passwords.
+/// Finds a token; wrong tokens are throttled like wrong passwords.
 async fn find_token(accounts: &Accounts, token: &str, origin: &Origin) -> Result<Found> {
     let mut conn = accounts.pool.acquire().await?;
     let address = Bucket::login_from(origin.address);
@@ -205,7 +206,7 @@ async fn find_token(accounts: &Accounts, token: &str, origin: &Origin) -> Result
 }
 
 async fn store(conn: &mut PgConnection, found: &Found, hash: &str) -> Result<()> {
-    // The address is asked for once more: it may have changed since the token was looked up.
+    // The address is compared again: it may have changed since the token was looked up.
     let stored = sqlx::query!(
         "-- password_reset::store
         update users
@@ -227,8 +228,8 @@ async fn store(conn: &mut PgConnection, found: &Found, hash: &str) -> Result<()>
     Ok(())
 }
 
-/// Removes what was added before the address was shown to be the user's: somebody else may have opened the account with it.
-/// Ways in go (identities, API keys), and so does what sends data out or spends (webhooks, schedules).
+/// Removes what was added before the address was verified, possibly by another person: credentials (identities, API
+/// keys), and what sends data or spends money (webhooks, schedules).
 async fn remove_what_came_before_the_proof(conn: &mut PgConnection, user_id: i64) -> Result<()> {
     sqlx::query!(
         "-- password_reset::remove_what_came_before_the_proof (identities)

@@ -1,4 +1,4 @@
-//! Passwords: argon2id with the OWASP parameters, off the async threads and bounded in number.
+//! Passwords: argon2id with the OWASP parameters, on blocking threads and with bounded concurrency.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -14,17 +14,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Error, FieldError, Result};
 
-/// For how long a request waits for its turn to hash.
+/// Maximum time that a request waits for a permit to hash.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Hashes and checks passwords. Clones share one bound.
+/// Hashes and verifies passwords. Clones share the limit.
 #[derive(Debug, Clone)]
 pub struct PasswordHasher {
     permits: Arc<Semaphore>,
 }
 
 impl PasswordHasher {
-    /// Allows as many hashes at once as there are processors: one hash takes 19 MiB and a whole core.
+    /// Allows as many concurrent hashes as there are cores: one hash takes 19 MiB and a whole core.
     #[must_use]
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -33,10 +33,10 @@ impl PasswordHasher {
         }
     }
 
-    /// Waits for a turn: whoever has one may hash, and keeps a core busy.
+    /// Waits for a permit to hash, which keeps a core busy.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many others wait too.
+    /// [`Error::Busy`] if no permit becomes available in time.
     pub async fn turn(&self) -> Result<Turn> {
         let permit = Arc::clone(&self.permits).acquire_owned();
         match tokio::time::timeout(PATIENCE, permit).await {
@@ -46,13 +46,13 @@ impl PasswordHasher {
     }
 }
 
-/// The right to hash one password after the other.
+/// A permit to hash passwords, one after the other.
 #[derive(Debug)]
 pub struct Turn(Arc<OwnedSemaphorePermit>);
 
 impl Turn {
-    /// Checks a new password against the rules and hashes it into a PHC string.
-    /// `known` is what an attacker would try first: the user's name and email address.
+    /// Checks a new password against the rules and hashes it into a PHC string. `known` lists what an attacker would
+    /// try first: the user's name and email address.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a password that is too short, too long or too easy to guess; `field` is its path.
@@ -71,11 +71,11 @@ impl Turn {
         .await?
     }
 
-    /// Checks a password. Takes as long for a user without a hash (or without an account) as for one with.
-    /// A password that matches a hash of other parameters than today's is hashed anew.
+    /// Verifies a password. Takes equally long for a user without a hash (or without an account). A password whose
+    /// stored hash has outdated parameters is hashed again.
     ///
     /// # Errors
-    /// Hashing broke.
+    /// Hashing fails.
     pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<Match> {
         if !has_allowed_length(&password) {
             return Ok(Match::No);
@@ -104,7 +104,7 @@ impl Turn {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        // The turn lasts as long as the work, even when nobody waits for its end any more.
+        // The permit is held as long as the work runs, even if the caller no longer waits for it.
         let permit = Arc::clone(&self.0);
         let worked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -116,14 +116,14 @@ impl Turn {
     }
 }
 
-/// What checking a password found.
+/// The result of verifying a password.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Match {
-    /// The password is wrong, or there is nobody to have one.
+    /// The password is wrong, or there is no such account.
     No,
-    /// The password is right.
+    /// The password is correct.
     Yes,
-    /// The password is right, and this is its hash with today's parameters.
+    /// The password is correct, and this is its hash with current parameters.
     YesAndRehashed(String),
 }
 
@@ -133,7 +133,7 @@ impl Default for PasswordHasher {
     }
 }
 
-/// What a password is checked against when there is no account: the same work, never a match.
+/// The hash to verify against if there is no account: the same work, never a match.
 static NOBODY: LazyLock<String> =
     LazyLock::new(|| hash(&"nobody has this password".into()).unwrap_or_default());
 
@@ -144,7 +144,7 @@ fn hash(password: &SecretString) -> Result<String> {
         .map_err(|error| Error::Internal(format!("argon2: {error}")))
 }
 
-/// What is wrong with a new password, if anything is.
+/// Returns the error of a new password, if it is not allowed.
 fn check(field: &'static str, password: &SecretString, known: &[String]) -> Option<FieldError> {
     if !has_allowed_length(password) {
         return Some(FieldError::new(
@@ -153,7 +153,7 @@ fn check(field: &'static str, password: &SecretString, known: &[String]) -> Opti
         ));
     }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    // The estimate's cost grows with the square of the length, and the beginning says enough.
+    // The cost of the estimate grows with the square of the length, and the first characters suffice.
     let beginning: String = password.expose_secret().chars().take(64).collect();
     if zxcvbn::zxcvbn(&beginning, &known).score() < zxcvbn::Score::Two {
         return Some(FieldError::new(

@@ -1,4 +1,4 @@
-//! Registration: how somebody becomes a user.
+//! Registration of users.
 
 use clap::ValueEnum;
 use secrecy::SecretString;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What a registration needs.
+/// A request to register.
 pub struct NewUser {
     /// 3 to 32 letters, digits, dots, dashes or underscores.
     pub username: String,
@@ -23,7 +23,7 @@ pub struct NewUser {
     pub email: String,
     /// 8 to 128 characters, and not easy to guess.
     pub password: SecretString,
-    /// What lets somebody register where not everybody may.
+    /// The invitation, where one is required.
     pub invitation: Option<SecretString>,
 }
 
@@ -34,11 +34,11 @@ pub enum Registration {
     Open,
     /// Users with an invitation of an administrator.
     Invite,
-    /// No one: the operator makes accounts. The invitation of the first administrator still works.
+    /// Nobody: the operator creates accounts. The invitation of the first administrator remains valid.
     Closed,
 }
 
-/// Refuses a registration that this bank does not allow, before anything else of it is looked at.
+/// Refuses a registration that is not allowed on this installation, before its fields are validated.
 ///
 /// # Errors
 /// [`Error::RegistrationClosed`], [`Error::InvitationNeeded`].
@@ -64,7 +64,7 @@ pub async fn check_registration(
 ///
 /// # Errors
 /// [`Error::RegistrationClosed`], [`Error::InvitationNeeded`];
-/// [`Error::Invalid`] for a field that breaks a rule or is taken; [`Error::TooManyAttempts`].
+/// [`Error::Invalid`] for a field that is invalid or taken; [`Error::TooManyAttempts`].
 pub async fn register(
     accounts: &Accounts,
     new: NewUser,

@@ -1,27 +1,27 @@
-//! The rule of rotation. Pure.
+//! The rules of refresh token rotation. Pure.
 //!
-//! Refresh tokens rotate, and a stolen one is found out: whoever presents a token that was already replaced ends the
-//! session. Two clients must never be logged out by that: the one whose answer was lost, and the one that keeps its
-//! first token for ever because its documents never told it of rotation.
+//! Refresh tokens rotate to detect theft: using a token that was already replaced ends the session. Two kinds of client
+//! must never be logged out by that: one that lost a response, and one that keeps its first token forever because its
+//! API's documentation does not mention rotation.
 
-/// For so long after a rotation the replaced token is taken for a lost answer or a parallel tab.
+/// Seconds after a rotation during which the replaced token is attributed to a lost response or a parallel tab.
 const GRACE_SECONDS: i64 = 30;
 
-/// What a refresh token of a session means.
+/// The meaning of a refresh token for its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The newest one: hand out the next.
+    /// The current token: issue the next one.
     Advance,
-    /// The one before, which the client may honestly still have: hand out the newest again.
+    /// The previous token, which an honest client may still have: return the current one again.
     Repeat,
-    /// One that was never handed out.
+    /// A token that was never issued.
     Forged,
-    /// One that was replaced: somebody has stolen it, or has stolen what replaced it.
+    /// A replaced token: it, or its replacement, was stolen.
     Replayed,
 }
 
-/// The rule. `counter` is the session's, `presented` the token's, `age` the time since the last rotation.
-/// Whoever is strict logs clients out that keep their first token for ever.
+/// Judges a token by the session's `counter`, the token's counter `presented` and the `age` of the last rotation.
+/// `strict` logs out clients that keep their first token forever.
 pub(super) fn judge(counter: i32, presented: i32, age: chrono::Duration, strict: bool) -> Verdict {
     match counter - presented {
         0 => Verdict::Advance,
@@ -37,7 +37,7 @@ mod tests {
 
     use super::*;
 
-    /// A session in memory; time only moves when the test says so.
+    /// A session in memory; the test advances the time.
     #[derive(Default)]
     struct Model {
         counter: i32,
@@ -91,7 +91,7 @@ mod tests {
             }
         }
 
-        /// A client whose answer is lost asks again within the grace.
+        /// A client that lost a response retries within the grace period.
         #[test]
         fn a_client_whose_answers_are_lost_is_never_logged_out(steps in prop::collection::vec((any::<bool>(), 0_i64..100_000), 1..100)) {
             let mut session = Model::default();
@@ -108,7 +108,8 @@ mod tests {
             }
         }
 
-        /// Thief and owner share a token; both rotate. However they interleave, the session dies within three turns of ownership.
+        /// Thief and owner share a token, and both rotate. In any interleaving, the session ends within three changes
+        /// of turn.
         #[test]
         fn a_thief_is_found_out(stolen_at in 0_usize..6, turns in prop::collection::vec(any::<bool>(), 40)) {
             let mut session = Model::default();

@@ -1,4 +1,4 @@
-//! Sessions: what a login opens, refreshing prolongs, and logging out ends.
+//! Sessions: opened by a login, extended by a refresh, ended by a logout.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -16,19 +16,19 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// A session that is not refreshed for so long ends.
+/// Lifetime of a session without a refresh.
 pub const IDLE_LIFETIME: Duration = Duration::from_hours(24);
-/// A session ends after so long whatever happens.
+/// Maximum lifetime of a session.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(24 * 30);
 
 const REFUSED: Error = Error::Unauthenticated("the refresh token is invalid or expired");
 
-/// Where a request comes from.
+/// The client of a request.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// The client's address.
     pub address: IpAddr,
-    /// What the client calls itself.
+    /// The client's user agent.
     pub user_agent: Option<String>,
 }
 
@@ -37,15 +37,15 @@ pub struct Origin {
 pub struct SessionEntry {
     /// The session's id.
     pub id: Uuid,
-    /// Whether the request came through this one.
+    /// Whether it is the session of this request.
     pub current: bool,
-    /// Where the login came from.
+    /// The client's address at login.
     pub address: Option<String>,
-    /// What the client called itself at login.
+    /// The client's user agent at login.
     pub user_agent: Option<String>,
     /// When a token of it was last used, to the minute.
     pub last_used_at: DateTime<Utc>,
-    /// When it ends, whatever happens.
+    /// When it ends at the latest.
     pub expires_at: DateTime<Utc>,
     /// When it was opened.
     pub created_at: DateTime<Utc>,
@@ -54,38 +54,38 @@ pub struct SessionEntry {
 /// The tokens of a session.
 #[derive(Debug, Clone)]
 pub struct Tokens {
-    /// Speaks for the user for [`super::TOKEN_LIFETIME`].
+    /// The access token, valid for [`super::TOKEN_LIFETIME`].
     pub access_token: SecretString,
-    /// Gets the next access token.
+    /// The refresh token, for the next access token.
     pub refresh_token: SecretString,
 }
 
-/// What a refresh does to the refresh token.
+/// How a refresh treats the refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
-    /// The answer brings the next one.
+    /// The response contains the next one.
     Rotate,
-    /// The answer has no place for one; the client keeps what it has.
+    /// The response cannot contain one; the client keeps its token.
     Keep,
 }
 
 impl Origin {
-    /// The address as it is stored.
+    /// The address in stored form.
     pub(super) fn address(&self) -> String {
         self.address.to_canonical().to_string()
     }
 
-    /// The client's name for itself, cut to what is stored.
+    /// The user agent, truncated to the stored length.
     pub(super) fn user_agent(&self) -> Option<String> {
         let text = self.user_agent.as_ref()?;
         Some(text.chars().filter(|c| !c.is_control()).take(256).collect())
     }
 }
 
-/// Opens a session for a user who has proved who they are.
+/// Opens a session for an authenticated user.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(super) async fn open_session(
     conn: &mut PgConnection,
     keys: &TokenKeys,
@@ -117,11 +117,11 @@ pub(super) async fn open_session(
     session.tokens(keys, now)
 }
 
-/// Exchanges a refresh token for an access token, and for the next refresh token if the client can take one.
-/// A token that was already replaced revokes its session.
+/// Exchanges a refresh token for an access token, and for the next refresh token if the client can receive one. A token
+/// that was already replaced revokes its session.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] for a token that is not, or no longer, the session's; [`Error::UserGone`] for a deleted user.
+/// [`Error::Unauthenticated`] for a token that is not, or no longer, valid; [`Error::UserGone`] for a deleted user.
 pub async fn refresh(
     accounts: &Accounts,
     token: &str,
@@ -157,7 +157,12 @@ pub async fn refresh(
             )
             .await?;
             tx.commit().await?;
-            tracing::warn!(session.id = %session.id, user.id = session.user_id, "a replaced refresh token was used again; the session is revoked");
+            tracing::warn!(
+                session.id = %session.id,
+                user.id = session.user_id,
+                "a replaced refresh token of session {} was used again; the session is revoked",
+                session.id
+            );
             return Err(REFUSED);
         }
         Verdict::Advance if rotation == Rotation::Rotate => {
@@ -184,7 +189,7 @@ pub async fn refresh(
 /// Ends one session.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn log_out(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -204,10 +209,10 @@ pub async fn log_out(
     .await
 }
 
-/// The caller's sessions that have not ended, the last used first; there are at most a thousand.
+/// Lists the caller's active sessions, most recently used first; at most a thousand.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_sessions(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -232,7 +237,7 @@ pub async fn list_sessions(
 /// Ends one of the caller's sessions.
 ///
 /// # Errors
-/// [`Error::NotFound`] when the caller has no such session.
+/// [`Error::NotFound`] if the caller has no such session.
 pub async fn end_session(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -257,10 +262,10 @@ pub async fn end_session(
     Ok(())
 }
 
-/// Ends the session of a refresh token, whichever of the session's it is. A token that means nothing ends nothing.
+/// Ends the session of a refresh token, including a replaced one. An invalid token has no effect.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn log_out_by_refresh_token(
     accounts: &Accounts,
     token: &str,
@@ -287,10 +292,10 @@ pub async fn log_out_by_refresh_token(
     Ok(())
 }
 
-/// Ends every session of a user.
+/// Ends all sessions of a user.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn log_out_everywhere(
     conn: &mut PgConnection,
     user: &CurrentUser,
@@ -308,7 +313,7 @@ pub async fn log_out_everywhere(
     .await
 }
 
-/// The user of an access token whose session lives.
+/// Returns the user of an access token with an active session.
 pub(super) async fn user_of_session(
     conn: &mut PgConnection,
     token: AccessToken,
@@ -342,7 +347,7 @@ pub(super) async fn user_of_session(
     }
 }
 
-/// Ends the sessions of a user: one of them or all, but for one. Returns how many.
+/// Ends the sessions of a user: `only` one or all, except `but`. Returns their number.
 pub(super) async fn revoke(
     conn: &mut PgConnection,
     user_id: i64,
@@ -364,9 +369,9 @@ pub(super) async fn revoke(
     Ok(revoked.rows_affected())
 }
 
-/// Deletes sessions that nobody can use any more.
+/// Deletes sessions that have expired.
 pub(super) async fn delete_ended(conn: &mut PgConnection) -> Result<u64> {
-    // A revoked session is deleted with the others of its age: until then it can be looked up.
+    // A revoked session is deleted when it would have expired: until then it can be looked up.
     let deleted = sqlx::query!(
         "-- sessions::delete_ended
         delete from sessions
@@ -404,7 +409,7 @@ impl Session {
     }
 }
 
-/// The living session of a token, locked until the transaction ends.
+/// Returns the active session of a token, locked until the transaction ends.
 async fn lock(conn: &mut PgConnection, token: RefreshToken) -> Result<Option<Session>> {
     let session = sqlx::query_as!(
         Session,

@@ -1,7 +1,8 @@
-//! The throttle of guesses: after some free attempts each further one locks its bucket for 1 s, 2 s … 15 minutes.
+//! Throttling of guesses: after some free attempts, each further one locks its bucket for 1 s, 2 s … 15 minutes.
 //!
-//! Buckets live in Postgres, so all API processes and all dialects share them. A lock is soft: it passes, and the right
-//! password works then, so nobody can lock somebody else out for ever. An hour of quiet forgets everything.
+//! Buckets are stored in Postgres, so all API processes and dialects share them. A lock expires, and the correct
+//! password is accepted then, so nobody can lock another user out permanently. After an hour without attempts, a bucket
+//! is reset.
 
 use std::net::IpAddr;
 
@@ -10,7 +11,7 @@ use sqlx::PgConnection;
 
 use crate::{Error, Result};
 
-/// How many attempts are free, per bucket.
+/// Number of free attempts per bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Failed logins of one account.
@@ -21,23 +22,23 @@ pub struct Limits {
     pub registrations_per_address: u32,
 }
 
-/// What is counted together.
+/// A counter of attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bucket(String);
 
 impl Bucket {
-    /// Failed logins of a known account, by whichever of its names.
+    /// Failed logins of an existing account, by any of its names.
     pub(super) fn login_of_user(user_id: i64) -> Self {
         Self(format!("login:user:{user_id}"))
     }
 
-    /// Wrong passwords of an account by whoever is logged in to it. Not those of logins: guesses from outside must not keep
-    /// the owner from changing the password.
+    /// Wrong passwords entered by a logged-in user for their own account. Separate from logins: guesses by others must
+    /// not keep the owner from changing the password.
     pub(super) fn confirmation_of(user_id: i64) -> Self {
         Self(format!("confirmation:user:{user_id}"))
     }
 
-    /// Failed logins of a name that nobody has; it is throttled just like one that somebody has.
+    /// Failed logins with an unknown name; throttled exactly like a known one.
     pub(super) fn login_of_stranger(login: &str) -> Self {
         Self(format!("login:stranger:{}", digest(login)))
     }
@@ -47,12 +48,12 @@ impl Bucket {
         Self(format!("login:address:{}", network(address)))
     }
 
-    /// Mails for a new password to an address, whether or not somebody has it.
+    /// Password reset mails to an address, whether or not it has an account.
     pub(super) fn reset_of(email: &str) -> Self {
         Self(format!("reset:email:{}", digest(email)))
     }
 
-    /// Requests for a new password from an address.
+    /// Password reset requests from an address.
     pub(super) fn reset_from(address: IpAddr) -> Self {
         Self(format!("reset:address:{}", network(address)))
     }
@@ -62,7 +63,7 @@ impl Bucket {
         Self(format!("verification:user:{user_id}"))
     }
 
-    /// Refused changes of the names of an account: each tells which names others have.
+    /// Refused changes of an account's names: each reveals that a name is taken.
     pub(super) fn change_of(user_id: i64) -> Self {
         Self(format!("change:user:{user_id}"))
     }
@@ -73,7 +74,7 @@ impl Bucket {
     }
 }
 
-/// Refuses while one of the buckets is locked.
+/// Returns an error while one of the buckets is locked.
 pub(super) async fn check(conn: &mut PgConnection, buckets: &[&Bucket]) -> Result<()> {
     let names: Vec<String> = buckets.iter().map(|bucket| bucket.0.clone()).collect();
     let seconds = sqlx::query_scalar!(
@@ -97,7 +98,7 @@ pub(super) async fn check(conn: &mut PgConnection, buckets: &[&Bucket]) -> Resul
     }
 }
 
-/// Counts an attempt, and locks the bucket when it was one too many.
+/// Counts an attempt, and locks the bucket if the free attempts are used up.
 pub(super) async fn count(conn: &mut PgConnection, bucket: &Bucket, free: u32) -> Result<()> {
     let free = i32::try_from(free).unwrap_or(i32::MAX).max(1);
     sqlx::query!(
@@ -120,7 +121,7 @@ pub(super) async fn count(conn: &mut PgConnection, bucket: &Bucket, free: u32) -
     Ok(())
 }
 
-/// Forgets a bucket: its owner has proved who they are.
+/// Resets a bucket after a successful proof.
 pub(super) async fn forget(conn: &mut PgConnection, bucket: &Bucket) -> Result<()> {
     sqlx::query!(
         "-- throttle::forget
@@ -132,7 +133,7 @@ pub(super) async fn forget(conn: &mut PgConnection, bucket: &Bucket) -> Result<(
     Ok(())
 }
 
-/// Deletes buckets that were quiet long enough.
+/// Deletes buckets without recent attempts.
 pub(super) async fn delete_quiet(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!(
         "-- throttle::delete_quiet
@@ -144,13 +145,13 @@ pub(super) async fn delete_quiet(conn: &mut PgConnection) -> Result<u64> {
     Ok(deleted.rows_affected())
 }
 
-/// What strangers typed is not kept readable.
+/// Hashes user input, so that it is not stored in plain text.
 fn digest(name: &str) -> String {
     use sha2::Digest as _;
     BASE64_URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(name.to_lowercase().as_bytes()))
 }
 
-/// Who has one IPv6 address has the other 2⁶⁴ of its network too.
+/// The IPv4 address, or the /64 network of an IPv6 address: a client usually has all of its 2⁶⁴ addresses.
 fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),

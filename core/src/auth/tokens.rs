@@ -1,7 +1,7 @@
-//! Access and refresh tokens: JWTs with one algorithm, every claim checked, and keys of their own.
+//! Access and refresh tokens: JWTs with a fixed algorithm, all claims validated, and separate keys.
 //!
-//! A valid signature is only half of the matter: `sessions` decides whether the session of a token still lives.
-//! Nothing of a token's header is trusted but the key id, and that only finds a key in memory.
+//! A valid signature is not sufficient: `sessions` checks whether the token's session is active. Of a token's header,
+//! only the key id is used, to find a key in memory.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,24 +14,24 @@ use uuid::Uuid;
 
 use crate::{Error, Result, sealing::MasterKey};
 
-/// How long an access token works.
+/// Lifetime of an access token.
 pub const TOKEN_LIFETIME: Duration = Duration::from_mins(15);
 
 const ISSUER: &str = "openpromptbank";
-/// By how much the clocks of two servers may differ, in seconds.
+/// Maximum clock difference between two servers, in seconds.
 const LEEWAY: u64 = 5;
-/// Our own tokens have about 500 bytes.
+/// Maximum length of a token in bytes; our own have about 500.
 const MAX_LEN: usize = 2048;
 const REFUSED: Error = Error::Unauthenticated("the token is invalid or expired");
 
-/// Makes and checks tokens with keys that are derived from the master key, and checks those of the previous one.
+/// Issues and verifies tokens with keys derived from the master key; also verifies those of the previous key.
 #[derive(Clone)]
 pub struct TokenKeys {
     newest: String,
     by_id: HashMap<String, KeyPair>,
 }
 
-/// Whom and which session an access token speaks for.
+/// The content of an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccessToken {
     /// The user.
@@ -40,14 +40,14 @@ pub struct AccessToken {
     pub session_id: Uuid,
 }
 
-/// Which link of which session's chain a refresh token is.
+/// The content of a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefreshToken {
     /// The user.
     pub user_id: i64,
     /// The session.
     pub session_id: Uuid,
-    /// The number of the token in the session; the first has 0.
+    /// The number of the token in the session, from 0.
     pub counter: i32,
 }
 
@@ -64,7 +64,7 @@ struct Key {
     validation: Validation,
 }
 
-/// What tells the two kinds of token apart, besides their keys.
+/// The differences between the two kinds of token, besides their keys.
 struct Kind {
     /// The header's `typ`.
     typ: &'static str,
@@ -103,7 +103,7 @@ struct Claims {
 }
 
 impl TokenKeys {
-    /// Derives the keys.
+    /// Derives the keys from the master key and the previous one.
     #[must_use]
     pub fn new(master_key: &MasterKey) -> Self {
         let keys = std::iter::once(master_key).chain(master_key.previous());
@@ -114,7 +114,7 @@ impl TokenKeys {
         }
     }
 
-    /// An access token, valid from `now` on for [`TOKEN_LIFETIME`], but never longer than its session.
+    /// Issues an access token, valid from `now` for [`TOKEN_LIFETIME`], but never longer than its session.
     ///
     /// # Errors
     /// The token cannot be signed.
@@ -139,7 +139,8 @@ impl TokenKeys {
         self.sign(&ACCESS, &claims)
     }
 
-    /// The refresh token of a session's counter. The same input gives the same token, so a lost answer can be repeated.
+    /// Issues the refresh token of a session's counter. The same input gives the same token, so a lost response can be
+    /// repeated.
     ///
     /// # Errors
     /// The token cannot be signed.
@@ -164,10 +165,11 @@ impl TokenKeys {
         self.sign(&REFRESH, &claims)
     }
 
-    /// What an access token says.
+    /// Verifies an access token and returns its content.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] for every token that this program did not issue as one, or that is no longer valid.
+    /// [`Error::Unauthenticated`] for every token that was not issued by this program as an access token, or is no
+    /// longer valid.
     pub fn verify_access(&self, token: &str) -> Result<AccessToken> {
         let claims = self.verify(&ACCESS, token)?;
         let lives = claims.exp.checked_sub(claims.iat).ok_or(REFUSED)?;
@@ -180,10 +182,11 @@ impl TokenKeys {
         })
     }
 
-    /// What a refresh token says.
+    /// Verifies a refresh token and returns its content.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] for every token that this program did not issue as one, or that is no longer valid.
+    /// [`Error::Unauthenticated`] for every token that was not issued by this program as a refresh token, or is no
+    /// longer valid.
     pub fn verify_refresh(&self, token: &str) -> Result<RefreshToken> {
         let claims = self.verify(&REFRESH, token)?;
         Ok(RefreshToken {
@@ -209,7 +212,7 @@ impl TokenKeys {
             return Err(REFUSED);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| REFUSED)?;
-        // Whatever a `crit` lists must be understood, and we understand no extension.
+        // All extensions listed in `crit` must be understood, and we support none.
         if header.typ.as_deref() != Some(kind.typ) || header.crit.is_some() {
             return Err(REFUSED);
         }
@@ -235,7 +238,7 @@ impl KeyPair {
             validation.validate_nbf = true;
             validation.set_issuer(&[ISSUER]);
             validation.set_audience(&[kind.audience]);
-            // Without this line a token that lacks a claim is accepted.
+            // Without this, a token that lacks a claim would be accepted.
             validation.set_required_spec_claims(&["exp", "aud", "iss", "sub", "nbf"]);
             Key {
                 encoding: EncodingKey::from_secret(secret.expose_secret()),
@@ -258,7 +261,7 @@ impl KeyPair {
     }
 }
 
-/// The public name of a master key's token keys.
+/// The public id of the token keys derived from a master key.
 fn id_of(master_key: &MasterKey) -> String {
     let bytes = master_key.derive("token-key-id");
     BASE64_URL_SAFE_NO_PAD.encode(&bytes.expose_secret()[..8])
@@ -424,7 +427,7 @@ mod tests {
         refused(&|header| header.kid = Some("x".repeat(10_000)));
         refused(&|header| header.crit = Some(vec!["exp".into()]));
         refused(&|header| header.alg = Algorithm::HS512);
-        // Another kind's key, although everything else is right.
+        // The key of the other kind, although everything else is correct.
         assert!(
             keys(1)
                 .verify_access(&sign(&REFRESH, &header(&ACCESS), &good))

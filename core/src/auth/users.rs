@@ -1,4 +1,4 @@
-//! Users: who they are, and looking them up.
+//! Users and their lookup.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,24 +8,24 @@ use utoipa::ToSchema;
 use super::{CurrentUser, UserRole};
 use crate::{Error, Result};
 
-/// A user as the user sees it.
+/// A user as seen by themselves.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct User {
     /// The user's id.
     pub id: i64,
-    /// The user's name, unique without regard to case.
+    /// The user's name, unique ignoring case.
     pub username: String,
-    /// The user's email address, unique without regard to case.
+    /// The user's email address, unique ignoring case.
     pub email: String,
-    /// When the user showed that the address is theirs; absent until then.
+    /// When the email address was verified; absent until then.
     pub email_verified_at: Option<DateTime<Utc>>,
-    /// What the user is trusted with.
+    /// The user's role.
     pub role: UserRole,
     /// When the user registered.
     pub created_at: DateTime<Utc>,
 }
 
-/// A user of a list.
+/// A user in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedUser {
     /// The user's id.
@@ -38,10 +38,10 @@ pub struct ListedUser {
     pub created_at: DateTime<Utc>,
 }
 
-/// The user of an id.
+/// Finds a user by id.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is none.
+/// [`Error::NotFound`] if there is none.
 pub async fn find_user(conn: &mut PgConnection, user_id: i64) -> Result<User> {
     sqlx::query_as!(
         User,
@@ -54,10 +54,10 @@ pub async fn find_user(conn: &mut PgConnection, user_id: i64) -> Result<User> {
     .ok_or_else(|| Error::NotFound("the user".into()))
 }
 
-/// Users by id, from after an id on: all of them for an administrator, and nobody but themselves for everybody else.
+/// Lists users by id, after `after`: all enabled ones for an administrator, only themselves for other users.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn list_users(
     conn: &mut PgConnection,
     viewer: &CurrentUser,
@@ -82,10 +82,11 @@ pub async fn list_users(
     Ok(users)
 }
 
-/// The administrator that owns what the program itself brings along; made on first use, cannot log in by password.
+/// Returns the administrator account that owns built-in content, created on first use; it cannot log in with a
+/// password.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn system_user(conn: &mut PgConnection) -> Result<CurrentUser> {
     let user = sqlx::query_as!(
         CurrentUser,
