@@ -1,4 +1,4 @@
-//! The keys under which answers are cached.
+//! Cache keys of responses.
 
 use opb_core::{
     models::ProviderKind,
@@ -7,25 +7,25 @@ use opb_core::{
 };
 use sha2::{Digest as _, Sha256};
 
-/// How many bytes of a key tell who asks which model with which parameters. The answers of a column lie together in the
-/// index then, so that recording and looking up touch few of its pages, however large it is.
+/// Number of leading bytes of a key that identify the user, the model and its parameters. So the responses of a column
+/// are adjacent in the index, and recording and lookups touch few of its pages, however large it is.
 const COLUMN_BYTES: usize = 4;
 
-/// Marks the role of a message whose content has parts, in the hash of a question.
+/// Marks the role of a message whose content has parts, in the hash of a request.
 const PARTS: u8 = 0x80;
 
-/// Makes the keys under which the answers of a model to one owner's run are kept.
+/// Generates the cache keys of a model's responses for the runs of one owner.
 #[derive(Clone)]
 pub(crate) struct AnswerKeys {
     column: [u8; COLUMN_BYTES],
-    /// Has taken in all but the messages and the repeat.
+    /// The hash of everything except the messages and the repeat.
     hash: Sha256,
 }
 
 impl AnswerKeys {
-    /// None when nothing is kept: the run wants none, or the model's answers cost nothing.
+    /// Returns `None` if nothing is cached: the run disables the cache, or the model is free.
     ///
-    /// The owner is part of the key, so that users cannot learn from a fast answer what others have asked.
+    /// The owner is part of the key, so that users cannot learn from a fast response what others have requested.
     pub(crate) fn new(work: &RunWork, model: &RunModel) -> Option<Self> {
         let provider = &model.provider;
         let free = matches!(provider.kind, ProviderKind::Simulated | ProviderKind::Echo);
@@ -49,7 +49,7 @@ impl AnswerKeys {
         Some(Self { column, hash })
     }
 
-    /// The key of an answer to these messages.
+    /// Returns the key of a response to these messages.
     pub(crate) fn key(&self, messages: &[Message], repeat: i16) -> AnswerKey {
         let mut hash = self.hash.clone();
         hash.update(repeat.to_le_bytes());

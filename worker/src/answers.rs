@@ -1,4 +1,4 @@
-//! Answers that need not be asked for: those of the cache, and those of the run that is scored again.
+//! Looks up responses that need no call: cached ones, and those of the run that is rescored.
 
 use opb_core::{
     metrics::METRICS,
@@ -8,10 +8,10 @@ use sqlx::PgPool;
 
 use crate::{pending::PendingEvaluation, prepared::PreparedRun};
 
-/// Looks up the answers of these evaluations, and under which keys they are cached.
+/// Looks up the responses of these evaluations, and sets their cache keys.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(crate) async fn look_up(
     pool: &PgPool,
     run: &PreparedRun,

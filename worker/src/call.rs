@@ -1,6 +1,6 @@
-//! Calling a model with retries. This is the only file that repeats a call; the HTTP client below never does.
+//! Calls a model with retries. This is the only file that retries a call; the HTTP client below never does.
 //!
-//! Waiting because the provider says "not so fast", or is down, is not an attempt: it costs time and nothing else.
+//! Waiting because the provider limits the rate, or is down, does not count as an attempt: it only costs time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,41 +20,41 @@ use crate::{
     traces::{self, ModelNames},
 };
 
-/// The longest wait that a provider may ask for at once.
+/// Maximum `Retry-After` that is honoured.
 const MAX_PAUSE: Duration = Duration::from_hours(1);
-/// How long an evaluation waits after "not so fast", whatever the provider asks: doubled each time, up to a bound.
+/// Delay of an evaluation after a rate limit, whatever the provider requests; doubled each time, up to a bound.
 const FIRST_REFUSED_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(32);
-/// An evaluation that was told "not so fast" for so long is given up.
+/// An evaluation that has been rate limited for this long is given up.
 const MAX_TOTAL: Duration = Duration::from_hours(4);
 
-/// How a call ended, and how many attempts it took.
+/// The result of a call with its retries.
 pub(crate) struct CallOutcome {
-    /// The completion, or the last failure. Nothing when `halt` came before either.
+    /// The completion, or the last failure. `None` if `halt` came before either.
     pub(crate) result: Option<Result<Completion, CallError>>,
-    /// Calls that were made and counted.
+    /// Number of counted attempts.
     pub(crate) attempts: u32,
-    /// True when an attempt failed that the provider may want to be paid for all the same.
+    /// Whether an attempt failed that the provider may still charge for.
     pub(crate) may_be_paid: bool,
 }
 
-/// What is called, and under which rules.
+/// What to call, and under which rules.
 pub(crate) struct Calls<'a> {
     pub(crate) provider: &'a dyn Provider,
     pub(crate) governor: &'a Arc<Governor>,
     pub(crate) labels: &'a ModelLabels,
     pub(crate) names: &'a ModelNames,
     pub(crate) caller: Caller,
-    /// What the call will take; asked only under declared limits.
+    /// The expected size of the call; only computed under declared limits.
     pub(crate) size: &'a (dyn Fn() -> CallSize + Sync),
     pub(crate) price: Option<Price>,
     /// Maximum number of attempts.
     pub(crate) max_attempts: u32,
-    /// Once it comes no further call begins; calls in flight end as usual.
+    /// Once cancelled, no further call starts; calls in flight finish as usual.
     pub(crate) halt: &'a CancellationToken,
 }
 
-/// Calls a model until it answers, the failure is final, or the attempts are used up.
+/// Calls a model until it responds, the failure is final, or the attempts are used up.
 pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> CallOutcome {
     let Calls { labels, halt, .. } = calls;
     let mut backoff = ExponentialBuilder::default()
@@ -119,7 +119,8 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             waits += 1;
             count_retry(labels, error.kind);
             permit.refused(pause);
-            // The governor makes all calls wait as long as the provider asks, and others take this one's place meanwhile.
+            // The governor delays all calls as long as the provider requests; other evaluations take this one's place
+            // meanwhile.
             let delay = refused_backoff.next().unwrap_or_default();
             let slept = halt.run_until_cancelled(tokio::time::sleep(delay)).await;
             if slept.is_none() {
@@ -133,7 +134,7 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             is_first: attempts + waits == 0,
         });
         if is_down {
-            // The governor makes it wait.
+            // The governor delays it.
             waits += 1;
             count_retry(labels, error.kind);
             last_error = Some(error);
@@ -154,7 +155,7 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
     }
 }
 
-/// What an answer took of declared limits.
+/// The actual usage of a call, for declared limits.
 fn used(completion: &Completion, price: Option<Price>) -> Used {
     let counted = completion.input_tokens.zip(completion.output_tokens);
     let cost = price.map_or(Some(0), |price| completion.cost_microusd(price));

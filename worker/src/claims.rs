@@ -1,7 +1,7 @@
-//! Claims: as long as there is room, this worker claims the shard that is owed most and works on it.
+//! Claims shards while this worker has capacity, and works on them.
 //!
-//! One loop: a place, a claim, the work. When nothing waits it sleeps until the doorbell rings; it polls besides, since a
-//! ring can be lost and the pause after a crash ends without one.
+//! One loop: wait for a free slot, claim, work. Without claimable shards, it sleeps until a notification; it also
+//! polls, since a notification can be lost, and the delay after a crash ends without one.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -16,36 +16,36 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::shard::{self, ShardContext};
 
-/// How often it looks for a shard when no bell rings.
+/// Polling interval without notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What claims are made with.
+/// The dependencies of claiming.
 pub(crate) struct Claims {
     pub(crate) ctx: Arc<ShardContext>,
     pub(crate) doorbell: Doorbell,
-    /// How many shards are worked on at most.
+    /// Maximum number of shards worked on concurrently.
     pub(crate) places: usize,
-    /// For how long a shard is claimed; the lease is renewed long before.
+    /// Duration of a lease; it is renewed long before it expires.
     pub(crate) lease: Duration,
-    /// The work on shards; also of those that have given their place away.
+    /// The tasks that work on shards, including those that have given up their slot.
     pub(crate) under_way: TaskTracker,
 }
 
-/// Claims shards and works on them until the worker stops. Shards in flight then go on beside.
+/// Claims shards and works on them until the worker stops. Tasks of claimed shards continue in the background.
 pub(crate) async fn claim_for_ever(claims: Claims) {
     let places = Arc::new(Semaphore::new(claims.places));
     let stop = claims.ctx.stop.clone();
     let mut rings = claims.doorbell.subscribe();
     let mut place = None;
     while !stop.is_cancelled() {
-        // What rang before is seen by the claim that comes now.
+        // Earlier notifications are covered by the claim that follows.
         while rings.try_recv().is_ok() {}
         if place.is_none() {
             let free = Arc::clone(&places).acquire_owned();
             place = stop.run_until_cancelled(free).await.and_then(Result::ok);
             continue;
         }
-        // Never cut off: a lease that is claimed and not known would have to run out.
+        // Not cancelled: a lease that is claimed but not known here would have to expire.
         match claim(&claims).await {
             Ok(Some(lease)) => {
                 let work = work(Arc::clone(&claims.ctx), lease, place.take());
@@ -53,9 +53,9 @@ pub(crate) async fn claim_for_ever(claims: Claims) {
                 continue;
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "no shard could be claimed, trying again"),
+            Err(error) => tracing::warn!(%error, "could not claim a shard, trying again"),
         }
-        // A time-out and a ring say the same: look again.
+        // A timeout and a notification have the same effect: try again.
         let wait = tokio::time::timeout(POLL_INTERVAL, rung(&mut rings, WORKERS_DOORBELL));
         stop.run_until_cancelled(wait).await;
     }
@@ -67,8 +67,8 @@ async fn claim(claims: &Claims) -> opb_core::Result<Option<ShardLease>> {
     claim_shard(&mut conn, &name, claims.lease).await
 }
 
-/// Works on a shard. Its place is free when it is done, handed back or left, or has given its place to another; then the
-/// calls in flight end beside.
+/// Works on a shard. Its slot is released when the shard is done, returned or abandoned, or gives up its slot while
+/// calls in flight finish.
 async fn work(ctx: Arc<ShardContext>, lease: ShardLease, place: Option<OwnedSemaphorePermit>) {
     let leaves = CancellationToken::new();
     METRICS.shards_running.inc();
@@ -84,12 +84,21 @@ async fn work(ctx: Arc<ShardContext>, lease: ShardLease, place: Option<OwnedSema
     METRICS.shards_running.dec();
     match ended {
         Ok(Ok(())) => {}
-        // Housekeeping makes it available again when its lease has run out.
+        // Housekeeping makes it claimable again when its lease has expired.
         Ok(Err(error)) => {
-            tracing::error!(shard.id = %lease.shard_id, error = format!("{error:#}"), "the shard {} was left", lease.shard_id);
+            tracing::error!(
+                shard.id = %lease.shard_id,
+                error = format!("{error:#}"),
+                "could not finish shard {}",
+                lease.shard_id
+            );
         }
         Err(_) => {
-            tracing::error!(shard.id = %lease.shard_id, "the work on the shard {} panicked", lease.shard_id);
+            tracing::error!(
+                shard.id = %lease.shard_id,
+                "the work on shard {} panicked",
+                lease.shard_id
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One evaluation: call, price, score. Whatever goes wrong becomes a recorded error, never a failure of the shard.
+//! A single evaluation: call, price, score. Every failure becomes a recorded error, never a failure of the shard.
 
 use std::{
     sync::Arc,
@@ -23,15 +23,15 @@ use crate::{
     providers::{AnswerHint, Completion, CompletionRequest},
 };
 
-/// What became of an evaluation.
+/// The result of an evaluation.
 pub(crate) struct Evaluated {
-    /// The result. Nothing when `halt` came before there was one.
+    /// The evaluation to record. `None` if `halt` came first.
     pub(crate) evaluation: Option<NewEvaluation>,
-    /// True when calls may have been paid for whose cost is unknown.
+    /// Whether calls of unknown cost may have been paid for.
     pub(crate) unaccounted: bool,
 }
 
-/// Makes one evaluation. Once `halt` comes no further call begins.
+/// Evaluates one item. Once `halt` is cancelled, no further call starts.
 pub(crate) async fn evaluate(
     run: Arc<PreparedRun>,
     pending: PendingEvaluation,
@@ -47,7 +47,7 @@ pub(crate) async fn evaluate(
         (None, None) => unasked(
             key,
             "unanswered",
-            "the run that is scored again has no answer to this",
+            "the rescored run has no response for this evaluation",
         ),
     };
     if let Some(evaluation) = &mut evaluated.evaluation {
@@ -126,10 +126,10 @@ async fn ask(
     }
 }
 
-/// What is kept of a completion.
+/// Converts a completion to the stored response.
 fn answer(completion: Completion, price: Option<Price>) -> Answer {
     let cost_microusd = price.and_then(|price| completion.cost_microusd(price));
-    // Whatever a provider counts, and an administrator has called the price.
+    // Bounds the cost, whatever usage a provider reports and whatever price an administrator has set.
     let cost_microusd = cost_microusd.map(|cost| cost.min(MAX_MICROUSD));
     Answer {
         output: Some(completion.text),
@@ -145,7 +145,7 @@ fn answer(completion: Completion, price: Option<Price>) -> Answer {
     }
 }
 
-/// Scores an answer that was there already: no call, nothing spent.
+/// Scores an existing response: no call, no cost.
 async fn taken(
     run: &PreparedRun,
     item: Arc<PreparedItem>,
@@ -258,7 +258,7 @@ fn line(scorer: &str, metric: Option<&str>, outcome: &Outcome) -> ScoredLine {
     }
 }
 
-/// An evaluation whose model cannot be asked.
+/// The result of an evaluation whose model cannot be called.
 fn unasked(key: EvaluationKey, kind: &str, message: &str) -> Evaluated {
     Evaluated {
         evaluation: Some(NewEvaluation::failed(
@@ -282,7 +282,7 @@ fn count(evaluation: &NewEvaluation, labels: &ModelLabels) {
         .with_label_values(&[state, provider, model])
         .inc();
     if evaluation.cached {
-        return; // Its tokens and its cost were counted when it was called for.
+        return; // Its tokens and its cost were counted with the original call.
     }
     let Some(answer) = &evaluation.answer else {
         return;

@@ -1,7 +1,7 @@
-//! Jobs: what concerns a whole run, delivered by apalis. A worker does up to four of them at once.
+//! Jobs of whole runs, delivered by apalis. A worker runs up to four of them concurrently.
 //!
-//! apalis delivers; it does not protect. Every start of its worker has a new name (a name that registers again would keep
-//! its dead jobs for ever), beats from a task of its own, and is restarted with a pause when it ends.
+//! apalis only delivers jobs. Each start of its worker has a new name (a name that registers again would keep its dead
+//! jobs forever), a separate heartbeat task, and a delay after it ends.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -25,16 +25,16 @@ use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Jobs that are worked on at once. More than four with batches of one hangs apalis when it stops.
+/// Number of concurrent jobs. With more than four and batches of one, apalis hangs when it stops.
 const AT_ONCE: usize = 4;
-/// How often it looks for a job when no bell rings.
+/// Polling interval without notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it says that it lives; after four silent intervals its jobs are given to others.
+/// Heartbeat interval; after four missed heartbeats, jobs are given to other workers.
 const BEAT_INTERVAL: Duration = Duration::from_secs(15);
-/// The longest pause between two starts.
+/// Maximum delay between two starts.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 
-/// What jobs are delivered by and done with.
+/// The dependencies of running jobs.
 #[derive(Clone)]
 pub(crate) struct Jobs {
     /// For the queue's own statements.
@@ -42,11 +42,11 @@ pub(crate) struct Jobs {
     /// For the work.
     pub(crate) pool: PgPool,
     pub(crate) doorbell: Doorbell,
-    /// Cancelled when no new job shall begin.
+    /// Cancelled when no new jobs may start.
     pub(crate) stop: CancellationToken,
 }
 
-/// Does jobs until the worker stops, under a new name after each failure.
+/// Runs jobs until the worker stops, under a new name after each failure.
 pub(crate) async fn serve_for_ever(jobs: Jobs) {
     let mut pause = Duration::from_millis(100);
     while !jobs.stop.is_cancelled() {
@@ -64,9 +64,9 @@ pub(crate) async fn serve_for_ever(jobs: Jobs) {
         match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the delivery of jobs ended and starts again");
+                tracing::warn!(%error, "the delivery of jobs ended, restarting it");
             }
-            Err(_) => tracing::error!("the delivery of jobs panicked and starts again"),
+            Err(_) => tracing::error!("the delivery of jobs panicked, restarting it"),
         }
         give_back(&jobs.queue, &name).await;
         if started.elapsed() > MAX_PAUSE {
@@ -100,17 +100,17 @@ async fn serve(jobs: Jobs, name: String) -> Result<(), WorkerError> {
         .await
 }
 
-/// Never fails the job: what it leaves undone, housekeeping finds in the tables.
+/// Never returns an error to apalis: housekeeping finds unfinished work in the tables.
 async fn work(job: Job, pool: Data<PgPool>) {
-    // The task of its own turns a panic into an error; dropping the guard stops it with us.
+    // A separate task turns a panic into an error; dropping the guard aborts it together with this one.
     let done = tokio::spawn(carry_out(job, PgPool::clone(&pool)));
     let _stop = AbortOnDrop(done.abort_handle());
     match done.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(
-            ?job, %error, source = ?std::error::Error::source(&error), "a job was not done"
+            ?job, %error, source = ?std::error::Error::source(&error), "could not complete {job:?}"
         ),
-        Err(error) => tracing::error!(?job, %error, "a job panicked"),
+        Err(error) => tracing::error!(?job, %error, "{job:?} panicked"),
     }
 }
 
@@ -131,26 +131,29 @@ async fn beat_for_ever(queue: &PgPool, name: &str) {
             queue::beat(&mut conn, name).await
         };
         if let Err(error) = beaten.await {
-            tracing::warn!(%error, "the queue could not be told that this worker lives");
+            tracing::warn!(%error, "could not send a heartbeat to the job queue");
         }
     }
 }
 
-/// Gives the jobs that it still holds to others at once; if this fails, they come back when its beats are missed.
+/// Returns this worker's jobs to the queue; if this fails, they return after missed heartbeats.
 async fn give_back(queue: &PgPool, name: &str) {
     let given = async {
         let mut conn = queue.acquire().await?;
         queue::give_back(&mut conn, name).await
     };
     if let Err(error) = given.await {
-        tracing::debug!(%error, "jobs come back later");
+        tracing::debug!(
+            %error,
+            "could not return jobs to the queue, they return after missed heartbeats"
+        );
     }
 }
 
-/// When it looks for jobs: at every ring of the doorbell, and at every tick.
+/// When to poll for jobs: at every notification, and at every tick.
 ///
-/// apalis' own strategies forget a ring that comes while it fetches. This one reads until nothing is left, and asks to be
-/// polled again after a ring, so that a fetch begins after it.
+/// apalis' own strategies lose a notification that arrives during a fetch. This one drains all notifications and
+/// requests another poll, so that a fetch starts after them.
 struct Wakeups(Pin<Box<dyn Stream<Item = ()> + Send + Sync>>);
 
 impl Wakeups {
@@ -175,7 +178,7 @@ impl PollStrategy for Wakeups {
     }
 }
 
-/// The machine's name, so that an operator can see where jobs run.
+/// The host name, so that operators can see where jobs run.
 fn host() -> String {
     let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let name: String = name

@@ -1,5 +1,5 @@
-//! The leases that this worker holds. One task renews them all; a lease that is lost stops its work, and a paused run
-//! lets no new call begin.
+//! The leases held by this worker. A single task renews them; a lost lease aborts its work, and a paused run starts no
+//! new calls.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// The leases that are held, by shard.
+/// The leases held, by shard.
 #[derive(Default)]
 pub(crate) struct Leases(Mutex<HashMap<Uuid, HeldShard>>);
 
@@ -27,8 +27,8 @@ struct HeldShard {
 }
 
 impl Leases {
-    /// Keeps a lease renewed until the guard is dropped. `stop` is the worker's; `leaves` is cancelled when the shard gives
-    /// its place to another.
+    /// Keeps a lease renewed until the guard is dropped. `stop` is the worker's token; `leaves` is cancelled when the
+    /// shard gives up its slot.
     pub(crate) fn hold(
         &self,
         lease: ShardLease,
@@ -52,16 +52,15 @@ impl Leases {
         }
     }
 
-    /// The runs of the shards that are being worked on, once for each shard; those that are being handed back are not
-    /// counted.
+    /// Returns the runs of the shards being worked on, once per shard, without those being returned.
     pub(crate) fn at_work(&self) -> Vec<Uuid> {
         let held = self.lock();
         let at_work = held.values().filter(|held| !held.halt.is_cancelled());
         at_work.map(|held| held.lease.run_id).collect()
     }
 
-    /// Hands one shard of a run back as soon as the calls that run have ended. Its place is free at once: a call may take
-    /// minutes, and the run that gets the place shall not wait for it.
+    /// Returns one shard of a run as soon as its calls in flight have ended. Its slot is free at once: a call may take
+    /// minutes, and the run that gets the slot should not wait for it.
     pub(crate) fn give_way(&self, run_id: Uuid) {
         let held = self.lock();
         let of_run = |held: &&HeldShard| held.lease.run_id == run_id && !held.halt.is_cancelled();
@@ -71,7 +70,7 @@ impl Leases {
         }
     }
 
-    /// The runs of the shards that gave their place away and whose calls have not ended yet, once for each shard.
+    /// Returns the runs of the shards that have given up their slot but still have calls in flight, once per shard.
     pub(crate) fn leaving(&self) -> Vec<Uuid> {
         let held = self.lock();
         let leaving = held.values().filter(|held| held.leaves.is_cancelled());
@@ -82,11 +81,11 @@ impl Leases {
         self.lock().values().map(|held| held.lease).collect()
     }
 
-    /// Stops the work of leases that were lost, and new calls of those whose run is paused.
+    /// Aborts the work of lost leases, and prevents new calls of those whose run is paused.
     fn apply(&self, asked: &[ShardLease], kept: &[HeldLease]) {
         let held = self.lock();
         for lease in asked {
-            // The shard may have been claimed again meanwhile: the answer is about the lease that was asked about.
+            // The shard may have been claimed again meanwhile: the result is about the lease that was renewed.
             let Some(held) = held
                 .get(&lease.shard_id)
                 .filter(|held| held.lease == *lease)
@@ -95,7 +94,11 @@ impl Leases {
             };
             match kept.iter().find(|kept| kept.shard_id == lease.shard_id) {
                 None => {
-                    tracing::warn!(shard.id = %lease.shard_id, "a lease was lost, its work stops");
+                    tracing::warn!(
+                        shard.id = %lease.shard_id,
+                        "the lease of shard {} was lost, its work is aborted",
+                        lease.shard_id
+                    );
                     held.lost.cancel();
                 }
                 Some(kept) if kept.paused => held.halt.cancel(),
@@ -109,13 +112,13 @@ impl Leases {
     }
 }
 
-/// A lease that is being renewed.
+/// A lease that is kept renewed.
 pub(crate) struct LeaseGuard<'a> {
     leases: &'a Leases,
     pub(crate) lease: ShardLease,
     /// Cancelled when the lease is lost.
     pub(crate) lost: CancellationToken,
-    /// Cancelled when no new call may begin: the run is paused, or the worker stops.
+    /// Cancelled when no new calls may start: the run is paused, or the worker stops.
     pub(crate) halt: CancellationToken,
 }
 
@@ -131,7 +134,8 @@ impl Drop for LeaseGuard<'_> {
     }
 }
 
-/// Renews every lease three times before it would run out after `duration`, and whenever a run is recalled, until `stop`.
+/// Renews all leases three times within `duration`, at least every five seconds, and whenever a run is paused or has
+/// ended, until `stop`.
 pub(crate) async fn renew_for_ever(
     leases: Arc<Leases>,
     pool: PgPool,
@@ -142,7 +146,7 @@ pub(crate) async fn renew_for_ever(
     let interval = (duration / 3).min(Duration::from_secs(5));
     let mut rings = doorbell.subscribe();
     loop {
-        // A time-out and a ring say the same: look after the leases.
+        // A timeout and a notification have the same effect: renew the leases.
         let wait = tokio::time::timeout(interval, rung(&mut rings, RECALL_DOORBELL));
         if stop.run_until_cancelled(wait).await.is_none() {
             return;
@@ -157,8 +161,8 @@ pub(crate) async fn renew_for_ever(
         };
         match renewed.await {
             Ok(kept) => leases.apply(&held, &kept),
-            // Nothing is lost yet: the next round tries again, and the fence guards what is written.
-            Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+            // Nothing is lost yet: the next round tries again, and the fence protects writes.
+            Err(error) => tracing::warn!(%error, "could not renew leases"),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The worker: claims shards, calls models, scores their answers and records the results; and does the jobs of runs.
+//! The worker: claims shards, calls models, scores their responses and records the results; and runs the jobs of runs.
 //!
-//! One evaluation's way: `claims` takes a shard, `shard` works on it, `unseen` renders the messages and looks up in `answers`
-//! which responses are cached, `evaluate` calls and scores, `call` retries (the only one that does), `governor` bounds how many calls
-//! run at once and whose is next, `limits` keeps what administrators declare, `providers` speak to the models, and `recorder`
-//! records results in batches. No connection to Postgres is held while a model is called.
+//! The path of an evaluation: `claims` claims a shard, `shard` works on it, `unseen` renders the messages and looks up
+//! cached responses in `answers`, `evaluate` calls and scores, `call` retries (nothing else does), `governor` limits
+//! the concurrent calls and chooses the next one, `limits` enforces what administrators declare, `providers` implement
+//! the APIs of models, and `recorder` records results in batches. No connection to Postgres is held while a model is
+//! called.
 
 mod answer_keys;
 mod answers;
@@ -52,14 +53,14 @@ use crate::{
     waiting_reasons::WaitingReasons,
 };
 
-/// Runs a worker until `stop` is cancelled. Calls that are running then get the grace time; what they leave undone is
-/// handed back.
+/// Runs a worker until `stop` is cancelled. Calls in flight then have the grace period to finish; unfinished shards are
+/// returned.
 ///
-/// `pool` serves the worker's own statements, `queue_pool` the doorbell and the delivery of jobs; three connections are
-/// enough for that.
+/// `pool` is for the worker's own statements, `queue_pool` for notifications and the delivery of jobs, which need three
+/// connections.
 ///
 /// # Errors
-/// The database cannot be used at all. Passing trouble is waited out.
+/// The database is unusable. Temporary failures are retried.
 pub async fn run(
     pool: PgPool,
     queue_pool: PgPool,
@@ -144,9 +145,9 @@ pub async fn run(
         under_way.wait().await;
     };
     if tokio::time::timeout(grace, idle()).await.is_err() {
-        tracing::warn!("the grace time is over, handing back what is not finished");
+        tracing::warn!("the grace period is over, returning unfinished shards");
         abort.cancel();
-        // Handing back takes a few statements; a database that is gone must not keep the process.
+        // Returning takes a few statements; an unavailable database must not block the process.
         let _ = tokio::time::timeout(Duration::from_secs(10), idle()).await;
     }
     beats.cancel();
@@ -156,11 +157,10 @@ pub async fn run(
     Ok(())
 }
 
-/// Makes sure that the built-in providers are known, the simulation with its models and prices and `OpenAI`, and the
-/// published prices that come with the program.
+/// Inserts the built-in providers (the simulation with its models and prices, and `OpenAI`) and the shipped price list.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub async fn seed_providers(conn: &mut PgConnection) -> opb_core::Result<()> {
     let simulated: Uuid = ensure_provider(conn, "simulated", ProviderKind::Simulated, None).await?;
     for model in simulation::MODELS

@@ -1,4 +1,4 @@
-//! `opb-worker`: one worker process. Start as many as you like against one database.
+//! `opb-worker`: one worker process. Any number of them may share one database.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -10,7 +10,7 @@ use opb_settings::{DatabaseSettings, FileSettings, LogSettings, SecretSettings};
 use opb_worker::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
-/// Answers come and go in many small pieces, from many threads: the system's allocator took a fifth of the time.
+/// Responses arrive in many small pieces, allocated from many threads: the system's allocator took a fifth of the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! An evaluation that is not recorded yet, with its item.
+//! An unrecorded evaluation, with its item.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use crate::prepared::Scorers;
 
-/// The messages of an evaluation, or why there are none. Models and repeats share them.
+/// The rendered messages of an evaluation, or the error. Shared by models and repeats.
 pub(crate) type Rendered = Arc<Result<Vec<Message>, TemplateError>>;
 
-/// An item, ready to be asked about.
+/// An item in the form for evaluation.
 pub(crate) struct PreparedItem {
     /// The item's own id.
     pub(crate) id: String,
@@ -26,10 +26,10 @@ pub(crate) struct PreparedItem {
 }
 
 impl PreparedItem {
-    /// Makes a stored item ready.
+    /// Prepares a stored item.
     ///
     /// # Errors
-    /// The item's scorers do not compile, which publishing should have refused.
+    /// The item's scorers do not compile, which should have been refused at publication.
     pub(crate) fn new(item: StoredItem) -> anyhow::Result<Self> {
         let expected_text = item.expected.as_ref().map(|expected| match expected {
             Value::String(text) => text.clone(),
@@ -52,16 +52,16 @@ impl PreparedItem {
     }
 }
 
-/// An evaluation that is not recorded yet.
+/// An unrecorded evaluation.
 pub(crate) struct PendingEvaluation {
     pub(crate) key: EvaluationKey,
     pub(crate) item: Arc<PreparedItem>,
-    /// What is sent; none when nothing is sent, since the answer is there or the run only scores answers again.
+    /// The messages to send; `None` if no call is needed, because there is a cached response or the run only rescores.
     pub(crate) messages: Option<Rendered>,
-    /// Its answer, if it is there already.
+    /// The existing response, if any.
     pub(crate) answer: Option<Answer>,
-    /// Under which key its answer is cached.
+    /// The cache key of its response.
     pub(crate) answer_key: Option<AnswerKey>,
-    /// Maximum cost of its call; zero in a run without a budget.
+    /// Maximum cost of its call, in micro-dollars; zero in a run without a budget.
     pub(crate) bound_microusd: i64,
 }

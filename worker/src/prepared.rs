@@ -1,7 +1,7 @@
-//! Runs made ready: templates and scorers compiled, providers built, once a run and process.
+//! Prepared runs: compiled templates and scorers, and configured providers, once per run and process.
 //!
-//! Each run is made ready under a lock of its own, and what keeps a processor busy is done away from the threads that
-//! serve calls: a run whose scorers are slow to compile delays no other.
+//! Each run is prepared under its own lock, and CPU-bound work is done outside the async threads: a run whose scorers
+//! compile slowly delays no other.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,18 +31,17 @@ use crate::{
     traces::ModelNames,
 };
 
-/// Number of runs that are kept ready beside those at work; the number bounds memory, and a run that falls out is made ready
-/// again.
+/// Number of idle runs that are kept prepared, which bounds memory; evicted ones are prepared again if needed.
 const KEPT: usize = 32;
 
-/// Number of owners whose work is computed at once, one piece of each. More than there are processors, so that a small
-/// piece need not wait for the end of slow ones.
+/// Number of owners whose CPU-bound work runs concurrently, one piece of each. More than there are cores, so that small
+/// pieces need not wait for slow ones.
 const COMPUTING: usize = 8;
 
-/// What is scored at once: the length of an output, once for each scorer.
+/// Work up to this size is scored inline: the length of an output in bytes, times the number of scorers.
 const QUICK_BYTES: usize = 64 * 1024;
 
-/// More than any provider is known to add for tools and schemas, in tokens.
+/// Tokens added for tools and schemas; more than any provider is known to add.
 const INSTRUCTIONS_TOKENS: usize = 1_000;
 
 /// A run with everything that its evaluations share.
@@ -53,37 +52,37 @@ pub(crate) struct PreparedRun {
     pub(crate) scorers: Arc<Scorers>,
     pub(crate) caller: Caller,
     computing: Computing,
-    /// Maximum number of attempts at one call.
+    /// Maximum number of attempts per call.
     pub(crate) max_attempts: u32,
 }
 
-/// A model of a run, ready to be asked.
+/// A model of a run, ready for calls.
 pub(crate) struct PreparedModel {
-    /// The provider, or why the model cannot be asked: then each of its evaluations is an error.
+    /// The provider, or why the model cannot be called: then each of its evaluations is an error.
     pub(crate) provider: Result<Arc<dyn Provider>, String>,
     pub(crate) governor: Arc<Governor>,
     pub(crate) price: Option<Price>,
     pub(crate) labels: ModelLabels,
     pub(crate) names: ModelNames,
-    /// Maximum number of tokens of an answer, if known.
+    /// Maximum number of output tokens, if known.
     pub(crate) output_limit: Option<i64>,
-    /// Maximum number of tokens of one image of a prompt.
+    /// Maximum number of tokens of one image in a prompt.
     pub(crate) image_tokens: usize,
-    /// How long the parameters are that are sent along: some of them are paid for, such as tools and schemas.
+    /// Size of the parameters sent along: some of them cost tokens, such as tools and schemas.
     pub(crate) parameters_bytes: usize,
-    /// What all keys of its answers begin with; none when its answers are not kept.
+    /// The generator of its cache keys; `None` if its responses are not cached.
     pub(crate) answer_keys: Option<AnswerKeys>,
 }
 
 impl PreparedRun {
-    /// The prompt and the model of an evaluation.
+    /// Returns the prompt and the model of an evaluation.
     pub(crate) fn column(&self, key: EvaluationKey) -> Option<(&CompiledPrompt, &PreparedModel)> {
         let prompt = self.prompts.get(usize::try_from(key.prompt).ok()?)?;
         let model = self.models.get(usize::try_from(key.model).ok()?)?;
         Some((prompt, model))
     }
 
-    /// Does what may keep a processor busy, when it is the turn of the run's owner.
+    /// Runs CPU-bound work when it is the turn of the run's owner.
     ///
     /// # Errors
     /// The work panicked.
@@ -97,7 +96,7 @@ impl PreparedRun {
 }
 
 impl PreparedModel {
-    /// The maximum number of tokens of a request: one for each byte that may cost any, and what its images can take.
+    /// The maximum number of input tokens of a request: one per byte that may cost tokens, plus those of its images.
     pub(crate) fn request_tokens(&self, provider: &dyn Provider, messages: &[Message]) -> usize {
         let text_bytes = || {
             messages
@@ -115,14 +114,14 @@ impl PreparedModel {
     }
 }
 
-/// Compiled scorers, each with the name it is reported under.
+/// Compiled scorers, each with the name in its results.
 pub(crate) struct Scorers(pub(crate) Vec<(String, Scorer)>);
 
 impl Scorers {
     /// Compiles the scorers of a benchmark or an item.
     ///
     /// # Errors
-    /// One of them is wrong, which publishing should have refused.
+    /// One of them is invalid, which should have been refused at publication.
     pub(crate) fn compile(specs: &[ScorerSpec]) -> anyhow::Result<Self> {
         let scorers = specs.iter().map(|spec| {
             let name = serde_json::to_value(spec.kind)?
@@ -134,14 +133,14 @@ impl Scorers {
         Ok(Self(scorers.collect::<anyhow::Result<_>>()?))
     }
 
-    /// False where scoring an output of this length takes some microseconds only.
+    /// Returns false if scoring an output of this length takes only microseconds.
     pub(crate) fn may_take_long(&self, output_bytes: usize) -> bool {
         output_bytes * self.0.len() > QUICK_BYTES
             || self.0.iter().any(|(_, scorer)| scorer.is_rendered())
     }
 }
 
-/// The runs that this worker knows.
+/// The runs that this worker has prepared.
 pub(crate) struct PreparedRuns {
     pub(crate) pool: PgPool,
     pub(crate) governors: Arc<Governors>,
@@ -152,11 +151,11 @@ pub(crate) struct PreparedRuns {
     known: Mutex<HashMap<Uuid, KnownRun>>,
 }
 
-/// A run as this worker knows it.
+/// The state of a run in this worker.
 struct KnownRun {
-    /// As it was made ready last.
+    /// The latest prepared version.
     ready: Option<Arc<PreparedRun>>,
-    /// Where it is made ready for leases as these.
+    /// The cell in which it is prepared, for leases like `lease`.
     making: Arc<OnceCell<Arc<PreparedRun>>>,
     lease: ShardLease,
     used_at: Instant,
@@ -172,8 +171,8 @@ impl KnownRun {
         }
     }
 
-    /// False when the run was extended or had columns settled since, or when a model cannot be asked: what is missing may
-    /// be mended at any time, so the next shard looks again.
+    /// Returns false if the run was extended or had columns settled since, or if a model cannot be called: the cause
+    /// may be corrected at any time, so the next shard tries again.
     fn serves(&self, lease: &ShardLease) -> bool {
         match self.making.get() {
             Some(run) => {
@@ -204,10 +203,10 @@ impl PreparedRuns {
         }
     }
 
-    /// The run of a lease, made ready now or before.
+    /// Returns the prepared run of a lease, and prepares it if necessary.
     ///
     /// # Errors
-    /// The database does not answer, or what is stored does not compile.
+    /// The database does not respond, or stored data does not compile.
     pub(crate) async fn prepare(&self, lease: &ShardLease) -> anyhow::Result<Arc<PreparedRun>> {
         let making = self.known_run(lease);
         // The shards of a new run wait here for the first of them.
@@ -220,7 +219,7 @@ impl PreparedRuns {
         Ok(Arc::clone(ready))
     }
 
-    /// What keeps the calls of a run from being made, if anything does.
+    /// Describes what keeps the calls of a run waiting, if anything.
     pub(crate) fn obstacle(&self, run_id: Uuid) -> Option<String> {
         let run = self.lock().get(&run_id)?.ready.clone()?;
         run.models
@@ -228,7 +227,7 @@ impl PreparedRuns {
             .find_map(|model| model.governor.obstacle())
     }
 
-    /// Forgets the runs that were used longest ago, but none at work.
+    /// Evicts the least recently used runs that are idle.
     pub(crate) fn forget_idle(&self, at_work: &HashSet<Uuid>) {
         let mut known = self.lock();
         let idle = |id: &Uuid| !at_work.contains(id);
@@ -245,7 +244,7 @@ impl PreparedRuns {
         known.retain(|id, run| !idle(id) || run.used_at >= oldest);
     }
 
-    /// Where the run of a lease is made ready.
+    /// Returns the cell in which the run of a lease is prepared.
     fn known_run(&self, lease: &ShardLease) -> Arc<OnceCell<Arc<PreparedRun>>> {
         let mut known = self.lock();
         let run = known
@@ -264,12 +263,12 @@ impl PreparedRuns {
             let mut conn = self.pool.acquire().await?;
             Arc::new(load_work(&mut conn, run_id).await?)
         };
-        // A limit that was declared before the run was submitted holds for its first call.
+        // Limits that were declared before the run was submitted must apply to its first call.
         refresh_limits(&self.pool, &self.governors).await?;
         tracing::info!(
             run.id = %run_id,
             request.id = work.request_id.map(tracing::field::display),
-            "a run is taken up"
+            "loaded run {run_id}"
         );
         let compiled = {
             let work = Arc::clone(&work);
@@ -310,7 +309,10 @@ impl PreparedRuns {
         let provider = if bounded {
             self.provider(model, &governor)
         } else {
-            Err("the cost of its calls has no bound any more, and the run has a budget".to_owned())
+            Err(
+                "the cost of its calls can no longer be bounded, and the run has a budget"
+                    .to_owned(),
+            )
         };
         PreparedModel {
             provider,
@@ -340,7 +342,7 @@ impl PreparedRuns {
     }
 }
 
-/// What takes time to compile.
+/// The parts that take time to compile.
 struct Compiled {
     prompts: Vec<CompiledPrompt>,
     scorers: Scorers,
@@ -363,7 +365,7 @@ impl Compiled {
     }
 }
 
-/// Bytes of the parameters that may cost tokens. For tools and schemas providers add instructions of their own.
+/// The bytes of the parameters that may cost tokens. For tools and schemas, providers add instructions of their own.
 fn paid_bytes(parameters: &Map<String, Value>) -> usize {
     let instructed = ["tools", "toolConfig", "response_format", "output_config"]
         .iter()
@@ -417,7 +419,7 @@ mod tests {
         fixtures::claim(conn, shard).await.unwrap()
     }
 
-    /// The first run is being made ready all the time: its scorers never come to an end of compiling, say.
+    /// The first run is being prepared forever, as if its scorers never finished compiling.
     #[tokio::test]
     async fn a_run_that_is_slow_to_be_made_ready_delays_no_other() {
         let db = TestDatabase::new().await;

@@ -1,8 +1,7 @@
-//! What a shard has found out and not recorded yet: batches, the money reserved for them, and how they get into the
-//! database.
+//! Records the results of a shard in batches, and settles the money reserved for them.
 //!
-//! Trouble that passes is waited out. What the database refuses for what it holds would be refused for ever: that
-//! evaluation is recorded as an error.
+//! Temporary failures are retried. Results whose content the database rejects would be rejected forever: these
+//! evaluations are recorded as errors.
 
 use std::time::Duration;
 
@@ -26,33 +25,33 @@ const BATCH_SIZE: usize = 250;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// … or when its oldest result has waited this long.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
-/// The pause before recording is tried again while the database is away; the lease may be lost by then, the work is not.
+/// The delay before a retry while the database is unavailable; the lease may be lost meanwhile, the results are not.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The kind of error of an evaluation whose result the database refuses.
+/// The error kind of an evaluation whose result the database rejects.
 const REFUSED: &str = "unrecordable";
 
-/// Is the lease still ours after recording?
+/// The result of recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Saved {
-    /// All that was found out is recorded.
+    /// All results so far are recorded.
     Kept,
-    /// The lease was lost: nothing more is to be done for the shard.
+    /// The lease was lost: stop working on the shard.
     Lost,
 }
 
-/// The results of one shard on their way into the database.
+/// The unrecorded results of a shard.
 pub(crate) struct Recorder<'a> {
     pool: &'a PgPool,
     guard: &'a LeaseGuard<'a>,
-    /// Cancelled when the worker ends, whatever is not recorded.
+    /// Cancelled when the worker ends, even if results are not recorded.
     abort: &'a CancellationToken,
-    /// True when the run's calls are counted against a budget.
+    /// Whether the run has a budget.
     budgeted: bool,
     pub(crate) reservation: Reservation,
     batch: Vec<NewEvaluation>,
-    /// The length of their outputs.
+    /// The size of their outputs in bytes.
     bytes: usize,
-    /// When the batch is recorded at the latest.
+    /// The time by which the batch is recorded.
     due: Option<Instant>,
 }
 
@@ -75,7 +74,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Takes a result in; true when there is one.
+    /// Adds the result of an evaluation; returns whether there was one.
     pub(crate) fn take(&mut self, bound_microusd: i64, mut evaluated: Evaluated) -> bool {
         if self.budgeted {
             self.reservation.note(bound_microusd, &mut evaluated);
@@ -89,17 +88,17 @@ impl<'a> Recorder<'a> {
         true
     }
 
-    /// True when nothing waits to be recorded.
+    /// Whether there are no unrecorded results.
     pub(crate) fn is_empty(&self) -> bool {
         self.batch.is_empty()
     }
 
-    /// True when the batch is large enough to be recorded.
+    /// Whether the batch is large enough to be recorded.
     pub(crate) fn is_full(&self) -> bool {
         self.batch.len() >= BATCH_SIZE || self.bytes >= BATCH_BYTES
     }
 
-    /// Waits until the batch is to be recorded, however small it is.
+    /// Waits until the batch must be recorded, however small it is.
     pub(crate) async fn is_due(&self) {
         match self.due {
             Some(due) => tokio::time::sleep_until(due).await,
@@ -107,10 +106,10 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Records the batch; with `last` the shard is done then. Tries again while the database is away.
+    /// Records the batch; with `last`, also marks the shard as done. Retries while the database is unavailable.
     ///
     /// # Errors
-    /// The database refuses the batch, and none of its evaluations alone.
+    /// The database rejects the batch, but none of its evaluations individually.
     pub(crate) async fn save(&mut self, last: bool) -> anyhow::Result<Saved> {
         self.due = None;
         if self.batch.is_empty() {
@@ -133,7 +132,9 @@ impl<'a> Recorder<'a> {
             };
             if error.refuses_data() {
                 if is_mended {
-                    return Err(error).context("the database refuses results, and none alone");
+                    return Err(error).context(
+                        "the database rejects a batch of results, but none of them individually",
+                    );
                 }
                 match self.mend().await {
                     Ok(()) => {
@@ -153,7 +154,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Forgets the results. Their money was spent all the same.
+    /// Drops the results, but counts their cost, which was spent.
     pub(crate) async fn drop_results(&self) {
         METRICS.fenced_results.inc_by(self.batch.len() as u64);
         let spend: i64 = self
@@ -170,7 +171,11 @@ impl<'a> Recorder<'a> {
             add_spend(&mut conn, self.guard.lease.run_id, spend).await
         };
         if let Err(error) = added.await {
-            tracing::warn!(%error, "the spend of dropped results could not be counted");
+            tracing::warn!(
+                %error,
+                "could not count the spend of dropped results of run {}",
+                self.guard.lease.run_id
+            );
         }
     }
 
@@ -185,7 +190,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Turns the results that the database refuses into errors that it takes.
+    /// Replaces the results that the database rejects by errors.
     async fn mend(&mut self) -> opb_core::Result<()> {
         let mut conn = self.pool.acquire().await?;
         let refused = find_refused(&mut conn, self.guard.lease.run_id, &self.batch).await?;
@@ -193,12 +198,13 @@ impl<'a> Recorder<'a> {
             let evaluation = &mut self.batch[index];
             tracing::error!(
                 run.id = %self.guard.lease.run_id, evaluation.key = ?evaluation.key, reason,
-                "the database refuses the result of an evaluation, which is recorded as an error"
+                "the database rejects the result of an evaluation of run {}, recording it as an error",
+                self.guard.lease.run_id
             );
             let message = format!("the result cannot be stored: {reason}");
             let error = EvaluationError::new(REFUSED, message);
             *evaluation = NewEvaluation {
-                // It was paid for all the same.
+                // The call was paid for nevertheless.
                 answer: evaluation.cost_microusd().map(|cost| Answer {
                     cost_microusd: Some(cost),
                     ..Answer::default()
@@ -212,6 +218,10 @@ impl<'a> Recorder<'a> {
 
     fn say(&self, error: &opb_core::Error) {
         let shard_id = self.guard.lease.shard_id;
-        tracing::warn!(shard.id = %shard_id, error = ?error, "results of the shard {shard_id} could not be recorded, trying again");
+        tracing::warn!(
+            shard.id = %shard_id,
+            error = ?error,
+            "could not record results of shard {shard_id}, trying again"
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! The money that a shard has reserved under its run's budget, and what becomes of it.
+//! The money reserved for a shard under its run's budget, and its settlement.
 //!
-//! Without a budget nothing is reserved, and every sum is zero.
+//! Without a budget, nothing is reserved, and every sum is zero.
 
 use opb_core::{
     runs::{NewEvaluation, Settlement, cost_bound_microusd},
@@ -9,42 +9,42 @@ use opb_core::{
 
 use crate::{evaluate::Evaluated, prepared::PreparedModel};
 
-/// The maximum cost of a call, in micro-dollars. Nothing is paid for what cannot be asked.
+/// The maximum cost of a call, in micro-dollars. Zero for models that cannot be called.
 pub(crate) fn bound_microusd(model: &PreparedModel, messages: &[Message]) -> i64 {
     let Ok(provider) = &model.provider else {
         return 0;
     };
     let (Some(price), Some(output_limit)) = (model.price, model.output_limit) else {
-        return 0; // Such a model costs nothing, or has no provider under a budget.
+        return 0; // Such a model is free, or cannot be called under a budget.
     };
     let tokens = model.request_tokens(provider.as_ref(), messages);
     cost_bound_microusd(price, output_limit, tokens, messages.len())
 }
 
-/// What a shard has reserved, in micro-dollars.
+/// The reservation of a shard, in micro-dollars.
 #[derive(Debug, Default)]
 pub(crate) struct Reservation {
-    /// All of it.
+    /// The total reservation.
     held: i64,
-    /// The bounds of results that wait to be recorded.
+    /// The bounds of unrecorded results.
     recordable: i64,
-    /// The part of them that may have been paid for without telling the cost.
+    /// The part of them that may have been paid for, at unknown cost.
     unaccounted: i64,
     /// The bounds of evaluations that ended without any call.
     uncalled: i64,
 }
 
 impl Reservation {
-    /// Puts the bounds of calls in that may begin now.
+    /// Adds the bounds of calls that may start now.
     pub(crate) fn put(&mut self, bounds_microusd: &[i64]) {
         self.held += bounds_microusd.iter().sum::<i64>();
     }
 
-    /// Takes note of how an evaluation ended. A cost above its bound cannot be: it is cut to the bound.
+    /// Notes the result of an evaluation. A cost above its bound is impossible: it is reduced to the bound.
     pub(crate) fn note(&mut self, bound_microusd: i64, evaluated: &mut Evaluated) {
         match &mut evaluated.evaluation {
             Some(evaluation) => {
-                // What was there already is not paid for, whatever it cost then.
+                // A cached response costs nothing, whatever its original cost.
                 let cost = if evaluation.cached {
                     0
                 } else {
@@ -60,7 +60,7 @@ impl Reservation {
         }
     }
 
-    /// What recording the results that wait does to the reserved money.
+    /// The settlement for recording the unrecorded results.
     pub(crate) fn settlement(&self) -> Settlement {
         Settlement {
             keep_microusd: self.held - self.recordable,
@@ -68,20 +68,21 @@ impl Reservation {
         }
     }
 
-    /// The results that waited are recorded.
+    /// Marks the unrecorded results as recorded.
     pub(crate) fn settled(&mut self) {
         self.held -= self.recordable;
         self.recordable = 0;
         self.unaccounted = 0;
     }
 
-    /// What may have been paid for when the shard is left as it is: every call that began and is not recorded.
+    /// The money that may have been paid if the shard is abandoned now: for every call that started and is not
+    /// recorded.
     pub(crate) fn spendable(&self) -> i64 {
         self.held - self.uncalled
     }
 }
 
-/// Cuts a cost to its bound, and returns it.
+/// Reduces a cost to its bound, and returns it.
 fn cut(evaluation: &mut NewEvaluation, bound_microusd: i64) -> i64 {
     let answer = evaluation.answer.as_mut();
     let Some(cost) = answer.and_then(|answer| answer.cost_microusd.as_mut()) else {
@@ -91,7 +92,7 @@ fn cut(evaluation: &mut NewEvaluation, bound_microusd: i64) -> i64 {
         tracing::warn!(
             cost_microusd = *cost,
             bound_microusd,
-            "a provider counts more tokens than there can be; the bound is recorded as the cost"
+            "a provider reports more tokens than possible; recording the maximum of {bound_microusd} micro-dollars as the cost"
         );
         *cost = bound_microusd;
     }

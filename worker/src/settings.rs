@@ -1,4 +1,4 @@
-//! What the operator sets for a worker.
+//! The settings of a worker.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ pub struct WorkerSettings {
     /// The operator's own credentials.
     #[command(flatten)]
     pub operator_keys: OperatorKeys,
-    /// Where calls may go; the public internet unless the operator allows more.
+    /// The policy for outbound connections; only the public internet unless the operator allows more.
     #[arg(skip)]
     pub outbound: Arc<OutboundPolicy>,
 }

@@ -1,4 +1,4 @@
-//! One claimed shard: evaluate what is not recorded yet, record in batches, finish it or hand it back.
+//! Works on a claimed shard: evaluates what is not recorded, records in batches, finishes the shard or returns it.
 
 use std::sync::Arc;
 
@@ -20,34 +20,34 @@ use crate::{
 /// Maximum number of evaluations of a shard in flight, which bounds the memory of a worker.
 const AT_ONCE: usize = 200;
 
-/// What the work on shards needs.
+/// The dependencies of working on shards.
 pub(crate) struct ShardContext {
     pub(crate) pool: PgPool,
     pub(crate) runs: Arc<PreparedRuns>,
     pub(crate) leases: Arc<Leases>,
-    /// Cancelled when no new call may begin.
+    /// Cancelled when no new calls may start.
     pub(crate) stop: CancellationToken,
-    /// Cancelled when the grace time is over.
+    /// Cancelled when the grace period is over.
     pub(crate) abort: CancellationToken,
 }
 
 /// How the work on a shard ended.
 enum Ended {
-    /// Every evaluation that is asked is recorded.
+    /// Every evaluation is recorded or skipped.
     Complete,
     /// The same, and the shard is marked as done.
     Finished,
-    /// The worker stops, the run is paused or gives way to another; some evaluations are left, and money may have
-    /// been paid for calls that are not recorded.
+    /// The worker stops, or the run is paused or gives way to another; some evaluations remain, and calls may have been
+    /// paid for that are not recorded.
     Stopped { unaccounted_microusd: i64 },
-    /// The budget has no room for the next evaluation at the moment.
+    /// The budget currently does not allow the next evaluation.
     NoMoney,
-    /// The lease was lost, or the run was cancelled: what is left is not ours any more.
+    /// The lease was lost, or the run was cancelled: the remaining evaluations are no longer ours.
     Lost,
 }
 
 impl Ended {
-    /// The word for it in traces.
+    /// The outcome in traces.
     fn word(&self) -> &'static str {
         match self {
             Self::Complete | Self::Finished => "complete",
@@ -58,11 +58,11 @@ impl Ended {
     }
 }
 
-/// Works on a claimed shard until it is done or handed back. `leaves` is cancelled when it gives its place to another; the
-/// calls in flight end all the same.
+/// Works on a claimed shard until it is done or returned. `leaves` is cancelled when it gives up its slot; calls in
+/// flight finish nevertheless.
 ///
 /// # Errors
-/// The database does not answer, or the shard cannot be worked on. It comes back when its lease runs out.
+/// The database does not respond, or the shard cannot be worked on. It becomes claimable when its lease expires.
 pub(crate) async fn carry_out(
     ctx: &ShardContext,
     lease: ShardLease,
@@ -80,7 +80,11 @@ pub(crate) async fn carry_out(
         }
         Ended::Finished => return Ok(()),
         Ended::Lost => {
-            tracing::debug!(shard.id = %lease.shard_id, "a shard was left to others");
+            tracing::debug!(
+                shard.id = %lease.shard_id,
+                "shard {} was left to other workers",
+                lease.shard_id
+            );
             return Ok(());
         }
         Ended::Stopped {
@@ -139,8 +143,8 @@ async fn work(
     }
 }
 
-/// Evaluates all of these side by side and records what comes; the governor decides how many of them call at a time. When
-/// they are the last of the shard, the last batch marks it as done.
+/// Evaluates these concurrently and records their results; the governor limits the concurrent calls. If they are the
+/// last of the shard, the last batch marks it as done.
 async fn evaluate_all(
     ctx: &ShardContext,
     guard: &LeaseGuard<'_>,

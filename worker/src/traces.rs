@@ -1,7 +1,7 @@
-//! What a worker exports as traces: a span for each shard, linked to the submitting of its run, and below it one for each
+//! Trace export of a worker: a span for each shard, linked to the submission of its run, with a child span for each
 //! call, by the semantic conventions for generative AI.
 //!
-//! It must never hold what was asked or answered. While traces are off, nothing of it is made.
+//! Traces must never contain prompts or responses. While traces are off, no spans are created.
 
 use opb_core::{
     models::ProviderKind,
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::providers::{CallError, Completion};
 
-/// What is exported of the work on a shard, and what says so in its log lines.
+/// The exported span of the work on a shard, and the span for its log lines.
 #[derive(Clone)]
 pub(crate) struct ShardTrace {
     exported: Span,
@@ -22,7 +22,7 @@ pub(crate) struct ShardTrace {
 }
 
 impl ShardTrace {
-    /// Begins with a shard.
+    /// Starts the spans of a shard.
     pub(crate) fn begin(lease: &ShardLease) -> Self {
         let exported = tracing::info_span!(
             target: EXPORTED_SPANS,
@@ -54,7 +54,7 @@ impl ShardTrace {
         Self { exported, logged }
     }
 
-    /// Names the request that submitted the run.
+    /// Records the request that submitted the run.
     pub(crate) fn of_request(&self, request_id: Option<Uuid>) {
         if let Some(id) = request_id {
             self.exported
@@ -64,13 +64,13 @@ impl ShardTrace {
         }
     }
 
-    /// Makes work a part of it.
+    /// Runs work inside the spans.
     pub(crate) fn around<F: Future>(&self, work: F) -> Instrumented<Instrumented<F>> {
         work.instrument(self.logged.clone())
             .instrument(self.exported.clone())
     }
 
-    /// Ends with a word for what became of the shard; nothing, when the work failed.
+    /// Ends the spans with the outcome of the shard; `None` if the work failed.
     pub(crate) fn end(self, outcome: Option<&'static str>) {
         if let Some(outcome) = outcome {
             self.exported.record("opb.shard.outcome", outcome);
@@ -81,17 +81,17 @@ impl ShardTrace {
     }
 }
 
-/// How a model is called in traces.
+/// The names of a model in traces.
 pub(crate) struct ModelNames {
     model: String,
     /// The operator's name for the provider.
     provider: String,
-    /// The conventions' name for whose API it is; the operator's, where they have none.
+    /// The provider's name in the conventions, else the operator's.
     vendor: String,
 }
 
 impl ModelNames {
-    /// The names of a run's model.
+    /// Returns the names of a run's model.
     pub(crate) fn new(model: &RunModel) -> Self {
         let provider = model.provider.name.as_str();
         let vendor = match (model.provider.kind, provider) {
@@ -111,7 +111,7 @@ impl ModelNames {
     }
 }
 
-/// Begins with one attempt at a call.
+/// Starts the span of one attempt of a call.
 pub(crate) fn begin_call(names: &ModelNames, attempt: u32) -> Span {
     tracing::info_span!(
         target: EXPORTED_SPANS,
@@ -130,10 +130,10 @@ pub(crate) fn begin_call(names: &ModelNames, attempt: u32) -> Span {
     )
 }
 
-/// Ends an attempt.
+/// Ends the span of an attempt.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the span ends with its last holder"
+    reason = "the span ends when it is dropped"
 )]
 pub(crate) fn end_call(span: Span, result: &Result<Completion, CallError>) {
     if span.is_disabled() {

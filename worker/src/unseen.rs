@@ -1,4 +1,4 @@
-//! The evaluations of a shard that are not recorded yet, made ready some megabytes at a time.
+//! The unrecorded evaluations of a shard, prepared some megabytes at a time.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -18,22 +18,22 @@ use crate::{
     reservation::bound_microusd,
 };
 
-/// Maximum length of the messages that are held for a shard, in bytes, beside those of one evaluation.
+/// Maximum size of the messages held for a shard, in bytes, in addition to those of one evaluation.
 const MAX_RENDERED_BYTES: usize = 8 * 1024 * 1024;
 
-/// The evaluations of a shard that have not been looked at.
+/// The evaluations of a shard that are not prepared yet.
 pub(crate) struct Unseen {
     keys: VecDeque<EvaluationKey>,
-    /// How many evaluations of the shard are not asked.
+    /// Number of skipped evaluations of the shard.
     pub(crate) skipped: usize,
 }
 
 impl Unseen {
-    /// What is neither recorded nor left out, in order. Answers that are scored again need no asking, so none of those is
-    /// left out before they are looked up.
+    /// Collects the evaluations that are neither recorded nor skipped, in order. In a rescored run, none is skipped
+    /// before its existing response was looked up.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// The database does not respond.
     pub(crate) async fn of(
         pool: &PgPool,
         run: &PreparedRun,
@@ -54,16 +54,16 @@ impl Unseen {
         })
     }
 
-    /// True when everything has been looked at.
+    /// Whether all evaluations were prepared.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Makes the next ones ready: as many as their items are read at once and their messages held. None come back when
-    /// none of them needs asking or has an answer.
+    /// Prepares the next evaluations: as many as allowed by the size of their items and messages. May return none if
+    /// all of them are skipped.
     ///
     /// # Errors
-    /// The database does not answer, or it lacks an item.
+    /// The database does not respond, or an item is missing.
     pub(crate) async fn next(
         &mut self,
         runs: &PreparedRuns,
@@ -105,10 +105,10 @@ impl Unseen {
     }
 }
 
-/// Makes the first of these evaluations ready, and returns which are left.
+/// Prepares the first of these evaluations, and returns the remaining keys.
 ///
 /// # Errors
-/// Scorers of an item do not compile, which publishing should have refused.
+/// The scorers of an item do not compile, which should have been refused at publication.
 fn make(
     run: &PreparedRun,
     mut keys: VecDeque<EvaluationKey>,
@@ -137,17 +137,17 @@ fn make(
     Ok((pending, keys))
 }
 
-/// The messages of some evaluations, each rendered once.
+/// The messages of evaluations, each rendered once.
 #[derive(Default)]
 struct Renderings {
     /// By item and prompt.
     rendered: HashMap<(i32, i16), Rendered>,
-    /// Their length.
+    /// Their size in bytes.
     bytes: usize,
 }
 
 impl Renderings {
-    /// None in a run that only scores answers again, and for a column that the run does not have.
+    /// Returns `None` in a run that only rescores, and for a column that the run does not have.
     fn of(
         &mut self,
         run: &PreparedRun,

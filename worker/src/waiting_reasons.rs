@@ -1,5 +1,5 @@
-//! Every few seconds: reports what the runs of this worker wait for, and hands back a shard when another run has a smaller
-//! share than it is entitled to. It also shares with the other workers which providers have answered.
+//! Every few seconds, reports what the runs of this worker wait for, and returns a shard if another run has less than
+//! its fair share. Also shares with the other workers which providers have responded.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -13,16 +13,16 @@ use uuid::Uuid;
 
 use crate::{governor::Governors, leases::Leases, prepared::PreparedRuns};
 
-/// How often it is done.
+/// The interval of reports.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What it needs.
+/// The dependencies of reporting.
 pub(crate) struct WaitingReasons {
     pub(crate) pool: PgPool,
     pub(crate) governors: Arc<Governors>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) runs: Arc<PreparedRuns>,
-    /// The maximum number of shards that this worker works on at a time.
+    /// Maximum number of shards that this worker works on concurrently.
     pub(crate) places: usize,
 }
 
@@ -34,7 +34,7 @@ pub(crate) async fn report_until(this: WaitingReasons, stop: CancellationToken) 
         .is_some()
     {
         if let Err(error) = report(&this).await {
-            tracing::warn!(%error, "what the runs wait for could not be reported, trying again");
+            tracing::warn!(%error, "could not report waiting runs, trying again");
         }
     }
 }
@@ -50,7 +50,7 @@ async fn report(this: &WaitingReasons) -> opb_core::Result<()> {
         }
     }
     share_answered(this, !waiting.is_empty()).await?;
-    // A worker that has room claims other shards without handing one back.
+    // A worker with free capacity claims other shards without returning one.
     let is_full = at_work.len() >= this.places;
     if waiting.is_empty() && !is_full {
         return Ok(());
@@ -59,19 +59,22 @@ async fn report(this: &WaitingReasons) -> opb_core::Result<()> {
     if !waiting.is_empty() {
         report_waiting(&mut conn, &waiting).await?;
     }
-    // Those that leave take memory and connections too, so they are never more than those at work.
+    // Leaving shards use memory and connections too, so there are never more of them than active ones.
     let leaving = this.leases.leaving();
     if is_full && leaving.len() < this.places {
         let runs: Vec<Uuid> = runs.into_iter().collect();
         if let Some(run_id) = run_to_give_way(&mut conn, &runs, &leaving).await? {
-            tracing::debug!(run.id = %run_id, "a shard gives way to another run");
+            tracing::debug!(
+                run.id = %run_id,
+                "returning a shard of run {run_id} in favour of another run"
+            );
             this.leases.give_way(run_id);
         }
     }
     Ok(())
 }
 
-/// Tells the database which providers have answered, and asks what others know of them while runs wait.
+/// Stores which providers have responded, and loads what other workers have stored while runs wait.
 async fn share_answered(this: &WaitingReasons, is_waiting: bool) -> opb_core::Result<()> {
     let unmarked = this.governors.unmarked();
     if !unmarked.is_empty() {

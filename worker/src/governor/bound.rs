@@ -1,19 +1,19 @@
-//! The number of concurrent calls that a model is given: opened within seconds, corrected when it proves to be wrong.
+//! The limit of concurrent calls to a model: opens within seconds, and is corrected when it proves wrong.
 //!
-//! It knows no clock and makes no call: events come in with their times (since whenever), and `admits` says whether one
-//! more call may begin. Providers are of two sorts, and only trying tells which.
+//! Uses no clock and makes no calls: events are passed in with their times (since any fixed start), and `admits`
+//! returns whether another call may start. There are two kinds of providers, and only probing can distinguish them.
 //!
-//! *Those that refuse* say, most of them within milliseconds, what is too much. So the number opens by time and not by
-//! round trips, as long as nothing is refused: slow start (Jacobson, 1988) without its clock. A refused call tells the
-//! limit exactly: how many ran when it began. The number stays below, and tries one more now and then, as CUBIC does near
-//! the last loss (RFC 9438). `refusals` has the rest.
+//! *Providers that refuse* report overload, most of them within milliseconds. So the limit opens by time instead of by
+//! round trips while nothing is refused: slow start (Jacobson, 1988) without its clock. A refused call reveals the
+//! provider's limit exactly: the number of calls in flight when it started. The limit stays below, and probes one more
+//! from time to time, as CUBIC does near the last loss (RFC 9438). See `refusals`.
 //!
-//! *Those that queue* (one slot, or a few) only become slower. So it begins with two calls for a moment, stops at a few
-//! until the first sign of life, and once answers come it opens only as far as they take as long as those that began
-//! beside fewer. `tries` has the rest.
+//! *Providers that queue* (with one or a few slots) only become slower. So the limit starts at two for a moment, opens
+//! to a few until the first response starts, and then opens only while responses take as long as those that started
+//! beside fewer calls. See `tries`.
 //!
-//! Constants were tried out with `simulation`, whose providers are simpler than real ones; `make bench-governor` shows what
-//! they do to each sort.
+//! The constants were tuned with `simulation`, whose providers are simpler than real ones; `make bench-governor` shows
+//! their effect on each kind.
 
 use std::{collections::VecDeque, f64::consts::LN_2, time::Duration};
 
@@ -23,63 +23,63 @@ use super::{
     tries::{Phase, Times, Tries},
 };
 
-/// The calls to begin with, and for how long when nothing is heard of them.
+/// The initial limit, and how long it holds without a response.
 const FIRST: f64 = 2.0;
 const LISTENING: Duration = Duration::from_millis(220);
-/// The time in which the number doubles; once answers came sooner, a part of their time.
+/// The time in which the limit doubles; once responses have arrived sooner, a fraction of their time.
 const DOUBLING: Duration = Duration::from_millis(110);
 const DOUBLINGS_PER_ANSWER: f64 = 4.0;
-/// So many more a second at least: a refusal takes milliseconds, so hardly more than one call is lost meanwhile.
+/// Minimum growth per second: a refusal takes milliseconds, so hardly more than one call is lost meanwhile.
 const MORE_PER_SECOND: f64 = 100.0;
 const MORE_PER_SECOND_ONCE_HEARD: f64 = 400.0;
-/// No more than that until the first sign of life: a slow provider and a queue look the same until then.
+/// The cap until the first response starts: until then, a slow provider and a queue look the same.
 const SILENT: f64 = 32.0;
-/// Of the calls that are answered in the time in which one was not, so many at once are answered in time.
+/// The limit after a timeout, as a fraction of the calls that were answered during the one that timed out.
 const IN_TIME: f64 = 0.75;
-/// It is looked at so often at least while it grows.
+/// Maximum time that one step of growth accounts for.
 const LONGEST_STEP: Duration = Duration::from_millis(20);
-/// Once answers came: how many times as many as have shown that they are answered side by side.
+/// The cap once responses have started, as a multiple of the number of calls proven to be answered concurrently.
 const AHEAD: f64 = 16.0;
-/// The same when they came after more than so many seconds: calls that wait for each other may pass their time-out.
+/// The same if responses take more than `SLOW` seconds: calls that wait for each other may exceed their timeout.
 const SLOW: f64 = 3.0;
 const AHEAD_IF_SLOW: f64 = 4.0;
-/// While less than this part of an announced limit is left, it opens so many times as slowly.
+/// While less than this fraction of an announced limit remains, growth is slower by this factor.
 const SCARCE: f64 = 0.5;
 const SLOWER_WHEN_SCARCE: f64 = 10.0;
 
-/// Which call an event is about.
+/// Identifies a call.
 pub(super) type Ticket = u64;
 
-/// Whether one more call may begin.
+/// Whether another call may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     Now,
-    /// Not before a call ends, or before then.
+    /// Not before a call ends, or before this time.
     Wait(Option<Duration>),
 }
 
-/// Finds how many calls may run at once.
+/// Finds how many calls may be in flight.
 #[derive(Debug)]
 pub(super) struct Bound {
     max: f64,
     pub(super) number: f64,
     pub(super) phase: Phase,
     calls: VecDeque<Call>,
-    /// All answers so far.
+    /// Number of responses so far.
     answers: u64,
     pub(super) next: Ticket,
     first_began: Option<Duration>,
-    /// When the number last held a call back.
+    /// When the limit last held a call back.
     held_back: Option<Duration>,
-    /// It did so because it may open no further until an answer begins.
+    /// It did so because it must not open further until a response starts.
     is_at_most: bool,
-    /// The most calls that were seen to be answered side by side.
+    /// Maximum number of calls proven to be answered concurrently.
     pub(super) proven: f64,
-    /// Headers announce a limit of calls or tokens, and that little is left of it.
+    /// Whether headers announce a limit of requests or tokens, and whether little of it remains.
     is_announced: bool,
     is_scarce: bool,
     pub(super) times: Times,
-    /// Above this number calls were refused.
+    /// Calls above this number were refused.
     pub(super) ceiling: f64,
     pub(super) tries: Tries,
     pub(super) refusals: Refusals,
@@ -89,15 +89,15 @@ pub(super) struct Bound {
 struct Call {
     ticket: Ticket,
     began: Duration,
-    /// How many ran when it began, itself included.
+    /// Number of calls in flight when it started, including itself.
     number: f64,
-    /// All answers until then.
+    /// Number of responses until then.
     answers: u64,
     is_heard: bool,
 }
 
 impl Bound {
-    /// Begins anew, with at most `max` calls at once.
+    /// Creates a bound with at most `max` concurrent calls.
     pub(super) fn new(max: f64) -> Self {
         let max = max.max(1.0);
         Self {
@@ -120,12 +120,12 @@ impl Bound {
         }
     }
 
-    /// The number of calls that may run at once.
+    /// The current limit of concurrent calls.
     pub(super) fn number(&self) -> f64 {
         self.number
     }
 
-    /// Whether one more may begin beside the `held` that run or are about to.
+    /// Returns whether another call may start beside the `held` ones, which are in flight or about to start.
     pub(super) fn admits(&mut self, now: Duration, held: u32) -> Entry {
         if let Some(next) = self.refusals.next_call(now) {
             return Entry::Wait(Some(next));
@@ -141,12 +141,12 @@ impl Bound {
         Entry::Wait(more_at)
     }
 
-    /// One more may begin, and is about to.
+    /// Another call is about to start.
     pub(super) fn granted(&mut self, now: Duration) {
         self.refusals.granted(now);
     }
 
-    /// A call begins.
+    /// A call starts.
     pub(super) fn began(&mut self, now: Duration) -> Ticket {
         let ticket = self.next;
         self.next += 1;
@@ -161,7 +161,7 @@ impl Bound {
         ticket
     }
 
-    /// A call's answer begins. True when it may open further by that.
+    /// The response to a call starts. Returns whether the limit may open further because of it.
     pub(super) fn heard(&mut self, ticket: Ticket, now: Duration) -> bool {
         let Ok(index) = self.find(ticket) else {
             return false;
@@ -175,13 +175,13 @@ impl Bound {
         let opens = matches!(self.phase, Phase::Opening) && self.most_open() > self.number;
         let opens = opens && std::mem::take(&mut self.is_at_most);
         if opens {
-            // Nothing was saved up meanwhile.
+            // The time until now does not count as waiting.
             self.held_back = self.held_back.map(|_| now);
         }
         opens
     }
 
-    /// A call was answered, with so many tokens.
+    /// A call was answered, with this number of output tokens.
     pub(super) fn answered(&mut self, ticket: Ticket, now: Duration, tokens: Option<f64>) {
         self.heard(ticket, now);
         let Some(call) = self.take(ticket) else {
@@ -193,7 +193,7 @@ impl Bound {
         self.note_answer(ticket, call.number, time, now);
     }
 
-    /// A call was refused as too much. Returns for how long no other should begin.
+    /// A call was refused because of overload. Returns how long no other call should start.
     pub(super) fn refused(&mut self, ticket: Ticket, now: Duration) -> Duration {
         let call = self.take(ticket);
         if self.refusals.refused(ticket, self.next, self.number, now) {
@@ -208,8 +208,8 @@ impl Bound {
         self.refusals.pause(self.running(), now)
     }
 
-    /// A call was not answered in time. That tells no limit as a refusal does, but how many are answered in that time: no
-    /// more than these should wait for each other.
+    /// A call timed out. Unlike a refusal, this does not reveal a limit, but how many calls are answered within the
+    /// timeout: no more than these should wait for each other.
     pub(super) fn timed_out(&mut self, ticket: Ticket) {
         let Some(call) = self.take(ticket).filter(|call| call.number > FIRST) else {
             return;
@@ -222,24 +222,25 @@ impl Bound {
         }
     }
 
-    /// A call ended and says nothing.
+    /// A call ended without information about the provider.
     pub(super) fn gone(&mut self, ticket: Ticket) {
         self.take(ticket);
     }
 
-    /// Headers announce that this part of a limit of calls or tokens is left: such a provider refuses, and does not queue.
+    /// Headers announce that this fraction of a limit of requests or tokens remains: such a provider refuses instead of
+    /// queueing.
     pub(super) fn announced(&mut self, part_left: f64) {
         self.is_announced = true;
         self.is_scarce = part_left < SCARCE;
         self.proven = self.max;
     }
 
-    /// An answer announces no limit.
+    /// A response announces no limit.
     pub(super) fn announced_nothing(&mut self) {
         self.is_scarce = false;
     }
 
-    /// The provider is back after it was down: what was found while it went down says little.
+    /// The provider is back after it was down: measurements from before say little.
     pub(super) fn reopen(&mut self) {
         self.number = FIRST.min(self.max);
         self.refusals = Refusals::anew(self.next);
@@ -261,19 +262,19 @@ impl Bound {
         number.min(self.max)
     }
 
-    /// Opens by time while calls wait for it.
+    /// Opens the limit over time while calls wait for it.
     fn grow(&mut self, now: Duration) {
         let (Phase::Opening, Some(held_back)) = (&self.phase, self.held_back) else {
             return;
         };
         let since = held_back.max(self.opens_at(held_back));
-        // While something else held it back, nothing was saved up.
+        // Time during which something else held calls back does not count.
         let waited = now.saturating_sub(since).min(LONGEST_STEP).as_secs_f64();
         let more = self.number + waited * self.growth();
         self.number = more.min(self.most_open()).max(self.number);
     }
 
-    /// When it may open by time: at once, or when it has listened for a moment.
+    /// When it may open over time: at once, or after the initial listening period.
     fn opens_at(&self, now: Duration) -> Duration {
         match (self.times.shortest_head(), self.first_began) {
             (None, Some(first)) => now.max(first + LISTENING),
@@ -291,7 +292,7 @@ impl Bound {
         }
     }
 
-    /// How many more in a second.
+    /// Growth per second.
     fn growth(&self) -> f64 {
         let slowest = DOUBLING.as_secs_f64();
         let (least, doubling) = match self.times.shortest_head() {
@@ -299,7 +300,7 @@ impl Bound {
                 MORE_PER_SECOND_ONCE_HEARD,
                 slowest.min(time / DOUBLINGS_PER_ANSWER),
             ),
-            // Others may share what is announced.
+            // Others may share the announced limit.
             _ => (MORE_PER_SECOND, slowest),
         };
         let growth = (self.number * LN_2 / doubling).max(least);
@@ -310,7 +311,7 @@ impl Bound {
         }
     }
 
-    /// How many may run now, and when it will be more by time alone.
+    /// The current limit, and when it will be higher by time alone.
     fn allowed(&self, now: Duration) -> (f64, Option<Duration>) {
         if let Some((number, later)) = self.refusals.coming_back(now)
             && number < self.number
@@ -340,10 +341,10 @@ impl Bound {
     }
 }
 
-/// Time depends on the length of an answer to a degree that nobody knows, between not at all and in proportion. Divided by
-/// the square root of the length it scatters half as much in both cases.
+/// Normalises a time by response length. The true dependence is unknown, between none and proportional; dividing by the
+/// square root of the length halves the scatter in both cases.
 fn by_length(time: f64, tokens: Option<f64>) -> f64 {
-    /// What each call takes beside its answer, in tokens.
+    /// The part of a call that does not depend on its response, in tokens.
     const BESIDE: f64 = 16.0;
     time / tokens.map_or(1.0, |tokens| (tokens + BESIDE).sqrt())
 }
@@ -354,7 +355,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The bound of a provider that refuses every eleventh call, so that calls are spread over time; and the time then.
+    /// The bound of a provider that refuses every eleventh call, so that calls are paced; and the time then.
     fn spread() -> (Bound, Duration) {
         let mut bound = Bound::new(256.0);
         let mut now = Duration::ZERO;
@@ -379,7 +380,7 @@ mod tests {
         bound.reopen();
         assert_eq!(bound.admits(now, 0), Entry::Now);
         assert!((bound.number() - FIRST).abs() < 1e-9);
-        // A refusal of a call from before teaches no pace.
+        // A refusal of an earlier call does not cause pacing.
         bound.refused(late, now);
         now += SECOND;
         for _ in 0..100 {

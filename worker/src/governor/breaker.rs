@@ -1,25 +1,26 @@
-//! The circuit breaker: when a model does not answer at all, calls stop, and one at a time tries whether it is back.
+//! The circuit breaker: if a model does not respond at all, calls stop, and one probe at a time checks whether it is
+//! back.
 //!
-//! It opens when several evaluations failed and none succeeded for a while. One evaluation that a provider cannot stand
-//! must not open it, so failures of few evaluations never do.
+//! It opens when several evaluations failed and none succeeded for a while. A single evaluation that makes a provider
+//! fail must not open it, so failures of few evaluations never do.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The breaker opens after this many failures in a row …
+/// The breaker opens after this many consecutive failures …
 const FAILURES: u32 = 5;
 /// … of this many evaluations …
 const EVALUATIONS: u32 = 3;
-/// … and no success for so long mean that the provider is down.
+/// … without a success for this long.
 const SILENCE: Duration = Duration::from_secs(2);
-/// Failures that lie further apart have nothing to do with each other.
+/// Failures further apart than this are unrelated.
 const WINDOW: Duration = Duration::from_mins(5);
-/// The pauses between two tries.
+/// The delays between probes.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Whether calls may be made.
+/// The state of the breaker.
 #[derive(Debug)]
 pub(super) struct Breaker {
     state: State,
@@ -35,19 +36,19 @@ pub(super) struct Breaker {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     Closed,
-    /// No call before then.
+    /// No calls before this time.
     Open(Instant),
-    /// One call tries.
+    /// A probe is in flight.
     HalfOpen,
 }
 
-/// Whether one more call may begin.
+/// Whether another call may start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Admission {
     Call,
-    /// The call that tries whether the provider is back.
+    /// As a probe whether the provider is back.
     Probe,
-    /// Not before then, or before the call that tries has ended.
+    /// Not before this time, or before the probe has ended.
     Wait(Option<Instant>),
 }
 
@@ -72,12 +73,12 @@ impl Breaker {
         }
     }
 
-    /// The call that tries begins.
+    /// A probe starts.
     pub(super) fn probe(&mut self) {
         self.state = State::HalfOpen;
     }
 
-    /// Since when nothing has succeeded, while calls are stopped.
+    /// The time of the first failure, while calls are stopped.
     pub(super) fn down_since(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,
@@ -85,12 +86,12 @@ impl Breaker {
         }
     }
 
-    /// The provider gave an answer, whatever it was.
+    /// The provider responded in any way.
     pub(super) fn answered(&mut self) {
         *self = Self::new();
     }
 
-    /// A call failed as calls to a provider do that is down. `is_first` says that it was its evaluation's first attempt.
+    /// A call failed in the way of a provider that is down. `is_first`: it was the first attempt of its evaluation.
     pub(super) fn failed(&mut self, now: Instant, is_first: bool, is_probe: bool) {
         match self.state {
             State::Closed => {
@@ -112,12 +113,12 @@ impl Breaker {
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 self.state = State::Open(now + self.pause);
             }
-            // It began before the breaker opened.
+            // It started before the breaker opened.
             State::Open(_) | State::HalfOpen => {}
         }
     }
 
-    /// The call that tried was dropped before it said anything: another may try at once.
+    /// The probe was dropped without a result: another may start at once.
     pub(super) fn abandoned(&mut self, now: Instant) {
         if self.state == State::HalfOpen {
             self.state = State::Open(now);

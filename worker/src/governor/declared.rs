@@ -1,4 +1,4 @@
-//! The limits that administrators declare, kept up to date.
+//! Keeps the limits that administrators declare up to date.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Governors;
 
-/// How often the limits are read.
+/// Refresh interval of the limits.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// Applies the declared limits, and gives back what no call needs, until `stop`.
+/// Applies the declared limits and returns unused slices, until `stop`.
 pub(crate) async fn refresh_limits_until(
     pool: PgPool,
     governors: Arc<Governors>,
@@ -23,17 +23,17 @@ pub(crate) async fn refresh_limits_until(
         .is_some()
     {
         if let Err(error) = refresh_limits(&pool, &governors).await {
-            tracing::warn!(%error, "the limits of providers could not be read");
+            tracing::warn!(%error, "could not load the limits of providers");
         }
         give_back(&governors).await;
     }
     give_back(&governors).await;
 }
 
-/// Applies the limits that are declared now.
+/// Applies the currently declared limits.
 ///
 /// # Errors
-/// The database does not answer.
+/// The database does not respond.
 pub(crate) async fn refresh_limits(pool: &PgPool, governors: &Governors) -> opb_core::Result<()> {
     let mut conn = pool.acquire().await?;
     governors.declare(load_limits(&mut conn).await?);

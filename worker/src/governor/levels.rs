@@ -1,28 +1,29 @@
-//! How long calls take at different numbers of concurrent calls, and whether that looks like a queue at the server.
+//! Statistics of call times at different numbers of concurrent calls, and whether they indicate queueing at the server.
 //!
-//! Lengths of answers differ by a factor of ten, so nothing here follows from one slow call. Logarithms are averaged: the
-//! mean of logarithms is the natural centre of times that scatter by factors, and no single answer moves it much.
+//! Lengths of responses differ by a factor of ten, so a single slow call is never conclusive. Logarithms are averaged:
+//! the geometric mean suits times that scatter by factors, and no single response moves it much.
 
 use std::time::Duration;
 
-/// Added to every time, in seconds: queues shorter than that do not matter, and setting up connections is no queue.
+/// Added to every time, in seconds: shorter queues do not matter, and connection setup is not a queue.
 const NEGLIGIBLE: f64 = 0.02;
-/// The scatter of logarithms that is assumed before any was seen, and how many calls that assumption weighs.
+/// The scatter of logarithms assumed before any measurement, and its weight in calls.
 const ASSUMED_SCATTER: f64 = 0.4;
 const ASSUMED_WEIGHT: f64 = 2.0;
-/// A mean is one of about so many latest calls.
+/// A mean covers approximately this many latest calls.
 const LONGEST_MEMORY: f64 = 64.0;
-/// More at once only makes each slower when the time grows by this power of the number, or a higher one: doubling the
-/// number then brings less than a third more answers a second.
+/// Queueing is assumed if times grow with at least this power of the number: then doubling the number increases
+/// throughput by less than a third.
 const QUEUE_POWER: f64 = 0.6;
-/// Numbers that differ by less, as a logarithm, are not compared: half as many again differ by 0.41.
+/// Levels whose numbers differ by less, as a logarithm, are not compared: a factor of 1.5 is 0.41.
 const FAR_ENOUGH: f64 = 0.4;
-/// Standard errors by which a growth of times is sure, and by which it is worth a try where few run at once.
+/// Standard errors at which a growth of times is significant, and at which it justifies a trial if few calls are in
+/// flight.
 const SURE: f64 = 3.0;
 const WORTH_A_TRY: f64 = 1.3;
 const FEW: f64 = 4.0;
 
-/// Mean times of calls that began at about the same number.
+/// Mean times of calls that started at about the same number.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Level {
     weight: f64,
@@ -32,7 +33,7 @@ pub(super) struct Level {
 }
 
 impl Level {
-    /// Takes in a call that began as one of `number` and took so many seconds (or seconds a token).
+    /// Adds a call that started as one of `number` and took this many seconds (or seconds per token).
     pub(super) fn add(&mut self, number: f64, time: f64) {
         self.weight = (self.weight + 1.0).min(LONGEST_MEMORY);
         let part = 1.0 / self.weight;
@@ -46,8 +47,7 @@ impl Level {
         self.weight > 0.0
     }
 
-    /// How much more each call took here than at the lower level, and how much it would if all of it were a queue; both as
-    /// logarithms.
+    /// The growth of times over the lower level, and the growth if all of it were queueing; both as logarithms.
     fn growth_over(&self, lower: &Self) -> (f64, f64) {
         (
             self.log_time - lower.log_time,
@@ -55,13 +55,14 @@ impl Level {
         )
     }
 
-    /// More at once than at the lower level only makes each call slower. Never so when either was not measured.
+    /// Whether more calls than at the lower level only make each call slower. False if either level has no
+    /// measurements.
     pub(super) fn is_queue_over(&self, lower: &Self) -> bool {
         let (growth, whole) = self.growth_over(lower);
         self.has_any() && lower.has_any() && whole > FAR_ENOUGH && growth > QUEUE_POWER * whole
     }
 
-    /// The same, and by far more than single times scatter.
+    /// The same, with statistical significance.
     pub(super) fn is_surely_queue_over(&self, lower: &Self, scatter: f64) -> bool {
         self.is_queue_over(lower) && self.growth_over(lower).0 > SURE * self.error(lower, scatter)
     }
@@ -72,32 +73,32 @@ impl Level {
     }
 }
 
-/// What the levels say of the highest number that was tried.
+/// The assessment of the highest number that was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
-    /// As far as is known, more at once are answered in the same time.
+    /// As far as known, more concurrent calls are answered in the same time.
     Elastic,
-    /// More at once may only be slower.
+    /// More concurrent calls may only be slower.
     Unclear,
-    /// That is more likely than not, and worth a try with fewer.
+    /// Queueing is more likely than not, and justifies a trial with fewer calls.
     Suspicious,
-    /// More at once are only slower.
+    /// More concurrent calls are only slower.
     Queueing,
 }
 
-/// Times by the number of calls at whose side they began, in powers of two.
+/// Times by the number of calls in flight at the start, in powers of two.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Levels {
     levels: [Level; 16],
 }
 
 impl Levels {
-    /// Takes in a call that began as one of `number`.
+    /// Adds a call that started as one of `number`.
     pub(super) fn add(&mut self, number: f64, seconds: f64) {
         self.levels[index(number)].add(number, seconds);
     }
 
-    /// Replaces what was measured at so many.
+    /// Replaces the measurements at this number.
     pub(super) fn set(&mut self, number: f64, level: Level) {
         self.levels[index(number)] = level;
     }
@@ -106,8 +107,8 @@ impl Levels {
         self.levels[index(number)]
     }
 
-    /// So many would do as much without a queue, in place of `number` (Little's law: throughput at that number times the
-    /// time that a call takes where there is no queue).
+    /// The number of calls with the same throughput as `number` but without a queue (Little's law: throughput at that
+    /// number times the time of a call without queueing).
     pub(super) fn enough(&self, number: f64) -> Option<f64> {
         let top = index(number);
         let highest = self.levels[top];
@@ -121,13 +122,13 @@ impl Levels {
         Some((highest.log_number - highest.log_time + sum / weight).exp())
     }
 
-    /// The typical time at the lowest number that was seen, in seconds.
+    /// The typical time at the lowest measured number, in seconds.
     pub(super) fn shortest(&self) -> Option<f64> {
         let lowest = self.levels.iter().find(|level| level.has_any())?;
         Some(lowest.log_time.exp())
     }
 
-    /// The scatter of single times at one level, as a standard deviation of logarithms.
+    /// The scatter of single times within a level, as a standard deviation of logarithms.
     pub(super) fn scatter(&self) -> f64 {
         let weight: f64 = self.levels.iter().map(|level| level.weight).sum();
         let squares: f64 = self
@@ -165,7 +166,7 @@ impl Levels {
     }
 }
 
-/// A time as it is compared, in seconds.
+/// Converts a time for comparisons, in seconds.
 pub(super) fn felt(time: Duration) -> f64 {
     time.as_secs_f64() + NEGLIGIBLE
 }

@@ -1,10 +1,10 @@
-//! The governor: how many calls to a model run at once, whose call is next, and when calls stop. It finds out by itself.
+//! The governor: determines how many calls to a model are in flight, whose call is next, and when calls stop.
 //!
-//! The number comes from `bound`: it opens by time while nothing is refused, a little until the first answer begins and
-//! then further, stays below what was refused, and steps back where more at once only makes each slower. Calls wait in a
-//! queue that is fair to owners (`queue`), stop while the model does not answer at all (`breaker`), slow down when the
-//! provider announces that little of its limits is left (`pace`), and pass the limits that administrators have declared
-//! (`crate::limits`).
+//! The limit of concurrent calls comes from `bound`: it opens by time while nothing is refused, a little until the
+//! first response starts and then further, stays below what was refused, and steps back where more calls only make each
+//! slower. Calls wait in a queue that is fair to owners (`queue`), stop while the model does not respond at all
+//! (`breaker`), slow down when the provider announces that little of its limits remains (`pace`), and pass the limits
+//! that administrators have declared (`crate::limits`).
 
 mod bound;
 mod breaker;
@@ -49,61 +49,61 @@ use crate::{
     providers::{Announced, CallErrorKind, Left, ResponseObserver},
 };
 
-/// Average length of a token of a prompt, in bytes.
+/// Average length of an input token, in bytes.
 const BYTES_PER_TOKEN: i64 = 4;
-/// Tokens of an answer, until some were seen.
+/// Estimated output tokens of a call, until some were measured.
 const FIRST_OUTPUT_TOKENS: f64 = 256.0;
-/// The weight of the newest answer in the average.
+/// The weight of the newest response in the moving average.
 const NEWEST: f64 = 0.05;
 
-/// How to mend a provider that has never answered.
+/// The remedy for a provider that has never responded.
 const MENDING: &str = ", and never before: correct its base URL (PATCH /api/v1/providers/NAME) or let the worker reach it, then retry the run";
 
-/// What a call will take, as far as it is known before.
+/// The expected size of a call.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CallSize {
-    /// Maximum number of tokens of the request: the bytes that may cost any, and its images.
+    /// Maximum number of input tokens: the bytes of its texts, plus the tokens of its images.
     pub(crate) request_tokens: usize,
     pub(crate) messages: usize,
-    /// What its tokens cost, if known.
+    /// The price of its tokens, if known.
     pub(crate) price: Option<Price>,
-    /// Maximum number of tokens of the answer, if known.
+    /// Maximum number of output tokens, if known.
     pub(crate) output_limit: Option<i64>,
 }
 
-/// The model has not answered for longer than a run is made to wait.
+/// The model has not responded for longer than a run waits.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error("the provider has not answered for {} minutes{}", .duration.as_secs() / 60, .never_before.then_some(MENDING).unwrap_or_default())]
 pub(crate) struct Down {
     duration: Duration,
-    /// Nor at any time before.
+    /// It has never responded.
     never_before: bool,
-    /// How the latest call failed.
+    /// The kind of the latest failure.
     pub(crate) kind: CallErrorKind,
 }
 
 /// Bounds the calls to one model.
 pub(crate) struct Governor {
-    /// `provider:model`, for people.
+    /// `provider:model`, for messages.
     subject: String,
     labels: ModelLabels,
-    /// The times of `bound` count from then on.
+    /// The origin of the times passed to `bound`.
     started: Instant,
     patience: Duration,
-    /// The same until the provider answers for the first time.
+    /// The same for a provider that has never responded.
     first_patience: Duration,
     state: Mutex<State>,
-    /// What it shares with the other models of its provider.
+    /// State shared with the other models of its provider.
     provider: Arc<Shared>,
 }
 
 struct State {
     bound: Bound,
-    /// The number that the metrics know.
+    /// The limit last published to the metrics.
     published: i64,
-    /// Calls that run or are about to.
+    /// Calls in flight or about to start.
     held: u32,
-    /// Those of them that wait for a limit or for their moment.
+    /// The subset that waits for a limit or for its pace.
     entering: u32,
     paused_until: Option<Instant>,
     breaker: Breaker,
@@ -112,29 +112,29 @@ struct State {
     /// The declared limits of the model and of its provider.
     limits: Vec<Arc<Limit>>,
     queue: FairQueue<Waiter>,
-    /// A timer will look at the queue then.
+    /// When a timer will check the queue.
     alarm: Option<Instant>,
-    /// The average length of answers, in tokens.
+    /// The average length of responses, in tokens.
     output_tokens: f64,
 }
 
 type Waiter = oneshot::Sender<Result<Permit, Down>>;
 
-/// Whether the next in the queue may go.
+/// Whether the next call in the queue may start.
 enum Next {
     Goes {
         is_probe: bool,
     },
-    /// None before then, or before a call ends.
+    /// Not before this time, or before a call ends.
     Waits(Option<Instant>),
     GivesUp(Down),
 }
 
 impl Governor {
-    /// Waits until one more call may run.
+    /// Waits until another call may start.
     ///
     /// # Errors
-    /// The model has not answered for too long.
+    /// The model has not responded for too long.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         caller: Caller,
@@ -158,7 +158,7 @@ impl Governor {
                 .observe(began.elapsed().as_secs_f64());
         }
         while let Some(moment) = self.too_early() {
-            // What comes in meanwhile may make the wait shorter or longer.
+            // New announcements may shorten or extend the wait.
             tokio::time::sleep_until(moment.min(Instant::now() + pace::LOOK_AGAIN)).await;
         }
         // The semaphore is never closed.
@@ -167,7 +167,7 @@ impl Governor {
         Ok(permit)
     }
 
-    /// What keeps calls from being made for longer, in words.
+    /// Describes what keeps calls waiting for a longer time, for users.
     pub(crate) fn obstacle(&self) -> Option<String> {
         let now = Instant::now();
         let state = self.lock();
@@ -190,7 +190,7 @@ impl Governor {
             .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         if pause > Duration::from_secs(5) {
             return Some(format!(
-                "{} asks to wait for {} s more",
+                "{} requested a pause, which lasts {} s more",
                 self.subject,
                 pause.as_secs()
             ));
@@ -198,7 +198,7 @@ impl Governor {
         state.limits.iter().find_map(|limit| limit.obstacle())
     }
 
-    /// Applies these declared limits from now on.
+    /// Replaces the declared limits.
     fn declare(self: &Arc<Self>, limits: Vec<Arc<Limit>>) {
         self.lock().limits = limits;
         self.dispatch();
@@ -221,12 +221,12 @@ impl Governor {
         };
         match receiver.await {
             Ok(answer) => answer,
-            // The governor ends with the process only.
+            // The sender is dropped only when the process ends.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Lets as many go as may.
+    /// Starts as many waiting calls as allowed.
     fn dispatch(self: &Arc<Self>) {
         let mut going = Vec::new();
         {
@@ -244,7 +244,7 @@ impl Governor {
                         }
                     }
                     Next::Goes { is_probe } => match state.queue.pop() {
-                        // Who has stopped waiting is passed over.
+                        // Callers that stopped waiting are skipped.
                         Some(waiter) if waiter.is_closed() => {}
                         Some(waiter) => {
                             let permit = self.grant(&mut state, is_probe);
@@ -255,7 +255,7 @@ impl Governor {
                 }
             }
         }
-        // Not under the lock: a permit that is not taken is dropped, and gives itself back.
+        // Outside the lock: a permit that is not received is dropped and returns itself.
         for (waiter, answer) in going {
             drop(waiter.send(answer));
         }
@@ -319,7 +319,7 @@ impl Governor {
         Permit::new(Arc::clone(self), is_probe)
     }
 
-    /// Looks at the queue again when time alone lets the next one go.
+    /// Checks the queue again when the next call may start by time alone.
     fn set_alarm(self: &Arc<Self>, state: &mut State, until: Option<Instant>) {
         let Some(until) = until.filter(|until| state.alarm.is_none_or(|alarm| *until < alarm))
         else {
@@ -339,7 +339,8 @@ impl Governor {
         });
     }
 
-    /// Begins a call, unless the provider has announced that little is left, or asked to wait: until when then.
+    /// Starts a call; returns the time to wait for if the provider has requested a pause, or little of its limits
+    /// remains.
     fn too_early(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut state = self.lock();
@@ -364,7 +365,7 @@ impl Governor {
             .set(is_open.into());
     }
 
-    /// Tells the metrics how many calls may run.
+    /// Publishes the limit of concurrent calls to the metrics.
     fn publish_number(&self, state: &mut State) {
         #[expect(clippy::cast_possible_truncation, reason = "bounds are small numbers")]
         let number = state.bound.number() as i64;
@@ -404,7 +405,7 @@ impl ResponseObserver for Governor {
             let mut state = self.lock();
             state.bound.heard(ticket, now) && !state.queue.is_empty()
         };
-        // Nothing else would look at the queue before a call ends.
+        // Otherwise the queue would not be checked before a call ends.
         if opens {
             self.dispatch();
         }
@@ -415,7 +416,7 @@ impl ResponseObserver for Governor {
     }
 }
 
-/// What a call takes of declared limits.
+/// The need of a call under declared limits.
 fn need(size: CallSize, typical_output_tokens: f64) -> Need {
     let bytes = i64::try_from(size.request_tokens).unwrap_or(i64::MAX);
     #[expect(clippy::cast_possible_truncation, reason = "floats saturate")]

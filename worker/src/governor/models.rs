@@ -1,4 +1,4 @@
-//! One governor for each model of each provider, and the limits that are declared for them.
+//! The governors, one for each model of each provider, and the declared limits for them.
 
 use std::{
     collections::HashMap,
@@ -20,28 +20,28 @@ use uuid::Uuid;
 use super::{Bound, Breaker, FIRST_OUTPUT_TOKENS, FairQueue, Governor, State};
 use crate::{limits::Limit, providers::CallErrorKind};
 
-/// What all governors of a process share.
+/// The settings shared by all governors of a process.
 pub(crate) struct GovernorSettings {
     /// Maximum number of concurrent calls to one provider.
     pub(crate) max: u32,
-    /// How long a run is made to wait for a model that does not answer.
+    /// How long a run waits for a model that does not respond.
     pub(crate) patience: Duration,
-    /// How long for a provider that has never answered; not longer.
+    /// The same for a provider that has never responded; not longer.
     pub(crate) first_patience: Duration,
-    /// This process, for shares of concurrent calls.
+    /// This process, for its shares of concurrent calls.
     pub(crate) worker_id: Uuid,
-    /// Where slices of declared limits are taken.
+    /// The database, for slices of declared limits.
     pub(crate) pool: PgPool,
 }
 
-/// One governor for each model, by its provider and name.
+/// The governors by provider and model.
 pub(crate) struct Governors {
     settings: GovernorSettings,
     known: Mutex<Known>,
 }
 
-/// Which governor: of a provider's model; where nothing is called, of one owner's runs, so that no owner waits for the
-/// answers that are simulated for others.
+/// Identifies a governor: by a provider's model; for models that are not really called, also by owner, so that no owner
+/// waits for the simulated responses of others.
 #[derive(PartialEq, Eq, Hash)]
 struct GovernorKey {
     provider_id: Uuid,
@@ -56,13 +56,13 @@ struct Known {
     limits: HashMap<LimitKey, Arc<Limit>>,
 }
 
-/// What the models of one provider share.
+/// State shared by the models of one provider.
 pub(super) struct Shared {
     /// Bounds the calls to all of them.
     pub(super) whole: Arc<Semaphore>,
-    /// Any HTTP answer of its present address was seen, by whichever process.
+    /// Whether any process has received an HTTP response from its current address.
     pub(super) has_answered: AtomicBool,
-    /// The database knows that, too.
+    /// Whether that is stored in the database.
     is_marked: AtomicBool,
 }
 
@@ -79,7 +79,7 @@ impl Shared {
         self.has_answered.load(Ordering::Relaxed)
     }
 
-    /// Takes over what the database says.
+    /// Sets the value from the database.
     fn set_marked(&self, has_answered: bool) {
         self.has_answered.store(has_answered, Ordering::Relaxed);
         self.is_marked.store(has_answered, Ordering::Relaxed);
@@ -94,7 +94,7 @@ impl Governors {
         }
     }
 
-    /// The governor of a model; of the model for one owner, if there is one.
+    /// Returns the governor of a model, or of a model for one owner.
     pub(crate) fn of(
         &self,
         provider_id: Uuid,
@@ -122,19 +122,19 @@ impl Governors {
         governor
     }
 
-    /// Providers that have answered, and of which the database does not know it yet.
+    /// Returns the providers that have responded, if that is not stored in the database yet.
     pub(crate) fn unmarked(&self) -> Vec<Uuid> {
         self.providers_where(|shared| {
             shared.has_answered() && !shared.is_marked.load(Ordering::Relaxed)
         })
     }
 
-    /// Providers that have never answered, as far as this process knows.
+    /// Returns the providers that have never responded, as far as this process knows.
     pub(crate) fn unanswered(&self) -> Vec<Uuid> {
         self.providers_where(|shared| !shared.has_answered())
     }
 
-    /// Takes over what the database says of a provider: a change of its address has made it one that never answered.
+    /// Sets a provider's value from the database: a change of its address resets it.
     pub(crate) fn set_marked(&self, provider_id: Uuid, has_answered: bool) {
         if let Some(shared) = self.lock().providers.get(&provider_id) {
             shared.set_marked(has_answered);
@@ -151,7 +151,7 @@ impl Governors {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Applies the limits that are declared now.
+    /// Replaces the declared limits.
     pub(crate) fn declare(&self, declared: Vec<LoadedLimits>) {
         let mut known = self.lock();
         if declared.is_empty() && known.limits.is_empty() {
@@ -178,7 +178,7 @@ impl Governors {
         }
     }
 
-    /// Every limit that applies.
+    /// Returns all declared limits.
     pub(crate) fn limits(&self) -> Vec<Arc<Limit>> {
         let known = self.lock();
         known.limits.values().map(Arc::clone).collect()
@@ -186,8 +186,8 @@ impl Governors {
 }
 
 impl Known {
-    /// The limits of a model and of its provider. The narrower one comes first: what waits there does not take of the
-    /// other.
+    /// Returns the limits of a model and of its provider. The narrower one comes first: a call that waits there does
+    /// not consume the other.
     fn limits_of(&self, provider_id: Uuid, model: &str) -> Vec<Arc<Limit>> {
         let keys = [Some(model.to_owned()), None].map(|model| LimitKey { provider_id, model });
         keys.iter()

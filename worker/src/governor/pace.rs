@@ -1,7 +1,7 @@
-//! The pace: what a provider announces of its limits slows calls down before it refuses them.
+//! Pacing: slows calls down when a provider's headers announce that little of a limit remains, before it refuses them.
 //!
-//! While little is left of a limit, calls are spread over the time in which it comes back, the slower the less is left.
-//! So processes that know nothing of each other come to share what comes back.
+//! While little of a limit remains, calls are spread over the time until it is replenished, more slowly the less
+//! remains. So processes that do not coordinate converge to sharing it.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use tokio::time::Instant;
 
 use crate::providers::{Announced, Left};
 
-/// When less than this part of a limit is left, calls are slower than they come back.
+/// Below this fraction of a limit, calls start more slowly than the limit is replenished.
 const LOW: f64 = 0.1;
-/// No announcement holds for longer.
+/// Maximum time for which an announcement is valid.
 const LONGEST: Duration = Duration::from_mins(5);
-/// Calls that may be on their way to their moment at once.
+/// Maximum number of calls that wait for their start time at once.
 pub(super) const ENTERING: u32 = 8;
-/// A call that waits for its moment looks again after so long whether that has changed.
+/// Interval at which a waiting call checks whether its start time has changed.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// When calls may begin, if they are spread.
+/// The start times of calls while they are paced.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     step: Duration,
@@ -28,7 +28,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The pace that an announcement asks for, after the one that holds. `tokens` is what a call uses, on average.
+    /// Updates the pace after an announcement. `tokens` is the average number of tokens per call.
     pub(super) fn after(
         earlier: Option<Self>,
         announced: Announced,
@@ -49,26 +49,26 @@ impl Pace {
         now < self.until
     }
 
-    /// Begins a call.
+    /// Starts a call.
     ///
     /// # Errors
-    /// It is too early; when to ask again, unless another announcement comes before.
+    /// It is too early; contains the time to try again, unless another announcement comes first.
     pub(super) fn begin(&mut self, now: Instant) -> Result<(), Instant> {
         let due = self.latest.map_or(now, |latest| latest + self.step);
         if due > now {
             return Err(due);
         }
-        // A call that is a little late delays no other, and a long idle time is not saved up.
+        // A slightly late call does not delay others, and idle time is not saved up.
         let earliest = now.checked_sub(self.step).unwrap_or(now);
         self.latest = Some(due.max(earliest));
         Ok(())
     }
 }
 
-/// The time from one call to the next while so much is left, and how long that holds. Nothing, while enough is left.
+/// The time between calls while this much remains, and how long that is valid; `None` if enough remains.
 ///
-/// At the mark `low` calls begin as fast as they come back, below it more slowly, and faster up to twice the mark: were
-/// they free as soon as the mark is reached, all that wait would begin at once.
+/// At the threshold, calls start as fast as the limit is replenished, below it more slowly, and up to twice the
+/// threshold faster: without this transition, all waiting calls would start at once at the threshold.
 fn spread(left: Left, per_call: f64) -> Option<(Duration, Duration)> {
     let low = (left.limit * LOW).max(1.0);
     if left.remaining >= left.limit.min(2.0 * low) || left.reset < Duration::from_millis(1) {
@@ -104,15 +104,15 @@ mod tests {
             }
         };
         check((600.0, 600.0, 0), 1.0, None);
-        // All of it is left, however little that is.
+        // All of it remains, however little that is.
         check((1.0, 1.0, 60), 1.0, None);
         check((600.0, 120.0, 48), 1.0, None);
-        // Ten a second come back: nearly twice as many, and as many.
+        // Ten per second are replenished: nearly twice as many, and as many.
         check((600.0, 119.0, 48), 1.0, Some(48.0 / 481.0 / 119.5 * 60.0));
         check((600.0, 59.5, 54), 1.0, Some(54.0 / 540.5));
-        // 570 come back in 57 seconds, and half of what is low is left.
+        // 570 are replenished in 57 seconds, and half of the threshold remains.
         check((600.0, 29.5, 57), 1.0, Some(57.0 / 570.5 * 2.0));
-        // Nothing is left: a hundredth of what comes back, until some is.
+        // Nothing remains: a hundredth of what is replenished, until some is.
         check((600.0, 0.0, 60), 1.0, Some(0.1 * 120.0));
         check((3.0, 0.0, 60), 1.0, Some(20.0 * 2.0));
         check(
@@ -142,7 +142,7 @@ mod tests {
         };
         let mut pace = Pace::after(None, announced(59.5), 1.0, start).unwrap();
         assert!(pace.holds(start) && !pace.holds(after_ms(54_000)));
-        // The call after 110 ms is late and does not push the next one away.
+        // The call after 110 ms is late and does not delay the next one.
         for (ms, expect) in [
             (0, None),
             (0, Some(99)),
@@ -152,12 +152,12 @@ mod tests {
         ] {
             assert_eq!(early_ms(&mut pace, ms), expect, "after {ms} ms");
         }
-        // Nor does what comes in; and when less is left, those that wait already wait longer.
+        // Neither do announcements; and if less remains, waiting calls wait longer.
         let mut again = Pace::after(Some(pace), announced(59.5), 1.0, start).unwrap();
         assert_eq!(early_ms(&mut again, 150), Some(49));
         let mut slower = Pace::after(Some(pace), announced(29.5), 1.0, start).unwrap();
         assert_eq!(early_ms(&mut slower, 150), Some(139));
-        // Who was away for long has not saved up: one call more, and not a hundred.
+        // After a long idle time nothing was saved up: one more call, not a hundred.
         let later = [10_000; 3].map(|ms| early_ms(&mut again, ms));
         assert_eq!(later, [None, None, Some(99)]);
         assert!(Pace::after(Some(pace), Announced::default(), 1.0, start).is_none());

@@ -1,4 +1,4 @@
-//! The right to make one call, and what is learned when it ends.
+//! A permit for one call, and what the governor learns when the call ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,33 +12,33 @@ use crate::{
 };
 
 tokio::task_local! {
-    /// The call that this task is making.
+    /// The call of this task.
     static CALL: Ticket;
 }
 
-/// The call that this task is making, if it is one.
+/// The call of this task, if any.
 pub(super) fn present_call() -> Option<Ticket> {
     CALL.try_with(|ticket| *ticket).ok()
 }
 
-/// The right to make one call. Dropping it says nothing about the provider.
+/// A permit for one call. Dropping it says nothing about the provider.
 pub(crate) struct Permit {
     governor: Arc<Governor>,
     is_probe: bool,
-    /// Since the call has begun.
+    /// Set once the call has started.
     ticket: Option<Ticket>,
     has_answered: bool,
     pub(super) passed: Vec<Passed>,
     pub(super) whole: Option<OwnedSemaphorePermit>,
 }
 
-/// How a call failed.
+/// A failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) kind: CallErrorKind,
-    /// How long the provider asks to wait.
+    /// The pause requested by the provider.
     pub(crate) pause: Option<Duration>,
-    /// It was the evaluation's first attempt.
+    /// Whether it was the evaluation's first attempt.
     pub(crate) is_first: bool,
 }
 
@@ -54,9 +54,9 @@ impl Permit {
         }
     }
 
-    /// The call begins: the next one may enter.
+    /// Starts the call, so that the next one may enter.
     pub(super) fn begin(&mut self) {
-        // Without limits no call waits for another one to enter.
+        // Without limits, no call waits for another one to enter.
         let is_anybody_waiting = {
             let mut state = self.governor.lock();
             state.entering -= 1;
@@ -71,7 +71,7 @@ impl Permit {
         }
     }
 
-    /// Makes the call, so that the governor hears when its answer begins.
+    /// Makes the call within a scope that lets the governor notice the start of its response.
     pub(crate) async fn watch<F: Future>(&self, calling: F) -> F::Output {
         match self.ticket {
             Some(ticket) => CALL.scope(ticket, calling).await,
@@ -79,7 +79,7 @@ impl Permit {
         }
     }
 
-    /// The call went well.
+    /// The call succeeded.
     pub(crate) fn succeeded(mut self, output_tokens: Option<i32>, used: Used) {
         self.settle(used);
         self.has_answered = true;
@@ -96,8 +96,8 @@ impl Permit {
         governor.publish_number(&mut state);
     }
 
-    /// The provider says that it is too much: fewer may run, and none before `pause` is over, nor before our own caution,
-    /// which grows with every refusal that follows.
+    /// The provider refused the call because of overload: fewer calls may be in flight, and none starts during `pause`
+    /// or our own backoff, whichever is longer; the backoff grows with each further refusal.
     pub(crate) fn refused(mut self, pause: Option<Duration>) {
         self.settle(Used {
             tokens: Some(0),
@@ -112,8 +112,8 @@ impl Permit {
         governor.publish_number(&mut state);
     }
 
-    /// The call failed. True when that is the provider's trouble alone: it is down, and the evaluation has lost no
-    /// attempt by it.
+    /// The call failed. Returns whether the provider is down, so that the failure does not count as an attempt of the
+    /// evaluation.
     pub(crate) fn failed(mut self, failure: Failure) -> bool {
         let kind = failure.kind;
         self.settle(Used {
@@ -133,7 +133,7 @@ impl Permit {
         state.breaker.failed(now, failure.is_first, self.is_probe);
         let is_down = state.breaker.down_since().is_some();
         if kind.is_overload() {
-            // What a provider says that is down tells nothing of the number that it bears.
+            // Failures of a provider that is down reveal nothing about its capacity.
             let ours = match self.ticket {
                 Some(_) if is_down => Duration::ZERO,
                 Some(ticket) if kind == CallErrorKind::Timeout => {
@@ -148,11 +148,12 @@ impl Permit {
         if is_down && !was_down {
             tracing::warn!(
                 provider.model = governor.subject,
-                "a model does not answer, its calls stop"
+                "{} does not respond, its calls are stopped",
+                governor.subject
             );
             governor.publish_breaker(true);
         }
-        // The call that tries whether the provider is back may itself be what it cannot stand.
+        // The probe's own evaluation may be what makes the provider fail.
         is_down && (kind.is_blameless() || !self.is_probe)
     }
 
@@ -160,16 +161,17 @@ impl Permit {
         if state.breaker.down_since().is_some() {
             tracing::info!(
                 provider.model = self.governor.subject,
-                "a model answers again, its calls go on"
+                "{} responds again, its calls continue",
+                self.governor.subject
             );
             self.governor.publish_breaker(false);
-            // What it bore while it went down says little about what it bears now.
+            // Its capacity while it went down says little about its capacity now.
             state.bound.reopen();
         }
         state.breaker.answered();
     }
 
-    /// The call was too much. Returns for how long no other should begin.
+    /// The call was refused because of overload. Returns how long no other call should start.
     fn note_refused(&self, state: &mut super::State) -> Duration {
         match self.ticket {
             Some(ticket) => state.bound.refused(ticket, self.now()),
@@ -177,7 +179,7 @@ impl Permit {
         }
     }
 
-    /// The time as the bound counts it.
+    /// The time in the bound's terms.
     fn now(&self) -> Duration {
         Instant::now() - self.governor.started
     }
@@ -196,7 +198,7 @@ impl Permit {
     }
 }
 
-/// No call begins for as long as the provider asks for, nor as our own caution does.
+/// Delays the start of calls by the provider's requested pause or our own backoff, whichever is longer.
 fn hold_back(state: &mut super::State, pause: Option<Duration>, ours: Duration) {
     let until = Instant::now() + pause.unwrap_or_default().max(ours);
     let earlier = state.paused_until.unwrap_or(until);
@@ -208,7 +210,7 @@ impl Drop for Permit {
         if self.ticket.is_some() {
             self.count_running(-1);
             if !self.has_answered {
-                // It was cut off, and may be paid for.
+                // It was cancelled, and may be charged for.
                 self.settle(Used {
                     tokens: None,
                     microusd: None,

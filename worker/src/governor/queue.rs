@@ -1,20 +1,20 @@
-//! A queue that is fair to owners: however many evaluations of one owner wait, the next one of another is not far.
+//! A queue that is fair to owners: the calls of one owner do not delay those of another, however many wait.
 //!
-//! Start-time fair queueing (Goyal, Vin and Cheng, 1996): each owner has a virtual time that moves by 1 ÷ weight with
-//! every call, and the owner who is furthest behind is next.
+//! Start-time fair queueing (Goyal, Vin and Cheng, 1996): each owner has a virtual time that advances by 1 ÷ weight
+//! with every call, and the owner with the lowest virtual time is next.
 
 use std::collections::VecDeque;
 
-/// Who waits.
+/// A caller that waits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Caller {
     /// The owner of the run.
     pub(crate) owner_id: i64,
-    /// The weight of the run: twice the weight is twice as many calls.
+    /// The weight of the run: twice the weight gets twice as many calls.
     pub(crate) weight: f64,
 }
 
-/// What waits, by owner.
+/// The waiting items, by owner.
 pub(super) struct FairQueue<T> {
     flows: Vec<Flow<T>>,
     /// The virtual time of the latest call.
@@ -39,7 +39,7 @@ impl<T> FairQueue<T> {
         self.flows.is_empty()
     }
 
-    /// Adds to the end of its owner's line.
+    /// Adds an item at the end of its owner's line.
     pub(super) fn push(&mut self, caller: Caller, item: T) {
         let step = 1.0 / caller.weight;
         let known = self
@@ -49,7 +49,7 @@ impl<T> FairQueue<T> {
         if let Some(flow) = known {
             flow.waiting.push_back((step, item));
         } else {
-            // A new owner has no claim on the time before.
+            // A new owner has no claim to earlier time.
             self.flows.push(Flow {
                 owner_id: caller.owner_id,
                 at: self.now,
@@ -58,7 +58,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Takes what is owed most.
+    /// Takes the item of the owner with the lowest virtual time.
     pub(super) fn pop(&mut self) -> Option<T> {
         let next = self
             .flows

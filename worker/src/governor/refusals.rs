@@ -1,57 +1,58 @@
-//! What refusals teach: when to come back after one, and at which pace where calls a minute are what is limited.
+//! Learns from refusals: the backoff after one, and the pace where the provider limits requests per time.
 
 use std::time::Duration;
 
 use super::bound::Ticket;
 
-/// How long no call begins after a refusal; doubled with each that follows without an answer between.
+/// The pause after a refusal; doubled with each further one without a response in between.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// After it calls come back one, two, four, … in addition, each time after so long.
+/// After the pause, one, two, four, … more calls may start, each after this interval.
 const COMING_BACK: Duration = Duration::from_millis(110);
-/// Fewer answers than that between two refusals are few; so often in a row, and calls are spread over time.
+/// Fewer responses between two refusals are few; after this many such rounds in a row, calls are paced.
 const FEW_ANSWERS: u32 = 50;
 const OFTEN: u32 = 2;
-/// The pace in parts of what was answered before; by how much it falls with a refusal and rises with an answer.
+/// The initial pace as a fraction of the measured throughput; the factors by which a refusal lowers and a response
+/// raises it.
 const FIRST_PART: f64 = 0.9;
 const SLOWER_SOON: f64 = 0.85;
 const SLOWER: f64 = 0.95;
 const FASTER: f64 = 1.0005;
 const FASTER_AFTER_MANY: f64 = 1.0025;
-/// No fewer calls a second than that.
+/// Minimum pace, in calls per second.
 const SLOWEST: f64 = 0.02;
 
-/// What refusals have taught of one provider.
+/// The state of refusals of one model.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// Calls before this one began before the last reduction: what they are told is known already.
+    /// Calls before this ticket started before the last reduction; their refusals are no new information.
     round: Ticket,
-    /// The number does not fall below that in this round.
+    /// The limit does not fall below this in the current round.
     floor: f64,
-    /// Rounds without an answer between.
+    /// Consecutive rounds without a response in between.
     in_row: u32,
-    /// Calls come back one after the other: how many ran, and since when.
+    /// While calls return gradually: how many were in flight, and since when.
     coming_back: Option<(f64, Duration)>,
     answers: u32,
     at: Option<Duration>,
-    /// Rounds in a row with few answers before each.
+    /// Consecutive rounds with few responses before each.
     often: u32,
     spread: Option<Spread>,
 }
 
-/// Calls are spread over time.
+/// Pacing of calls.
 #[derive(Debug)]
 struct Spread {
-    /// Calls a second.
+    /// Calls per second.
     pace: f64,
-    /// When the next may begin.
+    /// When the next one may start.
     next: Duration,
-    /// Calls come as fast as that: only then answers say that more would be accepted.
+    /// Whether calls start as fast as the pace allows: only then do responses show that more would be accepted.
     is_felt: bool,
 }
 
 impl Refusals {
-    /// Those of a provider that is back: what was told to calls before `next` is forgotten.
+    /// The state for a provider that is back: refusals of calls before `next` are ignored.
     pub(super) fn anew(next: Ticket) -> Self {
         Self {
             round: next,
@@ -59,13 +60,13 @@ impl Refusals {
         }
     }
 
-    /// When the next call may begin, if calls are spread over time.
+    /// When the next call may start, if calls are paced.
     pub(super) fn next_call(&self, now: Duration) -> Option<Duration> {
         let next = self.spread.as_ref()?.next;
         (now < next).then_some(next)
     }
 
-    /// A call may begin: the next one after its time.
+    /// A call is about to start: schedules the next one.
     pub(super) fn granted(&mut self, now: Duration) {
         if let Some(spread) = &mut self.spread {
             let step = Duration::from_secs_f64(1.0 / spread.pace);
@@ -88,8 +89,8 @@ impl Refusals {
         }
     }
 
-    /// A call was refused while `number` were allowed. True when that is news: the call began after the last reduction,
-    /// all calls before `next` have begun before this one.
+    /// A call was refused while `number` were allowed. Returns whether that is new information: the call started after
+    /// the last reduction. All calls before `next` have started.
     pub(super) fn refused(
         &mut self,
         ticket: Ticket,
@@ -107,12 +108,12 @@ impl Refusals {
         true
     }
 
-    /// The least number that this round of refusals may lead to.
+    /// The lowest limit that the current round of refusals may lead to.
     pub(super) fn floor(&self) -> f64 {
         self.floor
     }
 
-    /// Lets calls come back one after the other after a pause, which is returned.
+    /// Starts a pause, which is returned, after which calls return gradually.
     pub(super) fn pause(&mut self, running: f64, now: Duration) -> Duration {
         let factor = 1 << self.in_row.saturating_sub(1).min(12);
         let pause = (FIRST_PAUSE * factor).min(LONGEST_PAUSE);
@@ -120,19 +121,19 @@ impl Refusals {
         pause
     }
 
-    /// Lets more than `running` begin only one after the other from then on.
+    /// Lets the number of calls grow only gradually beyond `running`, from `since`.
     pub(super) fn come_back(&mut self, running: f64, since: Duration) {
         self.coming_back = Some((running, since));
     }
 
-    /// How many may run while calls come back, and when to look again.
+    /// The limit while calls return gradually, and when to check again.
     pub(super) fn coming_back(&self, now: Duration) -> Option<(f64, Duration)> {
         let (running, since) = self.coming_back?;
         let waited = now.saturating_sub(since).as_secs_f64() / COMING_BACK.as_secs_f64();
         Some((running + waited.exp2(), now + COMING_BACK / 4))
     }
 
-    /// Spreads calls over time once refusals come often, whatever the number.
+    /// Starts or adjusts pacing if refusals are frequent, whatever the limit.
     fn spread_over_time(&mut self, now: Duration) {
         let answers = std::mem::take(&mut self.answers);
         let Some(before) = self.at.replace(now) else {

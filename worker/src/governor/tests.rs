@@ -1,4 +1,4 @@
-//! The governor without a provider: clocks are paused, and no database answers.
+//! Tests of the governor without a provider: time is paused, and no database is available.
 
 use std::sync::Mutex as StdMutex;
 
@@ -17,14 +17,14 @@ const USED: Used = Used {
     microusd: None,
 };
 
-/// That of a model whose provider has answered before.
+/// The governor of a model whose provider has responded before.
 fn governor(max: u32) -> Arc<Governor> {
     let governor = unheard(max);
     governor.note_announced(Announced::default());
     governor
 }
 
-/// That of a model whose provider has never answered.
+/// The governor of a model whose provider has never responded.
 fn unheard(max: u32) -> Arc<Governor> {
     let settings = GovernorSettings {
         max,
@@ -46,7 +46,7 @@ fn number(governor: &Governor) -> f64 {
     governor.lock().bound.number()
 }
 
-/// Makes calls without end, each of 100 ms, until the governor lets so many run at once.
+/// Makes calls of 100 ms each until the governor allows this many concurrent ones.
 async fn open_to(governor: &Arc<Governor>, wanted: u32) {
     let calls = (0..4 * wanted).map(|_| {
         let governor = Arc::clone(governor);
@@ -69,7 +69,7 @@ fn silence() -> Failure {
     }
 }
 
-/// Makes the breaker open.
+/// Opens the breaker.
 async fn bring_down(governor: &Arc<Governor>) {
     for _ in 0..6 {
         acquire(governor).await.failed(silence());
@@ -87,7 +87,7 @@ async fn opens_while_nothing_is_refused_and_stays_below_what_was() {
     for _ in 0..30 {
         running.push(acquire(&governor).await);
     }
-    // Nobody has answered yet, and nobody has refused.
+    // No response and no refusal so far.
     let took = started.elapsed();
     assert!(took < Duration::from_secs(1), "30 calls run after {took:?}");
     let last = running.pop().unwrap();
@@ -111,7 +111,7 @@ async fn refusals_without_an_answer_between_wait_longer_and_longer() {
     let governor = governor(1000);
     let started = Instant::now();
     for _ in 0..10 {
-        // As Azure is reported to say: ask again at once.
+        // As Azure reportedly does: retry at once.
         acquire(&governor).await.refused(Some(Duration::ZERO));
     }
     let took = started.elapsed();
@@ -156,7 +156,7 @@ async fn who_stops_waiting_takes_nobodys_place() {
     }
     let last = waiting.pop().unwrap();
     drop(first);
-    // The first of them was let go already; the others leave without having looked.
+    // The first of them was granted already; the others stop waiting.
     drop(waiting);
     assert!(last.await.is_ok());
     assert_eq!(governor.lock().held, 0);
@@ -191,7 +191,7 @@ async fn two_models_of_a_provider_have_bounds_of_their_own_and_one_in_all() {
         &one,
         &governors.of(Uuid::nil(), "test", "one", None)
     ));
-    // Where nothing is called, owners do not wait for each other.
+    // Models that are not really called have a governor per owner.
     let [mine, theirs] = [1, 2].map(|owner| governors.of(Uuid::nil(), "test", "one", Some(owner)));
     assert!(!Arc::ptr_eq(&mine, &theirs));
     open_to(&one, 20).await;
@@ -224,7 +224,7 @@ async fn calls_stop_while_a_model_is_down_and_go_on_when_it_is_back() {
         })
         .collect();
     for _ in 0..4 {
-        // One call at a time tries, and fails.
+        // One probe at a time, and it fails.
         let (probe, _, rest) = futures::future::select_all(waiting).await;
         assert_eq!(governor.lock().held, 1);
         assert!(probe.unwrap().failed(silence()), "no attempt is used up");
@@ -241,7 +241,7 @@ async fn calls_stop_while_a_model_is_down_and_go_on_when_it_is_back() {
     assert_eq!(governor.obstacle(), None);
 }
 
-/// Tries until the governor gives the model up, and returns its word.
+/// Calls until the governor gives the model up, and returns its error.
 async fn give_up(governor: &Arc<Governor>) -> String {
     loop {
         match governor.acquire(CALLER, &CallSize::default).await {
@@ -259,7 +259,7 @@ async fn a_model_that_stays_down_is_given_up() {
     let down = give_up(&governor).await;
     assert!(down.ends_with("10 minutes"), "{down}");
     assert!(started.elapsed() > Duration::from_mins(9));
-    // It is tried all the same.
+    // It is still probed.
     tokio::time::advance(Duration::from_secs(31)).await;
     acquire(&governor).await.succeeded(None, USED);
     acquire(&governor).await.succeeded(None, USED);
@@ -275,7 +275,7 @@ async fn a_provider_that_never_answered_is_given_up_early() {
     let down = give_up(&governor).await;
     assert!(down.contains("2 minutes, and never before"), "{down}");
     assert!(started.elapsed() < Duration::from_mins(3));
-    // One answer of any kind, such as "too much", and the next outage is waited for.
+    // After any response, even a refusal, the next outage is waited for.
     tokio::time::advance(Duration::from_secs(31)).await;
     let permit = acquire(&governor).await;
     governor.note_announced(Announced::default());
@@ -294,7 +294,7 @@ async fn a_probe_that_asks_for_too_much_uses_up_its_attempts() {
     assert!(!acquire(&governor).await.failed(failure));
 }
 
-/// `remaining` of 600 requests, all of which are available again after `reset` seconds.
+/// `remaining` of 600 requests, fully replenished after `reset` seconds.
 fn left(remaining: f64, reset: u64) -> Announced {
     Announced {
         requests: Some(crate::providers::Left {
@@ -353,7 +353,7 @@ async fn calls_that_wait_for_their_moment_hear_what_comes_in() {
     assert!((30.0..30.5).contains(&took), "{took}");
 }
 
-/// Makes calls whose answers begin soon and end late.
+/// Makes calls whose responses start early and end late.
 fn run_calls(
     governor: &Arc<Governor>,
     calls: usize,
@@ -410,7 +410,7 @@ async fn who_gives_no_sign_of_life_is_not_flooded() {
 async fn calls_that_are_spread_over_time_begin_one_after_another() {
     let governor = governor(100);
     open_to(&governor, 20).await;
-    // However few run, every eleventh is refused.
+    // However few are in flight, every eleventh is refused.
     for _ in 0..5 {
         for _ in 0..10 {
             let permit = acquire(&governor).await;

@@ -1,15 +1,15 @@
-//! Whether more at once are answered sooner together: what follows from the times of calls, and the tries that settle it.
+//! Detects queueing at the provider from the times of calls, and confirms it by trials with other numbers of calls.
 //!
-//! Throughput at concurrency n is n ÷ latency (Little, 1961). So where more at once are served side by side, times do not
-//! depend on n, and a time that grows like n is a queue: the idea of TCP Vegas (Brakmo and Peterson, 1995), and the
-//! number that is enough is throughput × time without a queue, as in BBR (Cardwell and others, 2016). Both take the
-//! shortest time that was ever seen as the one without a queue, and so does Netflix' Gradient2 with a long average; answers
-//! of language models differ too much for either.
+//! Throughput at concurrency n is n ÷ latency (Little, 1961). So where calls are served concurrently, times do not
+//! depend on n, and a time that grows with n indicates a queue: the idea of TCP Vegas (Brakmo and Peterson, 1995). The
+//! sufficient number is throughput × time without a queue, as in BBR (Cardwell and others, 2016). Both use the minimum
+//! time ever measured as the time without a queue, and Netflix' Gradient2 a long-term average; the times of language
+//! models vary too much for either.
 //!
-//! Here times are compared by the number beside which calls began (`levels`), and no conclusion is drawn from times
-//! that changed while the number did not: it is tried with half as many. A queue makes those faster in proportion; answers
-//! that have become longer stay as long as they are. In the same way twice as many are tried now and then, the more
-//! rarely the more often that brought nothing.
+//! Here times are compared by the number of calls in flight at their start (`levels`), and no conclusion is drawn from
+//! times that changed while the number did not: half the number is tried. If there is a queue, calls become faster in
+//! proportion; if responses have become longer, they do not. Likewise, twice the number is tried from time to time,
+//! less often the more often it brought nothing.
 
 use std::time::Duration;
 
@@ -18,25 +18,26 @@ use super::{
     levels::{Level, Levels, Verdict},
 };
 
-/// Answers between two tries; three times as many after each that brought nothing, up to so often.
+/// Responses between two trials; tripled after each one that brought nothing, up to this many times.
 const BETWEEN_TRIES: u32 = 16;
 const MOST_LENGTHENED: u32 = 2;
-/// The same after a refusal, and time, since each further one costs a call and a pause; these double.
+/// The same after a refusal, plus a time, since each further refusal costs a call and a pause; both double.
 const AFTER_REFUSAL: u32 = 100;
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(20);
-/// Answers that a try takes: as many as tell its mean from a queue's by so many standard errors, up to a bound.
+/// Responses per trial: enough to separate its mean from that of a queue by this many standard errors, up to a maximum.
 const STANDARD_ERRORS: f64 = 3.0;
 const DIFFERENCE: f64 = 0.28;
 const MOST_ANSWERS: f64 = 24.0;
-/// Once so many times as many came, most of them beside fewer calls, there is too little to do for the tried number.
+/// After this multiple of responses, most of them to calls that started beside fewer, there is too little work for the
+/// trial.
 const OF_ANY_NUMBER: u32 = 4;
 
-/// What the number of calls does at present.
+/// The phase of the limit.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// More and more, by time.
+    /// Opens over time.
     Opening,
-    /// It stays until the next try.
+    /// Constant until the next trial.
     Holding {
         answers_left: u32,
         until: Duration,
@@ -44,43 +45,43 @@ pub(super) enum Phase {
     Trying(Try),
 }
 
-/// Another number is tried.
+/// A trial of another limit.
 #[derive(Debug)]
 pub(super) struct Try {
-    /// The number before.
+    /// The limit before.
     from: f64,
     was_opening: bool,
     first: Ticket,
     answers_left: u32,
-    /// The same with those to calls that began beside fewer.
+    /// The same, including responses to calls that started beside fewer.
     any_left: u32,
     before: Sample,
     tried: Sample,
 }
 
-/// What earlier tries have shown.
+/// The results of earlier trials.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
-    /// How often the time between two of them was lengthened.
+    /// How many times the interval between trials was lengthened.
     lengthened: u32,
-    /// How many more are tried where a refusal is the risk, less one.
+    /// How many more calls are tried where they may be refused, minus one.
     further: f64,
-    /// Half as many have shown to be too few.
+    /// Whether half the limit has proved too low.
     is_least: bool,
-    /// Calls before this one have nothing more to say: they waited in a queue that was seen already.
+    /// Calls before this ticket are ignored: they waited in a queue that is already known.
     decided: Ticket,
 }
 
-/// The times of calls, by the number beside which they began.
+/// The times of calls, by the number of calls in flight at their start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Times {
-    /// Until the answer began.
+    /// Until the response started.
     heads: Levels,
-    /// Until it was complete, by its length.
+    /// Until the response was complete, normalised by its length.
     answers: Levels,
 }
 
-/// The same of one level.
+/// The times of one level.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sample {
     heads: Level,
@@ -133,9 +134,9 @@ impl Bound {
         }
     }
 
-    /// Draws conclusions from a new time of a call that began as one of `number`.
+    /// Draws conclusions from a new time of a call that started as one of `number`.
     fn weigh(&mut self, number: f64) {
-        // A late answer to a call of the beginning says nothing about the number that was found since.
+        // A late response to an early call says nothing about the limit found since.
         if number < self.number / 4.0 {
             return;
         }
@@ -153,10 +154,10 @@ impl Bound {
         }
     }
 
-    /// More than `number` have shown to be too many.
+    /// More than `number` calls have proved too many.
     pub(super) fn settle_at(&mut self, number: f64) {
         self.number = number;
-        // What was measured before may be of another time.
+        // Earlier measurements may be outdated.
         self.times = Times::default();
         self.tries.lengthened = 0;
         self.tries.is_least = self.number < 2.0;
@@ -164,7 +165,7 @@ impl Bound {
         self.phase = self.tries.hold();
     }
 
-    /// Tries half as many, since those that began as one of `number` took long.
+    /// Tries half the number, because calls that started as one of `number` took long.
     fn try_half(&mut self, number: f64) {
         if self.number >= 2.0 {
             let half = (self.number.min(number) / 2.0).floor();
@@ -172,7 +173,7 @@ impl Bound {
         }
     }
 
-    /// Tries more or fewer once it is time.
+    /// Tries a higher or lower limit once it is time.
     fn try_another(&mut self, now: Duration) {
         match self.phase {
             Phase::Holding {
@@ -196,14 +197,14 @@ impl Bound {
             self.phase = self.tries.hold();
             return;
         }
-        // One after the other: they may be refused.
+        // Gradually, since they may be refused.
         self.refusals.come_back(self.number, now);
         self.begin_try(more, self.times.at(self.number));
     }
 
     fn begin_try(&mut self, number: f64, before: Sample) {
         let errors = STANDARD_ERRORS * self.times.answers.scatter() / DIFFERENCE;
-        // Few calls wait in line of each other for it.
+        // If there are few calls, they queue for each other sooner.
         let needed = errors.powi(2).min(2.0 * number + 1.0);
         #[expect(
             clippy::cast_possible_truncation,
@@ -273,7 +274,7 @@ impl Bound {
             return;
         }
         self.number = this.from;
-        // The first time fewer are tried next: the number may have been too many before, too.
+        // After the first such trial, a lower limit is tried next: the previous one may have been too high as well.
         self.tries.is_least = self.tries.lengthened > 0 || self.number < 2.0;
         self.tries.lengthen();
         self.tries.decided = self.next;
@@ -282,7 +283,7 @@ impl Bound {
 }
 
 impl Try {
-    /// Calls that began beside fewer say nothing about the tried number.
+    /// Calls that started beside fewer say nothing about the tried limit.
     fn least_number(&self, tried: f64) -> f64 {
         if tried > self.from {
             (self.from.floor() + 1.0).max(0.8 * tried)
@@ -293,7 +294,7 @@ impl Try {
 }
 
 impl Tries {
-    /// Nothing was tried yet, and calls before this one have nothing to say.
+    /// The initial state, with calls before this ticket ignored.
     pub(super) fn from_then(ticket: Ticket) -> Self {
         Self {
             decided: ticket,
@@ -316,7 +317,7 @@ impl Tries {
         }
     }
 
-    /// A try that was refused brought nothing; any other refusal says that something has changed.
+    /// A refused trial brought nothing; any other refusal shows that something has changed.
     pub(super) fn lengthen_after_refusal(&mut self, phase: &Phase) {
         match phase {
             Phase::Trying(_) => self.lengthen(),
@@ -331,7 +332,7 @@ impl Tries {
 }
 
 impl Times {
-    /// The typical time until an answer began beside the fewest others, in seconds.
+    /// The typical time until a response started at the lowest measured number, in seconds.
     pub(super) fn shortest_head(&self) -> Option<f64> {
         self.heads.shortest()
     }
@@ -350,7 +351,7 @@ impl Times {
 }
 
 impl Sample {
-    /// Answers took longer than beside fewer, or surely began later.
+    /// Whether responses took longer than at the lower level, or started significantly later.
     fn is_queue_over(self, fewer: Self, scatter_of_heads: f64) -> bool {
         self.answers.is_queue_over(&fewer.answers)
             || self

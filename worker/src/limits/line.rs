@@ -1,5 +1,5 @@
-//! The line before a limit of requests, tokens or dollars: one task takes a slice for those who wait, gives each its
-//! moment, and comes back shortly before the last one.
+//! The line before a limit of requests, tokens or dollars: one task takes slices for the waiting calls, assigns a start
+//! time to each, and takes the next slice shortly before the last one.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -11,29 +11,29 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Limit, Need, Passed, Used, lock, moment, slice_of};
 
-/// Two slices are so far apart at least: what comes in between shares the next one.
+/// Minimum interval between two slices: calls that arrive in between share the next one.
 const PACE: Duration = Duration::from_millis(50);
-/// The next slice is taken so long before the last moment of this one.
+/// How long before the last start time of a slice the next one is taken.
 const LEAD: Duration = Duration::from_millis(250);
-/// How long nothing passes when the database does not answer, or the day's money is spent, until it is asked again.
+/// How long to wait before a retry if the database does not respond, or the daily budget is spent.
 const DATABASE_PAUSE: Duration = Duration::from_millis(500);
 const MONEY_PAUSE: Duration = Duration::from_secs(2);
-/// Money is taken for this multiple of the calls that wait.
+/// Money is taken for this multiple of the waiting calls.
 const MONEY_AHEAD: i64 = 4;
 
-/// Who waits, and what was taken for them.
+/// The waiting calls, and what was taken for them.
 #[derive(Default)]
 pub(super) struct Line {
     waiting: VecDeque<Waiter>,
-    /// A task serves them.
+    /// Whether a task serves them.
     served: bool,
-    /// Money that was taken and is not promised to a call.
+    /// Money that was taken and is not assigned to a call.
     purse_microusd: i64,
-    /// Money that is promised to calls that have not told what they cost.
+    /// Money assigned to calls that are not settled yet.
     unsettled_microusd: i64,
     /// Tokens that calls used beyond their estimate since the last slice.
     more_tokens: i64,
-    /// Why nothing passes for longer.
+    /// What blocks the line for a longer time.
     pub(super) obstacle: Option<String>,
 }
 
@@ -43,7 +43,7 @@ struct Waiter {
 }
 
 impl Waiter {
-    /// Lets it pass at this moment. Who has left meanwhile leaves the moment unused, and the money comes back.
+    /// Assigns a start time. If the caller has stopped waiting, the time remains unused, and the money is returned.
     fn pass(self, limit: &Arc<Limit>, at: Instant) {
         let passed = Passed {
             limit: Arc::clone(limit),
@@ -55,13 +55,13 @@ impl Waiter {
     }
 }
 
-/// What the task does next.
+/// The next step of the task.
 enum Turn {
     /// No call waits.
     Rest,
-    /// Take so much money first.
+    /// Take this much money first.
     Money(i64),
-    /// Let these pass.
+    /// Let these calls pass.
     Pass(Vec<Waiter>),
 }
 
@@ -82,7 +82,7 @@ impl Limit {
     pub(super) fn settle_line(&self, need: Need, used: Used) {
         let mut line = lock(&self.line);
         line.more_tokens += used.tokens.map_or(0, |tokens| tokens - need.tokens);
-        // A call of unknown cost has cost its bound.
+        // A call of unknown cost counts with its maximum.
         if need.microusd > 0 {
             line.purse_microusd += used.microusd.map_or(0, |cost| need.microusd - cost);
             line.unsettled_microusd -= need.microusd;
@@ -91,7 +91,7 @@ impl Limit {
         }
     }
 
-    /// Gives back money that no call waits for; also that of a process that stops.
+    /// Returns money that no call waits for, also when the process stops.
     pub(crate) async fn give_back(&self) {
         let purse = {
             let mut line = lock(&self.line);
@@ -125,13 +125,17 @@ impl Limit {
         Ok(slice)
     }
 
-    /// The same, until the database answers.
+    /// Like `take`, with retries until the database responds.
     async fn take_some_time(&self, wish: SliceWish) -> Option<Slice> {
         loop {
             match self.take(wish).await {
                 Ok(slice) => return slice,
                 Err(error) => {
-                    tracing::warn!(%error, "no slice of a provider's limits can be taken, trying again");
+                    tracing::warn!(
+                        %error,
+                        "could not take a slice of the limits of {}, trying again",
+                        self.subject()
+                    );
                     tokio::time::sleep(DATABASE_PAUSE).await;
                 }
             }
@@ -187,7 +191,7 @@ impl Limit {
         Turn::Money(ahead.saturating_sub(line.purse_microusd))
     }
 
-    /// Takes money, and says so when there is not enough for the first who waits.
+    /// Takes money, and sets the obstacle if there is not enough for the first waiting call.
     async fn take_money(&self, wanted: i64) {
         let wish = SliceWish {
             microusd: wanted,
@@ -198,7 +202,7 @@ impl Limit {
         lock(&self.declared).daily_microusd = daily;
         let mut line = lock(&self.line);
         line.purse_microusd += slice.map_or(0, |slice| slice.microusd);
-        // Calls that run may give some of their money back.
+        // Calls in flight may return some of their money.
         let is_enough = daily.is_none()
             || line.unsettled_microusd > 0
             || line
@@ -215,7 +219,7 @@ impl Limit {
         };
     }
 
-    /// True when there is money for the first who waits.
+    /// Whether there is enough money for the first waiting call.
     fn can_pay(&self) -> bool {
         if lock(&self.declared).daily_microusd.is_none() {
             return true;
@@ -225,7 +229,7 @@ impl Limit {
         first.is_none_or(|first| first.need.microusd <= line.purse_microusd)
     }
 
-    /// Gives every waiter of a batch its moment, and returns the last one.
+    /// Assigns a start time to each call of a batch, and returns the last one.
     async fn pass_batch(self: &Arc<Self>, batch: Vec<Waiter>) -> Option<Instant> {
         let declared = lock(&self.declared).clone();
         if declared.requests_per_minute.is_none() && declared.tokens_per_minute.is_none() {

@@ -1,8 +1,8 @@
-//! Declared limits of a provider or a model, as this process keeps them: it takes slices of them from the database, a
-//! few a second whatever the number of calls, and lets its calls pass at the moments that it got.
+//! Enforces the declared limits of a provider or a model in this process: takes slices of them from the database, a few
+//! per second whatever the number of calls, and lets calls pass at the start times it was granted.
 //!
-//! A call passes `line` first, where it waits for its moment and its money, and then `share`, where it waits until
-//! fewer calls run. While the database does not answer, nothing passes.
+//! A call passes `line` first, where it waits for its start time and its money, and then `share`, where it waits for
+//! free capacity of concurrent calls. While the database does not respond, no calls pass.
 
 mod line;
 mod share;
@@ -25,26 +25,26 @@ use uuid::Uuid;
 
 use self::{line::Line, share::Share};
 
-/// Length of a slice: how many seconds of calls are taken at once.
+/// Length of a slice, in seconds of calls.
 const SLICE_SECONDS: f64 = 0.5;
-/// Calls that may wait in a line at once where only tokens, money or concurrent calls are limited.
+/// Maximum number of calls in a line if only tokens, money or concurrent calls are limited.
 const ENTERING: u32 = 64;
 
-/// What a call takes of a limit.
+/// The need of a call under a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Need {
-    /// Tokens, by estimate.
+    /// Estimated number of tokens.
     pub(crate) tokens: i64,
-    /// Maximum cost, in micro-dollars; 0 when unknown.
+    /// Maximum cost, in micro-dollars; 0 if unknown.
     pub(crate) microusd: i64,
 }
 
-/// What a call took in the end.
+/// The actual usage of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Used {
-    /// Tokens, if they were counted.
+    /// Number of tokens, if counted.
     pub(crate) tokens: Option<i64>,
-    /// Micro-dollars; none when it may have been paid for and the cost is unknown.
+    /// Cost in micro-dollars; `None` if it may have been paid for and the cost is unknown.
     pub(crate) microusd: Option<i64>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Limit {
     declared: Mutex<ProviderLimits>,
     line: Mutex<Line>,
     share: Mutex<Share>,
-    /// A call has told what it cost.
+    /// Notified when a call is settled.
     settled: Notify,
 }
 
@@ -76,12 +76,12 @@ impl Limit {
         }
     }
 
-    /// What is declared now.
+    /// Replaces the declared limits.
     pub(crate) fn declare(&self, declared: ProviderLimits) {
         *lock(&self.declared) = declared;
     }
 
-    /// Waits until one more call may begin.
+    /// Waits until another call may start.
     pub(crate) async fn pass(self: &Arc<Self>, need: Need) -> Passed {
         let declared = lock(&self.declared).clone();
         let mut promise = None;
@@ -115,7 +115,7 @@ impl Limit {
         }
     }
 
-    /// How many calls may be on their way through at once: enough to keep the line busy, and few enough that another
+    /// Maximum number of calls that pass the limits at once: enough to keep the line busy, and few enough that another
     /// owner's call does not wait behind many.
     pub(crate) fn entering(&self) -> u32 {
         match lock(&self.declared).requests_per_minute {
@@ -124,12 +124,12 @@ impl Limit {
         }
     }
 
-    /// What stands in the way for longer, in words.
+    /// Describes what blocks calls for a longer time, for users.
     pub(crate) fn obstacle(&self) -> Option<String> {
         lock(&self.line).obstacle.clone()
     }
 
-    /// What its limits apply to, in words.
+    /// The scope of the limits, for messages.
     fn subject(&self) -> String {
         match &self.key.model {
             Some(model) => format!("the model {}:{model}", self.label),
@@ -138,7 +138,7 @@ impl Limit {
     }
 }
 
-/// Size of a slice of a limit per minute, at least one.
+/// The size of a slice of a limit per minute, at least one.
 fn slice_of(per_minute: i64) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
@@ -149,7 +149,7 @@ fn slice_of(per_minute: i64) -> u32 {
     whole.max(1)
 }
 
-/// A call that has passed. What it took is settled, and its place is free when this is dropped.
+/// A call that has passed. When dropped, its usage is settled and its capacity is free.
 pub(crate) struct Passed {
     limit: Arc<Limit>,
     need: Need,
@@ -158,7 +158,7 @@ pub(crate) struct Passed {
 }
 
 impl Passed {
-    /// Tells what the call really took.
+    /// Settles the actual usage of the call.
     pub(crate) fn settle(&mut self, used: Used) {
         if !self.settled {
             self.settled = true;
@@ -169,7 +169,7 @@ impl Passed {
 
 impl Drop for Passed {
     fn drop(&mut self) {
-        // A call that never began costs nothing.
+        // A call that never started costs nothing.
         self.settle(Used {
             tokens: None,
             microusd: Some(0),
@@ -184,7 +184,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The moment `seconds` after `now`; moments in the past are now.
+/// The time `seconds` after `now`; times in the past become now.
 fn moment(now: Instant, seconds: f64) -> Instant {
     let wait = Duration::try_from_secs_f64(seconds.max(0.0));
     now + wait.unwrap_or(Duration::from_hours(24))

@@ -1,4 +1,4 @@
-//! The share of a limit of concurrent calls that this process holds. It is renewed while calls run or wait.
+//! This process's share of a limit of concurrent calls. It is renewed while calls are in flight or waiting.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -7,19 +7,19 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Limit, lock};
 
-/// How long a share is valid, and how often it is renewed.
+/// Validity of a share, and its renewal interval.
 const VALID: Duration = Duration::from_secs(10);
 const RENEWAL: Duration = Duration::from_secs(1);
-/// How soon it is asked again while nothing was to be had.
+/// Retry interval while nothing was granted.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// The calls that run, and those that wait.
+/// The calls in flight, and the waiting ones.
 #[derive(Default)]
 pub(super) struct Share {
     granted: u32,
     valid_until: Option<Instant>,
     running: u32,
-    /// Maximum number that ran or waited since the last renewal.
+    /// Maximum number of calls in flight or waiting since the last renewal.
     peak: u32,
     waiting: VecDeque<oneshot::Sender<bool>>,
     renewed: bool,
@@ -51,9 +51,9 @@ impl Share {
 }
 
 impl Limit {
-    /// Waits until one more call may run; true when it has to leave again.
+    /// Waits until another call may run; returns whether it must leave again.
     pub(super) async fn enter_share(self: &Arc<Self>) -> bool {
-        // A waiter that is dropped at the very moment at which it is let in must leave again.
+        // A waiter that is dropped in the moment it is let in must leave again.
         struct Entering<'a>(&'a Arc<Limit>, Option<oneshot::Receiver<bool>>);
         impl Drop for Entering<'_> {
             fn drop(&mut self) {
@@ -122,7 +122,7 @@ impl Limit {
         }
     }
 
-    /// Applies what was granted. Returns when to ask again; none when the share is not needed.
+    /// Applies what was granted. Returns when to renew again; `None` if the share is not needed.
     fn apply_share(
         &self,
         wish: ShareWish,
@@ -139,14 +139,18 @@ impl Limit {
                 share.valid_until = Some(asked + VALID);
                 share.let_in();
             }
-            // The limit is gone: everybody may run.
+            // The limit was removed: all calls may run.
             Ok(None) => {
                 for waiter in share.waiting.drain(..) {
                     let _ = waiter.send(false);
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "a share of a provider's calls could not be renewed");
+                tracing::warn!(
+                    %error,
+                    "could not renew the share of concurrent calls of {}",
+                    self.subject()
+                );
             }
         }
         if share.wanted() == 0 && wish.wanted == 0 {

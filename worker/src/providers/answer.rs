@@ -1,4 +1,4 @@
-//! An answer while it is read, whichever API it comes from, and what all APIs have in common about it.
+//! A response while it is read, independent of the API, and what all APIs have in common about it.
 
 use std::time::{Duration, Instant};
 
@@ -13,64 +13,64 @@ use super::{
     logprobs::Collected,
 };
 
-/// More tokens than any call has: a count beyond is nonsense and treated as missing.
+/// Upper bound of token counts: a larger one is invalid and treated as missing.
 const MAX_TOKENS: i64 = 100_000_000;
-/// More calls of tools than any answer has.
+/// Maximum number of tool calls in a response.
 const MAX_TOOL_CALLS: usize = 128;
-/// How much of what a provider says about an error is kept, in characters.
+/// Maximum length of a provider's error message, in characters.
 const MAX_ERROR_CHARS: usize = 500;
-/// How much of a provider's word for why the model stopped is kept, in characters.
+/// Maximum length of a finish reason, in characters.
 const MAX_REASON_CHARS: usize = 64;
 
-/// An answer while it is read.
+/// A response while it is read.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each tells a thing of its own that has come"
+    reason = "they are independent of each other"
 )]
 pub(super) struct Answer {
     started: Instant,
     first_token_after: Option<Duration>,
     text: String,
     tool_calls: Vec<ToolCall>,
-    /// Why the model stopped, in the provider's word.
+    /// Why the model stopped, in the provider's own term.
     pub(super) finish_reason: Option<String>,
-    /// True when the text says that the model will not answer.
+    /// Whether the text is a refusal.
     pub(super) refused: bool,
-    /// True when the provider said that nothing more will come.
+    /// Whether the provider has signalled the end.
     pub(super) ended: bool,
-    /// True when a text may hold marks of halves of characters.
+    /// Whether the text may contain marks of split surrogate pairs.
     pub(super) has_halves: bool,
-    /// True when some of it came in pieces.
+    /// Whether some of it was streamed.
     pub(super) in_pieces: bool,
     pub(super) usage: Usage,
     pub(super) logprobs: Collected,
 }
 
-/// What a provider counted. A part that it does not mention stays as it was.
+/// The usage reported by a provider. Parts that are not reported remain unchanged.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
-    /// All tokens of the prompt, those of the cache among them.
+    /// All input tokens, including cached ones.
     pub(super) input: Option<i64>,
     pub(super) cached_input: Option<i64>,
-    /// All tokens of the answer, those of reasoning among them.
+    /// All output tokens, including those of reasoning.
     pub(super) output: Option<i64>,
     pub(super) reasoning: Option<i64>,
-    /// True when something was counted that no known price covers, such as tokens written to a cache.
+    /// Whether something was used that no known price covers, such as tokens written to a cache.
     pub(super) surcharged: bool,
 }
 
-/// A tool that the model wants to be called.
+/// A tool call by the model.
 #[derive(Default)]
 struct ToolCall {
     index: Option<u64>,
     id: Option<String>,
     name: String,
-    /// JSON, as far as the model keeps to it.
+    /// Usually JSON, but models may produce anything.
     arguments: String,
 }
 
 impl ToolCall {
-    /// Whether what comes now is another call.
+    /// Returns whether the next piece belongs to another call.
     fn is_followed_by(&self, id: Option<&str>, name: &str) -> bool {
         let has_other_id = id.is_some_and(|id| self.id.as_deref().is_some_and(|own| own != id));
         let is_whole = || serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok();
@@ -95,7 +95,7 @@ impl Answer {
         }
     }
 
-    /// True when neither a text, nor a call of a tool, nor a reason to stop has come: then no model has answered.
+    /// Returns whether it has neither text, nor a tool call, nor a finish reason: then no model has responded.
     pub(super) fn is_empty(&self) -> bool {
         self.text.is_empty()
             && self.tool_calls.is_empty()
@@ -103,36 +103,36 @@ impl Answer {
             && !self.refused
     }
 
-    /// Forgets what was said: all of it comes again.
+    /// Discards what was read: all of it is sent again.
     pub(super) fn restart(&mut self) {
         self.text.clear();
         self.tool_calls.clear();
         self.refused = false;
     }
 
-    /// True until some text came.
+    /// Returns whether there is no text so far.
     pub(super) fn is_silent(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// How long its texts are so far, in bytes.
+    /// The size of its texts so far, in bytes.
     pub(super) fn text_bytes(&self) -> usize {
         let calls = self.tool_calls.iter();
         let calls = calls.map(|call| call.name.len() + call.arguments.len());
         self.text.len() + calls.sum::<usize>()
     }
 
-    /// True when a call of a tool with this index has begun.
+    /// Returns whether a tool call with this index has started.
     pub(super) fn has_call(&self, index: u64) -> bool {
         self.tool_calls.iter().any(|call| call.index == Some(index))
     }
 
-    /// How many tools were called so far.
+    /// The number of tool calls so far.
     pub(super) fn tool_calls(&self) -> u64 {
         self.tool_calls.len() as u64
     }
 
-    /// Adds text.
+    /// Appends text.
     pub(super) fn say(&mut self, text: &str) {
         if !text.is_empty() {
             self.first_token_after
@@ -141,10 +141,10 @@ impl Answer {
         }
     }
 
-    /// Adds to a call of a tool: streams bring the name first and then the arguments in pieces.
+    /// Appends to a tool call: streams send the name first and then the arguments in pieces.
     ///
     /// # Errors
-    /// There are more than any answer has.
+    /// There are too many.
     pub(super) fn call_tool(
         &mut self,
         index: u64,
@@ -154,11 +154,11 @@ impl Answer {
         self.add_to_call(Some(index), None, name, arguments)
     }
 
-    /// The same where servers leave out the index, or give it twice: another id begins another call, and so does a name
-    /// after arguments that are whole.
+    /// Like [`Self::call_tool`], for servers that omit the index or repeat it: another id starts another call, and so
+    /// does a name after complete arguments.
     ///
     /// # Errors
-    /// As [`Self::call_tool`].
+    /// Those of [`Self::call_tool`].
     pub(super) fn add_to_call(
         &mut self,
         index: Option<u64>,
@@ -176,7 +176,7 @@ impl Answer {
         let at = match known.filter(|at| !calls[*at].is_followed_by(id, name)) {
             Some(at) => at,
             None if calls.len() >= MAX_TOOL_CALLS => {
-                return Err(protocol("the answer calls more tools than any should"));
+                return Err(protocol("the response has too many tool calls"));
             }
             None => {
                 self.tool_calls.push(ToolCall {
@@ -190,7 +190,7 @@ impl Answer {
         if let Some(id) = id {
             call.id.get_or_insert_with(|| id.to_owned());
         }
-        // Some servers say the name with every piece.
+        // Some servers repeat the name in every piece.
         if call.name != name {
             call.name.push_str(name);
         }
@@ -198,8 +198,8 @@ impl Answer {
         Ok(())
     }
 
-    /// The answer when everything was read. `streamed` answers know when their first text came; `waited` is how long they
-    /// waited for us.
+    /// Converts the response once everything is read. Only `streamed` ones have a time to the first text; `waited` is
+    /// the time that the response waited for us.
     pub(super) fn complete(mut self, streamed: bool, waited: Duration) -> Completion {
         let calls: Vec<Value> = self
             .tool_calls
@@ -212,8 +212,8 @@ impl Answer {
             }
             self.text.push_str(&Value::Array(calls).to_string());
         }
-        // Neither Postgres nor a person can do anything with NUL characters, and a model may say them. Cleaned before
-        // credentials are looked for: what is taken out afterwards would put the halves of one together.
+        // Models may produce NUL characters, which Postgres cannot store. Replaced before credentials are searched for:
+        // removing characters afterwards could join the halves of one.
         if self.text.contains('\0') {
             self.text = self.text.replace('\0', "\u{fffd}");
         }
@@ -242,12 +242,12 @@ impl Answer {
     }
 }
 
-/// An answer that is none.
+/// The error for an invalid response.
 pub(super) fn protocol(message: impl Into<String>) -> CallError {
     CallError::new(CallErrorKind::Protocol, message)
 }
 
-/// Reads JSON of a shape; `what` says what it should be.
+/// Parses JSON; `what` names the expected type.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, CallError> {
     serde_json::from_slice(body).map_err(|error| {
         let kind = if error.is_eof() {
@@ -259,7 +259,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Resul
     })
 }
 
-/// An error that came where an answer should; what it says decides whether asking again may help.
+/// The error for an error in place of a response; its content determines whether a retry may help.
 pub(super) fn reported(error: &Value) -> CallError {
     let said = message_of(error);
     let said = said.as_deref().unwrap_or("no reason given");
@@ -268,7 +268,7 @@ pub(super) fn reported(error: &Value) -> CallError {
     CallError::new(kind, format!("the provider reports an error: {said}"))
 }
 
-/// The beginning of a text, without control characters.
+/// The start of a text, without control characters.
 fn plain(text: &str, longest: usize) -> String {
     text.chars()
         .filter(|character| !character.is_control())
@@ -282,7 +282,7 @@ fn sane(tokens: Option<i64>) -> Option<i32> {
         .and_then(|tokens| i32::try_from(tokens).ok())
 }
 
-/// The arguments as JSON if they are that, else as the text that they are.
+/// The arguments as JSON if valid, else as a string.
 fn arguments(text: &str) -> Value {
     if text.is_empty() {
         return json!({});

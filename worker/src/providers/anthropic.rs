@@ -1,4 +1,4 @@
-//! The messages API of Anthropic.
+//! Anthropic's messages API.
 
 use opb_core::{
     runs::{ANTHROPIC_MAX_TOKENS, RunModel},
@@ -22,7 +22,7 @@ use super::{
     remote::{Api, Remote},
 };
 
-/// The version of the API whose shapes are known here.
+/// The supported version of the API.
 const VERSION: &str = "2023-06-01";
 
 const PLACES: [Place; 2] = [
@@ -30,7 +30,7 @@ const PLACES: [Place; 2] = [
     ("reasoning_effort", &["output_config", "effort"]),
 ];
 
-/// The words of the messages API.
+/// The messages API.
 struct Messages {
     fields: Fields,
 }
@@ -38,7 +38,7 @@ struct Messages {
 /// Prepares a model for many calls.
 ///
 /// # Errors
-/// A parameter is wrong, or the credential cannot be a header.
+/// A parameter is invalid, or the credential is not a valid header.
 pub(super) fn anthropic(
     model: &RunModel,
     http: HttpClient,
@@ -154,7 +154,7 @@ struct Counts {
     cache_read_input_tokens: Count,
     #[serde(default)]
     cache_creation_input_tokens: Count,
-    /// Searches and the like, by name; they are billed apart.
+    /// Searches and similar tools, by name; they are billed separately.
     #[serde(default)]
     server_tool_use: Maybe<Map<String, Value>>,
 }
@@ -223,7 +223,7 @@ impl Api for Messages {
 
     fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError> {
         if data == b"[DONE]" {
-            // Not of this API, but some servers that imitate it say it.
+            // Not part of this API, but sent by some compatible servers.
             answer.ended = true;
             return Ok(());
         }
@@ -246,7 +246,7 @@ impl Api for Messages {
         }
         if let Some(delta) = event.delta.0 {
             answer.say(delta.text.0.as_deref().unwrap_or_default());
-            // Pieces of what the provider calls by itself, such as its search, are no part of the answer.
+            // Pieces of tools that the provider itself calls, such as its search, are not part of the response.
             if let Some(json) = delta.partial_json.0
                 && answer.has_call(index)
             {
@@ -278,7 +278,7 @@ fn content(content: &Content) -> Value {
     blocks.collect()
 }
 
-/// Adds a block. Thoughts have neither text nor name.
+/// Adds a block. Thinking blocks have neither text nor name.
 fn take(answer: &mut Answer, index: u64, block: &Block<'_>, input: &str) -> Result<(), CallError> {
     answer.say(block.text.0.as_deref().unwrap_or_default());
     match (block.kind.word(), &block.name.0) {
@@ -287,7 +287,7 @@ fn take(answer: &mut Answer, index: u64, block: &Block<'_>, input: &str) -> Resu
     }
 }
 
-/// The API counts tokens from and into the cache apart from the others. Counts of a stream come again, and grow.
+/// The API counts tokens read from and written to the cache separately. Counts in a stream are repeated, and increase.
 fn count(answer: &mut Answer, counts: Option<Counts>) {
     let Some(counts) = counts else {
         return;

@@ -1,4 +1,4 @@
-//! Credentials on their way: in headers only, never in an address.
+//! Credentials of requests: in headers only, never in a URL.
 
 use std::time::SystemTime;
 
@@ -12,16 +12,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{CallError, CallErrorKind};
 
-/// How requests are authorised.
+/// The authorization of requests.
 pub(super) struct Auth {
     way: Way,
     secrets: Vec<SecretString>,
 }
 
 enum Way {
-    /// Not at all.
+    /// No credential.
     Open,
-    /// The same header every time.
+    /// The same header for every request.
     Header(HeaderName, HeaderValue),
     /// Each request is signed.
     Aws(Box<Aws>),
@@ -34,11 +34,11 @@ struct Aws {
     region: String,
 }
 
-/// A shorter credential keeps nothing secret: servers of one's own take any, such as `none`, `x` or `EMPTY`, and answers
-/// that hold such a word by themselves must not lose it.
+/// Shorter credentials are placeholders: local servers accept any, such as `none`, `x` or `EMPTY`, and responses that
+/// contain such a word must not lose it.
 const MIN_SECRET_CHARS: usize = 8;
 
-/// The credentials that must never come back to anybody.
+/// The credentials to remove from responses and errors.
 fn secrets(credentials: impl IntoIterator<Item = SecretString>) -> Vec<SecretString> {
     let long =
         |credential: &SecretString| credential.expose_secret().chars().count() >= MIN_SECRET_CHARS;
@@ -46,18 +46,18 @@ fn secrets(credentials: impl IntoIterator<Item = SecretString>) -> Vec<SecretStr
 }
 
 impl Auth {
-    /// `Authorization: Bearer …`, if there is a credential.
+    /// Uses `Authorization: Bearer …`, if there is a credential.
     ///
     /// # Errors
-    /// The credential cannot be a header.
+    /// The credential is not a valid header.
     pub(super) fn bearer(credential: Option<SecretString>) -> anyhow::Result<Self> {
         Self::header(AUTHORIZATION, "Bearer ", credential)
     }
 
-    /// A header with the credential behind a prefix, if there is a credential.
+    /// Uses a header with the credential after a prefix, if there is a credential.
     ///
     /// # Errors
-    /// The credential cannot be a header.
+    /// The credential is not a valid header.
     pub(super) fn header(
         name: HeaderName,
         prefix: &str,
@@ -76,11 +76,11 @@ impl Auth {
         })
     }
 
-    /// Amazon's: `ID:SECRET` or `ID:SECRET:SESSION_TOKEN` sign each request (Signature Version 4); anything else is an API
-    /// key of Bedrock.
+    /// Uses Amazon's authorization: `ID:SECRET` or `ID:SECRET:SESSION_TOKEN` sign each request (Signature Version 4);
+    /// anything else is an API key of Bedrock.
     ///
     /// # Errors
-    /// There is no credential, or it cannot be a header.
+    /// There is no credential, or it is not a valid header.
     pub(super) fn aws(credential: Option<SecretString>, region: &str) -> anyhow::Result<Self> {
         let credential =
             credential.context("the provider has no credential, which Bedrock needs")?;
@@ -101,12 +101,12 @@ impl Auth {
         })
     }
 
-    /// What must never come back to anybody.
+    /// The secrets to remove from responses and errors.
     pub(super) fn secrets(&self) -> &[SecretString] {
         &self.secrets
     }
 
-    /// The headers of one request.
+    /// Returns the headers of a request.
     ///
     /// # Errors
     /// The request cannot be signed.
@@ -167,7 +167,7 @@ impl Aws {
     }
 }
 
-/// A header that no log shows.
+/// Creates a header that is redacted in logs.
 fn sensitive(text: &str) -> anyhow::Result<HeaderValue> {
     let mut value = HeaderValue::try_from(text)
         .map_err(|_| anyhow::anyhow!("the credential holds characters that no header can carry"))?;
@@ -181,7 +181,8 @@ mod tests {
 
     use super::*;
 
-    /// The signature was computed by another implementation of the published algorithm (Python's hmac and hashlib).
+    /// The expected signature was computed by another implementation of the published algorithm (Python's hmac and
+    /// hashlib).
     #[test]
     fn signs_as_published() {
         let aws = Aws {
@@ -208,7 +209,7 @@ mod tests {
         assert!(headers.iter().all(|(_, value)| value.is_sensitive()));
     }
 
-    /// Answers may hold such a word by themselves.
+    /// Responses may contain such a word themselves.
     #[test]
     fn a_placeholder_is_no_secret() {
         for (credential, kept) in [("none", 0), ("EMPTY", 0), ("4", 0), ("sk-12345", 1)] {

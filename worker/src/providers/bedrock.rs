@@ -1,4 +1,4 @@
-//! The API `converse` of Amazon Bedrock. It is asked for whole answers: its streams are no server-sent events.
+//! Amazon Bedrock's `converse` API. Not streamed: its streams are not server-sent events.
 
 use opb_core::{
     models::{BedrockSettings, read_settings},
@@ -30,7 +30,7 @@ const PLACES: [Place; 5] = [
     ("reasoning_effort", &["outputConfig", "effort"]),
 ];
 
-/// The words of the API.
+/// The `converse` API.
 struct Converse {
     fields: Fields,
 }
@@ -38,7 +38,7 @@ struct Converse {
 /// Prepares a model for many calls.
 ///
 /// # Errors
-/// A parameter is wrong, or there is no credential.
+/// A parameter is invalid, or there is no credential.
 pub(super) fn bedrock(
     model: &RunModel,
     http: HttpClient,
@@ -134,7 +134,7 @@ struct Said {
     content: Vec<Block>,
 }
 
-/// Text or the call of a tool; thoughts are neither.
+/// Text or a tool call; reasoning blocks are neither.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Block {
@@ -165,7 +165,7 @@ impl Api for Converse {
         if let Some(system) = system {
             body.insert("system".into(), json!([{"text": system}]));
         }
-        // Speakers have to alternate.
+        // Roles have to alternate.
         let turns = talk.chunk_by(|before, after| before.role == after.role);
         let turns = turns.map(|turn: &[&Message]| {
             let role = match turn[0].role {
@@ -215,7 +215,7 @@ impl Api for Converse {
     }
 }
 
-/// The blocks of a message. Bedrock fetches nothing.
+/// The blocks of a message. Bedrock does not fetch images.
 fn blocks(content: &Content) -> Result<Vec<Value>, CallError> {
     let parts = match content {
         Content::Text(text) => return Ok(vec![json!({"text": text})]),

@@ -1,7 +1,7 @@
-//! Answers of the chat completions API: whole, or one event of a stream.
+//! Responses of the chat completions API: complete ones, or an event of a stream.
 //!
-//! The shapes are our own and lenient ([`lenient`](super::lenient)): the servers that speak this API differ in what they
-//! leave out or add, and a field that we do not need shall not cost an answer that was paid for.
+//! The types are our own and lenient ([`lenient`](super::lenient)): servers that implement this API differ in what they
+//! omit or add, and an unneeded field must not cost a response that was paid for.
 
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -12,7 +12,7 @@ use super::{
     lenient::{Content, Count, JsonText, Many, Maybe, Text},
 };
 
-/// Texts are borrowed where they can be: a streamed answer has as many of these as it has tokens.
+/// Strings are borrowed where possible: a streamed response has as many of these as it has tokens.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(default, borrow)]
@@ -23,7 +23,7 @@ struct Body<'a> {
     x_groq: Maybe<Groq>,
     #[serde(default)]
     error: Value,
-    // What an error has that stands where an answer should be.
+    // The fields of an error in place of a response.
     #[serde(default)]
     message: Value,
     #[serde(default)]
@@ -124,7 +124,7 @@ impl Said<'_> {
     }
 }
 
-/// Reads a whole answer.
+/// Reads a complete response.
 pub(super) fn read_whole(body: &[u8], answer: &mut Answer) -> Result<(), CallError> {
     let body = read(body)?;
     if body.choices.0.is_empty() {
@@ -163,7 +163,7 @@ fn read(body: &[u8]) -> Result<Body<'_>, CallError> {
     Ok(body)
 }
 
-/// Whether a field says something at all.
+/// Returns whether a field has a meaningful value.
 fn is_said(field: &Value) -> bool {
     match field {
         Value::Null | Value::Bool(false) => false,
@@ -192,7 +192,7 @@ fn take(answer: &mut Answer, part: Body<'_>) -> Result<(), CallError> {
                 say(answer, &delta, true)?;
             }
             (_, Some(message)) => {
-                // The whole of what came in pieces.
+                // The complete text, after it was already streamed.
                 if answer.in_pieces && !message.is_empty() {
                     answer.restart();
                 }
@@ -200,7 +200,7 @@ fn take(answer: &mut Answer, part: Body<'_>) -> Result<(), CallError> {
             }
             _ => {}
         }
-        // What has another shape is no list of tokens, and no reason to lose the answer.
+        // Another shape is not a list of tokens, but no reason to lose the response.
         let logprobs = choice.logprobs.map(|raw| serde_json::from_str(raw.get()));
         if let Some(Ok(Logprobs { content, refusal })) = logprobs {
             for list in [content, refusal].into_iter().flatten() {
@@ -237,8 +237,8 @@ fn say(answer: &mut Answer, said: &Said<'_>, is_piece: bool) -> Result<(), CallE
     Ok(())
 }
 
-/// Takes over what was counted. Some servers count the tokens of reasoning apart from the completion, and only the total
-/// tells: what is not the prompt is output.
+/// Sets the usage. Some servers do not include reasoning tokens in the completion tokens, and only the total shows it:
+/// whatever is not input is output.
 fn count(answer: &mut Answer, counts: &Counts) {
     let before = answer.usage;
     let detail = counts.completion_tokens_details.0.as_ref();
@@ -248,7 +248,7 @@ fn count(answer: &mut Answer, counts: &Counts) {
         (output, Some(input), Some(total)) if total.saturating_sub(input) > output.unwrap_or(0) => {
             Some(total.saturating_sub(input))
         }
-        // More reasoning than completion: the two are apart.
+        // More reasoning than completion tokens: the former are not included.
         (Some(output), ..) if reasoning.is_some_and(|reasoning| reasoning > output) => {
             Some(output.saturating_add(reasoning.unwrap_or(0)))
         }
@@ -474,12 +474,12 @@ mod tests {
         };
         let expect = r#"[{"arguments":{"a":1},"name":"find"},{"arguments":{"a":2},"name":"find"}]"#;
         for events in [
-            // Without an index: a name after whole arguments.
+            // Without an index: a name after complete arguments.
             [
                 call("", "find", r#""{\"a\":1}""#),
                 call("", "find", r#""{\"a\":2}""#),
             ],
-            // The same index, other ids.
+            // The same index, different ids.
             [
                 call(r#""index":0,"id":"x","#, "find", r#""{\"a\":1}""#),
                 call(r#""index":0,"id":"y","#, "find", r#""{\"a\":2}""#),

@@ -1,5 +1,6 @@
-//! What is sent to each API and what is read from its answers, over a real connection to a stand-in that plays recorded
-//! answers. The recordings follow the APIs' public documentation; the snapshots hold path, headers and body.
+//! Tests of what is sent to each API and what is read from its responses, over a real connection to a mock server with
+//! recorded responses. The recordings follow the APIs' public documentation; the snapshots contain path, headers and
+//! body.
 
 mod recorded;
 
@@ -205,7 +206,7 @@ async fn images_travel_in_the_shape_of_each_api() {
         ProviderKind::Bedrock,
         ProviderKind::Http,
     ] {
-        // Bedrock fetches nothing.
+        // Bedrock does not fetch images.
         let messages = match kind {
             ProviderKind::Bedrock => images(&[PIXEL]),
             _ => both.clone(),
@@ -233,7 +234,7 @@ async fn bedrock_refuses_the_address_of_an_image_and_calls_nobody() {
     assert!(error.message.contains("give a data URL"), "{error}");
 }
 
-/// Streams are long and little of them is held: none may wait for another, nor end for what is not kept.
+/// Streams are long, and little of them is stored: none may delay another, nor fail because of what is not stored.
 #[tokio::test]
 async fn a_long_stream_keeps_nobody_waiting() {
     const EVENTS_OF_THE_SECOND: usize = 10_000;
@@ -247,7 +248,7 @@ async fn a_long_stream_keeps_nobody_waiting() {
         );
         let head =
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-        // More than the sockets hold: most of it was read when all is written.
+        // More than the socket buffers hold: most of it was read once everything is written.
         let (mut first, _) = listener.accept().await.unwrap();
         first.read_u8().await.unwrap();
         let long = head.to_owned() + &event.repeat(20_000);
@@ -344,7 +345,7 @@ async fn an_echo_answers_with_the_question() {
     );
 }
 
-/// The server of llama.cpp with a real model, which `make test-real` starts; .config/nextest.toml leaves it out elsewhere.
+/// The llama.cpp server with a real model, started by `make test-real`; excluded elsewhere in .config/nextest.toml.
 #[tokio::test]
 async fn a_real_server_keeps_the_contract() {
     let [url, name] = ["OPB_REAL_MODEL_URL", "OPB_REAL_MODEL_NAME"]

@@ -1,5 +1,5 @@
-//! The provider that answers with the last message of the user: for trying out prompts and scorers. Nothing is called, and
-//! nothing costs anything; its results are labelled like simulated ones.
+//! A provider that responds with the last message of the user, for trying out prompts and scorers. Makes no calls and
+//! costs nothing; its results are labelled like simulated ones.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use opb_core::template::Role;
 
 use super::{CallError, Completion, CompletionRequest, MAX_TOKENS, Provider};
 
-/// Answers with the question.
+/// Responds with the user's message.
 pub(super) struct Echo;
 
 impl Provider for Echo {
@@ -43,7 +43,7 @@ impl Provider for Echo {
     }
 }
 
-/// A rough rule: four bytes make a token.
+/// A rough rule: four bytes per token.
 fn tokens(bytes: usize) -> i32 {
     i32::try_from(bytes.div_ceil(4)).unwrap_or(i32::MAX)
 }

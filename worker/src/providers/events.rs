@@ -1,19 +1,20 @@
-//! Streams of server-sent events, whichever API they belong to.
+//! Streams of server-sent events, independent of the API.
 //!
-//! Our own reader, because the crates for it look at the whole of an unfinished line with every piece: a provider that
-//! never ends its line would take a core for minutes.
+//! Our own reader, because the existing crates scan the whole unfinished line again for every piece: a provider that
+//! never ends its line would occupy a core for minutes.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
 use super::{CallError, CallErrorKind};
 
-/// The largest event of a stream, in bytes.
+/// Maximum size of an event, in bytes.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
-/// What some servers begin a stream with.
+/// Some servers start a stream with it.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Hands on the data of each event, until `take` says that it was the last. What comes after the last is not waited for.
+/// Passes the data of each event to `take`, until it returns true for the last one. Does not wait for data after the
+/// last event.
 pub(super) async fn read_events(
     body: impl Stream<Item = Result<Bytes, CallError>>,
     mut take: impl FnMut(&[u8]) -> Result<bool, CallError>,
@@ -35,24 +36,24 @@ pub(super) async fn read_events(
     events.finish(&mut take)
 }
 
-/// Cuts a stream of server-sent events into the data of its events, by the grammar of the
+/// Splits a stream of server-sent events into the data of its events, by the grammar of the
 /// [standard](https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
 #[derive(Default)]
 struct Events {
-    /// The start of a line whose end is yet to come.
+    /// The start of an unfinished line.
     line: Vec<u8>,
     /// The data of the event so far.
     data: Vec<u8>,
-    /// True after the first line, which a byte order mark may begin.
+    /// Whether the first line has ended; only that may start with a byte order mark.
     has_begun: bool,
-    /// True when the line before ended with a carriage return: a line feed belongs to it.
+    /// Whether the previous line ended with a carriage return: a following line feed belongs to it.
     after_return: bool,
-    /// True when the last event that is wanted was taken.
+    /// Whether the last event was taken.
     ended: bool,
 }
 
 impl Events {
-    /// Hands on the data of each event that ends in this piece. True when no more are wanted.
+    /// Passes on the data of each event that ends in this piece. Returns whether the last one was taken.
     fn read(
         &mut self,
         piece: &[u8],
@@ -83,7 +84,7 @@ impl Events {
         Ok(self.ended)
     }
 
-    /// The stream has ended. An event that only lacks its empty line is one; anything else was cut off.
+    /// Handles the end of the stream. An event that lacks only its empty line is complete; anything else was cut off.
     fn finish(
         &mut self,
         take: &mut impl FnMut(&[u8]) -> Result<bool, CallError>,
@@ -101,7 +102,7 @@ impl Events {
         Ok(())
     }
 
-    /// Takes a whole line; an empty one ends the event.
+    /// Handles a complete line; an empty one ends the event.
     fn end_line(
         &mut self,
         line: &[u8],
@@ -116,7 +117,7 @@ impl Events {
         if line.is_empty() {
             self.end_event(take)?;
         } else if let Some(data) = line.strip_prefix(b"data:") {
-            // Other fields, and comments that keep the connection alive, say nothing about the answer.
+            // Other fields, and comments that keep the connection alive, are ignored.
             if !self.data.is_empty() {
                 self.data.push(b'\n');
             }
@@ -174,7 +175,7 @@ mod tests {
                 Err(CallErrorKind::TooLarge)
             );
         }
-        // What has not ended is no event, unless it is whole.
+        // An unfinished event is ignored, unless its data is complete.
         assert_eq!(read(b"data: half", 4).await, Ok(vec![]));
         assert_eq!(read(b"data: {\"a\": 4", 4).await, Ok(vec![]));
         for whole in ["{\"a\": 4}", "[DONE]"] {

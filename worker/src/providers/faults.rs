@@ -1,21 +1,21 @@
-//! What providers say about an error, in all their shapes: beside a status, or where an answer should be.
+//! Classifies errors of providers in all their shapes, beside a status or in place of a response.
 //!
-//! No field alone decides: servers put the same word into `type`, `code` or `status`, as a text or a number, or only into
-//! the message.
+//! No single field is decisive: servers put the same word into `type`, `code` or `status`, as a string or a number, or
+//! only into the message.
 
 use serde_json::Value;
 
 use super::CallErrorKind;
 
-/// Where words stand that tell what kind of error it is.
+/// Fields with words that identify the kind of error.
 const FIELDS: [&str; 6] = ["type", "code", "status", "status_code", "reason", "error"];
-/// Where a sentence stands.
+/// Fields with an error message.
 const SENTENCES: [&str; 7] = [
     "message", "Message", "msg", "detail", "error", "details", "errors",
 ];
-/// How deep errors are wrapped in each other.
+/// Maximum nesting depth of errors.
 const MAX_DEPTH: usize = 4;
-/// Words of which one stands in what a server says of an account that is used up.
+/// Words in the errors for an account whose quota or credit is used up.
 const USED_UP: [&str; 11] = [
     "insufficient_quota",
     "exceeded_current_quota",
@@ -30,7 +30,7 @@ const USED_UP: [&str; 11] = [
     "payment_required",
 ];
 
-/// The kind of an error by all that it says; none when it says nothing that is known.
+/// Returns the kind of an error by all its fields; `None` if nothing is recognised.
 pub(super) fn kind_of(error: &Value) -> Option<CallErrorKind> {
     let mut found = Vec::new();
     collect(error, 0, &mut found);
@@ -38,11 +38,11 @@ pub(super) fn kind_of(error: &Value) -> Option<CallErrorKind> {
     if USED_UP.iter().any(|word| sentence.contains(word)) {
         found.push(CallErrorKind::Quota);
     }
-    // Some say the same of a limit a minute, and when to ask again.
+    // Some use the same words for a limit per minute, with a time to retry.
     if found.contains(&CallErrorKind::Quota) && names_a_moment(error, 0) {
         return Some(CallErrorKind::RateLimit);
     }
-    // The first of these that any field says: waiting is right where one says so, whatever else is said.
+    // By precedence: waiting is right if any field says so, whatever else is said.
     [
         CallErrorKind::Quota,
         CallErrorKind::RateLimit,
@@ -55,7 +55,7 @@ pub(super) fn kind_of(error: &Value) -> Option<CallErrorKind> {
     .find(|kind| found.contains(kind))
 }
 
-/// The sentence that says what went wrong, wherever it stands.
+/// Returns the error message, wherever it is.
 pub(super) fn message_of(error: &Value) -> Option<String> {
     sentence(error, 0)
 }
@@ -97,7 +97,7 @@ fn collect(error: &Value, depth: usize, found: &mut Vec<CallErrorKind>) {
     }
 }
 
-/// Whether an error says when to ask again, as Google's details do.
+/// Returns whether an error says when to retry, as Google's details do.
 fn names_a_moment(error: &Value, depth: usize) -> bool {
     let inside = |inner: &Value| depth < MAX_DEPTH && names_a_moment(inner, depth + 1);
     match error {
@@ -112,12 +112,12 @@ fn names_a_moment(error: &Value, depth: usize) -> bool {
     }
 }
 
-/// The kind of a status of HTTP.
+/// Returns the kind of an HTTP status.
 pub(super) fn of_status(status: i64) -> Option<CallErrorKind> {
     Some(match status {
         402 => CallErrorKind::Quota,
         429 => CallErrorKind::RateLimit,
-        // 498 is Groq's: its cheaper tier has no room at the moment.
+        // 498 is Groq's: its cheaper tier has no capacity at the moment.
         498 | 503 | 529 => CallErrorKind::Overloaded,
         401 | 403 => CallErrorKind::Credential,
         408 | 409 | 500..=599 => CallErrorKind::Server,

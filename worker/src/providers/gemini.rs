@@ -1,4 +1,4 @@
-//! The API `generateContent` of Google's Gemini models.
+//! Google's `generateContent` API for Gemini models.
 
 use opb_core::{
     runs::RunModel,
@@ -46,7 +46,7 @@ const PLACES: [Place; 11] = [
     ),
 ];
 
-/// The words of the API.
+/// The `generateContent` API.
 struct GenerateContent {
     fields: Fields,
 }
@@ -54,7 +54,7 @@ struct GenerateContent {
 /// Prepares a model for many calls.
 ///
 /// # Errors
-/// A parameter is wrong, or the credential cannot be a header.
+/// A parameter is invalid, or the credential is not a valid header.
 pub(super) fn gemini(
     model: &RunModel,
     http: HttpClient,
@@ -137,7 +137,7 @@ fn arrange(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
     }
 }
 
-/// An answer, or a part of one: streams send parts of the same shape.
+/// A response, or a part of one: streams send parts of the same shape.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
@@ -157,7 +157,7 @@ struct Candidate<'a> {
     content: Maybe<Said<'a>>,
     #[serde(default, borrow)]
     finish_reason: Text<'a>,
-    /// What was searched for, which is billed apart.
+    /// Search results, which are billed separately.
     grounding_metadata: Option<Value>,
     #[serde(default, borrow)]
     logprobs_result: Option<&'a RawValue>,
@@ -276,7 +276,7 @@ fn take(body: Body<'_>, answer: &mut Answer) -> Result<(), CallError> {
     if let Some(error) = &body.error {
         return Err(reported(error));
     }
-    // A prompt that is refused has no candidates, and its reason is the answer.
+    // A refused prompt has no candidates, and its reason is the response.
     let feedback = body.prompt_feedback.0;
     if let Some(reason) = feedback.as_ref().and_then(|it| it.block_reason.word()) {
         answer.finish_reason = Some(reason.to_owned());
@@ -325,8 +325,8 @@ fn count(answer: &mut Answer, counts: &Counts) {
         .prompt_token_count
         .0
         .map(|count| add(count, counts.tool_use_prompt_token_count.0));
-    // Thoughts are counted apart from candidates, and an answer that is all thought has no candidates' count. One that was
-    // blocked has neither, and only the total says that nothing was written.
+    // Thoughts are not included in the candidates' count, and a response of only thoughts has no such count. A blocked
+    // one has neither, and only the total shows that nothing was generated.
     let output = match (
         counts.candidates_token_count.0,
         counts.thoughts_token_count.0,

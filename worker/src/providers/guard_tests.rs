@@ -1,4 +1,5 @@
-//! The guard before real sockets. 127.0.0.1 plays the inside of the network, 127.0.0.2 the public internet.
+//! Tests of the outbound guard with real sockets. 127.0.0.1 represents the internal network, 127.0.0.2 the public
+//! internet.
 
 use std::{
     io,
@@ -33,7 +34,7 @@ struct Program {
     outbound: opb_core::outbound::OutboundSettings,
 }
 
-/// Counts its connections and gives each the same answer.
+/// Counts its connections and sends each the same response.
 struct Listener(Arc<AtomicUsize>);
 
 impl Listener {
@@ -59,7 +60,7 @@ impl Listener {
     }
 }
 
-/// The inside and the outside, on the same port.
+/// An internal and an external listener, on the same port.
 async fn listeners(outside_answers: impl Fn(u16) -> String) -> (Listener, Listener, u16) {
     let ok = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
     let (inside, port) = Listener::start(INSIDE, 0, ok.to_owned()).await;
@@ -71,7 +72,7 @@ fn ok(_: u16) -> String {
     "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok".to_owned()
 }
 
-/// Gives one list of addresses after the other, and then the first again.
+/// Returns one list of addresses after the other, and then starts over.
 struct Turns(Vec<Vec<[u8; 4]>>, AtomicUsize);
 
 impl Lookup for Turns {
@@ -155,7 +156,7 @@ async fn a_name_that_changes_its_address_is_caught_every_time() {
         assert_eq!(error.kind, CallErrorKind::Forbidden);
     }
     assert_eq!((inside.connections(), outside.connections()), (0, 10));
-    // One forbidden address among good ones is enough.
+    // One forbidden address among allowed ones is enough.
     for mixed in [[OUTSIDE, INSIDE], [INSIDE, OUTSIDE]] {
         let error = ask(&client("127.0.0.2", &[&mixed]), &url)
             .await
@@ -202,7 +203,7 @@ async fn errors_do_not_tell_what_listens_where() {
             messages.push(ask(&guarded, &format!("http://{host}:{port}/")).await);
         }
     }
-    // Where calls are allowed, the same is said of a port that is closed.
+    // Where calls are allowed, a closed port gets the same message.
     let allowed = client("127.0.0.0/8", &[&[INSIDE]]);
     messages.push(ask(&allowed, &format!("http://127.0.0.1:{closed}/")).await);
     for message in messages {
@@ -213,8 +214,8 @@ async fn errors_do_not_tell_what_listens_where() {
     }
 }
 
-/// The bank itself is never called: not by number, not by name, not by a name that changes its mind, not where all of the
-/// machine is allowed. Only its port is closed.
+/// The server itself is never called: not by number, not by name, not by a name that changes its address, not even if
+/// the whole host is allowed. Only its port is blocked.
 #[tokio::test]
 async fn nobody_sends_a_worker_to_the_bank_itself() {
     let (bank, other_address, port) = listeners(ok).await;

@@ -1,13 +1,14 @@
-//! Halves of characters: JSON may hold one half of a surrogate pair (`"\\ud83d"`), where a token ended within a character or
-//! an answer was cut. Two halves that come one after the other are a character, and one alone is none.
+//! Split surrogate pairs: JSON may contain half of a surrogate pair (`"\\ud83d"`), where a token ended within a
+//! character or a response was cut off. Two consecutive halves are joined to a character; a single one is invalid.
 
-/// Where marks begin: 2,048 code points for private use, one for each surrogate.
+/// The first mark: marks are 2,048 private-use code points, one for each surrogate.
 const FIRST_MARK: u32 = 0x0010_f800;
 const FIRST_HIGH: u32 = 0xd800;
 const FIRST_LOW: u32 = 0xdc00;
 const LAST_LOW: u32 = 0xdfff;
 
-/// The JSON with a mark in the place of each half and U+FFFD in that of bytes that are no UTF-8. None when there are none.
+/// Returns the JSON with each half replaced by a mark, and each invalid UTF-8 sequence by U+FFFD. `None` if there are
+/// none.
 pub(super) fn mark(data: &[u8]) -> Option<Vec<u8>> {
     let text = String::from_utf8_lossy(data);
     let mut marked = String::with_capacity(text.len());
@@ -24,7 +25,7 @@ pub(super) fn mark(data: &[u8]) -> Option<Vec<u8>> {
                 rest = &escape[6..];
                 continue;
             }
-            // A backslash and what it escapes, of which more may follow as it is.
+            // A backslash and the escaped character; the rest follows unchanged.
             _ => escape.chars().take(2).map(char::len_utf8).sum(),
         };
         marked.push_str(&escape[..length]);
@@ -34,7 +35,7 @@ pub(super) fn mark(data: &[u8]) -> Option<Vec<u8>> {
     has_found.then(|| marked.into_bytes())
 }
 
-/// The text with its marks joined to characters; halves that stay alone become U+FFFD.
+/// Joins the marks of a text to characters; single halves become U+FFFD.
 pub(super) fn join(text: &str) -> String {
     let half = |character: char| {
         let half = u32::from(character).checked_sub(FIRST_MARK)? + FIRST_HIGH;
@@ -60,7 +61,7 @@ pub(super) fn join(text: &str) -> String {
     joined
 }
 
-/// The number of an escape such as `\u00e4` at the beginning of a text.
+/// The code unit of an escape such as `\u00e4` at the start of a text.
 fn unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     u32::from_str_radix(digits, 16).ok()

@@ -1,5 +1,5 @@
-//! The HTTP client that every provider uses: no redirects, no repeats, no proxies, bounded in time and size, and kept
-//! away from every address that the policy for outbound connections forbids.
+//! The HTTP client of all providers: no redirects, no retries, no proxies, limited in time and size, and restricted to
+//! addresses that the policy for outbound connections allows.
 
 use std::{
     ops::Range,
@@ -24,41 +24,41 @@ use super::{
 };
 use crate::settings::WorkerSettings;
 
-/// Maximum that is held of a whole answer, in bytes.
+/// Maximum size of a complete response held in memory, in bytes.
 const MAX_WHOLE_BYTES: usize = 8 * 1024 * 1024;
-/// Maximum that is held of a stream, in bytes: texts, and an event that has not ended. No model says as much.
+/// Maximum held of a stream, in bytes: texts, and an unfinished event. No model generates that much.
 const MAX_TEXT_BYTES: usize = 2 * 1024 * 1024;
-/// Maximum length of an answer's body, in bytes. A stream wraps each token in some hundred bytes that are not held.
+/// Maximum length of a response's body, in bytes. A stream wraps each token in some hundred bytes that are not held.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
-/// An answer of which more than this is held, in bytes, waits for room.
+/// A response of which more than this is held, in bytes, waits for room.
 const LARGE_BODY_BYTES: usize = 256 * 1024;
-/// How much of an error's body is looked at, in bytes.
+/// How much of an error's body is parsed, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// How much of an error's body is kept, in characters.
 const MAX_ERROR_CHARS: usize = 500;
 
-/// How long a provider is waited for.
+/// The timeouts of a call.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
-    /// How long it may keep silent.
+    /// Maximum time without any data.
     silence: Duration,
-    /// How long the whole answer may take: a drip of one byte a second is never silent.
+    /// Maximum time of the whole response, since one that sends a byte per second is never silent.
     call: Duration,
 }
 
-/// Is told what the heads of answers say of a provider.
+/// Observes the response heads of a provider.
 pub(crate) trait ResponseObserver: Send + Sync {
-    /// Takes note that the provider answers, and of what it announces of its limits.
+    /// Notes a response, and the limits that its headers announce.
     fn note_announced(&self, announced: Announced);
 
-    /// Takes note that an answer begins to the call that this task is making.
+    /// Notes that the response to the call of this task starts.
     fn note_answering(self: Arc<Self>);
 
-    /// True once anything has answered at the provider's address, to this worker or another.
+    /// Whether the provider's current address has ever responded, to this worker or another.
     fn has_answered(&self) -> bool;
 }
 
-/// A client with our bounds.
+/// A client with our limits.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
     guarded: Guarded,
@@ -68,10 +68,10 @@ pub(crate) struct HttpClient {
 }
 
 impl HttpClient {
-    /// Builds the client once a process; its connections are shared.
+    /// Builds the client, once per process; its connections are shared.
     ///
     /// # Errors
-    /// The TLS roots of the system cannot be read.
+    /// The system's TLS roots cannot be loaded.
     pub(crate) fn new(settings: &WorkerSettings) -> anyhow::Result<Self> {
         let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
         Self::with_lookup(settings, &lookup)
@@ -96,7 +96,7 @@ impl HttpClient {
         })
     }
 
-    /// The same client for the calls of one model.
+    /// Returns the client for the calls of one model.
     pub(crate) fn observed(&self, observer: Arc<dyn ResponseObserver>) -> Self {
         Self {
             observer: Some(observer),
@@ -105,13 +105,13 @@ impl HttpClient {
         }
     }
 
-    /// A POST to build on.
+    /// Starts a POST request.
     pub(crate) fn post(&self, url: impl IntoUrl) -> reqwest::RequestBuilder {
         self.guarded.post(url)
     }
 
-    /// Sends a request and returns the answer once its head is there. Everything but success is an error, and no error holds
-    /// one of the secrets.
+    /// Sends a request and returns the response once its head has arrived. Every other status than success is an error,
+    /// and no error contains one of the secrets.
     pub(crate) async fn send(
         &self,
         request: reqwest::RequestBuilder,
@@ -126,7 +126,7 @@ impl HttpClient {
         let silence = self.patience.silence.min(self.patience.call);
         let mut response = timeout(silence, client.execute(request))
             .await
-            .map_err(|_| late("the provider kept silent"))?
+            .map_err(|_| late("the provider did not respond in time"))?
             .map_err(|error| self.no_response(error))?;
         response.extensions_mut().insert(Head(asked.elapsed()));
         if let Some(observer) = &self.observer {
@@ -141,7 +141,7 @@ impl HttpClient {
         Err(self.refusal(response, secrets).await)
     }
 
-    /// Why there is no answer. Where no server listens and none ever has, waiting cannot help.
+    /// The error for a missing response. If no server listens there and none ever has, waiting cannot help.
     fn no_response(&self, error: reqwest::Error) -> CallError {
         let is_refused = is_refused(&error);
         let mut error = describe(error);
@@ -152,7 +152,7 @@ impl HttpClient {
         error
     }
 
-    /// The body in pieces, bounded in size and in time. Callers that keep less than all that came say so.
+    /// Streams the body, limited in size and time. Callers that keep only a part of it report that with `held`.
     pub(crate) fn body(
         &self,
         response: Response,
@@ -171,7 +171,7 @@ impl HttpClient {
         Box::pin(stream::try_unfold(reading, Reading::next))
     }
 
-    /// The beginning of an error's body, as far as it comes.
+    /// Reads the start of an error's body, as far as it arrives.
     async fn read_error(&self, response: Response) -> Vec<u8> {
         let mut body = self.body(response, HeldBytes::whole());
         let mut beginning = Vec::new();
@@ -190,7 +190,7 @@ impl HttpClient {
         let retry_after = rate_headers::retry_after(&headers, &body, Utc::now());
         let error: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
         let is_used_up = error.as_ref().and_then(faults::kind_of) == Some(CallErrorKind::Quota);
-        // Some say the same of a limit a minute, and when to ask again.
+        // Some use the same words for a limit per minute, with a time to retry.
         let kind = if is_used_up && retry_after.is_none() {
             CallErrorKind::Quota
         } else {
@@ -205,7 +205,7 @@ impl HttpClient {
     }
 }
 
-/// Refuses an answer whose head says already that it is too large to be read whole.
+/// Returns an error if a response is too large according to its head.
 pub(crate) fn check_length(response: &Response) -> Result<(), CallError> {
     match response.content_length() {
         Some(announced) if announced > MAX_WHOLE_BYTES as u64 => Err(too_large(MAX_WHOLE_BYTES)),
@@ -213,14 +213,14 @@ pub(crate) fn check_length(response: &Response) -> Result<(), CallError> {
     }
 }
 
-/// The whole of a body that begins like this.
+/// Reads the rest of a body and returns all of it.
 pub(crate) async fn collect(
     beginning: Vec<u8>,
     body: impl Stream<Item = Result<Bytes, CallError>>,
 ) -> Result<Vec<u8>, CallError> {
     body.try_fold(beginning, |mut whole, piece| async move {
         if whole.len() + piece.len() > whole.capacity().max(LARGE_BODY_BYTES) {
-            // Once, instead of copying it each time that it has doubled.
+            // Once, instead of copying the data at each doubling.
             whole.reserve_exact(MAX_WHOLE_BYTES.saturating_sub(whole.len()));
         }
         whole.extend_from_slice(&piece);
@@ -229,22 +229,22 @@ pub(crate) async fn collect(
     .await
 }
 
-/// How long the head of an answer took.
+/// The time until the head of a response.
 #[derive(Debug, Clone, Copy, Default)]
 struct Head(Duration);
 
-/// How many bytes are held of an answer that is being read.
+/// The number of bytes held of a response that is being read.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldBytes {
     bytes: Arc<AtomicUsize>,
-    /// How long the answer has waited for room, in microseconds.
+    /// How long the response has waited for room, in microseconds.
     waited: Arc<AtomicU64>,
-    /// Maximum that is held.
+    /// Maximum number of bytes held.
     most: Arc<AtomicUsize>,
 }
 
 impl HeldBytes {
-    /// Of an answer that is read whole, unless it turns out to be a stream.
+    /// For a response that is read completely, unless it proves to be a stream.
     pub(crate) fn whole() -> Self {
         Self {
             bytes: Arc::default(),
@@ -253,7 +253,7 @@ impl HeldBytes {
         }
     }
 
-    /// The answer is a stream, of which only the texts are kept.
+    /// Marks the response as a stream, of which only the texts are kept.
     pub(crate) fn is_stream(&self) {
         self.most.store(MAX_TEXT_BYTES, Ordering::Relaxed);
     }
@@ -262,17 +262,17 @@ impl HeldBytes {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// What came has been looked at; `bytes` is what is kept of it all.
+    /// Reports that all data so far was processed; `bytes` are still held.
     pub(crate) fn keep(&self, bytes: usize) {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// How long the answer has waited for room: no fault of the provider.
+    /// How long the response has waited for room, which is not the provider's fault.
     pub(crate) fn waited(&self) -> Duration {
         Duration::from_micros(self.waited.load(Ordering::Relaxed))
     }
 
-    /// Adds what came. Returns how much is held then.
+    /// Adds received bytes. Returns the number held.
     fn add(&self, bytes: usize) -> usize {
         self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
@@ -282,10 +282,10 @@ impl HeldBytes {
 struct Reading {
     response: Response,
     patience: Patience,
-    /// How long the provider has taken so far. Our own waits are not its fault, and not in here.
+    /// The time that the provider has taken so far, without our own waits.
     taken: Duration,
     room: Room,
-    /// How many bytes came.
+    /// Number of received bytes.
     size: usize,
     held: HeldBytes,
     place: Option<Place>,
@@ -294,16 +294,16 @@ struct Reading {
 impl Reading {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, CallError> {
         let Some(left) = self.patience.call.checked_sub(self.taken) else {
-            return Err(late("the answer took too long"));
+            return Err(late("the response took too long"));
         };
         let began = Instant::now();
         let piece = timeout(self.patience.silence.min(left), self.response.chunk())
             .await
             .map_err(|_| {
                 late(if left < self.patience.silence {
-                    "the answer took too long"
+                    "the response took too long"
                 } else {
-                    "the provider fell silent in the middle of its answer"
+                    "the provider stopped sending in the middle of its response"
                 })
             })?
             .map_err(describe)?;
@@ -321,9 +321,9 @@ impl Reading {
         }
         if held > LARGE_BODY_BYTES && self.place.is_none() {
             let taking = timeout(self.patience.call, self.room.take(self.held.most()));
-            let (place, waited) = taking.await.map_err(|_| {
-                late("too many other answers are as large as this one at the moment")
-            })?;
+            let (place, waited) = taking
+                .await
+                .map_err(|_| late("too many large responses are being read at the moment"))?;
             let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
             self.held.waited.fetch_add(waited, Ordering::Relaxed);
             self.place = Some(place);
@@ -341,7 +341,7 @@ fn late(message: &str) -> CallError {
     CallError::new(CallErrorKind::Timeout, message)
 }
 
-/// No connection, whatever the reason: a stranger must not learn from it what listens where.
+/// The error for a failed connection, the same for every cause: otherwise callers could probe what listens where.
 fn unreachable(kind: CallErrorKind) -> CallError {
     CallError::new(
         kind,
@@ -349,12 +349,12 @@ fn unreachable(kind: CallErrorKind) -> CallError {
     )
 }
 
-/// What went wrong below HTTP, without the address, which may hold a secret.
+/// Describes a failure below HTTP, without the URL, which may contain a secret.
 fn describe(error: reqwest::Error) -> CallError {
     if error.is_connect() {
         let error = error.without_url();
         let is_forbidden = causes(&error).any(<dyn std::error::Error>::is::<Forbidden>);
-        tracing::debug!(error = %explain(&error), "no connection to a provider");
+        tracing::debug!(error = %explain(&error), "could not connect to a provider");
         return unreachable(if is_forbidden {
             CallErrorKind::Forbidden
         } else {
@@ -371,9 +371,9 @@ fn describe(error: reqwest::Error) -> CallError {
     CallError::new(kind, explain(&error.without_url()))
 }
 
-/// True when the machine answered that no server listens there, or the names' server that there is no such machine.
+/// Returns whether the host refused the connection, or the name does not exist.
 fn is_refused(error: &reqwest::Error) -> bool {
-    // The resolver's errors have no kind of their own; a passing failure of it reads otherwise.
+    // The resolver's errors have no kind of their own; a temporary failure has another text.
     let no_name = [
         "Name or service not known",
         "nodename nor servname provided",
@@ -388,7 +388,7 @@ fn is_refused(error: &reqwest::Error) -> bool {
     })
 }
 
-/// An error and everything that caused it.
+/// An error and all its causes.
 fn explain(error: &reqwest::Error) -> String {
     causes(error)
         .map(ToString::to_string)
@@ -401,7 +401,7 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Erro
     std::iter::successors(Some(first), |cause| cause.source())
 }
 
-/// What the provider said about an error, with our key and anything that looks like one removed.
+/// The provider's error message, without our credential and anything that looks like one.
 fn error_message(body: &[u8], secrets: &[SecretString]) -> String {
     let text = without(String::from_utf8_lossy(body).into_owned(), secrets);
     let parsed: Option<serde_json::Value> = serde_json::from_str(&text).ok();
@@ -409,7 +409,7 @@ fn error_message(body: &[u8], secrets: &[SecretString]) -> String {
         .as_ref()
         .and_then(faults::message_of)
         .unwrap_or_else(|| text.trim().to_owned());
-    // Again, for a key that JSON had written with escapes.
+    // Again, for a credential that was escaped in JSON.
     let said: String = redact(&without(said, secrets))
         .chars()
         .filter(|c| !c.is_control())
@@ -422,8 +422,8 @@ fn error_message(body: &[u8], secrets: &[SecretString]) -> String {
     }
 }
 
-/// A text without the credential: a provider that repeats it must not show it to the readers of the run. Control characters
-/// within it do not hide it, since terminals do not show them.
+/// Removes the credential from a text: a provider that repeats it must not reveal it to the readers of the run. It is
+/// also found with control characters inside, which terminals do not show.
 pub(super) fn without(mut text: String, secrets: &[SecretString]) -> String {
     for secret in secrets.iter().map(SecretString::expose_secret) {
         while let Some(range) = place_of(&text, secret) {
@@ -433,7 +433,7 @@ pub(super) fn without(mut text: String, secrets: &[SecretString]) -> String {
     text
 }
 
-/// Where a text says the secret, with any control characters within.
+/// Where a text contains the secret, with any control characters inside.
 fn place_of(text: &str, secret: &str) -> Option<Range<usize>> {
     if secret.is_empty() {
         return None;
@@ -464,7 +464,7 @@ fn place_of(text: &str, secret: &str) -> Option<Range<usize>> {
     Some(places[start]..end)
 }
 
-/// Some providers repeat the key that they refuse.
+/// Removes words that look like keys, since some providers repeat the key that they refuse.
 pub(super) fn redact(text: &str) -> String {
     let secret = |word: &str| {
         let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
@@ -500,7 +500,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A client of little patience.
+    /// A client with short timeouts.
     fn client() -> HttpClient {
         let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
         HttpClient {
@@ -547,7 +547,7 @@ mod tests {
         assert!(held.waited() > Duration::ZERO, "it is told apart");
     }
 
-    /// The kind of the error when a provider answers like this.
+    /// The kind of the error for such a response.
     async fn refused(status: &str, headers: &str, body: &str) -> CallErrorKind {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());

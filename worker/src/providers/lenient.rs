@@ -1,5 +1,5 @@
-//! Types that read what providers send in places where it is not needed: whatever has another shape counts as missing,
-//! since it shall not cost an answer that was paid for.
+//! Types to parse unneeded parts of providers' responses: a value of another shape is treated as missing, since it must
+//! not cost a response that was paid for.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -12,15 +12,15 @@ use serde::{
 };
 use serde_json::Value;
 
-/// A count: a whole number, also when it is written as `100.0` or `"100"`.
+/// A count: a whole number, also in the form `100.0` or `"100"`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Count(pub(super) Option<i64>);
 
-/// A text.
+/// A string.
 #[derive(Debug, Default)]
 pub(super) struct Text<'a>(pub(super) Option<Cow<'a, str>>);
 
-/// A text, or JSON as text.
+/// A string, or JSON as a string.
 #[derive(Debug, Default)]
 pub(super) struct JsonText(pub(super) Option<String>);
 
@@ -28,11 +28,11 @@ pub(super) struct JsonText(pub(super) Option<String>);
 #[derive(Debug)]
 pub(super) struct Maybe<T>(pub(super) Option<T>);
 
-/// Objects of a known shape; others in the list are left out.
+/// Objects of a known shape; others in the list are skipped.
 #[derive(Debug)]
 pub(super) struct Many<T>(pub(super) Vec<T>);
 
-/// The text of a message: a text, or the texts among a list of parts. What a model thinks to itself is no part of it.
+/// The text of a message: a string, or the texts in a list of parts. Reasoning is not included.
 #[derive(Debug, Default)]
 pub(super) struct Content<'a>(pub(super) Option<Cow<'a, str>>);
 
@@ -45,7 +45,7 @@ struct ContentPart<'a> {
 }
 
 impl Text<'_> {
-    /// The text, unless it is empty or says that there is none.
+    /// The string, unless it is empty or `null`.
     pub(super) fn word(&self) -> Option<&str> {
         let word = self.0.as_deref()?.trim();
         (!word.is_empty() && word != "null").then_some(word)
@@ -73,7 +73,7 @@ fn whole(count: f64) -> Option<i64> {
     is_whole.then_some(count as i64)
 }
 
-/// Writes the methods of a visitor that returns the default for whatever is none of its own.
+/// Generates visitor methods that return the default for the listed kinds of values.
 macro_rules! nothing {
     ($($kind:ident)*) => { $(nothing!(@ $kind);)* };
     (@ scalar) => {
@@ -242,7 +242,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader<'a>(PhantomData<&'a ()>);
 
-        /// A part of a list: an object, or a text.
+        /// A part of a list: an object, or a string.
         struct Part(String);
 
         impl<'de> Deserialize<'de> for Part {

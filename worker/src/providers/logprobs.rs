@@ -1,6 +1,6 @@
-//! Log probabilities while an answer is read: bounded, and without what cannot be one.
+//! Reads log probabilities of a response: limited in size, and without invalid values.
 //!
-//! They are a gift beside the answer. Whatever is wrong with them must never cost the answer, which was paid for.
+//! They are optional: errors in them must never cost the response, which was paid for.
 
 use std::borrow::Cow;
 
@@ -11,17 +11,17 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// Maximum kept of one answer's, in bytes as they are stored.
+/// Maximum stored size per response, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
-/// What a token takes besides its text, stored as JSON.
+/// Stored size of a token besides its text, in bytes of JSON.
 const TOKEN_BYTES: usize = 40;
-/// Maximum number of alternatives to one token; no provider offers more.
+/// Maximum number of alternatives to a token; no provider offers more.
 const MAX_ALTERNATIVES: usize = 20;
-/// A list of alternatives that is longer, in bytes, is none.
+/// Longer lists of alternatives, in bytes, are ignored.
 const MAX_ALTERNATIVES_BYTES: usize = 64 * 1024;
-/// The least; some servers say it where others would say minus infinity.
+/// The minimum; some servers use it for minus infinity.
 const LEAST: f64 = -9999.0;
-/// The most: probabilities are computed, and the surest may come out a little above one.
+/// The maximum: because of rounding, the most certain tokens may be slightly above zero.
 const MOST: f64 = 0.001;
 
 /// The log probabilities so far.
@@ -34,19 +34,19 @@ pub(super) struct Collected {
     counted: u32,
 }
 
-/// A token in a list as the APIs write it.
+/// A token in a list in the form of the APIs.
 #[derive(Deserialize)]
 struct Entry<'a> {
     #[serde(default, borrow)]
     token: Cow<'a, str>,
-    /// Read by itself: a number that is none shall not end the list.
+    /// Parsed separately: an invalid number must not end the list.
     #[serde(alias = "logProbability", borrow)]
     logprob: Option<&'a RawValue>,
     #[serde(borrow)]
     top_logprobs: Option<&'a RawValue>,
 }
 
-/// The alternatives to a token as Gemini writes them.
+/// The alternatives to a token in Gemini's form.
 #[derive(Deserialize)]
 struct Candidates<'a> {
     #[serde(borrow)]
@@ -54,7 +54,7 @@ struct Candidates<'a> {
 }
 
 impl Collected {
-    /// Takes a list of tokens as chat completions and the responses API write it.
+    /// Reads a list of tokens in the form of chat completions and the responses API.
     pub(super) fn take(&mut self, list: &RawValue) {
         each(list, |token: Entry<'_>| {
             if let (Some(at), Some(list)) = (self.add(&token), token.top_logprobs) {
@@ -63,7 +63,7 @@ impl Collected {
         });
     }
 
-    /// Takes tokens and the alternatives to each, in two lists, as Gemini writes them.
+    /// Reads tokens and the alternatives to each, in two lists, in Gemini's form.
     pub(super) fn take_candidates(&mut self, chosen: &RawValue, top: Option<&RawValue>) {
         let first = self.tokens.len();
         each(chosen, |token: Entry<'_>| {
@@ -81,7 +81,7 @@ impl Collected {
         }
     }
 
-    /// What there is to keep; nothing when the provider said nothing.
+    /// Returns the result; `None` if the provider sent nothing.
     pub(super) fn finish(self) -> Option<Logprobs> {
         if self.tokens.is_empty() && self.left_out == 0 {
             return None;
@@ -94,7 +94,7 @@ impl Collected {
         })
     }
 
-    /// Adds a token; says where, unless there is no room for it.
+    /// Adds a token; returns its position, unless there is no room for it.
     fn add(&mut self, token: &Entry<'_>) -> Option<usize> {
         let logprob = number(token.logprob);
         if let Some(logprob) = logprob {
@@ -113,7 +113,7 @@ impl Collected {
         Some(self.tokens.len() - 1)
     }
 
-    /// Adds the alternatives to a token, as far as there is room.
+    /// Adds the alternatives to a token, as long as there is room.
     fn add_top(&mut self, at: usize, list: &RawValue) {
         if at >= self.tokens.len() || list.get().len() > MAX_ALTERNATIVES_BYTES {
             return;
@@ -128,7 +128,7 @@ impl Collected {
         });
     }
 
-    /// Takes room for a token, if there is some.
+    /// Reserves room for a token; returns whether there was enough.
     fn has_room(&mut self, token: &str) -> bool {
         let bytes = self.bytes + token.len() + TOKEN_BYTES;
         let fits = bytes <= MAX_BYTES;
@@ -139,8 +139,8 @@ impl Collected {
     }
 }
 
-/// Hands on the elements of a JSON list one at a time, as far as they are what they should be: a hostile list must not
-/// take many times its size in memory.
+/// Passes on the valid elements of a JSON list one at a time: a malicious list must not take many times its size in
+/// memory.
 fn each<'a, T: Deserialize<'a>>(list: &'a RawValue, take: impl FnMut(T)) {
     struct Each<T, F>(F, std::marker::PhantomData<T>);
     impl<'a, T: Deserialize<'a>, F: FnMut(T)> Visitor<'a> for Each<T, F> {
@@ -159,11 +159,11 @@ fn each<'a, T: Deserialize<'a>>(list: &'a RawValue, take: impl FnMut(T)) {
     }
     let mut json = serde_json::Deserializer::from_str(list.get());
     if let Err(error) = json.deserialize_seq(Each(take, std::marker::PhantomData)) {
-        tracing::debug!(%error, "log probabilities cannot be read");
+        tracing::debug!(%error, "could not parse log probabilities");
     }
 }
 
-/// A log probability, if that is what it is.
+/// A log probability, if valid.
 fn number(value: Option<&RawValue>) -> Option<f64> {
     let number: f64 = value?.get().parse().ok()?;
     (number <= MOST).then(|| number.clamp(LEAST, 0.0))
@@ -177,7 +177,7 @@ fn short(number: f64) -> f32 {
     number as f32
 }
 
-/// Postgres stores no NUL characters.
+/// Replaces NUL characters, which Postgres cannot store.
 fn storable(token: &str) -> String {
     token.replace('\0', "\u{fffd}")
 }

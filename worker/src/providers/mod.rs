@@ -1,4 +1,4 @@
-//! Providers: the only code that calls models. Each speaks one API; none of them repeats a call.
+//! Providers: the only code that calls models. Each implements one API; none of them retries a call.
 
 mod answer;
 mod anthropic;
@@ -45,74 +45,74 @@ use crate::settings::WorkerSettings;
 pub(crate) use http::{HttpClient, ResponseObserver};
 pub(crate) use rate_headers::{Announced, Left};
 
-/// Maximum length of an answer of a provider without cost, in tokens of four characters: an item may expect megabytes, and
-/// pretending to write them would take minutes.
+/// Maximum length of a response of a free provider, in tokens of four characters: an item may expect megabytes, and
+/// simulating that would take minutes.
 pub(crate) const MAX_TOKENS: u32 = 8_000;
 
-/// A model that can be asked.
+/// A model that can be called.
 pub(crate) trait Provider: Send + Sync {
-    /// Asks once. `attempt` counts the calls that were made for the same evaluation before.
+    /// Makes one call. `attempt` is the number of earlier calls for the same evaluation.
     fn complete<'a>(
         &'a self,
         request: &'a CompletionRequest<'a>,
         attempt: u32,
     ) -> BoxFuture<'a, Result<Completion, CallError>>;
 
-    /// Bytes of a request that may cost tokens, where they are more than the messages and the parameters.
+    /// Bytes of a request that may cost tokens, if more than the messages and the parameters.
     fn paid_bytes(&self, _messages: &[Message]) -> Option<usize> {
         None
     }
 }
 
-/// What a model is asked.
+/// A request to a model.
 pub(crate) struct CompletionRequest<'a> {
     /// The rendered messages.
     pub(crate) messages: &'a [Message],
-    /// Which repeat this is; providers that take a seed add it.
+    /// The repeat; added to the seed by providers that accept one.
     pub(crate) repeat: i16,
-    /// For the simulation only: what no real model may ever see.
+    /// For the simulation only: data that must never be sent to a real model.
     pub(crate) answer: AnswerHint<'a>,
 }
 
-/// What the simulation needs to pretend: it never leaves the process.
+/// The data that the simulation needs; it never leaves the process.
 pub(crate) struct AnswerHint<'a> {
-    /// The right answer.
+    /// The expected response.
     pub(crate) expected: Option<&'a str>,
-    /// The item, so that prompts about one item share its difficulty.
+    /// The item's id, so that all prompts share the difficulty of an item.
     pub(crate) item: &'a str,
     /// The run's seed.
     pub(crate) seed: i64,
 }
 
-/// What a model answered.
+/// The response of a model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Completion {
-    /// The text. Calls of tools are its last line: a JSON list of `{"name": …, "arguments": …}`.
+    /// The text. Its last line contains the tool calls: a JSON list of `{"name": …, "arguments": …}`.
     pub(crate) text: String,
-    /// Why it stopped, in the provider's word; `refusal` when it said that it will not answer.
+    /// Why it stopped, in the provider's own term; `refusal` if the model refused to answer.
     pub(crate) finish_reason: Option<String>,
-    /// Tokens of the prompt, as the provider counted them.
+    /// Number of input tokens, as reported by the provider.
     pub(crate) input_tokens: Option<i32>,
-    /// Those of them that it had in its cache.
+    /// The part of them that the provider read from its cache.
     pub(crate) cached_input_tokens: Option<i32>,
-    /// Tokens of the answer, as the provider counted them.
+    /// Number of output tokens, as reported by the provider.
     pub(crate) output_tokens: Option<i32>,
-    /// Those of them that were spent on reasoning.
+    /// The part of them spent on reasoning.
     pub(crate) reasoning_tokens: Option<i32>,
-    /// True when something was counted that no known price covers: then the cost is unknown.
+    /// Whether something was used that no known price covers: then the cost is unknown.
     pub(crate) surcharged: bool,
-    /// How likely its tokens were, if the provider was asked for that and says.
+    /// The log probabilities of its tokens, if requested and provided.
     pub(crate) logprobs: Option<Logprobs>,
-    /// From the request to the first piece of text, when it was streamed.
+    /// Time from the request to the first piece of text, if streamed.
     pub(crate) first_token_after: Option<Duration>,
-    /// From the request to the last byte.
+    /// Time from the request to the last byte.
     pub(crate) latency: Duration,
 }
 
 impl Completion {
-    /// What it cost, in micro-dollars; nothing when the provider did not count, or counted what has no price.
+    /// The cost in micro-dollars; `None` if the provider reported no usage, or used something without a known price.
     pub(crate) fn cost_microusd(&self, price: Price) -> Option<i64> {
-        // What costs nothing costs nothing, counted or not.
+        // A free call costs nothing, with or without reported usage.
         if price.is_free() {
             return Some(0);
         }
@@ -129,55 +129,54 @@ impl Completion {
     }
 }
 
-/// Why a call failed.
+/// A failed call.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct CallError {
     /// The kind of failure.
     pub(crate) kind: CallErrorKind,
-    /// What happened, without credentials and addresses.
+    /// The error message, without credentials and addresses.
     pub(crate) message: String,
-    /// How long the provider asked to wait.
+    /// The pause requested by the provider.
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// The kinds of failures. Their names are stored with evaluations and are labels of metrics.
+/// The kinds of failures. Their names are stored with evaluations and used as labels of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallErrorKind {
-    /// 429: not so fast.
+    /// 429: rate limited.
     RateLimit,
-    /// 503 or 529: too much for everybody.
+    /// 503 or 529: the provider is overloaded.
     Overloaded,
     /// Another 5xx, 408 or 409.
     Server,
     /// No connection.
     Connect,
-    /// No server listens at an address that has never answered: most probably it is wrong, or the server is not started. To
-    /// others the same as no connection.
+    /// No server listens at an address that has never responded: the address is probably wrong, or the server is not
+    /// started. Reported as a failed connection.
     Absent,
-    /// No connection is made, because the policy for outbound connections forbids it. To others the same as no
-    /// connection.
+    /// The policy for outbound connections forbids the connection. Reported as a failed connection.
     Forbidden,
-    /// The connection broke, or the answer ended too early.
+    /// The connection broke, or the response ended too early.
     Read,
-    /// Too long, or silent for too long.
+    /// The response took too long, or was silent for too long.
     Timeout,
-    /// An answer that is none.
+    /// An invalid response.
     Protocol,
-    /// An answer larger than the bound.
+    /// A response that exceeds the size limit.
     TooLarge,
-    /// The account is used up: waiting does not help.
+    /// The account's quota is used up: waiting does not help.
     Quota,
-    /// 401 or 403: the credential is wrong.
+    /// 401 or 403: the credential is invalid.
     Credential,
-    /// Another 4xx, or an unexpected status: asking again cannot help.
+    /// Another 4xx, or an unexpected status: a retry cannot help.
     Refused,
-    /// The request could not be made at all.
+    /// The request could not be created.
     Request,
 }
 
 impl CallError {
-    /// A failure without a wish to wait.
+    /// Creates an error without a requested pause.
     pub(crate) fn new(kind: CallErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -188,7 +187,7 @@ impl CallError {
 }
 
 impl CallErrorKind {
-    /// True when the provider may have answered in part, and may want to be paid for that.
+    /// Whether the provider may have generated a part of the response, and may charge for it.
     pub(crate) fn may_be_paid(self) -> bool {
         matches!(
             self,
@@ -196,7 +195,7 @@ impl CallErrorKind {
         )
     }
 
-    /// The name that is stored.
+    /// The stored name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::RateLimit => "rate_limit",
@@ -214,7 +213,7 @@ impl CallErrorKind {
         }
     }
 
-    /// True when a provider that is down makes calls fail like this.
+    /// Whether calls to a provider that is down fail like this.
     pub(crate) fn is_silence(self) -> bool {
         matches!(
             self,
@@ -222,17 +221,17 @@ impl CallErrorKind {
         )
     }
 
-    /// True when the provider has more to do than it can. One that keeps silent usually has.
+    /// Whether the provider is overloaded. Silent providers usually are.
     pub(crate) fn is_overload(self) -> bool {
         matches!(self, Self::Overloaded | Self::Timeout)
     }
 
-    /// True when what was asked cannot be the reason.
+    /// Whether the content of the request cannot be the cause.
     pub(crate) fn is_blameless(self) -> bool {
         matches!(self, Self::Overloaded | Self::Connect)
     }
 
-    /// True when asking again may help.
+    /// Whether a retry may help.
     pub(crate) fn may_pass(self) -> bool {
         match self {
             Self::RateLimit
@@ -253,10 +252,10 @@ impl CallErrorKind {
     }
 }
 
-/// The provider of a run's model.
+/// Creates the provider of a run's model.
 ///
 /// # Errors
-/// The model cannot be asked: its credential does not open, or a parameter is wrong.
+/// The model cannot be called: its credential cannot be unsealed, or a parameter is invalid.
 pub(crate) fn provider(
     model: &RunModel,
     http: &HttpClient,
@@ -290,7 +289,8 @@ fn credential(
     if let Some(sealed) = &provider.sealed_credential {
         return Ok(Some(master_key.open(sealed, provider.id.as_bytes())?));
     }
-    // The operator's own keys go to the presets that they are for, wherever an administrator moved a provider.
+    // The operator's own credentials are only sent to the presets they belong to, even if an administrator changed a
+    // provider's address.
     let (name, kind) = (&provider.name, provider.kind);
     let base_url = provider.base_url.as_deref();
     let key = operator_key_variable(name, kind, base_url)
@@ -301,7 +301,7 @@ fn credential(
     }
 }
 
-/// The address of a model's provider, without a slash at its end.
+/// The base URL of a model's provider, without a trailing slash.
 fn base_url(model: &RunModel) -> anyhow::Result<&str> {
     model
         .provider
@@ -310,15 +310,15 @@ fn base_url(model: &RunModel) -> anyhow::Result<&str> {
         .context("the provider has no base URL")
 }
 
-/// The address that a model is asked at.
+/// Parses the URL of a model's endpoint.
 fn endpoint(url: &str) -> anyhow::Result<Url> {
     Url::parse(url).context("the provider's base URL does not lead to an address")
 }
 
-/// A name as one segment of a path.
+/// Encodes a name as one segment of a path.
 ///
 /// # Errors
-/// It is `.` or `..`, which take a segment away however they are written.
+/// It is `.` or `..`, which remove a segment however they are encoded.
 fn segment(name: &str) -> anyhow::Result<String> {
     anyhow::ensure!(
         !matches!(name, "." | ".."),
@@ -327,7 +327,7 @@ fn segment(name: &str) -> anyhow::Result<String> {
     Ok(utf8_percent_encode(name, UNRESERVED).to_string())
 }
 
-/// Everything but what a URL may hold anywhere.
+/// Everything except the unreserved characters of URLs.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')

@@ -1,8 +1,8 @@
-//! The chat completions API of `OpenAI`, which vLLM, llama.cpp, Ollama and many others offer too, and Azure with other
-//! addresses.
+//! `OpenAI`'s chat completions API, which vLLM, llama.cpp, Ollama and many others implement too, and Azure under other
+//! URLs.
 //!
-//! The request's shape comes from async-openai. Its client is not used: it repeats calls on its own and bounds neither
-//! the size of an answer nor its log lines (docs/decisions/0002).
+//! The request types come from async-openai. Its client is not used: it retries calls on its own and limits neither the
+//! size of a response nor its log lines (docs/decisions/0002).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,20 +32,20 @@ use super::{
     segment,
 };
 
-/// The words of chat completions.
+/// The chat completions API.
 struct Chat {
     model_name: String,
-    /// The model's parameters; `None` when there are none.
+    /// The model's parameters; `None` if there are none.
     fields: Option<Fields>,
     streams: bool,
-    /// True once the server has refused `stream_options`, as some do.
+    /// Set once the server has refused `stream_options`, as some do.
     is_without_options: AtomicBool,
 }
 
 /// Prepares a model of the chat completions API for many calls.
 ///
 /// # Errors
-/// A parameter is wrong, or the credential cannot be a header.
+/// A parameter is invalid, or the credential is not a valid header.
 pub(super) fn openai(
     model: &RunModel,
     http: HttpClient,
@@ -55,10 +55,10 @@ pub(super) fn openai(
     chat_at(model, &url, http, Auth::bearer(credential)?)
 }
 
-/// Prepares a deployment at Azure for many calls.
+/// Prepares a deployment on Azure for many calls.
 ///
 /// # Errors
-/// As [`openai`].
+/// Those of [`openai`].
 pub(super) fn azure(
     model: &RunModel,
     http: HttpClient,
@@ -66,7 +66,7 @@ pub(super) fn azure(
 ) -> anyhow::Result<Remote> {
     let base_url = base_url(model)?;
     let settings: AzureSettings = read_settings(&model.provider.settings)?;
-    // The newer addresses are those of OpenAI itself, without versions.
+    // Newer URLs have the form of OpenAI's own, without versions.
     let url = if base_url.ends_with("/openai/v1") {
         format!("{base_url}/chat/completions")
     } else {

@@ -1,7 +1,7 @@
-//! The parameters of a model on their way to where each API wants them.
+//! Maps the parameters of a model to the fields of each API.
 //!
-//! Parameters are named as in `OpenAI`'s chat completions. What an API calls otherwise is moved to its place; what it has
-//! no place for is refused; what is not known here is sent along as it is. docs/PROVIDERS.md has the table.
+//! Parameters have the names of `OpenAI`'s chat completions. Those with another name in an API are moved; those that an
+//! API does not support are refused; unknown ones are sent unchanged. docs/PROVIDERS.md has the table.
 
 use anyhow::Context as _;
 use opb_core::template::{Message, Role};
@@ -9,20 +9,20 @@ use serde_json::{Map, Value};
 
 use super::{CallError, CallErrorKind};
 
-/// Where a parameter goes: its name, and the fields that lead to its place.
+/// The mapping of a parameter: its name, and the path of the field.
 pub(super) type Place = (&'static str, &'static [&'static str]);
 
-/// The fields of a request that are the same for every call, but for the seed.
+/// The fields of a request that are the same for every call, except for the seed.
 pub(super) struct Fields {
     fields: Map<String, Value>,
     seed: &'static [&'static str],
 }
 
 impl Fields {
-    /// Moves parameters to their places. `seed` is where the API takes a seed, or empty if it takes none.
+    /// Moves parameters to their fields. `seed` is the path of the seed, or empty if the API does not support one.
     ///
     /// # Errors
-    /// A parameter is wrong, given twice, or ours.
+    /// A parameter is invalid, given twice, or set by the worker.
     pub(super) fn new(
         mut parameters: Map<String, Value>,
         places: &[Place],
@@ -46,17 +46,17 @@ impl Fields {
         })
     }
 
-    /// Sets a field that is ours.
+    /// Sets a field of the worker.
     pub(super) fn set(&mut self, name: &str, value: Value) {
         self.fields.insert(name.to_owned(), value);
     }
 
-    /// True when there is nothing to send along.
+    /// Whether there are no fields.
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// The fields of a request. Repeats of one item have different seeds.
+    /// Returns the fields of a request. Repeats of an item have different seeds.
     pub(super) fn of_repeat(&self, repeat: i16) -> Map<String, Value> {
         let mut fields = self.fields.clone();
         if let Some((last, path)) = self.seed.split_last() {
@@ -74,10 +74,10 @@ impl Fields {
     }
 }
 
-/// Puts a value where `place` leads, making the objects on the way.
+/// Sets the field at `place`, creating objects as needed.
 ///
 /// # Errors
-/// There is a value already: the parameter was given twice, by two names.
+/// The field exists already: the parameter was given twice, by two names.
 pub(super) fn put(
     fields: &mut Map<String, Value>,
     place: &[&str],
@@ -101,7 +101,7 @@ pub(super) fn put(
     Ok(())
 }
 
-/// Whether answers are to be streamed, which is the default.
+/// Returns whether responses are streamed, which is the default.
 ///
 /// # Errors
 /// It is neither true nor false.
@@ -114,10 +114,10 @@ pub(super) fn take_stream(parameters: &mut Map<String, Value>) -> anyhow::Result
     })
 }
 
-/// For an API that answers whole: `stream` may say so, and nothing else.
+/// Refuses `stream` for an API that is not streamed; only `false` is allowed.
 ///
 /// # Errors
-/// It asks for a stream.
+/// A stream is requested.
 pub(super) fn refuse_stream(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
     let stream = parameters.remove("stream");
     anyhow::ensure!(
@@ -127,10 +127,10 @@ pub(super) fn refuse_stream(parameters: &mut Map<String, Value>) -> anyhow::Resu
     Ok(())
 }
 
-/// Refuses what an API has no place for.
+/// Refuses parameters that an API does not support.
 ///
 /// # Errors
-/// One of the names is given.
+/// One of them is given.
 pub(super) fn refuse(parameters: &Map<String, Value>, names: &[&str]) -> anyhow::Result<()> {
     for name in names {
         anyhow::ensure!(
@@ -141,7 +141,7 @@ pub(super) fn refuse(parameters: &Map<String, Value>, names: &[&str]) -> anyhow:
     Ok(())
 }
 
-/// `stop` as a list.
+/// Takes `stop` as a list.
 pub(super) fn take_stop(parameters: &mut Map<String, Value>) -> Option<Value> {
     match parameters.remove("stop")? {
         one @ Value::String(_) => Some(vec![one].into()),
@@ -157,10 +157,10 @@ pub(super) struct Function {
     pub(super) strict: Option<Value>,
 }
 
-/// `tools`, in the shape of chat completions; what has another shape is the API's own and stays as it is.
+/// Takes `tools`, in the form of chat completions; those in another form are the API's own and remain unchanged.
 ///
 /// # Errors
-/// It is no list.
+/// It is not a list.
 pub(super) fn take_tools(
     parameters: &mut Map<String, Value>,
 ) -> anyhow::Result<Option<Vec<Result<Function, Value>>>> {
@@ -185,17 +185,17 @@ pub(super) fn take_tools(
     Ok(Some(tools.into_iter().map(read).collect()))
 }
 
-/// What `tool_choice` says.
+/// The meaning of `tool_choice`.
 pub(super) enum ToolChoice {
     Auto,
     None,
     Required,
     Function(String),
-    /// The API's own shape.
+    /// The API's own form.
     Other(Value),
 }
 
-/// `tool_choice`, if it is given.
+/// Takes `tool_choice`, if given.
 pub(super) fn take_tool_choice(parameters: &mut Map<String, Value>) -> Option<ToolChoice> {
     let choice = parameters.remove("tool_choice")?;
     let named = choice.pointer("/function/name").and_then(Value::as_str);
@@ -208,7 +208,7 @@ pub(super) fn take_tool_choice(parameters: &mut Map<String, Value>) -> Option<To
     })
 }
 
-/// What `response_format` asks for.
+/// The meaning of `response_format`.
 pub(super) enum Format {
     Text,
     Object,
@@ -219,10 +219,10 @@ pub(super) enum Format {
     },
 }
 
-/// `response_format`, if it is given.
+/// Takes `response_format`, if given.
 ///
 /// # Errors
-/// It has another shape than chat completions know.
+/// It does not have the form of chat completions.
 pub(super) fn take_format(parameters: &mut Map<String, Value>) -> anyhow::Result<Option<Format>> {
     let Some(format) = parameters.remove("response_format") else {
         return Ok(None);
@@ -243,7 +243,7 @@ pub(super) fn take_format(parameters: &mut Map<String, Value>) -> anyhow::Result
     }
 }
 
-/// The instructions, joined, and the conversation without them. For APIs that keep the two apart.
+/// Splits the messages into the joined system messages and the conversation, for APIs that separate the two.
 ///
 /// # Errors
 /// There is no conversation.
@@ -266,10 +266,10 @@ pub(super) fn split_system(
     Ok(((!system.is_empty()).then(|| system.join("\n\n")), talk))
 }
 
-/// A request as JSON.
+/// Serialises a request to JSON.
 ///
 /// # Errors
-/// It cannot be written.
+/// Serialisation fails.
 pub(super) fn to_json(body: &impl serde::Serialize) -> Result<Vec<u8>, CallError> {
     serde_json::to_vec(body).map_err(|error| {
         CallError::new(

@@ -1,6 +1,6 @@
-//! What providers say about their own limits, in all their dialects: how long to wait, and what is left of a limit.
+//! Rate limits in responses of providers, in all their forms: how long to wait, and how much of a limit remains.
 //!
-//! Nothing here waits; whatever cannot be read counts as not said.
+//! Nothing here waits; values that cannot be parsed are ignored.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// The longest wait that is believed; callers bound it further.
+/// Maximum plausible time; callers limit it further.
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);
 
-/// Headers that tell a limit of requests, what is left of it, and when all of it is there again; the first one counts.
+/// Headers of a limit of requests: the limit, the remainder, and when it is reset; the first complete set counts.
 const REQUESTS: [[&str; 3]; 2] = [
     [
         "x-ratelimit-limit-requests",
@@ -24,7 +24,7 @@ const REQUESTS: [[&str; 3]; 2] = [
         "anthropic-ratelimit-requests-reset",
     ],
 ];
-/// The same of tokens; the one of which least is left counts.
+/// The same for tokens; the limit with the smallest remaining fraction counts.
 const TOKENS: [[&str; 3]; 4] = [
     [
         "x-ratelimit-limit-tokens",
@@ -48,35 +48,36 @@ const TOKENS: [[&str; 3]; 4] = [
     ],
 ];
 
-/// What is left of a provider's limits.
+/// What remains of a provider's limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Announced {
-    /// Of its requests.
+    /// The limit of requests.
     pub(crate) requests: Option<Left>,
-    /// Of its tokens; where prompts and answers are counted apart, the one of which less is left.
+    /// The limit of tokens; if input and output are counted separately, the one with the smaller remaining fraction.
     pub(crate) tokens: Option<Left>,
 }
 
-/// What is left of a limit.
+/// What remains of a limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Left {
-    /// The whole limit.
+    /// The limit.
     pub(crate) limit: f64,
-    /// What is left of it.
+    /// The remainder.
     pub(crate) remaining: f64,
-    /// When all of it is there again.
+    /// The time until it is fully replenished.
     pub(crate) reset: Duration,
 }
 
 impl Left {
-    /// The part that is left, 0 to 1.
+    /// The remaining fraction, 0 to 1.
     pub(crate) fn part(self) -> f64 {
         self.remaining / self.limit
     }
 }
 
-/// Reads what an answer's headers announce: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as `OpenAI` and many
-/// others send them, and `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`.
+/// Parses the limits in a response's headers: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as sent by
+/// `OpenAI` and many others, and
+/// `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`.
 pub(crate) fn announced(headers: &HeaderMap, now: DateTime<Utc>) -> Announced {
     let left = |[limit, remaining, reset]: [&'static str; 3]| {
         let limit = number(text(headers, limit)?).filter(|limit| *limit >= 1.0)?;
@@ -95,8 +96,8 @@ pub(crate) fn announced(headers: &HeaderMap, now: DateTime<Utc>) -> Announced {
     }
 }
 
-/// How long a refusal asks to wait: `retry-after-ms`, `Retry-After` in seconds or as a date, or `retryDelay` in the
-/// details of Google's errors.
+/// Parses the pause requested by a refusal: `retry-after-ms`, `Retry-After` in seconds or as a date, or `retryDelay` in
+/// the details of Google's errors.
 pub(crate) fn retry_after(
     headers: &HeaderMap,
     body: &[u8],
@@ -115,8 +116,8 @@ pub(crate) fn retry_after(
     milliseconds().or_else(header).or_else(|| google(body))
 }
 
-/// `{"error": {"details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}]}}`, in an array
-/// where the answer would have been streamed.
+/// `{"error": {"details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}]}}`, in an
+/// array for streamed responses.
 fn google(body: &[u8]) -> Option<Duration> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let details = body
@@ -142,7 +143,7 @@ fn seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(bounded).ok()
 }
 
-/// A span such as `6m0s`, a number of seconds, or a moment of RFC 3339.
+/// Parses a duration such as `6m0s`, a number of seconds, or an RFC 3339 time.
 fn moment(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     number(text)
         .and_then(|number| span_or_moment(number, now))
@@ -150,7 +151,7 @@ fn moment(text: &str, now: DateTime<Utc>) -> Option<Duration> {
         .or_else(|| until(DateTime::parse_from_rfc3339(text).ok()?.into(), now))
 }
 
-/// A number of seconds; or a moment, in seconds or milliseconds since 1970, where it would be a span of years.
+/// A number of seconds; or a Unix time in seconds or milliseconds, if it would be a duration of years.
 fn span_or_moment(number: f64, now: DateTime<Utc>) -> Option<Duration> {
     const YEAR: f64 = 366.0 * 86_400.0;
     const MILLISECONDS: f64 = 1e11;
@@ -174,7 +175,7 @@ fn until(then: DateTime<Utc>, now: DateTime<Utc>) -> Option<Duration> {
     (then - now).max(TimeDelta::zero()).to_std().ok()
 }
 
-/// A span as Go prints it: `6m0s`, `1s`, `20ms`, `1h2m3.5s`.
+/// Parses a duration in Go's format: `6m0s`, `1s`, `20ms`, `1h2m3.5s`.
 fn span(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut sum = 0.0;
@@ -227,7 +228,7 @@ mod tests {
         };
         check(&[("retry-after", "7")], "", Some(7.0));
         check(&[("retry-after", "0.25")], "", Some(0.25));
-        // Moments, and spans that cannot be meant.
+        // Times, and implausible durations.
         let moment = now().timestamp() + 90;
         check(&[("retry-after", &moment.to_string())], "", Some(90.0));
         check(&[("retry-after", &format!("{moment}000"))], "", Some(90.0));
@@ -330,7 +331,7 @@ mod tests {
             left(50.0, 0.0, 42.0),
             left(1000.0, 100.0, 30.5),
         );
-        // Some servers count seconds.
+        // Some servers send seconds.
         check(
             &[
                 ("x-ratelimit-limit-requests", "60"),

@@ -1,4 +1,4 @@
-//! A provider behind HTTP: everything but the words of its API, which are an [`Api`]'s.
+//! A provider over HTTP: everything except the format of its API, which an [`Api`] implements.
 
 use std::{pin::pin, time::Instant};
 
@@ -20,32 +20,32 @@ use super::{
     http::{HeldBytes, check_length, collect, without},
 };
 
-/// The words of an API: how a request is written, and how an answer is read. Without any I/O.
+/// The format of an API: builds requests and reads responses, without any I/O.
 pub(super) trait Api: Send + Sync {
-    /// The body of a request.
+    /// Builds the body of a request.
     ///
     /// # Errors
-    /// The request cannot be made.
+    /// The request cannot be created.
     fn body(&self, request: &CompletionRequest<'_>) -> Result<Vec<u8>, CallError>;
 
-    /// Reads a whole answer.
+    /// Reads a complete response.
     ///
     /// # Errors
-    /// It is none.
+    /// The response is invalid.
     fn read_whole(&self, body: &[u8], answer: &mut Answer) -> Result<(), CallError>;
 
-    /// Reads the data of one event of a streamed answer. Never called for an API that does not stream.
+    /// Reads the data of one event of a streamed response. Never called for an API that is not streamed.
     ///
     /// # Errors
-    /// It is none.
+    /// The event is invalid.
     fn read_event(&self, data: &[u8], answer: &mut Answer) -> Result<(), CallError>;
 
-    /// Leaves a field out from now on that this refusal names. False when it names none that can be left out.
+    /// Omits a field named in this refusal from now on. Returns false if it names none that can be omitted.
     fn adapts_to(&self, _refusal: &str) -> bool {
         false
     }
 
-    /// Bytes of a request that may cost tokens, where the API adds to the messages more than the parameters.
+    /// Bytes of a request that may cost tokens, if the API adds more to the messages than the parameters.
     fn paid_bytes(&self, _messages: &[Message]) -> Option<usize> {
         None
     }
@@ -56,7 +56,7 @@ pub(super) struct Remote {
     pub(super) api: Box<dyn Api>,
     pub(super) url: Url,
     pub(super) auth: Auth,
-    /// Sent with every request, besides the credential.
+    /// Sent with every request, in addition to the credential.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) http: HttpClient,
 }
@@ -68,7 +68,7 @@ impl Remote {
             .http
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
-            // What is packed is not unpacked here.
+            // Compressed responses are not supported.
             .header(ACCEPT_ENCODING, "identity");
         for (name, value) in &self.headers {
             post = post.header(name, value);
@@ -81,8 +81,8 @@ impl Remote {
         check_length(&response)?;
         let held = HeldBytes::whole();
         let mut body = pin!(self.http.body(response, held.clone()));
-        // What comes tells whether it is a stream: some servers stream or not whatever was asked for, and name no type or
-        // another one.
+        // The data shows whether it is a stream: some servers stream or not regardless of the request, with a missing
+        // or wrong content type.
         let mut beginning = Vec::new();
         let is_stream = loop {
             if let Some(is_stream) = is_stream(&beginning) {
@@ -115,7 +115,8 @@ impl Remote {
             Ok(answer.ended)
         });
         events.await?;
-        // Some servers leave the end mark out; a reason to stop is one, too. Others end what never was an answer with it.
+        // Some servers omit the end mark; a finish reason is an end, too. Others send the end mark without any
+        // response.
         if answer.is_empty() || !answer.ended && answer.finish_reason.is_none() {
             return Err(CallError::new(
                 CallErrorKind::Read,
@@ -125,7 +126,7 @@ impl Remote {
         Ok(answer.complete(true, held.waited()))
     }
 
-    /// Asks, and once more at once when the server does not know a field that the API can do without.
+    /// Makes a call, and repeats it once if the server refuses a field that can be omitted.
     async fn ask_adapting(&self, request: &CompletionRequest<'_>) -> Result<Completion, CallError> {
         match self.ask(request).await {
             Err(error)
@@ -138,7 +139,7 @@ impl Remote {
     }
 }
 
-/// Whether a body is a stream of events, by its beginning. None when too little has come to tell.
+/// Returns whether a body is an event stream, by its start. `None` if too little has arrived to decide.
 fn is_stream(beginning: &[u8]) -> Option<bool> {
     const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
     let beginning = meaningful(beginning);
@@ -152,14 +153,13 @@ fn is_stream(beginning: &[u8]) -> Option<bool> {
     (!is_open).then_some(false)
 }
 
-/// A body without what says nothing before an answer: a byte order mark, and white space that some servers send to keep the
-/// connection alive.
+/// Removes what some servers send before a response: a byte order mark, and white space to keep the connection alive.
 fn meaningful(body: &[u8]) -> &[u8] {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     body.trim_ascii_start()
 }
 
-/// Reads data that may hold what is no Unicode: then it is read with marks in the place of that.
+/// Reads data that may contain invalid Unicode, which is then replaced by marks.
 fn read_mending(
     data: &[u8],
     answer: &mut Answer,
@@ -193,7 +193,7 @@ impl Provider for Remote {
     }
 }
 
-/// True unless the tokens, one by one or in a row, say the credential.
+/// Returns whether no token, and no sequence of tokens, contains the credential.
 fn is_harmless(logprobs: &Logprobs, secrets: &[SecretString]) -> bool {
     if secrets.is_empty() {
         return true;
@@ -210,7 +210,7 @@ fn is_harmless(logprobs: &Logprobs, secrets: &[SecretString]) -> bool {
         })
 }
 
-/// What came back, without our credential: answers and errors are shown to people who may not know it.
+/// Removes our credential from the result: responses and errors are shown to people who may not know it.
 fn scrub(
     result: Result<Completion, CallError>,
     secrets: &[SecretString],

@@ -1,4 +1,4 @@
-//! The responses API of `OpenAI`.
+//! `OpenAI`'s responses API.
 
 use anyhow::Context as _;
 use opb_core::{
@@ -28,7 +28,7 @@ const PLACES: [Place; 3] = [
     ("reasoning_effort", &["reasoning", "effort"]),
 ];
 
-/// The words of the responses API.
+/// The responses API.
 struct Responses {
     fields: Fields,
 }
@@ -36,7 +36,7 @@ struct Responses {
 /// Prepares a model for many calls.
 ///
 /// # Errors
-/// A parameter is wrong, or the credential cannot be a header.
+/// A parameter is invalid, or the credential is not a valid header.
 pub(super) fn responses(
     model: &RunModel,
     http: HttpClient,
@@ -47,7 +47,7 @@ pub(super) fn responses(
     refuse(&parameters, &["stop", "seed", "n"])?;
     arrange(&mut parameters)?;
     ask_for_logprobs(&mut parameters)?;
-    // The provider stores nothing unless asked to.
+    // The provider stores nothing unless requested.
     parameters.entry("store").or_insert(false.into());
     let mut fields = Fields::new(parameters, &PLACES, &[], &["model", "input", "background"])?;
     fields.set("model", model.name.clone().into());
@@ -61,7 +61,7 @@ pub(super) fn responses(
     })
 }
 
-/// `logprobs` is no parameter here but one more thing to include in the answer.
+/// `logprobs` is not a parameter here, but a value of `include`.
 fn ask_for_logprobs(parameters: &mut Map<String, Value>) -> anyhow::Result<()> {
     match parameters.remove("logprobs") {
         None | Some(Value::Null | Value::Bool(false)) => return Ok(()),
@@ -189,7 +189,7 @@ struct OutputCounts {
     reasoning_tokens: Count,
 }
 
-/// An event of a stream. Those that add nothing, such as `response.created`, say nothing here.
+/// An event of a stream. Events without content, such as `response.created`, have none of these fields.
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(default, borrow)]
@@ -200,7 +200,7 @@ struct Event<'a> {
     response: Maybe<Response<'a>>,
 }
 
-/// What kind of event it is: newer ones may have other shapes, and only a few say something about the answer.
+/// The kind of an event: newer ones may have other shapes, and only a few are relevant.
 #[derive(Deserialize)]
 struct EventKind {
     #[serde(rename = "type", default)]
@@ -210,7 +210,7 @@ struct EventKind {
 impl Api for Responses {
     fn body(&self, request: &CompletionRequest<'_>) -> Result<Vec<u8>, CallError> {
         let mut body = self.fields.of_repeat(request.repeat);
-        // Without the type, some servers do not know an answer that is told to the model again.
+        // Without the type, some servers do not accept messages of the assistant.
         let input = request.messages.iter().map(
             |message| json!({"type": "message", "role": message.role, "content": content(message)}),
         );
@@ -260,7 +260,7 @@ impl Api for Responses {
 fn content(message: &Message) -> Value {
     let parts = match &message.content {
         Content::Parts(parts) if message.role == Role::User => parts.iter(),
-        // What others say are texts, and as such of another type in each role.
+        // Other roles have only text, whose type would differ by role.
         _ => return message.content.text().into(),
     };
     let parts = parts.map(|part| match part {
@@ -270,7 +270,7 @@ fn content(message: &Message) -> Value {
     parts.collect()
 }
 
-/// Takes what the end of a response says, and its text, unless that came already.
+/// Reads the end of a response, and its text unless that was streamed.
 fn finish(response: Response<'_>, answer: &mut Answer) -> Result<(), CallError> {
     if let Some(error) = response.error.filter(|error| !error.is_null()) {
         return Err(reported(&error));
@@ -283,11 +283,11 @@ fn finish(response: Response<'_>, answer: &mut Answer) -> Result<(), CallError> 
                 let name = item.name.0.unwrap_or_default();
                 answer.call_tool(index, &name, &item.arguments.0.unwrap_or_default())?;
             }
-            // Searches and the like, which the provider did on its own, and bills apart.
+            // Searches and similar tools, which the provider calls on its own and bills separately.
             kind if kind.ends_with("_call") => answer.usage.surcharged = true,
             _ => {}
         }
-        // What a model thinks to itself is no part of its answer.
+        // Reasoning is not part of the response.
         let parts = item.content.0.iter();
         for part in parts.filter(|_| silent && kind == "message") {
             answer.say(part.text.0.as_deref().unwrap_or_default());

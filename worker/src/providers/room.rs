@@ -1,5 +1,5 @@
-//! Room for large answers: a thousand calls that are all answered without an end must not take the memory, and one provider
-//! that answers slowly must not hold up the others.
+//! Memory limit of large responses: a thousand calls with endless responses must not exhaust the memory, and one slow
+//! provider must not delay the others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,21 +8,21 @@ use tokio::{
     time::Instant,
 };
 
-/// Memory for all large answers of a process, in bytes.
+/// Memory for all large responses of a process, in bytes.
 const ALL_BYTES: usize = 24 * 1024 * 1024;
-/// Memory for those of one model of a run, in bytes; as much as the largest answer.
+/// Memory for those of one model of a run, in bytes; equal to the maximum size of a response.
 const SHARE_BYTES: usize = 8 * 1024 * 1024;
-/// What a permit stands for.
+/// Bytes per permit.
 const UNIT_BYTES: usize = 1024;
 
-/// Where large answers wait until there is memory for them.
+/// Makes large responses wait until there is memory for them.
 #[derive(Clone)]
 pub(super) struct Room {
     all: Arc<Semaphore>,
     share: Arc<Semaphore>,
 }
 
-/// Memory that a large answer may take.
+/// Memory for a large response.
 pub(super) struct Place {
     _permits: [Option<OwnedSemaphorePermit>; 2],
 }
@@ -36,7 +36,7 @@ impl Room {
         }
     }
 
-    /// The same room, with a share of its own.
+    /// The same room, with a separate share.
     pub(super) fn shared(&self) -> Self {
         Self {
             all: Arc::clone(&self.all),
@@ -48,11 +48,12 @@ impl Room {
         Arc::new(Semaphore::new(SHARE_BYTES / UNIT_BYTES))
     }
 
-    /// Waits for memory for an answer of at most `bytes`. Returns how long that took.
+    /// Waits for memory for a response of at most `bytes`. Returns how long that took.
     pub(super) async fn take(&self, bytes: usize) -> (Place, Duration) {
         let began = Instant::now();
         let units = u32::try_from(bytes.min(SHARE_BYTES) / UNIT_BYTES).unwrap_or(u32::MAX);
-        // The semaphores are never closed. The share comes first, so that no answer holds memory while it waits for its share.
+        // The semaphores are never closed. The share comes first, so that no response holds memory while it waits for
+        // its share.
         let share = Arc::clone(&self.share).acquire_many_owned(units).await;
         let all = Arc::clone(&self.all).acquire_many_owned(units).await;
         let place = Place {

@@ -1,6 +1,6 @@
-//! The simulated provider: deterministic, offline, free of charge. Its results are labelled wherever they show.
+//! The simulated provider: deterministic, offline, free of charge. Its results are labelled wherever they are shown.
 //!
-//! It really waits as long as the model it pretends to be, and it shows the faults that it is asked for.
+//! It takes as long as the model that it simulates, and simulates faults on request.
 
 use std::time::{Duration, Instant};
 
@@ -16,31 +16,31 @@ use crate::{
     simulation::{self, Fault, FaultPlan, SimulatedModel, find_model, stable_hash},
 };
 
-/// A model that is only pretended.
+/// A simulated model.
 pub(crate) struct Simulated {
     model: &'static SimulatedModel,
     faults: FaultPlan,
     waits: bool,
     max_tokens: u32,
     silence: Duration,
-    /// As long as a real call may take.
+    /// The time limit of a real call.
     call: Duration,
 }
 
-/// The parameters that the simulation understands.
+/// The parameters of simulated models.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
-    /// The share of calls that fail, 0 to 1.
+    /// The fraction of calls that fail, 0 to 1.
     #[serde(default)]
     fault_rate: f64,
-    /// How they fail; every way, when absent.
+    /// The kinds of faults; absent: all.
     faults: Option<Vec<String>>,
-    /// Whether it waits as long as the model it pretends to be.
+    /// Whether it takes as long as the model that it simulates.
     #[serde(default = "yes")]
     latency: bool,
     max_tokens: Option<u32>,
-    /// Accepted, so that one set of parameters serves real and simulated models; it changes the answers by their name only.
+    /// Accepted, so that the same parameters work for real and simulated models; has no effect.
     #[serde(rename = "temperature")]
     _temperature: Option<f64>,
 }
@@ -49,7 +49,7 @@ impl Simulated {
     /// Prepares a model for many calls.
     ///
     /// # Errors
-    /// There is no such model, or a parameter is wrong.
+    /// There is no such model, or a parameter is invalid.
     pub(crate) fn new(model: &RunModel, settings: &WorkerSettings) -> anyhow::Result<Self> {
         let parameters: Parameters =
             serde_json::from_value(Value::Object(model.parameters.clone()))
@@ -133,7 +133,7 @@ impl Simulated {
         })
     }
 
-    /// What a caller sees of a fault. Silence lasts as long as the caller would bear it.
+    /// The error that a caller sees for a fault. Silence lasts until the caller's timeout.
     async fn fail(&self, fault: Fault) -> CallError {
         let (kind, message) = match fault {
             Fault::RateLimitWithRetryAfter | Fault::RateLimit => {
@@ -143,7 +143,10 @@ impl Simulated {
             Fault::Overloaded => (CallErrorKind::Overloaded, "the provider answered 503"),
             Fault::Hang | Fault::SlowStream => {
                 tokio::time::sleep(self.silence).await;
-                (CallErrorKind::Timeout, "the provider kept silent")
+                (
+                    CallErrorKind::Timeout,
+                    "the provider did not respond in time",
+                )
             }
             Fault::TruncatedJson => (CallErrorKind::Read, "the answer ended too early"),
             Fault::Garbage => (
@@ -221,7 +224,7 @@ mod tests {
         assert!(answer.text.len() <= 32_000);
         let late = ask(Duration::from_secs(1), true).await.unwrap_err();
         assert_eq!(late.kind, CallErrorKind::Timeout);
-        // An answer without a delay is not late.
+        // A response without a delay is not late.
         assert!(ask(Duration::from_secs(1), false).await.is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Any API that takes JSON and answers JSON, as its provider's settings describe it.
+//! Any API with JSON requests and responses, as described by its provider's settings.
 
 use opb_core::{
     models::{HttpSettings, read_settings},
@@ -18,19 +18,19 @@ use super::{
     remote::{Api, Remote},
 };
 
-/// The words of an API that only its settings know.
+/// An API described by settings.
 struct Templated {
     request: JsonTemplate,
     settings: HttpSettings,
     model_name: String,
-    /// What the template calls `parameters`.
+    /// The variable `parameters` of the template.
     fields: Fields,
 }
 
 /// Prepares a model for many calls.
 ///
 /// # Errors
-/// A setting is wrong, which storing should have refused, or the credential cannot be a header.
+/// A setting is invalid, which should have been refused when it was stored, or the credential is not a valid header.
 pub(super) fn templated(
     model: &RunModel,
     http: HttpClient,
@@ -120,7 +120,7 @@ impl Api for Templated {
         Err(protocol("a whole answer was asked for"))
     }
 
-    /// The template may say more than the prompt, and the prompt more than once.
+    /// The template may contain more than the prompt, and the prompt more than once.
     fn paid_bytes(&self, messages: &[Message]) -> Option<usize> {
         Some(self.render(messages, 0).map_or(0, |body| body.len()))
     }

@@ -1,4 +1,4 @@
-//! The wrong answer that a careless model would give, and the words around an answer.
+//! Wrong answers like those of a careless model, and the text around an answer.
 
 use super::filler::{self, WORDS};
 use super::hash::Draws;
@@ -8,7 +8,7 @@ use super::number::shift_number;
 
 const UNSURE: &str = "I am not sure";
 
-/// Labels that are mistaken for one another.
+/// Labels that are easily confused.
 const LABELS: &[&[&str]] = &[
     &["yes", "no"],
     &["true", "false"],
@@ -19,13 +19,13 @@ const LABELS: &[&[&str]] = &[
     &["a", "b", "c", "d"],
 ];
 
-/// A plausible answer that neither equals `expected` nor contains it, where that can be had.
+/// Returns a plausible answer that neither equals `expected` nor contains it, if possible.
 pub(super) fn wrong_answer(expected: &str, draws: &mut Draws) -> String {
     let expected = expected.trim();
     if is_json_container(expected) {
         return wrong_json(expected, draws);
     }
-    // Most candidates pass at once; 12 for 2 and the like need another go.
+    // Most candidates pass at once; 12 for 2 and the like need another attempt.
     for _ in 0..8 {
         let candidate = wrong_candidate(expected, draws);
         if !contains_ignoring_case(&candidate, expected) {
@@ -35,7 +35,7 @@ pub(super) fn wrong_answer(expected: &str, draws: &mut Draws) -> String {
     UNSURE.to_owned()
 }
 
-/// The reply's whole text around an answer.
+/// Returns the reply's whole text around an answer.
 pub(super) fn phrase(
     answer: &str,
     manner: Manner,
@@ -67,7 +67,7 @@ pub(super) fn phrase(
     }
 }
 
-/// True for the text of a JSON object or array.
+/// Whether the text is a JSON object or array.
 pub(super) fn is_json_container(text: &str) -> bool {
     text.trim_start().starts_with(['{', '[']) && is_json(text)
 }
@@ -99,7 +99,7 @@ fn wrong_candidate(expected: &str, draws: &mut Draws) -> String {
     }
     let words: Vec<&str> = expected.split_whitespace().collect();
     if words.len() > 8 {
-        // A long answer with every other word left out still resembles it, as a poor summary does.
+        // A long answer without every other word still resembles it, like a poor summary.
         return words
             .iter()
             .step_by(2)
@@ -132,7 +132,7 @@ fn other_label(expected: &str, draws: &mut Draws) -> Option<String> {
     draws.pick(&others).map(|label| in_case_of(label, expected))
 }
 
-/// A broken or altered copy of a JSON text; the text itself is edited, so the order of its keys stays.
+/// Returns a broken or altered copy of a JSON text; the text itself is edited, so the order of its keys is preserved.
 fn wrong_json(expected: &str, draws: &mut Draws) -> String {
     if draws.percent(30) {
         return cut_in_half(expected);

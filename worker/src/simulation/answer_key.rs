@@ -1,13 +1,13 @@
-//! The answer key: which right answer belongs to the item in a prompt.
+//! The answer key: maps the item in a prompt to its expected answer.
 //!
-//! A prompt's template is unknown here, so the item is looked for line by line by its hash.
-//! What is found is compared with the prompt itself: a hash alone decides nothing.
+//! The prompt's template is unknown here, so items are looked up by hashes of lines. Matches are compared with the
+//! prompt itself: a hash alone is not sufficient.
 
 use std::collections::HashMap;
 
 use super::hash::stable_hash;
 
-/// An item's text and its right answer.
+/// An item's text and its expected answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     parts: Vec<String>,
@@ -21,18 +21,18 @@ impl Answer {
         self.parts.first().map_or("", String::as_str)
     }
 
-    /// The right answer.
+    /// The expected answer.
     #[must_use]
     pub fn expected(&self) -> &str {
         &self.expected
     }
 }
 
-/// Right answers, found by the item that a prompt holds.
+/// Expected answers, by the item that a prompt contains.
 #[derive(Debug, Clone, Default)]
 pub struct AnswerKey {
     answers: Vec<Answer>,
-    /// Places in `answers` by the hash of the longest line of the longest part.
+    /// Indices into `answers` by the hash of the longest line of the longest part.
     by_line: HashMap<u64, Vec<usize>>,
 }
 
@@ -47,8 +47,8 @@ impl<Text: Into<String>, Expected: Into<String>> FromIterator<(Text, Expected)> 
 }
 
 impl AnswerKey {
-    /// Adds an item, given by the texts of its variables; a prompt about it holds all of them.
-    /// An item without any text is left out: nothing could find it.
+    /// Adds an item, given by the texts of its variables; a prompt about it contains all of them. An item without text
+    /// is skipped, since it could not be found.
     pub fn insert(&mut self, parts: impl IntoIterator<Item = String>, expected: impl Into<String>) {
         let mut parts: Vec<String> = parts
             .into_iter()
@@ -71,27 +71,27 @@ impl AnswerKey {
         self.answers.push(Answer { parts, expected });
     }
 
-    /// Items in the key.
+    /// Number of items in the key.
     #[must_use]
     pub fn len(&self) -> usize {
         self.answers.len()
     }
 
-    /// True when there is no item.
+    /// Whether there are no items.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.answers.is_empty()
     }
 
-    /// The right answer to the item in this prompt.
+    /// Returns the expected answer of the item in this prompt.
     #[must_use]
     pub fn lookup(&self, prompt: &str) -> Option<&str> {
         self.find(prompt).map(Answer::expected)
     }
 
-    /// The item in this prompt; the last one, because examples come before the question.
+    /// Returns the item in this prompt; the last one, because examples come before the question.
     ///
-    /// Takes time in proportion to the prompt, whatever the number of items.
+    /// Takes time proportional to the prompt, independent of the number of items.
     #[must_use]
     pub fn find(&self, prompt: &str) -> Option<&Answer> {
         if self.is_empty() {
@@ -118,9 +118,9 @@ impl AnswerKey {
     }
 }
 
-/// What of a line may be an item's own line: all of it, what follows a label, what stands in quotation marks.
+/// Parts of a line that may be an item's line: all of it, the text after a label, and quoted text.
 fn candidates(line: &str) -> impl Iterator<Item = &str> {
-    // Only the first labels, so that a hostile line of nothing else stays cheap.
+    // Only the first labels, so that a malicious line of many labels stays cheap.
     let after_labels = line
         .match_indices(": ")
         .take(8)
@@ -133,7 +133,7 @@ fn candidates(line: &str) -> impl Iterator<Item = &str> {
         .filter(|candidate| !candidate.is_empty())
 }
 
-/// A line without surrounding space, quotation marks and tags such as `<text>…</text>`.
+/// Removes surrounding white space, quotation marks and tags such as `<text>…</text>` from a line.
 fn bare(line: &str) -> &str {
     let line = line.trim();
     let line = match (line.split_once('>'), line.rfind("</")) {

@@ -1,17 +1,18 @@
-//! Simulated embeddings: texts that share words point the same way.
+//! Simulated embeddings: texts with common words have similar directions.
 
 use super::hash::{Draws, stable_hash};
 
-/// Numbers in a simulated embedding.
+/// Dimensions of a simulated embedding.
 pub const EMBEDDING_DIMENSIONS: usize = 64;
 
 const WORD_WEIGHT: f64 = 1.0;
-/// Parts of words count a little, so `walk` and `walking` are near.
+/// Parts of words have a small weight, so that `walk` and `walking` are similar.
 const TRIGRAM_WEIGHT: f64 = 0.25;
 
-/// A vector of length 1 for a text; the cosine of two grows with the words they share.
+/// Returns a unit vector for a text; the cosine of two grows with the words they have in common.
 ///
-/// Each word adds or subtracts one in every dimension by the bits of its hash: random projection of the bag of words.
+/// Each word adds or subtracts its weight in every dimension by the bits of its hash: random projection of the bag of
+/// words.
 #[must_use]
 pub fn embed(text: &str) -> [f32; EMBEDDING_DIMENSIONS] {
     let mut sum = [0.0_f64; EMBEDDING_DIMENSIONS];

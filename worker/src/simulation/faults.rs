@@ -1,37 +1,37 @@
-//! The faults that a provider can be made to show, and when.
+//! The faults that can be simulated, and when they occur.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::hash::{Draws, combine};
 
-/// One way in which a provider misbehaves.
+/// A kind of failure of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// 429 that says when to come back.
+    /// 429 with `Retry-After`.
     RateLimitWithRetryAfter,
-    /// 429 that says nothing.
+    /// 429 without `Retry-After`.
     RateLimit,
     /// 500.
     ServerError,
     /// 503 or 529.
     Overloaded,
-    /// Never an answer.
+    /// No response.
     Hang,
-    /// The right body, one byte a second.
+    /// The correct body, at one byte per second.
     SlowStream,
-    /// A body that ends in the middle.
+    /// A truncated body.
     TruncatedJson,
-    /// 200 with something that is not JSON.
+    /// 200 with invalid JSON.
     Garbage,
     /// A body of hundreds of megabytes.
     HugeBody,
-    /// The connection is dropped without an answer.
+    /// The connection is closed without a response.
     Reset,
 }
 
 impl Fault {
-    /// Every fault, in the order of declaration, so `fault as usize` is its place.
+    /// All faults, in the order of declaration, so that `fault as usize` is the index.
     pub const ALL: [Self; 10] = [
         Self::RateLimitWithRetryAfter,
         Self::RateLimit,
@@ -69,7 +69,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A name that is no fault's.
+/// An unknown name of a fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no fault is called {0:?}; there are: {names}", names = Fault::ALL.map(Fault::name).join(", "))]
 pub struct UnknownFault(String);
@@ -85,21 +85,21 @@ impl FromStr for Fault {
     }
 }
 
-/// How often which faults happen.
+/// Which faults occur, and how often.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FaultPlan {
-    /// The share of draws with a fault, 0 to 1.
+    /// The fraction of draws with a fault, 0 to 1.
     pub rate: f64,
-    /// The faults to choose from, each as likely.
+    /// The faults to choose from, with equal probability.
     pub kinds: Vec<Fault>,
-    /// Decides which draws are hit.
+    /// Determines which draws have a fault.
     pub seed: u64,
 }
 
 impl FaultPlan {
-    /// The fault of this draw, if it has one; the same for the same index, always.
+    /// Returns the fault of this draw, if any; deterministic for the same index.
     ///
-    /// A server gives its request counter, a client a hash of request and attempt.
+    /// A server passes its request counter, a client a hash of request and attempt.
     #[must_use]
     pub fn pick(&self, draw_index: u64) -> Option<Fault> {
         if self.rate <= 0.0 || self.kinds.is_empty() {

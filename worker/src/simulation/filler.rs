@@ -1,10 +1,10 @@
-//! Words for where no answer is expected: thinking aloud, small talk, and a judge's verdict.
+//! Text for replies without an expected answer: thoughts, remarks, and a judge's verdict.
 //!
-//! No filler holds a digit, `yes`, `no`, `true`, `false` or a label, so a wrong reply cannot pass for a right one by its filler.
+//! No filler contains a digit, `yes`, `no`, `true`, `false` or a label, so its text cannot make a wrong reply pass.
 
 use super::hash::Draws;
 
-/// A list that simulated models take a wrong word from.
+/// Wrong words of simulated models.
 pub(super) const WORDS: &[&str] = &[
     "amber", "bridge", "copper", "delta", "engine", "forest", "garden", "harbor", "island",
     "jacket", "kettle", "lantern", "meadow", "nickel", "orchard", "pepper", "quartz", "river",
@@ -31,7 +31,7 @@ const REMARKS: &[&str] = &[
     "With a little care, the result is good enough to use.",
 ];
 
-/// `sentences` sentences of thinking aloud, each followed by a space.
+/// Returns `sentences` sentences of thoughts, each followed by a space.
 pub(super) fn thinking(sentences: u32, draws: &mut Draws) -> String {
     run_of(THOUGHTS, sentences, draws)
         .into_iter()
@@ -39,12 +39,12 @@ pub(super) fn thinking(sentences: u32, draws: &mut Draws) -> String {
         .collect()
 }
 
-/// `sentences` sentences about nothing in particular.
+/// Returns `sentences` sentences of remarks.
 pub(super) fn remarks(sentences: u32, draws: &mut Draws) -> String {
     run_of(REMARKS, sentences, draws).join(" ")
 }
 
-/// A rubric judge's verdict in the shape `{"reason", "score", "pass"}`.
+/// Returns a rubric judge's verdict in the form `{"reason", "score", "pass"}`.
 pub(super) fn verdict(draws: &mut Draws) -> String {
     let tenths = draws.below(11);
     format!(
@@ -55,7 +55,7 @@ pub(super) fn verdict(draws: &mut Draws) -> String {
     )
 }
 
-/// Neighbours in the list, from a drawn start, so that none repeats before all were used.
+/// Returns consecutive sentences from a random start, so that none repeats before all were used.
 fn run_of(sentences: &[&'static str], count: u32, draws: &mut Draws) -> Vec<&'static str> {
     let start = draws.below(u32::try_from(sentences.len()).unwrap_or(u32::MAX));
     sentences

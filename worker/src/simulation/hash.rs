@@ -1,8 +1,8 @@
-//! Stable hashes and the draws that follow from them.
+//! Stable hashes, and random numbers based on them.
 //!
-//! FNV-1a and splitmix64 are written out here because a recorded demonstration has to come out the same years later:
-//! both are fixed by published constants and test vectors, where `DefaultHasher` and crates may change between versions.
-//! Neither is meant to resist an attacker; nothing here protects anything.
+//! FNV-1a and splitmix64 are implemented here because a recorded demonstration must be reproducible years later: both
+//! are defined by published constants and test vectors, whereas `DefaultHasher` and crates may change between versions.
+//! Neither is cryptographic; nothing here protects anything.
 
 /// The 64-bit FNV-1a hash of some bytes.
 /// <http://www.isthe.com/chongo/tech/comp/fnv/>
@@ -13,14 +13,14 @@ pub fn stable_hash(bytes: &[u8]) -> u64 {
     })
 }
 
-/// One hash from several, where order matters.
+/// Combines several hashes; the order matters.
 pub(super) fn combine(parts: &[u64]) -> u64 {
     parts
         .iter()
         .fold(0, |hash, part| Draws::new(hash ^ part).bits())
 }
 
-/// A stream of draws that its seed decides: splitmix64.
+/// A seeded stream of random numbers: splitmix64.
 /// <https://prng.di.unimi.it/splitmix64.c>
 pub(super) struct Draws(u64);
 
@@ -29,7 +29,7 @@ impl Draws {
         Self(seed)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub(super) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -38,22 +38,22 @@ impl Draws {
         bits ^ (bits >> 31)
     }
 
-    /// A number at least 0 and below 1, in steps of 2⁻³².
+    /// Returns a number from 0 to below 1, in steps of 2⁻³².
     pub(super) fn uniform(&mut self) -> f64 {
         f64::from((self.bits() >> 32) as u32) / 4_294_967_296.0
     }
 
-    /// A whole number below `limit`; 0 when `limit` is 0.
+    /// Returns an integer below `limit`; 0 if `limit` is 0.
     pub(super) fn below(&mut self, limit: u32) -> u32 {
         ((u64::from(limit) * (self.bits() >> 32)) >> 32) as u32
     }
 
-    /// True in `percent` of a hundred draws.
+    /// Returns true with a probability of `percent` per cent.
     pub(super) fn percent(&mut self, percent: u32) -> bool {
         self.below(100) < percent
     }
 
-    /// One of `choices`; `None` only when there is none.
+    /// Returns one of `choices`; `None` only if it is empty.
     pub(super) fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
         let limit = u32::try_from(choices.len()).unwrap_or(u32::MAX);
         choices.get(self.below(limit) as usize)

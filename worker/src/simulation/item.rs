@@ -1,11 +1,11 @@
-//! The item behind a prompt, and how hard it is.
+//! The item behind a prompt, and its difficulty.
 //!
 //! Different prompts about the same item share its difficulty, so comparing two prompts item by item is meaningful.
 
 use super::hash::{Draws, combine, stable_hash};
 use super::manner::is_instruction;
 
-/// Spread of the difficulties in log-odds: one standard deviation.
+/// Standard deviation of the difficulties, in log-odds.
 const DIFFICULTY_SPREAD: f64 = 1.3;
 
 /// A hash of the item: of its text and the expected answer.
@@ -19,7 +19,7 @@ pub(super) fn item_key(item: Option<&str>, prompt: &str, expected: Option<&str>)
     ])
 }
 
-/// How hard an item is in log-odds: average 0, nearly normal (the sum of four uniform draws, Irwin–Hall).
+/// The difficulty of an item in log-odds: mean 0, nearly normal (the sum of four uniform draws, Irwin–Hall).
 pub(super) fn difficulty(item_key: u64) -> f64 {
     let mut draws = Draws::new(item_key);
     let sum = draws.uniform() + draws.uniform() + draws.uniform() + draws.uniform();
@@ -27,10 +27,10 @@ pub(super) fn difficulty(item_key: u64) -> f64 {
     (sum - 2.0) * 3.0_f64.sqrt() * DIFFICULTY_SPREAD
 }
 
-/// The probability that belongs to these log-odds: `1 / (1 + e^-x)`.
+/// The probability for these log-odds: `1 / (1 + e^-x)`.
 ///
-/// `e^-x` is taken as `(1 + x/1024)^-1024`: ten squarings, so every platform agrees to the last bit, which `exp` does not promise.
-/// The difference is below 0.002 everywhere.
+/// `e^-x` is approximated by `(1 + x/1024)^-1024`: ten squarings, so that all platforms agree to the last bit, which
+/// `exp` does not guarantee. The error is below 0.002 everywhere.
 pub(super) fn logistic(log_odds: f64) -> f64 {
     let mut power = 1.0 + log_odds.abs().min(40.0) / 1024.0;
     for _ in 0..10 {
@@ -44,7 +44,7 @@ pub(super) fn logistic(log_odds: f64) -> f64 {
     }
 }
 
-/// The longest line that is not an instruction, without a label such as `Question: `; the last line if all are.
+/// Returns the longest line that is not an instruction, without a label such as `Question: `; the last line if all are.
 fn guess_text(prompt: &str) -> &str {
     let lines = || {
         prompt

@@ -1,4 +1,4 @@
-//! The manner of answering that a prompt asks for, and what that does to the odds.
+//! The manner of answering that a prompt requests, and its effect on the odds.
 
 use super::models::SimulatedModel;
 
@@ -31,40 +31,40 @@ const FORMAT_CUES: &[&str] = &[
 const FORMAT_GAIN: f64 = 0.15;
 const EXAMPLES_GAIN: f64 = 0.2;
 
-/// How a thinking reply ends.
+/// How a reply with reasoning ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
     /// `The answer is X.`
     Sentence,
     /// `Final answer: X`
     FinalAnswer,
-    /// `#### X`, as GSM8K prompts ask.
+    /// `#### X`, as requested by GSM8K prompts.
     Hashes,
-    /// `\boxed{X}`, as MATH prompts ask.
+    /// `\boxed{X}`, as requested by MATH prompts.
     Boxed,
 }
 
-/// What a prompt asks for, beside the item itself.
+/// The requests of a prompt besides the item itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a wish of its own, and a prompt may have any of them"
+    reason = "they are independent, and a prompt may have any of them"
 )]
 pub(super) struct Manner {
     /// Think step by step before the answer.
     pub(super) thinking: bool,
-    /// Keep to a stated format.
+    /// Follow a stated format.
     pub(super) format: bool,
     /// Follow the examples shown.
     pub(super) examples: bool,
     /// Answer in JSON.
     pub(super) json: bool,
-    /// How a thinking reply ends.
+    /// How a reply with reasoning ends.
     pub(super) closing: Closing,
 }
 
 impl Manner {
-    /// Reads the manner from a prompt in lower case.
+    /// Detects the manner in a lower-case prompt.
     pub(super) fn of(lowercase_prompt: &str) -> Self {
         let asks = |cues: &[&str]| cues.iter().any(|cue| lowercase_prompt.contains(cue));
         let closing = if lowercase_prompt.contains("####") {
@@ -85,7 +85,7 @@ impl Manner {
         }
     }
 
-    /// Log-odds that this manner adds for this model.
+    /// The log-odds that this manner adds for this model.
     pub(super) fn gain(self, model: &SimulatedModel) -> f64 {
         let gain = |asked, gain| if asked { gain } else { 0.0 };
         gain(self.thinking, model.thinking_gain)
@@ -94,7 +94,7 @@ impl Manner {
     }
 }
 
-/// True when a line tells how to answer rather than what about.
+/// Whether a line says how to answer rather than what.
 pub(super) fn is_instruction(lowercase_line: &str) -> bool {
     const OTHER_CUES: &[&str] = &[
         "you are",

@@ -1,11 +1,10 @@
-//! Simulated language models: what a model would have said, without a model.
+//! Simulated language models: plausible responses without a model.
 //!
-//! They make demonstrations, tests and load measurements possible offline and for nothing.
-//! Everything here is pure: no I/O, no clock, no chance without a seed.
-//! The same input gives the same reply on every platform and with every compiler,
-//! so no hash of the standard library and no `libm` function takes part.
+//! They allow demonstrations, tests and load tests offline and free of charge. Everything here is pure: no I/O, no
+//! clock, no unseeded randomness. The same input gives the same reply on every platform and with every compiler, so
+//! neither hashes of the standard library nor `libm` functions are used.
 //!
-//! A simulated result must never pass for a measured one: wherever it is shown, it is called `simulated`.
+//! A simulated result must never pass for a measured one: wherever it is shown, it is labelled `simulated`.
 
 mod answer;
 mod answer_key;

@@ -1,48 +1,48 @@
-//! The simulated models: how able, how wordy, how quick and how dear each one is.
+//! The simulated models: ability, verbosity, latency and price of each one.
 
-/// What a simulated model is called for.
+/// The kind of a simulated model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// It answers a prompt with text.
+    /// Generates text for a prompt.
     Text,
-    /// It turns a text into a vector.
+    /// Computes a vector for a text.
     Embedding,
 }
 
-/// How long a model thinks and how fast it writes.
+/// The latency of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LatencyProfile {
     /// Microseconds until the first token.
     pub first_token_us: u64,
-    /// Microseconds for every token.
+    /// Microseconds per token.
     pub per_token_us: u64,
 }
 
-/// One simulated model.
+/// A simulated model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SimulatedModel {
-    /// The name it is called by.
+    /// The model's name.
     pub name: &'static str,
-    /// What it is called for.
+    /// The model's kind.
     pub purpose: Purpose,
-    /// Log-odds of a right answer to an item of average difficulty under a plain prompt.
+    /// Log-odds of a correct answer to an item of average difficulty with a plain prompt.
     pub ability: f64,
-    /// Log-odds that it gains when asked to think step by step.
+    /// Log-odds gained by a prompt that requests step-by-step reasoning.
     pub thinking_gain: f64,
-    /// Sentences that it thinks aloud; also, times five, the percentage of plain prompts that it answers in a sentence.
+    /// Sentences of reasoning; also, times five, the percentage of plain prompts answered in a sentence.
     pub verbosity: u32,
-    /// How long it takes; far quicker than a real model, so that demonstrations are.
+    /// The latency; much shorter than a real model's, so that demonstrations are quick.
     pub latency: LatencyProfile,
-    /// Price of a million prompt tokens in micro-dollars.
+    /// Price per million input tokens, in micro-dollars.
     pub input_price_microusd: i64,
-    /// Price of a million completion tokens in micro-dollars.
+    /// Price per million output tokens, in micro-dollars.
     pub output_price_microusd: i64,
 }
 
-/// Every simulated model.
+/// All simulated models.
 ///
-/// The steps are chosen so that a first leaderboard has clear winners and close pairs:
-/// `balanced` that thinks is about as able as `strong` that does not, `fast` that thinks as `balanced` that does not.
+/// The abilities are chosen so that a first leaderboard has clear winners and close pairs: `balanced` with reasoning is
+/// about as able as `strong` without, and `fast` with reasoning as `balanced` without.
 pub const MODELS: &[SimulatedModel] = &[
     SimulatedModel {
         name: "strong",
@@ -111,7 +111,7 @@ pub const MODELS: &[SimulatedModel] = &[
     },
 ];
 
-/// The simulated model of that name.
+/// Finds a simulated model by name.
 #[must_use]
 pub fn find_model(name: &str) -> Option<&'static SimulatedModel> {
     MODELS.iter().find(|model| model.name == name)

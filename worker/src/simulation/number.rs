@@ -1,10 +1,10 @@
-//! Numbers inside answers, changed as a careless model would change them.
+//! Changes numbers in answers like a careless model.
 
 use super::hash::Draws;
 
-/// The same text with its first number off by a bit; `None` without a number.
+/// Returns the text with its first number slightly changed; `None` without a number.
 ///
-/// The number keeps its decimals and its thousands commas and is never the same: all arithmetic is on whole digits.
+/// The number keeps its decimals and thousands separators and always changes: all arithmetic is on integers.
 pub(super) fn shift_number(text: &str, draws: &mut Draws) -> Option<String> {
     let start = text.find(|letter: char| letter.is_ascii_digit())?;
     let rest = &text[start..];

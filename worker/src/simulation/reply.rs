@@ -1,4 +1,4 @@
-//! One simulated reply: is it right, what does it say, how long does it take.
+//! A simulated reply: its correctness, text and latency.
 
 use std::time::Duration;
 
@@ -9,34 +9,34 @@ use super::item::{difficulty, item_key, logistic};
 use super::manner::Manner;
 use super::models::SimulatedModel;
 
-/// What a simulated model is asked.
+/// A request to a simulated model.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Request<'a> {
     /// All messages, joined by newlines.
     pub prompt: &'a str,
-    /// The right answer, where it is known.
+    /// The expected answer, if known.
     pub expected: Option<&'a str>,
-    /// The item's own text, where it is known; otherwise it is guessed from the prompt.
-    /// Prompts about the same item share its difficulty.
+    /// The item's own text, if known; otherwise it is guessed from the prompt. Prompts about the same item share its
+    /// difficulty.
     pub item: Option<&'a str>,
-    /// Decides the chance; repeats differ by it.
+    /// The seed; repeats have different ones.
     pub seed: u64,
-    /// Ask for JSON even when the prompt does not.
+    /// Whether to reply in JSON even if the prompt does not request it.
     pub json: bool,
-    /// Maximum length of the reply, in tokens; what is longer is cut.
+    /// Maximum length of the reply, in tokens; longer replies are truncated.
     pub max_tokens: Option<u32>,
 }
 
-/// What a simulated model replies.
+/// The reply of a simulated model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The text.
     pub text: String,
-    /// Estimated tokens of the prompt.
+    /// Estimated number of input tokens.
     pub prompt_tokens: u32,
-    /// Estimated tokens of the text.
+    /// Estimated number of output tokens.
     pub completion_tokens: u32,
-    /// True when `max_tokens` cut the text.
+    /// Whether the text was truncated at `max_tokens`.
     pub cut: bool,
     /// Time until the first token.
     pub first_token_after: Duration,
@@ -44,10 +44,11 @@ pub struct Reply {
     pub total: Duration,
 }
 
-/// What `model` replies to `request`; the same for the same input, always.
+/// Returns the reply of `model` to `request`; deterministic for the same input.
 ///
-/// The probability of a right answer is `logistic(ability - difficulty(item) + gain(prompt))`, the Rasch model of test theory.
-/// The draw depends on seed, model, item and prompt, so two prompts on one item fail independently but find it equally hard.
+/// The probability of a correct answer is `logistic(ability - difficulty(item) + gain(prompt))`, the Rasch model of
+/// test theory. The draw depends on seed, model, item and prompt, so two prompts fail independently on an item but find
+/// it equally difficult.
 #[must_use]
 pub fn reply(model: &SimulatedModel, request: &Request<'_>) -> Reply {
     let lowercase_prompt = request.prompt.to_lowercase();
@@ -91,8 +92,8 @@ pub fn reply(model: &SimulatedModel, request: &Request<'_>) -> Reply {
     timed(model, request, text, &mut draws)
 }
 
-/// A rough count of tokens: four characters make one.
-/// Good enough to simulate a price; never used for a real model.
+/// Estimates the number of tokens: four characters per token. Sufficient to simulate a price; never used for real
+/// models.
 #[must_use]
 pub fn estimate_tokens(text: &str) -> u32 {
     u32::try_from(text.chars().count().div_ceil(4)).unwrap_or(u32::MAX)
@@ -114,7 +115,7 @@ fn timed(
             .take((limit as usize).saturating_mul(4))
             .collect();
     }
-    // Real latencies vary and have a tail: three quarters to five quarters, and four times that for one call in fifty.
+    // Real latencies vary and have a tail: a factor of 0.75 to 1.25, times four for one call in fifty.
     let jitter = u64::from(75 + draws.below(51)) * if draws.percent(2) { 4 } else { 1 };
     let first_token_us = model.latency.first_token_us * jitter / 100;
     let writing_us = model.latency.per_token_us * u64::from(completion_tokens) * jitter / 100;
@@ -146,7 +147,7 @@ mod tests {
         reply(find_model(model).unwrap(), &request)
     }
 
-    /// Right answers among a thousand items.
+    /// Correct answers among a thousand items.
     fn right_of_1000(model: &str, instruction: &str) -> u32 {
         (0..1_000_u32)
             .filter(|index| {
@@ -218,7 +219,7 @@ mod tests {
 
     #[test]
     fn items_are_hard_under_every_prompt() {
-        // Of the items that one prompt fails on, the other prompt fails on more than it does overall.
+        // Of the items on which one prompt fails, the other prompt fails on more than it does overall.
         let right = |prompt: &str, index: u32| {
             let item = format!("item {index}");
             let request = Request {

@@ -1,5 +1,5 @@
-//! How the number of concurrent calls was found before, kept as the line to compare with: additive increase,
-//! multiplicative decrease (Chiu and Jain, 1989) from 16, doubling each round trip until the first refusal.
+//! The previous algorithm for the limit of concurrent calls, as a baseline: additive increase, multiplicative decrease
+//! (Chiu and Jain, 1989) from 16, doubling each round trip until the first refusal.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) struct Before {
     max: f64,
     bound: f64,
     doubling: bool,
-    /// A ticket is the round in which its call began.
+    /// A ticket is the round in which its call started.
     round: u64,
     brakes: Brakes,
 }

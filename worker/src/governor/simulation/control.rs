@@ -1,4 +1,5 @@
-//! What decides how many calls run at once, as the simulator asks it; and the one that knows the provider.
+//! The interface of a control of concurrent calls to the simulator, the current control, and one that knows the
+//! provider.
 
 use std::time::Duration;
 
@@ -13,41 +14,42 @@ use super::{
 };
 use crate::providers::{Announced, Left};
 
-/// How long a call that was refused waits first, as in `crate::call`.
+/// The first delay of a refused call, as in `crate::call`.
 const FIRST_RETURN: Duration = Duration::from_millis(500);
-/// Tokens of an answer, on average.
+/// Average output tokens of a call.
 pub(super) const TOKENS: f64 = 250.0;
 
-/// Whether one more call may begin; if not, when to ask again unless a call ends before.
+/// Whether another call may start; if not, when to ask again unless a call ends first.
 pub(super) type Answer = Result<(), Option<Duration>>;
 
-/// One worker's control.
+/// The control of one worker.
 pub(super) trait Control {
-    /// In the queue, beside the `held` calls that run or are about to.
+    /// For the queue: `held` calls are in flight or about to start.
     fn admits(&mut self, now: Duration, held: u32) -> Answer;
-    /// One may begin, and does so once those have been let go that may as well.
+    /// A call is about to start, after those granted before it.
     fn granted(&mut self, _now: Duration) {}
-    /// How many may be about to begin at once.
+    /// Maximum number of calls that are about to start.
     fn entering(&self, now: Duration) -> u32;
-    /// Whether one that was let go may begin; if not, when to ask again.
+    /// Whether a granted call may start; if not, when to ask again.
     fn passes(&mut self, now: Duration) -> Result<(), Duration>;
     fn began(&mut self, now: Duration) -> Ticket;
     fn heard(&mut self, ticket: Ticket, now: Duration);
     fn answered(&mut self, ticket: Ticket, now: Duration, tokens: f64);
     /// `refusals` of this evaluation so far.
     fn refused(&mut self, ticket: Ticket, now: Duration, wish: Option<Duration>, refusals: u32);
-    /// A call was not answered in time.
+    /// A call timed out.
     fn timed_out(&mut self, ticket: Ticket, now: Duration);
     fn announced(&mut self, remaining: Remaining, by_token: bool, now: Duration);
-    /// How long a call waits that was refused so often, before it asks for a place again.
+    /// How long a call with this many refusals waits before it enters the queue again.
     fn returns_after(&self, _refusals: u32) -> Duration {
         Duration::ZERO
     }
-    /// The provider is another one now.
+    /// The provider has changed.
     fn told(&mut self, _kind: Kind) {}
 }
 
-/// What governors share: the pause that a refusal brings, and the pace of announced limits.
+/// The parts of a governor that do not depend on the limit: the pause after a refusal, and the pace of announced
+/// limits.
 pub(super) struct Brakes {
     start: Instant,
     pub(super) paused_until: Duration,
@@ -65,14 +67,14 @@ impl Brakes {
         }
     }
 
-    /// As `Governor::next` has it.
+    /// Like in `Governor::next`.
     pub(super) fn entering(&self, now: Duration) -> u32 {
         let instant = self.start + now;
         let holds = self.pace.is_some_and(|pace| pace.holds(instant));
         if holds { ENTERING } else { u32::MAX }
     }
 
-    /// Whether none may begin at present; until when then.
+    /// Whether a pause prevents calls from starting; if so, until when.
     pub(super) fn wait(&self, now: Duration) -> Answer {
         if now < self.paused_until {
             Err(Some(self.paused_until))
@@ -81,7 +83,7 @@ impl Brakes {
         }
     }
 
-    /// A call that may begin as far as these are concerned begins, as `Governor::too_early` has it.
+    /// Starts a call unless a pause or the pace prevents it, like `Governor::too_early`.
     pub(super) fn pass(&mut self, now: Duration) -> Result<(), Duration> {
         let look_again = now + LOOK_AGAIN;
         if now < self.paused_until {
@@ -126,7 +128,7 @@ impl Brakes {
     }
 }
 
-/// Today's.
+/// The current control.
 pub(super) struct Today {
     bound: Bound,
     brakes: Brakes,
@@ -194,12 +196,12 @@ impl Control for Today {
     }
 }
 
-/// Knows the provider, and keeps to its part of what is allowed.
+/// Knows the provider, and uses its part of the provider's capacity.
 pub(super) struct Ideal {
     max: usize,
     workers: usize,
     limit: usize,
-    /// So many may begin at once, and then one after so many seconds.
+    /// This many calls may start at once, and then one per `step` seconds.
     burst: f64,
     step: f64,
     next: Duration,

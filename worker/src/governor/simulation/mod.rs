@@ -1,8 +1,8 @@
 //! A simulator of workers and providers in virtual time: pure, seeded, and the same on every machine.
 //!
-//! It compares the ways to find the number of concurrent calls: today's (`Bound`), the one before (`before`), and one that
-//! knows the provider (`Ideal`). Calls are let go in the order of `Governor::dispatch`, and hung up when they are late.
-//! There is no breaker here, so no scene of an outage.
+//! Compares controls of the number of concurrent calls: the current one (`Bound`), the previous one (`before`), and one
+//! that knows the provider (`Ideal`). Calls start in the order of `Governor::dispatch` and are cancelled when they time
+//! out. The breaker is not simulated, so there is no scene of an outage.
 
 mod before;
 mod control;

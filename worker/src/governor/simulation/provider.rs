@@ -1,19 +1,19 @@
-//! Providers as they are: some refuse what is too much, some let it wait.
+//! Models of providers: some refuse overload, some queue it.
 
 use std::collections::VecDeque;
 
-/// How a provider treats what it is asked.
+/// The behaviour of a provider.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
-    /// Answers whatever comes, side by side.
+    /// Serves all calls concurrently.
     Elastic,
-    /// Refuses what is more than so many at once.
+    /// Refuses calls beyond this many concurrent ones.
     Refusing(usize),
-    /// So many side by side; as many more wait in order, and what is more is refused.
+    /// Serves `count` calls concurrently; `queue` more wait in order, and further ones are refused.
     Slots { count: usize, queue: usize },
-    /// All side by side, each the slower the more there are: at this number each takes twice its time.
+    /// Serves all calls concurrently, more slowly the more there are: at this number, each takes twice its time.
     Batching(f64),
-    /// So much a second, and at most `capacity` at once; `by_token` counts tokens and not calls.
+    /// Serves `rate` per second, and at most `capacity` at once; `by_token` counts tokens instead of calls.
     Bucket {
         rate: f64,
         capacity: f64,
@@ -22,16 +22,16 @@ pub(super) enum Kind {
     },
 }
 
-/// What becomes of a call that comes in.
+/// The reaction to an incoming call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Reception {
-    /// It is served at once, this many times as slowly as alone.
+    /// Served at once, slower by this factor than alone.
     Served(f64),
     Queued,
     Refused,
 }
 
-/// What is left of an announced limit.
+/// The remainder of an announced limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Remaining {
     pub(super) limit: f64,
@@ -39,7 +39,7 @@ pub(super) struct Remaining {
     pub(super) reset_seconds: f64,
 }
 
-/// A provider at some moment.
+/// The state of a provider.
 pub(super) struct Provider {
     pub(super) kind: Kind,
     serving: usize,
@@ -61,7 +61,7 @@ impl Provider {
         provider
     }
 
-    /// Changes; what is being served goes on.
+    /// Changes the behaviour; calls being served continue.
     pub(super) fn become_kind(&mut self, kind: Kind, now: f64) {
         self.kind = kind;
         if let Kind::Bucket { capacity, .. } = kind {
@@ -99,7 +99,7 @@ impl Provider {
         Reception::Served(factor)
     }
 
-    /// A call that was not answered is hung up. Returns those that are served next.
+    /// A call is cancelled. Returns the calls that are served next.
     pub(super) fn hung_up(&mut self, call: usize) -> Vec<usize> {
         if let Some(index) = self.waiting.iter().position(|waiting| *waiting == call) {
             self.waiting.remove(index);
@@ -108,7 +108,7 @@ impl Provider {
         self.finish()
     }
 
-    /// A call is answered. Returns those that are served next.
+    /// A call is answered. Returns the calls that are served next.
     pub(super) fn finish(&mut self) -> Vec<usize> {
         self.serving -= 1;
         let slots = match self.kind {

@@ -1,4 +1,4 @@
-//! Seeded chance.
+//! Seeded random numbers.
 
 /// `SplitMix64` (Steele, Lea and Flood, 2014).
 pub(super) struct Random(u64);
@@ -8,7 +8,7 @@ impl Random {
         Self(seed)
     }
 
-    /// From 0 to 1, without 0.
+    /// Uniform from 0 (exclusive) to 1.
     fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -20,7 +20,7 @@ impl Random {
         (whole + 1.0) / 9_007_199_254_740_993.0
     }
 
-    /// Log-normal around 1 (its mean); `scatter` is the standard deviation of the logarithm.
+    /// Log-normal with mean 1; `scatter` is the standard deviation of the logarithm.
     pub(super) fn around_one(&mut self, scatter: f64) -> f64 {
         // Box and Muller, 1958.
         let radius = (-2.0 * self.uniform().ln()).sqrt();

@@ -1,4 +1,4 @@
-//! One run in virtual time: workers take calls from one pool, and one provider serves them.
+//! One run in virtual time: workers take calls from a shared pool, and one provider serves them.
 
 use std::{
     cmp::Reverse,
@@ -13,52 +13,52 @@ use super::{
     random::Random,
 };
 
-/// How long a refusal takes.
+/// Duration of a refusal.
 const REFUSAL: Duration = Duration::from_millis(5);
-/// How long a call that was not answered in time waits first, and how often it is made, as in `crate::call`.
+/// Backoff and attempts of calls that time out, as in `crate::call`.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 const ATTEMPTS: u32 = 5;
-/// More events than that mean that a run does not end.
+/// Maximum number of events, to detect a run that does not end.
 const MOST_EVENTS: u64 = 3_000_000;
 
-/// A provider, the work, and who does it.
+/// A provider, the calls and the workers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scene {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// Seconds that a call is served, on average.
+    /// Average seconds to serve a call.
     pub(super) seconds: f64,
     /// Standard deviation of the logarithms of these times.
     pub(super) scatter: f64,
-    /// Part of that time after which the answer begins.
+    /// Fraction of that time until the response starts.
     pub(super) head: f64,
     pub(super) calls: usize,
     pub(super) workers: usize,
     /// Maximum number of concurrent calls of a worker.
     pub(super) max: f64,
-    /// What refusals ask to wait.
+    /// The pause requested by refusals.
     pub(super) wish: Option<Duration>,
-    /// For how long the provider may be silent.
+    /// The timeout until the response starts.
     pub(super) patience: Duration,
-    /// When the provider becomes another one, that serves a call in so many seconds.
+    /// When the provider changes, into which kind, and its average seconds to serve a call then.
     pub(super) change: Option<(f64, Kind, f64)>,
 }
 
-/// What became of a scene.
+/// The result of a scene.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Outcome {
     pub(super) seconds: f64,
     pub(super) refused: u32,
-    /// Part of all calls.
+    /// As a fraction of all calls.
     pub(super) refused_part: f64,
-    /// Calls that were not answered in time, and evaluations without an answer for it.
+    /// Calls that timed out, and evaluations lost because of that.
     pub(super) late: u32,
     pub(super) lost: u32,
-    /// Mean latency of answers as it was seen, and as the provider served them.
+    /// Mean latency of responses as measured, and as served by the provider.
     pub(super) told: f64,
     pub(super) own: f64,
-    /// The same of the calls that began in the second half.
+    /// The same for the calls that started in the second half.
     pub(super) late_told: f64,
     pub(super) late_own: f64,
 }
@@ -68,9 +68,9 @@ enum Event {
     Change,
     Refused(usize),
     Returned(usize),
-    /// A call that was let go begins, if nothing makes it wait.
+    /// A granted call starts, if nothing delays it.
     Enters(usize),
-    /// These are of the call's attempt of this number.
+    /// These refer to the attempt with this number.
     Head(usize, u32),
     Finished(usize, u32),
     Late(usize, u32),
@@ -78,14 +78,14 @@ enum Event {
 }
 
 struct Call {
-    /// Its length beside the average.
+    /// Its length relative to the average.
     size: f64,
     own: f64,
     worker: usize,
     ticket: Ticket,
     began: Duration,
     refusals: u32,
-    /// The number of times that it was begun.
+    /// The number of times that it was started.
     attempt: u32,
     is_heard: bool,
     timeouts: u32,
@@ -94,7 +94,7 @@ struct Call {
 struct Worker {
     control: Box<dyn Control>,
     held: u32,
-    /// Those of them that are about to begin.
+    /// Those of them that are about to start.
     entering: u32,
     asks_at: Option<Duration>,
 }
@@ -115,7 +115,7 @@ struct Run<'a> {
     answers: Vec<(f64, f64)>,
 }
 
-/// Plays a scene.
+/// Simulates a scene.
 pub(super) fn play(scene: &Scene, seed: u64, control: &dyn Fn() -> Box<dyn Control>) -> Outcome {
     let mut random = Random::new(seed);
     let calls = (0..scene.calls).map(|_| Call {
@@ -257,7 +257,7 @@ impl Run<'_> {
         (0..self.workers.len()).for_each(|number| self.fill(number));
     }
 
-    /// The worker hangs up.
+    /// The worker cancels the call.
     fn give_up(&mut self, number: usize) {
         for next in self.provider.hung_up(number) {
             self.serve(next, 1.0);
@@ -279,7 +279,7 @@ impl Run<'_> {
         self.fill(worker);
     }
 
-    /// Lets as many go as may, as `Governor::dispatch` does: they begin when all of them were let go.
+    /// Grants as many calls as allowed, like `Governor::dispatch`: they start when all of them are granted.
     fn fill(&mut self, number: usize) {
         let mut going = Vec::new();
         while let Some(next) = self.pool.front().copied() {
@@ -313,7 +313,7 @@ impl Run<'_> {
         }
     }
 
-    /// Begins a call that was let go, unless something makes it wait.
+    /// Starts a granted call, unless something delays it.
     fn enter(&mut self, call: usize) {
         let number = self.calls[call].worker;
         let worker = &mut self.workers[number];
@@ -352,7 +352,7 @@ impl Run<'_> {
         let call = &mut self.calls[number];
         call.own = self.seconds * call.size;
         let (seconds, attempt) = (call.own * factor, call.attempt);
-        // Beginning an answer takes the same time, however long it becomes.
+        // The time until a response starts does not depend on its length.
         let head = (self.seconds * self.scene.head).min(seconds);
         self.schedule(
             self.now + Duration::from_secs_f64(head),

@@ -1,10 +1,10 @@
-//! The scenes: every sort of provider that we know of, small runs and large ones, one worker and many.
+//! The scenes: all known kinds of providers, small and large runs, one worker and many.
 
 use std::time::Duration;
 
 use super::{provider::Kind, run::Scene};
 
-/// Answers of language models differ by a factor of ten: 95 of 100 lie within it.
+/// Lengths of language models' responses differ by a factor of ten: 95 of 100 are within it.
 const LANGUAGE: f64 = 0.6;
 const PATIENCE: Duration = Duration::from_mins(1);
 const SECOND: Option<Duration> = Some(Duration::from_secs(1));
@@ -18,7 +18,7 @@ const FOUR_SLOTS: Kind = Kind::Slots {
     queue: usize::MAX,
 };
 
-/// How the scenes of several workers are called.
+/// The names of the scenes with several workers.
 const MANY: [(usize, [&str; 4]); 2] = [
     (
         4,
@@ -65,20 +65,20 @@ const fn bucket(rate: f64, capacity: f64, by_token: bool, announces: bool) -> Ki
     }
 }
 
-/// What a scene must reach.
+/// The requirements for a scene.
 pub(super) struct Goal {
     pub(super) scene: &'static str,
-    /// Time beside the ideal one.
+    /// Duration relative to the ideal one.
     pub(super) slower: f64,
     pub(super) refused_percent: f64,
-    /// Mean latency as told beside the provider's own: of all answers, and of the second half.
+    /// Mean measured latency relative to the provider's own: of all responses, and of the second half.
     pub(super) latencies: [f64; 2],
-    /// Calls that are not answered in time. No evaluation may be lost by it.
+    /// Maximum number of calls that time out. No evaluation may be lost because of that.
     pub(super) late: u32,
 }
 
-/// Margins lie above the worst of forty seeds. Several workers at one slot have none: each begins with two calls or more,
-/// and the first answer comes when all have opened.
+/// Margins are above the worst of forty seeds. Several workers at one slot have no goal: each starts with two calls or
+/// more, and the first response comes when all have opened.
 pub(super) const GOALS: &[Goal] = &[
     goal("60 calls of 2 s, at most 32 set", 1.13, 0.0, [1.01, 1.01]),
     goal("60 calls of 2 s, refuses at 32", 1.22, 4.0, [1.01, 1.01]),
@@ -183,7 +183,7 @@ const fn goal(scene: &'static str, slower: f64, refused_percent: f64, latencies:
     }
 }
 
-/// All of them.
+/// Returns all scenes.
 pub(super) fn scenes() -> Vec<Scene> {
     [
         small_runs(),
@@ -196,7 +196,7 @@ pub(super) fn scenes() -> Vec<Scene> {
     .concat()
 }
 
-/// Small runs, as they are usual.
+/// Small runs, which are common.
 fn small_runs() -> Vec<Scene> {
     vec![
         Scene {
@@ -230,7 +230,7 @@ fn small_runs() -> Vec<Scene> {
     ]
 }
 
-/// Providers that answer whatever comes.
+/// Providers that serve all calls.
 fn that_answer() -> Vec<Scene> {
     vec![
         scene("elastic, 1,000 of 2 s", Kind::Elastic, 2.0, 0.0, 1_000),
@@ -298,7 +298,7 @@ fn that_answer() -> Vec<Scene> {
     ]
 }
 
-/// Providers that refuse what is too much, at once or a minute.
+/// Providers that refuse overload, of concurrent calls or of calls per minute.
 fn that_refuse() -> Vec<Scene> {
     vec![
         scene(
@@ -366,7 +366,7 @@ fn that_refuse() -> Vec<Scene> {
     ]
 }
 
-/// Servers that let calls wait, or answer all of them more slowly.
+/// Servers that queue calls, or serve all of them more slowly.
 fn that_queue() -> Vec<Scene> {
     vec![
         scene("one slot, 60 of 0.2 s", ONE_SLOT, 0.2, 0.0, 60),
@@ -428,7 +428,7 @@ fn that_queue() -> Vec<Scene> {
     ]
 }
 
-/// Providers that become others in the middle.
+/// Providers that change during a run.
 fn that_change() -> Vec<Scene> {
     vec![
         Scene {
@@ -478,7 +478,7 @@ fn that_change() -> Vec<Scene> {
     ]
 }
 
-/// Workers that know nothing of each other.
+/// Several workers that do not coordinate.
 fn of_many_workers() -> Vec<Scene> {
     let mut scenes = Vec::new();
     for (workers, [elastic, at_256, announced, one_slot]) in MANY {

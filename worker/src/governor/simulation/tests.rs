@@ -1,4 +1,4 @@
-//! What the governor must reach, scene by scene, whatever the seed.
+//! The requirements for the governor in each scene, for several seeds.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ fn today(scene: &Scene) -> Box<dyn Control> {
     Box::new(Today::new(scene.max))
 }
 
-/// `make bench-governor` shows what this prints.
+/// `make bench-governor` shows this output.
 #[test]
 fn every_scene_is_played_side_by_side() {
     let mut table = format!(
@@ -99,7 +99,7 @@ fn every_scene_reaches_its_goal() {
     }
 }
 
-/// A scene is the same every time, or nothing above would mean anything.
+/// A scene is deterministic, or the results above would be meaningless.
 #[test]
 fn a_seed_is_a_run() {
     let scenes = scenes();

@@ -1,4 +1,4 @@
-//! A stand-in that plays a recorded answer, and what is shown of the exchange with it.
+//! A mock server with a recorded response, and the formatting of the exchange with it.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -26,7 +26,7 @@ struct Program {
     worker: WorkerSettings,
 }
 
-/// Plays one answer, and returns what it was asked: the head and the body.
+/// Sends one response, and returns the head and body of the request.
 pub(super) async fn play(listener: TcpListener, reply: String) -> (String, String) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut received = Vec::new();
@@ -47,7 +47,7 @@ pub(super) async fn play(listener: TcpListener, reply: String) -> (String, Strin
     }
 }
 
-/// What of a request's head matters; what changes with every signature is left out.
+/// The relevant part of a request's head; parts that change with every signature are omitted.
 pub(super) fn shown(head: &str) -> String {
     let mut lines = head.lines();
     let mut text = format!("{}\n", lines.next().unwrap());
@@ -76,7 +76,7 @@ pub(super) fn shown(head: &str) -> String {
     text
 }
 
-/// Streams are recorded as text, whole answers as JSON.
+/// Streams are recorded as text, complete responses as JSON.
 pub(super) fn is_stream(recording: &str) -> bool {
     recording.rsplit('.').next() == Some("txt")
 }
@@ -155,7 +155,7 @@ pub(super) fn request(messages: &[Message]) -> CompletionRequest<'_> {
     }
 }
 
-/// A point in black.
+/// A single black pixel.
 pub(super) const PIXEL: &str =
     "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
 
@@ -173,7 +173,7 @@ pub(super) fn images(urls: &[&str]) -> Vec<Message> {
     messages
 }
 
-/// Asks once, and shows what was sent and what was made of the recorded answer.
+/// Makes a call, and shows what was sent and how the recorded response was read.
 pub(super) async fn exchange(
     kind: ProviderKind,
     parameters: &Value,
@@ -183,7 +183,7 @@ pub(super) async fn exchange(
     exchange_of(&messages(), kind, parameters, status, recording).await
 }
 
-/// The same with other messages.
+/// Like `exchange`, with other messages.
 pub(super) async fn exchange_of(
     messages: &[Message],
     kind: ProviderKind,
@@ -274,7 +274,7 @@ pub(super) async fn exchange_of(
     format!("{}\n{body}\n\n{outcome}\n", shown(&head))
 }
 
-/// What comes back, without what was sent.
+/// The result only, without the request.
 pub(super) async fn outcome(kind: ProviderKind, status: &str, recording: &str) -> String {
     let parameters =
         if is_stream(recording) || kind == ProviderKind::Bedrock || kind == ProviderKind::Http {
@@ -287,7 +287,7 @@ pub(super) async fn outcome(kind: ProviderKind, status: &str, recording: &str) -
     format!("{recording}: {outcome}")
 }
 
-/// Every parameter that the table of docs/PROVIDERS.md knows, and one that it does not.
+/// Every parameter in the table of docs/PROVIDERS.md, and one that is not.
 pub(super) fn rich(without: &[&str]) -> Value {
     let mut parameters = json!({
         "max_tokens": 64, "temperature": 0.5, "top_p": 0.9, "stop": "END", "seed": 7,
@@ -305,7 +305,7 @@ pub(super) fn rich(without: &[&str]) -> Value {
     parameters
 }
 
-/// Plain and rich requests, with the answers to them, and then every other recorded answer.
+/// Minimal and full requests with their responses, and then every other recorded response.
 pub(super) async fn contract(
     kind: ProviderKind,
     no_place: &[&str],
