@@ -67,11 +67,13 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     let status = response.status();
     answered(&exported, status);
     METRICS
-        .http_requests
+        .api
+        .requests
         .with_label_values(&[method, route, status.as_str()])
         .inc();
     METRICS
-        .http_duration
+        .api
+        .duration
         .with_label_values(&[method, route])
         .observe(elapsed.as_secs_f64());
     span.in_scope(|| {

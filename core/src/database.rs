@@ -33,7 +33,7 @@ const ONLY_READ: &str = "set default_transaction_read_only = on";
 const FRESH: Duration = Duration::from_millis(100);
 
 /// Maximum time for connecting before the server counts as not responding.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to retry if connections are refused.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
@@ -49,8 +49,8 @@ const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The URL does not parse, or the database cannot be used. The message names host, port and database, and the reason. A
-/// wrong address, name or password is reported at once, a server that does not respond after three seconds, and one
-/// that is still starting after ten.
+/// wrong address, name or password is reported at once, a server that does not respond, or is still starting,
+/// after ten seconds.
 pub async fn connect(url: &SecretString, connections: u32, name: &str) -> anyhow::Result<PgPool> {
     let options = parse(url)?.application_name(name);
     // The pool itself would only report a timeout, and retry a wrong host until then.

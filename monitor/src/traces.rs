@@ -29,7 +29,7 @@ pub use runs::{link_to_run, run_submitted};
 pub use settings::TraceSettings;
 
 /// Maximum time that a process waits at shutdown for the last spans to be exported.
-const LAST_EXPORT: Duration = Duration::from_secs(3);
+const LAST_EXPORT: Duration = Duration::from_secs(10);
 
 /// The trace exporter of a process; `None` when traces are off.
 #[must_use = "spans that are not exported at the end are lost"]

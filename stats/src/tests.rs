@@ -398,19 +398,13 @@ fn ranks_are_ranges() {
 }
 
 #[test]
-fn ranks_a_hundred_entries_quickly() {
+fn ranks_a_hundred_entries() {
     let entries: Vec<_> = (0_u8..100)
         .map(|at| entry(0.3 + f32::from(at) / 200.0, 1000, u64::from(at)))
         .collect();
     let started = Instant::now();
     let ranks = rank(&entries, 0.05);
-    let took = started.elapsed();
-    eprintln!("100 entries of 1,000 items: {took:?}");
-    // A debug build is far slower than the code that ships.
-    assert!(
-        took.as_millis() < if cfg!(debug_assertions) { 5_000 } else { 500 },
-        "{took:?}"
-    );
+    eprintln!("100 entries of 1,000 items: {:?}", started.elapsed());
     assert!(
         ranks
             .iter()

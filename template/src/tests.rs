@@ -496,8 +496,8 @@ fn attack() {
 
     // Names the attack that exceeded a limit; all attacks run before the test fails.
     let mut broken = Vec::new();
-    // A debug build is far slower than a release build.
-    let allowed = Duration::from_millis(if cfg!(debug_assertions) { 1_500 } else { 100 });
+    // An attack that is not stopped takes minutes; all of these together take a second in a debug build.
+    let allowed = Duration::from_secs(20);
     for (name, template) in &attacks() {
         std::fs::write("/proc/self/clear_refs", "5").expect("the peak is reset");
         let memory_before = peak_memory_kib();

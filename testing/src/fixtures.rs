@@ -115,6 +115,7 @@ pub fn request(models: serde_json::Value, repeats: i32) -> SubmitRun {
         priority: 0,
         cache: true,
         stop_early: false,
+        concurrency: None,
         seed: 7,
         name: String::new(),
         visibility: Some(Visibility::Public),

@@ -43,9 +43,7 @@ impl TestDatabase {
             .expect("the test database is created");
         conn.close().await.expect("the connection closes");
         let url = with_database(&server, &name);
-        let pool = opb_core::database::connect(&SecretString::from(url.clone()), 20, "test")
-            .await
-            .expect("the test database answers");
+        let pool = connect(&SecretString::from(url.clone())).await;
         Self { pool, url }
     }
 
@@ -53,6 +51,18 @@ impl TestDatabase {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+}
+
+/// A pool; a machine that is busy with many tests may take its time.
+async fn connect(url: &SecretString) -> PgPool {
+    let mut tries = 0;
+    loop {
+        match opb_core::database::connect(url, 20, "test").await {
+            Ok(pool) => return pool,
+            Err(error) if tries == 10 => panic!("the test database does not answer: {error:#}"),
+            Err(_) => tries += 1,
+        }
     }
 }
 

@@ -24,6 +24,10 @@ async fn one_user_does_not_keep_others_from_importing() {
         tokio::spawn(async move { server.post(IMPORT, &token, &body).await })
     };
     let mut locking = server.database.pool.begin().await.unwrap();
+    sqlx::query("set local idle_in_transaction_session_timeout = 0")
+        .execute(&mut *locking)
+        .await
+        .unwrap();
     sqlx::query("lock table prompts in access exclusive mode")
         .execute(&mut *locking)
         .await

@@ -230,11 +230,17 @@ async fn asking_tells_nobody_whether_there_is_an_account() {
     // Too often is too often, for both.
     for email in ["ada@example.org", "nobody@example.org"] {
         server.sql("delete from throttles").await;
-        let mut last = 202;
-        for _ in 0..4 {
-            last = ask(&server, email).await.status;
+        for _ in 0..3 {
+            assert_eq!(ask(&server, email).await.status, 202, "{email}");
         }
-        assert_eq!(last, 429, "{email}");
+        // The lock of a second, however long this machine takes.
+        let locked = sqlx::query(
+            "update throttles set locked_until = clock_timestamp() + interval '1 hour'
+             where locked_until > last_at + interval '0.5 seconds'",
+        );
+        let locked = locked.execute(&server.database.pool).await.unwrap();
+        assert_eq!(locked.rows_affected(), 1, "{email}");
+        assert_eq!(ask(&server, email).await.status, 429, "{email}");
     }
     mailbox.wait_for("Choose a new password").await;
     let to_nobody = mailbox.mails().iter().any(|mail| mail.contains("nobody@"));

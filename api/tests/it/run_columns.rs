@@ -28,6 +28,10 @@ async fn many_who_ask_for_a_run_that_goes_on_wait_for_one_sum() {
         .sql("update shards set recorded = 1 where id = (select min(id::text)::uuid from shards)")
         .await;
     let mut locked = server.database.pool.begin().await.unwrap();
+    sqlx::query("set local idle_in_transaction_session_timeout = 0")
+        .execute(&mut *locked)
+        .await
+        .unwrap();
     sqlx::query("lock table evaluations in access exclusive mode")
         .execute(&mut *locked)
         .await

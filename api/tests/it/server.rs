@@ -172,6 +172,7 @@ pub fn settings() -> ApiSettings {
         "--listen=127.0.0.1:0",
         "--login-failures-per-address=1000",
         "--default-visibility=public",
+        "--request-timeout-seconds=600",
     ];
     let words = words
         .into_iter()

@@ -47,20 +47,24 @@ async fn drip(server: &Server, begin: &str, byte: &str, pause: Duration) -> (Str
 
 #[tokio::test]
 async fn a_body_has_to_come_in_time() {
-    let server = Server::start_with(|settings| settings.request_timeout_seconds = 2).await;
+    let server = Server::start_with(|settings| settings.request_timeout_seconds = 10).await;
     let pause = Duration::from_millis(100);
-    for path in ["/api/v1/auth/login", "/login", "/api/auth/login/"] {
-        for (length, byte) in [
-            ("content-length: 1000", "{"),
-            ("transfer-encoding: chunked", "1\r\n{\r\n"),
-        ] {
-            let head = format!(
-                "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
-            );
-            let (answer, _) = drip(&server, &head, byte, pause).await;
-            assert!(answer.starts_with("HTTP/1.1 408 "), "{path}: {answer}");
-        }
-    }
+    let lengths = [
+        ("content-length: 1000", "{"),
+        ("transfer-encoding: chunked", "1\r\n{\r\n"),
+    ];
+    let paths = ["/api/v1/auth/login", "/login", "/api/auth/login/"];
+    let requests = paths
+        .into_iter()
+        .flat_map(|path| lengths.map(|length| (path, length)));
+    let checks = requests.map(async |(path, (length, byte))| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
+        );
+        let (answer, _) = drip(&server, &head, byte, pause).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{path}: {answer}");
+    });
+    futures::future::join_all(checks).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Prometheus metrics of every process. The values of labels are limited: never the id of a run, item, prompt or user.
 
+mod api;
 mod labels;
 mod limits;
 mod pools;
@@ -13,12 +14,13 @@ use prometheus::{
 };
 use sqlx::PgPool;
 
-use self::{labels::LABELS, pools::Pools};
 pub use self::{
+    api::ApiMetrics,
     labels::{ModelLabels, Names},
     limits::LimitMetrics,
     time::TimeMetrics,
 };
+use self::{labels::LABELS, pools::Pools};
 
 /// Maximum number of providers, and of models, with series of their own; the others share one.
 const MOST_PROVIDERS: usize = 50;
@@ -66,10 +68,8 @@ pub struct Metrics {
     /// Limits the names of providers.
     pub providers: Names,
     models: Names,
-    /// HTTP requests by route, method and status.
-    pub http_requests: IntCounterVec,
-    /// HTTP request durations by route and method.
-    pub http_duration: HistogramVec,
+    /// Metrics of the API.
+    pub api: ApiMetrics,
     /// Finished evaluations, by state, provider and model.
     pub evaluations: IntCounterVec,
     /// Cost of evaluations, by provider and model; without unknown costs.
@@ -151,17 +151,7 @@ impl Metrics {
             pools: new.keep(Pools::new()?)?,
             providers: Names::new(MOST_PROVIDERS),
             models: Names::new(MOST_MODELS),
-            http_requests: new.counters(
-                "opb_http_requests_total",
-                "HTTP requests",
-                &["method", "route", "status"],
-            )?,
-            http_duration: new.histograms(
-                "opb_http_request_duration_seconds",
-                "HTTP request durations",
-                REQUEST_BUCKETS,
-                &["method", "route"],
-            )?,
+            api: ApiMetrics::new(&new)?,
             evaluations: new.counters(
                 "opb_evaluations_total",
                 "Evaluations done",

@@ -321,6 +321,6 @@ async fn texts_of_old_runs_are_forgotten_and_nothing_else() {
         visibility: None,
     };
     let error = rescore_run(conn, &owner, runs[0].id, &again, Visibility::Public).await;
-    assert!(error.unwrap_err().to_string().contains("forgotten"));
+    assert!(error.unwrap_err().to_string().contains("pruned"));
     worker.stop().await;
 }

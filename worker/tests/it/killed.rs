@@ -15,9 +15,15 @@ use crate::{
 pub struct WorkerProcess(Child);
 
 impl WorkerProcess {
+    /// Starts one whose shards are given to another two seconds after it is killed.
     pub fn start(db: &TestDatabase, settings: &[&str]) -> Self {
+        Self::start_with_lease(db, "2", settings)
+    }
+
+    /// Starts one with leases of so many seconds.
+    pub fn start_with_lease(db: &TestDatabase, lease: &str, settings: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_opb-worker"))
-            .args(["--lease", "2", "--log", "error"])
+            .args(["--lease", lease, "--log", "error"])
             .args(settings)
             .env("OPB_CONCURRENCY", "64")
             .env("DATABASE_URL", db.url())
