@@ -117,34 +117,7 @@ pub async fn rescore_run(
         );
         return Err(Error::invalid("benchmark", message));
     }
-    sqlx::query!(
-        "-- rescore::rescore_run
-        insert into run_prompts (run_id, position, prompt_version_id)
-        select $1, position, prompt_version_id from run_prompts where run_id = $2",
-        new_id,
-        run_id
-    )
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query!(
-        "-- rescore::rescore_run
-        insert into run_models (run_id, position, model_id)
-        select $1, position, model_id from run_models where run_id = $2",
-        new_id,
-        run_id
-    )
-    .execute(&mut *tx)
-    .await?;
-    // Of a column that stopped early, only existing responses can be rescored; the other items are skipped.
-    sqlx::query!(
-        "-- rescore::rescore_run
-        insert into settled_columns (run_id, prompt_position, model_position, from_item)
-        select $1, prompt_position, model_position, 0 from settled_columns where run_id = $2",
-        new_id,
-        run_id
-    )
-    .execute(&mut *tx)
-    .await?;
+    copy_columns(&mut tx, run_id, new_id).await?;
     cut(&mut tx, new_id, shape).await?;
     count_run(&mut tx, user, new_id, planned).await?;
     let run = find_run(&mut tx, Some(user), new_id).await?;
@@ -156,6 +129,39 @@ pub async fn rescore_run(
         "run {new_id} was submitted to rescore the responses of run {run_id}"
     );
     Ok(run)
+}
+
+/// Gives a new run the prompts and models of another, and its settled columns.
+async fn copy_columns(conn: &mut PgConnection, run_id: Uuid, new_id: Uuid) -> Result<()> {
+    sqlx::query!(
+        "-- rescore::copy_columns
+        insert into run_prompts (run_id, position, prompt_version_id)
+        select $1, position, prompt_version_id from run_prompts where run_id = $2",
+        new_id,
+        run_id
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "-- rescore::copy_columns
+        insert into run_models (run_id, position, model_id)
+        select $1, position, model_id from run_models where run_id = $2",
+        new_id,
+        run_id
+    )
+    .execute(&mut *conn)
+    .await?;
+    // Of a column that stopped early, only existing responses can be rescored; the other items are skipped.
+    sqlx::query!(
+        "-- rescore::copy_columns
+        insert into settled_columns (run_id, prompt_position, model_position, from_item)
+        select $1, prompt_position, model_position, 0 from settled_columns where run_id = $2",
+        new_id,
+        run_id
+    )
+    .execute(&mut *conn)
+    .await?;
+    Ok(())
 }
 
 /// Finds the run with the responses: it has ended and is not pruned.
