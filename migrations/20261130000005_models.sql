@@ -110,21 +110,34 @@ create table provider_limits (
     tokens_per_minute bigint check (tokens_per_minute >= 1),
     concurrent_calls integer check (concurrent_calls >= 1),
     daily_microusd bigint check (daily_microusd >= 0),
+    call_timeout_seconds integer check (call_timeout_seconds between 1 and 86400),
     requests_until timestamptz,
     tokens_until timestamptz,
     spent_on date,
     spent_microusd bigint not null default 0 check (spent_microusd >= 0),
     updated_at timestamptz not null default now(),
     primary key (provider_id, model_name),
-    check (num_nonnulls(requests_per_minute, tokens_per_minute, concurrent_calls, daily_microusd) >= 1)
+    check (num_nonnulls(requests_per_minute, tokens_per_minute, concurrent_calls, daily_microusd, call_timeout_seconds) >= 1)
 );
 comment on table provider_limits is 'the most that all workers together may ask of a provider; the time and the money until which it is given away';
 comment on column provider_limits.model_name is 'the name after the colon; empty for all models of the provider together';
 comment on column provider_limits.daily_microusd is 'the most that calls may cost in a day of UTC';
+comment on column provider_limits.call_timeout_seconds is 'how long a call may take; null for what the operator set for all providers';
 comment on column provider_limits.requests_until is 'every moment before this one is given to some worker''s requests';
 comment on column provider_limits.tokens_until is 'every moment before this one is given to some worker''s tokens';
 comment on column provider_limits.spent_on is 'the day of UTC that spent_microusd counts';
 comment on column provider_limits.spent_microusd is 'spent, or given to workers to spend; what a worker does not spend comes back';
+
+create table learned_concurrency (
+    provider_id uuid not null references providers on delete cascade,
+    model_name text not null check (char_length(model_name) between 1 and 200),
+    calls integer not null check (calls >= 1),
+    is_limit boolean not null,
+    learned_at timestamptz not null default now(),
+    primary key (provider_id, model_name)
+);
+comment on table learned_concurrency is 'how many concurrent calls of one worker process a model was found to answer; the next process begins with it';
+comment on column learned_concurrency.is_limit is 'more were refused, or waited in a queue of the server';
 
 create table call_shares (
     provider_id uuid not null,

@@ -21,6 +21,7 @@ create table runs (
     answers_of uuid,
     foreign_answers boolean not null default false check (not foreign_answers or visibility = 'private'),
     stop_early boolean not null default false,
+    concurrency integer check (concurrency between 1 and 10000),
     budget_microusd bigint check (budget_microusd >= 0),
     idempotency_key text,
     request_hash bytea,
@@ -91,6 +92,7 @@ comment on column runs.priority is 'each step doubles the share of the workers t
 comment on column runs.cache is 'may answers of earlier runs be taken, and those of this one be kept for later ones?';
 comment on column runs.answers_of is 'the run whose answers this one scores, without calling a model; null for a run that asks';
 comment on column runs.foreign_answers is 'true when these answers are another user''s, or were: then nobody else may see the run';
+comment on column runs.concurrency is 'how many calls of the run each worker process makes to a provider at once, from the first one on; null for as many as the worker finds to be possible';
 comment on column runs.stop_early is 'are columns whose place among the others is decided not asked any more?';
 comment on column runs.budget_microusd is 'the most that the run may spend; null for no bound';
 comment on column runs.request_hash is 'SHA-256 of the request that came with the idempotency key';

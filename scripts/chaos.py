@@ -203,7 +203,7 @@ def tear(postgres, folder):
         furnish(bank, folder, "--latency", "150", "--fault-rate", "0.2", "--faults", FAULTS)
         if PLANTED:
             plant(bank.database)
-        settings = {"OPB_CONCURRENCY": "12", "OPB_MAX_ATTEMPTS": "20", "OPB_SILENCE_TIMEOUT": "5"}
+        settings = {"OPB_CONCURRENCY": "12", "OPB_MAX_ATTEMPTS": "20", "OPB_CALL_TIMEOUT": "5"}
         alive = [bank.start_worker(**settings) for _ in range(WORKERS)]
         run = bank.submit_chaos()
         until("every worker has a shard", lambda: bank.holders() == WORKERS)

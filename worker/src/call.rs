@@ -9,12 +9,15 @@ use opb_core::{
     metrics::{METRICS, ModelLabels},
     models::Price,
 };
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    governor::{CallSize, Caller, Failure, Governor},
+    governor::{CallSize, Caller, Down, Failure, Governor, Permit},
     limits::Used,
     providers::{CallError, CallErrorKind, Completion, CompletionRequest, Provider},
     traces::{self, ModelNames},
@@ -42,6 +45,8 @@ pub(crate) struct CallOutcome {
 pub(crate) struct Calls<'a> {
     pub(crate) provider: &'a dyn Provider,
     pub(crate) governor: &'a Arc<Governor>,
+    /// What bounds the calls of the run.
+    pub(crate) places: Option<&'a Semaphore>,
     pub(crate) labels: &'a ModelLabels,
     pub(crate) names: &'a ModelNames,
     pub(crate) caller: Caller,
@@ -52,6 +57,19 @@ pub(crate) struct Calls<'a> {
     pub(crate) max_attempts: u32,
     /// Once cancelled, no further call starts; calls in flight finish as usual.
     pub(crate) halt: &'a CancellationToken,
+}
+
+impl Calls<'_> {
+    /// Waits until a call may begin: until the run has a place for it, and then until the governor has.
+    async fn acquire(&self) -> (Option<SemaphorePermit<'_>>, Result<Permit, Down>) {
+        // The semaphore is never closed.
+        let place = match self.places {
+            Some(places) => places.acquire().await.ok(),
+            None => None,
+        };
+        let permit = self.governor.acquire(self.caller, self.size).await;
+        (place, permit)
+    }
 }
 
 /// Calls a model until it responds, the failure is final, or the attempts are used up.
@@ -80,11 +98,10 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
         may_be_paid,
     };
     loop {
-        let acquired = calls.governor.acquire(calls.caller, calls.size);
-        let permit = match halt.run_until_cancelled(acquired).await {
+        let (place, permit) = match halt.run_until_cancelled(calls.acquire()).await {
             None => return ended(None, attempts, may_be_paid),
-            Some(Ok(permit)) => permit,
-            Some(Err(down)) => {
+            Some((place, Ok(permit))) => (place, permit),
+            Some((_, Err(down))) => {
                 let error = match last_error {
                     Some(CallError { kind, message, .. }) => {
                         CallError::new(kind, format!("{message}; {down}"))
@@ -99,6 +116,7 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
         let span = traces::begin_call(calls.names, attempt);
         let completing = calls.provider.complete(request, attempt);
         let result = permit.watch(completing.instrument(span.clone())).await;
+        drop(place);
         traces::end_call(span, &result);
         let duration = result
             .as_ref()

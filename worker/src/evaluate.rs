@@ -87,6 +87,7 @@ async fn ask(
     let calls = Calls {
         provider: provider.as_ref(),
         governor: &model.governor,
+        places: model.places.as_deref(),
         labels: &model.labels,
         names: &model.names,
         caller: run.caller,

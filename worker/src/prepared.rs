@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use opb_core::{
     computing::{Asker, Computing},
     metrics::{METRICS, ModelLabels},
-    models::Price,
+    models::{LearnedConcurrency, Price},
     runs::{EvaluationKey, RunModel, RunWork, ShardLease, load_work},
     scorers::{Scorer, ScorerSpec},
     sealing::MasterKey,
@@ -20,7 +20,10 @@ use opb_core::{
 };
 use serde_json::{Map, Value};
 use sqlx::PgPool;
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::Instant,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -61,6 +64,8 @@ pub(crate) struct PreparedModel {
     /// The provider, or why the model cannot be called: then each of its evaluations is an error.
     pub(crate) provider: Result<Arc<dyn Provider>, String>,
     pub(crate) governor: Arc<Governor>,
+    /// What bounds the calls of the run to the provider, if the run wants that.
+    pub(crate) places: Option<Arc<Semaphore>>,
     pub(crate) price: Option<Price>,
     pub(crate) labels: ModelLabels,
     pub(crate) names: ModelNames,
@@ -280,7 +285,19 @@ impl PreparedRuns {
     }
 
     fn assemble(&self, work: Arc<RunWork>, compiled: Compiled) -> PreparedRun {
-        let models = work.models.iter().map(|model| self.model(&work, model));
+        let mut places = HashMap::new();
+        let mut places_at = |provider_id: Uuid| -> Option<Arc<Semaphore>> {
+            let calls = usize::try_from(work.concurrency?).ok()?;
+            let places = places.entry(provider_id);
+            Some(Arc::clone(
+                places.or_insert_with(|| Arc::new(Semaphore::new(calls))),
+            ))
+        };
+        let models = work.models.iter().map(|model| {
+            let places = places_at(model.provider.id);
+            self.model(&work, model, places)
+        });
+        let models = models.collect();
         PreparedRun {
             computing: self.computing.clone(),
             caller: Caller {
@@ -288,19 +305,31 @@ impl PreparedRuns {
                 weight: f64::from(work.priority).exp2(),
             },
             prompts: compiled.prompts,
-            models: models.collect(),
+            models,
             scorers: Arc::new(compiled.scorers),
             max_attempts: self.settings.max_attempts,
             work,
         }
     }
 
-    fn model(&self, work: &RunWork, model: &RunModel) -> PreparedModel {
+    fn model(
+        &self,
+        work: &RunWork,
+        model: &RunModel,
+        places: Option<Arc<Semaphore>>,
+    ) -> PreparedModel {
         let owner_id = (!model.provider.kind.is_remote()).then_some(work.owner_id);
         let (provider_name, name) = (model.provider.name.as_str(), model.name.as_str());
         let governor = self
             .governors
             .of(model.provider.id, provider_name, name, owner_id);
+        let wanted = work.concurrency.map(|calls| LearnedConcurrency {
+            calls,
+            is_limit: false,
+        });
+        if let Some(number) = wanted.or(model.learned) {
+            governor.begin_with(number);
+        }
         self.governors
             .set_marked(model.provider.id, model.provider.has_answered);
         let is_free = model.price.is_some_and(Price::is_free);
@@ -317,6 +346,7 @@ impl PreparedRuns {
         PreparedModel {
             provider,
             governor,
+            places,
             price: model.price,
             output_limit: model.output_limit,
             image_tokens: usize::try_from(model.image_tokens).unwrap_or(0),

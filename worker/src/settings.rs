@@ -18,12 +18,9 @@ pub struct WorkerSettings {
     /// Maximum number of attempts at one model call; waiting for a rate limit is not an attempt
     #[arg(long, env = "OPB_MAX_ATTEMPTS", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub max_attempts: u32,
-    /// Time limit of a model call in seconds
-    #[arg(long, env = "OPB_CALL_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// Time limit of a model call in seconds; providers and models may have another (opb provider limits --call-timeout)
+    #[arg(long, env = "OPB_CALL_TIMEOUT", value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub call_timeout: u64,
-    /// Maximum silence of a provider in seconds, before the first byte or between two
-    #[arg(long, env = "OPB_SILENCE_TIMEOUT", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub silence_timeout: u64,
     /// Minutes that runs wait for a model that does not answer, before its evaluations are recorded as errors
     #[arg(long, env = "OPB_PATIENCE", value_name = "MINUTES", default_value_t = 240, value_parser = clap::value_parser!(u64).range(0..=100_000))]
     pub patience: u64,

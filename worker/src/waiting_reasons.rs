@@ -1,10 +1,11 @@
 //! Every few seconds, reports what the runs of this worker wait for, and returns a shard if another run has less than
-//! its fair share. Also shares with the other workers which providers have responded.
+//! its fair share. Also shares with the other workers which providers have responded, and how many concurrent calls each
+//! model accepts.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use opb_core::{
-    models::{answered_among, mark_answered},
+    models::{answered_among, mark_answered, store_learned},
     runs::{report_waiting, run_to_give_way},
 };
 use sqlx::PgPool;
@@ -37,6 +38,9 @@ pub(crate) async fn report_until(this: WaitingReasons, stop: CancellationToken) 
             tracing::warn!(%error, "could not report waiting runs, trying again");
         }
     }
+    if let Err(error) = share_learned(&this).await {
+        tracing::warn!(%error, "could not store how many concurrent calls models accept");
+    }
 }
 
 async fn report(this: &WaitingReasons) -> opb_core::Result<()> {
@@ -50,6 +54,7 @@ async fn report(this: &WaitingReasons) -> opb_core::Result<()> {
         }
     }
     share_answered(this, !waiting.is_empty()).await?;
+    share_learned(this).await?;
     // A worker with free capacity claims other shards without returning one.
     let is_full = at_work.len() >= this.places;
     if waiting.is_empty() && !is_full {
@@ -92,4 +97,14 @@ async fn share_answered(this: &WaitingReasons, is_waiting: bool) -> opb_core::Re
         }
     }
     Ok(())
+}
+
+/// Stores how many concurrent calls models accept, for workers that start later.
+async fn share_learned(this: &WaitingReasons) -> opb_core::Result<()> {
+    let learned = this.governors.take_learned();
+    if learned.is_empty() {
+        return Ok(());
+    }
+    let mut conn = this.pool.acquire().await?;
+    store_learned(&mut conn, &learned).await
 }

@@ -341,12 +341,14 @@ async fn administrators_declare_limits_and_remove_them() {
     let all =
         json!({"requests_per_minute": 600, "tokens_per_minute": 100_000, "concurrent_calls": 8});
     put(all).await.expect(200);
-    let reply = put(json!({"model": "small", "daily_microusd": 5_000_000})).await;
+    let small =
+        json!({"model": "small", "daily_microusd": 5_000_000, "call_timeout_seconds": 1200});
+    let reply = put(small).await;
     let expect = json!([
         {"requests_per_minute": 600, "tokens_per_minute": 100_000, "concurrent_calls": 8,
-         "daily_microusd": null, "spent_today_microusd": 0},
+         "daily_microusd": null, "call_timeout_seconds": null, "spent_today_microusd": 0},
         {"model": "small", "requests_per_minute": null, "tokens_per_minute": null, "concurrent_calls": null,
-         "daily_microusd": 5_000_000, "spent_today_microusd": 0},
+         "daily_microusd": 5_000_000, "call_timeout_seconds": 1200, "spent_today_microusd": 0},
     ]);
     assert_eq!(reply.expect(200), expect);
     let limits = "/api/v1/providers/local/limits";
@@ -358,6 +360,11 @@ async fn administrators_declare_limits_and_remove_them() {
         (json!({"tokens_per_minute": -1}), "tokens_per_minute"),
         (json!({"concurrent_calls": 0}), "concurrent_calls"),
         (json!({"daily_microusd": -1}), "daily_microusd"),
+        (json!({"call_timeout_seconds": 0}), "call_timeout_seconds"),
+        (
+            json!({"call_timeout_seconds": 86_401}),
+            "call_timeout_seconds",
+        ),
         (json!({"model": "", "concurrent_calls": 1}), "model"),
     ] {
         put(body).await.expect_problem(422, "invalid", Some(path));

@@ -152,6 +152,7 @@ fn request() -> anyhow::Result<SubmitRun> {
         priority: 0,
         cache: true,
         stop_early: false,
+        concurrency: None,
         seed: 1,
         name: "demonstration".to_owned(),
         visibility: Some(opb_core::auth::Visibility::Public),

@@ -135,8 +135,11 @@ struct Limits {
     /// Maximum spend in dollars per day (UTC), such as 1.50
     #[arg(long, value_name = "DOLLARS", value_parser = text::parse_dollars)]
     daily_dollars: Option<i64>,
+    /// Time limit of a call in seconds, instead of the worker's `OPB_CALL_TIMEOUT`
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i32).range(1..=86_400))]
+    call_timeout: Option<i32>,
     /// Remove the limits
-    #[arg(long, conflicts_with_all = ["requests_per_minute", "tokens_per_minute", "concurrent_calls", "daily_dollars"])]
+    #[arg(long, conflicts_with_all = ["requests_per_minute", "tokens_per_minute", "concurrent_calls", "daily_dollars", "call_timeout"])]
     none: bool,
     #[command(flatten)]
     client: ClientSettings,
@@ -292,6 +295,7 @@ impl Limits {
             tokens_per_minute: self.tokens_per_minute,
             concurrent_calls: self.concurrent_calls,
             daily_microusd: self.daily_dollars,
+            call_timeout_seconds: self.call_timeout,
         };
         let client = self.client.connect()?;
         let is_question = !self.none && limits.is_none();

@@ -136,6 +136,9 @@ pub struct RequestOptions {
     /// Stop evaluating a column (a prompt on a model) as soon as its place among the others is certain
     #[arg(long, env = "OPB_STOP_EARLY")]
     stop_early: bool,
+    /// Number of concurrent calls to each provider, per worker process; without it, workers find the number themselves
+    #[arg(long, env = "OPB_RUN_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    concurrency: Option<i32>,
     /// Seed that makes the answers of simulated models, and of models that accept a seed, repeatable
     #[arg(
         long,
@@ -220,6 +223,7 @@ impl RequestOptions {
             priority: self.priority,
             cache: !self.no_cache,
             stop_early: self.stop_early,
+            concurrency: self.concurrency,
             seed: self.seed,
             name: self.name.clone(),
             visibility: self.visibility,

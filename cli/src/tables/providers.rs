@@ -56,6 +56,7 @@ pub fn limits(declared: &[DeclaredLimits]) -> Report {
         Column::right("concurrent calls"),
         Column::right("$ / day"),
         Column::right("$ today").optional(1),
+        Column::right("call timeout").optional(2),
     ]);
     let number = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), text::count);
     let money = |money: Option<i64>| money.map_or_else(|| "-".to_owned(), text::dollars);
@@ -71,6 +72,10 @@ pub fn limits(declared: &[DeclaredLimits]) -> Report {
             number(limits.concurrent_calls.map(i64::from)).into(),
             money(limits.daily_microusd).into(),
             money(is_counted.then_some(limits.spent_today_microusd)).into(),
+            limits
+                .call_timeout_seconds
+                .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s"))
+                .into(),
         ]);
     }
     table.into()

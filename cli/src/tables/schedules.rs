@@ -113,6 +113,9 @@ fn request(request: &SubmitRun) -> Vec<String> {
     if request.priority != 0 {
         size.push(format!("priority {}", request.priority));
     }
+    if let Some(calls) = request.concurrency {
+        size.push(format!("{calls} concurrent calls to each provider"));
+    }
     if !request.cache {
         size.push("without cached responses".to_owned());
     }

@@ -31,6 +31,10 @@ pub struct ProviderLimits {
     #[serde(deserialize_with = "crate::bounds::optional_microusd")]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     pub daily_microusd: Option<i64>,
+    /// Time limit of a call in seconds. If absent, that of the provider applies to its models, and to a provider the one
+    /// that the operator set (600 by default).
+    #[schema(minimum = 1, maximum = 86_400)]
+    pub call_timeout_seconds: Option<i32>,
 }
 
 /// The limits on a provider's page. A limit that is null is unlimited.
@@ -47,6 +51,8 @@ pub struct DeclaredLimits {
     pub concurrent_calls: Option<i32>,
     /// Maximum cost of calls per UTC day, in micro-dollars. Calls of models without a known price are not counted.
     pub daily_microusd: Option<i64>,
+    /// Time limit of a call in seconds.
+    pub call_timeout_seconds: Option<i32>,
     /// Micro-dollars spent today or allocated to workers; only under a daily limit of dollars.
     pub spent_today_microusd: i64,
 }
@@ -68,6 +74,7 @@ impl ProviderLimits {
             && self.tokens_per_minute.is_none()
             && self.concurrent_calls.is_none()
             && self.daily_microusd.is_none()
+            && self.call_timeout_seconds.is_none()
     }
 }
 
@@ -102,17 +109,19 @@ pub async fn update_limits(
     }
     let set = sqlx::query!(
         "-- limits::update_limits
-        insert into provider_limits (provider_id, model_name, requests_per_minute, tokens_per_minute, concurrent_calls, daily_microusd)
-        select id, $2, $3, $4, $5, $6 from providers where name = $1
+        insert into provider_limits (provider_id, model_name, requests_per_minute, tokens_per_minute, concurrent_calls, daily_microusd, call_timeout_seconds)
+        select id, $2, $3, $4, $5, $6, $7 from providers where name = $1
         on conflict (provider_id, model_name) do update
         set requests_per_minute = excluded.requests_per_minute, tokens_per_minute = excluded.tokens_per_minute,
-            concurrent_calls = excluded.concurrent_calls, daily_microusd = excluded.daily_microusd, updated_at = now()",
+            concurrent_calls = excluded.concurrent_calls, daily_microusd = excluded.daily_microusd,
+            call_timeout_seconds = excluded.call_timeout_seconds, updated_at = now()",
         provider,
         model,
         limits.requests_per_minute,
         limits.tokens_per_minute,
         limits.concurrent_calls,
-        limits.daily_microusd
+        limits.daily_microusd,
+        limits.call_timeout_seconds
     )
     .execute(conn)
     .await?;
@@ -136,6 +145,7 @@ pub async fn list_limits(
     let rows = sqlx::query!(
         r#"-- limits::list_limits
         select nullif(model_name, '') as model, requests_per_minute, tokens_per_minute, concurrent_calls, daily_microusd,
+               call_timeout_seconds,
                case when spent_on = (now() at time zone 'UTC')::date then spent_microusd else 0 end as "spent_today!"
         from provider_limits
         where provider_id = $1
@@ -150,6 +160,7 @@ pub async fn list_limits(
         tokens_per_minute: row.tokens_per_minute,
         concurrent_calls: row.concurrent_calls,
         daily_microusd: row.daily_microusd,
+        call_timeout_seconds: row.call_timeout_seconds,
         spent_today_microusd: row.spent_today,
     });
     Ok(declared.collect())
@@ -174,7 +185,7 @@ pub async fn load_limits(conn: &mut PgConnection) -> Result<Vec<LoadedLimits>> {
     let rows = sqlx::query!(
         "-- limits::load_limits
         select provider_id, name as provider, nullif(model_name, '') as model, requests_per_minute, tokens_per_minute,
-               concurrent_calls, daily_microusd
+               concurrent_calls, daily_microusd, call_timeout_seconds
         from provider_limits join providers on providers.id = provider_id"
     )
     .fetch_all(conn)
@@ -191,6 +202,7 @@ pub async fn load_limits(conn: &mut PgConnection) -> Result<Vec<LoadedLimits>> {
             tokens_per_minute: row.tokens_per_minute,
             concurrent_calls: row.concurrent_calls,
             daily_microusd: row.daily_microusd,
+            call_timeout_seconds: row.call_timeout_seconds,
         },
     });
     Ok(limits.collect())
@@ -212,6 +224,14 @@ fn check(limits: &ProviderLimits) -> Result<()> {
     if let Some(model) = &limits.model {
         // Without a model, the limits apply to all models of the provider.
         wrong.extend(check_model_name("model", model).err());
+    }
+    if limits
+        .call_timeout_seconds
+        .is_some_and(|seconds| !(1..=86_400).contains(&seconds))
+    {
+        let message =
+            "must be between 1 and 86400; leave it out for the limit that the operator set";
+        wrong.push(FieldError::new("call_timeout_seconds", message));
     }
     for (path, number, least) in [
         (

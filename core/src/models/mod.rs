@@ -3,6 +3,7 @@
 mod answered;
 mod keys;
 mod kinds;
+mod learned;
 mod limits;
 mod litellm;
 mod parameter_costs;
@@ -20,6 +21,7 @@ pub use answered::{answered_among, mark_answered};
 pub(crate) use keys::check_keys;
 pub use keys::{OperatorKeys, missing_key};
 pub use kinds::{AzureSettings, BedrockSettings, HttpSettings, ProviderKind, read_settings};
+pub use learned::{LearnedConcurrency, LearnedModel, store_learned};
 pub use limits::{
     DeclaredLimits, LimitKey, LoadedLimits, ProviderLimits, list_limits, load_limits, update_limits,
 };

@@ -100,6 +100,11 @@ pub async fn update_provider(
     let provider = sqlx::query_as!(
         Provider,
         r#"-- provider_changes::update_provider (write)
+        with moved as (
+            -- What was found out at another address says nothing of this one.
+            delete from learned_concurrency using providers
+            where provider_id = $1 and providers.id = $1 and providers.base_url is distinct from $2
+        )
         update providers
         set base_url = $2, settings = $3, price_list = $4, sealed_credential = $5, credential_hint = $6, free = $7,
             answered_at = case when base_url is not distinct from $2 and settings = $3 then answered_at end

@@ -96,6 +96,7 @@ pub async fn take_slice(
         tokens_per_minute: row.tokens_per_minute,
         concurrent_calls: row.concurrent_calls,
         daily_microusd: row.daily_microusd,
+        call_timeout_seconds: None,
     };
     let given = Given {
         requests_until: row.requests_until,

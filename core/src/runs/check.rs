@@ -308,6 +308,11 @@ fn check_numbers(request: &SubmitRun) -> Vec<FieldError> {
     if !(-5..=5).contains(&request.priority) {
         wrong.push(FieldError::new("priority", "must be between -5 and 5"));
     }
+    let is_possible = |calls: i32| (1..=10_000).contains(&calls);
+    if !request.concurrency.is_none_or(is_possible) {
+        let message = "must be between 1 and 10000; leave it out to let workers find the number";
+        wrong.push(FieldError::new("concurrency", message));
+    }
     if request.limit.is_some_and(|limit| limit < 1) {
         wrong.push(FieldError::new("limit", "must be at least 1"));
     }

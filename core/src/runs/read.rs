@@ -75,6 +75,8 @@ pub struct Run {
     pub answers_of: Option<Uuid>,
     /// Whether it stops early: the remaining evaluations of a column are skipped once its place is decided.
     pub stop_early: bool,
+    /// Number of concurrent calls to each provider, per worker process; null if workers find it by themselves.
+    pub concurrency: Option<i32>,
     /// Number of columns whose place is decided, so that their remaining evaluations are skipped.
     pub settled: i32,
     /// Whether some of its models are simulated or echo the prompt.
@@ -221,7 +223,7 @@ async fn select_runs(
                       join models on models.id = model_id
                       join providers on providers.id = provider_id
                       where run_id = runs.id and providers.kind in ('simulated', 'echo')) as "simulated!",
-               runs.cache, runs.answers_of, stop_early, settled, runs.state as "state: RunState", state_reason,
+               runs.cache, runs.answers_of, stop_early, runs.concurrency, settled, runs.state as "state: RunState", state_reason,
                case when runs.state not in ('queued', 'running') then null
                     when waiting_until > now() then waiting_reason
                     else no_worker_reason(runs.created_at) end as waiting_reason,

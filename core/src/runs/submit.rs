@@ -67,6 +67,11 @@ pub struct SubmitRun {
     /// order is unrelated to the columns. For at most 100 columns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stop_early: bool,
+    /// Number of concurrent calls of the run to each provider, per worker process, 1 to 10,000: that many begin at once, and
+    /// never more run. If absent, each worker finds the number by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10_000)]
+    pub concurrency: Option<i32>,
     /// The seed, which makes simulated responses, and those of models that accept a seed, reproducible.
     #[serde(default)]
     pub seed: i64,
@@ -232,8 +237,9 @@ async fn insert_run(
     sqlx::query!(
         "-- submit::insert_run
         insert into runs (id, owner_id, name, benchmark_version_id, seed, repeats, item_count, visibility,
-                          planned, idempotency_key, request_hash, budget_microusd, priority, cache, stop_early)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                          planned, idempotency_key, request_hash, budget_microusd, priority, cache, stop_early,
+                          concurrency)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         run_id,
         owner.id,
         request.name,
@@ -248,7 +254,8 @@ async fn insert_run(
         request.budget_microusd,
         request.priority,
         request.cache,
-        request.stop_early
+        request.stop_early,
+        request.concurrency
     )
     .execute(tx)
     .await?;

@@ -13,7 +13,7 @@ use crate::{
     Error, Result,
     benchmarks::{StoredItem, list_items},
     library::{Variable, defaults},
-    models::{Price, ProviderKind},
+    models::{LearnedConcurrency, Price, ProviderKind},
     scorers::ScorerSpec,
     template::PromptBody,
 };
@@ -31,6 +31,8 @@ pub struct RunWork {
     pub owner_id: i64,
     /// Each step doubles its share of the calls.
     pub priority: i16,
+    /// Number of concurrent calls to each provider, per worker process; none if workers find it by themselves.
+    pub concurrency: Option<i32>,
     /// Whether it uses cached responses of its owner's earlier runs, and adds its own to the cache.
     pub cache: bool,
     /// The run whose responses it rescores; no model is called then.
@@ -77,6 +79,8 @@ pub struct RunModel {
     pub output_limit: Option<i64>,
     /// The maximum number of tokens of one image in a prompt.
     pub image_tokens: i64,
+    /// What earlier workers found out about its concurrent calls.
+    pub learned: Option<LearnedConcurrency>,
 }
 
 /// A provider with its sealed credential.
@@ -106,7 +110,7 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
     let run = sqlx::query!(
         r#"-- work::load_work
         select runs.state as "state: RunState", runs.owner_id, runs.priority, runs.seed, runs.repeats, runs.item_count, runs.benchmark_version_id,
-               runs.cache, runs.answers_of, runs.settled, runs.request_id,
+               runs.cache, runs.answers_of, runs.settled, runs.request_id, runs.concurrency,
                runs.budget_microusd is not null as "budgeted!", benchmark_versions.scorers as "scorers: Json<Vec<ScorerSpec>>"
         from runs join benchmark_versions on benchmark_versions.id = runs.benchmark_version_id
         where runs.id = $1"#,
@@ -140,6 +144,7 @@ pub async fn load_work(conn: &mut PgConnection, run_id: Uuid) -> Result<RunWork>
         active: matches!(run.state, RunState::Queued | RunState::Running),
         owner_id: run.owner_id,
         priority: run.priority,
+        concurrency: run.concurrency,
         cache: run.cache,
         answers_of: run.answers_of,
         budgeted: run.budgeted,
@@ -247,11 +252,14 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
                providers.answered_at is not null as "has_answered!", providers.free,
                prices.input_microusd_per_mtok as input_price, prices.output_microusd_per_mtok as output_price,
                prices.cached_input_microusd_per_mtok as cached_input_price,
-               prices.reasoning_microusd_per_mtok as reasoning_price, prices.max_output_tokens, prices.max_image_tokens
+               prices.reasoning_microusd_per_mtok as reasoning_price, prices.max_output_tokens, prices.max_image_tokens,
+               learned.calls as "learned_calls?", learned.is_limit as "learned_limit?"
         from run_models
         join models on models.id = model_id
         join providers on providers.id = models.provider_id
         left join current_prices as prices on prices.provider_id = models.provider_id and prices.model_name = models.name
+        left join learned_concurrency as learned
+            on learned.provider_id = models.provider_id and learned.model_name = models.name
         where run_id = $1
         order by position"#,
         run_id
@@ -261,6 +269,10 @@ async fn load_models(conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<RunMod
     let models = rows.into_iter().map(|row| RunModel {
         output_limit: output_limit(row.kind, &row.parameters, row.max_output_tokens),
         image_tokens: image_limit(row.kind, row.max_image_tokens),
+        learned: row
+            .learned_calls
+            .zip(row.learned_limit)
+            .map(|(calls, is_limit)| LearnedConcurrency { calls, is_limit }),
         name: row.name,
         parameters: row.parameters.0,
         provider: ProviderSettings {

@@ -17,6 +17,8 @@
 
 use std::{collections::VecDeque, f64::consts::LN_2, time::Duration};
 
+use opb_core::models::LearnedConcurrency;
+
 use super::{
     levels::felt,
     refusals::Refusals,
@@ -118,6 +120,34 @@ impl Bound {
             tries: Tries::default(),
             refusals: Refusals::default(),
         }
+    }
+
+    /// Starts with the number that earlier workers found, unless this one has made calls itself.
+    pub(super) fn begin_with(&mut self, learned: LearnedConcurrency) {
+        if self.next > 0 {
+            return;
+        }
+        self.number = f64::from(learned.calls).clamp(1.0, self.max);
+        if learned.is_limit {
+            self.phase = self.tries.hold();
+        } else {
+            self.proven = self.number;
+        }
+    }
+
+    /// The number that the calls so far have shown to be possible. `None` until concurrent calls were answered.
+    pub(super) fn learned(&self) -> Option<LearnedConcurrency> {
+        let (number, is_limit) = match &self.phase {
+            Phase::Opening => (self.number.min(self.proven), false),
+            Phase::Holding { .. } => (self.number, true),
+            Phase::Trying(this) => (this.from(), !this.was_opening()),
+        };
+        if self.answers == 0 || !is_limit && number < FIRST {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "bounds are small numbers")]
+        let calls = number.max(1.0) as i32;
+        Some(LearnedConcurrency { calls, is_limit })
     }
 
     /// The current limit of concurrent calls.
@@ -369,6 +399,42 @@ mod tests {
             now += bound.refused(ticket, now);
         }
         (bound, now)
+    }
+
+    #[test]
+    fn what_one_worker_found_another_begins_with() {
+        let mut first = Bound::new(256.0);
+        assert_eq!(first.learned(), None);
+        // 40 are answered side by side, and nothing shows a limit.
+        first.number = 40.0;
+        let tickets: Vec<_> = (0..40).map(|_| first.began(Duration::ZERO)).collect();
+        for ticket in &tickets {
+            first.answered(*ticket, SECOND, None);
+        }
+        let open = first.learned().unwrap();
+        assert!(!open.is_limit && open.calls >= 2, "{open:?}");
+        let mut second = Bound::new(256.0);
+        second.begin_with(open);
+        assert!((second.number() - f64::from(open.calls)).abs() < 1e-9);
+        assert!(matches!(second.phase, Phase::Opening), "it opens further");
+
+        let ticket = first.began(SECOND);
+        first.refused(ticket, SECOND);
+        let limit = first.learned().unwrap();
+        assert!(limit.is_limit);
+        let mut third = Bound::new(256.0);
+        third.begin_with(limit);
+        assert!(
+            matches!(third.phase, Phase::Holding { .. }),
+            "it stays there"
+        );
+        // Who has made calls knows better.
+        third.began(Duration::ZERO);
+        third.begin_with(open);
+        assert!((third.number() - f64::from(limit.calls)).abs() < 1e-9);
+        let mut bounded = Bound::new(4.0);
+        bounded.begin_with(open);
+        assert!(bounded.number() <= 4.0);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::{
 
 use opb_core::{
     metrics::{METRICS, ModelLabels},
-    models::Price,
+    models::{LearnedConcurrency, Price},
     runs::cost_bound_microusd,
 };
 use tokio::{sync::oneshot, time::Instant};
@@ -55,6 +55,9 @@ const BYTES_PER_TOKEN: i64 = 4;
 const FIRST_OUTPUT_TOKENS: f64 = 256.0;
 /// The weight of the newest response in the moving average.
 const NEWEST: f64 = 0.05;
+
+/// Learned numbers that differ by at most one part in this many count as equal.
+const NEARLY: i32 = 5;
 
 /// The remedy for a provider that has never responded.
 const MENDING: &str = ", and never before: correct its base URL (PATCH /api/v1/providers/NAME) or let the worker reach it, then retry the run";
@@ -109,8 +112,12 @@ struct State {
     breaker: Breaker,
     last_failure: CallErrorKind,
     pace: Option<Pace>,
+    /// What the database knows of `bound`.
+    learned: Option<LearnedConcurrency>,
     /// The declared limits of the model and of its provider.
     limits: Vec<Arc<Limit>>,
+    /// The declared time limit of a call.
+    call_timeout: Option<Duration>,
     queue: FairQueue<Waiter>,
     /// When a timer will check the queue.
     alarm: Option<Instant>,
@@ -167,6 +174,29 @@ impl Governor {
         Ok(permit)
     }
 
+    /// Starts with the number of concurrent calls that earlier workers found.
+    pub(crate) fn begin_with(&self, learned: LearnedConcurrency) {
+        let mut state = self.lock();
+        state.bound.begin_with(learned);
+        state.learned.get_or_insert(learned);
+        self.publish_number(&mut state);
+    }
+
+    /// Returns the number of concurrent calls that was found, if it differs from the one returned last.
+    fn take_learned(&self) -> Option<LearnedConcurrency> {
+        let mut state = self.lock();
+        let learned = state.bound.learned()?;
+        let is_known = state.learned.is_some_and(|known| {
+            known.is_limit == learned.is_limit
+                && (known.calls - learned.calls).abs() <= known.calls / NEARLY
+        });
+        if is_known {
+            return None;
+        }
+        state.learned = Some(learned);
+        Some(learned)
+    }
+
     /// Describes what keeps calls waiting for a longer time, for users.
     pub(crate) fn obstacle(&self) -> Option<String> {
         let now = Instant::now();
@@ -175,8 +205,14 @@ impl Governor {
             let seconds = (now - since).as_secs();
             let subject = &self.subject;
             return Some(if self.provider.has_answered() {
+                let limit = match state.last_failure {
+                    CallErrorKind::Timeout => {
+                        ", and its calls reached their time limit (opb provider limits --call-timeout)"
+                    }
+                    _ => "",
+                };
                 format!(
-                    "{subject} has not answered for {seconds} s; it is tried again every few seconds"
+                    "{subject} has not answered for {seconds} s{limit}; it is tried again every few seconds"
                 )
             } else {
                 format!(
@@ -198,9 +234,13 @@ impl Governor {
         state.limits.iter().find_map(|limit| limit.obstacle())
     }
 
-    /// Replaces the declared limits.
-    fn declare(self: &Arc<Self>, limits: Vec<Arc<Limit>>) {
-        self.lock().limits = limits;
+    /// Applies these declared limits from now on.
+    fn declare(self: &Arc<Self>, limits: Vec<Arc<Limit>>, call_timeout: Option<Duration>) {
+        {
+            let mut state = self.lock();
+            state.limits = limits;
+            state.call_timeout = call_timeout;
+        }
         self.dispatch();
     }
 
@@ -380,6 +420,10 @@ impl Governor {
 }
 
 impl ResponseObserver for Governor {
+    fn call_timeout(&self) -> Option<Duration> {
+        self.lock().call_timeout
+    }
+
     fn note_announced(&self, announced: Announced) {
         self.provider.has_answered.store(true, Ordering::Relaxed);
         let now = Instant::now();

@@ -11,7 +11,7 @@ use std::{
 
 use opb_core::{
     metrics::METRICS,
-    models::{LimitKey, LoadedLimits},
+    models::{LearnedModel, LimitKey, LoadedLimits},
 };
 use sqlx::PgPool;
 use tokio::{sync::Semaphore, time::Instant};
@@ -54,6 +54,7 @@ struct Known {
     governors: HashMap<GovernorKey, Arc<Governor>>,
     providers: HashMap<Uuid, Arc<Shared>>,
     limits: HashMap<LimitKey, Arc<Limit>>,
+    call_timeouts: HashMap<LimitKey, Duration>,
 }
 
 /// State shared by the models of one provider.
@@ -117,9 +118,27 @@ impl Governors {
             None => Arc::clone(known.providers.entry(provider_id).or_insert_with(shared)),
         };
         let governor = Arc::new(Governor::new(provider, model, &self.settings, shared));
-        governor.declare(known.limits_of(provider_id, model));
+        known.declare_to(&governor, provider_id, model);
         known.governors.insert(key, Arc::clone(&governor));
         governor
+    }
+
+    /// Returns the learned numbers of concurrent calls that changed since the last time, without those of simulated models.
+    pub(crate) fn take_learned(&self) -> Vec<LearnedModel> {
+        let known = self.lock();
+        let called = known
+            .governors
+            .iter()
+            .filter(|(key, _)| key.owner_id.is_none());
+        called
+            .filter_map(|(key, governor)| {
+                Some(LearnedModel {
+                    provider_id: key.provider_id,
+                    model: key.model.clone(),
+                    learned: governor.take_learned()?,
+                })
+            })
+            .collect()
     }
 
     /// Returns the providers that have responded, if that is not stored in the database yet.
@@ -154,12 +173,21 @@ impl Governors {
     /// Replaces the declared limits.
     pub(crate) fn declare(&self, declared: Vec<LoadedLimits>) {
         let mut known = self.lock();
-        if declared.is_empty() && known.limits.is_empty() {
+        if declared.is_empty() && known.limits.is_empty() && known.call_timeouts.is_empty() {
             return;
         }
+        known.call_timeouts.clear();
         let mut earlier = std::mem::take(&mut known.limits);
-        for loaded in declared {
+        for mut loaded in declared {
             let key = loaded.key.clone();
+            if let Some(seconds) = loaded.limits.call_timeout_seconds.take() {
+                let timeout = Duration::from_secs(u64::from(seconds.unsigned_abs()));
+                known.call_timeouts.insert(key.clone(), timeout);
+            }
+            // The rest is what calls have to pass.
+            if loaded.limits.is_none() {
+                continue;
+            }
             let limit = match earlier.remove(&key) {
                 Some(limit) => {
                     limit.declare(loaded.limits);
@@ -174,7 +202,7 @@ impl Governors {
             known.limits.insert(key, limit);
         }
         for (key, governor) in &known.governors {
-            governor.declare(known.limits_of(key.provider_id, &key.model));
+            known.declare_to(governor, key.provider_id, &key.model);
         }
     }
 
@@ -186,13 +214,13 @@ impl Governors {
 }
 
 impl Known {
-    /// Returns the limits of a model and of its provider. The narrower one comes first: a call that waits there does
-    /// not consume the other.
-    fn limits_of(&self, provider_id: Uuid, model: &str) -> Vec<Arc<Limit>> {
+    /// Declares to a governor the limits of its model and of its provider. The model's come first: a call that waits there
+    /// does not consume the provider's.
+    fn declare_to(&self, governor: &Arc<Governor>, provider_id: Uuid, model: &str) {
         let keys = [Some(model.to_owned()), None].map(|model| LimitKey { provider_id, model });
-        keys.iter()
-            .filter_map(|key| self.limits.get(key).map(Arc::clone))
-            .collect()
+        let limits = keys.iter().filter_map(|key| self.limits.get(key));
+        let call_timeout = keys.iter().find_map(|key| self.call_timeouts.get(key));
+        governor.declare(limits.map(Arc::clone).collect(), call_timeout.copied());
     }
 }
 
@@ -218,7 +246,9 @@ impl Governor {
                 breaker: Breaker::new(),
                 last_failure: CallErrorKind::Connect,
                 pace: None,
+                learned: None,
                 limits: Vec::new(),
+                call_timeout: None,
                 queue: FairQueue::new(),
                 alarm: None,
                 output_tokens: FIRST_OUTPUT_TOKENS,

@@ -125,6 +125,10 @@ impl Permit {
         let mut state = governor.lock();
         if !kind.is_silence() {
             self.answered(&mut state);
+            if let (CallErrorKind::Unfinished, Some(ticket)) = (kind, self.ticket) {
+                state.bound.timed_out(ticket);
+                governor.publish_number(&mut state);
+            }
             return false;
         }
         let was_down = state.breaker.down_since().is_some();

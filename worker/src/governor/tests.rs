@@ -106,6 +106,25 @@ async fn opens_while_nothing_is_refused_and_stays_below_what_was() {
     assert!((number(&governor) - 1.0).abs() < 1e-9, "never below one");
 }
 
+/// F08: our own time limit says nothing of a provider whose answers have begun.
+#[tokio::test(start_paused = true)]
+async fn answers_that_begin_and_do_not_end_in_time_stop_no_calls() {
+    for (kind, is_down) in [
+        (CallErrorKind::Timeout, true),
+        (CallErrorKind::Unfinished, false),
+    ] {
+        let governor = governor(1000);
+        for _ in 0..10 {
+            acquire(&governor)
+                .await
+                .failed(Failure { kind, ..silence() });
+            tokio::time::advance(Duration::from_secs(30)).await;
+        }
+        let breaker_is_open = governor.lock().breaker.down_since().is_some();
+        assert_eq!(breaker_is_open, is_down, "{kind:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn refusals_without_an_answer_between_wait_longer_and_longer() {
     let governor = governor(1000);

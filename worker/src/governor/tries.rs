@@ -283,6 +283,16 @@ impl Bound {
 }
 
 impl Try {
+    /// The number before the try.
+    pub(super) fn from(&self) -> f64 {
+        self.from
+    }
+
+    /// No limit was known before the try.
+    pub(super) fn was_opening(&self) -> bool {
+        self.was_opening
+    }
+
     /// Calls that started beside fewer say nothing about the tried limit.
     fn least_number(&self, tried: f64) -> f64 {
         if tried > self.from {
@@ -302,7 +312,7 @@ impl Tries {
         }
     }
 
-    fn hold(&self) -> Phase {
+    pub(super) fn hold(&self) -> Phase {
         Phase::Holding {
             answers_left: BETWEEN_TRIES * 3_u32.pow(self.lengthened),
             until: Duration::ZERO,

@@ -19,7 +19,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Announced, CallError, CallErrorKind, faults, rate_headers,
+    Announced, CallError, CallErrorKind,
+    connections::Connections,
+    faults, rate_headers,
     room::{Place, Room},
 };
 use crate::settings::WorkerSettings;
@@ -37,17 +39,14 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// How much of an error's body is kept, in characters.
 const MAX_ERROR_CHARS: usize = 500;
 
-/// The timeouts of a call.
-#[derive(Debug, Clone, Copy)]
-struct Patience {
-    /// Maximum time without any data.
-    silence: Duration,
-    /// Maximum time of the whole response, since one that sends a byte per second is never silent.
-    call: Duration,
-}
+/// Interval of TCP keepalive probes. They detect a lost peer, which silence cannot: a call may be silent for minutes.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Observes the response heads of a provider.
+/// Observes the responses of a provider, and knows the declared limits of its calls.
 pub(crate) trait ResponseObserver: Send + Sync {
+    /// Returns the time limit of a call, if one is declared for the model or its provider.
+    fn call_timeout(&self) -> Option<Duration>;
+
     /// Notes a response, and the limits that its headers announce.
     fn note_announced(&self, announced: Announced);
 
@@ -62,8 +61,10 @@ pub(crate) trait ResponseObserver: Send + Sync {
 #[derive(Clone)]
 pub(crate) struct HttpClient {
     guarded: Guarded,
-    patience: Patience,
+    /// Time limit of a call where none is declared.
+    call_timeout: Duration,
     room: Room,
+    connections: Connections,
     observer: Option<Arc<dyn ResponseObserver>>,
 }
 
@@ -83,15 +84,18 @@ impl HttpClient {
     ) -> anyhow::Result<Self> {
         let policy = Arc::clone(&settings.outbound);
         let guarded = Guarded::new(policy, lookup, |builder| {
-            builder.pool_max_idle_per_host(usize::MAX).tcp_nodelay(true)
+            builder
+                .pool_max_idle_per_host(usize::MAX)
+                .tcp_nodelay(true)
+                .tcp_keepalive(KEEPALIVE)
+                .tcp_keepalive_interval(KEEPALIVE)
+                .tcp_keepalive_retries(3)
         })?;
         Ok(Self {
             guarded,
-            patience: Patience {
-                silence: Duration::from_secs(settings.silence_timeout),
-                call: Duration::from_secs(settings.call_timeout),
-            },
+            call_timeout: Duration::from_secs(settings.call_timeout),
             room: Room::new(),
+            connections: Connections::default(),
             observer: None,
         })
     }
@@ -103,6 +107,12 @@ impl HttpClient {
             room: self.room.shared(),
             ..self.clone()
         }
+    }
+
+    /// Returns the time limit of calls that begin now.
+    pub(crate) fn call_timeout(&self) -> Duration {
+        let declared = self.observer.as_ref().and_then(|it| it.call_timeout());
+        declared.unwrap_or(self.call_timeout)
     }
 
     /// Starts a POST request.
@@ -123,12 +133,15 @@ impl HttpClient {
             .client(request.url())
             .map_err(|Forbidden| unreachable(CallErrorKind::Forbidden))?;
         let asked = Instant::now();
-        let silence = self.patience.silence.min(self.patience.call);
-        let mut response = timeout(silence, client.execute(request))
+        let limit = self.call_timeout();
+        let mut response = timeout(limit, self.execute(client, request))
             .await
-            .map_err(|_| late("the provider did not respond in time"))?
+            .map_err(|_| CallError::new(CallErrorKind::Timeout, out_of_time("begin", limit)))?
             .map_err(|error| self.no_response(error))?;
-        response.extensions_mut().insert(Head(asked.elapsed()));
+        response.extensions_mut().insert(Timing {
+            limit,
+            taken: asked.elapsed(),
+        });
         if let Some(observer) = &self.observer {
             observer.note_announced(rate_headers::announced(response.headers(), Utc::now()));
         }
@@ -139,6 +152,26 @@ impl HttpClient {
             return Ok(response);
         }
         Err(self.refusal(response, secrets).await)
+    }
+
+    /// Executes a request, and repeats it if the server never read it.
+    async fn execute(
+        &self,
+        client: &reqwest::Client,
+        mut request: reqwest::Request,
+    ) -> reqwest::Result<Response> {
+        loop {
+            let copy = request.try_clone();
+            match (client.execute(request).await, copy) {
+                (Err(error), Some(copy)) if self.connections.was_unread(&error) => request = copy,
+                (result, _) => {
+                    if let Ok(response) = &result {
+                        self.connections.note_response(response);
+                    }
+                    return result;
+                }
+            }
+        }
     }
 
     /// The error for a missing response. If no server listens there and none ever has, waiting cannot help.
@@ -158,11 +191,13 @@ impl HttpClient {
         response: Response,
         held: HeldBytes,
     ) -> impl Stream<Item = Result<Bytes, CallError>> + use<> {
-        let Head(taken) = response.extensions().get().copied().unwrap_or_default();
+        let timing = response.extensions().get().copied();
         let reading = Reading {
             response,
-            patience: self.patience,
-            taken,
+            timing: timing.unwrap_or(Timing {
+                limit: self.call_timeout(),
+                taken: Duration::ZERO,
+            }),
             room: self.room.clone(),
             size: 0,
             held,
@@ -229,9 +264,14 @@ pub(crate) async fn collect(
     .await
 }
 
-/// The time until the head of a response.
-#[derive(Debug, Clone, Copy, Default)]
-struct Head(Duration);
+/// The time of a call.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    /// Maximum time that the provider may take.
+    limit: Duration,
+    /// The time that it has taken so far, without our own waits.
+    taken: Duration,
+}
 
 /// The number of bytes held of a response that is being read.
 #[derive(Debug, Clone)]
@@ -281,9 +321,7 @@ impl HeldBytes {
 /// A body that is being read.
 struct Reading {
     response: Response,
-    patience: Patience,
-    /// The time that the provider has taken so far, without our own waits.
-    taken: Duration,
+    timing: Timing,
     room: Room,
     /// Number of received bytes.
     size: usize,
@@ -293,21 +331,15 @@ struct Reading {
 
 impl Reading {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, CallError> {
-        let Some(left) = self.patience.call.checked_sub(self.taken) else {
-            return Err(late("the response took too long"));
-        };
+        let Timing { limit, taken } = self.timing;
+        let late = || CallError::new(CallErrorKind::Unfinished, out_of_time("end", limit));
+        let left = limit.checked_sub(taken).ok_or_else(late)?;
         let began = Instant::now();
-        let piece = timeout(self.patience.silence.min(left), self.response.chunk())
+        let piece = timeout(left, self.response.chunk())
             .await
-            .map_err(|_| {
-                late(if left < self.patience.silence {
-                    "the response took too long"
-                } else {
-                    "the provider stopped sending in the middle of its response"
-                })
-            })?
+            .map_err(|_| late())?
             .map_err(describe)?;
-        self.taken += began.elapsed();
+        self.timing.taken += began.elapsed();
         let Some(piece) = piece else {
             return Ok(None);
         };
@@ -320,10 +352,11 @@ impl Reading {
             return Err(too_large(MAX_BODY_BYTES));
         }
         if held > LARGE_BODY_BYTES && self.place.is_none() {
-            let taking = timeout(self.patience.call, self.room.take(self.held.most()));
-            let (place, waited) = taking
-                .await
-                .map_err(|_| late("too many large responses are being read at the moment"))?;
+            let taking = timeout(limit, self.room.take(self.held.most()));
+            let (place, waited) = taking.await.map_err(|_| {
+                let message = "too many large responses are being read at the moment";
+                CallError::new(CallErrorKind::Unfinished, message)
+            })?;
             let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
             self.held.waited.fetch_add(waited, Ordering::Relaxed);
             self.place = Some(place);
@@ -337,8 +370,12 @@ fn too_large(most: usize) -> CallError {
     CallError::new(CallErrorKind::TooLarge, message)
 }
 
-fn late(message: &str) -> CallError {
-    CallError::new(CallErrorKind::Timeout, message)
+/// The message for a response that did not `begin` or `end` in time, with the setting that limits it.
+fn out_of_time(phase: &str, limit: Duration) -> String {
+    format!(
+        "the response did not {phase} within {} s, the time limit of a call (opb provider limits NAME --call-timeout SECONDS)",
+        limit.as_secs()
+    )
 }
 
 /// The error for a failed connection, the same for every cause: otherwise callers could probe what listens where.
@@ -396,7 +433,9 @@ fn explain(error: &reqwest::Error) -> String {
         .join(": ")
 }
 
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+pub(super) fn causes(
+    error: &reqwest::Error,
+) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     let first: &(dyn std::error::Error + 'static) = error;
     std::iter::successors(Some(first), |cause| cause.source())
 }
@@ -500,21 +539,65 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A client with short timeouts.
+    /// A client whose calls may take an hour.
     fn client() -> HttpClient {
         let lookup: Arc<dyn Lookup> = Arc::new(SystemLookup);
         HttpClient {
             guarded: Guarded::new(Arc::new(OutboundPolicy::local()), &lookup, |it| it).unwrap(),
-            patience: Patience {
-                silence: 2 * SECOND,
-                call: 3 * SECOND,
-            },
+            call_timeout: 3_600 * SECOND,
             room: Room::new(),
+            connections: Connections::default(),
             observer: None,
         }
     }
 
-    /// Longer than the provider may be silent, and together with its own time longer than a call may take.
+    /// F27: the second request on a connection is never answered, as if the server had closed it just before.
+    #[tokio::test]
+    async fn a_request_that_nobody_read_is_sent_again_on_a_new_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                // The last one is closed without a response to the first request.
+                if accepted.fetch_add(1, Ordering::SeqCst) == 3 {
+                    let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                    continue;
+                }
+                tokio::spawn(async move {
+                    let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                    stream.write_all(answer).await.unwrap();
+                    let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                });
+            }
+        });
+        let client = client();
+        let ask = async || {
+            let response = client
+                .send(client.post(url.as_str()).body("x"), &[])
+                .await?;
+            collect(Vec::new(), client.body(response, HeldBytes::whole())).await
+        };
+        for number in 1..=3 {
+            assert_eq!(ask().await.unwrap(), b"{}", "{number}");
+            assert_eq!(connections.load(Ordering::SeqCst), number);
+        }
+        // A new connection that ends without a response may have been read.
+        assert_eq!(ask().await.unwrap_err().kind, CallErrorKind::Read);
+        assert_eq!(connections.load(Ordering::SeqCst), 4);
+    }
+
+    /// Lets so much time pass at once.
+    async fn pass(time: Duration) {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
+    }
+
+    /// Together with the provider's own time longer than a call may take.
     #[tokio::test]
     async fn our_own_wait_is_not_the_providers() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -529,18 +612,22 @@ mod tests {
             stream.write_all(head.as_bytes()).await.unwrap();
             stream.write_all(&half).await.unwrap();
             go_on.await.unwrap();
-            tokio::time::sleep(SECOND).await;
+            pass(1_000 * SECOND).await;
             stream.write_all(&half).await.unwrap();
         });
         let client = client();
         let other = client.room.take(MAX_WHOLE_BYTES).await;
         let response = client.send(client.post(url).body("x"), &[]).await.unwrap();
+        let held = HeldBytes::whole();
         let other_ends = async {
-            tokio::time::sleep(5 * SECOND / 2).await;
+            while held.bytes.load(Ordering::Relaxed) <= LARGE_BODY_BYTES {
+                tokio::task::yield_now().await;
+            }
+            // It waits for room now.
+            pass(3_000 * SECOND).await;
             drop(other);
             room_is_free.send(()).unwrap();
         };
-        let held = HeldBytes::whole();
         let body = client.body(response, held.clone());
         let (answer, ()) = tokio::join!(collect(Vec::new(), body), other_ends);
         assert_eq!(answer.unwrap().len(), size);

@@ -5,6 +5,7 @@ mod anthropic;
 mod auth;
 mod bedrock;
 mod chat;
+mod connections;
 #[cfg(test)]
 mod contract_tests;
 mod echo;
@@ -42,7 +43,7 @@ use secrecy::SecretString;
 
 use crate::settings::WorkerSettings;
 
-pub(crate) use http::{HttpClient, ResponseObserver};
+pub(crate) use self::http::{HttpClient, ResponseObserver};
 pub(crate) use rate_headers::{Announced, Left};
 
 /// Maximum length of a response of a free provider, in tokens of four characters: an item may expect megabytes, and
@@ -159,8 +160,10 @@ pub(crate) enum CallErrorKind {
     Forbidden,
     /// The connection broke, or the response ended too early.
     Read,
-    /// The response took too long, or was silent for too long.
+    /// No response began in time.
     Timeout,
+    /// A response began and did not end in time, so the provider is not down. Reported as a timeout.
+    Unfinished,
     /// An invalid response.
     Protocol,
     /// A response that exceeds the size limit.
@@ -191,7 +194,7 @@ impl CallErrorKind {
     pub(crate) fn may_be_paid(self) -> bool {
         matches!(
             self,
-            Self::Read | Self::Timeout | Self::Protocol | Self::TooLarge
+            Self::Read | Self::Timeout | Self::Unfinished | Self::Protocol | Self::TooLarge
         )
     }
 
@@ -203,7 +206,7 @@ impl CallErrorKind {
             Self::Server => "server",
             Self::Connect | Self::Absent | Self::Forbidden => "connect",
             Self::Read => "read",
-            Self::Timeout => "timeout",
+            Self::Timeout | Self::Unfinished => "timeout",
             Self::Protocol => "protocol",
             Self::TooLarge => "too_large",
             Self::Quota => "quota",
@@ -223,7 +226,7 @@ impl CallErrorKind {
 
     /// Whether the provider is overloaded. Silent providers usually are.
     pub(crate) fn is_overload(self) -> bool {
-        matches!(self, Self::Overloaded | Self::Timeout)
+        matches!(self, Self::Overloaded | Self::Timeout | Self::Unfinished)
     }
 
     /// Whether the content of the request cannot be the cause.
@@ -240,6 +243,7 @@ impl CallErrorKind {
             | Self::Connect
             | Self::Read
             | Self::Timeout
+            | Self::Unfinished
             | Self::Protocol => true,
             Self::Absent
             | Self::Forbidden
@@ -264,7 +268,7 @@ pub(crate) fn provider(
 ) -> anyhow::Result<Arc<dyn Provider>> {
     let kind = model.provider.kind;
     if kind == ProviderKind::Simulated {
-        return Ok(Arc::new(simulated::Simulated::new(model, settings)?));
+        return Ok(Arc::new(simulated::Simulated::new(model, http.clone())?));
     }
     let remote = match kind {
         ProviderKind::Openai => openai::openai,

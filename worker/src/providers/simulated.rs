@@ -10,11 +10,13 @@ use opb_core::runs::RunModel;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{CallError, CallErrorKind, Completion, CompletionRequest, MAX_TOKENS, Provider};
-use crate::{
-    settings::WorkerSettings,
-    simulation::{self, Fault, FaultPlan, SimulatedModel, find_model, stable_hash},
+use super::{
+    CallError, CallErrorKind, Completion, CompletionRequest, HttpClient, MAX_TOKENS, Provider,
 };
+use crate::simulation::{self, Fault, FaultPlan, SimulatedModel, find_model, stable_hash};
+
+/// Maximum duration of a simulated silence.
+const MAX_SILENCE: Duration = Duration::from_mins(1);
 
 /// A simulated model.
 pub(crate) struct Simulated {
@@ -22,9 +24,8 @@ pub(crate) struct Simulated {
     faults: FaultPlan,
     waits: bool,
     max_tokens: u32,
-    silence: Duration,
-    /// The time limit of a real call.
-    call: Duration,
+    /// Returns the time limit of a call, the same as for real models.
+    call_timeout: Box<dyn Fn() -> Duration + Send + Sync>,
 }
 
 /// The parameters of simulated models.
@@ -50,7 +51,7 @@ impl Simulated {
     ///
     /// # Errors
     /// There is no such model, or a parameter is invalid.
-    pub(crate) fn new(model: &RunModel, settings: &WorkerSettings) -> anyhow::Result<Self> {
+    pub(crate) fn new(model: &RunModel, http: HttpClient) -> anyhow::Result<Self> {
         let parameters: Parameters =
             serde_json::from_value(Value::Object(model.parameters.clone()))
                 .context("the parameters of the simulated model are wrong")?;
@@ -71,8 +72,7 @@ impl Simulated {
             },
             waits: parameters.latency,
             max_tokens: parameters.max_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS),
-            silence: Duration::from_secs(settings.silence_timeout),
-            call: Duration::from_secs(settings.call_timeout),
+            call_timeout: Box::new(move || http.call_timeout()),
         })
     }
 
@@ -110,11 +110,12 @@ impl Simulated {
         );
         let mut first_token_after = Duration::ZERO;
         if self.waits {
-            if reply.total > self.call {
-                tokio::time::sleep(self.call).await;
+            let limit = (self.call_timeout)();
+            if reply.total > limit {
+                tokio::time::sleep(limit).await;
                 let message = format!(
                     "the simulated answer did not end within {} s, the time limit of a call",
-                    self.call.as_secs()
+                    limit.as_secs()
                 );
                 return Err(CallError::new(CallErrorKind::Timeout, message));
             }
@@ -133,7 +134,7 @@ impl Simulated {
         })
     }
 
-    /// The error that a caller sees for a fault. Silence lasts until the caller's timeout.
+    /// The error that a caller sees for a fault. Silence lasts until the caller's timeout, up to a bound.
     async fn fail(&self, fault: Fault) -> CallError {
         let (kind, message) = match fault {
             Fault::RateLimitWithRetryAfter | Fault::RateLimit => {
@@ -142,7 +143,7 @@ impl Simulated {
             Fault::ServerError => (CallErrorKind::Server, "the provider answered 500"),
             Fault::Overloaded => (CallErrorKind::Overloaded, "the provider answered 503"),
             Fault::Hang | Fault::SlowStream => {
-                tokio::time::sleep(self.silence).await;
+                tokio::time::sleep((self.call_timeout)().min(MAX_SILENCE)).await;
                 (
                     CallErrorKind::Timeout,
                     "the provider did not respond in time",
@@ -195,8 +196,7 @@ mod tests {
             },
             waits,
             max_tokens: MAX_TOKENS,
-            silence: call,
-            call,
+            call_timeout: Box::new(move || call),
         };
         let messages = [Message {
             role: Role::User,

@@ -62,8 +62,6 @@ async fn sixteen_racing_workers_never_spend_more_than_a_dollar() {
         let settings = [
             "--lease",
             "30",
-            "--silence-timeout",
-            "30",
             "--call-timeout",
             "60",
             "--allow-outbound",

@@ -36,22 +36,14 @@ pub struct RunningWorker {
 }
 
 impl RunningWorker {
-    /// Starts a worker with short time-outs and these settings.
+    /// Starts a worker with these settings. It is patient, however busy the machine is.
     pub fn start(db: &TestDatabase, settings: &[&str]) -> Self {
         Self::start_on(&db.pool, settings)
     }
 
     /// The same on a pool of its own.
     pub fn start_on(pool: &PgPool, settings: &[&str]) -> Self {
-        let words = [
-            "worker",
-            "--silence-timeout",
-            "1",
-            "--call-timeout",
-            "3",
-            "--grace",
-            "5",
-        ];
+        let words = ["worker", "--call-timeout", "3600", "--grace", "60"];
         let program = Program::parse_from(words.iter().chain(settings));
         let settings = WorkerSettings {
             outbound: Arc::new(program.outbound.policy()),
@@ -90,7 +82,7 @@ pub async fn wait_for(
     run_id: Uuid,
     wanted: impl Fn(&Run) -> bool,
 ) -> Run {
-    let deadline = Instant::now() + Duration::from_secs(150);
+    let deadline = Instant::now() + Duration::from_mins(15);
     loop {
         let mut conn = db.pool.acquire().await.unwrap();
         mend(&mut conn).await.unwrap();

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use opb_core::{
     models::{ProviderLimits, list_limits, update_limits},
-    runs::{RunState, find_run},
+    runs::{RunState, SubmitRun, find_run},
 };
-use opb_testing::{TestDatabase, fixtures};
+use opb_testing::{TestDatabase, fixtures, without_rules::submit_run};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -118,4 +118,59 @@ async fn calls_stop_before_the_limit_of_the_day_and_go_on_when_it_is_raised() {
         (run.spend_microusd, books.billed_microusd()),
         "what was not spent came back"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_may_have_a_time_limit_of_its_own() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 1).await;
+    // No answer comes as long as the test lasts, nor as long as the worker's own limit does.
+    let _books = stand_in::start(conn, Duration::from_hours(1), None).await;
+    for (model, seconds) in [(None, 3_600), (Some("any"), 1)] {
+        let limits = ProviderLimits {
+            model: model.map(str::to_owned),
+            call_timeout_seconds: Some(seconds),
+            ..ProviderLimits::default()
+        };
+        update_limits(conn, &fixtures::administrator(), "counted", &limits)
+            .await
+            .unwrap();
+    }
+    let run = fixtures::submit(conn, &owner, json!(["counted:any"]), 1).await;
+    let settings = ["--call-timeout", "3600", "--max-attempts", "1"];
+    let worker = RunningWorker::start(&db, &[&settings[..], &SETTINGS].concat());
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!(run.state, RunState::Failed);
+    let errors: Vec<(String, String)> = sqlx::query_as("select error_kind, error from evaluations")
+        .fetch_all(&mut **conn)
+        .await
+        .unwrap();
+    assert!(!errors.is_empty());
+    for (kind, message) in errors {
+        assert_eq!(kind, "timeout");
+        assert!(
+            message.contains("did not begin within 1 s") && message.contains("--call-timeout"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_may_say_how_many_of_its_calls_run_at_once() {
+    let db = TestDatabase::new().await;
+    let conn = &mut db.pool.acquire().await.unwrap();
+    let owner = fixtures::library(conn, 60).await;
+    let books = stand_in::start(conn, Duration::from_millis(20), None).await;
+    let request = SubmitRun {
+        concurrency: Some(3),
+        ..fixtures::request(json!(["counted:any", "counted:other"]), 1)
+    };
+    let run = submit_run(conn, &owner, &request, None).await.unwrap();
+    let worker = RunningWorker::start(&db, &SETTINGS);
+    let run = wait_for(&db, &owner, run.id, |run| run.state.has_ended()).await;
+    worker.stop().await;
+    assert_eq!((run.state, run.errors), (RunState::Completed, 0));
+    assert_eq!((books.calls(), books.most_running()), (240, 3));
 }

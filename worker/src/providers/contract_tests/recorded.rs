@@ -127,6 +127,7 @@ pub(super) fn model(
         price: None,
         output_limit: None,
         image_tokens: 0,
+        learned: None,
     }
 }
 
