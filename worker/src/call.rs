@@ -136,10 +136,10 @@ pub(crate) async fn call(calls: Calls<'_>, request: &CompletionRequest<'_>) -> C
             refused_since.get_or_insert(began);
             waits += 1;
             count_retry(labels, error.kind);
-            permit.refused(pause);
-            // The governor delays all calls as long as the provider requests; other evaluations take this one's place
-            // meanwhile.
-            let delay = refused_backoff.next().unwrap_or_default();
+            let alone = permit.refused(pause);
+            // Usually the governor delays all calls as long as the provider requests; other evaluations take this one's
+            // place meanwhile.
+            let delay = refused_backoff.next().unwrap_or_default().max(alone);
             let slept = halt.run_until_cancelled(tokio::time::sleep(delay)).await;
             if slept.is_none() {
                 return ended(None, attempts, may_be_paid);

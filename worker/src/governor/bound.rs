@@ -20,6 +20,7 @@ use std::{collections::VecDeque, f64::consts::LN_2, time::Duration};
 use opb_core::models::LearnedConcurrency;
 
 use super::{
+    chance::{CallEnd, Chance},
     levels::felt,
     refusals::Refusals,
     tries::{Phase, Times, Tries},
@@ -85,6 +86,7 @@ pub(super) struct Bound {
     pub(super) ceiling: f64,
     pub(super) tries: Tries,
     pub(super) refusals: Refusals,
+    pub(super) chance: Chance,
 }
 
 #[derive(Debug)]
@@ -119,6 +121,7 @@ impl Bound {
             ceiling: f64::INFINITY,
             tries: Tries::default(),
             refusals: Refusals::default(),
+            chance: Chance::default(),
         }
     }
 
@@ -219,13 +222,18 @@ impl Bound {
         };
         self.answers += 1;
         self.refusals.answered(ticket);
+        self.note_end(ticket, CallEnd::Accepted);
         let time = by_length(felt(now.saturating_sub(call.began)), tokens);
         self.note_answer(ticket, call.number, time, now);
     }
 
-    /// A call was refused because of overload. Returns how long no other call should start.
-    pub(super) fn refused(&mut self, ticket: Ticket, now: Duration) -> Duration {
+    /// A call was refused because of overload. Returns how long no other call should start; `None` if other calls have
+    /// nothing to do with it.
+    pub(super) fn refused(&mut self, ticket: Ticket, now: Duration) -> Option<Duration> {
         let call = self.take(ticket);
+        if self.note_end(ticket, CallEnd::Refused) {
+            return None;
+        }
         if self.refusals.refused(ticket, self.next, self.number, now) {
             self.tries.lengthen_after_refusal(&self.phase);
         }
@@ -235,15 +243,23 @@ impl Bound {
         }
         self.ceiling = self.number;
         self.phase = self.tries.hold_after_refusal(now);
-        self.refusals.pause(self.running(), now)
+        let pause = self.refusals.pause(self.running(), now);
+        if let Some(pace) = self.refusals.often_at_pace() {
+            self.refused_at_pace(pace);
+        }
+        Some(pause)
     }
 
     /// A call timed out. Unlike a refusal, this does not reveal a limit, but how many calls are answered within the
     /// timeout: no more than these should wait for each other.
     pub(super) fn timed_out(&mut self, ticket: Ticket) {
-        let Some(call) = self.take(ticket).filter(|call| call.number > FIRST) else {
+        let Some(call) = self.take(ticket) else {
             return;
         };
+        self.note_end(ticket, CallEnd::Accepted);
+        if call.number <= FIRST {
+            return;
+        }
         #[expect(clippy::cast_precision_loss, reason = "only large numbers lose any")]
         let meanwhile = (self.answers - call.answers) as f64;
         let in_time = (IN_TIME * meanwhile).floor().max(1.0);
@@ -254,7 +270,9 @@ impl Bound {
 
     /// A call ended without information about the provider.
     pub(super) fn gone(&mut self, ticket: Ticket) {
-        self.take(ticket);
+        if self.take(ticket).is_some() {
+            self.note_end(ticket, CallEnd::Unknown);
+        }
     }
 
     /// Headers announce that this fraction of a limit of requests or tokens remains: such a provider refuses instead of
@@ -274,6 +292,7 @@ impl Bound {
     pub(super) fn reopen(&mut self) {
         self.number = FIRST.min(self.max);
         self.refusals = Refusals::anew(self.next);
+        self.chance = Chance::default();
         self.tries = Tries::from_then(self.next);
         self.proven = 1.0;
         self.is_scarce = false;
@@ -389,14 +408,14 @@ mod tests {
     fn spread() -> (Bound, Duration) {
         let mut bound = Bound::new(256.0);
         let mut now = Duration::ZERO;
-        for _ in 0..5 {
+        for _ in 0..3 {
             for _ in 0..10 {
                 let ticket = bound.began(now);
                 now += SECOND / 10;
                 bound.answered(ticket, now, None);
             }
             let ticket = bound.began(now);
-            now += bound.refused(ticket, now);
+            now += bound.refused(ticket, now).unwrap();
         }
         (bound, now)
     }

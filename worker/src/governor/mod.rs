@@ -8,6 +8,7 @@
 
 mod bound;
 mod breaker;
+mod chance;
 mod declared;
 mod levels;
 mod models;

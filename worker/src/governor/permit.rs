@@ -97,8 +97,9 @@ impl Permit {
     }
 
     /// The provider refused the call because of overload: fewer calls may be in flight, and none starts during `pause`
-    /// or our own backoff, whichever is longer; the backoff grows with each further refusal.
-    pub(crate) fn refused(mut self, pause: Option<Duration>) {
+    /// or our own backoff, whichever is longer; the backoff grows with each further refusal. If refusals are by chance, other
+    /// calls continue, and the pause is returned, which is then for this call alone.
+    pub(crate) fn refused(mut self, pause: Option<Duration>) -> Duration {
         self.settle(Used {
             tokens: Some(0),
             microusd: Some(0),
@@ -107,9 +108,15 @@ impl Permit {
         let governor = Arc::clone(&self.governor);
         let mut state = governor.lock();
         self.answered(&mut state);
-        let ours = self.note_refused(&mut state);
-        hold_back(&mut state, pause, ours);
+        let alone = match self.note_refused(&mut state) {
+            Some(ours) => {
+                hold_back(&mut state, pause, ours);
+                Duration::ZERO
+            }
+            None => pause.unwrap_or_default(),
+        };
         governor.publish_number(&mut state);
+        alone
     }
 
     /// The call failed. Returns whether the provider is down, so that the failure does not count as an attempt of the
@@ -139,14 +146,16 @@ impl Permit {
         if kind.is_overload() {
             // Failures of a provider that is down reveal nothing about its capacity.
             let ours = match self.ticket {
-                Some(_) if is_down => Duration::ZERO,
+                Some(_) if is_down => Some(Duration::ZERO),
                 Some(ticket) if kind == CallErrorKind::Timeout => {
                     state.bound.timed_out(ticket);
-                    Duration::ZERO
+                    Some(Duration::ZERO)
                 }
                 _ => self.note_refused(&mut state),
             };
-            hold_back(&mut state, failure.pause, ours);
+            if let Some(ours) = ours {
+                hold_back(&mut state, failure.pause, ours);
+            }
             governor.publish_number(&mut state);
         }
         if is_down && !was_down {
@@ -175,11 +184,12 @@ impl Permit {
         state.breaker.answered();
     }
 
-    /// The call was refused because of overload. Returns how long no other call should start.
-    fn note_refused(&self, state: &mut super::State) -> Duration {
+    /// The call was refused because of overload. Returns how long no other call should start; `None` if other calls have
+    /// nothing to do with it.
+    fn note_refused(&self, state: &mut super::State) -> Option<Duration> {
         match self.ticket {
             Some(ticket) => state.bound.refused(ticket, self.now()),
-            None => Duration::ZERO,
+            None => Some(Duration::ZERO),
         }
     }
 

@@ -60,6 +60,27 @@ impl Refusals {
         }
     }
 
+    /// Forgets the pace and the pause; refusals of calls before `next` are ignored.
+    pub(super) fn forget(&mut self, next: Ticket) {
+        *self = Self::anew(next);
+    }
+
+    /// The pace, if calls are paced and refusals come often all the same.
+    pub(super) fn often_at_pace(&self) -> Option<f64> {
+        let spread = self.spread.as_ref()?;
+        (self.often >= OFTEN).then_some(spread.pace)
+    }
+
+    /// Replaces the pace, from now on and without a pause.
+    pub(super) fn set_pace(&mut self, pace: f64) {
+        if let Some(spread) = &mut self.spread {
+            spread.pace = pace;
+            spread.next = Duration::ZERO;
+        }
+        self.coming_back = None;
+        self.in_row = 0;
+    }
+
     /// When the next call may start, if calls are paced.
     pub(super) fn next_call(&self, now: Duration) -> Option<Duration> {
         let next = self.spread.as_ref()?.next;

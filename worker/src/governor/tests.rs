@@ -430,7 +430,7 @@ async fn calls_that_are_spread_over_time_begin_one_after_another() {
     let governor = governor(100);
     open_to(&governor, 20).await;
     // However few are in flight, every eleventh is refused.
-    for _ in 0..5 {
+    for _ in 0..3 {
         for _ in 0..10 {
             let permit = acquire(&governor).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -454,6 +454,33 @@ async fn calls_that_are_spread_over_time_begin_one_after_another() {
         let gap = two[1] - two[0];
         assert!(gap > Duration::from_millis(50), "{gap:?}");
     }
+}
+
+/// As a provider does that has too much to do for all of its users, and says when to come back.
+#[tokio::test(start_paused = true)]
+async fn refusals_by_chance_slow_nobody_else() {
+    let governor = governor(100);
+    let started = Instant::now();
+    let wish = Some(Duration::from_secs(20));
+    let mut alone = Duration::ZERO;
+    for number in 0..40_000 {
+        let permit = acquire(&governor).await;
+        if number % 20 == 19 {
+            alone = permit.refused(wish);
+        } else {
+            permit.succeeded(None, USED);
+        }
+    }
+    assert_eq!(Some(alone), wish, "only the refused call waits");
+    let took = started.elapsed();
+    // A pause for every refusal would be eleven hours.
+    assert!(took < Duration::from_mins(15), "{took:?}");
+    // Once nearly all are refused, that is a reason.
+    for _ in 0..200 {
+        alone = acquire(&governor).await.refused(None);
+    }
+    assert_eq!(alone, Duration::ZERO);
+    assert!(started.elapsed() - took > Duration::from_mins(30));
 }
 
 #[tokio::test(start_paused = true)]

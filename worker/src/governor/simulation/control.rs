@@ -178,8 +178,9 @@ impl Control for Today {
     }
 
     fn refused(&mut self, ticket: Ticket, now: Duration, wish: Option<Duration>, _refusals: u32) {
-        let pause = self.bound.refused(ticket, now);
-        self.brakes.pause(now + pause.max(wish.unwrap_or_default()));
+        if let Some(pause) = self.bound.refused(ticket, now) {
+            self.brakes.pause(now + pause.max(wish.unwrap_or_default()));
+        }
     }
 
     fn timed_out(&mut self, ticket: Ticket, _now: Duration) {
@@ -272,7 +273,7 @@ impl Control for Ideal {
         let workers = self.workers as f64;
         self.step = 0.0;
         self.limit = match kind {
-            Kind::Elastic | Kind::Batching(_) => self.max,
+            Kind::Elastic | Kind::Fickle(_) | Kind::Batching(_) => self.max,
             Kind::Refusing(most) => part(most),
             Kind::Slots { count, .. } => part(count),
             Kind::Bucket {

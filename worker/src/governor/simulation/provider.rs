@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 pub(super) enum Kind {
     /// Serves all calls concurrently.
     Elastic,
+    /// Serves all calls concurrently, but refuses one in so many, whatever the load.
+    Fickle(u64),
     /// Refuses calls beyond this many concurrent ones.
     Refusing(usize),
     /// Serves `count` calls concurrently; `queue` more wait in order, and further ones are refused.
@@ -46,6 +48,7 @@ pub(super) struct Provider {
     waiting: VecDeque<usize>,
     level: f64,
     filled_at: f64,
+    received: u64,
 }
 
 impl Provider {
@@ -56,6 +59,7 @@ impl Provider {
             waiting: VecDeque::new(),
             level: 0.0,
             filled_at: 0.0,
+            received: 0,
         };
         provider.become_kind(kind, 0.0);
         provider
@@ -70,9 +74,13 @@ impl Provider {
     }
 
     pub(super) fn receive(&mut self, call: usize, tokens: f64, now: f64) -> Reception {
+        self.received += 1;
         let factor = match self.kind {
+            Kind::Fickle(one_in) if scrambled(self.received).is_multiple_of(one_in) => {
+                return Reception::Refused;
+            }
             Kind::Refusing(most) if self.serving >= most => return Reception::Refused,
-            Kind::Elastic | Kind::Refusing(_) => 1.0,
+            Kind::Elastic | Kind::Fickle(_) | Kind::Refusing(_) => 1.0,
             Kind::Slots { count, queue } => {
                 if self.serving >= count {
                     if self.waiting.len() >= queue {
@@ -148,4 +156,12 @@ impl Provider {
             self.filled_at = now;
         }
     }
+}
+
+/// A number without a pattern from each number (the finaliser of SplitMix64).
+fn scrambled(number: u64) -> u64 {
+    let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }

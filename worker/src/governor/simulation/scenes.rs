@@ -19,13 +19,14 @@ const FOUR_SLOTS: Kind = Kind::Slots {
 };
 
 /// The names of the scenes with several workers.
-const MANY: [(usize, [&str; 4]); 2] = [
+const MANY: [(usize, [&str; 5]); 2] = [
     (
         4,
         [
             "4 workers, elastic",
             "4 workers, refuses at 256",
             "4 workers, 600 calls/min announced",
+            "4 workers, 600 calls/min not announced",
             "4 workers, one slot of 0.2 s",
         ],
     ),
@@ -35,6 +36,7 @@ const MANY: [(usize, [&str; 4]); 2] = [
             "16 workers, elastic",
             "16 workers, refuses at 256",
             "16 workers, 600 calls/min announced",
+            "16 workers, 600 calls/min not announced",
             "16 workers, one slot of 0.2 s",
         ],
     ),
@@ -109,6 +111,36 @@ pub(super) const GOALS: &[Goal] = &[
     goal("600 calls/min not announced", 1.1, 3.0, [1.01, 1.01]),
     goal("150,000 tokens/min announced", 1.07, 0.0, [1.01, 1.01]),
     goal("150,000 tokens/min not announced", 1.15, 3.0, [1.01, 1.01]),
+    goal(
+        "refuses 1 in 20 at random, of about 2 s",
+        9.0,
+        6.5,
+        [1.01, 1.01],
+    ),
+    goal(
+        "refuses 1 in 7 at random, of about 2 s",
+        9.0,
+        17.0,
+        [1.01, 1.01],
+    ),
+    goal(
+        "refuses 1 in 14 at random, of 0.02 s",
+        9.0,
+        9.0,
+        [1.01, 1.01],
+    ),
+    goal(
+        "4 workers, 600 calls/min not announced",
+        1.15,
+        4.0,
+        [1.01, 1.01],
+    ),
+    goal(
+        "16 workers, 600 calls/min not announced",
+        1.2,
+        9.0,
+        [1.01, 1.01],
+    ),
     goal("one slot, 60 of 0.2 s", 1.01, 0.0, [1.1, 1.05]),
     goal("one slot, 240 of about 0.2 s", 1.01, 0.0, [6.0, 1.1]),
     Goal {
@@ -363,6 +395,27 @@ fn that_refuse() -> Vec<Scene> {
             LANGUAGE,
             2_000,
         ),
+        scene(
+            "refuses 1 in 20 at random, of about 2 s",
+            Kind::Fickle(20),
+            2.0,
+            LANGUAGE,
+            2_000,
+        ),
+        scene(
+            "refuses 1 in 7 at random, of about 2 s",
+            Kind::Fickle(7),
+            2.0,
+            LANGUAGE,
+            2_000,
+        ),
+        scene(
+            "refuses 1 in 14 at random, of 0.02 s",
+            Kind::Fickle(14),
+            0.02,
+            LANGUAGE,
+            1_000,
+        ),
     ]
 }
 
@@ -481,7 +534,7 @@ fn that_change() -> Vec<Scene> {
 /// Several workers that do not coordinate.
 fn of_many_workers() -> Vec<Scene> {
     let mut scenes = Vec::new();
-    for (workers, [elastic, at_256, announced, one_slot]) in MANY {
+    for (workers, [elastic, at_256, announced, unannounced, one_slot]) in MANY {
         let many = |base: Scene| Scene { workers, ..base };
         scenes.extend([
             many(scene(elastic, Kind::Elastic, 2.0, LANGUAGE, 10_000)),
@@ -492,6 +545,13 @@ fn of_many_workers() -> Vec<Scene> {
                 0.5,
                 LANGUAGE,
                 2_000,
+            )),
+            many(scene(
+                unannounced,
+                bucket(10.0, 60.0, false, false),
+                0.5,
+                LANGUAGE,
+                6_000,
             )),
             many(scene(one_slot, ONE_SLOT, 0.2, LANGUAGE, 3_000)),
         ]);
