@@ -16,7 +16,6 @@ mod tests;
 
 use std::{borrow::Cow, sync::Arc};
 
-use regex::Regex;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -26,7 +25,7 @@ use opb_template::{CompiledText, TemplateError};
 pub use self::combine::{Combined, combine};
 pub use self::effort::Effort;
 pub use self::number::last_number;
-use self::patterns::Patterns;
+use self::patterns::{Pattern, Patterns};
 pub use self::spec::{ScorerKind, ScorerSpec, ScorerType};
 
 /// Maximum length of a regular expression, in characters.
@@ -130,7 +129,7 @@ enum Prepared {
     Nothing,
     Text(String),
     Json(Value),
-    Pattern(Arc<Regex>),
+    Pattern(Arc<Pattern>),
     Number(f64),
 }
 
@@ -455,16 +454,16 @@ fn same_json(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn matches_pattern(output: &str, pattern: &Regex) -> (bool, Cow<'static, str>) {
+fn matches_pattern(output: &str, pattern: &Pattern) -> (bool, Cow<'static, str>) {
     let searched = &output[..output.floor_char_boundary(MAX_SEARCHED_BYTES)];
-    if pattern.is_match(searched) {
+    if pattern.regex.is_match(searched) {
         (true, Cow::Borrowed("the output matches the pattern"))
     } else {
         (
             false,
             Cow::Owned(format!(
                 "the output does not match \"{}\"",
-                excerpt(pattern.as_str())
+                excerpt(&pattern.written)
             )),
         )
     }

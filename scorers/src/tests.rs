@@ -121,6 +121,148 @@ fn finds_the_last_number() {
     check("(a)-2", Some(2.0));
     check("75%", Some(75.0));
     check("75 % ", Some(75.0));
+#[test]
+fn f22_a_missing_value_is_an_error_and_never_a_pass() {
+    let kinds = ["contains", "icontains", "regex"];
+    let kinds = kinds
+        .into_iter()
+        .flat_map(|kind| [kind.to_owned(), format!("not-{kind}")]);
+    for kind in kinds {
+        let refused = compile(&json!({"type": kind, "value": ""}));
+        assert!(refused.unwrap_err().contains("must not be empty"), "{kind}");
+        for (spec, expected) in [
+            (json!({"type": kind}), json!("")),
+            (json!({"type": kind}), Value::Null),
+            (json!({"type": kind}), json!([])),
+            (json!({"type": kind, "value": null}), Value::Null),
+            (json!({"type": kind, "value": "{{ expected }}"}), json!("")),
+            (
+                json!({"type": kind, "value": "{{ name[0:0] }}"}),
+                json!("x"),
+            ),
+        ] {
+            let found = outcome(&spec, "anything", &expected);
+            assert!(matches!(found, Outcome::Error { .. }), "{spec}: {found:?}");
+        }
+    }
+    // Patterns that any output matches say as little as an empty one.
+    for pattern in [".*", "(?i)", "a|", "(x)?", "[^]*", "(?:)"] {
+        let refused = compile(&json!({"type": "regex", "value": pattern})).unwrap_err();
+        assert!(
+            refused.contains("matches every output"),
+            "{pattern}: {refused}"
+        );
+    }
+    for pattern in ["^$", "^a*$", r"\b", ".+"] {
+        compile(&json!({"type": "regex", "value": pattern})).unwrap();
+    }
+}
+
+#[test]
+fn f21_patterns_mean_what_they_mean_in_javascript() {
+    let check = |pattern: &str, yes: &[&str], no: &[&str]| {
+        let outputs = yes.iter().map(|yes| (yes, true));
+        for (output, expect) in outputs.chain(no.iter().map(|no| (no, false))) {
+            check("regex", &json!(pattern), output, expect);
+        }
+    };
+    // Letters, digits and words are ASCII, spaces are those of Unicode.
+    check(r"^\w+$", &["Zurich_1"], &["Zürich", "café", ""]);
+    check(r"^\W$", &["ü", "-", "١"], &["a", "_"]);
+    check(r"^\d+$", &["12"], &["١٢", "1a"]);
+    check(r"^\D$", &["١"], &["1"]);
+    check(
+        r"^\s$",
+        &["\u{feff}", "\u{a0}", "\u{2028}", "\u{b}"],
+        &["\u{85}", "\u{200b}"],
+    );
+    check(r"^\S$", &["\u{85}", "x"], &["\u{feff}"]);
+    check(r"\bla\b", &["laß", "la"], &["lab"]);
+    check(r"f\B\S", &["fe"], &["fé"]);
+    // A dot excludes four line ends, and an end is the end of the text.
+    check(
+        "^a.b$",
+        &["a\u{85}b", "aüb", "a😀b"],
+        &["a\rb", "a\nb", "a\u{2028}b", "a\u{2029}b"],
+    );
+    check("(?s)^a.b$", &["a\rb", "a\nb"], &["ab"]);
+    check("b$", &["a\nb"], &["b\n", "b\na"]);
+    check("(?m)^b$", &["a\nb\r\nc", "a\rb"], &["ab"]);
+    // What means something in Rust only is a letter.
+    check("^{$", &["{"], &[""]);
+    check(r#"{"a": \{}}"#, &[r#"{"a": {}}"#], &[]);
+    check("^a{,2}$", &["a{,2}"], &["aa"]);
+    check("^a{2}b{1,}c{0,1}$", &["aab", "aabbc"], &["aabcc"]);
+    check("^x{y}]}$", &["x{y}]}"], &[]);
+    check("^[a&&b]+$", &["a&b"], &["c"]);
+    check("^[[]$", &["["], &["]"]);
+    check("^[[:alpha:]]$", &["[]", "a]", ":]"], &["b"]);
+    check("^[*--z~~]+$", &["+-z~"], &["a"]);
+    check(r"^[\w-.]+$", &["a-b.c"], &["ü"]);
+    check(r"^[^\W\d]+$", &["ab"], &["a1", "ü"]);
+    check(r"^[\]\\\-^]+$", &["]-\\^"], &["a"]);
+    check("a[]b|c", &["c"], &["ab", "a[]b"]);
+    check("^a[^]b$", &["a\nb"], &["ab"]);
+    // Escapes.
+    check(r"^\/\-\_\é\e\@\ $", &["/-_ée@ "], &[]);
+    check(
+        r"^\cJ\cj\x41\u0042\t\v\f\0$",
+        &["\n\nAB\t\u{b}\u{c}\0"],
+        &[],
+    );
+    check(r"^\c$", &["\\c"], &[]);
+    check(r"^[\c1\b\B]+$", &["\u{11}\u{8}B"], &["c"]);
+    check(r"^\xq\uq\101\8$", &["xquqA8"], &[]);
+    check(r"^\ud83d\ude00\u{1F600}$", &["😀😀"], &[]);
+    check(r"^\p{Lu}\P{L}[\p{Ll}]$", &["Ü1ß"], &["ü1ß"]);
+    // Groups.
+    check(
+        "^(?<year>[0-9]{4})-(?P<m>[0-9]{2})$",
+        &["2026-11"],
+        &["2026-1"],
+    );
+    check("^(?:a|b)+?(c)$", &["abc"], &["ab"]);
+    check("(?i)^yes$", &["YES", "yes"], &["no"]);
+    check("^(?i:a)b$", &["Ab"], &["AB"]);
+    check("(?i)^\\w$", &["K"], &["\u{212a}"]);
+    check("^é$", &["é"], &["e\u{301}"]);
+}
+
+#[test]
+fn f21_patterns_that_are_none_are_refused_in_plain_words() {
+    for (pattern, part) in [
+        ("(?=x)", "look-around and back-references are not available"),
+        (
+            "(?<!x)y",
+            "look-around and back-references are not available",
+        ),
+        (r"(a)\1", "a back-reference such as"),
+        (r"(?<n>a)\k<n>", "a back-reference such as"),
+        ("*a", "nothing to repeat: `*`"),
+        ("a**", "nothing to repeat"),
+        ("a++", "nothing to repeat"),
+        ("^*", "nothing to repeat"),
+        ("{2}", "nothing to repeat: `{2}`"),
+        ("a{3,2}", "repetition"),
+        ("[b-a]", "out of order"),
+        ("[a", "unclosed class"),
+        ("(a", "unclosed group"),
+        ("a)", "unopened group"),
+        ("a\\", "must not end in a single"),
+        ("(?x)a", "the flags `i`, `m` and `s` are known"),
+        ("(?)", "the flags `i`, `m` and `s` are known"),
+        (r"\Aa", "write `^` for the start"),
+        (r"\ud83d", "is not a character"),
+        (r"\p{Nonsense}", "property"),
+    ] {
+        let refused = compile(&json!({"type": "regex", "value": pattern})).unwrap_err();
+        assert!(
+            refused.contains(part) && !refused.contains("(?-i:") && !refused.contains('\n'),
+            "{pattern}: {refused}"
+        );
+    }
+}
+
     check("18kg", Some(18.0));
     check(".5", Some(0.5));
     check("1.5e-3", Some(0.0015));
@@ -279,7 +421,7 @@ fn refuses_what_it_does_not_know() {
         "look-around and back-references are not available",
     );
     check(
-        json!({"type": "regex", "value": "\\w{1000}{100}"}),
+        json!({"type": "regex", "value": "(?:\\w{1000}){100}"}),
         "too complex",
     );
     check(

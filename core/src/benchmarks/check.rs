@@ -350,8 +350,8 @@ mod tests {
         // Few expensive items (a large pattern or a long rendering), or many items with a small pattern of their own.
         for (few, many) in [
             (
-                definition(&large, 2, expecting(r"\w{9}")),
-                definition(&large, 100, expecting(r"\w{9}")),
+                definition(&large, 2, expecting(r"\p{L}{9}")),
+                definition(&large, 100, expecting(r"\p{L}{9}")),
             ),
             (
                 definition(&template, 10, expecting("")),

@@ -11,7 +11,7 @@ use crate::Result;
 
 /// The current version of the rules. It increases with each new rule; versions validated by older rules then take no
 /// runs until their content is published again.
-pub(super) const ITEM_RULES: i16 = 1;
+pub(super) const ITEM_RULES: i16 = 2;
 
 /// Why a version takes no runs, if its items were validated by older rules.
 ///
