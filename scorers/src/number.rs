@@ -1,4 +1,4 @@
-//! Finds the last number in a text, as people write numbers.
+//! Finds the last number in a text, as people and models write numbers.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,13 +8,23 @@ use serde_json::Value;
 use crate::MAX_SEARCHED_BYTES;
 
 const DEFAULT_TOLERANCE: f64 = 1e-6;
+/// What may stand between groups of three digits, besides the spellings of a comma. A comma after such a group is a
+/// decimal comma.
+const GROUP_SPACES: [&str; 7] = ["\\!", "\\,", "\u{a0}", "\u{2009}", "\u{202f}", "'", "’"];
+/// The commas between groups of three digits, as text and in LaTeX; longer ones before those that begin them.
+const GROUP_COMMAS: [&str; 3] = ["{,}", ",\\!", ","];
+const CURRENCIES: [char; 4] = ['$', '€', '£', '¥'];
 
 /// The last number in a text.
 ///
-/// Accepted: a sign (`-`, `+`, `−`), a currency sign, thousands in groups of three (`1,234`), decimals, an exponent
-/// (`1.5e-3`); a `%`, a unit or a full stop after the number is ignored.
+/// Accepted: a sign (`-`, `+`, `−`, and the dashes `–` and `‑`), a currency sign, thousands in groups of three
+/// (`1,234`, `1{,}234`, `1\,234`, `1'234`, or with a space that breaks no line), decimals, an exponent (`1.5e-3`); a
+/// `%`, a unit or a full stop after the number is ignored.
+/// A comma is a decimal comma only where it cannot be anything else: after groups with another separator
+/// (`1'234,5`, `1.234,5`), and as `{,}` before digits that are no group (`3{,}14`).
 /// Not numbers: digits that continue a word (`x2`, `GPT-4`, `a_1`) and dotted versions (`1.2.3`).
-/// A `-` between digits is a separator (`3-5` ends in 5). Only the last [`MAX_SEARCHED_BYTES`] are read.
+/// A `-` between digits is a separator (`3-5` ends in 5); one before a space is a sign only at the start of the text and
+/// after `=`, `:` or an opening bracket. Only the last [`MAX_SEARCHED_BYTES`] are read.
 #[must_use]
 pub fn last_number(text: &str) -> Option<f64> {
     let text = &text[text.ceil_char_boundary(text.len().saturating_sub(MAX_SEARCHED_BYTES))..];
@@ -28,11 +38,12 @@ pub(super) fn of(value: &Value) -> Option<f64> {
         Value::String(text) => {
             let (number, at) = scan(text)?;
             let (before, after) = (text[..at.start].trim_start(), text[at.end..].trim());
-            let signs = before.chars().count() <= 2
-                && before
-                    .chars()
-                    .all(|c| matches!(c, '-' | '+' | '−' | '$' | '€' | '£' | '¥'));
-            (signs && matches!(after, "" | "%" | "." | "$" | "€" | "£" | "¥")).then_some(number)
+            let signs = before.chars().filter(|c| !matches!(c, ' ' | '\\')).count() <= 2
+                && before.chars().all(|c| {
+                    matches!(c, '+' | '\\' | ' ') || is_minus(c) || CURRENCIES.contains(&c)
+                });
+            (signs && matches!(after, "" | "%" | "\\%" | "." | "$" | "€" | "£" | "¥"))
+                .then_some(number)
         }
         _ => None,
     }
@@ -69,60 +80,137 @@ pub(super) fn equals(
     }
 }
 
+/// The positions of a number's parts in a text.
+struct Written {
+    whole: Range<usize>,
+    decimals: Range<usize>,
+    exponent: Range<usize>,
+    is_negative: bool,
+}
+
+impl Written {
+    fn value(&self, text: &str) -> Option<f64> {
+        let digits = |part: &Range<usize>| {
+            let part = text[part.clone()].chars();
+            part.filter(char::is_ascii_digit).collect::<String>()
+        };
+        let (whole, decimals) = (digits(&self.whole), digits(&self.decimals));
+        let number: f64 = format!("{whole}.{decimals}0{}", &text[self.exponent.clone()])
+            .parse()
+            .ok()?;
+        let number = if self.is_negative { -number } else { number };
+        number.is_finite().then_some(number)
+    }
+}
+
 /// The last number, and the range of its digits.
 fn scan(text: &str) -> Option<(f64, Range<usize>)> {
     let bytes = text.as_bytes();
-    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    let digits_from = |mut at: usize| {
-        while is_digit(at) {
-            at += 1;
-        }
-        at
-    };
     let mut last = None;
     let mut at = 0;
     while at < bytes.len() {
-        if !(is_digit(at) || bytes[at] == b'.' && is_digit(at + 1)) {
+        if !(is_digit(text, at) || bytes[at] == b'.' && is_digit(text, at + 1)) {
             at += 1;
             continue;
         }
-        let start = at;
-        at = digits_from(at);
-        if (1..=3).contains(&(at - start)) {
-            while bytes.get(at) == Some(&b',') && digits_from(at + 1) == at + 4 {
-                at += 4;
-            }
+        let (whole, separator) = whole_part(text, at);
+        let decimals = decimals(text, whole.end, separator);
+        at = decimals.end;
+        let is_version = bytes.get(at) == Some(&b'.') && is_digit(text, at + 1);
+        while bytes.get(at) == Some(&b'.') && is_digit(text, at + 1) {
+            at = digits_end(text, at + 1);
         }
-        if bytes.get(at) == Some(&b'.') && is_digit(at + 1) {
-            at = digits_from(at + 1);
-        }
-        let version = bytes.get(at) == Some(&b'.') && is_digit(at + 1);
-        while bytes.get(at) == Some(&b'.') && is_digit(at + 1) {
-            at = digits_from(at + 1);
-        }
+        let mut exponent = at..at;
         if matches!(bytes.get(at), Some(b'e' | b'E')) {
             let signed = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-            if is_digit(at + 1 + signed) {
-                at = digits_from(at + 1 + signed);
+            if is_digit(text, at + 1 + signed) {
+                at = digits_end(text, at + 1 + signed);
+                exponent.end = at;
             }
         }
-        if version {
+        if is_version {
             continue;
         }
-        if let Some(negative) = sign_before(&text[..start]) {
-            last = Some((start..at, negative));
+        if let Some(is_negative) = sign_before(&text[..whole.start]) {
+            last = Some(Written {
+                whole,
+                decimals,
+                exponent,
+                is_negative,
+            });
         }
     }
-    let (at, negative) = last?;
-    let written = &text[at.clone()];
-    let number: f64 = if written.contains(',') {
-        written.replace(',', "").parse().ok()?
-    } else {
-        written.parse().ok()?
+    let last = last?;
+    Some((last.value(text)?, last.whole.start..last.exponent.end))
+}
+
+fn is_digit(text: &str, at: usize) -> bool {
+    text.as_bytes().get(at).is_some_and(u8::is_ascii_digit)
+}
+
+/// The end of the digits that begin at a position.
+fn digits_end(text: &str, mut at: usize) -> usize {
+    while is_digit(text, at) {
+        at += 1;
+    }
+    at
+}
+
+/// The whole part of a number and its separator: its first digits, and groups of three after one to three of them.
+fn whole_part(text: &str, start: usize) -> (Range<usize>, Option<&'static str>) {
+    let mut at = digits_end(text, start);
+    // Nothing is grouped after a zero: `0{,}125` has a decimal comma.
+    if !(1..=3).contains(&(at - start)) || &text[start..at] == "0" {
+        return (start..at, None);
+    }
+    let known = GROUP_COMMAS.into_iter().chain(GROUP_SPACES);
+    let Some(separator) = known.into_iter().find(|it| has_group(text, at, it)) else {
+        let dotted = dotted_end(text, at);
+        return (start..dotted.unwrap_or(at), dotted.map(|_| "."));
     };
-    number
-        .is_finite()
-        .then_some((if negative { -number } else { number }, at))
+    while has_group(text, at, separator) {
+        at += separator.len() + 3;
+    }
+    (start..at, Some(separator))
+}
+
+/// Whether a separator and exactly three digits follow.
+fn has_group(text: &str, at: usize, separator: &str) -> bool {
+    let group = at + separator.len();
+    text[at..].starts_with(separator) && digits_end(text, group) == group + 3
+}
+
+/// The end of groups with dots, which are groups only if a decimal comma follows: `1.234,5`.
+fn dotted_end(text: &str, start: usize) -> Option<usize> {
+    let mut at = start;
+    while has_group(text, at, ".") {
+        at += 4;
+    }
+    if at == start || !text[at..].starts_with(',') {
+        return None;
+    }
+    let end = digits_end(text, at + 1);
+    let goes_on = text[end..].starts_with(['.', ',']) && is_digit(text, end + 1);
+    (end > at + 1 && !goes_on).then_some(at)
+}
+
+/// The decimals at a position with their separator, which depends on the one of the whole part.
+fn decimals(text: &str, at: usize, of_whole: Option<&str>) -> Range<usize> {
+    let separators: &[&str] = match of_whole {
+        None => &[".", "{,}"],
+        Some(comma) if GROUP_COMMAS.contains(&comma) => &["."],
+        Some(_) => &[".", ",", "{,}"],
+    };
+    let mut followed = separators
+        .iter()
+        .filter(|it| text[at..].starts_with(**it) && is_digit(text, at + it.len()));
+    at..followed
+        .next()
+        .map_or(at, |it| digits_end(text, at + it.len()))
+}
+
+fn is_minus(c: char) -> bool {
+    matches!(c, '-' | '−' | '–' | '\u{2011}')
 }
 
 /// Whether a number after this text is negative; `None` if it continues a word.
@@ -131,12 +219,23 @@ fn sign_before(text: &str) -> Option<bool> {
     if in_word(text) {
         return None;
     }
-    let text = text.trim_end_matches(['$', '€', '£', '¥']);
-    let Some(before) = text.strip_suffix(['-', '−']) else {
-        return Some(false);
+    let text = text.trim_end_matches(CURRENCIES).trim_end_matches('\\');
+    let Some(before) = text.strip_suffix(is_minus) else {
+        return Some(is_spaced_minus(text));
     };
     if in_word(before) {
-        return None;
+        // A dash between words and numbers is punctuation; a hyphen makes one word of them.
+        return text.ends_with('–').then_some(false);
     }
-    Some(!before.ends_with(|c: char| c.is_numeric() || c == ')'))
+    Some(!before.ends_with(|c: char| c.is_numeric() || matches!(c, ')' | ']' | '}' | '%')))
+}
+
+/// Whether a text ends in a minus and a space, where the minus can only be a sign: in a line of a list it is a bullet.
+fn is_spaced_minus(text: &str) -> bool {
+    let spaces = [' ', '\u{a0}', '\u{2009}', '\u{202f}'];
+    let Some(before) = text.trim_end_matches(spaces).strip_suffix(is_minus) else {
+        return false;
+    };
+    let before = before.trim_end_matches(spaces).trim_end_matches('*');
+    before.is_empty() || before.ends_with(['=', ':', '(', '[', '{'])
 }

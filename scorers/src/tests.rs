@@ -323,6 +323,56 @@ fn numeric() {
     ] {
         for kind in ["numeric", "not-numeric"] {
             let found = outcome(&json!({"type": kind}), "18", &expected);
+#[test]
+fn f11_finds_numbers_in_the_typography_of_models() {
+    let check = |text: &str, expect: f64| assert_eq!(last_number(text), Some(expect), "{text:?}");
+    check(r"\boxed{9{,}500}", 9500.0);
+    check(r"$1{,}234{,}567.5$", 1_234_567.5);
+    check(r"12\!345, 12,\!345, 12\,345", 12345.0);
+    check(r"$12,\!345,\!678$", 12_345_678.0);
+    check("12\u{202f}345", 12345.0);
+    check("12\u{a0}345 km", 12345.0);
+    check("1\u{2009}234\u{2009}567", 1_234_567.0);
+    check("1'234’567, 1’234’567", 1_234_567.0);
+    // Decimal commas, where they cannot separate anything else.
+    check("12\u{202f}345,67", 12345.67);
+    check("12\u{202f}345,678 m", 12345.678);
+    check("1'234,5", 1234.5);
+    check(r"3{,}25", 3.25);
+    check(r"0{,}125", 0.125);
+    check("1.234,56 €", 1234.56);
+    check("1.234.567,8", 1_234_567.8);
+    // Signs.
+    check("–5", -5.0);
+    check("\u{2011}5", -5.0);
+    check("it is −5", -5.0);
+    check("x = - 5", -5.0);
+    check("**Answer:** – 5", -5.0);
+    check("- 5", -5.0);
+    check("(\u{2011} 5)", -5.0);
+    check(r"\boxed{-\$5}", -5.0);
+    check(r"− \$1,200", -1200.0);
+    // Dashes that are no signs.
+    check("3–5", 5.0);
+    check("$3–$5", 5.0);
+    check("10 %–12 %", 12.0);
+    check("3 - 5", 5.0);
+    check("x = 3 - 5", 5.0);
+    check("Steps:\n- 4\n- 5", 5.0);
+    check("Result–5", 5.0);
+    check("4 with GPT\u{2011}5", 4.0);
+    // Lists and neighbours.
+    check("see 12 345", 345.0);
+    check("2024\u{a0}500", 500.0);
+    check("1\u{a0}2", 2.0);
+    check("1234,567", 567.0);
+    check("1,234\u{a0}567", 567.0);
+    check("(1.5,2.25)", 2.25);
+    check("1.234,5.678", 5.678);
+    check(r"1{,}234{,}5", 5.0);
+    check("it's 5'11", 11.0);
+}
+
             assert!(
                 matches!(found, Outcome::Error { .. }),
                 "{kind} {expected}: {found:?}"
@@ -530,7 +580,65 @@ proptest! {
     #[test]
     fn numbers_are_read_back(text in "\\PC{0,40}", digits in "[-+$€,.0-9eE% a-z]{0,30}", number in -1e12..1e12_f64) {
         let _ = (last_number(&text), last_number(&digits), number::of(&Value::String(digits.clone())));
-        prop_assert_eq!(last_number(&format!("{text} {number}.")), Some(number));
+        prop_assert_eq!(last_number(&format!("{text} is {number}.")), Some(number));
+    }
+
+    /// Any pattern is refused or translated, and then it is one of the `regex` crate within the limits.
+    #[test]
+    fn f21_odd_patterns_do_not_panic(
+        any in "\\PC{0,20}",
+        odd in "(\\\\|[a-z0-9]|[\\[\\](){}^$.*+?|,:<>=!&~-]|\\(\\?|\\\\u|\\\\x|\\\\c|é|😀){0,24}",
+    ) {
+        for pattern in [any, odd] {
+            if let Err(refused) = Scorer::compile(&ScorerSpec {
+                kind: ScorerType::Regex,
+                value: Some(Value::String(pattern.clone())),
+                weight: 1.0,
+                metric: None,
+                tolerance: None,
+            }) {
+                // What is translated is always a pattern; only these are left to the `regex` crate.
+                let refused = refused.to_string();
+                prop_assert!(!refused.contains("escape sequence"), "{}: {}", pattern, refused);
+            }
+        }
+    }
+
+    /// A grouped number is read whole, with every separator and sign; a list ends in its last number.
+    #[test]
+    fn f11_grouped_numbers_are_read_back(
+        whole in 1_000..1_000_000_000_000_u64,
+        cents in proptest::option::of(0..100_u32),
+        separator in prop::sample::select(vec![",", "{,}", "\\!", ",\\!", "\\,", "\u{a0}", "\u{2009}", "\u{202f}", "'", "’"]),
+        sign in prop::sample::select(vec!["", "-", "−", "–", "\u{2011}", "-$", "−\\$"]),
+        before in prop::sample::select(vec!["", "It is ", "= ", "$", "1, 2, 3, ", "(", "pages 3–4: "]),
+        after in prop::sample::select(vec!["", ".", ", as asked", " km", "%", "\u{202f}€", "}$", "\n"]),
+    ) {
+        let digits = whole.to_string();
+        let first = digits.len() % 3;
+        let groups = digits.as_bytes()[first..].chunks(3);
+        let groups = std::iter::once(&digits.as_bytes()[..first]).chain(groups);
+        let groups: Vec<&str> = groups
+            .filter_map(|group| std::str::from_utf8(group).ok())
+            .filter(|group| !group.is_empty())
+            .collect();
+        let cents = cents.map(|cents| format!(".{cents:02}")).unwrap_or_default();
+        let text = format!("{before}{sign}{}{cents}{after}", groups.join(separator));
+        let expect: f64 = format!("{digits}{cents}").parse().unwrap();
+        let expect = if sign.is_empty() { expect } else { -expect };
+        prop_assert_eq!(last_number(&text), Some(expect), "{:?}", text);
+    }
+
+    /// Texts of digits and of everything that numbers may contain end in a number or in none, without a panic.
+    #[test]
+    fn f11_odd_numbers_do_not_panic(text in "([0-9]{1,4}|\\{,\\}|\\\\[!,$]|[-–−‑+.,'’$€ \u{a0}\u{2009}\u{202f}=:(){}eE%\n]){0,20}") {
+        let _ = (last_number(&text), number::of(&Value::String(text.clone())));
+    }
+
+    #[test]
+    fn f11_lists_end_in_their_last_number(numbers in proptest::collection::vec(0..100_000_u32, 1..6), separator in prop::sample::select(vec![", ", "; ", " ", "\n- ", " – ", "/"])) {
+        let texts: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        prop_assert_eq!(last_number(&texts.join(separator)), numbers.last().map(|last| f64::from(*last)));
     }
 }
 
