@@ -213,6 +213,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     if let Some(path) = find_nul(body) {
         return Err(ApiError::invalid(path, "must not hold a NUL character"));
     }
+    // Files that editors of Windows saved are sent as they are.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     // serde accepts a list for an object, field by field.
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(ApiError::invalid("", "must be an object"));

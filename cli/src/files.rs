@@ -36,7 +36,7 @@ pub fn read_named(path: &Path, most_bytes: u64) -> anyhow::Result<String> {
     read_bounded(file, most_bytes).with_context(what)
 }
 
-/// Reads input from a user or another program, which may be endless.
+/// Reads input from a user or another program, which may be endless. A byte order mark at its start is left out.
 ///
 /// # Errors
 /// Reading fails, or the input is not text or longer than `most_bytes`.
@@ -44,7 +44,12 @@ pub fn read_bounded(source: impl Read, most_bytes: u64) -> anyhow::Result<String
     let mut bytes = Vec::new();
     source.take(most_bytes + 1).read_to_end(&mut bytes)?;
     check_size(bytes.len() as u64, most_bytes)?;
-    String::from_utf8(bytes).context("it is not text in UTF-8")
+    let start = if bytes.starts_with(b"\xef\xbb\xbf") {
+        3
+    } else {
+        0
+    };
+    String::from_utf8(bytes.split_off(start)).context("it is not text in UTF-8")
 }
 
 /// Reads one line of such input, without its line break.
@@ -314,6 +319,12 @@ mod tests {
             assert!(format!("{endless:#}").contains("larger"), "{endless:#}");
         }
         open_named(&link, 100).unwrap();
+    }
+
+    #[test]
+    fn f24_a_byte_order_mark_is_left_out() {
+        let read = read_bounded("\u{feff}{}\u{feff}".as_bytes(), 100).unwrap();
+        assert_eq!(read, "{}\u{feff}");
     }
 
     #[test]

@@ -1,17 +1,104 @@
-//! Parses user-written YAML; errors name the line, and numbers that cannot be stored exactly are refused.
+//! Parses user-written YAML by the core schema of YAML 1.2: only `true` and `false` are booleans; `no`, `on`, dates and
+//! numbers with leading zeros or underscores are texts. Errors name the line, and numbers that cannot be stored exactly
+//! are refused.
+
+use std::collections::HashMap;
 
 use granit_parser::{Event, Parser, ScalarStyle};
 use serde::de::DeserializeOwned;
+use serde_saphyr::Options;
 
 use crate::{exact_json::is_exact, parse_errors::yaml_error};
 
-/// Parses a YAML text. The parser itself refuses duplicate names.
+/// Parses a YAML text, which may begin with a byte order mark. The parser itself refuses duplicate names.
 ///
 /// # Errors
 /// What is wrong, and in which line.
-pub(crate) fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let read = serde_saphyr::from_str(text).map_err(|error| yaml_error(&error))?;
+pub fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let read = serde_saphyr::from_str_with_options(text, core_schema())
+        .map_err(|error| yaml_error(&error))?;
     inexact_number(text).map_or(Ok(read), Err)
+}
+
+fn core_schema() -> Options {
+    serde_saphyr::options! {
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+    }
+}
+
+/// The unquoted scalars of a YAML text as written, by their paths such as `variables[0].default`: a text keeps the
+/// spelling that a number would lose. What an alias refers to is left out. The text must be valid YAML.
+#[must_use]
+pub(crate) fn unquoted_scalars(text: &str) -> HashMap<String, String> {
+    let mut found = HashMap::new();
+    let mut open: Vec<Open> = Vec::new();
+    for next in Parser::new_from_str(text) {
+        let Ok((event, _)) = next else {
+            break;
+        };
+        let scalar = match event {
+            Event::MappingStart(..) => {
+                open.push(Open::Mapping { name: None });
+                continue;
+            }
+            Event::SequenceStart(..) => {
+                open.push(Open::Sequence { at: 0 });
+                continue;
+            }
+            Event::MappingEnd | Event::SequenceEnd => {
+                open.pop();
+                None
+            }
+            Event::Scalar(value, style, ..) => {
+                if let Some(Open::Mapping { name: name @ None }) = open.last_mut() {
+                    *name = Some(value.into_owned());
+                    continue;
+                }
+                (style == ScalarStyle::Plain).then_some(value)
+            }
+            Event::Alias(..) => None,
+            _ => continue,
+        };
+        if let Some(scalar) = scalar {
+            found.insert(path_of(&open), scalar.into_owned());
+        }
+        match open.last_mut() {
+            Some(Open::Mapping { name }) => *name = None,
+            Some(Open::Sequence { at }) => *at += 1,
+            None => {}
+        }
+    }
+    found
+}
+
+/// A mapping or a sequence that is not closed yet.
+enum Open {
+    /// With the name of the value that follows.
+    Mapping {
+        name: Option<String>,
+    },
+    Sequence {
+        at: usize,
+    },
+}
+
+fn path_of(open: &[Open]) -> String {
+    let mut path = String::new();
+    for open in open {
+        match open {
+            Open::Mapping { name } => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(name.as_deref().unwrap_or_default());
+            }
+            Open::Sequence { at } => path.extend(["[", &at.to_string(), "]"]),
+        }
+    }
+    path
 }
 
 /// The first unquoted number that parsing and serializing would change. The text must be valid YAML.
@@ -22,6 +109,7 @@ fn inexact_number(text: &str) -> Option<String> {
         };
         if let Event::Scalar(value, ScalarStyle::Plain, ..) = event
             && !is_exact(value.trim())
+            && !is_text(value.trim())
         {
             let shown: String = value.trim().chars().take(40).collect();
             return Some(format!(
@@ -32,6 +120,12 @@ fn inexact_number(text: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// Whether digits are a text because of a leading zero.
+fn is_text(written: &str) -> bool {
+    let digits = written.trim_start_matches(['-', '+']);
+    digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|c| c.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -55,11 +149,12 @@ mod tests {
         check("a: 18446744073709551615\n", Ok(json!({"a": u64::MAX})));
         check("a: 0.1\nb: 1.5e3\n", Ok(json!({"a": 0.1, "b": 1500.0})));
         check(
-            "a: '18446744073709551617'\nb: |\n  3.14159265358979323846\nc: 2026-01-01T00:00:00.000000001Z\n",
+            "a: '18446744073709551617'\nb: |\n  3.14159265358979323846\nc: 2026-01-01T00:00:00.000000001Z\nd: 0018446744073709551617\n",
             Ok(json!({
                 "a": "18446744073709551617",
                 "b": "3.14159265358979323846\n",
-                "c": "2026-01-01T00:00:00.000000001Z"
+                "c": "2026-01-01T00:00:00.000000001Z",
+                "d": "0018446744073709551617"
             })),
         );
         check(
@@ -69,5 +164,94 @@ mod tests {
         check("a: 3.14159265358979323846\n", Err("line 1, column 4: "));
         check("a: {b: 1, b: 2}\n", Err("line 1, column "));
         check("a: [\n", Err("line "));
+    }
+
+    #[test]
+    fn f09_words_and_numbers_are_those_of_yaml_1_2() {
+        let check = |written: &str, expect: Value| {
+            let read = read_yaml::<Value>(&format!("a: {written}\n"));
+            assert_eq!(read, Ok(json!({"a": expect})), "{written}");
+        };
+        for text in [
+            "no",
+            "No",
+            "NO",
+            "yes",
+            "Yes",
+            "on",
+            "On",
+            "off",
+            "OFF",
+            "y",
+            "Y",
+            "n",
+            "N",
+            "2026-01-01",
+            "2026-01-01T10:00:00Z",
+            "12:30",
+            "190:20:30",
+            "010",
+            "-007",
+            "00",
+            "1_000",
+            "0b1_0",
+            "1,234",
+            "0x",
+            ".",
+            "tRUE",
+            "nULL",
+            "inf",
+            "nan",
+        ] {
+            check(text, json!(text));
+        }
+        for (written, expect) in [
+            ("true", json!(true)),
+            ("False", json!(false)),
+            ("TRUE", json!(true)),
+            ("~", json!(null)),
+            ("null", json!(null)),
+            ("", json!(null)),
+            ("0", json!(0)),
+            ("-1", json!(-1)),
+            ("1.0", json!(1.0)),
+            ("1e3", json!(1000.0)),
+            ("0.5", json!(0.5)),
+            ("0x1F", json!(31)),
+            ("0o17", json!(15)),
+            ("'true'", json!("true")),
+            ("\"1.0\"", json!("1.0")),
+        ] {
+            check(written, expect);
+        }
+    }
+
+    #[test]
+    fn f24_a_byte_order_mark_and_windows_line_ends_are_no_content() {
+        let read = read_yaml::<Value>("\u{feff}a: |\r\n  x\r\n  y\r\nb: 'c\r\n\r\n  d'\r\n");
+        assert_eq!(read, Ok(json!({"a": "x\ny\n", "b": "c\nd"})));
+    }
+
+    #[test]
+    fn unquoted_scalars_are_found_by_their_paths() {
+        let text = "a: 1.0\nb:\n  - {c: no, d: 'x'}\n  - [1e3, {e: 010}]\nf: &f 2\ng: *f\nh: 3\n\"i\": [[], {}, 4]\n";
+        let found = unquoted_scalars(text);
+        let mut found: Vec<String> = found
+            .iter()
+            .map(|(path, text)| format!("{path} {text}"))
+            .collect();
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "a 1.0",
+                "b[0].c no",
+                "b[1][0] 1e3",
+                "b[1][1].e 010",
+                "f 2",
+                "h 3",
+                "i[2] 4"
+            ]
+        );
     }
 }

@@ -18,7 +18,7 @@ pub mod deletion;
 pub mod doorbell;
 mod error;
 pub mod exact_json;
-mod exact_yaml;
+pub mod exact_yaml;
 pub mod finishing;
 pub mod housekeeping;
 pub mod leaderboards;
@@ -43,6 +43,7 @@ pub mod sealing;
 pub mod texts;
 pub mod user_deletion;
 pub mod webhooks;
+mod written_fields;
 
 pub use error::{Error, FieldError, Result};
 pub use opb_scorers as scorers;

@@ -12,7 +12,7 @@ pub fn yaml_error(error: &serde_saphyr::Error) -> String {
         .filter(|(line, _)| *line > 0);
     // The other lines are an excerpt of the text.
     let message = error.without_snippet().to_string();
-    let message = first_line(&message);
+    let message = plain(first_line(&message));
     let Some((line, column)) = place else {
         return message.to_owned();
     };
@@ -32,6 +32,17 @@ pub fn json_line_error(error: &serde_json::Error) -> String {
         Some(message) if error.column() > 0 => format!("{message} (column {})", error.column()),
         Some(message) => message.to_owned(),
         None => message,
+    }
+}
+
+/// The parser's words for programmers, in words for authors.
+fn plain(message: &str) -> &str {
+    if message.starts_with("cannot deserialize null into string") {
+        "nothing is written here; write a text, in quotes if it is to be `null` or `~`"
+    } else if message.starts_with("invalid boolean") {
+        "must be true or false"
+    } else {
+        message
     }
 }
 
@@ -75,6 +86,13 @@ mod tests {
             "line 2, column 1: unknown field `slugs`, expected one of slug, source",
         );
         check("slug: [\n", "line ");
+        check("slug:\n", "line 1, column "); // f36
+        let empty = serde_saphyr::from_str::<Header>("source: {}\nslug: ~\n").unwrap_err();
+        let empty = yaml_error(&empty);
+        assert!(
+            empty.starts_with("line 2, column 7: nothing is written here; write a text"),
+            "{empty}"
+        );
         check("source: {}\n", "line 1, column 1: missing field `slug`");
         let error = serde_json::from_str::<Header>(r#"{"slug": 1}"#).unwrap_err();
         assert_eq!(

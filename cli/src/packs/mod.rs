@@ -5,9 +5,10 @@
 mod built_in;
 mod folder;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use opb_core::{
     benchmarks::{Definition, PackHeader, parse_items},
+    exact_yaml::read_yaml,
     library::NewPrompt,
 };
 
@@ -51,7 +52,7 @@ impl Pack {
 
 /// Parses a prompt file.
 fn parse_prompt(file_name: &str, text: &str) -> anyhow::Result<NewPrompt> {
-    serde_saphyr::from_str(text).with_context(|| format!("{file_name} is not a prompt"))
+    read_yaml(text).map_err(|message| anyhow!("{file_name}: {message}"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::{auth::Visibility, scorers::ScorerSpec};
+use crate::{
+    auth::Visibility,
+    scorers::ScorerSpec,
+    written_fields::or_default,
+};
 
 /// A benchmark with its items, in a request or a file.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -15,10 +19,10 @@ pub struct Definition {
     /// 1 to 200 characters.
     pub title: String,
     /// What it measures.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub description: String,
     /// Where the items come from: name, licence, address.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     #[schema(value_type = Object)]
     pub source: Map<String, Value>,
     /// Who may read it. If absent, an existing benchmark keeps its visibility, and a new one gets this bank's default,
@@ -26,7 +30,7 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
     /// The scorers of every item without scorers of its own.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub scorers: Vec<ScorerSpec>,
     /// The test cases, in order.
     pub items: Vec<Item>,
@@ -39,7 +43,7 @@ pub struct Item {
     /// The item's own id: 1 to 200 characters, unique in the benchmark.
     pub id: String,
     /// The values of the prompt's variables.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     #[schema(value_type = Object)]
     pub vars: Map<String, Value>,
     /// The correct answer, for scorers without a value of their own.
@@ -47,7 +51,11 @@ pub struct Item {
     pub expected: Option<Value>,
     /// Additional data; no scorer and no prompt reads it, and `opb run show RUN --by KEY` groups the results of a run
     /// by one of its keys.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Map::is_empty"
+    )]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
     /// Replaces the benchmark's scorers for this item.

@@ -14,8 +14,12 @@ use utoipa::ToSchema;
 
 use super::{Definition, Item};
 use crate::{
-    auth::Visibility, exact_json::find_inexact, exact_yaml::read_yaml,
-    parse_errors::json_line_error, scorers::ScorerSpec,
+    auth::Visibility,
+    exact_json::find_inexact,
+    exact_yaml::read_yaml,
+    parse_errors::json_line_error,
+    scorers::ScorerSpec,
+    written_fields::or_default,
 };
 
 /// Maximum length of a line in a file of items, in bytes. An item may be much smaller than its line, because only some
@@ -44,17 +48,17 @@ pub struct PackHeader {
     /// The displayed title: 1 to 200 characters.
     pub title: String,
     /// What it measures; at most 20,000 bytes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub description: String,
     /// Who may read it; absent: this bank's default.
     pub visibility: Option<Visibility>,
     /// Where the items come from, any map. `name`, `licence` and `url` are shown, `url` is mentioned if the file of the
     /// items is missing, and `floor` is the score of guessing, from 0 to 1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     #[schema(value_type = Object)]
     pub source: Map<String, Value>,
     /// The scorers of every item without scorers of its own.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub scorers: Vec<ScorerSpec>,
     /// The file with the items, and how its fields map to items.
     pub items: ItemsSource,
@@ -94,7 +98,8 @@ impl PackHeader {
             .extension()
             .is_some_and(|extension| extension == "toml")
         {
-            return toml::from_str(text)
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+            return toml::from_str(&text.replace("\r\n", "\n"))
                 .map_err(|error| anyhow!("{file_name}: {}", error.to_string().trim_end()))
                 .and_then(|header| Self::check(header, file_name));
         }
@@ -299,6 +304,70 @@ mod tests {
                 .contains("`floors` below `source`")
         );
         assert!(below("{floor: half}").unwrap_err().contains("source.floor"));
+    }
+
+    #[test]
+    fn f09_values_of_scorers_are_those_of_yaml_1_2() {
+        let check = |written: &str, expect: Value| {
+            let text = format!(
+                "slug: a\ntitle: b\nscorers: [{{type: equals, value: {written}}}]\nitems: {{file: x}}\n"
+            );
+            let header = PackHeader::parse("benchmark.yaml", &text).unwrap();
+            assert_eq!(header.scorers[0].value, Some(expect), "{written}");
+        };
+        for text in [
+            "no",
+            "yes",
+            "on",
+            "off",
+            "y",
+            "n",
+            "010",
+            "1_000",
+            "2026-11-30",
+        ] {
+            check(text, json!(text));
+        }
+        check("true", json!(true));
+        check("1e3", json!(1000.0));
+        let header =
+            "slug: no\ntitle: 1.0\ndescription: on\nitems: {file: 010, fields: {vars: {n: y}}}\n";
+        let header = PackHeader::parse("benchmark.yaml", header).unwrap();
+        assert_eq!(
+            (
+                header.slug.as_str(),
+                header.title.as_str(),
+                header.description.as_str()
+            ),
+            ("no", "1.0", "on")
+        );
+        assert_eq!(header.items.file, "010");
+        assert_eq!(header.items.fields.unwrap().vars["n"], "y");
+    }
+
+    #[test]
+    fn f24_f36_a_header_of_windows_with_empty_fields_is_read() {
+        let yaml = "slug: a\ntitle: b\ndescription:\nvisibility:\nsource:\nscorers:\nitems:\n  file: x\n  fields:\n";
+        let windows = format!("\u{feff}{}", yaml.replace('\n', "\r\n"));
+        let header = PackHeader::parse("benchmark.yaml", &windows).unwrap();
+        assert_eq!(
+            (header.title.as_str(), header.description.as_str()),
+            ("b", "")
+        );
+        assert!(header.scorers.is_empty() && header.source.is_empty());
+        let toml =
+            "slug = 'a'\ntitle = 'b'\ndescription = \"\"\"\nx\ny\"\"\"\n[items]\nfile = 'x'\n";
+        let windows = format!("\u{feff}{}", toml.replace('\n', "\r\n"));
+        let header = PackHeader::parse("benchmark.toml", &windows).unwrap();
+        assert_eq!(header.description, "x\ny");
+        let nothing = "slug: a\ntitle:\nitems: {file: x}\n";
+        let refused = PackHeader::parse("benchmark.yaml", nothing).unwrap_err();
+        assert!(
+            refused.to_string().contains("line 2") && refused.to_string().contains("write a text"),
+            "{refused}"
+        );
+        let items = "\u{feff}{\"id\": \"a\", \"vars\": null, \"metadata\": null}\r\n\r\n{\"id\": \"b\"}\r\n";
+        assert_eq!(parse_items(items.as_bytes(), None, None).unwrap().len(), 2);
     }
 
     #[test]

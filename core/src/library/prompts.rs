@@ -18,6 +18,7 @@ use crate::{
     auth::{CurrentUser, Visibility},
     nearest::prompt_hint,
     template::PromptBody,
+    written_fields::or_default,
 };
 
 /// An entry of the library.
@@ -110,13 +111,13 @@ pub struct NewPrompt {
     /// 1 to 200 characters.
     pub title: String,
     /// What it is for, in Markdown.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub description: String,
     /// The slug of a category.
     #[serde(default)]
     pub category: Option<String>,
     /// At most 20 words.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub tags: Vec<String>,
     /// The language that it is written in, such as `en`.
     #[serde(default)]
@@ -125,7 +126,7 @@ pub struct NewPrompt {
     #[serde(default)]
     pub licence: Option<String>,
     /// The author and the source, if that is not you.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub attribution: String,
     /// Who may read it; absent: this bank's default, which is only you unless the operator has changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,10 +134,10 @@ pub struct NewPrompt {
     /// The text or the chat messages of version 1.
     pub body: PromptBody,
     /// The variables of version 1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub variables: Vec<Variable>,
     /// The model parameters that you recommend.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub parameters: Parameters,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::{FieldError, texts};
+use crate::{FieldError, texts, written_fields::or_default};
 
 /// Maximum number of variables of a version.
 pub(super) const MAX_VARIABLES: usize = 100;
@@ -21,10 +21,14 @@ pub struct Variable {
     #[schema(example = "topic")]
     pub name: String,
     /// The type of its value; absent: text.
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "or_default")]
     pub kind: VariableType,
     /// What the value should be; at most 1,000 characters.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub description: String,
     /// The value if none is given; without a default, the variable is required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +75,11 @@ pub struct Parameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// Texts that end the response; at most 8 of at most 100 characters.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub stop: Vec<String>,
 }
 

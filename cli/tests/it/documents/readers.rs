@@ -95,5 +95,5 @@ fn json<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 }
 
 fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    opb_core::exact_yaml::read_yaml(text)
 }

@@ -13,16 +13,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ParsedRow, PortablePrompt, require_room};
+use super::{ParsedRow, PortablePrompt, line_ends::as_edited, require_room};
 use crate::{
     FieldError, Result as Outcome,
     auth::Visibility,
-    exact_yaml::read_yaml,
+    exact_yaml::{read_yaml, unquoted_scalars},
     library::{
-        NewPrompt, NewPromptVersion, Parameters, PromptKind, Variable,
+        NewPrompt, NewPromptVersion, Parameters, PromptKind, Variable, VariableType,
         fields::{is_slug, slug_of},
     },
     template::{Content, Message, Part, PromptBody, Role},
+    written_fields::or_default,
 };
 
 /// The roles of messages, by their markers.
@@ -54,32 +55,40 @@ pub struct FrontMatter {
     /// 1 to 200 characters; absent: the name of the file with spaces for dashes.
     title: Option<String>,
     /// What the prompt is for, in Markdown.
+    #[serde(deserialize_with = "or_default")]
     description: String,
     /// The slug of a category.
     category: Option<String>,
     /// At most 20 words.
+    #[serde(deserialize_with = "or_default")]
     tags: Vec<String>,
     /// The language that it is written in, such as `en`.
     language: Option<String>,
     /// An SPDX licence such as `CC0-1.0`.
     licence: Option<String>,
     /// The author and the source, if that is not you.
+    #[serde(deserialize_with = "or_default")]
     attribution: String,
     /// Who may read it; absent: this bank's default.
     visibility: Option<Visibility>,
     /// True for an archived prompt: it is not listed and takes no new versions.
+    #[serde(deserialize_with = "or_default")]
     archived: bool,
     /// Aliases such as `production` with the number of their version.
+    #[serde(deserialize_with = "or_default")]
     #[schema(value_type = Object)]
     aliases: BTreeMap<String, usize>,
     /// Whether the text below is one text or the messages of a chat.
     #[schema(default = "text")]
     kind: Option<PromptKind>,
     /// What changed with this version.
+    #[serde(deserialize_with = "or_default")]
     note: String,
     /// The variables of the text; every item must provide those that are not declared.
+    #[serde(deserialize_with = "or_default")]
     variables: Vec<Variable>,
     /// The model parameters that you recommend. A run only uses its own parameters.
+    #[serde(deserialize_with = "or_default")]
     parameters: Parameters,
 }
 
@@ -177,7 +186,8 @@ fn slug_for(name: &str) -> String {
 }
 
 fn text_prompt(slug: &str, text: &str) -> PortablePrompt {
-    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = as_edited(text, false);
+    let text = text.strip_suffix('\n').unwrap_or(&text);
     let body = PromptBody::Text {
         text: text.to_owned(),
     };
@@ -188,8 +198,9 @@ fn text_prompt(slug: &str, text: &str) -> PortablePrompt {
 }
 
 fn yaml_prompt(slug: String, file: &PromptFile) -> ParsedRow {
-    let new: NewPrompt = read_yaml(&file.text)
+    let mut new: NewPrompt = read_yaml(&file.text)
         .map_err(|message| vec![FieldError::new(shown(&file.path), message)])?;
+    keep_written_defaults(&mut new.variables, &file.text);
     Ok(PortablePrompt::of(NewPrompt {
         slug: Some(new.slug.unwrap_or(slug)),
         ..new
@@ -263,7 +274,28 @@ fn read_prompt(slug: String, files: BTreeMap<usize, PromptFile>) -> ParsedRow {
     })
 }
 
+/// Gives the defaults of texts back the spelling that a number loses: `1.0` and `1e3` are written without quotes.
+fn keep_written_defaults(variables: &mut [Variable], yaml: &str) {
+    let is_no_text = |variable: &Variable| {
+        let default = variable.default.as_ref();
+        variable.kind == VariableType::Text
+            && default.is_some_and(|value| value.is_number() || value.is_boolean())
+    };
+    if !variables.iter().any(is_no_text) {
+        return;
+    }
+    let mut written = unquoted_scalars(yaml);
+    for (at, variable) in variables.iter_mut().enumerate() {
+        if is_no_text(variable)
+            && let Some(text) = written.remove(&format!("variables[{at}].default"))
+        {
+            variable.default = Some(Value::String(text));
+        }
+    }
+}
+
 fn read_file(text: &str) -> Result<(FrontMatter, PromptBody), String> {
+    let text = &*as_edited(text, true);
     let mut lines = text.split_inclusive('\n');
     let is_fence = |line: &str| line.trim_end() == "---";
     if !lines.next().is_some_and(is_fence) {
@@ -282,11 +314,12 @@ fn read_file(text: &str) -> Result<(FrontMatter, PromptBody), String> {
     if !closed {
         return Err("the front matter must end with a line `---`".into());
     }
-    let front: FrontMatter = if yaml.trim().is_empty() {
+    let mut front: FrontMatter = if yaml.trim().is_empty() {
         FrontMatter::default()
     } else {
         read_yaml(&yaml).map_err(|message| format!("the front matter cannot be read: {message}"))?
     };
+    keep_written_defaults(&mut front.variables, &yaml);
     let rest: String = lines.collect();
     let rest = rest.strip_suffix('\n').unwrap_or(&rest);
     let body = match front.kind {
@@ -601,6 +634,89 @@ mod tests {
         assert_eq!(found.len(), 7);
     }
 
+    fn only(path: &str, text: &str) -> PortablePrompt {
+        let file = PromptFile {
+            path: path.into(),
+            text: text.into(),
+        };
+        let (_, row) = read(vec![file], 10).unwrap().remove(0);
+        row.unwrap_or_else(|wrong| panic!("{path}: {wrong:?}"))
+    }
+
+    #[test]
+    fn f24_files_of_windows_hold_the_same_prompts() {
+        for (path, text) in [
+            ("a.txt", "One\n\n{{ two }}\n"),
+            ("a.md", "One\n\n{{ two }}\n"),
+            ("a.md", "---\ntitle: A\ntags: [x]\n---\nOne\n\ntwo\n"),
+            (
+                "a.md",
+                "---\nkind: chat\n---\n<|system|>\nOne\n<|user|>\ntwo\nthree\n",
+            ),
+            (
+                "a.yaml",
+                "title: A\nbody:\n  kind: text\n  text: |\n    One\n    two\n",
+            ),
+        ] {
+            let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+            assert_eq!(only(path, &windows), only(path, text), "{path} {text}");
+        }
+    }
+
+    #[test]
+    fn f24_an_export_saved_by_a_windows_editor_is_unchanged() {
+        let texts = ["a\nb\n".to_owned(), "<|user|>\nc".to_owned()];
+        let prompt = prompt("T", "d\ne", "f", &texts);
+        let files = to_files(&prompt).into_iter().map(|file| PromptFile {
+            text: format!("\u{feff}{}", file.text.replace('\n', "\r\n")),
+            ..file
+        });
+        let read = read(files.collect(), 10).unwrap();
+        assert_eq!(read[0].1.as_ref().unwrap(), &prompt);
+    }
+
+    #[test]
+    fn f09_defaults_of_texts_stay_as_written() {
+        let variables = "variables:\n  - {name: a, default: no}\n  - {name: b, default: 1.0}\n  - {name: c, default: 010}\n  - {name: d, default: 1e3}\n  - {name: e, default: true}\n  - {name: f, default: 2026-01-01}\n  - {name: g, type: number, default: 1.5}\n  - {name: h, type: boolean, default: true}\n  - {name: i, default: '1.0'}\n  - {name: j, default: 18446744073709551615}\n";
+        let body = "title: A\nbody: {kind: text, text: no}\n";
+        for found in [
+            only("a.md", &format!("---\n{variables}---\nx\n")),
+            only("a.yaml", &format!("{body}{variables}")),
+        ] {
+            let defaults: Vec<Value> = found.versions[0]
+                .variables
+                .iter()
+                .map(|variable| variable.default.clone().unwrap())
+                .collect();
+            let expect = json!([
+                "no",
+                "1.0",
+                "010",
+                "1e3",
+                "true",
+                "2026-01-01",
+                1.5,
+                true,
+                "1.0",
+                "18446744073709551615"
+            ]);
+            assert_eq!(Value::Array(defaults), expect);
+        }
+    }
+
+    #[test]
+    fn f36_a_field_that_is_left_empty_is_absent() {
+        let front = "---\ntitle:\ndescription:\ncategory:\ntags:\nlanguage:\nattribution:\nvisibility:\narchived:\naliases:\nkind:\nnote:\nvariables:\nparameters:\n---\nx\n";
+        assert_eq!(only("a.md", front), only("a.md", "x\n"));
+        let yaml = "title: A\nbody: {kind: text, text: x}\n";
+        let empty = "description:\ntags:\nattribution: ~\nvariables:\n  - {name: a, type: , description: , default: }\nparameters: {stop: }\nslug:\n";
+        let found = only("a.yaml", &format!("{yaml}{empty}"));
+        assert_eq!(
+            found,
+            only("a.yaml", &format!("{yaml}variables: [{{name: a}}]\n"))
+        );
+    }
+
     #[test]
     fn a_file_that_is_none_is_refused_by_name() {
         let check = |path: &str, text: &str, expect: &str| {
@@ -615,6 +731,16 @@ mod tests {
         check("a.md", "---\ntitle: x\n", "must end with a line");
         check("a.md", "---\ntitel: x\n---\n", "cannot be read");
         check("a.md", "---\ntitle: [\n---\n", "cannot be read");
+        check(
+            "a.md",
+            "---\narchived: yes\n---\n",
+            "line 1, column 11: must be true or false",
+        );
+        check(
+            "a.yaml",
+            "title:\nbody: {kind: text, text: x}\n",
+            "nothing is written here; write a text",
+        );
         check("a@2.md", "---\n---\nx\n", "numbered from 1");
         check("a@1.md", "---\n---\nx\n", "no a.md");
         check(

@@ -5,6 +5,7 @@
 
 mod chat_csv;
 mod files;
+mod line_ends;
 mod placeholders;
 mod portable;
 
