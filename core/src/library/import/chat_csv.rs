@@ -1,8 +1,9 @@
 //! Reader of prompts.chat's CSV: `act`, `prompt`, and optionally `for_devs`, `type` and `contributor`. Pure.
 
-use csv::{ErrorKind, ReaderBuilder, StringRecord};
-
-use super::{ParsedRow, PortablePrompt, placeholders::convert, require_room};
+use super::{
+    ParsedRow, PortablePrompt, csv_rows::CsvRows, line_ends::without_carriage_returns,
+    placeholders::convert, require_room,
+};
 use crate::{
     Error, FieldError, Result,
     library::{NewPromptVersion, Parameters},
@@ -11,10 +12,6 @@ use crate::{
 
 /// Maximum number of columns.
 const MAX_COLUMNS: usize = 1_000;
-/// Maximum size of a record, in bytes.
-const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// Maximum size of a field, in bytes.
-const MAX_FIELD_BYTES: usize = 256 * 1024;
 /// The licence of the whole file, as the project states it.
 const LICENCE: &str = "CC0-1.0";
 
@@ -25,59 +22,55 @@ struct Columns {
     for_devs: Option<usize>,
     kind: Option<usize>,
     contributor: Option<usize>,
+    count: usize,
 }
 
 /// Parses the file.
 ///
 /// # Errors
-/// [`Error::Invalid`] at `content` if the text is not such a file; the message names the line. At `source` if it has
-/// too many rows.
+/// [`Error::Invalid`] at `content` if the first line does not name the columns. At `source` if it has too many rows. A
+/// row that cannot be read is an error of its own; the message names the line.
 pub(super) fn read(text: &str, most: usize) -> Result<Vec<ParsedRow>> {
     let refuse = |message: String| Error::invalid("content", message);
     if text.contains('\0') {
         return Err(refuse("must not hold a NUL character".into()));
     }
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let mut reader = ReaderBuilder::new().from_reader(text.as_bytes());
-    let columns = reader.headers().map_err(|error| refuse(explain(&error)))?;
-    let columns = columns_of(columns).map_err(refuse)?;
+    let text = without_carriage_returns(text);
+    let mut lines = CsvRows::of(&text);
+    let header = lines.next().map_or(Ok(Vec::new()), |header| header.fields);
+    let columns = header.and_then(|header| columns_of(&header));
+    let columns = columns.map_err(|message| refuse(format!("line 1: {message}")))?;
     let mut rows = Vec::new();
-    let mut record = StringRecord::new();
-    while reader
-        .read_record(&mut record)
-        .map_err(|error| refuse(explain(&error)))?
-    {
-        let line = record.position().map_or(0, csv::Position::line);
-        let longest = record.iter().map(str::len).max().unwrap_or(0);
-        if record.as_slice().len() > MAX_RECORD_BYTES || longest > MAX_FIELD_BYTES {
-            return Err(refuse(format!(
-                "line {line}: a record is larger than {MAX_RECORD_BYTES} bytes, or a field larger than {MAX_FIELD_BYTES}; is a quotation mark missing?"
-            )));
-        }
+    for line in lines {
         require_room(rows.len() + 1, most)?;
+        let read = line.fields.and_then(|fields| row(&columns, &fields));
+        let number = line.line;
         rows.push(
-            row(&columns, &record)
-                .map_err(|message| vec![FieldError::new("", format!("line {line}: {message}"))]),
+            read.map_err(|message| vec![FieldError::new("", format!("line {number}: {message}"))]),
         );
     }
     Ok(rows)
 }
 
-fn columns_of(header: &StringRecord) -> Result<Columns, String> {
+fn columns_of(header: &[String]) -> Result<Columns, String> {
     if header.len() > MAX_COLUMNS {
-        return Err(format!("line 1: has more than {MAX_COLUMNS} columns"));
+        return Err(format!("has more than {MAX_COLUMNS} columns"));
     }
     let find = |name: &str| {
         let mut found = (0..header.len()).filter(|at| header[*at].trim() == name);
         match (found.next(), found.next()) {
-            (_, Some(_)) => Err(format!("line 1: has the column `{name}` twice")),
+            (_, Some(_)) => Err(format!("has the column `{name}` twice")),
             (found, None) => Ok(found),
         }
     };
     let needed = |name: &str| {
         find(name)?.ok_or_else(|| {
             format!(
-                "line 1: lacks the column `{name}`; the first line must name `act` and `prompt`"
+                "lacks the column `{name}`; {}",
+                hint(header, name).unwrap_or_else(|| {
+                    "the first line must name `act` and `prompt`".to_owned()
+                })
             )
         })
     };
@@ -87,14 +80,36 @@ fn columns_of(header: &StringRecord) -> Result<Columns, String> {
         for_devs: find("for_devs")?,
         kind: find("type")?,
         contributor: find("contributor")?,
+        count: header.len(),
     })
 }
 
-fn row(columns: &Columns, record: &StringRecord) -> Result<PortablePrompt, &'static str> {
-    let cell = |column: Option<usize>| column.and_then(|at| record.get(at)).unwrap_or("").trim();
-    let text = record.get(columns.prompt).unwrap_or("");
+/// What may be the reason that a column was not found.
+fn hint(header: &[String], name: &str) -> Option<String> {
+    let same = |column: &&String| column.trim().eq_ignore_ascii_case(name);
+    if let Some(column) = header.iter().find(same) {
+        return Some(format!("write `{name}` instead of `{}`", column.trim()));
+    }
+    let separators = [(';', "semicolons"), ('\t', "tabs"), ('|', "vertical bars")];
+    let (_, used) = separators
+        .iter()
+        .find(|(separator, _)| header.iter().any(|column| column.contains(*separator)))?;
+    Some(format!(
+        "the columns seem to be separated by {used}; save the file with commas between them"
+    ))
+}
+
+fn row(columns: &Columns, fields: &[String]) -> Result<PortablePrompt, String> {
+    if fields.len() != columns.count {
+        let (found, count) = (fields.len(), columns.count);
+        return Err(format!(
+            "has {found} fields instead of {count}; a text with commas or line breaks needs quotation marks around it"
+        ));
+    }
+    let cell = |column: Option<usize>| column.map_or("", |at| fields[at].trim());
+    let text = &fields[columns.prompt];
     if cell(Some(columns.act)).is_empty() || text.trim().is_empty() {
-        return Err("needs a text in `act` and in `prompt`");
+        return Err("needs a text in `act` and in `prompt`".to_owned());
     }
     let (template, variables) = convert(text);
     let for_devs = cell(columns.for_devs).eq_ignore_ascii_case("true");
@@ -138,20 +153,6 @@ fn row(columns: &Columns, record: &StringRecord) -> Result<PortablePrompt, &'sta
     })
 }
 
-fn explain(error: &csv::Error) -> String {
-    let line = error.position().map_or(0, csv::Position::line);
-    match error.kind() {
-        ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => {
-            format!(
-                "line {line}: has {len} fields instead of {expected_len}; is a quotation mark missing?"
-            )
-        }
-        _ => format!("line {line}: cannot be read as CSV"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,16 +179,84 @@ mod tests {
         check("", "line 1: lacks the column `act`");
         check("act,text\n", "line 1: lacks the column `prompt`");
         check("act,prompt,act\n", "twice");
-        check("act,prompt\na,b\nc\n", "line 3: has 1 fields instead of 2");
+        check("act,\"prompt\na,b\n", "line 1: the quotation mark");
         check("act,prompt\na,\0\n", "NUL");
         check(
             &format!("act,prompt{}\n", ",x".repeat(1_000)),
             "1000 columns",
         );
+    }
+
+    #[test]
+    fn f40_other_separators_and_capitals_get_a_hint() {
+        let check = |header: &str, expect: &str| {
+            let Err(Error::Invalid(wrong)) = read(&format!("{header}\na,b\n"), 10) else {
+                panic!("{header} was accepted");
+            };
+            assert!(wrong[0].message.contains(expect), "{}", wrong[0].message);
+        };
         check(
-            &format!("act,prompt\na,\"{}", "b,c\n".repeat(100_000)),
-            "line 2: a record is larger",
+            "act;prompt",
+            "separated by semicolons; save the file with commas",
         );
+        check(
+            "act\tprompt\ttype",
+            "separated by tabs; save the file with commas",
+        );
+        check("Act,Prompt", "write `act` instead of `Act`");
+        check("act,PROMPT", "write `prompt` instead of `PROMPT`");
+        check("title,text", "the first line must name `act` and `prompt`");
+    }
+
+    #[test]
+    fn f24_line_ends_of_windows_are_no_content() {
+        let unix = "act,prompt\n\"a\",\"b\nc\"\nd,e\n";
+        let windows = format!("\u{feff}{}", unix.replace('\n', "\r\n"));
+        let read = |text: &str| -> Vec<PortablePrompt> {
+            read(text, 10)
+                .unwrap()
+                .into_iter()
+                .map(Result::unwrap)
+                .collect()
+        };
+        assert_eq!(read(&windows), read(unix));
+        assert_eq!(read(&unix.replace('\n', "\r")), read(unix));
+        let PromptBody::Text { text } = &read(&windows)[0].versions[0].body else {
+            panic!("a text");
+        };
+        assert_eq!(text, "b\nc");
+    }
+
+    #[test]
+    fn f23_a_wrong_row_harms_no_other() {
+        let check = |text: &str, expect: &[&str]| {
+            let rows = read(text, 10).unwrap();
+            let found: Vec<&str> = rows
+                .iter()
+                .map(|row| match row {
+                    Ok(prompt) => prompt.title.as_str(),
+                    Err(wrong) => wrong[0].message.as_str(),
+                })
+                .collect();
+            assert_eq!(found.len(), expect.len(), "{found:?}");
+            for (found, expect) in found.iter().zip(expect) {
+                assert!(found.starts_with(expect), "{found}");
+            }
+        };
+        check(
+            "act,prompt\nOne,a\nTwo,b,\nThree,c\n",
+            &["One", "line 3: has 3 fields instead of 2", "Three"],
+        );
+        check(
+            "act,prompt\nOne,a\nTwo\nThree,c\n",
+            &["One", "line 3: has 1 fields instead of 2", "Three"],
+        );
+        check(
+            "act,prompt\nOne,a\nTwo,\"never closed\nThree,fine\n",
+            &["One", "line 3: the quotation mark", "Three"],
+        );
+        let large = format!("act,prompt\na,\"{}\"\nb,c\n", "x".repeat(300_000));
+        check(&large, &["line 2: is larger than", "b"]);
     }
 
     #[test]

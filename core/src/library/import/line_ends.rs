@@ -2,6 +2,15 @@
 
 use std::borrow::Cow;
 
+/// The text with `\n` for every line end.
+pub(super) fn without_carriage_returns(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// The text of a file without byte order mark, and with `\n` for the line ends of Windows. Below front matter that was
 /// saved with `\n`, as we write it, a carriage return belongs to the prompt and stays.
 pub(super) fn as_edited(text: &str, has_front_matter: bool) -> Cow<'_, str> {

@@ -4,6 +4,7 @@
 //! dry run does exactly the same and rolls back every row.
 
 mod chat_csv;
+mod csv_rows;
 mod files;
 mod line_ends;
 mod placeholders;
