@@ -7,6 +7,7 @@
 
 mod combine;
 mod effort;
+mod large_numbers;
 mod number;
 mod patterns;
 mod spec;
@@ -24,6 +25,7 @@ use opb_template::{CompiledText, TemplateError};
 
 pub use self::combine::{Combined, combine};
 pub use self::effort::Effort;
+pub use self::large_numbers::keep_large_numbers;
 pub use self::number::last_number;
 use self::patterns::{Pattern, Patterns};
 pub use self::spec::{ScorerKind, ScorerSpec, ScorerType};
@@ -394,6 +396,7 @@ fn prepare(
         _ => {
             let text = match value {
                 Value::String(text) => text.clone(),
+                Value::Number(number) => number::as_text(number),
                 other => other.to_string(),
             };
             // Every text contains the empty text, and matches the empty pattern.
@@ -423,7 +426,8 @@ fn is_json(output: &str) -> (bool, Cow<'static, str>) {
 }
 
 fn equals_json(output: &str, wanted: &Value) -> (bool, Cow<'static, str>) {
-    match serde_json::from_str::<Value>(output) {
+    // Items are read alike, so that equal digits are equal values.
+    match serde_json::from_str::<Value>(&keep_large_numbers(output)) {
         Ok(found) if same_json(&found, wanted) => {
             (true, Cow::Borrowed("the output equals the value as JSON"))
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::MAX_SEARCHED_BYTES;
 
@@ -46,6 +46,26 @@ pub(super) fn of(value: &Value) -> Option<f64> {
                 .then_some(number)
         }
         _ => None,
+    }
+}
+
+/// A number as JavaScript writes it, and promptfoo compares it: `1.0` is `1`, and `1e3` is `1000`. Whole numbers keep all
+/// digits.
+pub(super) fn as_text(number: &Number) -> String {
+    if number.is_i64() || number.is_u64() {
+        return number.to_string();
+    }
+    let float = number.as_f64().unwrap_or_default();
+    if float == 0.0 {
+        return "0".to_owned();
+    }
+    if (1e-6..1e21).contains(&float.abs()) {
+        return float.to_string();
+    }
+    let scientific = format!("{float:e}");
+    match scientific.split_once('e') {
+        Some((digits, exponent)) if !exponent.starts_with('-') => format!("{digits}e+{exponent}"),
+        _ => scientific,
     }
 }
 

@@ -65,6 +65,45 @@ fn equals() {
 }
 
 #[test]
+fn f34_numbers_are_compared_as_javascript_writes_them() {
+    for (value, output) in [
+        (json!(1.0), "1"),
+        (json!(1e3), "1000"),
+        (json!(-2.50), "-2.5"),
+        (json!(-0.0), "0"),
+        (json!(0.000_001), "0.000001"),
+        (json!(1e-7), "1e-7"),
+        (json!(1e20), "100000000000000000000"),
+        (json!(1.5e21), "1.5e+21"),
+        (json!(u64::MAX), "18446744073709551615"),
+    ] {
+        check("equals", &value, output, true);
+        check("contains", &value, &format!("it is {output}."), true);
+        let expected = outcome(&json!({"type": "equals"}), output, &value);
+        assert!(
+            matches!(expected, Outcome::Scored { pass: true, .. }),
+            "{value}: {expected:?}"
+        );
+    }
+    check("equals", &json!(1.0), "1.0", false);
+    // Items keep the digits of large numbers in texts, and so does the comparison as JSON.
+    let long = "123456789012345678901";
+    check("equals", &json!(long), long, true);
+    check(
+        "equals",
+        &json!({"n": long}),
+        &format!("{{\"n\": {long}}}"),
+        true,
+    );
+    check(
+        "equals",
+        &json!({"n": long}),
+        "{\"n\": 123456789012345678902}",
+        false,
+    );
+}
+
+#[test]
 fn contains_and_icontains() {
     check("contains", &json!("ell"), "Hello", true);
     check("contains", &json!("ELL"), "Hello", false);
@@ -82,45 +121,6 @@ fn contains_and_icontains() {
     }
 }
 
-#[test]
-fn regex_patterns() {
-    check("regex", &json!("^\\d{3}$"), "123", true);
-    check("regex", &json!("^\\d{3}$"), "1234", false);
-    check("regex", &json!("(?i)yes"), "well, YES", true);
-    check("regex", &json!("(.*)*(.*)*x"), &"a".repeat(300_000), false);
-    check(
-        "regex",
-        &json!("end"),
-        &format!("{}end", "é".repeat(200_000)),
-        false,
-    ); // beyond what is searched
-}
-
-#[test]
-fn is_json_of_the_whole_output() {
-    check("is-json", &Value::Null, " {\"a\": 1}\n", true);
-    check("is-json", &Value::Null, "3", true);
-    check("is-json", &Value::Null, "{\"a\": 1} and more", false);
-    check("is-json", &Value::Null, "```json\n{}\n```", false);
-    check("is-json", &Value::Null, "", false);
-    check("is-json", &Value::Null, &"[".repeat(100_000), false);
-}
-
-#[test]
-fn finds_the_last_number() {
-    let check = |text: &str, expect: Option<f64>| assert_eq!(last_number(text), expect, "{text:?}");
-    check("She sold 48/2 = 24 clips.\n#### 1,234", Some(1234.0));
-    check("The answer is $18.00.", Some(18.0));
-    check("**Answer: 70,000**", Some(70000.0));
-    check("so 5 + 13 = 18", Some(18.0));
-    check("$1,234,567.89 in all", Some(1_234_567.89));
-    check("between 3-5", Some(5.0));
-    check("it is -3", Some(-3.0));
-    check("−4.5 °C", Some(-4.5));
-    check("a loss of -$20", Some(-20.0));
-    check("(a)-2", Some(2.0));
-    check("75%", Some(75.0));
-    check("75 % ", Some(75.0));
 #[test]
 fn f22_a_missing_value_is_an_error_and_never_a_pass() {
     let kinds = ["contains", "icontains", "regex"];
@@ -263,6 +263,45 @@ fn f21_patterns_that_are_none_are_refused_in_plain_words() {
     }
 }
 
+#[test]
+fn regex_patterns() {
+    check("regex", &json!("^\\d{3}$"), "123", true);
+    check("regex", &json!("^\\d{3}$"), "1234", false);
+    check("regex", &json!("(?i)yes"), "well, YES", true);
+    check("regex", &json!("(.*)*(.*)*x"), &"a".repeat(300_000), false);
+    check(
+        "regex",
+        &json!("end"),
+        &format!("{}end", "é".repeat(200_000)),
+        false,
+    ); // beyond what is searched
+}
+
+#[test]
+fn is_json_of_the_whole_output() {
+    check("is-json", &Value::Null, " {\"a\": 1}\n", true);
+    check("is-json", &Value::Null, "3", true);
+    check("is-json", &Value::Null, "{\"a\": 1} and more", false);
+    check("is-json", &Value::Null, "```json\n{}\n```", false);
+    check("is-json", &Value::Null, "", false);
+    check("is-json", &Value::Null, &"[".repeat(100_000), false);
+}
+
+#[test]
+fn finds_the_last_number() {
+    let check = |text: &str, expect: Option<f64>| assert_eq!(last_number(text), expect, "{text:?}");
+    check("She sold 48/2 = 24 clips.\n#### 1,234", Some(1234.0));
+    check("The answer is $18.00.", Some(18.0));
+    check("**Answer: 70,000**", Some(70000.0));
+    check("so 5 + 13 = 18", Some(18.0));
+    check("$1,234,567.89 in all", Some(1_234_567.89));
+    check("between 3-5", Some(5.0));
+    check("it is -3", Some(-3.0));
+    check("−4.5 °C", Some(-4.5));
+    check("a loss of -$20", Some(-20.0));
+    check("(a)-2", Some(2.0));
+    check("75%", Some(75.0));
+    check("75 % ", Some(75.0));
     check("18kg", Some(18.0));
     check(".5", Some(0.5));
     check("1.5e-3", Some(0.0015));
@@ -284,45 +323,6 @@ fn f21_patterns_that_are_none_are_refused_in_plain_words() {
     check(&format!("{} 9", "é".repeat(200_000)), Some(9.0));
 }
 
-#[test]
-fn numeric() {
-    check("numeric", &json!(1234), "… #### 1,234", true);
-    check("numeric", &json!("$18"), "The answer is $18.00.", true);
-    check("numeric", &json!("1,234.50"), "1234.5", true);
-    check("numeric", &json!(18), "the 18 apples cost 20", false);
-    check("numeric", &json!(3), "none", false);
-    check("numeric", &json!(1e9), "1,000,000,500", true); // relative 10⁻⁶
-    check("numeric", &json!(1e9), "1,000,002,000", false);
-    check("numeric", &json!(0), "0.0000005", true);
-    check("numeric", &json!("{{ 40 + 2 }}"), "42", true);
-    let tolerant = |output: &str| {
-        outcome(
-            &json!({"type": "numeric", "value": 18, "tolerance": 0.1}),
-            output,
-            &Value::Null,
-        )
-    };
-    assert!(matches!(
-        tolerant("18.1"),
-        Outcome::Scored { pass: true, .. }
-    ));
-    assert!(matches!(
-        tolerant("18.11"),
-        Outcome::Scored { pass: false, .. }
-    ));
-    for expected in [
-        json!("many"),
-        json!("18 or 19"),
-        json!("x 18"),
-        json!([18]),
-        json!({"n": 18}),
-        json!(true),
-        json!(""),
-        json!("#### 18"),
-        Value::Null,
-    ] {
-        for kind in ["numeric", "not-numeric"] {
-            let found = outcome(&json!({"type": kind}), "18", &expected);
 #[test]
 fn f11_finds_numbers_in_the_typography_of_models() {
     let check = |text: &str, expect: f64| assert_eq!(last_number(text), Some(expect), "{text:?}");
@@ -373,6 +373,45 @@ fn f11_finds_numbers_in_the_typography_of_models() {
     check("it's 5'11", 11.0);
 }
 
+#[test]
+fn numeric() {
+    check("numeric", &json!(1234), "… #### 1,234", true);
+    check("numeric", &json!("$18"), "The answer is $18.00.", true);
+    check("numeric", &json!("1,234.50"), "1234.5", true);
+    check("numeric", &json!(18), "the 18 apples cost 20", false);
+    check("numeric", &json!(3), "none", false);
+    check("numeric", &json!(1e9), "1,000,000,500", true); // relative 10⁻⁶
+    check("numeric", &json!(1e9), "1,000,002,000", false);
+    check("numeric", &json!(0), "0.0000005", true);
+    check("numeric", &json!("{{ 40 + 2 }}"), "42", true);
+    let tolerant = |output: &str| {
+        outcome(
+            &json!({"type": "numeric", "value": 18, "tolerance": 0.1}),
+            output,
+            &Value::Null,
+        )
+    };
+    assert!(matches!(
+        tolerant("18.1"),
+        Outcome::Scored { pass: true, .. }
+    ));
+    assert!(matches!(
+        tolerant("18.11"),
+        Outcome::Scored { pass: false, .. }
+    ));
+    for expected in [
+        json!("many"),
+        json!("18 or 19"),
+        json!("x 18"),
+        json!([18]),
+        json!({"n": 18}),
+        json!(true),
+        json!(""),
+        json!("#### 18"),
+        Value::Null,
+    ] {
+        for kind in ["numeric", "not-numeric"] {
+            let found = outcome(&json!({"type": kind}), "18", &expected);
             assert!(
                 matches!(found, Outcome::Error { .. }),
                 "{kind} {expected}: {found:?}"

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     auth::Visibility,
     scorers::ScorerSpec,
-    written_fields::or_default,
+    written_fields::{or_default, text_or_whole_number},
 };
 
 /// A benchmark with its items, in a request or a file.
@@ -40,7 +40,8 @@ pub struct Definition {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Item {
-    /// The item's own id: 1 to 200 characters, unique in the benchmark.
+    /// The item's own id: 1 to 200 characters, unique in the benchmark. A whole number is read as its digits.
+    #[serde(deserialize_with = "text_or_whole_number")]
     pub id: String,
     /// The values of the prompt's variables.
     #[serde(default, deserialize_with = "or_default")]

@@ -18,7 +18,7 @@ use crate::{
     exact_json::find_inexact,
     exact_yaml::read_yaml,
     parse_errors::json_line_error,
-    scorers::ScorerSpec,
+    scorers::{ScorerSpec, keep_large_numbers},
     written_fields::or_default,
 };
 
@@ -204,7 +204,8 @@ fn parse_item(number: usize, line: &str, fields: Option<&FieldMap>) -> anyhow::R
     if !line.starts_with('{') {
         bail!("is not a JSON object");
     }
-    let read = parse_line(number, line, fields)?;
+    let line = keep_large_numbers(line);
+    let read = parse_line(number, &line, fields)?;
     if let Some(inexact) = find_inexact(line.as_bytes()) {
         bail!("`{}` {}", inexact.path, inexact.message);
     }
@@ -216,7 +217,7 @@ fn parse_line(number: usize, line: &str, fields: Option<&FieldMap>) -> anyhow::R
         return serde_json::from_str(line)
             .map_err(|error| anyhow!("is not an item: {}", json_line_error(&error)));
     };
-    let mut line: Map<String, Value> = serde_json::from_str(line)
+    let line: Map<String, Value> = serde_json::from_str(line)
         .map_err(|error| anyhow!("is not a JSON object: {}", json_line_error(&error)))?;
     let id = match &fields.id {
         None => number.to_string(),
@@ -232,10 +233,10 @@ fn parse_line(number: usize, line: &str, fields: Option<&FieldMap>) -> anyhow::R
     };
     let mut vars = Map::new();
     for (variable, field) in &fields.vars {
-        let Some(value) = line.remove(field) else {
+        let Some(value) = line.get(field) else {
             bail!("has no field `{field}`, which is to be the variable `{variable}`");
         };
-        vars.insert(variable.clone(), value);
+        vars.insert(variable.clone(), value.clone());
     }
     Ok(Item {
         id,
@@ -392,6 +393,57 @@ mod tests {
     }
 
     #[test]
+    fn f35_one_field_may_become_several_variables() {
+        let fields = FieldMap {
+            id: Some("n".into()),
+            vars: BTreeMap::from([
+                ("question".into(), "q".into()),
+                ("text".into(), "q".into()),
+                ("number".into(), "n".into()),
+            ]),
+            expected: Some("q".into()),
+            expected_after: None,
+        };
+        let item = &parse_items(br#"{"n": 7, "q": "x"}"#, Some(&fields), None).unwrap()[0];
+        assert_eq!(item.id, "7");
+        assert_eq!(
+            Value::Object(item.vars.clone()),
+            json!({"question": "x", "text": "x", "number": 7})
+        );
+        assert_eq!(item.expected, Some(json!("x")));
+        let missing = parse_items(b"{\"n\": 7}", Some(&fields), None).unwrap_err();
+        assert!(
+            format!("{missing:#}").contains("no field `q`"),
+            "{missing:#}"
+        );
+    }
+
+    #[test]
+    fn f34_whole_numbers_of_any_length_keep_their_digits() {
+        let long = "123456789012345678901";
+        let lines = format!(
+            "{{\"id\": {long}, \"vars\": {{\"n\": {long}, \"list\": [{long}, 1]}}, \"expected\": -{long}}}\n{{\"id\": 7}}\n"
+        );
+        let items = parse_items(lines.as_bytes(), None, None).unwrap();
+        assert_eq!((items[0].id.as_str(), items[1].id.as_str()), (long, "7"));
+        assert_eq!(items[0].vars["n"], json!(long));
+        assert_eq!(items[0].vars["list"], json!([long, 1]));
+        assert_eq!(items[0].expected, Some(json!(format!("-{long}"))));
+        let fields = FieldMap {
+            id: Some("n".into()),
+            vars: BTreeMap::from([("n".into(), "n".into())]),
+            expected: Some("n".into()),
+            expected_after: None,
+        };
+        let line = format!("{{\"n\": {long}}}");
+        let item = &parse_items(line.as_bytes(), Some(&fields), None).unwrap()[0];
+        assert_eq!(
+            (item.id.as_str(), &item.vars["n"], item.expected.as_ref()),
+            (long, &json!(long), Some(&json!(long)))
+        );
+    }
+
+    #[test]
     fn names_the_line_that_is_wrong() {
         let check = |text: &str, expect: &str| {
             let error = format!(
@@ -404,8 +456,8 @@ mod tests {
         check("{\"id\":\"a\",\"expect\":1}", "expect");
         check("[\"a\", {}]", "line 1: is not a JSON object");
         check(
-            "\n{\"id\":\"a\",\"expected\":18446744073709551617}",
-            "line 2: `expected` is the number `18446744073709551617`",
+            "\n{\"id\":\"a\",\"expected\":1.8446744073709551617}",
+            "line 2: `expected` is the number `1.8446744073709551617`",
         );
         check(
             "{\"id\":\"a\",\"vars\":{\"x\":{\"y\":1,\"y\":2}}}",
