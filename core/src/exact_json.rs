@@ -24,6 +24,39 @@ pub fn find_inexact(text: &[u8]) -> Option<Inexact> {
     scan.run()
 }
 
+/// The path of the first object whose fields are not in the order of their names, if `counts` says of its path that the
+/// order matters: stored objects are in that order. The text must be valid JSON.
+#[must_use]
+pub fn find_reordered(text: &[u8], counts: impl Fn(&str) -> bool) -> Option<String> {
+    let mut scan = Scan {
+        text,
+        at: 0,
+        open: Vec::new(),
+    };
+    while let Some(&byte) = text.get(scan.at) {
+        if byte != b'"' {
+            scan.step(byte);
+            continue;
+        }
+        let before = match scan.open.last() {
+            Some(Open::Object { name, .. }) => name.clone(),
+            _ => String::new(),
+        };
+        scan.string();
+        let is_reordered = match scan.open.last() {
+            Some(Open::Object { name, .. }) => *name < before,
+            _ => false,
+        };
+        if is_reordered {
+            let path = path_of(&scan.open[..scan.open.len() - 1]);
+            if counts(&path) {
+                return Some(path);
+            }
+        }
+    }
+    None
+}
+
 /// An object or a list that is not closed yet.
 enum Open {
     Object {
@@ -44,37 +77,40 @@ struct Scan<'a> {
 impl Scan<'_> {
     fn run(&mut self) -> Option<Inexact> {
         while let Some(&byte) = self.text.get(self.at) {
-            match byte {
-                b'{' => self.open.push(Open::Object {
-                    names: HashSet::new(),
-                    name: String::new(),
-                }),
-                b'[' => self.open.push(Open::List { at: 0 }),
-                b'}' | b']' => {
-                    self.open.pop();
+            let found = match byte {
+                b'"' => self.string(),
+                b'-' | b'0'..=b'9' => self.number(),
+                _ => {
+                    self.step(byte);
+                    None
                 }
-                b',' => {
-                    if let Some(Open::List { at }) = self.open.last_mut() {
-                        *at += 1;
-                    }
-                }
-                b'"' => {
-                    if let Some(twice) = self.string() {
-                        return Some(twice);
-                    }
-                    continue;
-                }
-                b'-' | b'0'..=b'9' => {
-                    if let Some(inexact) = self.number() {
-                        return Some(inexact);
-                    }
-                    continue;
-                }
-                _ => {}
+            };
+            if found.is_some() {
+                return found;
             }
-            self.at += 1;
         }
         None
+    }
+
+    /// Reads a byte that begins neither a string nor a number.
+    fn step(&mut self, byte: u8) {
+        match byte {
+            b'{' => self.open.push(Open::Object {
+                names: HashSet::new(),
+                name: String::new(),
+            }),
+            b'[' => self.open.push(Open::List { at: 0 }),
+            b'}' | b']' => {
+                self.open.pop();
+            }
+            b',' => {
+                if let Some(Open::List { at }) = self.open.last_mut() {
+                    *at += 1;
+                }
+            }
+            _ => {}
+        }
+        self.at += 1;
     }
 
     /// Reads a string. If it is a name in an object, it becomes the last step of the path.
@@ -117,24 +153,32 @@ impl Scan<'_> {
     }
 
     fn found(&self, message: String) -> Inexact {
-        let mut path = String::new();
-        for open in &self.open {
-            match open {
-                Open::Object { name, .. } => {
-                    if !path.is_empty() {
-                        path.push('.');
-                    }
-                    path.push_str(name);
+        Inexact {
+            path: path_of(&self.open),
+            message,
+        }
+    }
+}
+
+/// The path of what is being read.
+fn path_of(open: &[Open]) -> String {
+    let mut path = String::new();
+    for open in open {
+        match open {
+            Open::Object { name, .. } => {
+                if !path.is_empty() {
+                    path.push('.');
                 }
-                Open::List { at } => {
-                    path.push('[');
-                    path.push_str(&at.to_string());
-                    path.push(']');
-                }
+                path.push_str(name);
+            }
+            Open::List { at } => {
+                path.push('[');
+                path.push_str(&at.to_string());
+                path.push(']');
             }
         }
-        Inexact { path, message }
     }
+    path
 }
 
 /// True if a number does not change when it is parsed and serialized.
@@ -219,6 +263,32 @@ mod tests {
         check("[1e-400]", "[0]: is the nu");
         check(r#"{"a": {"b": 1, "c": 2, "b": 3}}"#, "a.b: is given ");
         check(r#"[{"a": [1], "\u0061" : 2}]"#, "[0].a: is given ");
+    }
+
+    #[test]
+    fn f38_an_object_in_another_order_is_found_with_its_path() {
+        let check = |text: &str, expect: Option<&str>| {
+            let counts = |path: &str| path.starts_with("vars.");
+            assert_eq!(
+                find_reordered(text.as_bytes(), counts).as_deref(),
+                expect,
+                "{text}"
+            );
+        };
+        check(r#"{"vars": {"b": 1, "a": 2}, "id": "x"}"#, None);
+        check(r#"{"vars": {"o": {"A": "B", "B": "A"}}}"#, None);
+        check(r#"{"vars": {"o": {"D": 1, "A": 2}}}"#, Some("vars.o"));
+        check(
+            r#"{"vars": {"o": [1, {"b": {}, "a": 2}]}}"#,
+            Some("vars.o[1]"),
+        );
+        check(
+            r#"{"z": 1, "vars": {"o": {"D": 1, "A": 2}}}"#,
+            Some("vars.o"),
+        );
+        check(r#"{"metadata": {"o": {"b": 1, "a": 2}}}"#, None);
+        check(r#"{"vars": {"o": {"b": "a", "\u0061": 2"#, Some("vars.o"));
+        check("\"", None);
     }
 
     #[test]

@@ -54,6 +54,8 @@ impl Import {
         let pack = packs::read_folder(&self.folder, self.items.as_deref()).map_err(refuse)?;
         let prompts_folder = packs::read_pack_prompts(&self.folder).map_err(refuse)?;
         let benchmark = send::send(&client, &pack, self.limit, self.visibility, json).await?;
+        // All items were read a moment ago, so that only a file that changed since can fail here.
+        let reordered = pack.reordered_map(self.limit).unwrap_or_default();
         let address = format!("/api/v1/benchmarks/{}", segment(&benchmark.benchmark));
         let newest = client.get::<Benchmark>(&address).await?.latest_version;
         let (mut prompts, mut refused) = (Vec::new(), Vec::new());
@@ -86,6 +88,7 @@ impl Import {
                 "prompts": prompts,
                 "refused_prompts": refused,
                 "ignored_files": ignored,
+                "reordered_map": reordered,
             });
             print_json(&shown)?;
             return Ok(outcome);
@@ -96,6 +99,12 @@ impl Import {
         if newest > benchmark.number {
             print(&format!(
                 "this is an older version, the newest is {newest}: measure it with --benchmark {name}"
+            ))?;
+        }
+        if let Some(place) = reordered {
+            print(&format!(
+                "items, {}: maps are shown and looped in the order of their names; write a list to keep another order",
+                text::plain(&place)
             ))?;
         }
         if !ignored.is_empty() {

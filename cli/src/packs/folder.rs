@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use opb_core::{
-    benchmarks::{Item, PackHeader, read_items},
+    benchmarks::{Item, PackHeader, find_reordered_map, read_items},
     library::{PortablePrompt, PromptFile, is_prompt_file, read_prompt_files},
 };
 
@@ -41,6 +41,17 @@ impl FolderPack {
         let items = read_items(BufReader::new(file), self.header.items.fields.as_ref());
         let items = items.take(limit.unwrap_or(usize::MAX));
         Ok(items.map(move |item| item.with_context(what)))
+    }
+
+    /// The line and the path of the first map in the items' variables whose order is not kept.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn reordered_map(&self, limit: Option<usize>) -> anyhow::Result<Option<String>> {
+        let mut file = &self.items;
+        file.rewind()?;
+        let fields = self.header.items.fields.as_ref();
+        find_reordered_map(BufReader::new(file), fields, limit)
     }
 }
 

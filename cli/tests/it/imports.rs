@@ -89,3 +89,38 @@ async fn an_interrupted_import_goes_on() {
     assert_eq!(import["benchmark"]["id"], id, "no other import was begun");
     assert_eq!(import["benchmark"]["item_count"], 3_000);
 }
+
+#[test]
+fn f24_f38_a_folder_of_windows_is_imported_and_a_map_without_its_order_is_named() {
+    let site = Site::new();
+    let _up = site.up(&[]);
+    let pack = site.path().join("windows");
+    fs::create_dir_all(pack.join("prompts")).unwrap();
+    let files = [
+        (
+            "benchmark.yaml",
+            "slug: windows\ntitle: Windows\ndescription:\nscorers: [{type: equals, value: no}]\nitems: {file: items.jsonl}\n",
+        ),
+        (
+            "items.jsonl",
+            "{\"id\": 7, \"vars\": {\"options\": {\"D\": 1, \"A\": 2}}}\n\n{\"id\": \"b\", \"vars\": {\"options\": {}}}\n",
+        ),
+        (
+            "prompts/plain.md",
+            "---\ntitle: Plain\n---\n{% for option in options %}{{ option }}\n{% endfor %}\nWhich one?\n",
+        ),
+        ("prompts/terse.txt", "Which of\n{{ options }}?\n"),
+    ];
+    let path = pack.to_str().unwrap().to_owned();
+    for (beginning, line_end) in [("\u{feff}", "\r\n"), ("", "\n")] {
+        for (name, text) in files {
+            let text = format!("{beginning}{}", text.replace('\n', line_end));
+            fs::write(pack.join(name), text).unwrap();
+        }
+        let imported = site.check(&["import", &path], 0);
+        assert_eq!(
+            imported.out,
+            "benchmark windows@1 with 2 items\nitems, line 1: vars.options: maps are shown and looped in the order of their names; write a list to keep another order\nprompt plain@1\nprompt terse@1\n"
+        );
+    }
+}

@@ -25,7 +25,7 @@ pub use imports::{
 };
 use items::ITEM_RULES;
 pub(crate) use items::outdated_check;
-pub use pack::{FieldMap, ItemsSource, PackHeader, parse_items, read_items};
+pub use pack::{FieldMap, ItemsSource, PackHeader, find_reordered_map, parse_items, read_items};
 pub use publish::{CheckedDefinition, publish_benchmark};
 pub use read::{
     Benchmark, BenchmarkVersion, StoredItem, find_benchmark, list_benchmarks, list_items,

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::{Definition, Item};
 use crate::{
     auth::Visibility,
-    exact_json::find_inexact,
+    exact_json::{find_inexact, find_reordered},
     exact_yaml::read_yaml,
     parse_errors::json_line_error,
     scorers::{ScorerSpec, keep_large_numbers},
@@ -156,6 +156,42 @@ pub fn parse_items(
     read_items(text, fields)
         .take(limit.unwrap_or(usize::MAX))
         .collect()
+}
+
+/// The first map in the variables of items in JSON Lines whose names are not in order, as `line 3: vars.options`. Maps
+/// are stored, shown and looped in the order of their names.
+///
+/// # Errors
+/// The lines cannot be read.
+pub fn find_reordered_map(
+    mut lines: impl BufRead,
+    fields: Option<&FieldMap>,
+    limit: Option<usize>,
+) -> anyhow::Result<Option<String>> {
+    let is_variable = |path: &str| match fields {
+        None => path.starts_with("vars."),
+        Some(fields) => {
+            let field = path.split(['.', '[']).next().unwrap_or_default();
+            fields.vars.values().any(|known| known == field)
+        }
+    };
+    let mut line = Vec::new();
+    let (mut number, mut items) = (0, 0);
+    while limit.is_none_or(|limit| items < limit) {
+        line.clear();
+        number += 1;
+        let Some(read) = next_line(&mut lines, &mut line)? else {
+            return Ok(None);
+        };
+        if read.is_empty() {
+            continue;
+        }
+        items += 1;
+        if let Some(path) = find_reordered(read.as_bytes(), is_variable) {
+            return Ok(Some(format!("line {number}: {path}")));
+        }
+    }
+    Ok(None)
 }
 
 /// Parses items in JSON Lines, one line at a time. Empty lines are skipped.
@@ -441,6 +477,25 @@ mod tests {
             (item.id.as_str(), &item.vars["n"], item.expected.as_ref()),
             (long, &json!(long), Some(&json!(long)))
         );
+    }
+
+    #[test]
+    fn f38_a_map_that_loses_its_order_is_found() {
+        let lines = "{\"id\": \"a\", \"vars\": {\"z\": 1, \"b\": 2}}\n\n{\"id\": \"b\", \"vars\": {\"options\": {\"D\": 1, \"A\": 2}}}\n";
+        let find = |fields: Option<&FieldMap>, limit| {
+            find_reordered_map(lines.as_bytes(), fields, limit).unwrap()
+        };
+        assert_eq!(find(None, None).as_deref(), Some("line 3: vars.options"));
+        assert_eq!(find(None, Some(1)), None);
+        let fields = |field: &str| FieldMap {
+            id: None,
+            vars: BTreeMap::from([("all".into(), field.into())]),
+            expected: None,
+            expected_after: None,
+        };
+        let found = find(Some(&fields("vars")), None);
+        assert_eq!(found.as_deref(), Some("line 1: vars"));
+        assert_eq!(find(Some(&fields("id")), None), None);
     }
 
     #[test]
