@@ -128,14 +128,42 @@ impl Remote {
 
     /// Makes a call, and repeats it once if the server refuses a field that can be omitted.
     async fn ask_adapting(&self, request: &CompletionRequest<'_>) -> Result<Completion, CallError> {
-        match self.ask(request).await {
+        let started = Instant::now();
+        let result = match self.ask(request).await {
             Err(error)
                 if error.kind == CallErrorKind::Refused && self.api.adapts_to(&error.message) =>
             {
                 self.ask(request).await
             }
             result => result,
+        };
+        match result {
+            Err(error) if is_block(&error) => Ok(blocked(started)),
+            result => result,
         }
+    }
+}
+
+/// What providers say where their safety rules block a prompt or an answer, and they report that as an error.
+const BLOCKS: [&str; 4] = [
+    "content management policy",
+    "content filtering policy",
+    "content_filter",
+    "violating our usage policy",
+];
+
+/// Whether an error is such a block. Most providers answer with a reason instead, so that it is an answer at all of them.
+fn is_block(error: &CallError) -> bool {
+    error.kind == CallErrorKind::Refused && BLOCKS.iter().any(|words| error.message.contains(words))
+}
+
+/// The empty answer of a block. Whether the prompt was paid for is not said.
+fn blocked(started: Instant) -> Completion {
+    Completion {
+        finish_reason: Some("content_filter".to_owned()),
+        output_tokens: Some(0),
+        latency: started.elapsed(),
+        ..Completion::default()
     }
 }
 
@@ -236,6 +264,46 @@ fn scrub(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f41_a_block_by_safety_rules_is_told_from_other_refusals() {
+        for (kind, message, expect) in [
+            (
+                CallErrorKind::Refused,
+                "the provider answered 400: The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+                true,
+            ),
+            (
+                CallErrorKind::Refused,
+                "the provider reports an error: Output blocked by content filtering policy",
+                true,
+            ),
+            (
+                CallErrorKind::Refused,
+                "the provider answered 400: Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
+                true,
+            ),
+            (
+                CallErrorKind::Refused,
+                "the provider answered 404: The model `x` does not exist",
+                false,
+            ),
+            (
+                CallErrorKind::Credential,
+                "the provider answered 403: blocked by the content management policy",
+                false,
+            ),
+        ] {
+            assert_eq!(
+                is_block(&CallError::new(kind, message)),
+                expect,
+                "{message}"
+            );
+        }
+        let answer = blocked(Instant::now());
+        assert_eq!((answer.text.as_str(), answer.output_tokens), ("", Some(0)));
+        assert_eq!(answer.finish_reason.as_deref(), Some("content_filter"));
+    }
 
     #[test]
     fn the_beginning_tells_a_stream() {
