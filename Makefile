@@ -163,6 +163,10 @@ bench-standings: opb ## Measure how soon a run of 1,000,000 evaluations has its 
 bench-engine: opb ## Measure the engine beside a bare client: evaluations per second, CPU seconds, memory
 	python3 scripts/bench-engine.py
 
+.PHONY: bench-small
+bench-small: opb ## Measure what people do: small and slow runs, one slot, a budget; from command to prompt, beside the ideal
+	python3 scripts/bench-small.py
+
 .PHONY: bench-scale
 bench-scale: build ## Measure 1,000 concurrent calls of 200 ms, 1, 2 and 4 workers, and a run of 1,000,000 evaluations
 	python3 scripts/bench-scale.py

@@ -4,7 +4,8 @@
 Each line shows evaluations per second from submission to the end, CPU seconds per 1,000 evaluations (the bank's process
 and its Postgres together, without the simulated provider), and the peak memory of the bank's process.
 
-Settings: EVALUATIONS (100000), CONCURRENCY (256), ROUNDS (1), OPB_BIN (target/release/opb), BARE_BIN.
+Settings: EVALUATIONS (100000), ITEMS (as many, all different), CONCURRENCY (256), ROUNDS (1), OPB_BIN
+(target/release/opb), BARE_BIN.
 promptfoo is measured as well, with PROMPTFOO_EVALUATIONS (2000) evaluations, if it is installed.
 Everything runs on loopback and is deleted at the end.
 """
@@ -22,14 +23,14 @@ from pathlib import Path
 
 os.chdir(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from process_bank import write_questions
+from process_bank import serve, write_questions
 
 OPB = os.environ.get("OPB_BIN", "target/release/opb")
 EVALUATIONS = int(os.environ.get("EVALUATIONS", "100000"))
 CONCURRENCY = int(os.environ.get("CONCURRENCY", "256"))
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 PROMPTFOO_EVALUATIONS = int(os.environ.get("PROMPTFOO_EVALUATIONS", "2000"))
-ITEMS = 1000
+ITEMS = int(os.environ.get("ITEMS", str(EVALUATIONS)))
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -86,17 +87,6 @@ def measure(folder, started):
     lines += promptfoo(folder, provider)
     report(lines)
     print(f"\nconcurrency {CONCURRENCY}; the simulated provider used {cpu(simulate.pid):.1f} CPU seconds in total")
-
-
-def serve(started, command, log, environment=None):
-    """Starts a server and waits for its line `ready http://ADDRESS`."""
-    with open(log, "w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
-    started.append(process)
-    for line in process.stdout:
-        if found := re.match(r"(?:ready|listening on) (http://\S+)", line):
-            return process, found[1].rstrip("/")
-    sys.exit(f"{' '.join(command)} ended:\n{log.read_text()[-3000:]}")
 
 
 def bare_client():

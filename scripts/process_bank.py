@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -54,6 +55,17 @@ def psql(address, sql, **environment):
     if done.returncode:
         raise RuntimeError(f"{done.stderr.strip()}\n{sql}")
     return done.stdout.splitlines()
+
+
+def serve(started, command, log, environment=None):
+    """Starts a server and waits for its line `ready http://ADDRESS`."""
+    with open(log, "w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+    started.append(process)
+    for line in process.stdout:
+        if found := re.match(r"(?:ready|listening on) (http://\S+)", line):
+            return process, found[1].rstrip("/")
+    sys.exit(f"{' '.join(command)} ended:\n{log.read_text()[-3000:]}")
 
 
 def write_questions(folder, items):

@@ -137,6 +137,32 @@ pub async fn submit(
         .expect("the run is accepted")
 }
 
+/// Divides a run whose shards nobody has claimed again, into about 64 shards however small they become.
+///
+/// # Panics
+/// The database does not answer.
+pub async fn cut_finely(conn: &mut PgConnection, run_id: Uuid) {
+    for statement in [
+        "delete from shards where run_id = $1",
+        "with parts as (
+            insert into shards (id, run_id, first_ordinal, size)
+            select gen_random_uuid(), id, first, least(part, planned - first)
+            from runs
+            cross join lateral (select greatest(1, planned / 64)) as fine (part)
+            cross join lateral generate_series(0, planned - 1, part) as first
+            where id = $1
+            returning id
+        )
+        update runs set shards_open = (select count(*) from parts) where id = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(run_id)
+            .execute(&mut *conn)
+            .await
+            .expect("the run is divided again");
+    }
+}
+
 /// Claims this shard. A worker's claim takes the first waiting shard, so the others are postponed meanwhile. `None`
 /// if the shard cannot be claimed.
 ///

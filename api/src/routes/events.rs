@@ -32,8 +32,10 @@ use crate::{
     seats::Seat,
 };
 
-/// Minimum time between two events of a stream: about five events a second.
-const EVENT_INTERVAL: Duration = Duration::from_millis(200);
+/// Minimum time between two events of a stream: a tenth of the time that it has lasted, within these limits. A short run is
+/// followed closely, and a long one gets five events a second.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+const LONGEST_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a stream polls, in case a ring of the doorbell was lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval of keep-alive comments on an idle stream.
@@ -79,6 +81,7 @@ async fn follow_run(
         watch,
         rings,
         shown: None,
+        began: Instant::now(),
         next_at: Instant::now(),
         step: Step::Look,
         state,
@@ -102,6 +105,7 @@ struct Follower {
     rings: Receiver<Ring>,
     /// The state that was sent last.
     shown: Option<Run>,
+    began: Instant,
     /// No event is sent before this time.
     next_at: Instant,
     step: Step,
@@ -164,7 +168,9 @@ impl Follower {
                     if self.shown.as_ref() == Some(&run) {
                         continue;
                     }
-                    self.next_at = Instant::now() + EVENT_INTERVAL;
+                    let interval = self.began.elapsed() / 10;
+                    let interval = interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+                    self.next_at = Instant::now() + interval;
                     let event = Event::default().event("run").json_data(&run);
                     self.shown = Some(run);
                     if let Ok(event) = event {

@@ -1,8 +1,9 @@
 //! Routes requests to responses.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
@@ -10,6 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use opb_worker::simulation::{AnswerKey, FaultPlan, MODELS, Purpose};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
 use super::chat::Chat;
@@ -31,6 +33,10 @@ pub(super) struct Simulator {
     pub(super) latency: Latency,
     pub(super) seed: u64,
     pub(super) limiter: Option<Limiter>,
+    /// Calls wait for one of these.
+    pub(super) slots: Option<Arc<Semaphore>>,
+    /// Calls are refused without one of these.
+    pub(super) most: Option<Arc<Semaphore>>,
     pub(super) api_key: Option<SecretString>,
     pub(super) stats: Stats,
     pub(super) started: Instant,
@@ -216,7 +222,34 @@ async fn answer(
         let (content_type, good) = made.to_body();
         return misbehave(fault, call, content_type, good).await;
     }
-    Ok(made.into_response(simulator.latency).await)
+    let held = match hold(simulator).await {
+        Ok(held) => held,
+        Err(error) => return Ok(error.into_response()),
+    };
+    Ok(made.into_response(simulator.latency, held).await)
+}
+
+/// What a call holds until its answer is complete.
+type Held = [Option<OwnedSemaphorePermit>; 2];
+
+/// Waits for a slot, if there are slots.
+///
+/// # Errors
+/// There are too many concurrent calls.
+async fn hold(simulator: &Simulator) -> Result<Held, ApiError> {
+    let most = match &simulator.most {
+        Some(most) => match Arc::clone(most).try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => return Err(ApiError::rate_limit()),
+        },
+        None => None,
+    };
+    // The semaphore is never closed.
+    let slot = match &simulator.slots {
+        Some(slots) => Arc::clone(slots).acquire_owned().await.ok(),
+        None => None,
+    };
+    Ok([most, slot])
 }
 
 /// A good response, created but not yet sent.
@@ -235,11 +268,14 @@ impl PreparedResponse {
         }
     }
 
-    /// The response after its latency.
-    async fn into_response(self, latency: Latency) -> Response<Body> {
+    /// The response after its latency. What it holds is released when it is complete.
+    async fn into_response(self, latency: Latency, held: Held) -> Response<Body> {
         let real = match self {
             Self::Chat(chat) if chat.streams() && latency != Latency::None => {
-                return streamed(EVENT_STREAM, chat.into_timed_events(latency));
+                let events = chat.into_timed_events(latency).inspect(move |_| {
+                    let _ = &held;
+                });
+                return streamed(EVENT_STREAM, events);
             }
             Self::Chat(ref chat) => chat.total(),
             Self::Embeddings(_) => embedding_latency(),

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{LocalPoolHandle, TaskTracker};
@@ -26,6 +27,13 @@ use super::stats::Stats;
 
 /// How long requests may take after the stop; a hang would otherwise last forever.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Places for so many calls.
+fn places(count: NonZeroU32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(
+        usize::try_from(count.get()).unwrap_or(Semaphore::MAX_PERMITS),
+    ))
+}
 
 /// Serves until `shutdown`; `ready` receives the address once connections are accepted.
 ///
@@ -44,6 +52,8 @@ pub async fn serve(
         latency: settings.latency,
         seed: settings.seed,
         limiter: settings.rpm.map(Limiter::new),
+        slots: settings.slots.map(places),
+        most: settings.max_concurrent.map(places),
         api_key: settings.api_key,
         stats: Stats::default(),
         started: Instant::now(),

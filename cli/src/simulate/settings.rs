@@ -40,6 +40,14 @@ pub struct SimulateSettings {
     #[arg(long, env = "OPB_SIMULATE_RPM")]
     pub rpm: Option<NonZeroU32>,
 
+    /// Model calls answered at once; further ones wait in line, as at a server with so many slots. No limit by default.
+    #[arg(long, env = "OPB_SIMULATE_SLOTS")]
+    pub slots: Option<NonZeroU32>,
+
+    /// Concurrent model calls before 429; no limit by default.
+    #[arg(long, env = "OPB_SIMULATE_MAX_CONCURRENT")]
+    pub max_concurrent: Option<NonZeroU32>,
+
     /// JSONL file of right answers: `{"text", "expected"}` or `{"vars", "expected"}` on each line; may be repeated.
     /// Without it, the answers of the built-in benchmarks are known.
     #[arg(long, env = "OPB_SIMULATE_ANSWERS", value_delimiter = ',')]

@@ -38,7 +38,10 @@ pub struct ShardRange {
 /// Maximum size of a shard: a million evaluations become 2,000 shards. Claiming and finishing one takes Postgres some
 /// milliseconds, amortised over its evaluations.
 const MAX_SHARD_SIZE: i64 = 500;
-/// Small runs are still divided into about this many shards, so that every worker gets some.
+/// Minimum size of a shard in a run that has as many evaluations: dividing further costs more than it gains, since the calls
+/// of a shard are concurrent.
+const MIN_SHARD_SIZE: i64 = 16;
+/// Runs are divided into about this many shards within these limits, so that every worker gets some.
 const AIMED_SHARDS: i64 = 64;
 /// Runs of up to this many evaluations, about 64 shards, are divided in the request that submits them; larger ones in a
 /// job.
@@ -94,7 +97,9 @@ impl Cover {
     pub fn of_about(count: i64) -> Self {
         Self {
             ranges: Vec::new(),
-            most: count.div_euclid(AIMED_SHARDS).clamp(1, MAX_SHARD_SIZE),
+            most: count
+                .div_euclid(AIMED_SHARDS)
+                .clamp(MIN_SHARD_SIZE, MAX_SHARD_SIZE),
             held: 0,
         }
     }
@@ -194,7 +199,13 @@ mod tests {
             ranges.iter().map(|range| range.size).collect()
         };
         assert_eq!(sizes(&[]), [] as [i32; 0]);
-        assert_eq!(sizes(&[5, 6, 900]), [1, 1, 1], "every worker has some");
+        assert_eq!(
+            sizes(&[5, 6, 900]),
+            [2, 1],
+            "what lies far apart is no shard"
+        );
+        let hundred: Vec<i64> = (0..100).collect();
+        assert_eq!(sizes(&hundred), [16, 16, 16, 16, 16, 16, 4]);
         let every_tenth: Vec<i64> = (0..100_000).map(|number| number * 10).collect();
         assert_eq!(sizes(&every_tenth).len(), 2_000, "fifty in five hundred");
     }
@@ -209,8 +220,9 @@ mod tests {
             );
         };
         check(1, 1);
-        check(60, 60);
-        check(540, 68);
+        check(16, 1);
+        check(60, 4);
+        check(540, 34);
         check(5_000, 65);
         check(CUT_AT_ONCE, 64);
         check(1_000_000, 2_000);

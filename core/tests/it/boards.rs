@@ -27,7 +27,9 @@ const SHAPE: RunShape = RunShape {
 
 async fn submit(conn: &mut PgConnection, owner: &CurrentUser) -> Run {
     let models = json!(["simulated:strong", "simulated:weak"]);
-    fixtures::submit(conn, owner, models, SHAPE.repeats.into()).await
+    let run = fixtures::submit(conn, owner, models, SHAPE.repeats.into()).await;
+    fixtures::cut_finely(conn, run.id).await;
+    run
 }
 
 /// The run's shards, in the order of their evaluations.

@@ -89,6 +89,7 @@ async fn money_is_reserved_settled_given_back_and_never_forgotten() {
     let run = submit_run(conn, &owner, &request(&bounded(), Some(1_000)), None)
         .await
         .unwrap();
+    fixtures::cut_finely(conn, run.id).await;
     let shards: Vec<Uuid> = sqlx::query_scalar("select id from shards order by first_ordinal")
         .fetch_all(&mut **conn)
         .await

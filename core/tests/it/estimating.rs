@@ -67,6 +67,7 @@ async fn an_estimate_follows_what_was_recorded() {
         ..fixtures::request(json!(["simulated:strong"]), 1)
     };
     let run = submit_run(conn, &owner, &plain, None).await.unwrap();
+    fixtures::cut_finely(conn, run.id).await;
     let shards: Vec<Uuid> = sqlx::query_scalar("select id from shards")
         .fetch_all(&mut **conn)
         .await

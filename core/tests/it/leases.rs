@@ -23,6 +23,7 @@ async fn run_with_shards(
 ) -> (opb_core::auth::CurrentUser, Uuid, Vec<Uuid>) {
     let owner = fixtures::library(conn, 3).await;
     let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    fixtures::cut_finely(conn, run.id).await;
     let shards: Vec<Uuid> =
         sqlx::query_scalar("select id from shards where run_id = $1 order by first_ordinal")
             .bind(run.id)
@@ -125,6 +126,7 @@ async fn results_are_kept_once_however_often_they_come() {
     let run_id = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1)
         .await
         .id;
+    fixtures::cut_finely(conn, run_id).await;
     let lease = claim_shard(conn, "w", LEASE).await.unwrap().unwrap();
     let more = results(conn, &lease).await;
     assert_eq!(more.len(), 2, "evaluations of the shard");

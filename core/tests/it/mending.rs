@@ -43,6 +43,7 @@ async fn a_poisoned_run_ends_with_every_evaluation_recorded_as_an_error() {
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 70).await;
     let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    fixtures::cut_finely(conn, run.id).await;
     let mut total = Mended::default();
     for _ in 0..24 {
         crash_all(conn, run.id).await;
@@ -85,6 +86,7 @@ async fn a_lost_finishing_comes_back() {
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 3).await;
     let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    fixtures::cut_finely(conn, run.id).await;
     assert!(
         waiting_jobs(conn).await.is_empty(),
         "a small run needs no job"

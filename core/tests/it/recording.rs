@@ -38,6 +38,7 @@ async fn every_column_holds_what_it_is_named_for() {
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 3).await;
     let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    fixtures::cut_finely(conn, run.id).await;
     let shards: Vec<Uuid> = sqlx::query_scalar("select id from shards where run_id = $1")
         .bind(run.id)
         .fetch_all(&mut **conn)
@@ -107,6 +108,7 @@ async fn what_the_database_refuses_is_told_from_what_passes() {
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 70).await;
     let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    fixtures::cut_finely(conn, run.id).await;
     let shard: Uuid = sqlx::query_scalar(
         "select id from shards where run_id = $1 order by first_ordinal limit 1",
     )
@@ -149,6 +151,7 @@ async fn a_batch_does_not_wait_for_the_row_of_its_run() {
     let conn = &mut db.pool.acquire().await.unwrap();
     let owner = fixtures::library(conn, 3).await;
     let run = fixtures::submit(conn, &owner, json!(["simulated:strong"]), 1).await;
+    fixtures::cut_finely(conn, run.id).await;
     let shard: Uuid = sqlx::query_scalar("select id from shards limit 1")
         .fetch_one(&mut **conn)
         .await

@@ -39,7 +39,9 @@ async fn submit(conn: &mut PgConnection, owner: &CurrentUser, priority: i16) -> 
         priority,
         ..fixtures::request(json!(["simulated:strong"]), 1)
     };
-    submit_run(conn, owner, &request, None).await.unwrap()
+    let run = submit_run(conn, owner, &request, None).await.unwrap();
+    fixtures::cut_finely(conn, run.id).await;
+    run
 }
 
 /// How many of the next claims each run gets.

@@ -120,6 +120,9 @@ pub fn with_columns(run: &Run, columns: &RunColumns) -> anyhow::Result<Value> {
 async fn place(client: &Client, run: &Run) -> Option<String> {
     let mut ranks = Vec::new();
     for simulated in [false, true] {
+        if simulated && !run.simulated {
+            continue;
+        }
         let leaderboard = leaderboard_of(client, run, simulated).await.ok()?;
         ranks.extend(leaderboard.standings);
     }

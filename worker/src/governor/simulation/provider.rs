@@ -158,7 +158,7 @@ impl Provider {
     }
 }
 
-/// A number without a pattern from each number (the finaliser of SplitMix64).
+/// A number without a pattern from each number (the finaliser of `SplitMix64`).
 fn scrambled(number: u64) -> u64 {
     let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
