@@ -73,7 +73,7 @@ def measure(folder, started):
         seconds, told, refused = [], 0, 0
         for _ in range(2):
             begin = time.monotonic()
-            run = json.loads(opb("run", "-b", "bench-small", "-p", "bench-small", "-m", f"{provider}:strong",
+            run = json.loads(opb("run", "-b", "bench-engine", "-p", "bench-engine", "-m", f"{provider}:strong",
                                  "--limit", str(calls), "--no-cache", "--json", *words))
             seconds.append(time.monotonic() - begin)
             told = run["columns"][0]["latency_p50_ms"]
@@ -101,7 +101,7 @@ def start_bank(folder, started, concurrency):
         return done.stdout
 
     opb("import", str(folder / "bench-small"))
-    opb("run", "-b", "bench-small", "-p", "bench-small", "-m", "simulated:fast", "--limit", "50")
+    opb("run", "-b", "bench-engine", "-p", "bench-engine", "-m", "simulated:fast", "--limit", "50")
     return opb
 
 

@@ -29,10 +29,10 @@ fn core_schema() -> Options {
     }
 }
 
-/// The unquoted scalars of a YAML text as written, by their paths such as `variables[0].default`: a text keeps the
-/// spelling that a number would lose. What an alias refers to is left out. The text must be valid YAML.
+/// The unquoted defaults of variables (`variables[N].default`) as written, by N: a text keeps the spelling that a number would
+/// lose. What an alias refers to is left out. The text must be valid YAML.
 #[must_use]
-pub(crate) fn unquoted_scalars(text: &str) -> HashMap<String, String> {
+pub(crate) fn unquoted_defaults(text: &str) -> HashMap<usize, String> {
     let mut found = HashMap::new();
     let mut open: Vec<Open> = Vec::new();
     for next in Parser::new_from_str(text) {
@@ -62,8 +62,16 @@ pub(crate) fn unquoted_scalars(text: &str) -> HashMap<String, String> {
             Event::Alias(..) => None,
             _ => continue,
         };
-        if let Some(scalar) = scalar {
-            found.insert(path_of(&open), scalar.into_owned());
+        if let Some(scalar) = scalar
+            && let [
+                Open::Mapping { name: Some(list) },
+                Open::Sequence { at },
+                Open::Mapping { name: Some(field) },
+            ] = &open[..]
+            && list == "variables"
+            && field == "default"
+        {
+            found.insert(*at, scalar.into_owned());
         }
         match open.last_mut() {
             Some(Open::Mapping { name }) => *name = None,
@@ -83,22 +91,6 @@ enum Open {
     Sequence {
         at: usize,
     },
-}
-
-fn path_of(open: &[Open]) -> String {
-    let mut path = String::new();
-    for open in open {
-        match open {
-            Open::Mapping { name } => {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(name.as_deref().unwrap_or_default());
-            }
-            Open::Sequence { at } => path.extend(["[", &at.to_string(), "]"]),
-        }
-    }
-    path
 }
 
 /// The first unquoted number that parsing and serializing would change. The text must be valid YAML.
@@ -233,25 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn unquoted_scalars_are_found_by_their_paths() {
-        let text = "a: 1.0\nb:\n  - {c: no, d: 'x'}\n  - [1e3, {e: 010}]\nf: &f 2\ng: *f\nh: 3\n\"i\": [[], {}, 4]\n";
-        let found = unquoted_scalars(text);
-        let mut found: Vec<String> = found
-            .iter()
-            .map(|(path, text)| format!("{path} {text}"))
-            .collect();
+    fn unquoted_defaults_are_found_by_their_variables() {
+        let text = "a: 1.0\nvariables:\n  - {name: x, default: 1.0}\n  - {name: y, default: 'q'}\n  - {name: z, more: {default: 2}, default: 1e3}\n  - [default]\n  - default: 010\nother: [{default: 3}]\n";
+        let mut found: Vec<_> = unquoted_defaults(text).into_iter().collect();
         found.sort();
-        assert_eq!(
-            found,
-            [
-                "a 1.0",
-                "b[0].c no",
-                "b[1][0] 1e3",
-                "b[1][1].e 010",
-                "f 2",
-                "h 3",
-                "i[2] 4"
-            ]
-        );
+        let expect = [(0, "1.0"), (2, "1e3"), (4, "010")].map(|(at, text)| (at, text.to_owned()));
+        assert_eq!(found, expect);
     }
 }

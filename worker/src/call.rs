@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures::FutureExt as _;
 use opb_core::{
     metrics::{METRICS, ModelLabels},
     models::Price,
@@ -60,15 +61,28 @@ pub(crate) struct Calls<'a> {
 }
 
 impl Calls<'_> {
-    /// Waits until a call may begin: until the run has a place for it, and then until the governor has.
+    /// Waits until a call may begin: until the governor lets it, and the run has a place for it. A call that the governor
+    /// holds back takes no place, which calls of another model of the provider may use.
     async fn acquire(&self) -> (Option<SemaphorePermit<'_>>, Result<Permit, Down>) {
-        // The semaphore is never closed.
-        let place = match self.places {
-            Some(places) => places.acquire().await.ok(),
-            None => None,
+        let governed = || self.governor.acquire(self.caller, self.size);
+        let Some(places) = self.places else {
+            return (None, governed().await);
         };
-        let permit = self.governor.acquire(self.caller, self.size).await;
-        (place, permit)
+        loop {
+            // The semaphore is never closed.
+            let place = places.acquire().await.ok();
+            if let Some(permit) = governed().now_or_never() {
+                return (place, permit);
+            }
+            drop(place);
+            let permit = governed().await;
+            match places.try_acquire() {
+                Ok(place) => return (Some(place), permit),
+                Err(_) if permit.is_err() => return (None, permit),
+                // Somebody else took the place meanwhile.
+                Err(_) => {}
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use opb_core::{
     computing::{Asker, Computing},
     metrics::{METRICS, ModelLabels},
-    models::{LearnedConcurrency, Price},
+    models::Price,
     runs::{EvaluationKey, RunModel, RunWork, ShardLease, load_work},
     scorers::{Scorer, ScorerSpec},
     sealing::MasterKey,
@@ -164,7 +164,11 @@ struct KnownRun {
     making: Arc<OnceCell<Arc<PreparedRun>>>,
     lease: ShardLease,
     used_at: Instant,
+    places: Places,
 }
+
+/// The places of a run at each provider. They outlive each preparation, since shards in flight hold some.
+type Places = Arc<Mutex<HashMap<Uuid, Arc<Semaphore>>>>;
 
 impl KnownRun {
     fn new(lease: ShardLease) -> Self {
@@ -173,6 +177,7 @@ impl KnownRun {
             making: Arc::default(),
             lease,
             used_at: Instant::now(),
+            places: Places::default(),
         }
     }
 
@@ -213,10 +218,10 @@ impl PreparedRuns {
     /// # Errors
     /// The database does not respond, or stored data does not compile.
     pub(crate) async fn prepare(&self, lease: &ShardLease) -> anyhow::Result<Arc<PreparedRun>> {
-        let making = self.known_run(lease);
+        let (making, places) = self.known_run(lease);
         // The shards of a new run wait here for the first of them.
         let ready = making
-            .get_or_try_init(|| self.take_up(lease.run_id))
+            .get_or_try_init(|| self.take_up(lease.run_id, &places))
             .await?;
         if let Some(run) = self.lock().get_mut(&lease.run_id) {
             run.ready = Some(Arc::clone(ready));
@@ -250,7 +255,7 @@ impl PreparedRuns {
     }
 
     /// Returns the cell in which the run of a lease is prepared.
-    fn known_run(&self, lease: &ShardLease) -> Arc<OnceCell<Arc<PreparedRun>>> {
+    fn known_run(&self, lease: &ShardLease) -> (Arc<OnceCell<Arc<PreparedRun>>>, Places) {
         let mut known = self.lock();
         let run = known
             .entry(lease.run_id)
@@ -260,10 +265,10 @@ impl PreparedRuns {
             run.lease = *lease;
         }
         run.used_at = Instant::now();
-        Arc::clone(&run.making)
+        (Arc::clone(&run.making), Arc::clone(&run.places))
     }
 
-    async fn take_up(&self, run_id: Uuid) -> anyhow::Result<Arc<PreparedRun>> {
+    async fn take_up(&self, run_id: Uuid, places: &Places) -> anyhow::Result<Arc<PreparedRun>> {
         let work = {
             let mut conn = self.pool.acquire().await?;
             Arc::new(load_work(&mut conn, run_id).await?)
@@ -281,13 +286,13 @@ impl PreparedRuns {
             let compile = move || Compiled::of(&work);
             self.computing.run(owner, compile).await??
         };
-        Ok(Arc::new(self.assemble(work, compiled)))
+        Ok(Arc::new(self.assemble(work, compiled, places)))
     }
 
-    fn assemble(&self, work: Arc<RunWork>, compiled: Compiled) -> PreparedRun {
-        let mut places = HashMap::new();
-        let mut places_at = |provider_id: Uuid| -> Option<Arc<Semaphore>> {
+    fn assemble(&self, work: Arc<RunWork>, compiled: Compiled, places: &Places) -> PreparedRun {
+        let places_at = |provider_id: Uuid| -> Option<Arc<Semaphore>> {
             let calls = usize::try_from(work.concurrency?).ok()?;
+            let mut places = places.lock().unwrap_or_else(PoisonError::into_inner);
             let places = places.entry(provider_id);
             Some(Arc::clone(
                 places.or_insert_with(|| Arc::new(Semaphore::new(calls))),
@@ -323,13 +328,7 @@ impl PreparedRuns {
         let governor = self
             .governors
             .of(model.provider.id, provider_name, name, owner_id);
-        let wanted = work.concurrency.map(|calls| LearnedConcurrency {
-            calls,
-            is_limit: false,
-        });
-        if let Some(number) = wanted.or(model.learned) {
-            governor.begin_with(number);
-        }
+        governor.begin_with(work.concurrency, model.learned);
         self.governors
             .set_marked(model.provider.id, model.provider.has_answered);
         let is_free = model.price.is_some_and(Price::is_free);
@@ -461,7 +460,7 @@ mod tests {
             leases.push(lease(&db, run.id).await);
         }
         let runs = prepared_runs(&db);
-        let slow = Arc::clone(&runs.known_run(&leases[0]));
+        let slow = runs.known_run(&leases[0]).0;
         let mut making = Box::pin(slow.get_or_try_init(std::future::pending::<anyhow::Result<_>>));
         assert!(futures::poll!(&mut making).is_pending());
         let quick = runs.prepare(&leases[1]).await.unwrap();

@@ -54,7 +54,9 @@ async fn report(this: &WaitingReasons) -> opb_core::Result<()> {
         }
     }
     share_answered(this, !waiting.is_empty()).await?;
-    share_learned(this).await?;
+    if let Err(error) = share_learned(this).await {
+        tracing::warn!(%error, "could not store how many concurrent calls models accept");
+    }
     // A worker with free capacity claims other shards without returning one.
     let is_full = at_work.len() >= this.places;
     if waiting.is_empty() && !is_full {

@@ -114,7 +114,7 @@ struct SetPrice {
 /// Show the limits of a provider, or declare them; they hold for all workers together
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without a limit it shows what is declared. Limits that are declared replace\nthose before:\n  opb provider limits openai --requests-per-minute 500\n  opb provider limits openai --model gpt-5-mini --daily-dollars 5\n  opb provider limits openai --none"
+    after_help = "Without a limit it shows what is declared. Limits that are not named stay:\n  opb provider limits openai --requests-per-minute 500\n  opb provider limits openai --model gpt-5-mini --daily-dollars 5\n  opb provider limits openai --none"
 )]
 struct Limits {
     /// The provider's name
@@ -298,12 +298,14 @@ impl Limits {
             call_timeout_seconds: self.call_timeout,
         };
         let client = self.client.connect()?;
-        let is_question = !self.none && limits.is_none();
-        let declared: Vec<DeclaredLimits> = if is_question {
-            client.get(&path).await?
-        } else {
-            client.put(&path, &limits).await?
-        };
+        let mut declared: Vec<DeclaredLimits> = client.get(&path).await?;
+        if self.none || !limits.is_none() {
+            let before = declared
+                .iter()
+                .find(|before| before.model == limits.model && !self.none);
+            let limits = before.map_or(limits.clone(), |before| keep(&limits, before));
+            declared = client.put(&path, &limits).await?;
+        }
         if json {
             print_json(&declared)?;
         } else if declared.is_empty() {
@@ -312,6 +314,18 @@ impl Limits {
             print(&tables::limits(&declared))?;
         }
         Ok(Outcome::Done)
+    }
+}
+
+/// The limits, with those before in the place of what is not named.
+fn keep(limits: &ProviderLimits, before: &DeclaredLimits) -> ProviderLimits {
+    ProviderLimits {
+        model: limits.model.clone(),
+        requests_per_minute: limits.requests_per_minute.or(before.requests_per_minute),
+        tokens_per_minute: limits.tokens_per_minute.or(before.tokens_per_minute),
+        concurrent_calls: limits.concurrent_calls.or(before.concurrent_calls),
+        daily_microusd: limits.daily_microusd.or(before.daily_microusd),
+        call_timeout_seconds: limits.call_timeout_seconds.or(before.call_timeout_seconds),
     }
 }
 

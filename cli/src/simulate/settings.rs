@@ -40,7 +40,7 @@ pub struct SimulateSettings {
     #[arg(long, env = "OPB_SIMULATE_RPM")]
     pub rpm: Option<NonZeroU32>,
 
-    /// Model calls answered at once; further ones wait in line, as at a server with so many slots. No limit by default.
+    /// Model calls answered concurrently; further ones wait in line. No limit by default.
     #[arg(long, env = "OPB_SIMULATE_SLOTS")]
     pub slots: Option<NonZeroU32>,
 

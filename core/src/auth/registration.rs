@@ -34,7 +34,7 @@ pub enum Registration {
     Open,
     /// Users with an invitation of an administrator.
     Invite,
-    /// Nobody: the operator creates accounts. The invitation of the first administrator remains valid.
+    /// No one: the operator creates accounts. The invitation of the first administrator remains valid.
     Closed,
 }
 

@@ -103,7 +103,7 @@ pub async fn update_provider(
         with moved as (
             -- What was found out at another address says nothing of this one.
             delete from learned_concurrency using providers
-            where provider_id = $1 and providers.id = $1 and providers.base_url is distinct from $2
+            where provider_id = $1 and providers.id = $1 and (providers.base_url is distinct from $2 or providers.settings <> $3)
         )
         update providers
         set base_url = $2, settings = $3, price_list = $4, sealed_credential = $5, credential_hint = $6, free = $7,

@@ -81,7 +81,7 @@ fn compile(text: &str, effort: &Effort) -> Result<Regex, ScorerError> {
             .dfa_size_limit(MAX_PATTERN_BYTES)
             .build();
         match built {
-            Ok(regex) if !translated.has_anchors && regex.is_match("") => {
+            Ok(regex) if matches_everything(&regex, translated.has_anchors) => {
                 return Err(ScorerError::Pattern(
                     "it matches every output, even an empty one; write what must be there"
                         .to_owned(),
@@ -100,6 +100,13 @@ fn compile(text: &str, effort: &Effort) -> Result<Regex, ScorerError> {
     Err(ScorerError::Pattern(
         "it is too complex; use smaller repetitions".to_owned(),
     ))
+}
+
+/// Whether a pattern matches every output. Without anchors, one that matches nothing at all does; with them, one that matches
+/// these as well.
+fn matches_everything(regex: &Regex, has_anchors: bool) -> bool {
+    const OUTPUTS: [&str; 4] = ["a", " ", "\n", "a\nb"];
+    regex.is_match("") && (!has_anchors || OUTPUTS.iter().all(|output| regex.is_match(output)))
 }
 
 #[cfg(test)]

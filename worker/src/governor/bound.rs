@@ -141,6 +141,7 @@ impl Bound {
     /// The number that the calls so far have shown to be possible. `None` until concurrent calls were answered.
     pub(super) fn learned(&self) -> Option<LearnedConcurrency> {
         let (number, is_limit) = match &self.phase {
+            _ if self.chance.is_trying() => (self.chance.number_before()?, true),
             Phase::Opening => (self.number.min(self.proven), false),
             Phase::Holding { .. } => (self.number, true),
             Phase::Trying(this) => (this.from(), !this.was_opening()),
@@ -256,7 +257,7 @@ impl Bound {
         let Some(call) = self.take(ticket) else {
             return;
         };
-        self.note_end(ticket, CallEnd::Accepted);
+        self.note_end(ticket, CallEnd::Unknown);
         if call.number <= FIRST {
             return;
         }

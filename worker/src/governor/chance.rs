@@ -16,7 +16,7 @@ use super::{
     tries::Phase,
 };
 
-/// Refusals of paced calls, soon after one another, before faster calls are tried; three times as many after each trial that
+/// Refusals of paced calls, soon after one another, before faster calls are tried; four times as many after each trial that
 /// failed, up to this often.
 const BEFORE_TRIAL: u32 = 2;
 const MOST_LENGTHENED: u32 = 5;
@@ -65,11 +65,10 @@ struct Trial {
     /// The fraction of calls accepted before.
     accepted_before: f64,
     step: u32,
-    /// The calls of the step, how many of them have no outcome yet, and how many were refused or accepted.
+    /// The calls of the step, and how many of them were accepted, or refused or without an answer.
     calls: Range<Ticket>,
-    open: u32,
     accepted: u32,
-    refused: u32,
+    failed: u32,
 }
 
 /// The outcome of a call, as far as it is of interest here.
@@ -77,7 +76,7 @@ struct Trial {
 pub(super) enum CallEnd {
     Accepted,
     Refused,
-    /// It was cancelled.
+    /// It was cancelled, or failed otherwise.
     Unknown,
 }
 
@@ -110,9 +109,8 @@ impl Chance {
             State::Unknown => false,
             State::Trial(trial) => {
                 if trial.calls.contains(&ticket) {
-                    trial.open -= 1;
                     trial.accepted += u32::from(end == CallEnd::Accepted);
-                    trial.refused += u32::from(end == CallEnd::Refused);
+                    trial.failed += u32::from(end != CallEnd::Accepted);
                 }
                 true
             }
@@ -132,6 +130,19 @@ impl Chance {
     #[expect(clippy::cast_precision_loss, reason = "the window is small")]
     fn accepted(&self, next: Ticket) -> f64 {
         1.0 - self.refused.len() as f64 / WINDOW.min(next.max(1)) as f64
+    }
+
+    /// Whether more and faster calls are being tried: then nothing else changes their number.
+    pub(super) fn is_trying(&self) -> bool {
+        matches!(self.state, State::Trial(_))
+    }
+
+    /// The limit before the trial, if there is one now.
+    pub(super) fn number_before(&self) -> Option<f64> {
+        match &self.state {
+            State::Trial(trial) => Some(trial.number),
+            State::Unknown | State::Proven { .. } => None,
+        }
     }
 
     fn wait_longer(&mut self) {
@@ -176,9 +187,8 @@ impl Bound {
             accepted_before,
             step,
             calls: self.next..self.next + u64::from(CALLS),
-            open: CALLS,
             accepted: 0,
-            refused: 0,
+            failed: 0,
         });
     }
 
@@ -190,15 +200,15 @@ impl Bound {
         let least = STILL_ACCEPTED * trial.accepted_before * f64::from(CALLS);
         let (number, pace) = (trial.number, trial.pace);
         let (accepted_before, step) = (trial.accepted_before, trial.step);
-        if f64::from(CALLS - trial.refused) < least {
+        let is_over = trial.accepted + trial.failed >= CALLS;
+        if f64::from(CALLS - trial.failed.min(CALLS)) < least {
             self.number = number;
             self.refusals.set_pace(pace);
             self.phase = self.tries.hold();
             self.chance.wait_longer();
-        } else if trial.open > 0 {
-        } else if self.has_room() {
+        } else if is_over && self.has_room() {
             self.begin_step(number, pace, accepted_before, step + 1);
-        } else {
+        } else if is_over {
             self.chance.state = State::Proven {
                 accepted: accepted_before,
                 since: self.next,

@@ -175,11 +175,18 @@ impl Governor {
         Ok(permit)
     }
 
-    /// Starts with the number of concurrent calls that earlier workers found.
-    pub(crate) fn begin_with(&self, learned: LearnedConcurrency) {
+    /// Starts with the number of concurrent calls that a run asks for, or that earlier workers found.
+    pub(crate) fn begin_with(&self, wanted: Option<i32>, learned: Option<LearnedConcurrency>) {
+        let wanted = wanted.map(|calls| LearnedConcurrency {
+            calls,
+            is_limit: false,
+        });
+        let Some(number) = wanted.or(learned) else {
+            return;
+        };
         let mut state = self.lock();
-        state.bound.begin_with(learned);
-        state.learned.get_or_insert(learned);
+        state.bound.begin_with(number);
+        state.learned = state.learned.or(learned);
         self.publish_number(&mut state);
     }
 

@@ -136,6 +136,9 @@ impl Bound {
 
     /// Draws conclusions from a new time of a call that started as one of `number`.
     fn weigh(&mut self, number: f64) {
+        if self.chance.is_trying() {
+            return;
+        }
         // A late response to an early call says nothing about the limit found since.
         if number < self.number / 4.0 {
             return;

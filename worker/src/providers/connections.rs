@@ -3,7 +3,8 @@
 //! Servers close idle connections without a word (uvicorn after 5 s), and some after each response. HTTP allows a client to
 //! send such a request again if it knows that it was not processed (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1). As
 //! browsers do, we take that for granted if the connection had served a response before and ended without one byte of the
-//! next: a server that reads a request, charges for it and then breaks a connection that worked is far rarer.
+//! next, soon after the request was sent: a server that reads a request, charges for it and then breaks a connection that
+//! worked is far rarer.
 
 use std::{
     collections::HashSet,

@@ -39,6 +39,9 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// How much of an error's body is kept, in characters.
 const MAX_ERROR_CHARS: usize = 500;
 
+/// A request that the server never read fails this soon, and is repeated this often at most.
+const UNREAD_WITHIN: Duration = Duration::from_secs(5);
+const MAX_REPEATS: u32 = 2;
 /// Interval of TCP keepalive probes. They detect a lost peer, which silence cannot: a call may be silent for minutes.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -160,10 +163,19 @@ impl HttpClient {
         client: &reqwest::Client,
         mut request: reqwest::Request,
     ) -> reqwest::Result<Response> {
+        let mut repeats = 0;
         loop {
             let copy = request.try_clone();
+            let sent = Instant::now();
             match (client.execute(request).await, copy) {
-                (Err(error), Some(copy)) if self.connections.was_unread(&error) => request = copy,
+                (Err(error), Some(copy))
+                    if repeats < MAX_REPEATS
+                        && sent.elapsed() < UNREAD_WITHIN
+                        && self.connections.was_unread(&error) =>
+                {
+                    repeats += 1;
+                    request = copy;
+                }
                 (result, _) => {
                     if let Ok(response) = &result {
                         self.connections.note_response(response);

@@ -145,10 +145,9 @@ impl Remote {
 }
 
 /// What providers say where their safety rules block a prompt or an answer, and they report that as an error.
-const BLOCKS: [&str; 4] = [
+const BLOCKS: [&str; 3] = [
     "content management policy",
     "content filtering policy",
-    "content_filter",
     "violating our usage policy",
 ];
 
@@ -157,10 +156,11 @@ fn is_block(error: &CallError) -> bool {
     error.kind == CallErrorKind::Refused && BLOCKS.iter().any(|words| error.message.contains(words))
 }
 
-/// The empty answer of a block. Whether the prompt was paid for is not said.
+/// The empty answer of a block. Nothing was generated, and providers do not say that they charged for the prompt.
 fn blocked(started: Instant) -> Completion {
     Completion {
         finish_reason: Some("content_filter".to_owned()),
+        input_tokens: Some(0),
         output_tokens: Some(0),
         latency: started.elapsed(),
         ..Completion::default()

@@ -5,6 +5,9 @@ const MAX_ROW_BYTES: usize = 1024 * 1024;
 /// Maximum size of a field, in bytes.
 const MAX_FIELD_BYTES: usize = 256 * 1024;
 
+/// Maximum number of fields of a row.
+const MAX_FIELDS: usize = 2_000;
+
 /// A row of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CsvRow {
@@ -77,6 +80,11 @@ fn read_row(text: &str) -> Result<(Vec<String>, usize), String> {
         };
         if field.len() > MAX_FIELD_BYTES || end > MAX_ROW_BYTES {
             return Err(too_large());
+        }
+        if fields.len() == MAX_FIELDS {
+            return Err(format!(
+                "has more than {MAX_FIELDS} fields; is a quotation mark missing?"
+            ));
         }
         fields.push(field);
         match text.as_bytes().get(end) {

@@ -17,7 +17,7 @@ use super::{ParsedRow, PortablePrompt, line_ends::as_edited, require_room};
 use crate::{
     FieldError, Result as Outcome,
     auth::Visibility,
-    exact_yaml::{read_yaml, unquoted_scalars},
+    exact_yaml::{read_yaml, unquoted_defaults},
     library::{
         NewPrompt, NewPromptVersion, Parameters, PromptKind, Variable, VariableType,
         fields::{is_slug, slug_of},
@@ -284,10 +284,10 @@ fn keep_written_defaults(variables: &mut [Variable], yaml: &str) {
     if !variables.iter().any(is_no_text) {
         return;
     }
-    let mut written = unquoted_scalars(yaml);
+    let mut written = unquoted_defaults(yaml);
     for (at, variable) in variables.iter_mut().enumerate() {
         if is_no_text(variable)
-            && let Some(text) = written.remove(&format!("variables[{at}].default"))
+            && let Some(text) = written.remove(&at)
         {
             variable.default = Some(Value::String(text));
         }
