@@ -64,7 +64,7 @@ def measure(folder, started):
         if concurrency not in banks:
             banks[concurrency] = start_bank(folder, started, concurrency)
         opb = banks[concurrency]
-        simulate, address = serve(started, [OPB, "simulate", "--port", "0", *simulated.split()], folder / "simulate.log")
+        _, address = serve(started, [OPB, "simulate", "--port", "0", *simulated.split()], folder / "simulate.log")
         provider = f"small-{number}"
         opb("provider", "add", provider, "--base-url", f"{address}/v1", "--paid")
         # A typical price, and answers that could be as long as models allow: what a budget has to reserve.
