@@ -87,7 +87,7 @@ def measure(folder, started):
 
 
 def start_bank(folder, started, concurrency):
-    """A bank whose worker makes at most so many calls; returns its command line. One run has warmed it up."""
+    """A bank whose worker makes at most `concurrency` calls at once; returns its command line. One run has warmed it up."""
     environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "OPB_API_KEY")}
     environment["OPB_DATA_DIR"] = str(folder / f"data-{concurrency}")
     environment["OPB_CONCURRENCY"] = str(concurrency)

@@ -5,7 +5,6 @@
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use futures::FutureExt as _;
 use opb_core::{
     metrics::{METRICS, ModelLabels},
     models::Price,
@@ -31,6 +30,10 @@ const FIRST_REFUSED_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(32);
 /// An evaluation that has been rate limited for this long is given up.
 const MAX_TOTAL: Duration = Duration::from_hours(4);
+
+/// How long a call may keep a place of its run while the governor holds it back. Shorter waits are usual, and a permit that is
+/// given back for want of a place would waste its moment.
+const PLACE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The result of a call with its retries.
 pub(crate) struct CallOutcome {
@@ -61,8 +64,8 @@ pub(crate) struct Calls<'a> {
 }
 
 impl Calls<'_> {
-    /// Waits until a call may begin: until the governor lets it, and the run has a place for it. A call that the governor
-    /// holds back takes no place, which calls of another model of the provider may use.
+    /// Waits until a call may begin: until the run has a place for it, and the governor lets it. A call that the governor holds
+    /// back for longer takes no place, which calls of another model of the provider may use.
     async fn acquire(&self) -> (Option<SemaphorePermit<'_>>, Result<Permit, Down>) {
         let governed = || self.governor.acquire(self.caller, self.size);
         let Some(places) = self.places else {
@@ -71,7 +74,7 @@ impl Calls<'_> {
         loop {
             // The semaphore is never closed.
             let place = places.acquire().await.ok();
-            if let Some(permit) = governed().now_or_never() {
+            if let Ok(permit) = tokio::time::timeout(PLACE_PATIENCE, governed()).await {
                 return (place, permit);
             }
             drop(place);
@@ -79,7 +82,7 @@ impl Calls<'_> {
             match places.try_acquire() {
                 Ok(place) => return (Some(place), permit),
                 Err(_) if permit.is_err() => return (None, permit),
-                // Somebody else took the place meanwhile.
+                // Another call took the place meanwhile.
                 Err(_) => {}
             }
         }

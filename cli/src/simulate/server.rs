@@ -28,7 +28,7 @@ use super::stats::Stats;
 /// How long requests may take after the stop; a hang would otherwise last forever.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Places for so many calls.
+/// A semaphore for `count` calls.
 fn places(count: NonZeroU32) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(
         usize::try_from(count.get()).unwrap_or(Semaphore::MAX_PERMITS),

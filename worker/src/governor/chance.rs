@@ -3,8 +3,9 @@
 //! Fewer or slower calls do not help then, and would only slow the run down. So once calls are paced and refusals still come,
 //! four times as many calls four times as fast are tried, and then four times as many again, up to the maximum: others may
 //! share the limit, and our part of the load be small. If the load is the reason, most of them are refused sooner or later,
-//! and everything is as before; if about as many are accepted as before, refusals are by chance. (Loss that is not congestion, as in BBR: Cardwell and others, 2016.) From then on a refused
-//! call waits alone, until clearly more are refused.
+//! and everything is as before; if about as many are accepted as before, refusals are by chance. (Loss that is not
+//! congestion, as in BBR: Cardwell and others, 2016.) From then on a refused call waits alone, until clearly more are
+//! refused.
 //!
 //! Refusals arrive sooner than responses, so fractions are of calls in the order in which they started, never of outcomes
 //! in the order in which they arrived.
@@ -28,7 +29,7 @@ const STILL_ACCEPTED: f64 = 0.75;
 /// Refusals are by chance no longer once this factor and this fraction more are refused than before.
 const MORE: f64 = 1.5;
 const AND_MORE: f64 = 0.05;
-/// A trial is worth it if at least so many of the last calls were refused, and at most this fraction: more are no chance.
+/// A trial is worth it if at least this many of the last calls were refused, and at most this fraction: more are no chance.
 const LEAST_REFUSED: usize = 2;
 const MOST_REFUSED: f64 = 0.25;
 /// The number of calls that the fraction of refused ones is of.

@@ -1,4 +1,4 @@
-//! Kept connections: a request that was sent at the moment at which the server closed its end was read by nobody.
+//! Kept connections: a request that was sent just when the server closed its end was never read.
 //!
 //! Servers close idle connections without a word (uvicorn after 5 s), and some after each response. HTTP allows a client to
 //! send such a request again if it knows that it was not processed (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1). As
@@ -39,8 +39,8 @@ impl Connections {
         }
     }
 
-    /// True when the request that failed like this was read by nobody. Each connection is believed once, so whoever repeats
-    /// the request comes to a new connection in the end.
+    /// Whether the request that failed like this was never read. Each connection counts once, so repeated requests reach a new
+    /// connection in the end.
     pub(super) fn was_unread(&self, error: &reqwest::Error) -> bool {
         let Some(failed) = causes(error).find_map(<dyn std::error::Error>::downcast_ref::<Failed>)
         else {

@@ -60,7 +60,7 @@ pub(super) fn escaped(rest: &mut Peekable<Chars<'_>>, in_class: bool) -> Result<
     }))
 }
 
-/// Reads exactly so many hexadecimal digits, or nothing.
+/// Reads exactly `digits` hexadecimal digits, or nothing.
 fn hex(rest: &mut Peekable<Chars<'_>>, digits: usize) -> Option<u32> {
     let written: String = rest.clone().take(digits).collect();
     let is_hex = written.len() == digits && written.bytes().all(|c| c.is_ascii_hexdigit());
